@@ -1,0 +1,43 @@
+"""Exit codes, and the errors that a user can cause: one line each, told without a stack trace."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the command `segnet` exits with; 128 + n stands for signal n."""
+
+    OK = 0
+    BUG = 1  # our own fault: a stack trace
+    USAGE = 2  # command line or configuration
+    DATA = 3  # images, masks, annotation files
+    CHECKPOINT = 4  # checkpoints and weight files
+    MACHINE = 5  # disk, memory, device, missing package
+    PARTIAL = 6  # some inputs failed, the others are done
+
+
+class SegnetError(ValueError):
+    """Base of all errors that a user can cause. The message is one line: what, where, and the way out."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(SegnetError):
+    """An option, or a combination of options, that cannot work."""
+
+
+class DataError(SegnetError):
+    """An image, mask or list file that cannot be used."""
+
+    exit_code = ExitCode.DATA
+
+
+class CheckpointError(SegnetError):
+    """A checkpoint or weight file that cannot be used."""
+
+    exit_code = ExitCode.CHECKPOINT
+
+
+class MachineError(SegnetError):
+    """The disk, the memory or the device does not allow it."""
+
+    exit_code = ExitCode.MACHINE
