@@ -1,0 +1,20 @@
+"""Backbones: images in, the features of every stage out.
+
+The contract, which decoders rely on. A backbone is an ``nn.Module`` with
+
+* ``channels``: tuple of int, the channels of each stage's features;
+* ``strides``: tuple of int, each stage's stride towards the input [pixels], never falling;
+* ``forward(images)``: float images (B, 3, H, W), normalised, any H, W >= 1 -> list of features
+  (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])), one a stage.
+
+The last of ``strides`` is the output stride. Dilation is constructed, never patched on afterwards.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from segnet.backbones.resnet import ResNet
+
+BACKBONES: dict[str, Callable[..., Any]] = {
+    "resnet": ResNet,
+}
