@@ -1,0 +1,190 @@
+"""Feeds a dataset to Lightning: samples in an order and with augmentations that (seed, epoch, index) alone decide."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from segnet.components import build
+from segnet.config import DataConfig
+from segnet.data import DATASETS
+from segnet.data.dataset import Sample, SegmentationDataset, check_dataset
+from segnet.data.transforms import TrainTransform
+from segnet.errors import ConfigError, DataError
+
+Batch = dict[str, Any]  # "image" (B, 3, H, W) uint8, "mask" (B, H, W) uint8 or int32, "name" list of str
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, index) in an order drawn from (seed, epoch); each process takes every n-th.
+
+    Args:
+        length: of the dataset.
+        seed: of the order.
+        rank, num_processes: this process, and how many there are.
+    """
+
+    def __init__(self, length: int, seed: int, rank: int = 0, num_processes: int = 1) -> None:
+        self._length = length
+        self._seed = seed
+        self._rank = rank
+        self._num_processes = num_processes
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length // self._num_processes
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
+        mine = order[: len(self) * self._num_processes][self._rank :: self._num_processes]
+        return iter([(self._epoch, int(index)) for index in mine])
+
+
+class TrainSamples(Dataset[Batch]):
+    """The augmented training samples, addressed by (epoch, index)."""
+
+    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform) -> None:
+        self._dataset = dataset
+        self._transform = transform
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        epoch, index = key
+        sample = self._dataset.load(index)
+        image, mask = self._transform(sample.image, sample.mask, epoch=epoch, index=index)
+        return to_tensors(Sample(image, mask, sample.name))
+
+
+class WholeSamples(Dataset[Batch]):
+    """The samples as they are, at their own size."""
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Batch:
+        return to_tensors(self._dataset.load(index))
+
+
+def to_tensors(sample: Sample) -> Batch:
+    """A sample as tensors: image (3, H, W) uint8, mask (H, W)."""
+    return {
+        "image": torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1))),
+        "mask": torch.from_numpy(np.ascontiguousarray(sample.mask)),
+        "name": sample.name,
+    }
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)  # workers are the parallelism
+
+
+class SegmentationDataModule(pl.LightningDataModule):
+    """Train, val and test loaders over a dataset; `classes` is the dataset's.
+
+    Evaluation takes one whole image at a time: the figure then depends on neither the batch size nor on how the images
+    are spread over processes.
+
+    Args:
+        dataset: spec from `segnet.data.DATASETS`.
+        data: batch size, augmentation and workers.
+        mean: RGB, 0-1, the colour of padded pixels.
+        seed: of order and augmentation.
+
+    Raises:
+        ConfigError: an impossible option. DataError: a dataset that is not there or is too small.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any], data: DataConfig, mean: Sequence[float], seed: int) -> None:
+        super().__init__()
+        if data.batch_size < 1:
+            raise ConfigError(f"data.batch_size={data.batch_size} must be 1 or more")
+        self._spec = dict(dataset)
+        self._data = data
+        self._mean = mean
+        self._seed = seed
+        self._splits: dict[str, SegmentationDataset] = {}
+        self.classes = self.split("train").classes
+
+    def split(self, name: str) -> SegmentationDataset:
+        """The dataset of "train", "val" or "test"."""
+        if name not in self._splits:
+            self._splits[name] = build("dataset", DATASETS, self._spec, split=name)
+        return self._splits[name]
+
+    def check(self, num_processes: int = 1) -> None:
+        """Refuses what would fail later: unreadable files, wrong labels, fewer images than a batch.
+
+        Raises:
+            DataError: naming the file, or the numbers.
+        """
+        needed = self._data.batch_size * num_processes
+        if len(self.split("train")) < needed:
+            raise DataError(
+                f"the train split has {len(self.split('train'))} images, fewer than one batch of {needed}: "
+                "lower data.batch_size or add images"
+            )
+        if self._data.check:
+            check_dataset(self.split("train"), "train")
+            check_dataset(self.split("val"), "val")
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        dataset = self.split("train")
+        transform = TrainTransform(
+            crop_size=self._data.crop_size,
+            scale_range=self._data.scale_range,
+            flip=self._data.flip,
+            colour_jitter=self._data.colour_jitter,
+            fill=[round(255 * value) for value in self._mean],
+            ignore_index=self.classes.ignore_index,
+            seed=self._seed,
+        )
+        sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes)
+        return self._loader(
+            TrainSamples(dataset, transform), sampler=sampler, batch_size=self._data.batch_size, drop_last=True
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self.evaluation_dataloader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self.evaluation_dataloader("test")
+
+    def evaluation_dataloader(self, split: str) -> DataLoader[Batch]:
+        """Whole images of a split, one at a time; several processes share them without padding."""
+        dataset = self.split(split)
+        mine = range(self._rank, len(dataset), self._num_processes)
+        return self._loader(WholeSamples(dataset), sampler=mine, batch_size=1)
+
+    def _loader(self, dataset: Dataset[Batch], **options: Any) -> DataLoader[Batch]:
+        num_workers = self._data.num_workers
+        if num_workers is None:
+            num_workers = min(8, max(1, (os.cpu_count() or 1) // 2))
+        return DataLoader(
+            dataset,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_one_thread,
+            generator=torch.Generator().manual_seed(self._seed),
+            timeout=self._data.timeout if num_workers > 0 else 0,
+            **options,
+        )
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def _num_processes(self) -> int:
+        return self.trainer.world_size if self.trainer else 1

@@ -1,0 +1,204 @@
+"""Reading and writing picture files: images as RGB, masks as the ids that they hold.
+
+Everything is decoded by Pillow from an open file: OpenCV reads truncated JPEGs as garbage rows, turns palette masks
+into grey levels and crashes on file names that are not UTF-8.
+"""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from segnet.errors import DataError, MachineError
+
+# Pillow's name of a format -> whether it keeps every value. What is not listed is not opened.
+IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
+LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".gif"})
+
+# A picture of 90-179 megapixels is large, not suspicious; above that Pillow refuses.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+UInt8Array = NDArray[np.uint8]
+
+
+@contextmanager
+def _decoding(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """Opens a picture; whatever goes wrong inside becomes a DataError that names the file."""
+    try:
+        with open(path, "rb") as file, Image.open(file, formats=formats) as picture:
+            yield picture
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder, not a picture") from None
+    except PermissionError:
+        raise DataError(f"{path}: may not be read (permissions)") from None
+    except Image.DecompressionBombError:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise DataError(f"{path}: refused, above {limit} megapixels: cut it into tiles") from None
+    except Image.UnidentifiedImageError:
+        size = os.path.getsize(path)
+        reason = "is empty (0 bytes)" if size == 0 else f"is not a picture in one of: {', '.join(formats)}"
+        raise DataError(f"{path}: {reason}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise many kinds on damaged files
+        raise DataError(f"{path}: cannot be decoded, damaged or cut off ({error})") from None
+
+
+def read_image(path: str | os.PathLike[str]) -> UInt8Array:
+    """Reads any picture as RGB, upright by its EXIF orientation.
+
+    Grey, palette, CMYK and bilevel pictures become RGB; alpha is dropped. 16-bit values are scaled from 0-65535,
+    floating-point ones from 0-1, never clipped. Of an animation the first frame is taken.
+
+    Returns:
+        (H, W, 3) uint8 RGB, 0-255.
+
+    Raises:
+        DataError: missing, damaged, no picture, or values for which there is no rule.
+    """
+    path = Path(path)
+    with _decoding(path, IMAGE_FORMATS) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode.startswith("I") or upright.mode == "F":
+            grey = _scale_to_uint8(np.asarray(upright), path)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.array(upright.convert("RGB"))
+
+
+def _scale_to_uint8(values: NDArray[np.generic], path: Path) -> UInt8Array:
+    """Scales 16-bit integers from 0-65535 and floats from 0-1 to 0-255.
+
+    Raises:
+        DataError: values outside of these ranges.
+    """
+    top, rule = (65535, "0-65535") if values.dtype.kind in "iu" else (1, "0-1")
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= top):  # also true for NaN
+        raise DataError(f"{path}: {values.dtype} values {low} to {high} are outside {rule}: convert it to 8 or 16 bits")
+    return np.round(values.astype(np.float64) * (255 / top)).astype(np.uint8)
+
+
+def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np.int32]:
+    """Reads a mask as the ids that the file holds: grey levels, or palette indices, never colours.
+
+    Returns:
+        (H, W), uint8, uint16 or int32 by the file's depth. A bilevel file gives 0 and 1.
+
+    Raises:
+        DataError: missing, damaged, in a format that changes values, or in colours.
+    """
+    path = Path(path)
+    if path.suffix.lower() in LOSSY_SUFFIXES:
+        raise DataError(f"{path}: {path.suffix} does not keep label values: save masks as PNG")
+    with _decoding(path, ("PNG", "TIFF", "BMP")) as picture:
+        low_depth = _low_grey_depth(picture)
+        picture = ImageOps.exif_transpose(picture)
+        values = np.asarray(picture)
+        if picture.mode == "1":
+            return values.astype(np.uint8)
+        if low_depth:  # Pillow spreads 2 and 4-bit grey over 0-255
+            return values // np.uint8(255 // (2**low_depth - 1))
+        if picture.mode in ("L", "P"):
+            return np.array(values)
+        if picture.mode.startswith("I;16"):
+            return values.astype(np.uint16)
+        if picture.mode == "I":
+            return values.astype(np.int32)
+        return _grey_of_colours(values, picture.mode, path)
+
+
+def _low_grey_depth(picture: Image.Image) -> int:
+    """2 or 4 for a grey picture of so many bits a pixel, else 0. To be asked before the pixels are loaded."""
+    tiles = getattr(picture, "tile", None)  # of picture files, not of pictures made in memory
+    raw_mode = tiles[0].args if tiles else None
+    raw_mode = raw_mode[0] if isinstance(raw_mode, tuple) else raw_mode
+    return {"L;2": 2, "L;4": 4}.get(str(raw_mode), 0)
+
+
+def _grey_of_colours(values: NDArray[np.generic], mode: str, path: Path) -> UInt8Array:
+    """The ids of a grey mask that was saved as RGB, RGBA or LA; colours are refused and listed."""
+    channels = {"RGB": 3, "RGBA": 3, "LA": 1}.get(mode, 0)
+    if not channels:
+        raise DataError(f"{path}: a mask of mode {mode} holds no class ids: save it as a single-channel PNG")
+    colours = values[:, :, :channels]
+    if (colours == colours[:, :, :1]).all():
+        return np.array(colours[:, :, 0])
+    distinct = np.unique(colours.reshape(-1, 3), axis=0)
+    listed = ", ".join(str(tuple(int(v) for v in colour)) for colour in distinct[:5])
+    more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
+    raise DataError(
+        f"{path}: a colour picture, not class ids (colours {listed}{more}): "
+        "save masks as single-channel or palette PNG with the class id as the value"
+    )
+
+
+def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> None:
+    """Writes class ids as an indexed PNG in the classes' colours; with ids above 255, as a 16-bit grey PNG.
+
+    Args:
+        mask: (H, W) ids, 0-65535.
+        palette: RGB triples, 0-255.
+    """
+    if len(palette) > 256 or mask.max(initial=0) > 255:
+        picture = Image.fromarray(mask.astype(np.uint16))
+    else:
+        picture = Image.fromarray(mask.astype(np.uint8))
+        picture.putpalette([value for colour in palette for value in colour])
+    write_picture(path, picture)
+
+
+def write_picture(path: str | os.PathLike[str], picture: Image.Image | UInt8Array) -> None:
+    """Writes a picture whole or not at all, in the format of the file's suffix; creates the folder.
+
+    Raises:
+        MachineError: the disk refuses it.
+    """
+    path = Path(path)
+    if not isinstance(picture, Image.Image):
+        picture = Image.fromarray(picture)
+    with replacing(path) as temporary:
+        picture.save(temporary, format=Image.registered_extensions()[path.suffix.lower()])
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary file in the target's folder that takes the target's place once it is complete.
+
+    Raises:
+        MachineError: the disk refuses it; the old file, if any, is as it was.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise MachineError(f"{path}: cannot be written ({error.strerror})") from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
+        os.replace(temporary, path)
+    except OSError as error:
+        raise MachineError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
