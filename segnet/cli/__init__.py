@@ -1,0 +1,56 @@
+"""The command `segnet`: one module per verb, and the one place where errors become exit codes."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from segnet import __version__
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError, ExitCode, SegnetError
+
+VERBS = {
+    "train": "train a model: segnet train [option=value ...]",
+    "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
+    "predict": "segment pictures: segnet predict img.png [more files, folders, globs]",
+}
+
+
+def main(argv: Sequence[str] | None = None, verb: str | None = None) -> NoReturn:
+    """Runs a verb and ends the process with an exit code of `segnet.errors.ExitCode`.
+
+    Args:
+        argv: arguments behind the command; the process's own where not given.
+        verb: already chosen, as train.py and predict.py do; else the first argument.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("segnet").setLevel(logging.INFO)
+    try:
+        sys.exit(_run(arguments, verb))
+    except SegnetError as error:
+        print("segnet: error:", str(error).replace("\n", " "), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("segnet: interrupted", file=sys.stderr)
+        sys.exit(128 + 2)
+
+
+def _run(arguments: list[str], verb: str | None) -> int:
+    if verb is None:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print("usage: segnet VERB ...\n")
+            print("\n".join(f"  {name:10s}{text}" for name, text in VERBS.items()))
+            print("\nsegnet VERB --help tells more.")
+            return ExitCode.OK if arguments else ExitCode.USAGE
+        verb = arguments.pop(0)
+        if verb == "--version":
+            print(f"segnet {__version__}")
+            return ExitCode.OK
+        if verb not in VERBS:
+            raise ConfigError(f"segnet {verb}: no such verb.{did_you_mean(verb, VERBS)}")
+    return importlib.import_module(f"segnet.cli.{verb}").main(arguments)

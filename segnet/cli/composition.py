@@ -1,0 +1,182 @@
+"""Hydra's side of the verbs that it configures: compose, and say in one line what is wrong with an option.
+
+Hydra lives only here. Its own messages name no nearest option and end in exit code 1, so every command line is composed
+once on trial before Hydra runs it.
+"""
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import segnet
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError
+
+PACKAGE = Path(segnet.__file__).parent
+# Beside the package in a checkout, inside it once installed from a wheel.
+CONF_DIR = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
+# Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
+OPEN_SECTIONS = ("backbone", "decoder", "loss", "dataset", "trainer")
+FLAGS_WITH_VALUE = {
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+}
+
+
+def run(name: str, schema: type, task: Callable[[Any, DictConfig, Path], None], arguments: Sequence[str]) -> None:
+    """Composes conf/`name`.yaml with the command line and calls `task(config, composed, output_dir)`.
+
+    Args:
+        schema: dataclass of the configuration, of which `task` gets an instance.
+        task: under --multirun it is called once a job.
+
+    Raises:
+        ConfigError: what is wrong on the command line, with the nearest right option.
+    """
+    ConfigStore.instance().store("schema", node=schema)
+    arguments = [_reach_open_section(argument) for argument in arguments]
+    if not {"--help", "-h", "--hydra-help", "--version", "--info", "--shell-completion", "-sc"} & set(arguments):
+        _check(name, schema, arguments)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # what is left are our own bugs: show them whole
+    sys.argv = [f"segnet {name}", *arguments]
+
+    @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
+    def application(composed: DictConfig) -> None:
+        config = OmegaConf.to_object(composed)
+        assert isinstance(config, schema)
+        task(config, composed, Path(HydraConfig.get().runtime.output_dir))
+
+    application()
+
+
+def _reach_open_section(argument: str) -> str:
+    """Lets `trainer.precision=16` set a key that the yaml does not mention: Hydra asks for ++ there."""
+    return f"++{argument}" if re.match(rf"({'|'.join(OPEN_SECTIONS)})\.[^=]+=", argument) else argument
+
+
+def _overrides(arguments: Sequence[str]) -> Iterator[str]:
+    """The overrides among the arguments.
+
+    Raises:
+        ConfigError: an argument that is none, and no flag.
+    """
+    value_follows = False
+    for argument in arguments:
+        if value_follows:
+            value_follows = False
+        elif argument.startswith("-"):
+            value_follows = argument in FLAGS_WITH_VALUE
+        elif "=" in argument or argument.startswith("~"):
+            yield argument
+        else:
+            raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help")
+
+
+def _check(name: str, schema: type, arguments: Sequence[str]) -> None:
+    """Composes on trial.
+
+    Raises:
+        ConfigError: what Hydra would refuse, in one line, with the nearest right option or the allowed values.
+    """
+    overrides = list(_overrides(arguments))
+    single_job = [_first_of_sweep(override) for override in overrides]
+    for flag in ("--config-dir", "-cd"):
+        if flag in arguments[:-1]:
+            folder = Path(arguments[list(arguments).index(flag) + 1]).absolute()
+            if not folder.is_dir():
+                raise ConfigError(f"{flag} {folder}: no such folder")
+            single_job.append(f"hydra.searchpath=[file://{folder}]")
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            composed = compose(name, overrides=single_job)
+        _refuse_unknown(composed, schema)
+        missing = sorted(OmegaConf.missing_keys(composed))
+        if missing:
+            raise ConfigError(f"{missing[0]} is not set: add {missing[0]}=...")
+        OmegaConf.to_object(composed)
+    except MissingConfigException as error:
+        raise ConfigError(_missing_choice(error)) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error, schema)) from None
+
+
+def _first_of_sweep(override: str) -> str:
+    """One value of `lr=0.1,0.2`, as --multirun will try it."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise ConfigError(f"'{override}' cannot be read: {str(error).splitlines()[0]}; quote it as '...'") from None
+    if not parsed.is_sweep_override():
+        return override
+    prefix = override[: len(override) - len(override.lstrip("+~"))]
+    return f"{prefix}{parsed.get_key_element().lstrip('+~')}={next(iter(parsed.sweep_string_iterator()))}"
+
+
+def _keys(schema: type, prefix: str = "") -> Iterator[str]:
+    """All dotted keys of a dataclass; an open section counts as one."""
+    for name, value in inspect.get_annotations(schema).items():
+        yield prefix + name
+        if isinstance(value, type) and hasattr(value, "__dataclass_fields__"):
+            yield from _keys(value, f"{prefix}{name}.")
+
+
+def _refuse_unknown(composed: DictConfig, schema: type) -> None:
+    """`+option=1` adds keys even where a schema says which there are."""
+    known = set(_keys(schema))
+    for key in composed:
+        names = [str(key)]
+        if str(key) not in OPEN_SECTIONS and isinstance(composed[key], DictConfig):
+            names += [f"{key}.{inner}" for inner in composed[key]]
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{name} is not an option.{did_you_mean(name, known)}")
+
+
+def _missing_choice(error: MissingConfigException) -> str:
+    """A group's choice that does not exist: "backbone=resnet51_vd is not there"."""
+    missing = error.missing_cfg_file if isinstance(error.missing_cfg_file, str) else ""
+    group, _, choice = missing.rpartition("/")
+    if group and error.options:
+        return f"{group}={choice} is unknown.{did_you_mean(choice, [str(option) for option in error.options])}"
+    return str(error).splitlines()[0]
+
+
+def _explain(error: Exception, schema: type) -> str:
+    """Hydra's and OmegaConf's errors in our words."""
+    first = str(error).splitlines()[0]
+    if isinstance(error, OverrideParseException):
+        return f"an option cannot be read: {first}"
+    unknown = re.match(r"Could not override '([^']+)'", first)
+    if unknown:
+        known = set(_keys(schema)) | set(_groups())
+        return f"{unknown[1]} is not an option.{did_you_mean(unknown[1], known)}"
+    if error.__cause__ is not None:
+        key = getattr(error.__cause__, "full_key", None)
+        reason = str(error.__cause__).splitlines()[0]
+        return f"{key}: {reason}" if key else f"{first}: {reason}"
+    return " ".join(str(error).split())
+
+
+def _groups() -> list[str]:
+    return [path.name for path in CONF_DIR.iterdir() if path.is_dir()]

@@ -1,0 +1,32 @@
+"""`segnet evaluate`: a checkpoint on a split -> table and results.json."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from segnet.cli.composition import run
+from segnet.cli.tables import print_scores
+from segnet.config import EvaluateConfig
+from segnet.errors import ExitCode
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluates what the options say; exit code 0 when it ended."""
+    run("evaluate", EvaluateConfig, _evaluate, arguments)
+    return ExitCode.OK
+
+
+def _evaluate(config: EvaluateConfig, composed: DictConfig, output_dir: Path) -> None:
+    from segnet.training import evaluate
+
+    results = evaluate(
+        Path(config.checkpoint).expanduser(),
+        dataset=config.dataset,
+        split=config.split,
+        data=config.data,
+        trainer=config.trainer,
+    )
+    results.write(output_dir / "results.json")
+    print_scores(results)
+    print(f"results: {output_dir / 'results.json'}")

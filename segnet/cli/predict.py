@@ -1,0 +1,147 @@
+"""`segnet predict`: pictures in, indexed masks and overlays out, with nothing but a checkpoint."""
+
+import argparse
+import glob
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from segnet.classes import Classes
+from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode, MachineError, SegnetError
+from segnet.images import IMAGE_SUFFIXES, read_image, write_mask, write_picture
+from segnet.predictor import Predictor
+from segnet.visualization import overlay
+
+RUNS = Path("runs")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"predict: {message}; see --help")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Segments what the arguments name; exit code 0 when all went well, 6 when some did, 3 when none did."""
+    options = _parse(arguments)
+    inputs = list(dict.fromkeys(path for pattern in options.inputs for path in expand(pattern)))
+    output_dir = require_output_folder(Path(options.output))
+    checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
+    predictor = Predictor(checkpoint, options.device)
+    print(f"checkpoint: {checkpoint}")
+
+    names = output_names(inputs)
+    num_failed = 0
+    for path in inputs:
+        try:
+            mask_path = output_dir / f"{names[path]}_mask.png"
+            overlay_path = output_dir / f"{names[path]}_overlay.png"
+            refuse_existing([mask_path, overlay_path], options.overwrite)
+            image = read_image(path)
+            mask = predictor(image)
+            write_mask(mask_path, mask, predictor.classes.palette)
+            write_picture(overlay_path, overlay(image, mask, predictor.classes))
+            print(f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}", flush=True)
+        except SegnetError as error:
+            if isinstance(error, MachineError):
+                raise
+            num_failed += 1
+            print("segnet: error:", str(error).replace("\n", "\\n"), file=sys.stderr, flush=True)
+    if num_failed:
+        print(f"segnet: {num_failed} of {len(inputs)} inputs failed", file=sys.stderr)
+        return ExitCode.PARTIAL if num_failed < len(inputs) else ExitCode.DATA
+    return ExitCode.OK
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="segnet predict",
+        description="Segments pictures. Writes NAME_mask.png (class ids, in their colours) and NAME_overlay.png.",
+    )
+    parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="files, folders and globs")
+    parser.add_argument("--checkpoint", metavar="FILE", help="default: the newest best.ckpt under runs/")
+    parser.add_argument("--output", default="predictions", metavar="FOLDER", help="default: predictions")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    return parser.parse_args(arguments)
+
+
+def expand(pattern: str) -> list[Path]:
+    """The pictures that an argument names: a file as it is, of a folder or a glob all that look like pictures.
+
+    Raises:
+        DataError: a folder or glob without any picture.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        candidates = sorted(path.iterdir())
+    elif path.exists() or not glob.has_magic(pattern):
+        return [path]  # a missing file is reported with the others
+    else:
+        candidates = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
+    found = [file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    if not found:
+        raise DataError(f"{pattern}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return found
+
+
+def newest_checkpoint(runs: Path) -> Path:
+    """The best.ckpt below `runs` that was written last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found = sorted(runs.glob("**/best.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise CheckpointError(
+            f"no checkpoint: {runs.absolute()} holds no best.ckpt. Train one with 'python train.py', "
+            "or name one with --checkpoint FILE"
+        )
+    return found[-1]
+
+
+def require_output_folder(folder: Path) -> Path:
+    """Creates the folder before the model is loaded.
+
+    Raises:
+        MachineError: it cannot be a folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"--output {folder}: cannot be created ({error.strerror})") from None
+    return folder
+
+
+def output_names(inputs: Sequence[Path]) -> dict[Path, str]:
+    """A name for the results of each input: its own without ending, or more of its path where that is not unique."""
+    stems = Counter(path.stem for path in inputs)
+    full_names = Counter(path.name for path in inputs)
+    names = {}
+    for path in inputs:
+        if stems[path.stem] == 1:
+            names[path] = path.stem
+        elif full_names[path.name] == 1:
+            names[path] = path.name
+        else:
+            names[path] = "_".join(part for part in path.parts if part not in ("/", "..", "."))
+    return names
+
+
+def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
+    """Raises:
+    DataError: a result is there already, and --overwrite is not given.
+    """
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise DataError(f"{path}: exists already; --overwrite replaces it")
+
+
+def shares(mask: np.ndarray, classes: Classes) -> str:
+    """The share of each class that occurs, largest first."""
+    counts = np.bincount(mask.ravel(), minlength=len(classes.names))
+    order = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
+    return ", ".join(f"{classes.names[index]} {100 * counts[index] / mask.size:.1f}%" for index in order)

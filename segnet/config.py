@@ -1,0 +1,84 @@
+"""The configuration of a training run: plain dataclasses, which Hydra fills and `segnet.training.train` takes.
+
+``slots=True`` is not for speed: without it a misspelt option that Hydra lets through would be dropped silently.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True, kw_only=True)
+class DataConfig:
+    """How samples are drawn, augmented and batched."""
+
+    batch_size: int = 8
+    """Images in a training batch, of each process."""
+    crop_size: list[int] = field(default_factory=lambda: [512, 512])
+    """[height, width] of a training crop [pixels]."""
+    scale_range: list[float] = field(default_factory=lambda: [0.5, 2.0])
+    """Smallest and largest random factor on a training image's size."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    colour_jitter: float = 0.4
+    """Strength on brightness, contrast and saturation, 0-1; on hue a quarter of it."""
+    num_workers: int | None = None
+    """Processes that load data; null: half of the cores, at most 8."""
+    timeout: float = 300.0
+    """How long a batch may take to load before the run gives up [seconds]."""
+    check: bool = True
+    """Whether every file is read once before the first step."""
+
+
+@dataclass(slots=True, kw_only=True)
+class OptimConfig:
+    """SGD with momentum, and the poly schedule: lr * (1 - step / steps) ** power."""
+
+    lr: float = 0.01
+    """Learning rate of the first step."""
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    power: float = 0.9
+    """Exponent of the schedule; 0 keeps the learning rate."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Config:
+    """Everything that a training run depends on."""
+
+    backbone: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.backbones.BACKBONES."""
+    backbone_weights: str | None = None
+    """File to initialise the backbone from."""
+    mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    """RGB mean that the backbone's weights were trained with, 0-1."""
+    std: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
+    """RGB standard deviation that the backbone's weights were trained with, 0-1."""
+    decoder: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.decoders.DECODERS."""
+    loss: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.losses.LOSSES."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.data.DATASETS."""
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Arguments of Lightning's Trainer."""
+    output_stride: int = 16
+    """Of the backbone; exists to be interpolated into the specs: nothing reads it."""
+    seed: int = 0
+    """Of initialisation, order and augmentation."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluateConfig:
+    """What `segnet evaluate` depends on."""
+
+    checkpoint: str = "???"
+    """The .ckpt file to evaluate."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.data.DATASETS."""
+    split: str = "val"
+    """train, val or test."""
+    data: DataConfig = field(default_factory=DataConfig)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Arguments of Lightning's Trainer."""

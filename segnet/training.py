@@ -1,0 +1,239 @@
+"""The wiring of data, task and Trainer, without Hydra: `train` a configuration, `evaluate` a checkpoint."""
+
+import inspect
+import json
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from pytorch_lightning.loggers import CSVLogger
+
+from segnet.callbacks import MONITOR, StopOnLostLoss, WholeCheckpointIO, checkpoint_callbacks, progress_callback
+from segnet.checkpoint import read_checkpoint
+from segnet.classes import Classes
+from segnet.components import did_you_mean
+from segnet.config import Config, DataConfig
+from segnet.data.datamodule import SegmentationDataModule
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import CheckpointError, ConfigError, DataError
+from segnet.images import replacing, write_picture
+from segnet.metrics import Scores
+from segnet.predictor import Predictor
+from segnet.task import SegmentationTask
+from segnet.visualization import comparison, plot_curves
+from segnet.weights import load_backbone_weights
+
+# What `train` supplies itself: not options.
+OWN_TRAINER_ARGUMENTS = frozenset(
+    {"self", "logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "enable_progress_bar"}
+)
+NUM_PREVIEWS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What an evaluation found.
+
+    Attributes:
+        checkpoint: the file that was evaluated.
+        split: on which images.
+        num_images: how many.
+        scores: the figures.
+        classes: to which they belong.
+    """
+
+    checkpoint: Path
+    split: str
+    num_images: int
+    scores: Scores
+    classes: Classes
+
+    def write(self, path: Path, **more: Any) -> None:
+        """Writes everything as JSON; `more` is added at the top level."""
+        record = {
+            "checkpoint": str(self.checkpoint),
+            "split": self.split,
+            "num_images": self.num_images,
+            **self.scores.to_dict(self.classes),
+            **more,
+        }
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def train(config: Config, output_dir: Path) -> Results:
+    """Trains a configuration and evaluates the best checkpoint on the val split.
+
+    Writes into `output_dir`: best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png and results.json.
+
+    Raises:
+        SegnetError: an option, a file or the machine does not allow it.
+    """
+    start = time.monotonic()
+    quieten_lightning()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = SegmentationDataModule(config.dataset, config.data, config.mean, config.seed)
+    task = SegmentationTask.create(
+        model={"backbone": config.backbone, "decoder": config.decoder, "mean": config.mean, "std": config.std},
+        classes=datamodule.classes,
+        loss=config.loss,
+        optim=config.optim,
+    )
+    task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
+    if config.backbone_weights:
+        load_backbone_weights(task.model.backbone, config.backbone_weights)
+    trainer = build_trainer(config.trainer, output_dir)
+    datamodule.check(trainer.world_size)
+    trainer.fit(task, datamodule=datamodule)
+    best = best_checkpoint(trainer)
+    results = evaluate(
+        best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
+    )
+    if trainer.is_global_zero:
+        results.write(
+            output_dir / "results.json",
+            epochs=trainer.current_epoch,
+            steps=trainer.global_step,
+            parameters=sum(p.numel() for p in task.model.parameters()),
+            seconds=round(time.monotonic() - start, 1),
+            config=asdict(config),
+        )
+        plot_curves(output_dir / "metrics.csv", output_dir / "curves.png")
+        write_preview(best, datamodule.split("val"), output_dir / "preview.png")
+    return results
+
+
+def best_checkpoint(trainer: pl.Trainer) -> Path:
+    """The checkpoint with the highest val mIoU of a run.
+
+    Raises:
+        ConfigError: none was written.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor == MONITOR and callback.best_model_path:
+            return Path(callback.best_model_path)
+    raise ConfigError("no checkpoint was written: the run ended before its first validation")
+
+
+def evaluate(
+    checkpoint: Path, *, dataset: Mapping[str, Any], split: str, data: DataConfig, trainer: Mapping[str, Any]
+) -> Results:
+    """Measures a checkpoint on a split, one whole image at a time.
+
+    Args:
+        checkpoint: path of a segnet checkpoint.
+        dataset: spec from `segnet.data.DATASETS`.
+        split: "train", "val" or "test".
+        data: only the workers count.
+        trainer: arguments of Lightning's Trainer.
+
+    Raises:
+        SegnetError: the checkpoint, the data or an option does not allow it, or the dataset has other classes.
+    """
+    quieten_lightning()
+    stored = read_checkpoint(checkpoint)
+    hyper_parameters = stored["hyper_parameters"]
+    datamodule = SegmentationDataModule(dataset, data, hyper_parameters["model"]["mean"], seed=0)
+    try:
+        task = SegmentationTask(**hyper_parameters)
+        task.load_state_dict(stored["state_dict"])
+    except (RuntimeError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{checkpoint}: weights and description do not fit ({reason})") from None
+    samples = datamodule.split(split)
+    require_same_classes(task.classes, samples.classes, checkpoint)
+    runner = pl.Trainer(
+        **checked_trainer_options(trainer), logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
+    assert task.scores is not None
+    return Results(Path(checkpoint), split, len(samples), task.scores, task.classes)
+
+
+def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -> None:
+    """Refuses a dataset whose classes are not those that the checkpoint was trained on: the figure would mean nothing.
+
+    Raises:
+        DataError: naming the first class that differs.
+    """
+    if len(trained.names) != len(present.names):
+        raise DataError(
+            f"the dataset has {len(present.names)} classes, but {checkpoint} was trained on {len(trained.names)}: "
+            f"{', '.join(trained.names)}"
+        )
+    for index, (theirs, ours) in enumerate(zip(trained.names, present.names, strict=True)):
+        if theirs != ours:
+            raise DataError(f"class {index} of the dataset is '{ours}', but {checkpoint} was trained on '{theirs}'")
+
+
+def build_trainer(options: Mapping[str, Any], output_dir: Path) -> pl.Trainer:
+    """Lightning's Trainer with segnet's checkpoints, progress and metrics.csv.
+
+    Raises:
+        ConfigError: an unknown or impossible option.
+    """
+    options = checked_trainer_options(options)
+    callbacks = [*checkpoint_callbacks(output_dir), StopOnLostLoss(), progress_callback()]
+    defaults = {"sync_batchnorm": torch.cuda.is_available(), "num_sanity_val_steps": 0, "enable_model_summary": False}
+    try:
+        return pl.Trainer(
+            **{**defaults, **options},
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+            logger=CSVLogger(output_dir, name="", version=""),
+            callbacks=callbacks,
+            plugins=[WholeCheckpointIO()],
+            default_root_dir=output_dir,
+            use_distributed_sampler=False,
+        )
+    except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+        raise ConfigError(f"trainer={dict(options)} is refused by Lightning: {str(error).splitlines()[0]}") from None
+
+
+def checked_trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, all of them known to Lightning.
+
+    Raises:
+        ConfigError: one is not, or is segnet's own.
+    """
+    allowed = inspect.signature(pl.Trainer.__init__).parameters.keys() - OWN_TRAINER_ARGUMENTS
+    for name in options:
+        if name not in allowed:
+            raise ConfigError(f"trainer.{name} is not an option of Lightning's Trainer.{did_you_mean(name, allowed)}")
+    return dict(options)
+
+
+def device_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a training's Trainer options, those that say where it runs: evaluation takes no others, nor low precision."""
+    return {"devices": 1, **({"accelerator": options["accelerator"]} if "accelerator" in options else {})}
+
+
+def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) -> None:
+    """Writes a sheet of images, truths and predictions, spread over the split."""
+    predictor = Predictor(checkpoint)
+    count = min(NUM_PREVIEWS, len(samples))
+    chosen = [samples.load(index * len(samples) // count) for index in range(count)]
+    rows = [(sample.image, sample.mask, predictor(sample.image)) for sample in chosen]
+    write_picture(target, comparison(rows, predictor.classes))
+
+
+def quieten_lightning() -> None:
+    """Hides Lightning's advertisements and the warnings that say nothing to our users."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for harmless in (
+        ".*does not have many workers.*",
+        ".*number of training batches.*smaller than the logging interval.*",
+        ".*[Dd]irectory .* exists and is not empty.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*GPU available but not used.*",
+        ".*LeafSpec.*deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", harmless)

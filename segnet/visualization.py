@@ -1,0 +1,116 @@
+"""Pictures for people: masks in colours, overlays, comparisons, curves."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from segnet.classes import Classes
+
+UInt8Array = NDArray[np.uint8]
+IGNORED = (255, 255, 255)  # colour of pixels that are no class
+
+
+def colourise(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
+    """Class ids (H, W) -> their colours (H, W, 3) uint8 RGB; ids that are no class become white."""
+    table = np.array([*classes.palette, IGNORED], np.uint8)
+    return table[np.where(mask < len(classes.names), mask, len(classes.names))]
+
+
+def overlay(image: UInt8Array, mask: NDArray[np.integer], classes: Classes, opacity: float = 0.5) -> UInt8Array:
+    """Lays the classes' colours over an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) class ids.
+        opacity: of the colours, 0-1.
+    """
+    return np.asarray(cv2.addWeighted(image, 1 - opacity, colourise(mask, classes), opacity, 0), np.uint8)
+
+
+def legend(classes: Classes, width: int) -> UInt8Array:
+    """Names beside their colours, in as many rows as they need: (h, width, 3) uint8 RGB."""
+    font = ImageFont.load_default(size=14)
+    pad, swatch, row_height = 8, 14, 24
+    places, x, y = [], pad, 5
+    for name in classes.names:
+        extent = swatch + 5 + int(font.getlength(name)) + 2 * pad
+        if x + extent > width and x > pad:
+            x, y = pad, y + row_height
+        places.append((x, y))
+        x += extent
+    picture = Image.new("RGB", (width, y + row_height), "white")
+    pen = ImageDraw.Draw(picture)
+    for (x, y), name, colour in zip(places, classes.names, classes.palette, strict=True):
+        pen.rectangle((x, y, x + swatch, y + swatch), fill=tuple(colour), outline="black")
+        pen.text((x + swatch + 5, y + swatch // 2), name, fill="black", font=font, anchor="lm")
+    return np.array(picture)
+
+
+def comparison(
+    rows: Sequence[tuple[UInt8Array, NDArray[np.integer], NDArray[np.integer]]], classes: Classes, width: int = 256
+) -> UInt8Array:
+    """A sheet with a row for each (image, truth, prediction), headings and a legend.
+
+    Args:
+        rows: images (H, W, 3) uint8 RGB with masks (H, W); each row may have a size of its own.
+        width: of each picture on the sheet [pixels].
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    gap = 6
+    total = 3 * width + 4 * gap
+    heading = Image.new("RGB", (total, 26), "white")
+    pen = ImageDraw.Draw(heading)
+    for column, title in enumerate(("image", "truth", "prediction")):
+        centre = gap + column * (width + gap) + width // 2
+        pen.text((centre, 13), title, fill="black", font=ImageFont.load_default(size=16), anchor="mm")
+    strips = [np.array(heading)]
+    for image, truth, prediction in rows:
+        height = max(1, round(width * image.shape[0] / image.shape[1]))
+        strip = np.full((height + gap, total, 3), 255, np.uint8)
+        pictures = (image, colourise(truth, classes), colourise(prediction, classes))
+        for column, picture in enumerate(pictures):
+            nearest = column > 0 or width > image.shape[1]
+            resized = cv2.resize(
+                picture, (width, height), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_AREA
+            )
+            left = gap + column * (width + gap)
+            strip[:height, left : left + width] = resized
+        strips.append(strip)
+    strips.append(legend(classes, total))
+    return np.vstack(strips)
+
+
+def plot_curves(metrics: Path, target: Path) -> None:
+    """Draws loss, learning rate and mIoU over the steps from Lightning's metrics.csv into a PNG."""
+    from matplotlib.figure import Figure  # half a second that whoever only predicts need not wait for
+
+    with open(metrics, newline="", encoding="utf-8") as file:
+        records = list(csv.DictReader(file))
+
+    def series(name: str) -> tuple[list[int], list[float]]:
+        points = [(int(r["step"]), float(r[name])) for r in records if r.get(name)]
+        return [step for step, _ in points], [value for _, value in points]
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    panels = (
+        ("cross entropy", (("train/loss", "train"), ("val/loss", "val"))),
+        ("mIoU", (("val/miou", "val"),)),
+        ("learning rate", (("lr", ""),)),
+    )
+    for axes, (title, curves) in zip(figure.subplots(1, 3), panels, strict=True):
+        for name, label in curves:
+            steps, values = series(name)
+            axes.plot(steps, values, label=label, marker="." if len(steps) < 60 else None)
+        axes.set(title=title, xlabel="step")
+        axes.grid(alpha=0.3)
+        if len(curves) > 1:
+            axes.legend()
+    figure.axes[1].set_ylim(0, 1)
+    figure.savefig(target, dpi=100)
