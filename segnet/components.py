@@ -5,8 +5,9 @@ The class signature is the schema: there is nothing else to keep in step with it
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from segnet.errors import ConfigError
 
@@ -37,12 +38,52 @@ def build(kind: str, table: Mapping[str, Callable[..., T]], spec: Mapping[str, A
     name = spec.get("name")
     if not isinstance(name, str) or name not in table:
         raise ConfigError(f"{kind}.name={name} is unknown.{did_you_mean(str(name), table)}")
-    parameters = inspect.signature(table[name]).parameters
-    allowed = [key for key in parameters if key not in context]
-    for key in options:
+    check_options(kind, f"{kind} '{name}'", table[name], options, exclude=context)
+    return table[name](**options, **context)
+
+
+def check_options(
+    kind: str, owner: str, target: Callable[..., Any], options: Mapping[str, Any], exclude: Iterable[str] = ()
+) -> None:
+    """Holds options against the signature of what will take them.
+
+    Args:
+        kind: the section of the configuration ("backbone").
+        owner: whose options they are, in words ("backbone 'resnet'").
+        target: class or function.
+        exclude: its arguments that are not options.
+
+    Raises:
+        ConfigError: an option that is unknown, missing, or of another type.
+    """
+    parameters = inspect.signature(target).parameters
+    allowed = [key for key in parameters if key not in exclude]
+    for key, value in options.items():
         if key not in allowed:
-            raise ConfigError(f"{kind}.{key} is not an option of {kind} '{name}'.{did_you_mean(key, allowed)}")
+            raise ConfigError(f"{kind}.{key} is not an option of {owner}.{did_you_mean(key, allowed)}")
+        annotation = parameters[key].annotation
+        if not _fits(value, annotation):
+            wanted = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+            hint = f": write {kind}.{key}=\"'{value}'\"" if annotation is str else ""
+            raise ConfigError(f"{kind}.{key}={value} has the wrong type: {owner} takes {wanted.split('.')[-1]}{hint}")
     for key in allowed:
         if parameters[key].default is inspect.Parameter.empty and options.get(key) is None:
-            raise ConfigError(f"{kind}.{key} is not set, and {kind} '{name}' needs it: add {kind}.{key}=...")
-    return table[name](**options, **context)
+            raise ConfigError(f"{kind}.{key} is not set, and {owner} needs it: add {kind}.{key}=...")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value of a configuration fits an annotation; annotations beyond plain values and lists fit all."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if annotation in (None, types.NoneType):
+        return value is None
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation in (bool, str):
+        return isinstance(value, annotation)
+    if origin in (Sequence, list, tuple):
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
+    return True

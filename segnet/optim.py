@@ -1,5 +1,6 @@
 """Optimiser and learning-rate schedule."""
 
+import math
 from collections.abc import Iterable
 
 from torch import nn
@@ -10,18 +11,20 @@ from segnet.config import OptimConfig
 from segnet.errors import ConfigError
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], optim: OptimConfig) -> Optimizer:
-    """SGD with momentum.
-
-    Raises:
-        ConfigError: a negative value, or a momentum of 1 or more.
+def check_optim(optim: OptimConfig) -> None:
+    """Raises:
+    ConfigError: a value that is negative or not finite, or a momentum of 1 or more.
     """
     for name in ("lr", "momentum", "weight_decay", "power"):
         value = getattr(optim, name)
-        if not 0 <= value < float("inf"):
+        if not 0 <= value < math.inf:
             raise ConfigError(f"optim.{name}={value} must be 0 or more")
     if optim.momentum >= 1:
         raise ConfigError(f"optim.momentum={optim.momentum} must be below 1")
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], optim: OptimConfig) -> Optimizer:
+    """SGD with momentum."""
     return SGD(parameters, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
 
 

@@ -13,7 +13,7 @@ from segnet.config import OptimConfig
 from segnet.losses import LOSSES
 from segnet.metrics import ConfusionMatrix, Scores
 from segnet.model import SegmentationModel
-from segnet.optim import build_optimizer, build_schedule
+from segnet.optim import build_optimizer, build_schedule, check_optim
 
 
 class SegmentationTask(pl.LightningModule):
@@ -40,6 +40,7 @@ class SegmentationTask(pl.LightningModule):
         self.model = SegmentationModel(**model)
         self.loss = build("loss", LOSSES, loss, ignore_index=self.classes.ignore_index)
         self.optim = OptimConfig(**optim)
+        check_optim(self.optim)
         self.confusion = ConfusionMatrix(len(self.classes.names), self.classes.ignore_index)
         self.scores: Scores | None = None  # of the last evaluation
 

@@ -1,39 +1,32 @@
 """The wiring of data, task and Trainer, without Hydra: `train` a configuration, `evaluate` a checkpoint."""
 
-import inspect
 import json
 import logging
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
-from pytorch_lightning.loggers import CSVLogger
+import yaml
 
-from segnet.callbacks import MONITOR, StopOnLostLoss, WholeCheckpointIO, checkpoint_callbacks, progress_callback
 from segnet.checkpoint import read_checkpoint
 from segnet.classes import Classes
-from segnet.components import did_you_mean
 from segnet.config import Config, DataConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
-from segnet.errors import CheckpointError, ConfigError, DataError
+from segnet.errors import CheckpointError, DataError
 from segnet.images import replacing, write_picture
 from segnet.metrics import Scores
 from segnet.predictor import Predictor
 from segnet.task import SegmentationTask
+from segnet.trainer import best_checkpoint, evaluation_trainer, training_trainer
 from segnet.visualization import comparison, plot_curves
 from segnet.weights import load_backbone_weights
 
-# What `train` supplies itself: not options.
-OWN_TRAINER_ARGUMENTS = frozenset(
-    {"self", "logger", "callbacks", "plugins", "default_root_dir", "use_distributed_sampler", "enable_progress_bar"}
-)
+log = logging.getLogger(__name__)
+
 NUM_PREVIEWS = 6
 
 
@@ -71,13 +64,12 @@ class Results:
 def train(config: Config, output_dir: Path) -> Results:
     """Trains a configuration and evaluates the best checkpoint on the val split.
 
-    Writes into `output_dir`: best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png and results.json.
+    Writes into `output_dir`: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png and results.json.
 
     Raises:
         SegnetError: an option, a file or the machine does not allow it.
     """
     start = time.monotonic()
-    quieten_lightning()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = SegmentationDataModule(config.dataset, config.data, config.mean, config.seed)
     task = SegmentationTask.create(
@@ -89,10 +81,14 @@ def train(config: Config, output_dir: Path) -> Results:
     task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
     if config.backbone_weights:
         load_backbone_weights(task.model.backbone, config.backbone_weights)
-    trainer = build_trainer(config.trainer, output_dir)
+    trainer = training_trainer(config.trainer, output_dir)
     datamodule.check(trainer.world_size)
+    if trainer.is_global_zero:
+        log.info("run folder: %s", output_dir)
+        with replacing(output_dir / "config.yaml") as temporary:
+            temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
     trainer.fit(task, datamodule=datamodule)
-    best = best_checkpoint(trainer)
+    best = best_checkpoint(trainer, output_dir)
     results = evaluate(
         best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
     )
@@ -105,21 +101,10 @@ def train(config: Config, output_dir: Path) -> Results:
             seconds=round(time.monotonic() - start, 1),
             config=asdict(config),
         )
-        plot_curves(output_dir / "metrics.csv", output_dir / "curves.png")
+        if (output_dir / "metrics.csv").exists():  # a run of a few steps may have logged nothing
+            plot_curves(output_dir / "metrics.csv", output_dir / "curves.png")
         write_preview(best, datamodule.split("val"), output_dir / "preview.png")
     return results
-
-
-def best_checkpoint(trainer: pl.Trainer) -> Path:
-    """The checkpoint with the highest val mIoU of a run.
-
-    Raises:
-        ConfigError: none was written.
-    """
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor == MONITOR and callback.best_model_path:
-            return Path(callback.best_model_path)
-    raise ConfigError("no checkpoint was written: the run ended before its first validation")
 
 
 def evaluate(
@@ -137,7 +122,6 @@ def evaluate(
     Raises:
         SegnetError: the checkpoint, the data or an option does not allow it, or the dataset has other classes.
     """
-    quieten_lightning()
     stored = read_checkpoint(checkpoint)
     hyper_parameters = stored["hyper_parameters"]
     datamodule = SegmentationDataModule(dataset, data, hyper_parameters["model"]["mean"], seed=0)
@@ -149,10 +133,7 @@ def evaluate(
         raise CheckpointError(f"{checkpoint}: weights and description do not fit ({reason})") from None
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
-    runner = pl.Trainer(
-        **checked_trainer_options(trainer), logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
+    runner = evaluation_trainer(trainer)
     runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
     assert task.scores is not None
     return Results(Path(checkpoint), split, len(samples), task.scores, task.classes)
@@ -174,42 +155,6 @@ def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -
             raise DataError(f"class {index} of the dataset is '{ours}', but {checkpoint} was trained on '{theirs}'")
 
 
-def build_trainer(options: Mapping[str, Any], output_dir: Path) -> pl.Trainer:
-    """Lightning's Trainer with segnet's checkpoints, progress and metrics.csv.
-
-    Raises:
-        ConfigError: an unknown or impossible option.
-    """
-    options = checked_trainer_options(options)
-    callbacks = [*checkpoint_callbacks(output_dir), StopOnLostLoss(), progress_callback()]
-    defaults = {"sync_batchnorm": torch.cuda.is_available(), "num_sanity_val_steps": 0, "enable_model_summary": False}
-    try:
-        return pl.Trainer(
-            **{**defaults, **options},
-            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-            logger=CSVLogger(output_dir, name="", version=""),
-            callbacks=callbacks,
-            plugins=[WholeCheckpointIO()],
-            default_root_dir=output_dir,
-            use_distributed_sampler=False,
-        )
-    except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
-        raise ConfigError(f"trainer={dict(options)} is refused by Lightning: {str(error).splitlines()[0]}") from None
-
-
-def checked_trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, all of them known to Lightning.
-
-    Raises:
-        ConfigError: one is not, or is segnet's own.
-    """
-    allowed = inspect.signature(pl.Trainer.__init__).parameters.keys() - OWN_TRAINER_ARGUMENTS
-    for name in options:
-        if name not in allowed:
-            raise ConfigError(f"trainer.{name} is not an option of Lightning's Trainer.{did_you_mean(name, allowed)}")
-    return dict(options)
-
-
 def device_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Of a training's Trainer options, those that say where it runs: evaluation takes no others, nor low precision."""
     return {"devices": 1, **({"accelerator": options["accelerator"]} if "accelerator" in options else {})}
@@ -222,18 +167,3 @@ def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) 
     chosen = [samples.load(index * len(samples) // count) for index in range(count)]
     rows = [(sample.image, sample.mask, predictor(sample.image)) for sample in chosen]
     write_picture(target, comparison(rows, predictor.classes))
-
-
-def quieten_lightning() -> None:
-    """Hides Lightning's advertisements and the warnings that say nothing to our users."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for harmless in (
-        ".*does not have many workers.*",
-        ".*number of training batches.*smaller than the logging interval.*",
-        ".*[Dd]irectory .* exists and is not empty.*",
-        ".*Trying to infer the `batch_size`.*",
-        ".*GPU available but not used.*",
-        ".*LeafSpec.*deprecated.*",
-    ):
-        warnings.filterwarnings("ignore", harmless)

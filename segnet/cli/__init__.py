@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None, verb: str | None = None) -> NoReturn
     except SegnetError as error:
         print("segnet: error:", str(error).replace("\n", " "), file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output, such as head, is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)
     except KeyboardInterrupt:
         print("segnet: interrupted", file=sys.stderr)
         sys.exit(128 + 2)

@@ -4,6 +4,7 @@ Hydra lives only here. Its own messages name no nearest option and end in exit c
 once on trial before Hydra runs it.
 """
 
+import contextlib
 import inspect
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -23,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import segnet
 from segnet.components import did_you_mean
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, SegnetError
 
 PACKAGE = Path(segnet.__file__).parent
 # Beside the package in a checkout, inside it once installed from a wheel.
@@ -44,8 +46,8 @@ FLAGS_WITH_VALUE = {
 }
 
 
-def run(name: str, schema: type, task: Callable[[Any, DictConfig, Path], None], arguments: Sequence[str]) -> None:
-    """Composes conf/`name`.yaml with the command line and calls `task(config, composed, output_dir)`.
+def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: Sequence[str]) -> None:
+    """Composes conf/`name`.yaml with the command line and calls `task(config, output_dir)`.
 
     Args:
         schema: dataclass of the configuration, of which `task` gets an instance.
@@ -53,6 +55,7 @@ def run(name: str, schema: type, task: Callable[[Any, DictConfig, Path], None], 
 
     Raises:
         ConfigError: what is wrong on the command line, with the nearest right option.
+        SegnetError: what `task` raised; under --multirun the first, after all jobs.
     """
     ConfigStore.instance().store("schema", node=schema)
     arguments = [_reach_open_section(argument) for argument in arguments]
@@ -61,13 +64,23 @@ def run(name: str, schema: type, task: Callable[[Any, DictConfig, Path], None], 
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # what is left are our own bugs: show them whole
     sys.argv = [f"segnet {name}", *arguments]
 
+    failures: list[SegnetError] = []
+
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
     def application(composed: DictConfig) -> None:
         config = OmegaConf.to_object(composed)
         assert isinstance(config, schema)
-        task(config, composed, Path(HydraConfig.get().runtime.output_dir))
+        output_dir = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            task(config, output_dir)
+        except SegnetError as error:  # kept from Hydra, which would add lines of its own
+            failures.append(error)
+            with contextlib.suppress(OSError):
+                output_dir.rmdir()  # succeeds where nothing was written
 
     application()
+    if failures:
+        raise failures[0]
 
 
 def _reach_open_section(argument: str) -> str:
@@ -110,11 +123,13 @@ def _check(name: str, schema: type, arguments: Sequence[str]) -> None:
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             composed = compose(name, overrides=single_job)
-        _refuse_unknown(composed, schema)
         missing = sorted(OmegaConf.missing_keys(composed))
         if missing:
             raise ConfigError(f"{missing[0]} is not set: add {missing[0]}=...")
+        _refuse_unknown(composed, schema)
         OmegaConf.to_object(composed)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"a configuration file cannot be read: {' '.join(str(error).split())}") from None
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -144,10 +159,10 @@ def _keys(schema: type, prefix: str = "") -> Iterator[str]:
 def _refuse_unknown(composed: DictConfig, schema: type) -> None:
     """`+option=1` adds keys even where a schema says which there are."""
     known = set(_keys(schema))
-    for key in composed:
+    for key, value in composed.items():
         names = [str(key)]
-        if str(key) not in OPEN_SECTIONS and isinstance(composed[key], DictConfig):
-            names += [f"{key}.{inner}" for inner in composed[key]]
+        if str(key) not in OPEN_SECTIONS and isinstance(value, DictConfig):
+            names += [f"{key!s}.{inner!s}" for inner in value]
         for name in names:
             if name not in known:
                 raise ConfigError(f"{name} is not an option.{did_you_mean(name, known)}")
@@ -155,8 +170,7 @@ def _refuse_unknown(composed: DictConfig, schema: type) -> None:
 
 def _missing_choice(error: MissingConfigException) -> str:
     """A group's choice that does not exist: "backbone=resnet51_vd is not there"."""
-    missing = error.missing_cfg_file if isinstance(error.missing_cfg_file, str) else ""
-    group, _, choice = missing.rpartition("/")
+    group, _, choice = str(error.missing_cfg_file).rpartition("/")
     if group and error.options:
         return f"{group}={choice} is unknown.{did_you_mean(choice, [str(option) for option in error.options])}"
     return str(error).splitlines()[0]
@@ -169,14 +183,10 @@ def _explain(error: Exception, schema: type) -> str:
         return f"an option cannot be read: {first}"
     unknown = re.match(r"Could not override '([^']+)'", first)
     if unknown:
-        known = set(_keys(schema)) | set(_groups())
+        known = set(_keys(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
         return f"{unknown[1]} is not an option.{did_you_mean(unknown[1], known)}"
     if error.__cause__ is not None:
         key = getattr(error.__cause__, "full_key", None)
         reason = str(error.__cause__).splitlines()[0]
         return f"{key}: {reason}" if key else f"{first}: {reason}"
     return " ".join(str(error).split())
-
-
-def _groups() -> list[str]:
-    return [path.name for path in CONF_DIR.iterdir() if path.is_dir()]

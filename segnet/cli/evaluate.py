@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from segnet.cli.composition import run
-from segnet.cli.tables import print_scores
 from segnet.config import EvaluateConfig
 from segnet.errors import ExitCode
 
@@ -17,7 +14,8 @@ def main(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def _evaluate(config: EvaluateConfig, composed: DictConfig, output_dir: Path) -> None:
+def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
+    from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
     from segnet.training import evaluate
 
     results = evaluate(

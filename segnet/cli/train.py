@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
 from segnet.cli.composition import run
-from segnet.cli.tables import print_scores
 from segnet.config import Config
 from segnet.errors import ExitCode
-from segnet.images import replacing
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,12 +14,10 @@ def main(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def _train(config: Config, composed: DictConfig, output_dir: Path) -> None:
-    from segnet.training import train  # after composing: a wrong option need not wait for Lightning
+def _train(config: Config, output_dir: Path) -> None:
+    from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
+    from segnet.training import train
 
-    with replacing(output_dir / "config.yaml") as temporary:
-        temporary.write_text(OmegaConf.to_yaml(composed, resolve=True), encoding="utf-8")
-    print(f"run folder: {output_dir}", flush=True)
     results = train(config, output_dir)
     print_scores(results)
     print(f"best checkpoint: {results.checkpoint}")

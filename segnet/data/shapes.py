@@ -1,7 +1,7 @@
 """The embedded dataset: pictures of shapes, drawn from (seed, index), without any file.
 
-Each class has a typical hue, but hues of neighbouring classes overlap, so that colour alone is not enough: outlines
-decide. Shapes hide one another, surfaces have textures, light falls off across the picture and there is noise on top.
+Each class has a typical hue, from which it strays so far that neighbours all but touch: colour helps, outlines decide.
+Shapes hide one another, surfaces have textures, light falls off across the picture and there is noise on top.
 """
 
 import colorsys
@@ -22,9 +22,9 @@ CLASSES = Classes.create(
     palette=[[40, 40, 40], [230, 60, 60], [250, 190, 40], [70, 140, 240], [60, 190, 90], [170, 90, 220]],
 )
 SPLITS = ("train", "val", "test")
-RADII = (9.0, 18.0)  # of the shapes [pixels]
-AREA_PER_SHAPE = 1200  # mean number of shapes: the picture's area over this [pixels]
-HUE_SPREAD = 38  # around the typical hue of a class, of which there are five in 360 [degrees]
+RADII = (11.0, 21.0)  # of the shapes [pixels]
+AREA_PER_SHAPE = 1600  # mean number of shapes: the picture's area over this [pixels]
+HUE_SPREAD = 32  # around the typical hue of a class, of which there are five in 360 [degrees]
 SHIFT = 4  # OpenCV draws at coordinates of 1/16 pixel
 
 
@@ -51,7 +51,7 @@ OUTLINES = {
     "disk": polygon(regular(48)),
     "ring": polygon(regular(48)),
     "square": polygon(regular(4)),
-    "triangle": polygon(regular(3)),
+    "triangle": polygon(1.2 * regular(3)),
     "cross": polygon(CROSS),
 }
 
@@ -72,7 +72,7 @@ class Shapes(SegmentationDataset):
     def __init__(
         self,
         split: str,
-        num_train: int = 800,
+        num_train: int = 1600,
         num_val: int = 100,
         num_test: int = 100,
         size: tuple[int, int] = (64, 64),
@@ -133,7 +133,7 @@ def outline(rng: Generator, name: str, size: tuple[int, int]) -> NDArray[np.bool
     OUTLINES[name](canvas, np.hstack([radius * turn @ stretch, centre]))
     if name == "ring":
         hole = np.zeros(size, np.uint8)
-        OUTLINES[name](hole, np.hstack([0.55 * radius * turn @ stretch, centre]))
+        OUTLINES[name](hole, np.hstack([0.5 * radius * turn @ stretch, centre]))
         canvas &= ~hole
     return canvas.astype(bool)
 

@@ -1,0 +1,193 @@
+"""Lightning's Trainer as segnet uses it: whole checkpoints, a quiet terminal, and a stop where the loss is lost."""
+
+import logging
+import math
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from segnet.checkpoint import read_checkpoint, save_checkpoint
+from segnet.components import check_options
+from segnet.errors import ConfigError
+from segnet.images import replacing
+
+log = logging.getLogger(__name__)
+
+MONITOR = "val/miou"
+# Arguments of Lightning's Trainer that are supplied here: not options.
+OWN_ARGUMENTS = (
+    "self",
+    "logger",
+    "callbacks",
+    "plugins",
+    "default_root_dir",
+    "use_distributed_sampler",
+    "enable_progress_bar",
+)
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes checkpoints whole or not at all, and reads them without running what they contain.
+
+    Lightning's own is atomic only where the temporary folder is on the target's file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        save_checkpoint(checkpoint, path)
+
+    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
+        return read_checkpoint(path)
+
+
+def training_trainer(options: Mapping[str, Any], output_dir: Path) -> pl.Trainer:
+    """A Trainer that writes checkpoints and metrics.csv into `output_dir` and shows progress.
+
+    Raises:
+        ConfigError: an unknown or impossible option.
+    """
+    defaults = {"sync_batchnorm": torch.cuda.is_available(), "num_sanity_val_steps": 0, "enable_model_summary": False}
+    progress = progress_callback()
+    return _trainer(
+        {**defaults, **options},
+        logger=CSVLogger(output_dir, name="", version=""),
+        callbacks=[*checkpoint_callbacks(output_dir), StopOnLostLoss(), progress],
+        plugins=[WholeCheckpointIO()],
+        default_root_dir=output_dir,
+        use_distributed_sampler=False,
+        enable_progress_bar=isinstance(progress, RichProgressBar),
+    )
+
+
+def evaluation_trainer(options: Mapping[str, Any]) -> pl.Trainer:
+    """A Trainer that only runs.
+
+    Raises:
+        ConfigError: an unknown or impossible option.
+    """
+    defaults = {"enable_checkpointing": False, "enable_model_summary": False}
+    return _trainer({**defaults, **options}, logger=False, enable_progress_bar=False)
+
+
+def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
+    quieten_lightning()
+    check_options("trainer", "Lightning's Trainer", pl.Trainer.__init__, options, exclude=OWN_ARGUMENTS)
+    try:
+        return pl.Trainer(**options, **own)
+    except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+        raise ConfigError(f"trainer: Lightning refuses the options: {str(error).splitlines()[0]}") from None
+
+
+def checkpoint_callbacks(folder: Path) -> list[Callback]:
+    """best.ckpt, of the highest val/miou, and last.ckpt, of the end of each epoch, also of one that was cut short."""
+    best = ModelCheckpoint(
+        folder,
+        "best",
+        monitor=MONITOR,
+        mode="max",
+        save_top_k=1,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+    last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
+    return [best, last]
+
+
+class StopOnLostLoss(Callback):
+    """Ends a run whose loss is no longer finite, at the steps at which it is logged."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        logged = (batch_idx + 1) % every == 0 or trainer.is_last_batch
+        if logged and isinstance(outputs, Mapping) and not math.isfinite(outputs["loss"]):
+            raise ConfigError(
+                f"the loss is {float(outputs['loss'])} at step {trainer.global_step}: lower optim.lr, "
+                "or set trainer.gradient_clip_val=1"
+            )
+
+
+class EpochLines(Callback):
+    """A line for each validation, where the output is no terminal and a moving bar would be noise."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+        self._first_epoch = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        done, elapsed = trainer.current_epoch + 1, time.monotonic() - self._start
+        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        left = f"  {elapsed / (done - self._first_epoch) * (total - done):5.0f} s left" if total else ""
+        print(
+            f"epoch {done:3d}/{total or '?'}  loss {metrics.get('train/loss', math.nan):.4f}  "
+            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {metrics.get(MONITOR, math.nan):.4f}{left}",
+            flush=True,
+        )
+
+
+def progress_callback() -> Callback:
+    """A bar with loss, learning rate and mIoU in a terminal; elsewhere a line an epoch."""
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        return _Bar(leave=False)
+    return EpochLines()
+
+
+class _Bar(RichProgressBar):
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        return {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in items.items()}
+
+
+def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
+    """best.ckpt of a finished run; of a run that ended before its first validation, a copy of last.ckpt.
+
+    Raises:
+        ConfigError: nothing was written.
+    """
+    best, last = folder / "best.ckpt", folder / "last.ckpt"
+    if any(
+        isinstance(callback, ModelCheckpoint) and callback.best_model_score for callback in trainer.checkpoint_callbacks
+    ):
+        return best
+    if trainer.is_global_zero:
+        if not last.exists():
+            raise ConfigError("no checkpoint was written: the run ended before its first epoch did")
+        log.info("the run ended before its first validation: its last weights count as its best")
+        with replacing(best) as temporary:
+            shutil.copyfile(last, temporary)
+    return best
+
+
+def quieten_lightning() -> None:
+    """Hides Lightning's advertisements and the warnings that say nothing to our users."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for harmless in (
+        ".*does not have many workers.*",
+        ".*number of training batches.*smaller than the logging interval.*",
+        ".*[Dd]irectory .* exists and is not empty.*",
+        ".*could not find the monitored key.*",
+        ".*Trying to infer the `batch_size`.*",
+        ".*GPU available but not used.*",
+        ".*LeafSpec.*deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", harmless)

@@ -1,0 +1,130 @@
+"""What the command line accepts, and the one line that it answers to what it does not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segnet.cli.composition import run
+from segnet.config import Config, EvaluateConfig
+from segnet.errors import ConfigError, DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def composed(arguments, tmp_path, name="train", schema=Config):
+    """The configurations that the task is called with, and the folders."""
+    calls = []
+    run(name, schema, lambda *call: calls.append(call), [*arguments, f"hydra.run.dir={tmp_path}"])
+    return calls
+
+
+def test_the_plain_command_trains_on_the_embedded_dataset(tmp_path):
+    [(config, output_dir)] = composed([], tmp_path)
+    assert isinstance(config, Config)
+    assert config.dataset["name"] == "shapes"
+    assert config.backbone["output_stride"] == config.decoder["output_stride"] == 16
+    assert output_dir == tmp_path
+
+
+def test_backbone_and_stride_reach_both_specs(tmp_path):
+    [(config, _)] = composed(["backbone=resnet101_vd", "output_stride=8"], tmp_path)
+    assert config.backbone["depths"] == [3, 4, 23, 3]
+    assert (config.backbone["output_stride"], config.decoder["output_stride"]) == (8, 8)
+
+
+def test_any_argument_of_the_trainer_can_be_set(tmp_path):
+    [(config, _)] = composed(["trainer.accumulate_grad_batches=2", "trainer.max_epochs=1"], tmp_path)
+    assert config.trainer["accumulate_grad_batches"] == 2
+    assert config.trainer["max_epochs"] == 1
+
+
+def test_an_experiment_beats_the_defaults_and_the_command_line_beats_it(tmp_path):
+    [(config, _)] = composed(["experiment=camvid_resnet18_vd", "dataset.root=somewhere", "data.batch_size=3"], tmp_path)
+    assert config.dataset == {"name": "camvid", "root": "somewhere"}
+    assert config.data.batch_size == 3
+    assert config.data.crop_size == [256, 320]
+
+
+def test_choices_of_ones_own_are_found(tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 77\n")
+    [(config, _)] = composed(["--config-dir", str(tmp_path / "conf"), "experiment=mine"], tmp_path / "run")
+    assert config.seed == 77
+
+
+@pytest.mark.parametrize(
+    ("argument", "parts"),
+    [
+        ("backbone=resnet51_vd", ["backbone=resnet51_vd", "Did you mean 'resnet50_vd'?", "resnet101_vd"]),
+        ("optim.lrr=1", ["optim.lrr", "Did you mean 'optim.lr'?"]),
+        ("+optim.lrr=1", ["optim.lrr", "Did you mean 'optim.lr'?"]),
+        ("optm.lr=1", ["optm.lr", "Did you mean 'optim.lr'?"]),
+        ("bakbone=resnet18_vd", ["bakbone", "Did you mean 'backbone'?"]),
+        ("+seeed=1", ["seeed", "Did you mean 'seed'?"]),
+        ("optim.lr=abc", ["optim.lr", "abc", "Float"]),
+        ("optim.lr", ["'optim.lr'", "option=value"]),
+        ("optim.lr=[1", ["optim.lr=[1", "cannot be read"]),
+        ("dataset=camvid", ["dataset.root is not set", "dataset.root=..."]),
+    ],
+)
+def test_a_wrong_option_is_one_line_with_the_way_out(argument, parts, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        composed([argument], tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_config_folder_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="nowhere: no such folder"):
+        composed(["--config-dir", str(tmp_path / "nowhere")], tmp_path)
+
+
+def test_a_broken_yaml_is_named(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "broken.yaml").write_text("seed: {1\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
+        composed(["--config-dir", str(tmp_path), "experiment=broken"], tmp_path)
+
+
+def test_evaluation_needs_a_checkpoint_and_a_dataset(tmp_path):
+    with pytest.raises(ConfigError, match="checkpoint is not set"):
+        composed(["dataset=shapes"], tmp_path, "evaluate", EvaluateConfig)
+    with pytest.raises(ConfigError, match="dataset"):
+        composed(["checkpoint=best.ckpt"], tmp_path, "evaluate", EvaluateConfig)
+
+
+def test_what_the_task_refuses_comes_out_and_leaves_no_empty_folder(tmp_path):
+    def task(config, output_dir):
+        raise DataError("no images")
+
+    with pytest.raises(DataError, match="no images"):
+        run("train", Config, task, [f"hydra.run.dir={tmp_path / 'run'}"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_calls_the_task_once_for_each_value(tmp_path):
+    calls = []
+    run(
+        "train",
+        Config,
+        lambda *call: calls.append(call),
+        ["--multirun", "optim.lr=0.1,0.2", "trainer.max_epochs=1,2", f"hydra.sweep.dir={tmp_path}"],
+    )
+    assert [(config.optim.lr, config.trainer["max_epochs"]) for config, _ in calls] == [
+        (0.1, 1),
+        (0.1, 2),
+        (0.2, 1),
+        (0.2, 2),
+    ]
+    assert len({output_dir for _, output_dir in calls}) == 4
+
+
+def test_help_lists_the_choices():
+    done = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for word in ("resnet101_vd", "deeplabv3plus", "camvid", "cross_entropy", "camvid_resnet18_vd", "max_epochs"):
+        assert word in done.stdout

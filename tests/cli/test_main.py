@@ -1,0 +1,65 @@
+"""The command `segnet`: verbs and exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segnet import cli
+from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def exit_code(argv):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(argv)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigError, 2), (DataError, 3), (CheckpointError, 4), (MachineError, 5), (KeyboardInterrupt, 130)],
+)
+def test_each_kind_of_error_has_its_exit_code_and_one_line(error, code, monkeypatch, capsys):
+    def fail(arguments, verb):
+        raise error("what\nwhere")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert exit_code(["train"]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+
+
+def test_our_own_bugs_keep_their_stack_trace(monkeypatch):
+    def fail(arguments, verb):
+        raise IndexError("a bug")
+
+    monkeypatch.setattr(cli, "_run", fail)
+    with pytest.raises(IndexError):
+        cli.main(["train"])
+
+
+def test_a_misspelt_verb_is_refused_with_the_nearest(capsys):
+    assert exit_code(["trian"]) == 2
+    assert "Did you mean 'train'?" in capsys.readouterr().err
+
+
+def test_without_a_verb_the_verbs_are_listed(capsys):
+    assert exit_code([]) == 2
+    assert exit_code(["--help"]) == 0
+    listed = capsys.readouterr().out
+    for verb in cli.VERBS:
+        assert verb in listed
+
+
+@pytest.mark.parametrize("command", [["train.py"], ["-m", "segnet", "train"]])
+def test_every_door_reports_a_wrong_option_alike(command):
+    done = subprocess.run(
+        [sys.executable, *command, "backbone=resnet19_vd"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("segnet: error: backbone=resnet19_vd is unknown. Did you mean 'resnet18_vd'?")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,223 @@
+"""Training and evaluation from a configuration to the files that a user finds, without Hydra."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from segnet.checkpoint import load_checkpoint, read_checkpoint
+from segnet.config import Config, DataConfig, OptimConfig
+from segnet.errors import CheckpointError, ConfigError, DataError
+from segnet.predictor import Predictor
+from segnet.training import evaluate, train
+
+CPU = {"accelerator": "cpu", "devices": 1}
+SHAPES = {"name": "shapes", "num_train": 16, "num_val": 5, "size": [48, 40]}
+
+
+def configuration(**changes):
+    sections = {
+        "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": 16},
+        "decoder": {
+            "name": "deeplabv3plus",
+            "output_stride": 16,
+            "aspp_channels": 8,
+            "low_level_channels": 4,
+            "decoder_channels": 8,
+        },
+        "loss": {"name": "cross_entropy"},
+        "dataset": SHAPES,
+        "data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0),
+        "optim": OptimConfig(lr=0.05),
+        "trainer": {**CPU, "max_epochs": 2, "log_every_n_steps": 2},
+    }
+    return Config(**{**sections, **changes})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run: (folder, results)."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, train(configuration(), folder)
+
+
+def test_a_run_leaves_all_that_its_user_needs(run):
+    folder, results = run
+    assert {path.name for path in folder.iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "config.yaml",
+        "metrics.csv",
+        "curves.png",
+        "preview.png",
+        "results.json",
+    }
+    for picture in ("curves.png", "preview.png"):
+        with Image.open(folder / picture) as opened:
+            assert np.asarray(opened.convert("L")).std() > 10
+    assert results.checkpoint == folder / "best.ckpt"
+
+
+def test_the_configuration_is_stored_whole(run):
+    folder, _ = run
+    stored = yaml.safe_load((folder / "config.yaml").read_text())
+    config = Config(**{**stored, "data": DataConfig(**stored["data"]), "optim": OptimConfig(**stored["optim"])})
+    assert config == configuration()
+
+
+def test_metrics_hold_loss_rate_and_miou(run):
+    folder, _ = run
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    rates = [float(row["lr"]) for row in rows if row["lr"]]
+    assert len(losses) == 4
+    assert np.isfinite(losses).all()
+    # after steps 2, 4, 6, 8 of 8: the rates of the 2nd, 4th ... step
+    np.testing.assert_allclose(rates, [0.05 * (1 - step / 8) ** 0.9 for step in (1, 3, 5, 7)], rtol=1e-6)
+    assert len([row for row in rows if row["val/miou"]]) == 2
+
+
+def test_results_json_is_what_was_returned(run):
+    folder, results = run
+    stored = json.loads((folder / "results.json").read_text())
+    assert stored["miou"] == results.scores.miou
+    assert stored["num_images"] == 5
+    assert stored["steps"] == 8
+    assert list(stored["classes"]) == list(results.classes.names)
+
+
+def test_the_best_figure_while_training_is_the_figure_of_the_best_checkpoint(run):
+    folder, results = run
+    with open(folder / "metrics.csv", newline="") as file:
+        logged = [float(row["val/miou"]) for row in csv.DictReader(file) if row["val/miou"]]
+    assert np.float32(results.scores.miou) == np.float32(max(logged))
+
+
+def test_evaluation_gives_the_same_figure_to_the_last_digit(run):
+    folder, results = run
+    data = DataConfig(batch_size=3, num_workers=1)
+    again = evaluate(folder / "best.ckpt", dataset=SHAPES, split="val", data=data, trainer=CPU)
+    assert again.scores.to_dict(again.classes) == results.scores.to_dict(results.classes)
+
+
+def test_the_figure_is_that_of_the_predictions(run):
+    """An independent way: predict each picture and count with numpy."""
+    from segnet.data.shapes import Shapes
+
+    folder, results = run
+    predictor = Predictor(folder / "best.ckpt", "cpu")
+    samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+    truth, predicted = [], []
+    for index in range(len(samples)):
+        sample = samples.load(index)
+        truth.append(sample.mask.ravel())
+        predicted.append(predictor(sample.image).ravel())
+    truth, predicted = np.concatenate(truth), np.concatenate(predicted)
+    ious = []
+    for label in range(len(samples.classes.names)):
+        union = np.sum((truth == label) | (predicted == label))
+        if union:
+            ious.append(np.sum((truth == label) & (predicted == label)) / union)
+    assert results.scores.miou == pytest.approx(np.mean(ious), abs=1e-12)
+
+
+def test_checkpoints_hold_builtins_and_tensors_only(run):
+    folder, _ = run
+    for name in ("best.ckpt", "last.ckpt"):
+        stored = torch.load(folder / name, weights_only=True)
+        assert set(stored["hyper_parameters"]) == {"model", "classes", "loss", "optim"}
+        model, classes = load_checkpoint(folder / name)
+        assert len(classes.names) == model.decoder.classifier.out_channels
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    config = configuration(trainer={**CPU, "max_epochs": 1})
+    weights = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        train(config, folder)
+        weights.append(read_checkpoint(folder / "last.ckpt")["state_dict"])
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_training_learns(tmp_path):
+    """Two colours, two classes: a broken loss, schedule or label would leave the mIoU near that of one class."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 16), ("val", 4)):
+        for index in range(count):
+            mask = np.zeros((48, 48), np.uint8)
+            left, top = rng.integers(4, 20, 2)
+            mask[top : top + 24, left : left + 24] = 1
+            image = np.where(mask[:, :, None] == 1, (200, 60, 60), (60, 60, 200)) + rng.normal(0, 20, (48, 48, 3))
+            for kind, array in (("images", np.clip(image, 0, 255).astype(np.uint8)), ("masks", mask)):
+                (tmp_path / kind / split).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(tmp_path / kind / split / f"{index}.png")
+    config = configuration(
+        dataset={"name": "folder", "root": str(tmp_path), "class_names": ["blue", "red"]},
+        data=DataConfig(batch_size=4, crop_size=[48, 48], num_workers=0),
+        trainer={**CPU, "max_epochs": 12},
+    )
+    assert train(config, tmp_path / "run").scores.miou > 0.85
+
+
+def test_one_image_a_batch_trains_and_a_run_without_validation_keeps_its_weights(tmp_path):
+    config = configuration(data=DataConfig(batch_size=1, crop_size=[32, 32], num_workers=0))
+    config.trainer = {**CPU, "max_steps": 3, "max_epochs": 1}
+    results = train(config, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["steps"] == 3
+    assert np.isfinite(results.scores.pixel_accuracy)
+    assert results.checkpoint.read_bytes() == (tmp_path / "last.ckpt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": DataConfig(batch_size=1, crop_size=[16, 16])}, ConfigError, "data.batch_size=2"),
+        ({"data": DataConfig(batch_size=17, num_workers=0)}, DataError, "16 images, fewer than one batch of 17"),
+        ({"data": DataConfig(batch_size=0)}, ConfigError, "data.batch_size=0"),
+        ({"optim": OptimConfig(lr=-1)}, ConfigError, "optim.lr=-1"),
+        ({"trainer": {"max_epoch": 1}}, ConfigError, "trainer.max_epoch .*Did you mean 'max_epochs'"),
+        ({"trainer": {"precision": 17}}, ConfigError, "Precision 17"),
+        ({"trainer": {"max_epochs": "many"}}, ConfigError, "trainer.max_epochs=many"),
+        ({"backbone_weights": "nowhere.pdparams"}, CheckpointError, "nowhere.pdparams: no such file"),
+        ({"mean": [0.5]}, ConfigError, "mean="),
+        ({"loss": {"name": "dice"}}, ConfigError, "loss.name=dice"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(changes, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        train(configuration(**changes), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lost_loss_ends_the_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"the loss is (nan|inf) .*lower optim\.lr"):
+        train(configuration(optim=OptimConfig(lr=1e30), trainer={**CPU, "max_epochs": 20}), tmp_path)
+
+
+def test_a_dataset_of_other_classes_is_refused(run, tmp_path):
+    folder, _ = run
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "val").mkdir(parents=True)
+        (tmp_path / kind / "train").mkdir(parents=True)
+        for split in ("train", "val"):
+            Image.new("L", (32, 32)).save(tmp_path / kind / split / "a.png")
+    spec = {"name": "folder", "root": str(tmp_path)}
+    names = ["background", "disk", "ring", "square", "triangle", "plus"]
+    with pytest.raises(DataError, match="class 5 of the dataset is 'plus'"):
+        evaluate(
+            folder / "best.ckpt", dataset={**spec, "class_names": names}, split="val", data=DataConfig(), trainer=CPU
+        )
+    with pytest.raises(DataError, match="2 classes"):
+        evaluate(
+            folder / "best.ckpt",
+            dataset={**spec, "class_names": names[:2]},
+            split="val",
+            data=DataConfig(),
+            trainer=CPU,
+        )
