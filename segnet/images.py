@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 
 from segnet.errors import DataError, MachineError
 
-# Pillow's name of a format -> whether it keeps every value. What is not listed is not opened.
-IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+# Pillow's names. What is not listed is not opened. JPEG stands for MPO too, which is no name that Image.open knows.
+IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".gif"})
