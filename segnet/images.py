@@ -158,7 +158,9 @@ def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette:
         picture = Image.fromarray(mask.astype(np.uint16))
     else:
         picture = Image.fromarray(mask.astype(np.uint8))
-        picture.putpalette([value for colour in palette for value in colour])
+        # Pillow saves as few bits a pixel as the palette needs: every id needs a colour, those of no class are white.
+        missing = int(mask.max(initial=0)) + 1 - len(palette)
+        picture.putpalette([value for colour in [*palette, *[(255, 255, 255)] * missing] for value in colour])
     write_picture(path, picture)
 
 
