@@ -26,6 +26,8 @@ LOW_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2 and 4-bit grey over 
 
 # A picture of 90-179 megapixels is large, not suspicious; above that Pillow refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Damaged EXIF, palettes with transparency: the picture is read all the same, and what cannot be read is refused.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 UInt8Array = NDArray[np.uint8]
 
