@@ -2,6 +2,7 @@
 
 import argparse
 import glob
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -76,9 +77,9 @@ def expand(pattern: str) -> list[Path]:
         DataError: a folder or glob without any picture.
     """
     path = Path(pattern)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike the methods of Path, it does not fail on a name that is too long
         candidates = sorted(path.iterdir())
-    elif path.exists() or not glob.has_magic(pattern):
+    elif os.path.exists(path) or not glob.has_magic(pattern):
         return [path]  # a missing file is reported with the others
     else:
         candidates = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
@@ -117,17 +118,26 @@ def require_output_folder(folder: Path) -> Path:
 
 
 def output_names(inputs: Sequence[Path]) -> dict[Path, str]:
-    """A name for the results of each input: its own without ending, or more of its path where that is not unique."""
+    """A name for the results of each input: its own without ending, or more of its path where that is not unique.
+
+    Where even the path without its separators is not (x/b_a.png, x_b/a.png), a number follows.
+    """
     stems = Counter(path.stem for path in inputs)
     full_names = Counter(path.name for path in inputs)
-    names = {}
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
     for path in inputs:
         if stems[path.stem] == 1:
-            names[path] = path.stem
+            name = path.stem
         elif full_names[path.name] == 1:
-            names[path] = path.name
+            name = path.name
         else:
-            names[path] = "_".join(part for part in path.parts if part not in ("/", "..", "."))
+            name = "_".join(part for part in path.parts if part not in ("/", "..", "."))
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name}_{number}", number + 1
+        taken.add(unique)
+        names[path] = unique
     return names
 
 
@@ -136,7 +146,7 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
     DataError: a result is there already, and --overwrite is not given.
     """
     for path in paths:
-        if path.exists() and not overwrite:
+        if os.path.exists(path) and not overwrite:
             raise DataError(f"{path}: exists already; --overwrite replaces it")
 
 
