@@ -45,16 +45,20 @@ def main(arguments: Sequence[str]) -> int:
             mask = predictor(image)
             write_mask(mask_path, mask, predictor.classes.palette)
             write_picture(overlay_path, overlay(image, mask, predictor.classes))
-            print(f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}", flush=True)
+            print(_one_line(f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}"), flush=True)
         except SegnetError as error:
             if isinstance(error, MachineError):
                 raise
             num_failed += 1
-            print("segnet: error:", str(error).replace("\n", "\\n"), file=sys.stderr, flush=True)
+            print("segnet: error:", _one_line(str(error)), file=sys.stderr, flush=True)
     if num_failed:
         print(f"segnet: {num_failed} of {len(inputs)} inputs failed", file=sys.stderr)
         return ExitCode.PARTIAL if num_failed < len(inputs) else ExitCode.DATA
     return ExitCode.OK
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")  # a file name may hold line breaks
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
