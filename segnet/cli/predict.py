@@ -45,7 +45,8 @@ def main(arguments: Sequence[str]) -> int:
             mask = predictor(image)
             write_mask(mask_path, mask, predictor.classes.palette)
             write_picture(overlay_path, overlay(image, mask, predictor.classes))
-            print(_one_line(f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}"), flush=True)
+            report = f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}"
+            print(_one_line(report), flush=True)
         except SegnetError as error:
             if isinstance(error, MachineError):
                 raise
