@@ -17,14 +17,17 @@ from PIL import Image, ImageOps
 
 from segnet.errors import DataError, MachineError
 
-# Pillow's name of a format -> whether it keeps every value. What is not listed is not opened.
-IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+# Pillow's names. What is not listed is not opened. JPEG stands for MPO too, which is no name that Image.open knows.
+IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".gif"})
+LOW_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2 and 4-bit grey over 0-255 in these steps
 
 # A picture of 90-179 megapixels is large, not suspicious; above that Pillow refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Damaged EXIF, palettes with transparency: the picture is read all the same, and what cannot be read is refused.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 UInt8Array = NDArray[np.uint8]
 
@@ -103,13 +106,15 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np
     if path.suffix.lower() in LOSSY_SUFFIXES:
         raise DataError(f"{path}: {path.suffix} does not keep label values: save masks as PNG")
     with _decoding(path, ("PNG", "TIFF", "BMP")) as picture:
-        low_depth = _low_grey_depth(picture)
+        raw_mode = _raw_mode(picture)
         picture = ImageOps.exif_transpose(picture)
         values = np.asarray(picture)
         if picture.mode == "1":
             return values.astype(np.uint8)
-        if low_depth:  # Pillow spreads 2 and 4-bit grey over 0-255
-            return values // np.uint8(255 // (2**low_depth - 1))
+        if raw_mode in LOW_GREY_STEPS:
+            return values // np.uint8(LOW_GREY_STEPS[raw_mode])
+        if ";16" in raw_mode and values.ndim == 3:  # Pillow keeps the upper byte, in which small ids are 0
+            raise DataError(f"{path}: 16-bit colours hold no class ids: save the mask as a single-channel PNG")
         if picture.mode in ("L", "P"):
             return np.array(values)
         if picture.mode.startswith("I;16"):
@@ -119,12 +124,12 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np
         return _grey_of_colours(values, picture.mode, path)
 
 
-def _low_grey_depth(picture: Image.Image) -> int:
-    """2 or 4 for a grey picture of so many bits a pixel, else 0. To be asked before the pixels are loaded."""
+def _raw_mode(picture: Image.Image) -> str:
+    """How the file itself stores a pixel, such as "L;4" or "RGB;16B". To be asked before the pixels are loaded."""
     tiles = getattr(picture, "tile", None)  # of picture files, not of pictures made in memory
     raw_mode = tiles[0].args if tiles else None
     raw_mode = raw_mode[0] if isinstance(raw_mode, tuple) else raw_mode
-    return {"L;2": 2, "L;4": 4}.get(str(raw_mode), 0)
+    return str(raw_mode)
 
 
 def _grey_of_colours(values: NDArray[np.generic], mode: str, path: Path) -> UInt8Array:
@@ -155,7 +160,9 @@ def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette:
         picture = Image.fromarray(mask.astype(np.uint16))
     else:
         picture = Image.fromarray(mask.astype(np.uint8))
-        picture.putpalette([value for colour in palette for value in colour])
+        # Pillow saves as few bits a pixel as the palette needs: every id needs a colour, those of no class are white.
+        missing = int(mask.max(initial=0)) + 1 - len(palette)
+        picture.putpalette([value for colour in [*palette, *[(255, 255, 255)] * missing] for value in colour])
     write_picture(path, picture)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import glob
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -44,16 +45,21 @@ def main(arguments: Sequence[str]) -> int:
             mask = predictor(image)
             write_mask(mask_path, mask, predictor.classes.palette)
             write_picture(overlay_path, overlay(image, mask, predictor.classes))
-            print(f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}", flush=True)
+            report = f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}"
+            print(_one_line(report), flush=True)
         except SegnetError as error:
             if isinstance(error, MachineError):
                 raise
             num_failed += 1
-            print("segnet: error:", str(error).replace("\n", "\\n"), file=sys.stderr, flush=True)
+            print("segnet: error:", _one_line(str(error)), file=sys.stderr, flush=True)
     if num_failed:
         print(f"segnet: {num_failed} of {len(inputs)} inputs failed", file=sys.stderr)
         return ExitCode.PARTIAL if num_failed < len(inputs) else ExitCode.DATA
     return ExitCode.OK
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")  # a file name may hold line breaks
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -76,9 +82,9 @@ def expand(pattern: str) -> list[Path]:
         DataError: a folder or glob without any picture.
     """
     path = Path(pattern)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike the methods of Path, it does not fail on a name that is too long
         candidates = sorted(path.iterdir())
-    elif path.exists() or not glob.has_magic(pattern):
+    elif os.path.exists(path) or not glob.has_magic(pattern):
         return [path]  # a missing file is reported with the others
     else:
         candidates = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
@@ -117,17 +123,26 @@ def require_output_folder(folder: Path) -> Path:
 
 
 def output_names(inputs: Sequence[Path]) -> dict[Path, str]:
-    """A name for the results of each input: its own without ending, or more of its path where that is not unique."""
+    """A name for the results of each input: its own without ending, or more of its path where that is not unique.
+
+    Where even the path without its separators is not (x/b_a.png, x_b/a.png), a number follows.
+    """
     stems = Counter(path.stem for path in inputs)
     full_names = Counter(path.name for path in inputs)
-    names = {}
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
     for path in inputs:
         if stems[path.stem] == 1:
-            names[path] = path.stem
+            name = path.stem
         elif full_names[path.name] == 1:
-            names[path] = path.name
+            name = path.name
         else:
-            names[path] = "_".join(part for part in path.parts if part not in ("/", "..", "."))
+            name = "_".join(part for part in path.parts if part not in ("/", "..", "."))
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name}_{number}", number + 1
+        taken.add(unique)
+        names[path] = unique
     return names
 
 
@@ -136,7 +151,7 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
     DataError: a result is there already, and --overwrite is not given.
     """
     for path in paths:
-        if path.exists() and not overwrite:
+        if os.path.exists(path) and not overwrite:
             raise DataError(f"{path}: exists already; --overwrite replaces it")
 
 

@@ -6,6 +6,7 @@ The one module that knows albumentations, so that it can be replaced.
 import os
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ import albumentations as A
 import cv2
 
 from segnet.errors import ConfigError
+
+
+class RandomScale(A.RandomScale):
+    """Leaves at least one pixel of a picture that is only a few pixels high or wide; albumentations fails there."""
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        smallest = (1 + 1e-6) / min(params["shape"][:2])  # sizes are rounded down
+        return {"scale": max(params["scale"], smallest)}
 
 
 class TrainTransform:
@@ -59,7 +68,12 @@ class TrainTransform:
             warnings.simplefilter("error", UserWarning)  # an unknown argument is only warned about
             self._pipeline = A.Compose(
                 [
-                    A.RandomScale((scale_range[0] - 1, scale_range[1] - 1), interpolation=cv2.INTER_LINEAR, p=1),
+                    RandomScale(
+                        (scale_range[0] - 1, scale_range[1] - 1),
+                        interpolation=cv2.INTER_LINEAR,
+                        mask_interpolation=cv2.INTER_NEAREST_EXACT,  # INTER_NEAREST is half a pixel off the image
+                        p=1,
+                    ),
                     A.PadIfNeeded(
                         height,
                         width,
