@@ -1,5 +1,6 @@
 """The classes of a dataset: names, colours and the label to ignore. Checked once, stored in every checkpoint."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,7 @@ class Classes:
         for name in self.names:
             if not isinstance(name, str) or not name.strip():
                 raise ConfigError(f"class name {name!r} is not a text: quote it in the list of class names")
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated:
             raise ConfigError(f"class name '{repeated[0]}' stands twice: every class needs a name of its own")
         if len(self.palette) != len(self.names):
@@ -56,7 +57,7 @@ class Classes:
                 raise ConfigError(f"colour {list(colour)} of class '{name}' is not [red, green, blue] of 0-255")
         if len(self.names) > MAX_LABEL:
             raise ConfigError(f"{len(self.names)} classes: a mask holds at most {MAX_LABEL}")
-        if not 0 <= self.ignore_index <= MAX_LABEL:
+        if not isinstance(self.ignore_index, int) or not 0 <= self.ignore_index <= MAX_LABEL:
             raise ConfigError(f"ignore_index={self.ignore_index} is not in 0-{MAX_LABEL}, the values that a mask holds")
         if self.ignore_index < len(self.names):
             raise ConfigError(

@@ -1,5 +1,6 @@
 """SegmentationModel: uint8 RGB in, logits out. Normalisation is part of the model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ class SegmentationModel(nn.Module):
         for option, values in (("mean", mean), ("std", std)):
             if len(values) != 3:
                 raise ConfigError(f"{option}={list(values)} is not three values, one for each of red, green and blue")
+            if not all(math.isfinite(value) for value in values):
+                raise ConfigError(f"{option}={list(values)} must be finite")
         if min(std) <= 0:
             raise ConfigError(f"std={list(std)} must be above 0")
         self.backbone = build("backbone", BACKBONES, backbone)

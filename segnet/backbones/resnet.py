@@ -8,6 +8,7 @@ basic-block variants has a convolution in its shortcut too.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -74,6 +75,10 @@ class Bottleneck(nn.Module):
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, Sequence) and all(isinstance(value, int) and value >= 1 for value in values)
+
+
 class ResNet(nn.Module):
     """ResNet_vd; see `segnet.backbones` for the contract.
 
@@ -99,10 +104,10 @@ class ResNet(nn.Module):
             raise ConfigError(f"backbone.block={block} is unknown.{did_you_mean(str(block), BLOCKS)}")
         if output_stride not in STAGES:
             raise ConfigError(f"output_stride={output_stride} is not possible: choose 8, 16 or 32")
-        if len(depths) != 4 or not all(isinstance(depth, int) and depth >= 1 for depth in depths):
-            raise ConfigError(f"backbone.depths={list(depths)} is not four counts of blocks, each 1 or more")
-        grid = [1] * depths[3] if multi_grid is None else list(multi_grid)
-        if len(grid) < depths[3] or not all(isinstance(factor, int) and factor >= 1 for factor in grid):
+        if not _are_counts(depths) or len(depths) != 4:
+            raise ConfigError(f"backbone.depths={depths} is not four counts of blocks, each 1 or more")
+        grid = [1] * depths[3] if multi_grid is None else multi_grid
+        if not _are_counts(grid) or len(grid) < depths[3]:
             raise ConfigError(
                 f"backbone.multi_grid={grid} does not fit: the last stage has {depths[3]} blocks, "
                 "and each needs a factor of 1 or more"

@@ -89,7 +89,7 @@ class DeepLabV3Plus(nn.Module):
         ):
             if not isinstance(width, int) or width < 1:
                 raise ConfigError(f"decoder.{option}={width} is not a number of channels, 1 or more")
-        if not 0 <= dropout < 1:
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
             raise ConfigError(f"decoder.dropout={dropout} is not a probability in [0, 1)")
         self.align_corners = align_corners
         self.atrous_rates = tuple(rate * 16 // output_stride for rate in RATES_AT_16)

@@ -1,0 +1,75 @@
+import dataclasses
+import json
+
+import pytest
+
+from segnet.classes import Classes, voc_palette
+from segnet.errors import ConfigError
+
+GREYS = ((1, 1, 1), (2, 2, 2))
+
+
+def test_voc_palette_is_the_published_colour_map_without_its_black():
+    palette = voc_palette(20)
+    assert palette[0] == (128, 0, 0)
+    assert palette[2] == (128, 128, 0)
+    assert palette[14] == (192, 128, 128)  # person
+    assert palette[19] == (0, 64, 128)  # tv monitor
+
+
+def test_voc_palette_has_a_colour_of_its_own_for_each_of_255_classes():
+    palette = voc_palette(255)
+    assert len(set(palette)) == len(palette) == 255
+    assert (0, 0, 0) not in palette
+
+
+def test_create_chooses_colours_where_none_are_given():
+    assert Classes.create(["road", "sky"]).palette == ((128, 0, 0), (0, 128, 0))
+
+
+@pytest.mark.parametrize(
+    ("names", "palette", "ignore_index", "words"),
+    [
+        ([], [], 255, "missing"),
+        (["a", "a"], GREYS, 255, "'a' stands twice"),
+        (["a", ""], GREYS, 255, "'' is not a text"),
+        (["a", "  "], GREYS, 255, "is not a text"),
+        (["a", 5], GREYS, 255, "5 is not a text"),
+        (["a", True], GREYS, 255, "True is not a text"),
+        (["a"], GREYS, 255, "2 colours for 1 classes"),
+        (["a", "b"], [[0, 0, 0], [0, 0]], 255, "[0, 0] of class 'b'"),
+        (["a", "b"], [[0, 0, 0], [0, 0, 256]], 255, "[0, 0, 256]"),
+        (["a", "b"], [[0, 0, 0], [0, 0, -1]], 255, "[0, 0, -1]"),
+        (["a", "b"], [[0, 0, 0], [0, 0, 0.5]], 255, "[0, 0, 0.5]"),
+        (["a", "b"], GREYS, 1, "id of class 'b'"),
+        (["a", "b"], GREYS, 0, "id of class 'a'"),
+        (["a", "b"], GREYS, -1, "ignore_index=-1"),
+        (["a", "b"], GREYS, 65536, "ignore_index=65536"),
+        (["a", "b"], GREYS, None, "ignore_index=None"),
+        (["a", "b"], GREYS, "255", "ignore_index=255"),
+        ([f"c{i}" for i in range(65536)], None, 65535, "65536 classes"),
+    ],
+)
+def test_classes_that_cannot_work_are_refused(names, palette, ignore_index, words):
+    if len(names) > 1000:  # spares the palette: the count of names comes before
+        palette = [(0, 0, 0)] * len(names)
+    with pytest.raises(ConfigError) as error:
+        Classes.create(names, palette, ignore_index)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("ignore_index", [2, 255, 65535])
+def test_any_mask_value_that_is_no_class_may_be_ignored(ignore_index):
+    assert Classes.create(["a", "b"], ignore_index=ignore_index).ignore_index == ignore_index
+
+
+def test_to_dict_holds_builtins_only_and_create_reads_it_back():
+    classes = Classes.create(["road", "Straße"], [[1, 2, 3], [4, 5, 6]], 9)
+    stored = classes.to_dict()
+    assert stored == {"names": ["road", "Straße"], "palette": [[1, 2, 3], [4, 5, 6]], "ignore_index": 9}
+    assert Classes.create(**json.loads(json.dumps(stored))) == classes
+
+
+def test_classes_cannot_be_changed_after_the_check():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Classes.create(["a"]).ignore_index = 0

@@ -1,0 +1,54 @@
+import pytest
+
+from segnet.components import build, did_you_mean
+from segnet.errors import ConfigError
+
+
+class Net:
+    def __init__(self, depth, width=64, *, channels):
+        self.options = (depth, width, channels)
+
+
+class Other:
+    def __init__(self):
+        self.options = ()
+
+
+TABLE = {"net": Net, "other": Other}
+
+
+def test_build_passes_the_options_of_the_spec_and_the_context_to_the_named_class():
+    spec = {"name": "net", "depth": 3}
+    built = build("backbone", TABLE, spec, channels=7)
+    assert isinstance(built, Net)
+    assert built.options == (3, 64, 7)
+    assert spec == {"name": "net", "depth": 3}
+    assert isinstance(build("backbone", TABLE, {"name": "other"}), Other)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"name": "nte"}, ["backbone.name=nte", "Did you mean 'net'?", "net, other"]),
+        ({"name": "zzzzzz"}, ["backbone.name=zzzzzz", "Choose from: net, other"]),
+        ({}, ["backbone.name=None"]),
+        ({"name": 5}, ["backbone.name=5"]),
+        ({"name": ["net"]}, ["backbone.name=['net']"]),
+        ({"name": "net", "depth": 1, "widht": 2}, ["backbone.widht", "'net'", "Did you mean 'width'?"]),
+        ({"name": "other", "depth": 1}, ["backbone.depth", "'other'"]),
+        ({"name": "net"}, ["backbone.depth is not set", "backbone.depth=..."]),
+        ({"name": "net", "depth": None}, ["backbone.depth is not set"]),
+        ({"name": "net", "depth": 1, "channels": 9}, ["backbone.channels is not an option"]),
+    ],
+)
+def test_build_names_the_option_that_is_wrong_and_the_choices(spec, words):
+    with pytest.raises(ConfigError) as error:
+        build("backbone", TABLE, spec, channels=7) if spec.get("name") != "other" else build("backbone", TABLE, spec)
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_did_you_mean_is_silent_about_far_words_and_sorts_the_choices():
+    assert did_you_mean("qqqq", ["b", "a"]) == " Choose from: a, b."
+    assert did_you_mean("resnet5", ["resnet50", "vgg"]) == " Did you mean 'resnet50'? Choose from: resnet50, vgg."
