@@ -1,5 +1,6 @@
 """SegmentationTask: step, log, optimise. What the network is, it reads off the spec that the checkpoint stores."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from segnet.classes import Classes
 from segnet.components import build
 from segnet.config import OptimConfig
+from segnet.errors import ConfigError
 from segnet.losses import LOSSES
 from segnet.metrics import ConfusionMatrix, Scores
 from segnet.model import SegmentationModel
@@ -76,6 +78,8 @@ class SegmentationTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = build_optimizer(self.parameters(), self.optim)
-        num_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = build_schedule(optimizer, self.optim, num_steps)
+        num_steps = self.trainer.estimated_stepping_batches
+        if num_steps == math.inf:
+            raise ConfigError("the poly schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+        schedule = build_schedule(optimizer, self.optim, int(num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

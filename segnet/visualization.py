@@ -100,7 +100,7 @@ def plot_curves(metrics: Path, target: Path) -> None:
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = (
-        ("cross entropy", (("train/loss", "train"), ("val/loss", "val"))),
+        ("loss", (("train/loss", "train"), ("val/loss", "val"))),
         ("mIoU", (("val/miou", "val"),)),
         ("learning rate", (("lr", ""),)),
     )

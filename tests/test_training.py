@@ -195,6 +195,11 @@ def test_what_cannot_work_is_refused_before_anything_is_written(changes, error, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_without_end_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"set trainer\.max_epochs or trainer\.max_steps"):
+        train(configuration(trainer={**CPU, "max_epochs": -1}), tmp_path)
+
+
 def test_a_lost_loss_ends_the_run(tmp_path):
     with pytest.raises(ConfigError, match=r"the loss is (nan|inf) .*lower optim\.lr"):
         train(configuration(optim=OptimConfig(lr=1e30), trainer={**CPU, "max_epochs": 20}), tmp_path)
