@@ -168,12 +168,11 @@ def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
         isinstance(callback, ModelCheckpoint) and callback.best_model_score for callback in trainer.checkpoint_callbacks
     ):
         return best
-    if trainer.is_global_zero:
-        if not last.exists():
-            raise ConfigError("no checkpoint was written: the run ended before its first epoch did")
-        log.info("the run ended before its first validation: its last weights count as its best")
-        with replacing(best) as temporary:
-            shutil.copyfile(last, temporary)
+    if not last.exists():
+        raise ConfigError("no checkpoint was written: the run ended before its first epoch did")
+    log.info("the run ended before its first validation: its last weights count as its best")
+    with replacing(best) as temporary:
+        shutil.copyfile(last, temporary)
     return best
 
 
@@ -186,6 +185,7 @@ def quieten_lightning() -> None:
         ".*number of training batches.*smaller than the logging interval.*",
         ".*[Dd]irectory .* exists and is not empty.*",
         ".*could not find the monitored key.*",
+        ".*recommended to use .*sync_dist=True.*",  # what is logged so comes from counts that are summed already
         ".*Trying to infer the `batch_size`.*",
         ".*GPU available but not used.*",
         ".*LeafSpec.*deprecated.*",

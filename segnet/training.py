@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import yaml
 
 from segnet.checkpoint import read_checkpoint
@@ -61,8 +62,10 @@ class Results:
             temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def train(config: Config, output_dir: Path) -> Results:
+def train(config: Config, output_dir: Path) -> Results | None:
     """Trains a configuration and evaluates the best checkpoint on the val split.
+
+    Of several processes the first evaluates and returns the results, the others return None.
 
     Writes into `output_dir`: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png and results.json.
 
@@ -88,22 +91,25 @@ def train(config: Config, output_dir: Path) -> Results:
         with replacing(output_dir / "config.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
     trainer.fit(task, datamodule=datamodule)
+    if not trainer.is_global_zero:
+        return None
+    if torch.distributed.is_initialized():  # or the counts would be summed over processes that take no part
+        torch.distributed.destroy_process_group()
     best = best_checkpoint(trainer, output_dir)
     results = evaluate(
         best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
     )
-    if trainer.is_global_zero:
-        results.write(
-            output_dir / "results.json",
-            epochs=trainer.current_epoch,
-            steps=trainer.global_step,
-            parameters=sum(p.numel() for p in task.model.parameters()),
-            seconds=round(time.monotonic() - start, 1),
-            config=asdict(config),
-        )
-        if (output_dir / "metrics.csv").exists():  # a run of a few steps may have logged nothing
-            plot_curves(output_dir / "metrics.csv", output_dir / "curves.png")
-        write_preview(best, datamodule.split("val"), output_dir / "preview.png")
+    results.write(
+        output_dir / "results.json",
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        parameters=sum(p.numel() for p in task.model.parameters()),
+        seconds=round(time.monotonic() - start, 1),
+        config=asdict(config),
+    )
+    if (output_dir / "metrics.csv").exists():  # a run of a few steps may have logged nothing
+        plot_curves(output_dir / "metrics.csv", output_dir / "curves.png")
+    write_preview(best, datamodule.split("val"), output_dir / "preview.png")
     return results
 
 

@@ -62,7 +62,8 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     if not {"--help", "-h", "--hydra-help", "--version", "--info", "--shell-completion", "-sc"} & set(arguments):
         _check(name, schema, arguments)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # what is left are our own bugs: show them whole
-    sys.argv = [f"segnet {name}", *arguments]
+    command_line = sys.argv
+    sys.argv = [command_line[0], *arguments]
 
     failures: list[SegnetError] = []
 
@@ -70,6 +71,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     def application(composed: DictConfig) -> None:
         config = OmegaConf.to_object(composed)
         assert isinstance(config, schema)
+        sys.argv = command_line  # with it Lightning starts the processes of the other devices
         output_dir = Path(HydraConfig.get().runtime.output_dir)
         try:
             task(config, output_dir)

@@ -19,6 +19,8 @@ def _train(config: Config, output_dir: Path) -> None:
     from segnet.training import train
 
     results = train(config, output_dir)
+    if results is None:  # another process tells
+        return
     print_scores(results)
     print(f"best checkpoint: {results.checkpoint}")
     print(f"preview of val images: {output_dir / 'preview.png'}")
