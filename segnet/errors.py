@@ -20,6 +20,12 @@ class SegnetError(ValueError):
 
     exit_code = ExitCode.USAGE
 
+    def __init__(self, message: str) -> None:
+        # A DataLoader raises the error of a worker anew, with the worker's stack trace before the message.
+        if message.startswith("Caught ") and "\nOriginal Traceback" in message:
+            message = message.rpartition(f"{type(self).__name__}: ")[2].rstrip("\n")
+        super().__init__(message)
+
 
 class ConfigError(SegnetError):
     """An option, or a combination of options, that cannot work."""

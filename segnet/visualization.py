@@ -18,7 +18,8 @@ IGNORED = (255, 255, 255)  # colour of pixels that are no class
 def colourise(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
     """Class ids (H, W) -> their colours (H, W, 3) uint8 RGB; ids that are no class become white."""
     table = np.array([*classes.palette, IGNORED], np.uint8)
-    return table[np.where(mask < len(classes.names), mask, len(classes.names))]
+    num_classes = len(classes.names)
+    return table[np.where((mask >= 0) & (mask < num_classes), mask, num_classes)]
 
 
 def overlay(image: UInt8Array, mask: NDArray[np.integer], classes: Classes, opacity: float = 0.5) -> UInt8Array:

@@ -35,7 +35,7 @@ class TrainTransform:
         scale_range: smallest and largest factor on the image's size.
         flip: probability of a horizontal flip.
         colour_jitter: strength on brightness, contrast and saturation, 0 for none; on hue a quarter of it.
-        fill: RGB of padded pixels, 0-255.
+        fill: RGB of padded pixels before colour jitter, 0-255.
         ignore_index: mask value of padded pixels.
         seed: with the epoch and the index of the image, the only source of randomness.
 

@@ -1,0 +1,236 @@
+"""The loaders: which samples come, in which order, for any number of workers and processes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segnet.config import DataConfig
+from segnet.data.datamodule import EpochSampler, SegmentationDataModule
+from segnet.errors import ConfigError, DataError
+
+MEAN = (0.2, 0.4, 0.6)
+SHAPES = {"name": "shapes", "num_train": 10, "num_val": 7, "num_test": 3, "size": [32, 40]}
+
+
+def module(spec: dict = SHAPES, seed: int = 0, **options: object) -> SegmentationDataModule:
+    data = DataConfig(**{"batch_size": 3, "crop_size": [24, 28], "num_workers": 0, **options})
+    return SegmentationDataModule(spec, data, MEAN, seed)
+
+
+def as_rank(data: SegmentationDataModule, rank: int, num_processes: int) -> SegmentationDataModule:
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=num_processes)
+    return data
+
+
+def epochs(data: SegmentationDataModule, numbers: range = range(2)) -> list[dict]:
+    """All training batches of some epochs."""
+    loader = data.train_dataloader()
+    batches = []
+    for epoch in numbers:
+        loader.sampler.set_epoch(epoch)
+        batches += list(loader)
+    return batches
+
+
+def same(one: list[dict], other: list[dict]) -> bool:
+    return len(one) == len(other) and all(
+        a["name"] == b["name"] and torch.equal(a["image"], b["image"]) and torch.equal(a["mask"], b["mask"])
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def names(batches: list[dict]) -> list[str]:
+    return [name for batch in batches for name in batch["name"]]
+
+
+# The sampler
+
+
+def test_sampler_gives_every_index_once_with_its_epoch():
+    sampler = EpochSampler(11, seed=0)
+    sampler.set_epoch(4)
+    keys = list(sampler)
+    assert len(sampler) == len(keys) == 11
+    assert {epoch for epoch, _ in keys} == {4}
+    assert sorted(index for _, index in keys) == list(range(11))
+
+
+def test_sampler_order_depends_on_seed_and_epoch_alone():
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(30, seed)
+        list(sampler)  # an earlier pass changes nothing
+        sampler.set_epoch(epoch)
+        return [index for _, index in sampler]
+
+    orders = [order(seed, epoch) for seed in range(3) for epoch in range(3)]
+    assert orders == [order(seed, epoch) for seed in range(3) for epoch in range(3)]
+    assert len({tuple(indices) for indices in orders}) == 9
+    assert list(range(30)) not in orders
+
+
+@pytest.mark.parametrize(("length", "num_processes"), [(12, 2), (11, 2), (13, 4), (3, 3)])
+def test_ranks_share_the_samples_evenly_without_overlap(length, num_processes):
+    samplers = [EpochSampler(length, 5, rank, num_processes) for rank in range(num_processes)]
+    shares = [[index for _, index in sampler] for sampler in samplers]
+    assert {len(share) for share in shares} == {len(samplers[0])} == {length // num_processes}
+    together = [index for share in shares for index in share]
+    assert len(set(together)) == len(together)
+    assert set(together) <= set(range(length))
+
+
+# Training batches
+
+
+def test_training_batches_have_crop_size_and_small_types():
+    batches = epochs(module(), range(1))
+    assert len(batches) == 3  # the tenth image makes no batch
+    for batch in batches:
+        assert (batch["image"].dtype, batch["image"].shape) == (torch.uint8, (3, 3, 24, 28))
+        assert (batch["mask"].dtype, batch["mask"].shape) == (torch.uint8, (3, 24, 28))
+    assert len(set(names(batches))) == 9
+
+
+def test_batches_are_the_same_for_any_number_of_workers():
+    alone = epochs(module(num_workers=0))
+    assert len(alone) == 6
+    assert same(alone, epochs(module(num_workers=2)))
+
+
+def test_epochs_bring_other_orders_and_other_augmentations():
+    first, second = epochs(module(), range(1)), epochs(module(), range(1, 2))
+    assert names(first) != names(second)
+    images = [
+        {n: i for b in batches for n, i in zip(b["name"], b["image"], strict=True)} for batches in (first, second)
+    ]
+    common = images[0].keys() & images[1].keys()
+    assert len(common) >= 8
+    assert not any(torch.equal(images[0][name], images[1][name]) for name in common)
+
+
+def test_epoch_can_be_repeated_without_those_before_it():
+    """What resuming needs: epoch 1 is the same, whether or not epoch 0 went before."""
+    assert same(epochs(module())[3:], epochs(module(), range(1, 2)))
+
+
+def test_other_seeds_give_other_batches():
+    assert not same(epochs(module(seed=0), range(1)), epochs(module(seed=1), range(1)))
+    assert same(epochs(module(seed=1), range(1)), epochs(module(seed=1), range(1)))
+
+
+def test_processes_train_on_different_samples():
+    seen = [names(epochs(as_rank(module(batch_size=1), rank, 2), range(1))) for rank in range(2)]
+    assert [len(share) for share in seen] == [5, 5]
+    assert not set(seen[0]) & set(seen[1])
+
+
+def test_padding_has_the_mean_colour_and_ignore_index():
+    batches = epochs(module(crop_size=[100, 100], colour_jitter=0.0), range(1))
+    for batch in batches:
+        padded = batch["mask"] == 255
+        assert 0.3 < padded.float().mean() < 1
+        colours = batch["image"].permute(0, 2, 3, 1)[padded]
+        assert (colours == torch.tensor([51, 102, 153])).all()
+
+
+# Evaluation
+
+
+@pytest.mark.parametrize(("split", "length"), [("train", 10), ("val", 7), ("test", 3)])
+def test_evaluation_gives_every_whole_image_once_in_order(split, length):
+    data = module()
+    batches = list(data.evaluation_dataloader(split))
+    assert names(batches) == [f"shapes/{split}/{index}" for index in range(length)]
+    for index, batch in enumerate(batches):
+        sample = data.split(split).load(index)
+        np.testing.assert_array_equal(batch["image"][0].permute(1, 2, 0), sample.image)
+        np.testing.assert_array_equal(batch["mask"][0], sample.mask)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_processes", [2, 3])
+def test_processes_share_an_odd_number_of_images_without_repeating_any(num_processes, num_workers):
+    shares = [
+        names(list(as_rank(module(num_workers=num_workers), rank, num_processes).val_dataloader()))
+        for rank in range(num_processes)
+    ]
+    assert sorted(name for share in shares for name in share) == [f"shapes/val/{index}" for index in range(7)]
+
+
+def test_val_and_test_loaders_read_their_splits():
+    data = module()
+    assert names(list(data.val_dataloader()))[0] == "shapes/val/0"
+    assert names(list(data.test_dataloader()))[0] == "shapes/test/0"
+
+
+# Checks before the first step
+
+
+def test_fewer_images_than_a_batch_are_refused():
+    module(batch_size=10).check()
+    with pytest.raises(DataError, match="has 10 images, fewer than one batch of 11"):
+        module(batch_size=11).check()
+
+
+def test_every_process_needs_a_batch():
+    module(batch_size=5).check(num_processes=2)
+    with pytest.raises(DataError, match="fewer than one batch of 12"):
+        module(batch_size=6).check(num_processes=2)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_size_below_1_is_refused(batch_size):
+    with pytest.raises(ConfigError, match=rf"data\.batch_size={batch_size}"):
+        module(batch_size=batch_size)
+
+
+def test_unknown_dataset_or_option_is_refused():
+    with pytest.raises(ConfigError, match=r"dataset\.name=shape is unknown.* Did you mean 'shapes'"):
+        module({"name": "shape"})
+    with pytest.raises(ConfigError, match=r"dataset\.num_trian is not an option"):
+        module({"name": "shapes", "num_trian": 3})
+
+
+@pytest.fixture
+def folder_spec(tmp_path, write_pairs):
+    for split in ("train", "val"):
+        write_pairs(tmp_path / "images" / split, tmp_path / "masks" / split, "abcd")
+    return {"name": "folder", "root": str(tmp_path), "class_names": ["road", "tree", "sky"]}
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_wrong_label_is_found_before_the_first_step(tmp_path, folder_spec, split):
+    module(folder_spec).check()
+    wrong = tmp_path / "masks" / split / "c.png"
+    Image.fromarray(np.full((6, 8), 37, np.uint8)).save(wrong)
+    with pytest.raises(DataError, match=r"label 37 \(48 pixels\)") as caught:
+        module(folder_spec).check()
+    assert str(wrong) in str(caught.value)
+    module(folder_spec, check=False).check()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_unreadable_image_is_named_in_one_line_when_its_batch_is_loaded(tmp_path, folder_spec, num_workers):
+    damaged = tmp_path / "images" / "train" / "b.png"
+    damaged.write_bytes(b"")
+    data = module(folder_spec, batch_size=4, check=False, num_workers=num_workers)
+    with pytest.raises(DataError) as caught:
+        list(data.train_dataloader())
+    assert str(caught.value) == f"{damaged}: is empty (0 bytes)"
+
+
+def test_classes_are_the_dataset_s(folder_spec):
+    assert module(folder_spec).classes.names == ("road", "tree", "sky")
+
+
+def test_300_classes_travel_as_int32(tmp_path, folder_spec):
+    for name in "abcd":
+        ids = np.random.default_rng(0).integers(0, 300, (6, 8)).astype(np.uint16)
+        Image.fromarray(ids).save(tmp_path / "masks" / "train" / f"{name}.png")
+    spec = {**folder_spec, "class_names": [f"class {number}" for number in range(300)], "ignore_index": 65535}
+    (batch,) = epochs(module(spec), range(1))
+    assert batch["mask"].dtype == torch.int32
+    assert set(batch["mask"].unique().tolist()) <= {*range(300), 65535}
+    assert batch["mask"][batch["mask"] != 65535].max() > 255
