@@ -110,7 +110,7 @@ def _fold_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Removes convolution biases that a norm follows: norm(x + b) is norm(x) with a running mean lower by b."""
     for name in [name for name in state if name.endswith("conv.bias")]:
         mean = name.removesuffix("conv.bias") + "norm.running_mean"
-        if mean in state:
+        if mean in state and state[mean].shape == state[name].shape:
             state[mean] = state[mean] - state.pop(name)
     return state
 
@@ -133,6 +133,12 @@ def _load(module: nn.Module, state: dict[str, Tensor], source: Path) -> None:
             raise CheckpointError(
                 f"{source}: does not fit the model: {name} is {list(state[name].shape)} in the file "
                 f"and {list(value.shape)} in the model"
+            )
+        if not state[name].is_floating_point():
+            # Paddle stores bfloat16 as uint16: taken as numbers that would be nonsense.
+            raise CheckpointError(
+                f"{source}: does not fit the model: {name} is of type {state[name].dtype}, "
+                "needed are float16, float32 or float64"
             )
     module.load_state_dict(state, strict=False)  # strict but for num_batches_tracked, which other schemes lack
 
