@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from segnet.checkpoint import save_checkpoint
-from segnet.cli.predict import expand, main, newest_checkpoint, output_names, shares
 from segnet.classes import Classes
+from segnet.cli.predict import expand, main, newest_checkpoint, output_names, shares
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
 from segnet.images import read_image, read_mask
@@ -244,7 +244,7 @@ def test_existing_results_are_kept_unless_told_otherwise(folder, checkpoint, cap
 
 def test_output_that_is_a_file_is_refused_before_the_checkpoint_is_read(folder):
     picture("a.png")
-    with pytest.raises(MachineError, match="--output a.png/results: cannot be created"):
+    with pytest.raises(MachineError, match=r"--output a\.png/results: cannot be created"):
         main(["a.png", "--output", "a.png/results", "--checkpoint", "gone.ckpt"])
 
 
@@ -256,7 +256,7 @@ def test_unknown_device_is_a_machine_error(folder, checkpoint):
 
 @pytest.mark.parametrize("arguments", [[], ["a.png", "--no-such-flag"], ["a.png", "--checkpoint"]])
 def test_wrong_usage_is_a_configuration_error(arguments):
-    with pytest.raises(ConfigError, match="predict: .*; see --help"):
+    with pytest.raises(ConfigError, match=r"predict: .*; see --help"):
         main(arguments)
 
 
@@ -316,7 +316,7 @@ def test_newest_best_checkpoint_is_taken_and_named(folder, checkpoint, capsys):
 def test_no_checkpoint_under_runs_is_refused(folder):
     Path("runs/2024").mkdir(parents=True)
     Path("runs/2024/last.ckpt").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="holds no best.ckpt") as caught:
+    with pytest.raises(CheckpointError, match=r"holds no best\.ckpt") as caught:
         newest_checkpoint(Path("runs"))
     assert str(folder / "runs") in str(caught.value)
 
