@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from segnet.layers import ConvNormAct, ImagePooling, PooledBatchNorm, SeparableConv, initialise
+from segnet.layers import ConvNormAct, ImagePooling, SeparableConv, initialise
+from segnet.norms import PooledBatchNorm
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
