@@ -80,6 +80,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
         classes=datamodule.classes,
         loss=config.loss,
         optim=config.optim,
+        frozen_stages=config.frozen_stages,
+        norm_eval=config.norm_eval,
     )
     task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
     if config.backbone_weights:

@@ -130,7 +130,7 @@ def test_checkpoints_hold_builtins_and_tensors_only(run):
     folder, _ = run
     for name in ("best.ckpt", "last.ckpt"):
         stored = torch.load(folder / name, weights_only=True)
-        assert set(stored["hyper_parameters"]) == {"model", "classes", "loss", "optim"}
+        assert set(stored["hyper_parameters"]) == {"model", "classes", "loss", "optim", "frozen_stages", "norm_eval"}
         model, classes = load_checkpoint(folder / name)
         assert len(classes.names) == model.decoder.classifier.out_channels
 
