@@ -49,8 +49,8 @@ class ResNet(nn.Module):
             "conv" (plain, v1c), where only those that stride or change the channels have one.
         style: where a bottleneck strides: on the 3x3 ("pytorch") or on the first 1x1 ("caffe").
         groups, base_width: of a bottleneck's 3x3 (ResNeXt): it has channels * base_width / 64 * groups channels.
-        contract_dilation: mmsegmentation's and timm's dilation: the first block of a stage whose dilation grew has half
-            of the rate; and a `multi_grid` holds the rates themselves (mmsegmentation).
+        contract_dilation: mmsegmentation's dilation, which of bottlenecks is timm's and torchvision's too: the first
+            block of a stage whose dilation grew has half of the rate, and a `multi_grid` holds the rates themselves.
         basic_dilation: which convolutions of a basic block are dilated: "both", or the "first" (mmsegmentation).
         norm: spec from `segnet.norms.NORMS`; None is batch norm.
         zero_init_residual: whether the last norm of each block starts with weight 0, so that blocks start as their

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -160,22 +159,26 @@ def make_stem(in_channels: int, channels: int, *, deep: bool, norm: NormFactory)
     return nn.Sequential(*convs, nn.MaxPool2d(3, stride=2, padding=1))
 
 
-class _StatisticsAsTheyAre:
-    """While it is entered, the batch norms below a module use the batch but leave their running statistics."""
+class _StatisticsAside:
+    """While it is entered, the batch norms below a module count into copies of their running statistics.
+
+    Copies, because without any they would save fewer tensors for the backward pass than the first computation did.
+    """
+
+    BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
     def __init__(self, module: nn.Module) -> None:
         self._norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+        self._buffers: list[tuple[nn.Module, str, Tensor]] = []
 
-    def __enter__(self) -> Self:
-        self._set(False)
-        return self
+    def __enter__(self) -> None:
+        self._buffers = [(norm, name, norm.get_buffer(name)) for norm in self._norms for name in self.BUFFERS]
+        for norm, name, buffer in self._buffers:
+            setattr(norm, name, buffer.clone())
 
     def __exit__(self, *_: object) -> None:
-        self._set(True)
-
-    def _set(self, tracked: bool) -> None:
-        for norm in self._norms:
-            norm.track_running_stats = tracked
+        for norm, name, buffer in self._buffers:
+            setattr(norm, name, buffer)
 
 
 def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
@@ -184,8 +187,8 @@ def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
     The second computation draws the same random numbers, and the batch norms do not count the batch a second time.
     """
 
-    def contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-        return nullcontext(), _StatisticsAsTheyAre(block)
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _StatisticsAside(block)
 
     return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
 
