@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -131,11 +133,47 @@ def test_features_have_the_promised_channels_and_sizes(layers, output_stride, si
     ]
 
 
+@pytest.mark.parametrize("stem", ["deep", "conv7x7"])
+def test_widths_follow_the_options(stem):
+    model = resnet(50, 8, in_channels=5, stem=stem, stem_channels=24, base_channels=16)
+    assert model.in_channels == 5
+    assert model.channels == (64, 128, 256, 512)
+    convs = [layer for layer in model.stem.modules() if isinstance(layer, nn.Conv2d)]
+    widths = [5, 12, 12, 24] if stem == "deep" else [5, 24]
+    assert [(conv.in_channels, conv.out_channels) for conv in convs] == list(pairwise(widths))
+    features = model(torch.zeros(1, 5, 33, 47, device="meta"))
+    assert [feature.shape[1] for feature in features] == [64, 128, 256, 512]
+
+
+def test_parts_are_the_stem_and_the_stages_and_hold_every_weight_once():
+    model = resnet(18)
+    assert model.parts == [model.stem, *model.stages]
+    assert [p for part in model.parts for p in part.parameters()] == list(model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("output_stride", "expected"),
+    [
+        (8, ([1, 1, 1], [1, 1, 1, 1], [1, 2, 2, 2, 2, 2], [2, 4, 4])),
+        (16, ([1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [1, 2, 2])),
+        (32, ([1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1])),
+    ],
+)
+def test_contracted_dilation_halves_the_rate_of_the_first_block_where_it_grew(output_stride, expected):
+    model = resnet(50, output_stride, contract_dilation=True)
+    assert tuple(rates(stage) for stage in model.stages) == expected
+    assert rates(resnet(50, output_stride, contract_dilation=True, multi_grid=(1, 2, 4)).stages[3]) == [1, 2, 4]
+
+
 @pytest.mark.parametrize("layers", [18, 50])
 def test_names_and_shapes_of_weights_depend_on_neither_output_stride_nor_multi_grid(layers):
     shapes = [
         {name: value.shape for name, value in model.state_dict().items()}
-        for model in (*(resnet(layers, stride) for stride in STRIDES), resnet(layers, multi_grid=(1, 2, 4)))
+        for model in (
+            *(resnet(layers, stride) for stride in STRIDES),
+            resnet(layers, multi_grid=(1, 2, 4)),
+            resnet(layers, contract_dilation=True, drop_path_rate=0.1, activation_checkpointing=True),
+        )
     ]
     assert all(other == shapes[0] for other in shapes[1:])
 
@@ -178,6 +216,27 @@ def test_a_basic_block_is_two_convolutions_plus_the_shortcut_then_relu():
         ({"multi_grid": [1, 2, 0]}, "multi_grid=[1, 2, 0]"),
         ({"multi_grid": [1, 2, 1.5]}, "multi_grid=[1, 2, 1.5]"),
         ({"multi_grid": 2}, "multi_grid=2"),
+        ({"stem": "conv3x3"}, "backbone.stem=conv3x3 is unknown. Did you mean 'conv7x7'?"),
+        ({"shortcut": "avg"}, "backbone.shortcut=avg is unknown. Choose from: conv, pool."),
+        ({"style": "tensorflow"}, "backbone.style=tensorflow is unknown. Choose from: caffe, pytorch."),
+        ({"basic_dilation": "second"}, "backbone.basic_dilation=second"),
+        ({"in_channels": 0}, "backbone.in_channels=0"),
+        ({"stem_channels": 1}, "backbone.stem_channels=1"),
+        ({"stem_channels": 0, "stem": "conv7x7"}, "backbone.stem_channels=0"),
+        ({"base_channels": 0}, "backbone.base_channels=0"),
+        ({"base_channels": 2.5}, "backbone.base_channels=2.5"),
+        ({"groups": 0}, "backbone.groups=0"),
+        ({"base_width": -4}, "backbone.base_width=-4"),
+        ({"base_width": 3, "base_channels": 16}, "backbone.base_width=3 leaves the 3x3 convolutions no channel"),
+        ({"block": "basic", "groups": 32}, "backbone.groups=32 needs bottleneck blocks"),
+        ({"block": "basic", "base_width": 4}, "backbone.base_width=4 needs bottleneck blocks"),
+        ({"block": "basic", "style": "caffe"}, "backbone.style=caffe needs bottleneck blocks"),
+        ({"basic_dilation": "first"}, "backbone.basic_dilation=first needs basic blocks"),
+        ({"drop_path_rate": 1.0}, "backbone.drop_path_rate=1.0"),
+        ({"drop_path_rate": -0.1}, "backbone.drop_path_rate=-0.1"),
+        ({"drop_path_rate": float("nan")}, "backbone.drop_path_rate=nan"),
+        ({"norm": {"name": "bacth"}}, "Did you mean 'batch'?"),
+        ({"norm": "group"}, "write norm.name=group"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, words):
