@@ -65,6 +65,12 @@ class Config:
     """Arguments of Lightning's Trainer."""
     output_stride: int = 16
     """Of the backbone; exists to be interpolated into the specs: nothing reads it."""
+    norm: dict[str, Any] = field(default_factory=lambda: {"name": "batch"})
+    """Spec from segnet.norms.NORMS, for backbone and decoder; exists to be interpolated into theirs."""
+    frozen_stages: int | None = None
+    """Up to which part of the backbone nothing trains: 0 the stem, 1 also the first stage, ...; null: all train."""
+    norm_eval: bool = False
+    """Whether the backbone's batch norms keep their running statistics; their scale and bias train all the same."""
     seed: int = 0
     """Of initialisation, order and augmentation."""
 

@@ -1,11 +1,16 @@
 """Layers that two or more families use; what one family needs stays in its own file."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
+from segnet.errors import ConfigError
+from segnet.norms import NormFactory, pooled_norm
+
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, batch norm, ReLU; padded so that at stride 1 the size stays.
+    """Convolution without bias, norm, ReLU; padded so that at stride 1 the size stays.
 
     Args:
         stride, dilation: of the convolution [pixels].
@@ -23,6 +28,7 @@ class ConvNormAct(nn.Sequential):
         dilation: int = 1,
         groups: int = 1,
         act: bool = True,
+        norm: NormFactory = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
@@ -35,48 +41,124 @@ class ConvNormAct(nn.Sequential):
             groups=groups,
             bias=False,
         )
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = norm(out_channels)
         if act:
             self.act = nn.ReLU(inplace=True)
 
 
 class SeparableConv(nn.Sequential):
-    """Depthwise 3x3 convolution and norm, then a pointwise ConvNormAct; no ReLU between (arXiv 1610.02357)."""
+    """Depthwise 3x3 convolution and norm, then a pointwise ConvNormAct (arXiv 1610.02357).
 
-    def __init__(self, in_channels: int, out_channels: int, *, dilation: int = 1) -> None:
-        super().__init__()
-        self.depthwise = ConvNormAct(in_channels, in_channels, 3, dilation=dilation, groups=in_channels, act=False)
-        self.pointwise = ConvNormAct(in_channels, out_channels, 1)
-
-
-class PooledBatchNorm(nn.BatchNorm2d):
-    """Batch norm over globally pooled features that also trains on a batch of one image.
-
-    One image gives one value a channel, from which no variance can be estimated: torch refuses it. Such a batch is
-    normalised with the running statistics and leaves them as they are. Conversion to SyncBatchNorm replaces this class.
+    Args:
+        depthwise_act: whether a ReLU stands between the two too, as in mmsegmentation.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
-        if self.training and input.shape[0] == 1:
-            return nn.functional.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
-            )
-        return super().forward(input)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        dilation: int = 1,
+        depthwise_act: bool = False,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        self.depthwise = ConvNormAct(
+            in_channels, in_channels, 3, dilation=dilation, groups=in_channels, act=depthwise_act, norm=norm
+        )
+        self.pointwise = ConvNormAct(in_channels, out_channels, 1, norm=norm)
 
 
 class ImagePooling(nn.Module):
     """Image-level features (ParseNet, arXiv 1506.04579; DeepLabV3): mean over the image, 1x1 convolution, broadcast."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, norm: NormFactory = nn.BatchNorm2d) -> None:
         super().__init__()
-        self.project = ConvNormAct(in_channels, out_channels, 1)
-        self.project.norm = PooledBatchNorm(out_channels)
+        self.project = ConvNormAct(in_channels, out_channels, 1, norm=norm)
+        self.project.norm = pooled_norm(self.project.norm, out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out_channels, H, W), constant over the image."""
         # A mean: the backward of an adaptive average pool is not deterministic on CUDA.
         pooled = self.project(features.mean(dim=(2, 3), keepdim=True))
         return pooled.expand(-1, -1, *features.shape[2:])
+
+
+RATES_AT_16 = (6, 12, 18)  # arXiv 1706.05587, section 4.1.2; doubled at output stride 8
+
+
+def atrous_rates(output_stride: int, strides: Sequence[int]) -> tuple[int, ...]:
+    """The rates of an ASPP: 6, 12, 18 at output stride 16, doubled at 8, halved at 32.
+
+    Args:
+        output_stride: for which the decoder is built [pixels].
+        strides: of the backbone's stages.
+
+    Raises:
+        ConfigError: another stride, or a backbone that ends at another.
+    """
+    if output_stride not in (8, 16, 32):
+        raise ConfigError(f"output_stride={output_stride} is not possible: choose 8, 16 or 32")
+    if strides[-1] != output_stride:
+        raise ConfigError(
+            f"decoder.output_stride={output_stride}, but the backbone ends at stride {strides[-1]}: "
+            f"set both at once with output_stride={strides[-1]}"
+        )
+    return tuple(rate * 16 // output_stride for rate in RATES_AT_16)
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: a 1x1, a 3x3 at each rate and image pooling; concatenated and projected.
+
+    Args:
+        channels: width of each branch and of the result.
+        atrous_rates: dilation of each 3x3.
+        conv3x3: makes the 3x3 convolutions: ConvNormAct's arguments but the kernel's size.
+        projection_kernel: size of the projection; 1 in the paper and in PaddleSeg, 3 in mmsegmentation.
+        dropout: probability, after the projection.
+
+    Raises:
+        ConfigError: a value that cannot work, named as an option of the decoder.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        atrous_rates: Sequence[int],
+        *,
+        conv3x3: Callable[..., nn.Module],
+        projection_kernel: int = 1,
+        dropout: float = 0.1,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        check_width("aspp_channels", channels)
+        if projection_kernel not in (1, 3):
+            raise ConfigError(f"decoder.projection_kernel={projection_kernel} is not possible: choose 1 or 3")
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise ConfigError(f"decoder.dropout={dropout} is not a probability in [0, 1)")
+        self.branches = nn.ModuleList(
+            [
+                ConvNormAct(in_channels, channels, 1, norm=norm),
+                *(conv3x3(in_channels, channels, dilation=rate) for rate in atrous_rates),
+                ImagePooling(in_channels, channels, norm=norm),
+            ]
+        )
+        self.project = ConvNormAct(channels * len(self.branches), channels, projection_kernel, norm=norm)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, channels, H, W)."""
+        return self.dropout(self.project(torch.cat([branch(features) for branch in self.branches], dim=1)))
+
+
+def check_width(option: str, width: object) -> None:
+    """Raises:
+    ConfigError: a width of a decoder's layer that is no number of channels.
+    """
+    if not isinstance(width, int) or width < 1:
+        raise ConfigError(f"decoder.{option}={width} is not a number of channels, 1 or more")
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""SegmentationModel: uint8 RGB in, logits out. Normalisation is part of the model."""
+"""SegmentationModel: uint8 images in, logits out. Normalisation is part of the model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from segnet.backbones import BACKBONES
 from segnet.components import build
 from segnet.decoders import DECODERS
 from segnet.errors import ConfigError
+from segnet.norms import PooledBatchNorm, PooledSyncBatchNorm, num_processes
 
 
 class SegmentationModel(nn.Module):
@@ -21,7 +22,8 @@ class SegmentationModel(nn.Module):
         backbone: spec from `segnet.backbones.BACKBONES`.
         decoder: spec from `segnet.decoders.DECODERS`.
         num_classes: channels of the logits.
-        mean, std: of the RGB channels, for values scaled to 0-1: what the backbone's weights were trained with.
+        mean, std: of each channel of the images, for values scaled to 0-1: what the backbone's weights were trained
+            with.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -40,14 +42,18 @@ class SegmentationModel(nn.Module):
         std: Sequence[float],
     ) -> None:
         super().__init__()
+        self.backbone = build("backbone", BACKBONES, backbone)
+        self.in_channels: int = self.backbone.in_channels
         for option, values in (("mean", mean), ("std", std)):
-            if len(values) != 3:
-                raise ConfigError(f"{option}={list(values)} is not three values, one for each of red, green and blue")
+            if len(values) != self.in_channels:
+                raise ConfigError(
+                    f"{option}={list(values)} has {len(values)} values, but backbone.in_channels={self.in_channels}: "
+                    "give one for each channel of the images"
+                )
             if not all(math.isfinite(value) for value in values):
                 raise ConfigError(f"{option}={list(values)} must be finite")
         if min(std) <= 0:
             raise ConfigError(f"std={list(std)} must be above 0")
-        self.backbone = build("backbone", BACKBONES, backbone)
         self.decoder = build(
             "decoder",
             DECODERS,
@@ -57,33 +63,52 @@ class SegmentationModel(nn.Module):
             num_classes=num_classes,
         )
         # Not persistent: the stored spec is their only source. For values of 0-255, as images come.
-        self.register_buffer("mean", 255 * torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     @property
     def output_stride(self) -> int:
         """Stride of the backbone's last features [pixels]."""
         return self.backbone.strides[-1]
 
-    def check_training_batch(self, batch_size: int, height: int, width: int) -> None:
-        """Refuses a training batch from which batch norm cannot estimate a variance: one value a channel.
+    def check_training_batch(self, batch_size: int, height: int, width: int, *, processes: int | None = None) -> None:
+        """Refuses a training batch that leaves a norm a single value, from which it cannot estimate a variance.
+
+        Args:
+            batch_size: images of one process.
+            processes: how many train together; None: not known yet, and sync batch norm gets the benefit of the doubt.
 
         Raises:
-            ConfigError: a single image that is not larger than the output stride.
+            ConfigError: images so small that the last features are 1x1, and a norm that cannot train on those.
         """
-        if batch_size == 1 and max(height, width) <= self.output_stride and self._normalises_each_process_alone():
+        if max(height, width) > self.output_stride:
+            return
+        in_training = [layer for layer in self.modules() if layer.training]
+        larger = f"a data.crop_size above {self.output_stride}"
+        if any(isinstance(layer, nn.InstanceNorm2d) for layer in in_training):
+            raise ConfigError(
+                f"training images of {height} x {width} leave instance norm one value a channel: use {larger}"
+            )
+        pooled = (PooledBatchNorm, PooledSyncBatchNorm)
+        alone = nn.BatchNorm2d if processes is None or processes > 1 else (nn.BatchNorm2d, nn.SyncBatchNorm)
+        if batch_size == 1 and any(isinstance(layer, alone) and not isinstance(layer, pooled) for layer in in_training):
             raise ConfigError(
                 f"a training batch of one {height} x {width} image leaves batch norm one value a channel: "
-                f"use data.batch_size=2 or more, or a data.crop_size above {self.output_stride}"
+                f"use data.batch_size=2 or more, or {larger}"
             )
 
-    def _normalises_each_process_alone(self) -> bool:
-        return any(isinstance(layer, nn.BatchNorm2d) for layer in self.modules())
-
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W), uint8 (or float) RGB, 0-255, any H, W >= 1 -> logits (B, num_classes, H, W)."""
+        """Images (B, in_channels, H, W), uint8 (or float), 0-255, any H, W >= 1 -> logits (B, num_classes, H, W).
+
+        Raises:
+            ConfigError: images of another number of channels, or in training a batch that norms cannot train on.
+        """
+        if images.shape[1] != self.in_channels:
+            raise ConfigError(
+                f"images have {images.shape[1]} channels, but backbone.in_channels={self.in_channels}: they must agree"
+            )
         if self.training:
-            self.check_training_batch(images.shape[0], *images.shape[2:])
+            self.check_training_batch(images.shape[0], *images.shape[2:], processes=num_processes())
         features = self.backbone((images.to(self.mean.dtype) - self.mean) / self.std)
         logits = self.decoder(features)
         return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self.decoder.align_corners)

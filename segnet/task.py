@@ -6,7 +6,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from segnet.classes import Classes
 from segnet.components import build
@@ -28,13 +29,22 @@ class SegmentationTask(pl.LightningModule):
         classes: keyword arguments of Classes.create.
         loss: spec from `segnet.losses.LOSSES`.
         optim: keyword arguments of OptimConfig.
+        frozen_stages: up to which of the backbone's `parts` nothing trains, running statistics included: 0 the stem,
+            1 also the first stage, and so on; None: everything trains.
+        norm_eval: whether the backbone's batch norms keep their running statistics (their scale and bias train).
 
     Raises:
         ConfigError: an unknown or impossible option.
     """
 
     def __init__(
-        self, model: dict[str, Any], classes: dict[str, Any], loss: dict[str, Any], optim: dict[str, Any]
+        self,
+        model: dict[str, Any],
+        classes: dict[str, Any],
+        loss: dict[str, Any],
+        optim: dict[str, Any],
+        frozen_stages: int | None = None,
+        norm_eval: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -45,14 +55,48 @@ class SegmentationTask(pl.LightningModule):
         check_optim(self.optim)
         self.confusion = ConfusionMatrix(len(self.classes.names), self.classes.ignore_index)
         self.scores: Scores | None = None  # of the last evaluation
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        for part in frozen_parts(self.model.backbone, frozen_stages):
+            part.requires_grad_(False)
+        self.train()  # Lightning trains a module in the mode in which it finds it
 
     @classmethod
     def create(
-        cls, *, model: dict[str, Any], classes: Classes, loss: dict[str, Any], optim: OptimConfig
+        cls,
+        *,
+        model: dict[str, Any],
+        classes: Classes,
+        loss: dict[str, Any],
+        optim: OptimConfig,
+        frozen_stages: int | None = None,
+        norm_eval: bool = False,
     ) -> "SegmentationTask":
         """Builds the task of a configuration; the classes fix the number of channels."""
         model = {**model, "num_classes": len(classes.names)}
-        return cls(model=model, classes=classes.to_dict(), loss=dict(loss), optim=asdict(optim))
+        return cls(
+            model=model,
+            classes=classes.to_dict(),
+            loss=dict(loss),
+            optim=asdict(optim),
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+        )
+
+    def train(self, mode: bool = True) -> "SegmentationTask":
+        """Switches to training or evaluation; what is frozen stays in evaluation, whoever switches."""
+        super().train(mode)
+        for part in frozen_parts(self.model.backbone, self.frozen_stages):
+            part.eval()
+        if self.norm_eval:
+            for layer in self.model.backbone.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        synchronised = any(isinstance(layer, nn.SyncBatchNorm) for layer in self.modules())
+        if synchronised and self.trainer.world_size > 1 and self.device.type == "cpu":
+            raise ConfigError("sync batch norm of several processes needs GPUs: use norm.name=batch, or devices=1")
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
@@ -77,9 +121,28 @@ class SegmentationTask(pl.LightningModule):
         self.log("val/pixel_accuracy", self.scores.pixel_accuracy)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer(self.parameters(), self.optim)
+        optimizer = build_optimizer((p for p in self.parameters() if p.requires_grad), self.optim)
         num_steps = self.trainer.estimated_stepping_batches
         if num_steps == math.inf:
             raise ConfigError("the poly schedule needs an end: set trainer.max_epochs or trainer.max_steps")
         schedule = build_schedule(optimizer, self.optim, int(num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def frozen_parts(backbone: nn.Module, frozen_stages: int | None) -> list[nn.Module]:
+    """The parts of a backbone that do not train.
+
+    Raises:
+        ConfigError: the backbone has fewer parts, or none that can be told apart.
+    """
+    if frozen_stages is None:
+        return []
+    parts = getattr(backbone, "parts", None)
+    if parts is None:
+        raise ConfigError(f"frozen_stages={frozen_stages}: this backbone has no stages to freeze; leave it at null")
+    if not 0 <= frozen_stages < len(parts):
+        raise ConfigError(
+            f"frozen_stages={frozen_stages} is out of range: 0 freezes the stem, up to {len(parts) - 1} stages can be "
+            "frozen with it, and null freezes nothing"
+        )
+    return list(parts[: frozen_stages + 1])

@@ -75,7 +75,9 @@ def train(config: Config, output_dir: Path) -> Results | None:
     start = time.monotonic()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     weights = read_weights(config.backbone_weights) if config.backbone_weights else None
-    mean, std = resolve_normalisation(config.mean, config.std, weights, config.backbone.get("in_channels", 3))
+    channels = config.backbone.get("in_channels", 3)
+    channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
+    mean, std = resolve_normalisation(config.mean, config.std, weights, channels)
     config = replace(config, mean=mean, std=std)  # stored as it was decided
     datamodule = SegmentationDataModule(config.dataset, config.data, mean, config.seed)
     task = SegmentationTask.create(
@@ -83,6 +85,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
         classes=datamodule.classes,
         loss=config.loss,
         optim=config.optim,
+        frozen_stages=config.frozen_stages,
+        norm_eval=config.norm_eval,
     )
     task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
     if weights is not None:

@@ -1,8 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
-from segnet.layers import ConvNormAct, ImagePooling, PooledBatchNorm, SeparableConv, initialise
+from segnet.errors import ConfigError
+from segnet.layers import ASPP, ConvNormAct, ImagePooling, SeparableConv, atrous_rates, initialise
+from segnet.norms import NORMS, norm_layer
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
@@ -47,42 +51,36 @@ def test_separable_conv_filters_each_channel_alone_then_mixes_and_has_one_relu()
     assert layer(x).shape == (2, 6, 9, 9)
 
 
-def filled_norm(kind: type[nn.BatchNorm2d]) -> nn.BatchNorm2d:
-    torch.manual_seed(1)
-    norm = kind(5)
-    for value in (norm.weight, norm.bias, norm.running_mean):
-        nn.init.normal_(value)
-    nn.init.uniform_(norm.running_var, 0.5, 2)
-    return norm
-
-
-def test_pooled_batch_norm_takes_one_image_with_the_running_statistics_and_leaves_them():
-    norm = filled_norm(PooledBatchNorm)
-    mean, var = norm.running_mean.clone(), norm.running_var.clone()
-    x = torch.randn(1, 5, 1, 1, requires_grad=True)
-    out = norm(x)
-    torch.testing.assert_close(out.flatten(), (x.flatten() - mean) / (var + norm.eps).sqrt() * norm.weight + norm.bias)
-    out.square().sum().backward()
-    assert x.grad.abs().min() > 0
-    assert norm.weight.grad.abs().min() > 0
-    assert norm.bias.grad.abs().min() > 0
-    assert torch.equal(norm.running_mean, mean)
-    assert torch.equal(norm.running_var, var)
-    assert norm.num_batches_tracked == 0
-
-
-@pytest.mark.parametrize(("batch_size", "training"), [(2, True), (3, True), (1, False), (2, False)])
-def test_pooled_batch_norm_is_batch_norm_in_every_other_case(batch_size, training):
-    ours, plain = filled_norm(PooledBatchNorm).train(training), filled_norm(nn.BatchNorm2d).train(training)
-    x = torch.randn(batch_size, 5, 1, 1)
-    assert torch.equal(ours(x), plain(x))
-    for name, value in plain.state_dict().items():
-        assert torch.equal(ours.state_dict()[name], value)
-
-
-def test_pooled_batch_norm_becomes_sync_batch_norm():
-    converted = nn.SyncBatchNorm.convert_sync_batchnorm(ImagePooling(3, 4))
+@pytest.mark.parametrize("name", ["batch", "sync_batch"])
+def test_the_norm_of_image_pooling_becomes_sync_batch_norm(name):
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(ImagePooling(3, 4, norm=norm_layer({"name": name})))
     assert type(converted.project.norm) is nn.SyncBatchNorm
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_the_norm_asked_for_is_in_every_layer_and_trains_one_image(name):
+    torch.manual_seed(4)
+    norm = norm_layer({"name": name, "eps": 0.01})
+    model = nn.Sequential(
+        ConvNormAct(2, 8, 3, norm=norm), SeparableConv(8, 6, norm=norm), ImagePooling(6, 4, norm=norm)
+    )
+    norms = [layer for layer in model.modules() if hasattr(layer, "eps")]
+    assert [layer.eps for layer in norms] == [0.01] * 4
+    assert {type(layer) for layer in norms[:3]} == {type(norm(4))}
+    out = model.train()(torch.randn(1, 2, 7, 5))
+    out.sum().backward()
+    assert out.shape == (1, 4, 7, 5)
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_depthwise_act_puts_a_relu_between_the_two_halves():
+    torch.manual_seed(5)
+    layer = SeparableConv(4, 6, depthwise_act=True)
+    x = torch.randn(2, 4, 9, 9)
+    assert layer.depthwise(x).min() == 0
+    plain = SeparableConv(4, 6)
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(x), plain.pointwise(plain.depthwise(x).clamp(min=0)))
 
 
 def test_image_pooling_is_the_projected_mean_at_every_pixel():
@@ -95,6 +93,39 @@ def test_image_pooling_is_the_projected_mean_at_every_pixel():
     assert out.shape == (2, 4, 5, 7)
     assert expected.max() > 0
     torch.testing.assert_close(out, expected[:, :, None, None].expand(2, 4, 5, 7))
+
+
+@pytest.mark.parametrize(("output_stride", "expected"), [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])
+def test_atrous_rates_of_the_paper_scale_with_the_output_stride(output_stride, expected):
+    assert atrous_rates(output_stride, (4, 8, 8, output_stride)) == expected
+
+
+def test_atrous_rates_need_a_backbone_that_ends_at_the_stride():
+    with pytest.raises(ConfigError, match=r"output_stride=8, but the backbone ends at stride 16: .*output_stride=16$"):
+        atrous_rates(8, (4, 8, 16, 16))
+    with pytest.raises(ConfigError, match="output_stride=4 is not possible"):
+        atrous_rates(4, (4, 4, 4, 4))
+
+
+@pytest.mark.parametrize("projection_kernel", [1, 3])
+def test_aspp_projects_its_branches_with_a_kernel_of_the_asked_size(projection_kernel):
+    torch.manual_seed(6)
+    conv3x3 = partial(ConvNormAct, kernel_size=3)
+    aspp = ASPP(3, 4, (2, 5), conv3x3=conv3x3, projection_kernel=projection_kernel).eval()
+    x = torch.randn(2, 3, 7, 9)
+    scale = (1 + 1e-5) ** -0.5  # of a batch norm that has seen nothing
+    kernels = [branch.conv.weight for branch in aspp.branches[:3]]
+    convolved = [
+        nn.functional.conv2d(x, kernels[0]),
+        nn.functional.conv2d(x, kernels[1], padding=2, dilation=2),
+        nn.functional.conv2d(x, kernels[2], padding=5, dilation=5),
+        nn.functional.conv2d(x.mean((2, 3), keepdim=True), aspp.branches[3].project.conv.weight).expand(2, 4, 7, 9),
+    ]
+    together = torch.cat([(value * scale).clamp(min=0) for value in convolved], dim=1)
+    weight = aspp.project.conv.weight
+    assert weight.shape == (4, 16, projection_kernel, projection_kernel)
+    expected = (nn.functional.conv2d(together, weight, padding=projection_kernel // 2) * scale).clamp(min=0)
+    torch.testing.assert_close(aspp(x), expected)
 
 
 @pytest.mark.parametrize(("kernel_size", "groups"), [(1, 1), (3, 1), (3, 64)])

@@ -12,8 +12,10 @@ It derives its rates from its own ``output_stride`` and refuses a backbone that 
 from collections.abc import Callable
 from typing import Any
 
+from segnet.decoders.deeplabv3 import DeepLabV3
 from segnet.decoders.deeplabv3plus import DeepLabV3Plus
 
 DECODERS: dict[str, Callable[..., Any]] = {
+    "deeplabv3": DeepLabV3,
     "deeplabv3plus": DeepLabV3Plus,
 }

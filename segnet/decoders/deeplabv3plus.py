@@ -1,46 +1,20 @@
 """DeepLabV3+: "Encoder-Decoder with Atrous Separable Convolution", 2018, arXiv 1802.02611.
 
 Layout and details as in PaddleSeg's DeepLabV3P. It differs in that convolutions before a norm have no bias.
+mmsegmentation's is the same with ``projection_kernel=3, depthwise_act=True``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segnet.errors import ConfigError
-from segnet.layers import ConvNormAct, ImagePooling, SeparableConv, initialise
-
-RATES_AT_16 = (6, 12, 18)  # arXiv 1706.05587, section 4.1.2; doubled at output stride 8
-
-
-def conv3x3(in_channels: int, out_channels: int, *, separable: bool, dilation: int = 1) -> nn.Module:
-    """3x3 convolution with norm and ReLU, depthwise-separable on request."""
-    if separable:
-        return SeparableConv(in_channels, out_channels, dilation=dilation)
-    return ConvNormAct(in_channels, out_channels, 3, dilation=dilation)
-
-
-class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: a 1x1, a 3x3 at each rate and image pooling; concatenated and projected."""
-
-    def __init__(
-        self, in_channels: int, channels: int, atrous_rates: Sequence[int], *, separable: bool, dropout: float
-    ) -> None:
-        super().__init__()
-        self.branches = nn.ModuleList(
-            [
-                ConvNormAct(in_channels, channels, 1),
-                *(conv3x3(in_channels, channels, separable=separable, dilation=rate) for rate in atrous_rates),
-                ImagePooling(in_channels, channels),
-            ]
-        )
-        self.project = ConvNormAct(channels * len(self.branches), channels, 1)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.dropout(self.project(torch.cat([branch(features) for branch in self.branches], dim=1)))
+from segnet.layers import ASPP, ConvNormAct, SeparableConv, atrous_rates, check_width, initialise
+from segnet.norms import norm_layer
 
 
 class DeepLabV3Plus(nn.Module):
@@ -53,8 +27,11 @@ class DeepLabV3Plus(nn.Module):
         low_level_channels: width to which the first stage's features are reduced.
         decoder_channels: width of the two 3x3 convolutions.
         separable: whether the atrous and the decoder's 3x3 convolutions are depthwise-separable.
+        depthwise_act: whether a ReLU follows the depthwise halves of those too.
+        projection_kernel: size of the convolution that closes the ASPP, 1 or 3.
         dropout: probability, after the ASPP.
         align_corners: of all bilinear resizing.
+        norm: spec from `segnet.norms.NORMS`; None is batch norm.
 
     Raises:
         ConfigError: a value outside these, or a backbone that ends at another stride.
@@ -71,33 +48,38 @@ class DeepLabV3Plus(nn.Module):
         low_level_channels: int = 48,
         decoder_channels: int = 256,
         separable: bool = True,
+        depthwise_act: bool = False,
+        projection_kernel: int = 1,
         dropout: float = 0.1,
         align_corners: bool = False,
+        norm: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ConfigError(f"output_stride={output_stride} is not possible: choose 8, 16 or 32")
-        if strides[-1] != output_stride:
-            raise ConfigError(
-                f"decoder.output_stride={output_stride}, but the backbone ends at stride {strides[-1]}: "
-                f"set both at once with output_stride={strides[-1]}"
-            )
-        for option, width in (
-            ("aspp_channels", aspp_channels),
-            ("low_level_channels", low_level_channels),
-            ("decoder_channels", decoder_channels),
-        ):
-            if not isinstance(width, int) or width < 1:
-                raise ConfigError(f"decoder.{option}={width} is not a number of channels, 1 or more")
-        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise ConfigError(f"decoder.dropout={dropout} is not a probability in [0, 1)")
         self.align_corners = align_corners
-        self.atrous_rates = tuple(rate * 16 // output_stride for rate in RATES_AT_16)
-        self.aspp = ASPP(channels[-1], aspp_channels, self.atrous_rates, separable=separable, dropout=dropout)
-        self.low_level = ConvNormAct(channels[0], low_level_channels, 1)
+        self.atrous_rates = atrous_rates(output_stride, strides)
+        if depthwise_act and not separable:
+            raise ConfigError("decoder.depthwise_act=True needs depthwise convolutions: set decoder.separable=true")
+        check_width("low_level_channels", low_level_channels)
+        check_width("decoder_channels", decoder_channels)
+        make_norm = norm_layer(norm)
+        conv3x3: partial[SeparableConv] | partial[ConvNormAct] = (
+            partial(SeparableConv, depthwise_act=depthwise_act, norm=make_norm)
+            if separable
+            else partial(ConvNormAct, kernel_size=3, norm=make_norm)
+        )
+        self.aspp = ASPP(
+            channels[-1],
+            aspp_channels,
+            self.atrous_rates,
+            conv3x3=conv3x3,
+            projection_kernel=projection_kernel,
+            dropout=dropout,
+            norm=make_norm,
+        )
+        self.low_level = ConvNormAct(channels[0], low_level_channels, 1, norm=make_norm)
         self.fuse = nn.Sequential(
-            conv3x3(aspp_channels + low_level_channels, decoder_channels, separable=separable),
-            conv3x3(decoder_channels, decoder_channels, separable=separable),
+            conv3x3(aspp_channels + low_level_channels, decoder_channels),
+            conv3x3(decoder_channels, decoder_channels),
         )
         self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
         initialise(self)

@@ -4,7 +4,8 @@ from torch import nn
 
 from segnet.decoders.deeplabv3plus import DeepLabV3Plus
 from segnet.errors import ConfigError
-from segnet.layers import ConvNormAct, ImagePooling, PooledBatchNorm, SeparableConv
+from segnet.layers import ConvNormAct, ImagePooling, SeparableConv
+from segnet.norms import PooledBatchNorm
 
 STRIDES = {8: (4, 8, 8, 8), 16: (4, 8, 16, 16), 32: (4, 8, 16, 32)}
 CHANNELS = (6, 7, 8, 10)

@@ -1,0 +1,103 @@
+"""conf/: every choice composes and builds, and nothing is lost between the menu and the tables."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from segnet.backbones import BACKBONES
+from segnet.components import check_options
+from segnet.config import Config
+from segnet.data import DATASETS
+from segnet.decoders import DECODERS
+from segnet.losses import LOSSES
+from segnet.model import SegmentationModel
+from segnet.optim import check_optim
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+TABLES = {"backbone": BACKBONES, "decoder": DECODERS, "loss": LOSSES, "dataset": DATASETS}
+MODULES_OF_NO_TABLE = {"data": {"__init__", "dataset", "transforms", "datamodule"}}
+
+
+def menu(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> Config:
+    ConfigStore.instance().store("schema", node=Config)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_object(compose("train", overrides=list(overrides)))
+    assert isinstance(config, Config)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("backbone", "decoder", "output_stride"), list(itertools.product(menu("backbone"), menu("decoder"), (8, 16, 32)))
+)
+def test_every_backbone_decoder_and_stride_composes_and_builds(backbone, decoder, output_stride):
+    config = composed(f"backbone={backbone}", f"decoder={decoder}", f"output_stride={output_stride}")
+    with torch.device("meta"):
+        model = SegmentationModel(
+            backbone=config.backbone, decoder=config.decoder, num_classes=5, mean=[0.5] * 3, std=[0.5] * 3
+        ).eval()
+        logits = model(torch.zeros(1, 3, 65, 47))
+    assert logits.shape == (1, 5, 65, 47)
+    assert model.output_stride == output_stride
+
+
+@pytest.mark.parametrize("group", TABLES)
+def test_every_table_entry_is_on_the_menu_and_every_menu_entry_in_a_table(group):
+    names = {yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())[group]["name"] for choice in menu(group)}
+    assert names == set(TABLES[group])
+
+
+@pytest.mark.parametrize(
+    ("folder", "table"),
+    [("backbones", BACKBONES), ("decoders", DECODERS), ("data", DATASETS)],
+    ids=lambda v: str(v)[:9],
+)
+def test_every_module_of_a_family_folder_is_in_its_table(folder, table):
+    paths = (ROOT / "segnet" / folder).iterdir()
+    modules = {path.stem for path in paths if path.suffix == ".py" or (path / "__init__.py").exists()}
+    modules -= MODULES_OF_NO_TABLE.get(folder, {"__init__"})
+    assert modules == {entry.__module__.rpartition(".")[2] for entry in table.values()}
+
+
+@pytest.mark.parametrize("group", TABLES)
+def test_the_package_line_is_the_first_and_alone(group):
+    for choice in menu(group):
+        assert (CONF / group / f"{choice}.yaml").read_text().splitlines()[0] == "# @package _global_", choice
+
+
+@pytest.mark.parametrize("dataset", menu("dataset"))
+def test_every_dataset_takes_the_options_of_its_yaml(dataset):
+    spec = dict(composed(f"dataset={dataset}", *needed(dataset)).dataset)
+    name = spec.pop("name")
+    check_options("dataset", f"dataset '{name}'", DATASETS[name], spec, exclude=["split"])
+
+
+def needed(dataset: str) -> list[str]:
+    """Overrides for what a yaml leaves open."""
+    spec = yaml.safe_load((CONF / "dataset" / f"{dataset}.yaml").read_text())["dataset"]
+    values = {"root": "x", "class_names": "[a,b]"}
+    return [f"dataset.{key}={values[key]}" for key, value in spec.items() if value == "???"]
+
+
+@pytest.mark.parametrize("experiment", menu("experiment"))
+def test_every_experiment_composes_and_opens_with_its_command(experiment):
+    config = composed(f"experiment={experiment}", "dataset.root=x")
+    check_optim(config.optim)
+    lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    header = [line for line in lines[1:] if line.startswith("#")]
+    assert any(f"python train.py experiment={experiment}" in line for line in header)
+
+
+def test_an_experiment_beats_the_groups_and_the_command_line_beats_both():
+    assert composed("experiment=camvid_resnet18_vd", "dataset.root=x").data.crop_size == [256, 320]
+    assert composed("experiment=camvid_resnet18_vd", "dataset.root=x", "data.batch_size=3").data.batch_size == 3
