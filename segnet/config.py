@@ -48,11 +48,11 @@ class Config:
     backbone: dict[str, Any] = field(default_factory=dict)
     """Spec from segnet.backbones.BACKBONES."""
     backbone_weights: str | None = None
-    """File to initialise the backbone from."""
-    mean: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
-    """RGB mean that the backbone's weights were trained with, 0-1."""
-    std: list[float] = field(default_factory=lambda: [0.5, 0.5, 0.5])
-    """RGB standard deviation that the backbone's weights were trained with, 0-1."""
+    """File, URL or name on the hub to initialise the backbone from."""
+    mean: list[float] | None = None
+    """Of each channel of the images, 0-1; null: what backbone_weights were trained with, or 0.5 without."""
+    std: list[float] | None = None
+    """Standard deviation of each channel, 0-1; null: as for mean."""
     decoder: dict[str, Any] = field(default_factory=dict)
     """Spec from segnet.decoders.DECODERS."""
     loss: dict[str, Any] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from segnet.predictor import Predictor
 from segnet.task import SegmentationTask
 from segnet.trainer import best_checkpoint, evaluation_trainer, training_trainer
 from segnet.visualization import comparison, plot_curves
-from segnet.weights import load_backbone_weights
+from segnet.weights import load_backbone_weights, read_weights, resolve_normalisation
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +74,14 @@ def train(config: Config, output_dir: Path) -> Results | None:
     """
     start = time.monotonic()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    datamodule = SegmentationDataModule(config.dataset, config.data, config.mean, config.seed)
+    weights = read_weights(config.backbone_weights) if config.backbone_weights else None
+    channels = config.backbone.get("in_channels", 3)
+    channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
+    mean, std = resolve_normalisation(config.mean, config.std, weights, channels)
+    config = replace(config, mean=mean, std=std)  # stored as it was decided
+    datamodule = SegmentationDataModule(config.dataset, config.data, mean, config.seed)
     task = SegmentationTask.create(
-        model={"backbone": config.backbone, "decoder": config.decoder, "mean": config.mean, "std": config.std},
+        model={"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std},
         classes=datamodule.classes,
         loss=config.loss,
         optim=config.optim,
@@ -84,8 +89,9 @@ def train(config: Config, output_dir: Path) -> Results | None:
         norm_eval=config.norm_eval,
     )
     task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
-    if config.backbone_weights:
-        load_backbone_weights(task.model.backbone, config.backbone_weights)
+    if weights is not None:
+        load_backbone_weights(task.model.backbone, weights)
+        del weights  # as large as the backbone
     trainer = training_trainer(config.trainer, output_dir)
     datamodule.check(trainer.world_size)
     if trainer.is_global_zero:

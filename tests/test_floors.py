@@ -8,8 +8,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "segnet"
 FLOORS = {
-    0: ["errors", "components", "classes", "config", "norms", "layers", "images", "pdparams"],
-    1: ["backbones", "decoders", "losses", "metrics", "optim", "data.dataset", "data.transforms", "visualization"],
+    0: ["errors", "components", "classes", "config", "norms", "layers", "images", "pdparams", "naming", "download"],
+    1: [
+        "backbones",
+        "decoders",
+        "losses",
+        "metrics",
+        "optim",
+        "data.dataset",
+        "data.transforms",
+        "visualization",
+        "weightfiles",
+    ],
     2: ["model", "data"],
     3: ["task", "checkpoint", "trainer", "weights", "data.datamodule"],
     4: ["training", "predictor"],
@@ -19,6 +29,7 @@ FLOORS = {
 GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("norms", "components"),
     ("layers", "norms"),
+    ("download", "images"),
     ("trainer", "checkpoint"),
     ("training", "predictor"),
 }

@@ -134,16 +134,23 @@ def test_missing_weights_are_counted_and_named(tmp_path, backbone, resnet18):
 
 
 def test_weights_that_are_left_over_are_counted_and_named(tmp_path, backbone, resnet18):
-    more = {"extra.weight": np.zeros(3, np.float32), "bb_3_2.conv0._conv.weight": np.zeros(3, np.float32)}
+    more = {"extra.weight": np.zeros(3, np.float32), "bb_3_1.conv2._conv.weight": np.zeros(3, np.float32)}
     message = refusal(backbone, write(tmp_path / "w.pdparams", {**resnet18, **more}))
     assert "0 weights are missing (none)" in message
-    assert "2 are left over (extra.weight, stages.3.2.conv1.conv.weight)" in message
+    assert "2 are left over (extra.weight, stages.3.1.conv3.conv.weight)" in message
 
 
 def test_weights_of_another_depth_do_not_fit(tmp_path, backbone):
     message = refusal(backbone, write(tmp_path / "w.pdparams", arrays_of("resnet50_vd_os8")))
-    assert "missing" in message
-    assert ", ...)" in message  # not all of some hundred names
+    assert "the file has a ResNet of depths (3, 4, 6, 3), the backbone (2, 2, 2, 2)" in message
+
+
+def test_of_some_hundred_names_a_few_are_told(tmp_path, backbone, resnet18):
+    kept = {name: array for name, array in resnet18.items() if ".conv0._batch_norm." not in name}
+    message = refusal(backbone, write(tmp_path / "w.pdparams", kept))
+    assert "32 weights are missing (" in message
+    assert message.count("stages.") == 5
+    assert ", ...)" in message
 
 
 def test_a_weight_of_another_shape_is_named_with_both_shapes(tmp_path, backbone, resnet18):
