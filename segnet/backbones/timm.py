@@ -9,7 +9,6 @@ by themselves gets its pictures padded with the mean colour, and the features cu
 import difflib
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Mapping
 from types import ModuleType
@@ -22,8 +21,10 @@ from torch.nn import functional as F
 from segnet.errors import ConfigError, MachineError
 
 FINEST_STRIDE = 4  # of the features that decoders take as low-level ones
+# How transformers of timm are told to take pictures of other sizes than they were trained on.
+FREE_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
 # Asked of every model; what a model does not know is left out, and what it then gives is checked.
-WISHES = ("output_stride", "dynamic_img_size", "strict_img_size")
+WISHES = ("output_stride", *FREE_SIZE)
 
 
 class TimmBackbone(nn.Module):
@@ -146,7 +147,7 @@ class TimmBackbone(nn.Module):
         timm = import_timm()
         # The whole model tells which names belong behind the features, and timm's filters take it.
         with torch.device("meta"):
-            whole = create(timm, self.model, {"dynamic_img_size": True, "strict_img_size": False})
+            whole = create(timm, self.model, FREE_SIZE)
         state = filter_checkpoint(timm, self.model, dict(state), whole)
         shapes = {name: value.shape for name, value in whole.state_dict().items()}
         unknown = [name for name, value in state.items() if shapes.get(name) != value.shape]
@@ -169,9 +170,9 @@ class TimmBackbone(nn.Module):
         """The extractor's names -> the whole model's: "stages_0.blocks..." -> "stages.0.blocks..."."""
         names = {}
         for ours in self.net.state_dict():
-            child, _, rest = ours.partition(".")
-            choices = (ours, rest, f"{child[::-1].replace('_', '.', 1)[::-1]}.{rest}")
-            names[ours] = next((choice for choice in choices if choice in known), ours)
+            without_wrapper = ours.partition(".")[2]
+            split = [ours[:i] + "." + ours[i + 1 :] for i, letter in enumerate(ours) if letter == "_"]
+            names[ours] = next((name for name in (ours, without_wrapper, *split) if name in known), ours)
         return names
 
 
@@ -188,8 +189,7 @@ def import_timm() -> ModuleType:
             raise MachineError(f"backbone.name=timm: timm cannot be imported ({error}): install it again") from None
         raise MachineError('backbone.name=timm needs the package timm: pip install "segnet[timm]"') from None
     except Exception as error:  # a torchvision that does not match torch fails with a RuntimeError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MachineError(f"backbone.name=timm: timm cannot be imported ({reason})") from None
+        raise MachineError(f"backbone.name=timm: timm cannot be imported ({_first_line(error)})") from None
 
 
 def check_name(timm: ModuleType, model: str) -> None:
@@ -198,10 +198,10 @@ def check_name(timm: ModuleType, model: str) -> None:
     Raises:
         ConfigError: with the nearest names.
     """
-    if timm.is_model(model):
-        return
-    architecture, _, tag = model.partition(".")
-    if tag and timm.is_model(architecture):
+    architecture, dot, _ = model.partition(".")
+    if timm.is_model(architecture):  # it ignores a tag
+        if not dot:
+            return
         raise ConfigError(
             f"backbone.model={model} names weights as well: write backbone.model={architecture} "
             f"backbone_weights=timm/{model}"
@@ -213,44 +213,46 @@ def check_name(timm: ModuleType, model: str) -> None:
 
 
 def create(timm: ModuleType, model: str, options: Mapping[str, Any]) -> nn.Module:
-    """Builds a model of timm; options that it does not take are left out.
+    """Builds a model of timm; WISHES that it does not know are left out.
 
     Raises:
-        ConfigError: timm cannot build it.
+        TypeError: it does not know another of the options.
+        Exception: of any kind, as each family of timm has it.
     """
     options = dict(options)
     while True:
         try:
             return timm.create_model(model, pretrained=False, **options)
         except TypeError as error:
-            unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-            if unknown is None or unknown[1] not in WISHES or unknown[1] not in options:
-                raise ConfigError(_refusal(model, error)) from None
-            del options[unknown[1]]
-        except Exception as error:  # each family of timm has errors of its own
-            raise ConfigError(_refusal(model, error)) from None
-
-
-def _refusal(model: str, error: Exception) -> str:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"backbone.model={model} cannot give features (timm says: {reason})"
+            unknown = [wish for wish in WISHES if wish in options and f"'{wish}'" in str(error)]
+            if not unknown:
+                raise
+            options = {key: value for key, value in options.items() if key not in unknown}
 
 
 def create_extractor(timm: ModuleType, model: str, output_stride: int, in_channels: int) -> nn.Module:
     """Builds timm's feature extractor, with free sizes of pictures where the model has them.
 
     Raises:
-        ConfigError: the model gives no features.
+        ConfigError: the model gives no features, or not at that stride.
     """
-    options = {"features_only": True, "in_chans": in_channels, "dynamic_img_size": True, "strict_img_size": False}
+    options = {"features_only": True, "in_chans": in_channels, **FREE_SIZE}
     if output_stride != 32:  # what all of timm's models that can be dilated end at
         options["output_stride"] = output_stride
-    return create(timm, model, options)
+    try:
+        return create(timm, model, options)
+    except Exception as error:
+        reason = f"timm says: {_first_line(error)}" if str(error) else "timm gives no reason"
+        raise ConfigError(
+            f"backbone.model={model} cannot give features at output_stride={output_stride} ({reason})"
+        ) from None
 
 
-def filter_checkpoint(
-    timm: ModuleType, model: str, state: dict[str, Tensor], whole: nn.Module
-) -> Mapping[str, Tensor]:
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def filter_checkpoint(timm: ModuleType, model: str, state: dict[str, Tensor], whole: nn.Module) -> Mapping[str, Tensor]:
     """What timm does to the weights of a family before it loads them: old names, buffers that are no longer stored."""
     family = sys.modules[timm.model_entrypoint(model).__module__]
     filter_fn = getattr(family, "checkpoint_filter_fn", None)
