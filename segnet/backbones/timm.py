@@ -2,8 +2,8 @@
 
 Source: PyTorch Image Models (https://github.com/huggingface/pytorch-image-models), an optional package that is imported
 only where such a backbone is built. It differs from timm's feature extractors in that features finer than stride 4 are
-left out, that they are always (B, C, H, W), and that pictures of any size are taken: a model whose sizes do not round up
-by themselves gets its pictures padded with the mean colour, and the features cut back.
+left out, that they are always (B, C, H, W), and that pictures of any size are taken: a model whose sizes do not round
+up by themselves gets its pictures padded with the mean colour, and the features cut back.
 """
 
 import difflib
@@ -54,7 +54,8 @@ class TimmBackbone(nn.Module):
         self.model = model
         self.in_channels = in_channels
         self.net = create_extractor(timm, model, output_stride, in_channels)
-        strides = list(self.net.feature_info.reduction())
+        info: Any = self.net.feature_info
+        strides = info.reduction()
         if strides[-1] != output_stride:
             way = f": choose output_stride={strides[-1]}" if strides[-1] in (8, 16, 32) else ""
             raise ConfigError(
@@ -63,7 +64,7 @@ class TimmBackbone(nn.Module):
             )
         self.first = next(i for i, stride in enumerate(strides) if stride >= FINEST_STRIDE)
         self.strides = tuple(strides[self.first :])
-        self.channels = tuple(self.net.feature_info.channels()[self.first :])
+        self.channels = tuple(info.channels()[self.first :])
         self.channels_last = str(getattr(self.net, "output_fmt", "")).endswith("NHWC")
         self.pads = self._must_pad()
 
