@@ -67,6 +67,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
 
     Raises:
         CheckpointError: the file cannot be read, or weights and description do not belong together.
+        MachineError: its backbone needs a package that is not installed.
     """
     checkpoint = read_checkpoint(path)
     hyper_parameters = checkpoint["hyper_parameters"]
@@ -76,6 +77,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
         model = SegmentationModel(**hyper_parameters["model"])
         weights = checkpoint["state_dict"].items()
         model.load_state_dict({key.removeprefix(prefix): value for key, value in weights if key.startswith(prefix)})
+    except MachineError:  # a package that the backbone needs is absent: the checkpoint itself is as it should be
+        raise
     except (SegnetError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: weights and description do not fit ({str(error).splitlines()[0]})") from None
     return model.eval(), classes

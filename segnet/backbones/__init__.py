@@ -17,7 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 from segnet.backbones.resnet import ResNet
+from segnet.backbones.timm import TimmBackbone
 
 BACKBONES: dict[str, Callable[..., Any]] = {
     "resnet": ResNet,
+    "timm": TimmBackbone,
 }
