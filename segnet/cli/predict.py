@@ -7,22 +7,17 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode, MachineError, SegnetError
+from segnet.cli.arguments import Parser
+from segnet.errors import CheckpointError, DataError, ExitCode, MachineError, SegnetError
 from segnet.images import IMAGE_SUFFIXES, read_image, write_mask, write_picture
 from segnet.predictor import Predictor
 from segnet.visualization import overlay
 
 RUNS = Path("runs")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"predict: {message}; see --help")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -63,7 +58,7 @@ def _one_line(text: str) -> str:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="segnet predict",
         description="Segments pictures. Writes NAME_mask.png (class ids, in their colours) and NAME_overlay.png.",
     )

@@ -7,39 +7,10 @@ The paths inside the lists begin with the tutorial author's own folder, so only 
 
 from pathlib import Path, PurePosixPath
 
-from segnet.classes import Classes
+from segnet.class_sets import CAMVID
 from segnet.data.dataset import FileDataset, pair_up, pictures, require_folder
 from segnet.errors import ConfigError, DataError
 
-CLASSES = Classes.create(
-    names=[
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "pavement",
-        "tree",
-        "sign",
-        "fence",
-        "car",
-        "pedestrian",
-        "bicyclist",
-    ],
-    palette=[
-        [128, 128, 128],
-        [128, 0, 0],
-        [192, 192, 128],
-        [128, 64, 128],
-        [60, 40, 222],
-        [128, 128, 0],
-        [192, 128, 128],
-        [64, 64, 128],
-        [64, 0, 128],
-        [64, 64, 0],
-        [0, 128, 192],
-    ],
-    ignore_index=11,
-)
 SPLITS = ("train", "val", "test")
 
 
@@ -73,7 +44,7 @@ class CamVid(FileDataset):
                     "complete the folder or correct the list"
                 )
             pairs = [by_stem[stem] for stem in stems]
-        super().__init__(pairs, CLASSES)
+        super().__init__(pairs, CAMVID)
 
 
 def listed_stems(listing: Path) -> list[str]:

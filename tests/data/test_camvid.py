@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segnet.data.camvid import CLASSES, CamVid
+from segnet.class_sets import CAMVID
+from segnet.data.camvid import CamVid
 from segnet.errors import ConfigError, DataError
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "camvid"
@@ -77,9 +78,9 @@ def test_unknown_split_is_refused(root):
 
 
 def test_classes_are_the_tutorial_s():
-    assert len(CLASSES.names) == len(CLASSES.palette) == 11
-    assert CLASSES.ignore_index == 11
-    assert len(set(CLASSES.palette)) == 11
+    assert len(CAMVID.names) == len(CAMVID.palette) == 11
+    assert CAMVID.ignore_index == 11
+    assert len(set(CAMVID.palette)) == 11
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not in {REAL}")

@@ -1,0 +1,91 @@
+"""`segnet convert`: a trained model of PaddleSeg or mmsegmentation -> a checkpoint that predict and evaluate take."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from segnet.class_sets import CLASS_SETS
+from segnet.cli.arguments import Parser
+from segnet.conversion import Settings, convert, find_classes, published_settings
+from segnet.errors import ConfigError, ExitCode, MachineError
+from segnet.weights import read_weights
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Converts what the arguments name; exit code 0 when it ended."""
+    options = _parse(arguments)
+    output = _require_place(Path(options.output), options.overwrite)
+    weights = read_weights(options.source)
+    classes = find_classes(options.classes, weights)
+    settings = _settings(options, published_settings(weights))
+    model = convert(weights, classes, settings, output)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{options.source}: {len(classes.names)} classes, {num_parameters:,} parameters, all loaded")
+    print(
+        f"taken as built with --output-stride {settings.output_stride} "
+        f"--multi-grid {','.join(map(str, settings.multi_grid)) if settings.multi_grid else 'none'}"
+        f"{' --align-corners' if settings.align_corners else ''}, which weights do not show: "
+        "name the right ones if yours differs"
+    )
+    print(f"checkpoint: {output}")
+    return ExitCode.OK
+
+
+def _settings(options: argparse.Namespace, published: Settings) -> Settings:
+    """The published settings, but for what the command line says."""
+    chosen = published
+    if options.output_stride is not None:
+        chosen = replace(chosen, output_stride=options.output_stride)
+    if options.multi_grid is not None:
+        chosen = replace(chosen, multi_grid=_multi_grid(options.multi_grid))
+    return replace(chosen, align_corners=True) if options.align_corners else chosen
+
+
+def _multi_grid(text: str) -> tuple[int, ...] | None:
+    if text == "none":
+        return None
+    try:
+        return tuple(int(factor) for factor in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--multi-grid {text}: is neither 'none' nor factors such as 1,2,4") from None
+
+
+def _require_place(path: Path, overwrite: bool) -> Path:
+    """Raises:
+    ConfigError: the name is taken, or is not a checkpoint's.
+    MachineError: there is no such folder.
+    """
+    if path.suffix != ".ckpt":
+        raise ConfigError(f"--output {path}: a checkpoint's name ends in .ckpt")
+    if os.path.exists(path) and not overwrite:
+        raise ConfigError(f"--output {path}: exists already; --overwrite replaces it")
+    if not path.absolute().parent.is_dir():
+        raise MachineError(f"--output {path}: there is no folder {path.absolute().parent}")
+    return path
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="segnet convert",
+        description="Turns PaddleSeg's DeepLabV3 and DeepLabV3P models (.pdparams) and mmsegmentation's DeepLabV3 and "
+        "DeepLabV3+ with ResNetV1c or V1d (.pth) into a checkpoint. Nothing that a file may hide is run.",
+    )
+    parser.add_argument("source", metavar="FILE", help="path or URL of the trained model")
+    parser.add_argument("--output", required=True, metavar="FILE.ckpt")
+    parser.add_argument(
+        "--classes",
+        metavar="NAME",
+        help=f"{', '.join(sorted(CLASS_SETS))}, a list such as road,tree,car, or a YAML file with names, palette and "
+        "ignore_index; default: what mmsegmentation wrote into the file",
+    )
+    parser.add_argument(
+        "--output-stride", type=int, choices=(8, 16, 32), help="of the backbone; default: what is published, 8"
+    )
+    parser.add_argument(
+        "--multi-grid", metavar="1,2,4|none", help="default: what is published, 1,2,4 of PaddleSeg and none elsewhere"
+    )
+    parser.add_argument("--align-corners", action="store_true", help="as models trained on 769 x 769 crops need")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing checkpoint")
+    return parser.parse_args(arguments)
