@@ -22,7 +22,7 @@ class Weights:
 
     Attributes:
         source: where it is from, as the user named it.
-        scheme: whose names it follows: a key of SIGNS, or "unknown".
+        scheme: whose names it follows: a value of SIGNS, or "unknown".
         state: name -> tensor, in that scheme's own names.
         mean, std: of the images that it was trained with, for values scaled to 0-1; None where that is not known.
         meta: what else the file tells, such as a checkpoint's "hyper_parameters".
@@ -36,17 +36,23 @@ class Weights:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-# scheme -> the names that give it away, less their prefixes
+# names, less their prefixes -> the scheme that they give away together
 SIGNS = {
-    "paddle": {"bb_0_0.conv0._conv.weight"},
-    "paddleclas": {"blocks.0.conv0.conv.weight"},
-    "timm": {"conv1.0.weight", "layer1.0.conv1.weight"},
-    "torchvision": {"conv1.weight", "layer1.0.conv1.weight"},
-    "mmseg": {"stem.0.weight", "layer1.0.conv1.weight"},
-    "segnet": {"stages.0.0.conv1.conv.weight"},
+    ("bb_0_0.conv0._conv.weight",): "paddle",
+    ("res2a.conv0._conv.weight",): "paddle",
+    ("blocks.0.conv0.conv.weight",): "paddleclas",
+    ("conv1.0.weight", "layer1.0.conv1.weight"): "timm",
+    ("conv1.weight", "layer1.0.conv1.weight"): "torchvision",
+    ("stem.0.weight", "layer1.0.conv1.weight"): "mmseg",
+    ("stages.0.0.conv1.conv.weight",): "segnet",
 }
 
 Rule = tuple[str, Callable[[re.Match[str]], str]]  # a pattern of their whole name -> ours
+
+
+def _block_of(letter: str, number: str) -> int:
+    """The number of a block that is the third ("c") or, in the long stage of 101 and 152 layers, the third ("b2")."""
+    return int(number) if number else ord(letter) - ord("a")
 
 
 def _triple(place: str) -> str:
@@ -80,6 +86,15 @@ BACKBONES: dict[str, tuple[Rule, ...]] = {
         (r"conv\.(.+)", lambda m: f"stem.0.{m[1]}"),
         (r"bb_(\d)_(\d+)\.conv(\d)\.(.+)", lambda m: f"stages.{m[1]}.{m[2]}.conv{int(m[3]) + 1}.{m[4]}"),
         (r"bb_(\d)_(\d+)\.short\.(.+)", lambda m: f"stages.{m[1]}.{m[2]}.shortcut.project.{m[3]}"),
+        # PaddleClas's plain ResNets
+        (
+            r"res(\d)([a-z])(\d*)\.conv(\d)\.(.+)",
+            lambda m: f"stages.{int(m[1]) - 2}.{_block_of(m[2], m[3])}.conv{int(m[4]) + 1}.{m[5]}",
+        ),
+        (
+            r"res(\d)([a-z])(\d*)\.short\.(.+)",
+            lambda m: f"stages.{int(m[1]) - 2}.{_block_of(m[2], m[3])}.shortcut.project.{m[4]}",
+        ),
     ),
     "paddleclas": (
         (r"stem\.(\d)\.(.+)", lambda m: f"stem.{m[1]}.{m[2]}"),
@@ -126,9 +141,9 @@ OURS = re.compile(r"(?:backbone\.)?stages\.(\d)\.(\d+)\..+")
 
 
 def recognise(names: Iterable[str]) -> str:
-    """The scheme that names follow: a key of SIGNS, or "unknown"."""
+    """The scheme that names follow: a value of SIGNS, or "unknown"."""
     bare = {name.removeprefix("model.").removeprefix("backbone.") for name in names}
-    return next((scheme for scheme, signs in SIGNS.items() if signs <= bare), "unknown")
+    return next((scheme for signs, scheme in SIGNS.items() if bare.issuperset(signs)), "unknown")
 
 
 def split(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -160,8 +175,9 @@ def translate_backbone(weights: Weights, depths: Sequence[int]) -> tuple[dict[st
         CheckpointError: names of no known scheme, or a ResNet of other depths.
     """
     if weights.scheme == "unknown":
+        schemes = ", ".join(dict.fromkeys(SIGNS.values()))
         raise CheckpointError(
-            f"{weights.source}: its names are of no ResNet known here ({', '.join(SIGNS)}); the first are "
+            f"{weights.source}: its names are of no ResNet known here ({schemes}); the first are "
             f"{', '.join(list(weights.state)[:3])}"
         )
     backbone, rest = split(weights)
@@ -200,6 +216,23 @@ def translate_model(weights: Weights, depths: Sequence[int]) -> tuple[dict[str, 
         width = rest["decode_head.bottleneck.conv.weight"].shape[0]
         decoder[project] = decoder[project].roll(-width, dims=1)
     return {**{f"backbone.{name}": value for name, value in backbone.items()}, **decoder}, auxiliary
+
+
+def pools_shortcuts(weights: Weights) -> bool | None:
+    """Whether the shortcuts of the weights' ResNet stride by a pool (vd) or by their convolution; None: nobody knows.
+
+    Its names and shapes are the same either way: loaded into the other kind, such weights fit, and are of little use.
+    """
+    if weights.scheme.startswith("paddle"):  # a deep stem and pools come together there
+        return any(name.startswith(("conv1_2.", "stem.1.")) for name in split(weights)[0])
+    if weights.scheme == "segnet":
+        trained: Any = weights.meta
+        for key in ("hyper_parameters", "model", "backbone"):
+            trained = trained.get(key) if isinstance(trained, dict) else None
+        return trained.get("shortcut", "pool") == "pool" if isinstance(trained, dict) else None
+    conv = re.compile(r"(?:backbone\.)?layer2\.0\.downsample\.(\d)\.weight")
+    places = [match[1] for name, value in weights.state.items() if value.ndim == 4 and (match := conv.fullmatch(name))]
+    return places[0] == "1" if places else None
 
 
 def depths_of(names: Iterable[str]) -> tuple[int, ...]:

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from segnet.download import fetch
 from segnet.errors import CheckpointError, ConfigError
-from segnet.naming import CLASSIFIER, Weights, depths_of, recognise, split, translate_backbone, translate_model
+from segnet.naming import (
+    CLASSIFIER,
+    Weights,
+    depths_of,
+    pools_shortcuts,
+    recognise,
+    split,
+    translate_backbone,
+    translate_model,
+)
 from segnet.weightfiles import read_file
 
 log = logging.getLogger(__name__)
@@ -119,6 +128,7 @@ def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | 
         _refuse_misfit(missing, left_over, weights.source)
     else:
         state, _ = translate_backbone(weights, depths_of(backbone.state_dict()))
+        _refuse_other_shortcuts(backbone, weights)
         _load(backbone, state, weights)
     if rest:
         log.info("%s: %d weights of its head are not used (%s)", weights.source, len(rest), _listed(list(rest)))
@@ -138,6 +148,7 @@ def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weight
     """
     weights = source if isinstance(source, Weights) else read_weights(source)
     state, auxiliary = translate_model(weights, depths_of(model.state_dict()))
+    _refuse_other_shortcuts(model, weights)
     _load(model, state, weights, prefix="backbone.")
     if auxiliary:
         log.info(
@@ -178,6 +189,22 @@ def _refuse_misfit(missing: Iterable[str], left_over: Iterable[str], source: str
         raise CheckpointError(
             f"{source}: does not fit the model: {len(missing)} weights are missing ({_listed(missing)}), "
             f"{len(left_over)} are left over ({_listed(left_over)})"
+        )
+
+
+def _refuse_other_shortcuts(module: nn.Module, weights: Weights) -> None:
+    """Refuses weights whose shortcuts stride in another way, which names and shapes do not show.
+
+    Raises:
+        CheckpointError: with the option to change.
+    """
+    theirs = pools_shortcuts(weights)
+    ours = any(name.endswith("shortcut.pool") for name, _ in module.named_modules())
+    if theirs is not None and theirs != ours:
+        kind, way = ("a pool", "pool") if theirs else ("their convolution", "conv")
+        raise CheckpointError(
+            f"{weights.source}: does not fit the backbone: its shortcuts stride by {kind}, set backbone.shortcut={way} "
+            "or choose a variant that has it"
         )
 
 
