@@ -5,6 +5,7 @@ import json
 import pickle
 from pathlib import Path
 
+import mmseg_reference as mmseg
 import numpy as np
 import pytest
 import torch
@@ -16,8 +17,7 @@ from segnet.errors import CheckpointError, ConfigError
 from segnet.pdparams import BOOKKEEPING
 from segnet.weights import read_weights
 
-HERE = Path(__file__).parent
-PARITY = HERE / "data" / "parity"
+PARITY = Path(__file__).parent / "data" / "parity"
 IMAGENET = (torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
 
@@ -29,7 +29,6 @@ def module_at(path: Path):
 
 
 fill = module_at(PARITY / "fill.py")
-mmseg = module_at(HERE / "mmseg_reference.py")
 
 
 def original(**options):
