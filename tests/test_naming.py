@@ -247,7 +247,7 @@ def test_all_of_paddlesegs_deeplabs_is_found(plus, layers):
 @pytest.mark.parametrize("plus", [True, False])
 def test_all_of_mmsegmentations_deeplabs_is_found(plus, avg_down):
     with torch.device("meta"):
-        model = mmseg.ResNetV1c(mmseg.Bottleneck, D50, 8, avg_down, 64)
+        model = mmseg.ResNetV1c(mmseg.Bottleneck, D50, 8, avg_down, 64, multi_grid=None)
         channels = (256, 512, 1024, 2048)
         head = mmseg.ASPPHead(channels[-1], 512, 19, 8, *((channels[0], 48) if plus else (0, 0)))
         auxiliary = mmseg.FCNHead(1024, 19)
