@@ -137,6 +137,8 @@ PARTS = (
 # for ImageNet: torchvision's and timm's, PaddleClas's of both generations, mmpretrain's
 CLASSIFIER = re.compile(r"(?:fc|out|head\.fc)\.(weight|bias)")
 AUXILIARY = re.compile(r"(auxiliary_head|aux_head|aux_classifier)\..+")
+# timm's resnetaa50d, resnetblur50, ...: the names and shapes of plain and vd ones, and another computation
+ANTI_ALIASED = re.compile(r"resnex?t(aa|blur)\d")
 OURS = re.compile(r"(?:backbone\.)?stages\.(\d)\.(\d+)\..+")
 
 
@@ -174,13 +176,19 @@ def translate_backbone(
         (num_classes, channels) and "bias" (num_classes,).
 
     Raises:
-        CheckpointError: names of no known scheme, or a ResNet of other depths.
+        CheckpointError: names of no known scheme, or a ResNet of other depths or with parts that ours has not.
     """
     if weights.scheme == "unknown":
         schemes = ", ".join(dict.fromkeys(SIGNS.values()))
         raise CheckpointError(
             f"{weights.source}: its names are of no ResNet known here ({schemes}); the first are "
             f"{', '.join(list(weights.state)[:3])}"
+        )
+    architecture = str(weights.meta.get("architecture"))  # of timm's config.json
+    if ANTI_ALIASED.search(architecture):
+        raise CheckpointError(
+            f"{weights.source}: is of {architecture}, which pools where segnet's ResNet strides: "
+            f"choose backbone=timm backbone.model={architecture}"
         )
     backbone, rest = split(weights)
     if weights.scheme == "paddleclas":

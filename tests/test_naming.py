@@ -177,6 +177,16 @@ def test_a_resnet_of_other_depths_is_refused_with_both():
     )
 
 
+@pytest.mark.parametrize("name", ["resnetaa50d", "resnetblur50", "seresnextaa101d_32x8d"])
+def test_anti_aliased_resnets_are_refused_though_their_names_fit(name):
+    weights, _, _ = published("timm resnet50d")
+    weights.meta["architecture"] = "resnet50d"
+    translate_backbone(weights, D50)
+    weights.meta["architecture"] = name
+    with pytest.raises(CheckpointError, match=f"choose backbone=timm backbone.model={name}"):
+        translate_backbone(weights, D50)
+
+
 @pytest.mark.parametrize("names", [["features.0.weight"], ["conv1.weight"], ["layer1.0.conv1.weight"], ["fc.weight"]])
 def test_other_names_are_refused_with_the_first_of_them(names):
     weights = weights_of(dict.fromkeys(names, torch.ones(1)), "vgg.pth")
