@@ -189,6 +189,34 @@ def test_what_cannot_work_is_refused_before_anything_is_written(changes, error, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def pretrained(run, tmp_path):
+    """A checkpoint to start from that says to have been trained with a normalisation of its own."""
+    checkpoint = torch.load(run[0] / "best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"]["model"].update(mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
+    torch.save(checkpoint, tmp_path / "pretrained.ckpt")
+    return str(tmp_path / "pretrained.ckpt")
+
+
+def test_the_normalisation_of_the_weights_becomes_that_of_the_run(pretrained, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    train(configuration(backbone_weights=pretrained, trainer={**CPU, "max_epochs": 1}), folder)
+    written = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (written["mean"], written["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    model, _ = load_checkpoint(folder / "best.ckpt")
+    torch.testing.assert_close(model.mean.flatten(), 255 * torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(model.std.flatten(), 255 * torch.tensor([0.4, 0.5, 0.6]))
+
+
+def test_another_normalisation_than_the_weights_is_refused_before_anything_is_written(pretrained, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"mean=\[0\.5, 0\.5, 0\.5\], but .*pretrained\.ckpt was trained with mean="):
+        train(configuration(backbone_weights=pretrained, mean=[0.5] * 3), folder)
+    assert not list(folder.iterdir())
+
+
 def test_a_run_without_end_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"set trainer\.max_epochs or trainer\.max_steps"):
         train(configuration(trainer={**CPU, "max_epochs": -1}), tmp_path)
