@@ -21,7 +21,7 @@ from segnet.components import did_you_mean
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError
 from segnet.model import SegmentationModel
-from segnet.naming import Weights, depths_of, translate_model
+from segnet.naming import Weights, depths_of, pools_shortcuts, translate_model
 from segnet.weights import load_model_weights
 
 
@@ -195,19 +195,12 @@ def _describe_backbone(shapes: Mapping[str, Sequence[int]], weights: Weights, se
         "base_channels": base_channels,
         "groups": groups,
         "base_width": 64 * width // (groups * base_channels),
-        "shortcut": "pool" if _pools(weights, deep_stem) else "conv",
+        "shortcut": "pool" if pools_shortcuts(weights) else "conv",
         "contract_dilation": weights.scheme == "mmseg",
         "basic_dilation": "first" if weights.scheme == "mmseg" and not bottleneck else "both",
         "output_stride": settings.output_stride,
         "multi_grid": None if settings.multi_grid is None else list(settings.multi_grid),
     }
-
-
-def _pools(weights: Weights, deep_stem: bool) -> bool:
-    """Whether a pool precedes the shortcuts' convolutions; in mmsegmentation's names it shifts the numbers."""
-    if weights.scheme == "mmseg":
-        return any(re.search(r"layer2\.0\.downsample\.2\.", name) for name in weights.state)
-    return deep_stem
 
 
 def _describe_decoder(shapes: Mapping[str, Sequence[int]], scheme: str, settings: Settings) -> dict[str, Any]:

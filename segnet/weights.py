@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from segnet.download import fetch
 from segnet.errors import CheckpointError, ConfigError
 from segnet.naming import (
-    CLASSIFIER,
     Weights,
     depths_of,
     pools_shortcuts,
@@ -25,6 +24,7 @@ from segnet.naming import (
     translate_backbone,
     translate_model,
 )
+from segnet.schemes import CLASSIFIER
 from segnet.weightfiles import read_file
 
 log = logging.getLogger(__name__)

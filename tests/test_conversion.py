@@ -1,10 +1,10 @@
 """Converted models compute what the originals compute, and the checkpoint is one like any other."""
 
-import importlib.util
 import json
 import pickle
 from pathlib import Path
 
+import fill
 import mmseg_reference as mmseg
 import numpy as np
 import pytest
@@ -19,16 +19,6 @@ from segnet.weights import read_weights
 
 PARITY = Path(__file__).parent / "data" / "parity"
 IMAGENET = (torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
-
-
-def module_at(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = module_at(PARITY / "fill.py")
 
 
 def original(**options):

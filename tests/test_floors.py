@@ -9,8 +9,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "segnet"
 FLOORS = {
     0: [
-        *["errors", "components", "classes", "class_sets", "config", "norms", "layers", "images", "pdparams", "naming"],
-        "download",
+        *[
+            "errors",
+            "components",
+            "classes",
+            "class_sets",
+            "config",
+            "norms",
+            "layers",
+            "images",
+            "pdparams",
+            "schemes",
+        ],
+        *["naming", "download"],
     ],
     1: [
         *["backbones", "decoders", "losses", "metrics", "optim", "data.dataset", "data.transforms", "visualization"],
@@ -26,6 +37,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("norms", "components"),
     ("layers", "norms"),
     ("class_sets", "classes"),
+    ("naming", "schemes"),
     ("download", "images"),
     ("trainer", "checkpoint"),
     ("training", "predictor"),

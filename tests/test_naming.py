@@ -1,9 +1,9 @@
 """Names of published files, from their projects' constructors, become the names of our models."""
 
-import importlib.util
 import re
-from pathlib import Path
 
+import foreign_resnets as foreign
+import mmseg_reference as mmseg
 import pytest
 import torch
 
@@ -21,15 +21,6 @@ from segnet.naming import (
     translate_model,
 )
 
-
-def module_of(name: str):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-foreign, mmseg = module_of("foreign_resnets"), module_of("mmseg_reference")
 D18, D50, D101 = foreign.DEPTHS[18], foreign.DEPTHS[50], foreign.DEPTHS[101]
 VD = {"stem": "deep", "shortcut": "pool"}
 V1C = {"stem": "deep", "shortcut": "conv"}

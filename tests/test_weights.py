@@ -1,10 +1,11 @@
-import importlib.util
 import json
 import logging
 import os
 import pickle
 from pathlib import Path
 
+import fill
+import foreign_resnets as foreign
 import numpy as np
 import pytest
 import torch
@@ -24,17 +25,6 @@ from segnet.weights import (
 
 PARITY = Path(__file__).parent / "data" / "parity"
 DEPTHS = {18: ("basic", [2, 2, 2, 2]), 50: ("bottleneck", [3, 4, 6, 3])}
-
-
-def module_at(path: Path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fill = module_at(PARITY / "fill.py")
-foreign = module_at(Path(__file__).parent / "foreign_resnets.py")
 
 
 def fixture(name: str) -> dict:
