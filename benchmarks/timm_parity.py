@@ -1,0 +1,156 @@
+"""Our ResNet_vd against timm's resnet*d with the same weights: equal at output stride 32, and why not at 16 and 8.
+
+    python benchmarks/timm_parity.py                # random weights
+    python benchmarks/timm_parity.py --pretrained   # timm's, from the hub
+
+timm is an extra that wants an environment of its own, for it brings torchvision, which must be of the same build as torch:
+
+    python3.11 -m venv timm-env
+    timm-env/bin/pip install -c constraints.txt torch -e ".[timm,hub]"
+    timm-env/bin/python benchmarks/timm_parity.py
+
+Where only a build of torchvision for another kind of device can be had, `import timm` fails with "operator
+torchvision::nms does not exist". No model here calls that operator, so the script declares it and goes on.
+
+Random weights: timm's initialisation, norms with random scales and biases and with the statistics that they measure on
+noise. So every weight counts in the result, and activations stay in the range of a trained network's.
+
+A difference is the largest one of a feature over its largest absolute value; printed is the worst of all sizes and both
+batches' images, for each stage. At strides 16 and 8 the columns tell where differences come from: of what we build by
+default; with `contract_dilation`, which gives the first block of a dilated stage half of the rate, as timm does; and
+with timm's 2x2 average pool of stride 1 put into the shortcuts of dilated stages, where PaddleSeg and we have none.
+Exit code 1 where a difference that must not be is there.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segnet.backbones.resnet import ResNet
+from segnet.backbones.resnet.blocks import Shortcut
+from segnet.backbones.timm import import_timm
+from segnet.cli import end_process
+from segnet.errors import MachineError
+from segnet.naming import Weights, recognise
+from segnet.weights import load_backbone_weights, read_weights
+
+DEPTHS = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
+SIZES = [(65, 97), (127, 63), (33, 161), (64, 96)]
+TOLERANCE = 1e-5
+
+
+class TimmPool(nn.Module):
+    """timm's pool in the shortcut of a dilated stage: 2x2, stride 1, padded with zeros to the right and below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, stride=1)
+
+
+def main() -> int:
+    """Compares all depths; 0 where everything that should be equal is."""
+    parser = argparse.ArgumentParser(description="Our ResNet_vd against timm's resnet*d.")
+    parser.add_argument("--pretrained", action="store_true", help="timm's weights, from the hub; else random ones")
+    parser.add_argument("--layers", type=int, nargs="*", choices=sorted(DEPTHS), default=sorted(DEPTHS))
+    options = parser.parse_args()
+    timm = declare_and_import_timm()
+    print(f"timm {timm.__version__}, torch {torch.__version__}, sizes {', '.join(f'{h}x{w}' for h, w in SIZES)}")
+    failures = 0
+    for layers in options.layers:
+        weights = pretrained_weights(layers) if options.pretrained else random_weights(timm, layers)
+        print(f"\nresnet{layers}_vd and timm's resnet{layers}d, {weights.source}")
+        for output_stride in (32, 16, 8):
+            failures += not compare(timm, layers, output_stride, weights)
+    print("\nall as expected" if not failures else f"\n{failures} comparisons failed")
+    return 1 if failures else 0
+
+
+def declare_and_import_timm() -> ModuleType:
+    """timm, also beside a torchvision of another build than torch.
+
+    Raises:
+        MachineError: it is not installed, or cannot be imported.
+    """
+    try:
+        return import_timm()
+    except MachineError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    print("torchvision is of another build than torch: its operator nms is only declared")
+    torch.library.define("torchvision::nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
+        del sys.modules[name]  # half imported
+    return import_timm()
+
+
+def pretrained_weights(layers: int) -> Weights:
+    """timm's, from the hub."""
+    return read_weights(f"timm/resnet{layers}d.ra2_in1k")
+
+
+@torch.no_grad()
+def random_weights(timm: ModuleType, layers: int) -> Weights:
+    """Random ones, with timm's names."""
+    torch.manual_seed(layers)
+    model = timm.create_model(f"resnet{layers}d", pretrained=False).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.normal_(0, 0.2)
+            module.momentum = 1.0  # the statistics of one batch
+    model(torch.randn(2, 3, 128, 128))
+    return Weights("random weights", recognise(model.state_dict()), model.state_dict())
+
+
+@torch.inference_mode()
+def compare(timm: ModuleType, layers: int, output_stride: int, weights: Weights) -> bool:
+    """Prints the differences at one stride; whether those that must not be there are not."""
+    # without arguments about the pictures: a plain extractor of timm's, not ours
+    theirs = timm.create_model(f"resnet{layers}d", pretrained=False, features_only=True, output_stride=output_stride)
+    theirs.load_state_dict({name: value for name, value in weights.state.items() if not name.startswith("fc.")})
+    ours = {"ours": build(layers, output_stride, weights)}
+    if output_stride < 32:
+        ours["contract_dilation"] = build(layers, output_stride, weights, contract_dilation=True)
+        ours["and timm's pool"] = add_timm_pools(build(layers, output_stride, weights, contract_dilation=True))
+    for name, backbone in ours.items():
+        worst = differences(backbone, theirs.eval())
+        print(f"  output stride {output_stride:2}  {name:17}  " + "  ".join(f"{value:.1e}" for value in worst))
+    return max(worst) <= TOLERANCE  # of the last: all that is known to differ has been removed there
+
+
+def build(layers: int, output_stride: int, weights: Weights, contract_dilation: bool = False) -> ResNet:
+    """Our backbone with these weights, for evaluation."""
+    backbone = ResNet(DEPTHS[layers], output_stride=output_stride, contract_dilation=contract_dilation)
+    load_backbone_weights(backbone, weights)
+    return backbone.eval()
+
+
+def add_timm_pools(backbone: ResNet) -> ResNet:
+    """Puts timm's pool into the shortcuts of the stages in which dilation replaced the stride."""
+    for stage, before, after in zip(backbone.stages[1:], backbone.strides[:-1], backbone.strides[1:], strict=True):
+        if before == after:
+            block = stage[0]
+            block.shortcut = nn.Sequential(TimmPool(), block.shortcut)
+    return backbone
+
+
+def differences(ours: nn.Module, theirs: nn.Module) -> Sequence[float]:
+    """Of each of the four stages, the worst over all sizes."""
+    worst = [0.0] * 4
+    for height, width in SIZES:
+        torch.manual_seed(height)
+        images = torch.randn(2, 3, height, width)
+        expected = theirs(images)[-4:]
+        for stage, (feature, reference) in enumerate(zip(ours(images), expected, strict=True)):
+            assert feature.shape == reference.shape
+            difference = (feature - reference).abs().max() / reference.abs().max()
+            worst[stage] = max(worst[stage], difference.item())
+    return worst
+
+
+if __name__ == "__main__":
+    end_process(main)
