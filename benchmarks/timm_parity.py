@@ -130,7 +130,7 @@ def add_timm_pools(backbone: ResNet) -> ResNet:
     """Puts timm's pool into the shortcuts of the stages in which dilation replaced the stride."""
     for stage, before, after in zip(backbone.stages[1:], backbone.strides[:-1], backbone.strides[1:], strict=True):
         if before == after:
-            block = stage[0]
+            block = next(stage.children())
             block.shortcut = nn.Sequential(TimmPool(), block.shortcut)
     return backbone
 

@@ -1,4 +1,4 @@
-"""benchmarks/imagenet_accuracy.py: pictures prepared as published, accuracies counted by hand, one line where it fails."""
+"""The benchmark of accuracy: pictures prepared as published, what is right counted by hand, one line where it fails."""
 
 import importlib.util
 import os
