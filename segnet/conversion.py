@@ -7,7 +7,7 @@ of a dilated stage at half the rate, a ReLU between depthwise and pointwise conv
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from segnet.components import did_you_mean
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError
 from segnet.model import SegmentationModel
-from segnet.weights import Weights, load_model_weights, translate_model
+from segnet.naming import Weights, depths_of, translate_model
+from segnet.weights import load_model_weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,8 @@ class Settings:
 
     Attributes:
         output_stride: of the backbone [pixels].
-        multi_grid: factors on the dilation of the last stage's blocks; None for none.
+        multi_grid: of the last stage's blocks; factors on its dilation (PaddleSeg) or the dilations themselves
+            (mmsegmentation). None for none.
         align_corners: of all bilinear resizing.
     """
 
@@ -43,32 +45,37 @@ PUBLISHED = {
     "paddle": Settings(output_stride=8, multi_grid=(1, 2, 4)),
     "mmseg": Settings(output_stride=8, multi_grid=None),
 }
+_FOUR = r"[(\[]\s*" + r"\s*,\s*".join([r"(\d+)"] * 4) + r"\s*,?\s*[)\]]"
+STRIDES: dict[tuple[str | Any, ...], int] = {  # by mmsegmentation's dilations
+    ("1", "1", "2", "4"): 8,
+    ("1", "1", "1", "2"): 16,
+    ("1", "1", "1", "1"): 32,
+}
 
 
 def published_settings(weights: Weights) -> Settings:
     """The settings of the models that a project publishes, or those that the file itself tells.
 
     Raises:
-        CheckpointError: weights of a project whose models are not known here, or that were built with a multi-grid
-            that ours cannot be given.
+        CheckpointError: weights of a project whose models are not known here, or dilations that no stride has.
     """
     if weights.scheme not in PUBLISHED:
         raise CheckpointError(
             f"{weights.source}: is not a whole model of PaddleSeg or mmsegmentation (its names are {weights.scheme}'s)"
         )
     settings = PUBLISHED[weights.scheme]
-    told = str(weights.meta.get("config", "")) or str(weights.meta.get("cfg", ""))
-    if re.search(r"multi_grid\s*=\s*[(\[]", told):
-        # There they are the rates themselves, ours are factors on the stage's.
-        raise CheckpointError(f"{weights.source}: was built with mmsegmentation's multi_grid, which segnet does not have")
-    if dilations := re.search(r"dilations\s*=\s*[(\[]1,\s*1,\s*(\d),\s*(\d)[)\]]", told):
-        stride = {("2", "4"): 8, ("1", "2"): 16, ("1", "1"): 32}.get((dilations[1], dilations[2]))
-        settings = Settings(output_stride=stride or settings.output_stride, multi_grid=None)
-    if re.search(r"align_corners\s*=\s*True", told):
-        settings = Settings(
-            output_stride=settings.output_stride, multi_grid=settings.multi_grid, align_corners=True
-        )
-    return settings
+    meta = weights.meta.get("meta", {})
+    told = str(meta.get("config") or meta.get("cfg"))  # of mmcv and mmengine
+    if dilations := re.search(rf"dilations\s*=\s*{_FOUR}", told):
+        stride = STRIDES.get(dilations.groups())
+        if stride is None:
+            raise CheckpointError(
+                f"{weights.source}: was built with dilations {','.join(dilations.groups())}, of no output stride"
+            )
+        settings = replace(settings, output_stride=stride)
+    if grid := re.search(r"multi_grid\s*=\s*[(\[]([\d,\s]+)[)\]]", told):
+        settings = replace(settings, multi_grid=tuple(int(rate) for rate in grid[1].split(",") if rate.strip()))
+    return replace(settings, align_corners=True) if re.search(r"align_corners\s*=\s*True", told) else settings
 
 
 def find_classes(named: str | None, weights: Weights) -> Classes:
@@ -82,7 +89,8 @@ def find_classes(named: str | None, weights: Weights) -> Classes:
         ConfigError: no such dataset or file, or none is named and the file tells none.
     """
     if named is None:
-        told = weights.meta.get("dataset_meta") or weights.meta
+        meta = weights.meta.get("meta", {})
+        told = meta.get("dataset_meta") or meta
         names = told.get("classes") or told.get("CLASSES")
         if not names:
             raise ConfigError(
@@ -126,7 +134,7 @@ def convert(weights: Weights, classes: Classes, settings: Settings, output: Path
         CheckpointError: weights that do not form a DeepLabV3 or DeepLabV3+, or of another number of classes.
         MachineError: the disk refuses the file.
     """
-    state = translate_model(weights)
+    state, _ = translate_model(weights)
     spec = describe(state, weights, settings)
     if spec["num_classes"] != len(classes.names):
         raise CheckpointError(
@@ -158,7 +166,9 @@ def describe(state: Mapping[str, Tensor], weights: Weights, settings: Settings) 
     needed = ("backbone.stages.0.0.conv2.conv.weight", "decoder.classifier.weight", "decoder.aspp.project.conv.weight")
     absent = [name for name in needed if name not in shapes]
     if absent or weights.mean is None or weights.std is None:
-        raise CheckpointError(f"{weights.source}: is not a DeepLabV3 or DeepLabV3+ with a ResNet: {absent[0]} is missing")
+        raise CheckpointError(
+            f"{weights.source}: is not a DeepLabV3 or DeepLabV3+ with a ResNet: {absent[0]} is missing"
+        )
     return {
         "backbone": _describe_backbone(shapes, weights, settings),
         "decoder": _describe_decoder(shapes, weights.scheme, settings),
@@ -168,13 +178,9 @@ def describe(state: Mapping[str, Tensor], weights: Weights, settings: Settings) 
     }
 
 
-def _describe_backbone(
-    shapes: Mapping[str, Sequence[int]], weights: Weights, settings: Settings
-) -> dict[str, Any]:
+def _describe_backbone(shapes: Mapping[str, Sequence[int]], weights: Weights, settings: Settings) -> dict[str, Any]:
     bottleneck = "backbone.stages.0.0.conv3.conv.weight" in shapes
     deep_stem = "backbone.stem.2.conv.weight" in shapes
-    blocks = [re.match(r"backbone\.stages\.(\d)\.(\d+)\.conv1\.conv\.weight", name) for name in shapes]
-    depths = [sum(match[1] == str(stage) for match in blocks if match) for stage in range(4)]
     width, group_width = shapes["backbone.stages.0.0.conv2.conv.weight"][:2]
     last = "conv3" if bottleneck else "conv2"
     base_channels = shapes[f"backbone.stages.0.0.{last}.conv.weight"][0] // (4 if bottleneck else 1)
@@ -182,7 +188,7 @@ def _describe_backbone(
     return {
         "name": "resnet",
         "block": "bottleneck" if bottleneck else "basic",
-        "depths": depths,
+        "depths": list(depths_of(shapes)),
         "in_channels": shapes["backbone.stem.0.conv.weight"][1],
         "stem": "deep" if deep_stem else "conv7x7",
         "stem_channels": shapes[f"backbone.stem.{2 if deep_stem else 0}.conv.weight"][0],
@@ -191,13 +197,14 @@ def _describe_backbone(
         "base_width": 64 * width // (groups * base_channels),
         "shortcut": "pool" if _pools(weights, deep_stem) else "conv",
         "contract_dilation": weights.scheme == "mmseg",
+        "basic_dilation": "first" if weights.scheme == "mmseg" and not bottleneck else "both",
         "output_stride": settings.output_stride,
         "multi_grid": None if settings.multi_grid is None else list(settings.multi_grid),
     }
 
 
 def _pools(weights: Weights, deep_stem: bool) -> bool:
-    """Whether a pool precedes the shortcuts' convolutions: of mmsegmentation's it shifts the numbers of what follows."""
+    """Whether a pool precedes the shortcuts' convolutions; in mmsegmentation's names it shifts the numbers."""
     if weights.scheme == "mmseg":
         return any(re.search(r"layer2\.0\.downsample\.2\.", name) for name in weights.state)
     return deep_stem

@@ -145,12 +145,14 @@ def split(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return {name: value for name, value in state.items() if name not in rest}, rest
 
 
-def translate_backbone(weights: Weights, depths: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def translate_backbone(
+    weights: Weights, depths: Sequence[int] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Gives the weights of a backbone our names.
 
     Args:
         weights: of a backbone, a classifier or a whole model.
-        depths: blocks in each stage of the ResNet that will take them.
+        depths: blocks in each stage of the ResNet that will take them; None for those that the file has.
 
     Returns:
         Our name -> tensor; and of an ImageNet classifier's linear layer, if the file has one, "weight"
@@ -169,7 +171,7 @@ def translate_backbone(weights: Weights, depths: Sequence[int]) -> tuple[dict[st
         backbone = _number_by_stage(backbone)
     state = _rename(_name_downsamples(backbone), BACKBONES[weights.scheme])
     found = depths_of(state)
-    if found != tuple(depths):
+    if depths is not None and found != tuple(depths):
         raise CheckpointError(
             f"{weights.source}: does not fit the backbone: the file has a ResNet of depths {found}, "
             f"the backbone {tuple(depths)}"
@@ -177,12 +179,12 @@ def translate_backbone(weights: Weights, depths: Sequence[int]) -> tuple[dict[st
     return state, _classifier(rest, weights.scheme)
 
 
-def translate_model(weights: Weights, depths: Sequence[int]) -> tuple[dict[str, Tensor], list[str]]:
+def translate_model(weights: Weights, depths: Sequence[int] | None = None) -> tuple[dict[str, Tensor], list[str]]:
     """Gives the weights of a whole segmentation model our names.
 
     Args:
         weights: of a whole model.
-        depths: blocks in each stage of its ResNet.
+        depths: as of translate_backbone.
 
     Returns:
         Our name ("backbone...", "decoder...") -> tensor; and the names of auxiliary heads, which are left out.

@@ -67,23 +67,24 @@ class Bottleneck(nn.Module):
         return F.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
-def res_layer(block, in_channels, planes, num_blocks, stride, dilation, avg_down):
+def res_layer(block, in_channels, planes, num_blocks, stride, dilation, avg_down, multi_grid):
     downsample = None
     if stride != 1 or in_channels != planes * block.expansion:
         pool = [nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)] if avg_down else []
         conv = nn.Conv2d(in_channels, planes * block.expansion, 1, 1 if avg_down else stride, bias=False)
         downsample = nn.Sequential(*pool, conv, nn.BatchNorm2d(planes * block.expansion))
-    first_dilation = dilation // 2 if dilation > 1 else dilation  # contract_dilation=True
-    layers = [block(in_channels, planes, stride, first_dilation, downsample)]
-    for _ in range(1, num_blocks):
-        layers.append(block(planes * block.expansion, planes, 1, dilation, None))
+    # contract_dilation=True
+    dilations = multi_grid or [dilation // 2 if dilation > 1 else dilation, *[dilation] * (num_blocks - 1)]
+    layers = [block(in_channels, planes, stride, dilations[0], downsample)]
+    for index in range(1, num_blocks):
+        layers.append(block(planes * block.expansion, planes, 1, dilations[index], None))
     return nn.Sequential(*layers)
 
 
 class ResNetV1c(nn.Module):
     """V1d with `avg_down`; d8 or d16."""
 
-    def __init__(self, block, depths, output_stride, avg_down, width):
+    def __init__(self, block, depths, output_stride, avg_down, width, multi_grid):
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, 2, 1, bias=False),
@@ -100,7 +101,8 @@ class ResNetV1c(nn.Module):
         in_channels = width
         for index, (stride, dilation) in enumerate(zip(strides, dilations, strict=True)):
             planes = width * 2**index
-            layer = res_layer(block, in_channels, planes, depths[index], stride, dilation, avg_down)
+            grid = multi_grid if index == 3 else None
+            layer = res_layer(block, in_channels, planes, depths[index], stride, dilation, avg_down, grid)
             self.add_module(f"layer{index + 1}", layer)
             in_channels = planes * block.expansion
 
@@ -161,9 +163,11 @@ class FCNHead(nn.Module):
 class EncoderDecoder(nn.Module):
     """What mmsegmentation trains, with random weights and running statistics."""
 
-    def __init__(self, *, block, depths, output_stride=8, avg_down=False, plus=True, num_classes=19, width=16):
+    def __init__(
+        self, *, block, depths, output_stride=8, avg_down=False, multi_grid=None, plus=True, num_classes=19, width=16
+    ):
         super().__init__()
-        self.backbone = ResNetV1c(block, depths, output_stride, avg_down, width)
+        self.backbone = ResNetV1c(block, depths, output_stride, avg_down, width, multi_grid)
         channels = [width * 2**index * block.expansion for index in range(4)]
         low = (channels[0], 6) if plus else (0, 0)
         self.decode_head = ASPPHead(channels[-1], 24, num_classes, output_stride, *low)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import components
 
 from segnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from segnet.classes import Classes
@@ -13,14 +14,7 @@ from segnet.errors import CheckpointError, MachineError
 from segnet.model import SegmentationModel
 
 SPEC = {
-    "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": 16},
-    "decoder": {
-        "name": "deeplabv3plus",
-        "output_stride": 16,
-        "aspp_channels": 8,
-        "low_level_channels": 4,
-        "decoder_channels": 8,
-    },
+    **components(),
     "num_classes": 3,
     "mean": [0.1, 0.2, 0.3],
     "std": [0.5, 0.6, 0.7],

@@ -41,7 +41,11 @@ def composed(*overrides: str) -> Config:
     ("backbone", "decoder", "output_stride"), list(itertools.product(menu("backbone"), menu("decoder"), (8, 16, 32)))
 )
 def test_every_backbone_decoder_and_stride_composes_and_builds(backbone, decoder, output_stride):
-    config = composed(f"backbone={backbone}", f"decoder={decoder}", f"output_stride={output_stride}")
+    options = [f"backbone={backbone}", f"decoder={decoder}", f"output_stride={output_stride}"]
+    if backbone == "timm":
+        pytest.importorskip("timm", reason="timm is an optional package, and not installed")
+        options.append("backbone.model=resnet18")
+    config = composed(*options)
     with torch.device("meta"):
         model = SegmentationModel(
             backbone=config.backbone, decoder=config.decoder, num_classes=5, mean=[0.5] * 3, std=[0.5] * 3

@@ -5,6 +5,7 @@ import json
 import pickle
 from pathlib import Path
 
+import mmseg_reference as mmseg
 import numpy as np
 import pytest
 import torch
@@ -16,8 +17,7 @@ from segnet.errors import CheckpointError, ConfigError
 from segnet.pdparams import BOOKKEEPING
 from segnet.weights import read_weights
 
-HERE = Path(__file__).parent
-PARITY = HERE / "data" / "parity"
+PARITY = Path(__file__).parent / "data" / "parity"
 IMAGENET = (torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
 
@@ -29,7 +29,6 @@ def module_at(path: Path):
 
 
 fill = module_at(PARITY / "fill.py")
-mmseg = module_at(HERE / "mmseg_reference.py")
 
 
 def original(**options):
@@ -82,27 +81,43 @@ def test_a_model_of_paddleseg_runs_unchanged(tmp_path):
     assert np.abs(model(images).numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-CONFIG = "model = dict(backbone=dict(type='ResNetV1c', depth=50, dilations=({}), contract_dilation=True{}), align_corners={})"
+CONFIG = """
+norm_cfg = dict(type='SyncBN', requires_grad=True)
+model = dict(
+    backbone=dict(type='ResNetV1c', depth=50, dilations=({dilations}), strides=(1, 2, 1, 1){more}),
+    decode_head=dict(type='ASPPHead', dilations=(1, 12, 24, 36), align_corners={align_corners}))
+"""
 
 
 @pytest.mark.parametrize(
-    ("dilations", "align_corners", "expected"),
+    ("dilations", "more", "align_corners", "expected"),
     [
-        ("1, 1, 2, 4", False, Settings(output_stride=8, multi_grid=None)),
-        ("1, 1, 1, 2", False, Settings(output_stride=16, multi_grid=None)),
-        ("1, 1, 2, 4", True, Settings(output_stride=8, multi_grid=None, align_corners=True)),
+        ("1, 1, 2, 4", "", False, Settings(output_stride=8, multi_grid=None)),
+        ("1, 1, 1, 2", "", False, Settings(output_stride=16, multi_grid=None)),
+        ("1, 1, 1, 1", "", False, Settings(output_stride=32, multi_grid=None)),
+        ("1, 1, 2, 4", "", True, Settings(output_stride=8, multi_grid=None, align_corners=True)),
+        ("1, 1, 1, 2", ", multi_grid=(1, 2, 4)", False, Settings(output_stride=16, multi_grid=(1, 2, 4))),
     ],
 )
-def test_settings_are_read_off_the_configuration_in_the_file(tmp_path, dilations, align_corners, expected):
-    meta = {"config": CONFIG.format(dilations, "", align_corners)}
+def test_settings_are_read_off_the_configuration_in_the_file(tmp_path, dilations, more, align_corners, expected):
+    meta = {"config": CONFIG.format(dilations=dilations, more=more, align_corners=align_corners)}
     assert published_settings(read_weights(published(original(), tmp_path / "a.pth", meta))) == expected
 
 
-def test_multi_grid_of_mmsegmentation_is_refused(tmp_path):
-    meta = {"config": CONFIG.format("1, 1, 1, 2", ", multi_grid=(1, 2, 4)", False)}
+def test_dilations_of_no_output_stride_are_refused(tmp_path):
+    meta = {"config": CONFIG.format(dilations="1, 1, 4, 8", more="", align_corners=False)}
     weights = read_weights(published(original(), tmp_path / "a.pth", meta))
-    with pytest.raises(CheckpointError, match=r"a\.pth: was built with mmsegmentation's multi_grid"):
+    with pytest.raises(CheckpointError, match=r"a\.pth: was built with dilations 1,1,4,8, of no output stride"):
         published_settings(weights)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_a_multi_grid_of_mmsegmentation_holds_the_dilations_themselves(tmp_path, output_stride):
+    model = original(depths=[1, 1, 1, 3], output_stride=output_stride, multi_grid=(1, 2, 4))
+    weights = read_weights(published(model, tmp_path / "a.pth"))
+    settings = Settings(output_stride=output_stride, multi_grid=(1, 2, 4))
+    convert(weights, CITYSCAPES, settings, tmp_path / "a.ckpt")
+    assert_equal_logits(load_checkpoint(tmp_path / "a.ckpt")[0], model)
 
 
 def test_another_number_of_classes_is_refused_and_nothing_written(tmp_path):
@@ -115,7 +130,7 @@ def test_another_number_of_classes_is_refused_and_nothing_written(tmp_path):
 def test_a_backbone_alone_is_refused(tmp_path):
     torch.save({"state_dict": original().backbone.state_dict()}, tmp_path / "a.pth")
     weights = read_weights(tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=r"a\.pth"):
+    with pytest.raises(CheckpointError, match=r"a\.pth: is not a DeepLabV3 or DeepLabV3\+ with a ResNet"):
         convert(weights, CITYSCAPES, published_settings(weights), tmp_path / "a.ckpt")
 
 
@@ -163,5 +178,5 @@ def test_other_files_of_classes_are_refused_by_name(weights, tmp_path, content):
 
 
 def test_an_unknown_dataset_is_refused_with_the_nearest(weights):
-    with pytest.raises(ConfigError, match="--classes cityscape: no such dataset. Did you mean 'cityscapes'"):
+    with pytest.raises(ConfigError, match=r"--classes cityscape: no such dataset\. Did you mean 'cityscapes'"):
         find_classes("cityscape", weights)

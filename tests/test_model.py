@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tiny import components
 
 from segnet.errors import ConfigError
 from segnet.model import SegmentationModel
@@ -11,14 +12,7 @@ def small_model(output_stride: int = 16, seed: int = 0, **options) -> Segmentati
     torch.manual_seed(seed)
     return SegmentationModel(
         **{
-            "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": output_stride},
-            "decoder": {
-                "name": "deeplabv3plus",
-                "output_stride": output_stride,
-                "aspp_channels": 8,
-                "low_level_channels": 4,
-                "decoder_channels": 8,
-            },
+            **components(output_stride),
             "num_classes": NUM_CLASSES,
             "mean": [0.485, 0.456, 0.406],
             "std": [0.229, 0.224, 0.225],

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from tiny import components
 
 from segnet.checkpoint import save_checkpoint
 from segnet.classes import Classes, voc_palette
@@ -11,14 +12,7 @@ from segnet.model import SegmentationModel
 from segnet.predictor import Predictor
 
 SPEC = {
-    "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": 16},
-    "decoder": {
-        "name": "deeplabv3plus",
-        "output_stride": 16,
-        "aspp_channels": 8,
-        "low_level_channels": 4,
-        "decoder_channels": 8,
-    },
+    **components(),
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],
 }

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tiny import components
 
 from segnet.checkpoint import load_checkpoint, read_checkpoint
 from segnet.config import Config, DataConfig, OptimConfig
@@ -21,14 +22,7 @@ SHAPES = {"name": "shapes", "num_train": 16, "num_val": 5, "size": [48, 40]}
 
 def configuration(**changes):
     sections = {
-        "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": 16},
-        "decoder": {
-            "name": "deeplabv3plus",
-            "output_stride": 16,
-            "aspp_channels": 8,
-            "low_level_channels": 4,
-            "decoder_channels": 8,
-        },
+        **components(),
         "loss": {"name": "cross_entropy"},
         "dataset": SHAPES,
         "data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0),

@@ -81,10 +81,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "ignore_index; default: what mmsegmentation wrote into the file",
     )
     parser.add_argument(
-        "--output-stride", type=int, choices=(8, 16, 32), help="of the backbone; default: what is published, 8"
+        "--output-stride",
+        type=int,
+        choices=(8, 16, 32),
+        help="of the backbone; default: what the file tells, else 8, as published",
     )
     parser.add_argument(
-        "--multi-grid", metavar="1,2,4|none", help="default: what is published, 1,2,4 of PaddleSeg and none elsewhere"
+        "--multi-grid",
+        metavar="1,2,4|none",
+        help="in the original's own meaning: factors on the last stage's dilation (PaddleSeg, published with 1,2,4) or "
+        "its blocks' dilations themselves (mmsegmentation; default: what its file tells, else none)",
     )
     parser.add_argument("--align-corners", action="store_true", help="as models trained on 769 x 769 crops need")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing checkpoint")

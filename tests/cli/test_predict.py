@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import components
 
 from segnet.checkpoint import save_checkpoint
 from segnet.classes import Classes
@@ -22,14 +23,7 @@ from segnet.task import SegmentationTask
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = Classes.create(["road", "tree", "sky"], [[200, 10, 20], [30, 210, 40], [50, 60, 220]])
 MODEL = {
-    "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": 16},
-    "decoder": {
-        "name": "deeplabv3plus",
-        "output_stride": 16,
-        "aspp_channels": 8,
-        "low_level_channels": 4,
-        "decoder_channels": 8,
-    },
+    **components(),
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],
 }
