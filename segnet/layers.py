@@ -1,5 +1,6 @@
 """Layers that two or more families use; what one family needs stays in its own file."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -7,6 +8,41 @@ from torch import Tensor, nn
 
 from segnet.errors import ConfigError
 from segnet.norms import NormFactory, pooled_norm
+
+
+class Normalise(nn.Module):
+    """Images as they come -> what a backbone takes: (x / 255 - mean) / std.
+
+    Args:
+        mean, std: of each channel, for values scaled to 0-1.
+        in_channels: of the backbone.
+
+    Raises:
+        ConfigError: not a value for each channel, or values that cannot be.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], in_channels: int) -> None:
+        super().__init__()
+        for option, values in (("mean", mean), ("std", std)):
+            if len(values) != in_channels:
+                raise ConfigError(
+                    f"{option}={list(values)} has {len(values)} values, but backbone.in_channels={in_channels}: "
+                    "give one for each channel of the images"
+                )
+            if not all(math.isfinite(value) for value in values):
+                raise ConfigError(f"{option}={list(values)} must be finite")
+        if min(std) <= 0:
+            raise ConfigError(f"std={list(std)} must be above 0")
+        # Not persistent: the stored spec is their only source. For values of 0-255, as images come.
+        self.register_buffer("mean", 255 * torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, in_channels, H, W), uint8 (or float), 0-255 -> float, normalised."""
+        return (images.to(self.mean.dtype) - self.mean) / self.std
 
 
 class ConvNormAct(nn.Sequential):

@@ -1,10 +1,8 @@
 """SegmentationModel: uint8 images in, logits out. Normalisation is part of the model."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,6 +10,7 @@ from segnet.backbones import BACKBONES
 from segnet.components import build
 from segnet.decoders import DECODERS
 from segnet.errors import ConfigError
+from segnet.layers import Normalise
 from segnet.norms import PooledBatchNorm, PooledSyncBatchNorm, num_processes
 
 
@@ -29,9 +28,6 @@ class SegmentationModel(nn.Module):
         ConfigError: an unknown or impossible option.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self,
         *,
@@ -44,16 +40,7 @@ class SegmentationModel(nn.Module):
         super().__init__()
         self.backbone = build("backbone", BACKBONES, backbone)
         self.in_channels: int = self.backbone.in_channels
-        for option, values in (("mean", mean), ("std", std)):
-            if len(values) != self.in_channels:
-                raise ConfigError(
-                    f"{option}={list(values)} has {len(values)} values, but backbone.in_channels={self.in_channels}: "
-                    "give one for each channel of the images"
-                )
-            if not all(math.isfinite(value) for value in values):
-                raise ConfigError(f"{option}={list(values)} must be finite")
-        if min(std) <= 0:
-            raise ConfigError(f"std={list(std)} must be above 0")
+        self.normalise = Normalise(mean, std, self.in_channels)
         self.decoder = build(
             "decoder",
             DECODERS,
@@ -62,9 +49,6 @@ class SegmentationModel(nn.Module):
             strides=self.backbone.strides,
             num_classes=num_classes,
         )
-        # Not persistent: the stored spec is their only source. For values of 0-255, as images come.
-        self.register_buffer("mean", 255 * torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     @property
     def output_stride(self) -> int:
@@ -109,6 +93,5 @@ class SegmentationModel(nn.Module):
             )
         if self.training:
             self.check_training_batch(images.shape[0], *images.shape[2:], processes=num_processes())
-        features = self.backbone((images.to(self.mean.dtype) - self.mean) / self.std)
-        logits = self.decoder(features)
+        logits = self.decoder(self.backbone(self.normalise(images)))
         return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self.decoder.align_corners)

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from segnet.checkpoint import load_checkpoint
 from segnet.errors import MachineError
@@ -26,11 +27,8 @@ class Predictor:
 
     def __init__(self, checkpoint: str | os.PathLike[str], device: str | None = None) -> None:
         model, self.classes = load_checkpoint(checkpoint)
-        try:
-            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            self._model = model.to(self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise MachineError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
+        self.device = move(model, device)
+        self._model = model
 
     @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8 | np.uint16]:
@@ -47,3 +45,17 @@ class Predictor:
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(self.device)
         ids = self._model(batch)[0].argmax(dim=0).cpu().numpy()
         return ids.astype(np.uint8 if len(self.classes.names) <= 256 else np.uint16)
+
+
+def move(model: nn.Module, device: str | None) -> torch.device:
+    """Moves a model to a device, which is returned; None takes a GPU where there is one.
+
+    Raises:
+        MachineError: there is no such device.
+    """
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.to(chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise MachineError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
+    return chosen

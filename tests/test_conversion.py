@@ -65,8 +65,8 @@ def test_a_model_of_paddleseg_runs_unchanged(tmp_path):
     classes = find_classes(",".join(f"c{index}" for index in range(told["num_classes"])), weights)
     convert(weights, classes, Settings(output_stride=8, multi_grid=multi_grid), tmp_path / "a.ckpt")
     model, _ = load_checkpoint(tmp_path / "a.ckpt")
-    torch.testing.assert_close(model.mean.flatten(), torch.full((3,), 127.5))
-    images = torch.from_numpy(fill.image(told["height"], told["width"])) * model.std + model.mean
+    torch.testing.assert_close(model.normalise.mean.flatten(), torch.full((3,), 127.5))
+    images = torch.from_numpy(fill.image(told["height"], told["width"])) * model.normalise.std + model.normalise.mean
     expected = np.load(PARITY / "deeplabv3p_resnet50_vd_os8.npz")["out0"]
     assert np.abs(model(images).numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segnet.errors import ConfigError
-from segnet.layers import ASPP, ConvNormAct, ImagePooling, SeparableConv, atrous_rates, initialise
+from segnet.layers import ASPP, ConvNormAct, ImagePooling, Normalise, SeparableConv, atrous_rates, initialise
 from segnet.norms import NORMS, norm_layer
 
 
@@ -139,3 +139,10 @@ def test_initialise_draws_he_normal_by_fan_in_and_zeroes_biases(kernel_size, gro
     kurtosis = (conv.weight / conv.weight.std()).pow(4).mean().item()
     assert kurtosis == pytest.approx(3, abs=0.5)  # a uniform distribution has 1.8
     assert conv.bias.count_nonzero() == 0
+
+
+def test_normalise_takes_bytes_of_any_number_of_channels():
+    layer = Normalise([0.0, 0.2], [1.0, 0.5], in_channels=2)
+    images = torch.tensor([255, 51, 204, 255], dtype=torch.uint8).view(1, 2, 1, 2)
+    torch.testing.assert_close(layer(images).flatten(), torch.tensor([1.0, 0.2, 1.2, 1.6]))
+    assert layer.state_dict() == {}  # the spec is the only source of mean and std

@@ -4,7 +4,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from segnet import __version__
@@ -27,13 +27,18 @@ def main(argv: Sequence[str] | None = None, verb: str | None = None) -> NoReturn
         verb: already chosen, as train.py and predict.py do; else the first argument.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    end_process(lambda: _run(arguments, verb))
+
+
+def end_process(run: Callable[[], int]) -> NoReturn:
+    """Ends the process with the exit code that `run` returns, or that of its error, which is told in one line."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("segnet").setLevel(logging.INFO)
     try:
-        sys.exit(_run(arguments, verb))
+        sys.exit(run())
     except SegnetError as error:
         print("segnet: error:", str(error).replace("\n", " "), file=sys.stderr)
         sys.exit(error.exit_code)

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hydra
 import yaml
@@ -26,6 +26,8 @@ from omegaconf.errors import OmegaConfBaseException
 import segnet
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, SegnetError
+
+T = TypeVar("T")
 
 PACKAGE = Path(segnet.__file__).parent
 # Beside the package in a checkout, inside it once installed from a wheel.
@@ -60,7 +62,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     ConfigStore.instance().store("schema", node=schema)
     arguments = [_reach_open_section(argument) for argument in arguments]
     if not {"--help", "-h", "--hydra-help", "--version", "--info", "--shell-completion", "-sc"} & set(arguments):
-        _check(name, schema, arguments)
+        composed(name, schema, arguments)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # what is left are our own bugs: show them whole
     command_line = sys.argv
     sys.argv = [command_line[0], *arguments]
@@ -68,8 +70,8 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     failures: list[SegnetError] = []
 
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
-    def application(composed: DictConfig) -> None:
-        config = OmegaConf.to_object(composed)
+    def application(tree: DictConfig) -> None:
+        config = OmegaConf.to_object(tree)
         assert isinstance(config, schema)
         sys.argv = command_line  # with it Lightning starts the processes of the other devices
         output_dir = Path(HydraConfig.get().runtime.output_dir)
@@ -108,12 +110,13 @@ def _overrides(arguments: Sequence[str]) -> Iterator[str]:
             raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help")
 
 
-def _check(name: str, schema: type, arguments: Sequence[str]) -> None:
-    """Composes on trial.
+def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
+    """Composes conf/`name`.yaml with the command line, and runs nothing; of a sweep the first job.
 
     Raises:
         ConfigError: what Hydra would refuse, in one line, with the nearest right option or the allowed values.
     """
+    ConfigStore.instance().store("schema", node=schema)
     overrides = list(_overrides(arguments))
     single_job = [_first_of_sweep(override) for override in overrides]
     for flag in ("--config-dir", "-cd"):
@@ -124,12 +127,14 @@ def _check(name: str, schema: type, arguments: Sequence[str]) -> None:
             single_job.append(f"hydra.searchpath=[file://{folder}]")
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            composed = compose(name, overrides=single_job)
-        missing = sorted(OmegaConf.missing_keys(composed))
+            tree = compose(name, overrides=single_job)
+        missing = sorted(OmegaConf.missing_keys(tree))
         if missing:
             raise ConfigError(f"{missing[0]} is not set: add {missing[0]}=...")
-        _refuse_unknown(composed, schema)
-        OmegaConf.to_object(composed)
+        _refuse_unknown(tree, schema)
+        config = OmegaConf.to_object(tree)
+        assert isinstance(config, schema)
+        return config
     except yaml.YAMLError as error:
         raise ConfigError(f"a configuration file cannot be read: {' '.join(str(error).split())}") from None
     except MissingConfigException as error:

@@ -1,0 +1,157 @@
+"""Our ResNet_vd against timm's resnet*d with the same weights: equal at output stride 32, and why not at 16 and 8.
+
+    python benchmarks/timm_parity.py                # random weights
+    python benchmarks/timm_parity.py --pretrained   # timm's, from the hub
+
+timm is an extra, and wants an environment of its own: it brings torchvision, which must be of the same build as torch.
+
+    python3.11 -m venv timm-env
+    timm-env/bin/pip install -c constraints.txt torch -e ".[timm,hub]"
+    timm-env/bin/python benchmarks/timm_parity.py
+
+Where only a build of torchvision for another kind of device can be had, `import timm` fails with "operator
+torchvision::nms does not exist". No model here calls its operators, so the script declares what is missing and goes on.
+
+Random weights: timm's initialisation, norms with random scales and biases and with the statistics that they measure on
+noise. So every weight counts in the result, and activations stay in the range of a trained network's.
+
+A difference is the largest one of a feature over its largest absolute value; printed is the worst of all sizes, for
+each of the four stages. At strides 16 and 8 the lines tell where differences come from: what we build by default; with
+`contract_dilation`, which gives the first block of a dilated stage half of the rate, as timm does; with timm's 2x2
+average pool of stride 1 in the shortcuts of dilated stages, where PaddleSeg and we have none; with both, which leaves
+nothing. Exit code 1 where that, or stride 32, is above 1e-5.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segnet.backbones.resnet import ResNet
+from segnet.backbones.resnet.blocks import Bottleneck
+from segnet.backbones.timm import import_timm
+from segnet.cli import end_process
+from segnet.cli.arguments import Parser
+from segnet.errors import MachineError
+from segnet.naming import Weights, recognise, split
+from segnet.weights import load_backbone_weights, read_weights
+
+DEPTHS = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
+SIZES = [(65, 97), (127, 63), (33, 161), (64, 96)]
+TOLERANCE = 1e-5
+# name, contract_dilation, timm's pools
+VARIANTS = [
+    ("ours", False, False),
+    ("contract_dilation", True, False),
+    ("timm's pool", False, True),
+    ("contract_dilation, timm's pool", True, True),
+]
+HUB = "timm/resnet{}d.ra2_in1k"
+
+
+class TimmPool(nn.Module):
+    """timm's pool in the shortcut of a dilated stage: 2x2, stride 1, padded with zeros to the right and below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, stride=1)
+
+
+def main() -> int:
+    """Compares all depths; 0 where everything that should be equal is."""
+    parser = Parser(prog="timm_parity.py", description="Our ResNet_vd against timm's resnet*d.")
+    parser.add_argument("--pretrained", action="store_true", help="timm's weights, from the hub; else random ones")
+    parser.add_argument("--layers", type=int, nargs="*", choices=sorted(DEPTHS), default=sorted(DEPTHS))
+    options = parser.parse_args()
+    timm = declare_and_import_timm()
+    print(f"timm {timm.__version__}, torch {torch.__version__}, sizes {', '.join(f'{h}x{w}' for h, w in SIZES)}")
+    failures = 0
+    for layers in options.layers:
+        weights = read_weights(HUB.format(layers)) if options.pretrained else random_weights(timm, layers)
+        weights = replace(weights, state=split(weights)[0])  # less the classifier
+        print(f"\nresnet{layers}_vd and timm's resnet{layers}d, {weights.source}")
+        print(f"  output stride  {'':32}  stage 1  stage 2  stage 3  stage 4")
+        for output_stride in (32, 16, 8):
+            failures += not compare(timm, layers, output_stride, weights)
+    print("\nall as expected" if not failures else f"\n{failures} comparisons failed")
+    return 1 if failures else 0
+
+
+def declare_and_import_timm() -> ModuleType:
+    """timm, also beside a torchvision of another build than torch.
+
+    Raises:
+        MachineError: it is not installed, or cannot be imported.
+    """
+    try:
+        return import_timm()
+    except MachineError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+    print("torchvision is of another build than torch: its operators are only declared")
+    for name in ("nms", "qnms"):  # whose shapes torchvision describes, whether they are there or not
+        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
+        del sys.modules[name]  # half imported
+    return import_timm()
+
+
+@torch.no_grad()
+def random_weights(timm: ModuleType, layers: int) -> Weights:
+    """Random ones, with timm's names."""
+    torch.manual_seed(layers)
+    model = timm.create_model(f"resnet{layers}d", pretrained=False).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.normal_(0, 0.2)
+            module.momentum = 1.0  # the statistics of one batch
+    model(torch.randn(2, 3, 128, 128))
+    return Weights("random weights", recognise(model.state_dict()), model.state_dict())
+
+
+@torch.inference_mode()
+def compare(timm: ModuleType, layers: int, output_stride: int, weights: Weights) -> bool:
+    """Prints the differences at one stride; whether those that must not be there are not."""
+    theirs = timm.create_model(f"resnet{layers}d", pretrained=False, features_only=True, output_stride=output_stride)
+    theirs.load_state_dict(weights.state)
+    variants = VARIANTS if output_stride < 32 else VARIANTS[:1]
+    for name, contract_dilation, timm_pools in variants:
+        backbone = ResNet(DEPTHS[layers], output_stride=output_stride, contract_dilation=contract_dilation)
+        load_backbone_weights(backbone, weights)
+        if timm_pools:
+            add_timm_pools(backbone)
+        worst = differences(backbone.eval(), theirs.eval())
+        print(f"  {output_stride:13}  {name:32}" + "".join(f"{value:9.1e}" for value in worst), flush=True)
+    return all(value <= TOLERANCE for value in worst)  # of the last: all that is known to differ has been removed there
+
+
+def add_timm_pools(backbone: ResNet) -> None:
+    """Puts timm's pool into the shortcuts of the stages in which dilation replaced the stride."""
+    for stage, before, after in zip(backbone.stages[1:], backbone.strides[:-1], backbone.strides[1:], strict=True):
+        if before == after:
+            block = next(stage.children())
+            assert isinstance(block, Bottleneck)
+            block.register_module("shortcut", nn.Sequential(TimmPool(), block.shortcut))
+
+
+def differences(ours: nn.Module, theirs: nn.Module) -> Sequence[float]:
+    """Of each of the four stages, the worst over all sizes."""
+    worst = [0.0] * 4
+    for height, width in SIZES:
+        torch.manual_seed(height)
+        images = torch.randn(2, 3, height, width)
+        expected = theirs(images)[-4:]
+        for stage, (feature, reference) in enumerate(zip(ours(images), expected, strict=True)):
+            assert feature.shape == reference.shape
+            assert reference.isfinite().all()
+            difference = (feature - reference).abs().max() / reference.abs().max()
+            worst[stage] = max(difference.item(), worst[stage])  # this way round NaN stays
+    return worst
+
+
+if __name__ == "__main__":
+    end_process(main)
