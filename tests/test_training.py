@@ -205,8 +205,8 @@ def test_the_normalisation_of_the_weights_becomes_that_of_the_run(pretrained, tm
     written = yaml.safe_load((folder / "config.yaml").read_text())
     assert (written["mean"], written["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     model, _ = load_checkpoint(folder / "best.ckpt")
-    torch.testing.assert_close(model.mean.flatten(), 255 * torch.tensor([0.1, 0.2, 0.3]))
-    torch.testing.assert_close(model.std.flatten(), 255 * torch.tensor([0.4, 0.5, 0.6]))
+    torch.testing.assert_close(model.normalise.mean.flatten(), 255 * torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(model.normalise.std.flatten(), 255 * torch.tensor([0.4, 0.5, 0.6]))
 
 
 def test_another_normalisation_than_the_weights_is_refused_before_anything_is_written(pretrained, tmp_path):
