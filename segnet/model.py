@@ -1,8 +1,10 @@
 """SegmentationModel: uint8 images in, logits out. Normalisation is part of the model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -80,6 +82,26 @@ class SegmentationModel(nn.Module):
                 f"a training batch of one {height} x {width} image leaves batch norm one value a channel: "
                 f"use data.batch_size=2 or more, or {larger}"
             )
+
+    @torch.no_grad()
+    def zero_unreached_taps(self, height: int, width: int) -> None:
+        """Zeroes what training on crops of this size cannot reach of dilated kernels.
+
+        A tap that lies beyond the features of a crop only ever meets the padding: it gets no gradient, stays as it was
+        drawn, and adds noise as soon as a larger image is predicted. Such as the outer taps of atrous rate 18 on the
+        16 x 16 features of a 256 x 256 crop. Weights that were trained on larger images are to be loaded afterwards.
+
+        Args:
+            height, width: of the training crops [pixels].
+        """
+        for conv in self.modules():
+            if isinstance(conv, nn.Conv2d) and max(conv.dilation) > 1:  # these work at the output stride
+                for axis, size in enumerate((height, width)):
+                    taps = conv.weight.unbind(2 + axis)
+                    middle = len(taps) // 2
+                    for index, tap in enumerate(taps):
+                        if abs(index - middle) * conv.dilation[axis] >= math.ceil(size / self.output_stride):
+                            tap.zero_()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W), uint8 (or float), 0-255, any H, W >= 1 -> logits (B, num_classes, H, W).

@@ -89,6 +89,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
         norm_eval=config.norm_eval,
     )
     task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
+    task.model.zero_unreached_taps(*config.data.crop_size)
     if weights is not None:
         load_backbone_weights(task.model.backbone, weights)
         del weights  # as large as the backbone

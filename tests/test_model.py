@@ -140,3 +140,32 @@ def test_options_that_cannot_work_are_refused(options, words):
     with pytest.raises(ConfigError) as error:
         small_model(**options)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(("size", "reached"), [((64, 64), (1, 1)), ((112, 96), (3, 1)), ((113, 97), (3, 3))])
+def test_taps_of_dilated_kernels_that_no_crop_reaches_are_zero(size, reached):
+    model = small_model(16)
+    plain = {name: value.clone() for name, value in model.state_dict().items()}
+    model.zero_unreached_taps(*size)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, plain[name])}
+    assert changed == {f"decoder.aspp.branches.{index}.depthwise.conv.weight" for index in (1, 2, 3)} - (
+        {"decoder.aspp.branches.1.depthwise.conv.weight"} if reached == (3, 3) else set()
+    )
+    weight = model.decoder.aspp.branches[1].depthwise.conv.weight  # of rate 6
+    assert weight[0, 0].any(dim=1).sum() == reached[0]
+    assert weight[0, 0].any(dim=0).sum() == reached[1]
+
+
+def test_zeroed_taps_change_nothing_on_crops_and_get_no_gradient():
+    height, width = 80, 150
+    model = small_model(16).eval()  # without dropout
+    x = images(2, height, width)
+    expected = model(x)
+    model.zero_unreached_taps(height, width)
+    logits = model(x)
+    torch.testing.assert_close(logits, expected)
+    logits.square().sum().backward()
+    for branch in list(model.decoder.aspp.branches)[1:4]:
+        conv = branch.depthwise.conv
+        assert conv.weight.grad[conv.weight == 0].abs().max() == 0
+        assert conv.weight.grad[conv.weight != 0].abs().min() > 0

@@ -217,6 +217,15 @@ def test_another_normalisation_than_the_weights_is_refused_before_anything_is_wr
     assert not list(folder.iterdir())
 
 
+def test_what_crops_do_not_reach_adds_nothing_to_larger_images(run):
+    folder, _ = run
+    model, _ = load_checkpoint(folder / "best.ckpt")
+    for branch in list(model.decoder.aspp.branches)[1:4]:
+        weight = branch.depthwise.conv.weight  # over the 2x2 features of a 32x32 crop
+        assert weight[:, :, 1, 1].all()
+        assert weight.count_nonzero() == weight.shape[0]
+
+
 def test_a_run_without_end_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"set trainer\.max_epochs or trainer\.max_steps"):
         train(configuration(trainer={**CPU, "max_epochs": -1}), tmp_path)
