@@ -166,6 +166,5 @@ def test_zeroed_taps_change_nothing_on_crops_and_get_no_gradient():
     torch.testing.assert_close(logits, expected)
     logits.square().sum().backward()
     for branch in list(model.decoder.aspp.branches)[1:4]:
-        conv = branch.depthwise.conv
-        assert conv.weight.grad[conv.weight == 0].abs().max() == 0
-        assert conv.weight.grad[conv.weight != 0].abs().min() > 0
+        weight = branch.depthwise.conv.weight
+        assert torch.equal(weight.grad.abs().sum(dim=0) > 0, weight.abs().sum(dim=0) > 0)  # those that learn
