@@ -22,7 +22,9 @@ from segnet.optim import check_optim
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 TABLES = {"backbone": BACKBONES, "decoder": DECODERS, "loss": LOSSES, "dataset": DATASETS}
-MODULES_OF_NO_TABLE = {"data": {"__init__", "dataset", "transforms", "datamodule"}}
+MODULES_OF_NO_TABLE = {
+    "data": {"__init__", "dataset", "transforms", "datamodule", "labels", "pairing", "splits", "annotations"}
+}
 
 
 def menu(group: str) -> list[str]:

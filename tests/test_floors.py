@@ -10,11 +10,11 @@ PACKAGE = ROOT / "segnet"
 FLOORS = {
     0: [
         *["errors", "components", "classes", "class_sets", "config", "norms", "layers", "images", "pdparams", "naming"],
-        "download",
+        *["download", "bands"],
     ],
     1: [
         *["backbones", "decoders", "losses", "metrics", "optim", "data.dataset", "data.transforms", "visualization"],
-        "weightfiles",
+        *["weightfiles", "data.labels", "data.pairing", "data.splits", "data.annotations"],
     ],
     2: ["model", "data", "classifier"],
     3: ["task", "checkpoint", "trainer", "weights", "data.datamodule"],
@@ -27,6 +27,9 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("layers", "norms"),
     ("class_sets", "classes"),
     ("download", "images"),
+    ("bands", "images"),
+    ("data.dataset", "data.labels"),
+    ("data.annotations", "data.labels"),
     ("trainer", "checkpoint"),
     ("training", "predictor"),
 }

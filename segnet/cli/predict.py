@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from segnet.bands import displayable, read_bands
 from segnet.classes import Classes
 from segnet.cli.arguments import Parser
 from segnet.errors import CheckpointError, DataError, ExitCode, MachineError, SegnetError
-from segnet.images import IMAGE_SUFFIXES, read_image, write_mask, write_picture
+from segnet.images import IMAGE_SUFFIXES, write_mask, write_picture
 from segnet.predictor import Predictor
 from segnet.visualization import overlay
 
@@ -36,10 +37,10 @@ def main(arguments: Sequence[str]) -> int:
             mask_path = output_dir / f"{names[path]}_mask.png"
             overlay_path = output_dir / f"{names[path]}_overlay.png"
             refuse_existing([mask_path, overlay_path], options.overwrite)
-            image = read_image(path)
+            image = read_bands(path, predictor.channels)
             mask = predictor(image)
             write_mask(mask_path, mask, predictor.classes.palette)
-            write_picture(overlay_path, overlay(image, mask, predictor.classes))
+            write_picture(overlay_path, overlay(displayable(image), mask, predictor.classes))
             report = f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}"
             print(_one_line(report), flush=True)
         except SegnetError as error:

@@ -17,7 +17,9 @@ from segnet.data.dataset import Sample, SegmentationDataset, check_dataset
 from segnet.data.transforms import TrainTransform
 from segnet.errors import ConfigError, DataError
 
-Batch = dict[str, Any]  # "image" (B, 3, H, W) uint8, "mask" (B, H, W) uint8 or int32, "name" list of str
+Batch = dict[
+    str, Any
+]  # "image" (B, channels, H, W) uint8 or float32, "mask" (B, H, W) uint8 or int32, "name" list of str
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -77,7 +79,7 @@ class WholeSamples(Dataset[Batch]):
 
 
 def to_tensors(sample: Sample) -> Batch:
-    """A sample as tensors: image (3, H, W) uint8, mask (H, W)."""
+    """A sample as tensors: image (channels, H, W), mask (H, W)."""
     return {
         "image": torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1))),
         "mask": torch.from_numpy(np.ascontiguousarray(sample.mask)),
@@ -98,7 +100,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     Args:
         dataset: spec from `segnet.data.DATASETS`.
         data: batch size, augmentation and workers.
-        mean: RGB, 0-1, the colour of padded pixels.
+        mean: of each channel, 0-1, the colour of padded pixels.
         seed: of order and augmentation.
 
     Raises:
@@ -115,6 +117,12 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._seed = seed
         self._splits: dict[str, SegmentationDataset] = {}
         self.classes = self.split("train").classes
+        channels = self.split("train").channels
+        if channels != len(mean):
+            raise ConfigError(
+                f"the dataset's images have {channels} channels, but the model takes {len(mean)}: set "
+                f"dataset.channels and backbone.in_channels alike"
+            )
 
     def split(self, name: str) -> SegmentationDataset:
         """The dataset of "train", "val" or "test"."""
