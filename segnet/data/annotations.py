@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,18 +44,6 @@ def entry(record: Any, key: str, kind: type | tuple[type, ...], path: Path) -> A
     if not isinstance(value, kind) or isinstance(value, bool):
         raise DataError(f"{path}: '{key}' is missing or of the wrong type: {str(value)[:60]!r}")
     return value
-
-
-def below(folder: Path, name: str, source: Path) -> Path:
-    """The path of a file that an annotation file names, below `folder`.
-
-    Raises:
-        DataError: it is not below.
-    """
-    path = Path(os.path.normpath(folder / name)) if "\0" not in name else folder / ".."
-    if not path.is_relative_to(os.path.normpath(folder)):
-        raise DataError(f"{source}: '{name}' lies outside {folder}: annotations may only name files below it")
-    return path
 
 
 def background_id(classes: Classes, unlabelled: str | int | None) -> int:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
-from segnet.data.annotations import below, empty_mask, entry, read_json
+from segnet.data.annotations import empty_mask, entry, read_json
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.pairing import first_folder, require_root, require_split
+from segnet.data.pairing import below, first_folder, require_root, require_split
 from segnet.errors import ConfigError, DataError, MachineError
 from segnet.images import read_image
 

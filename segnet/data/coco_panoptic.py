@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from segnet.classes import Classes
-from segnet.data.annotations import below, entry, read_json
+from segnet.data.annotations import entry, read_json
 from segnet.data.dataset import Sample, SegmentationDataset, refuse_other_size
 from segnet.data.labels import mask_type
-from segnet.data.pairing import first_folder, require_root, require_split
+from segnet.data.pairing import below, first_folder, require_root, require_split
 from segnet.errors import DataError
 from segnet.images import read_image, read_mask_colours
 

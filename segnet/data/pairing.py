@@ -156,7 +156,7 @@ def listed_pairs(listing: Path, root: Path, pairs: Callable[[], tuple[Path, list
     for line in read_lines(listing):
         both = _columns(line, root)
         if both is not None:
-            found.append((_inside(both[0], root, listing), _inside(both[1], root, listing)))
+            found.append((below(root, both[0], listing), below(root, both[1], listing)))
             continue
         if index is None:
             folder, all_pairs = pairs()
@@ -166,7 +166,7 @@ def listed_pairs(listing: Path, root: Path, pairs: Callable[[], tuple[Path, list
                     if pair[0].is_relative_to(base):
                         name = pair[0].relative_to(base)
                         index |= {name.as_posix(): pair, name.with_suffix("").as_posix(): pair}
-        _inside(line, root, listing)
+        below(root, line, listing)
         if line not in index:
             raise DataError(f"{listing}: names '{line}', which is no image with a mask in {root}: correct the list")
         found.append(index[line])
@@ -185,15 +185,16 @@ def _columns(line: str, root: Path) -> tuple[str, str] | None:
     return None
 
 
-def _inside(name: str, root: Path, listing: Path) -> Path:
-    """The path of a listed file below `root`.
+def below(folder: Path, name: str, source: Path) -> Path:
+    """The path of a file that a list or an annotation file names, below `folder`.
 
     Raises:
         DataError: it is not below.
     """
-    path = Path(os.path.normpath(root / name)) if "\0" not in name else root / ".."
-    if not path.is_relative_to(os.path.normpath(root)):
-        raise DataError(f"{listing}: '{name}' lies outside {root}: a list may only name what is below dataset.root")
+    top = os.path.normpath(folder)
+    path = Path(os.path.normpath(folder / name))
+    if "\0" in name or not path.is_relative_to(top):
+        raise DataError(f"{source}: {name!r} lies outside {folder}: it may only name files below")
     return path
 
 
