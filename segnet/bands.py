@@ -5,6 +5,7 @@ scaled from 0-65535 to 0-255, of floating point as float32 scaled from 0-1 to 0-
 those of values scaled to 0-1: of a uint16 band with mean 1200 it is 1200 / 65535.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
     path = Path(path)
     if channels == 3:
         return read_image(path)
-    if path.suffix.lower() in TIFF_SUFFIXES:
+    if channels > 1 and path.suffix.lower() in TIFF_SUFFIXES:
         return _scaled(_read_tiff(path, channels), path)
     with decoding(path) as picture:
         if channels not in MODES or (channels == 4 and picture.mode not in ("RGBA", "PA")):
@@ -69,6 +70,7 @@ def _read_tiff(path: Path, channels: int) -> NDArray[Any]:
             f"{path}: TIFFs of {channels} bands are read by tifffile, which is not installed: "
             'pip install "segnet[multiband]"'
         ) from None
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains of is told as an error
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)

@@ -22,6 +22,7 @@ IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".gif"})
+SAMPLES_PER_PIXEL = 277  # TIFF tag
 LOW_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2 and 4-bit grey over 0-255 in these steps
 
 # A picture of 90-179 megapixels is large, not suspicious; above that Pillow refuses.
@@ -37,6 +38,7 @@ def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[I
     """Opens a picture; whatever goes wrong inside becomes a DataError that names the file."""
     try:
         with open(path, "rb") as file, Image.open(file, formats=formats) as picture:
+            _refuse_lost_bands(picture, path)
             yield picture
     except DataError:
         raise
@@ -57,6 +59,15 @@ def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[I
         raise
     except Exception as error:  # decoders raise many kinds on damaged files
         raise DataError(f"{path}: cannot be decoded, damaged or cut off ({error})") from None
+
+
+def _refuse_lost_bands(picture: Image.Image, path: Path) -> None:
+    """Of a TIFF whose bands lie one after the other Pillow takes the first alone, without a word."""
+    num_bands = getattr(picture, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
+    if num_bands > 1 == len(picture.getbands()):
+        raise DataError(
+            f"{path}: has {num_bands} bands: set dataset.channels={num_bands} and backbone.in_channels={num_bands}"
+        )
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8Array:
