@@ -54,6 +54,8 @@ def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[I
     except Image.UnidentifiedImageError:
         size = os.path.getsize(path)
         reason = "is empty (0 bytes)" if size == 0 else f"is not a picture in one of: {', '.join(formats)}"
+        if size and path.suffix.lower() in (".tif", ".tiff"):
+            reason += "; a TIFF of many bands needs dataset.channels and backbone.in_channels"
         raise DataError(f"{path}: {reason}") from None
     except MemoryError:
         raise

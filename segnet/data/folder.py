@@ -12,7 +12,15 @@ from typing import Any
 from segnet.classes import Classes
 from segnet.data.dataset import FileDataset
 from segnet.data.labels import Labels
-from segnet.data.pairing import Pair, listed_pairs, pair_folders, require_folder, require_root, require_split
+from segnet.data.pairing import (
+    Pair,
+    listed_pairs,
+    pair_folders,
+    refuse_missing,
+    require_folder,
+    require_root,
+    require_split,
+)
 from segnet.data.splits import Division
 from segnet.errors import ConfigError
 
@@ -123,4 +131,6 @@ def _listed(folder: Path, names: Names, lists: Mapping[str, str | None], split: 
     if listing is None:
         others = ", ".join(f"dataset.{name}_list" for name, value in lists.items() if value)
         raise ConfigError(f"dataset.{split}_list is not set, but {others} is: name a list for each split")
-    return listed_pairs(folder / listing, folder, lambda: names.all_pairs(folder))
+    pairs = listed_pairs(folder / listing, folder, lambda: names.all_pairs(folder))
+    refuse_missing(pairs, folder / listing)
+    return pairs
