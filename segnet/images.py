@@ -4,6 +4,7 @@ Everything is decoded by Pillow from an open file: OpenCV reads truncated JPEGs 
 into grey levels and crashes on file names that are not UTF-8.
 """
 
+import logging
 import os
 import tempfile
 import warnings
@@ -29,6 +30,7 @@ LOW_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2 and 4-bit grey over 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Damaged EXIF, palettes with transparency: the picture is read all the same, and what cannot be read is refused.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it repeats what the error says
 
 UInt8Array = NDArray[np.uint8]
 

@@ -134,8 +134,9 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Refuses what would fail later: unreadable files, wrong labels, fewer images than a batch.
 
         Raises:
-            DataError: naming the file, or the numbers.
+            ConfigError: an impossible augmentation. DataError: naming the file, or the numbers.
         """
+        self._train_transform()
         needed = self._data.batch_size * num_processes
         if len(self.split("train")) < needed:
             raise DataError(
@@ -148,7 +149,12 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         dataset = self.split("train")
-        transform = TrainTransform(
+        sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes)
+        samples = TrainSamples(dataset, self._train_transform())
+        return self._loader(samples, sampler=sampler, batch_size=self._data.batch_size, drop_last=True)
+
+    def _train_transform(self) -> TrainTransform:
+        return TrainTransform(
             crop_size=self._data.crop_size,
             scale_range=self._data.scale_range,
             flip=self._data.flip,
@@ -156,10 +162,6 @@ class SegmentationDataModule(pl.LightningDataModule):
             fill=[round(255 * value) for value in self._mean],
             ignore_index=self.classes.ignore_index,
             seed=self._seed,
-        )
-        sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes)
-        return self._loader(
-            TrainSamples(dataset, transform), sampler=sampler, batch_size=self._data.batch_size, drop_last=True
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -78,12 +78,15 @@ class Folder(FileDataset):
             raise ConfigError(f"dataset.channels={channels} must be 1 or more")
         if colour_map == "palette" and palette is None:
             raise ConfigError("dataset.colour_map=palette needs dataset.palette, the colours of the classes")
+        roots = [root] if isinstance(root, str) else list(root)
+        if not roots:
+            raise ConfigError("dataset.root=[] names no folder")
         classes = Classes.create(class_names, palette, ignore_index)
         names = Names(images, masks, image_suffix, mask_suffix)
         lists = {"train": train_list, "val": val_list, "test": test_list}
         pairs: list[Pair] = []
         undivided: list[tuple[Pair, str]] = []
-        for folder in [require_root(name) for name in ([root] if isinstance(root, str) else root)]:
+        for folder in [require_root(name) for name in roots]:
             if any(lists.values()):
                 pairs += _listed(folder, names, lists, split)
             elif (folders := names.split_folders(folder, split)) is not None:
