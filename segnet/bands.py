@@ -40,7 +40,7 @@ def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
     if channels == 3:
         return read_image(path)
     if channels > 1 and path.suffix.lower() in TIFF_SUFFIXES:
-        return _scaled(_read_tiff(path, channels), path)
+        return scaled(_read_tiff(path, channels), path)
     with decoding(path) as picture:
         if channels not in MODES or (channels == 4 and picture.mode not in ("RGBA", "PA")):
             raise DataError(
@@ -48,7 +48,7 @@ def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
                 "(dataset.channels, backbone.in_channels)"
             )
         if channels == 1 and (picture.mode.startswith("I") or picture.mode == "F"):
-            return _scaled(np.asarray(ImageOps.exif_transpose(picture))[:, :, None], path)
+            return scaled(np.asarray(ImageOps.exif_transpose(picture))[:, :, None], path)
         upright = ImageOps.exif_transpose(picture)
         return np.array(upright.convert(MODES[channels])).reshape(upright.height, upright.width, channels)
 
@@ -98,7 +98,7 @@ def _read_tiff(path: Path, channels: int) -> NDArray[Any]:
     return values[..., None] if not others else np.moveaxis(values, axes.index(others[0]), -1)
 
 
-def _scaled(values: NDArray[Any], path: Path) -> Bands:
+def scaled(values: NDArray[Any], path: Path) -> Bands:
     """uint8 as it is; uint16 from 0-65535, float from 0-1 to 0-255 in float32.
 
     Raises:

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "segnet"
 FLOORS = {
     0: [
         *["errors", "components", "classes", "class_sets", "config", "norms", "layers", "images", "pdparams", "naming"],
-        *["download", "bands"],
+        *["download", "bands", "scenes"],
     ],
     1: [
         *["backbones", "decoders", "losses", "metrics", "optim", "data.dataset", "data.transforms", "visualization"],
@@ -28,6 +28,9 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("class_sets", "classes"),
     ("download", "images"),
     ("bands", "images"),
+    ("scenes", "bands"),
+    ("scenes", "classes"),
+    ("scenes", "images"),
     ("data.dataset", "data.labels"),
     ("data.annotations", "data.labels"),
     ("trainer", "checkpoint"),

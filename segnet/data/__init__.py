@@ -12,6 +12,7 @@ from segnet.data.coco_stuff import COCOStuff
 from segnet.data.cvat import CVAT
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.folder import Folder
+from segnet.data.geotiff import GeoTIFF
 from segnet.data.label_studio import LabelStudio
 from segnet.data.labelme import LabelMe
 from segnet.data.shapes import Shapes
@@ -27,6 +28,7 @@ DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "coco_stuff": COCOStuff,
     "cvat": CVAT,
     "folder": Folder,
+    "geotiff": GeoTIFF,
     "label_studio": LabelStudio,
     "labelme": LabelMe,
     "shapes": Shapes,

@@ -125,7 +125,7 @@ def test_segnet_predict_is_the_same_command(folder, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--tile", "3"], 2, "unrecognized arguments: --tile 3; see --help"),
+        (["--flip", "3"], 2, "unrecognized arguments: --flip 3; see --help"),
         (["--output", "a.png"], 5, "--output a.png: cannot be created"),
         (["--checkpoint", "a.png"], 4, "a.png: is not a checkpoint"),
     ],
@@ -384,3 +384,21 @@ def test_a_model_of_many_bands_reads_them_and_names_pictures_that_have_fewer(fol
         expected = model(images)[0].argmax(dim=0).numpy()
     assert (read_mask("predictions/a_mask.png") == expected).mean() > 0.999
     assert "b.png: has 3 channels, but 8 are asked for" in capsys.readouterr().err
+
+
+def test_a_scene_becomes_a_mask_that_lies_where_it_does(folder, checkpoint, capsys):
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
+    values = np.random.default_rng(0).integers(0, 256, (3, 50, 70)).astype(np.uint8)
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 400000, 0, -10, 5700000)}
+    with rasterio.open("a.tif", "w", "GTiff", 70, 50, 3, dtype="uint8", **place) as file:
+        file.write(values)
+    picture("b.png")
+    arguments = ["a.tif", "b.png", "--scene", "--tile", "32", "--checkpoint", str(checkpoint)]
+    assert main(arguments) == 6
+    assert written() == ["a_mask.tif"]
+    with rasterio.open("predictions/a_mask.tif") as mask:
+        assert (mask.shape, mask.crs, mask.transform) == ((50, 70), rasterio.CRS.from_epsg(32632), place["transform"])
+        assert set(np.unique(mask.read(1))) <= {0, 1, 2}
+    assert "b.png: cannot be read as a GeoTIFF" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="--tile 0"):
+        main(["a.tif", "--scene", "--tile", "0"])
