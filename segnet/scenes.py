@@ -19,6 +19,7 @@ from segnet.classes import Classes
 from segnet.errors import DataError, MachineError
 from segnet.images import replacing
 
+CACHE = 256  # of GDAL, else a share of the machine's memory [MB]
 TIFF_BLOCK = 256  # side of the tiles inside the files written [pixels]
 
 
@@ -53,7 +54,7 @@ def opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: no such file")
     try:
         warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # that is no fault
-        with rasterio.open(path, driver="GTiff") as scene:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE), rasterio.open(path, driver="GTiff") as scene:
             yield scene
     except rasterio.errors.RasterioError as error:
         raise DataError(f"{path}: cannot be read as a GeoTIFF, damaged or cut off ({error})") from None
