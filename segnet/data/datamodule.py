@@ -117,12 +117,6 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._seed = seed
         self._splits: dict[str, SegmentationDataset] = {}
         self.classes = self.split("train").classes
-        channels = self.split("train").channels
-        if channels != len(mean):
-            raise ConfigError(
-                f"the dataset's images have {channels} channels, but the model takes {len(mean)}: set "
-                f"dataset.channels and backbone.in_channels alike"
-            )
 
     def split(self, name: str) -> SegmentationDataset:
         """The dataset of "train", "val" or "test"."""
@@ -134,8 +128,15 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Refuses what would fail later: unreadable files, wrong labels, fewer images than a batch.
 
         Raises:
-            ConfigError: an impossible augmentation. DataError: naming the file, or the numbers.
+            ConfigError: an impossible augmentation, or images of other channels than the model takes.
+            DataError: naming the file, or the numbers.
         """
+        channels = self.split("train").channels
+        if channels != len(self._mean):
+            raise ConfigError(
+                f"the dataset's images have {channels} channels, but the model takes {len(self._mean)}: set "
+                "dataset.channels and backbone.in_channels alike"
+            )
         self._train_transform()
         needed = self._data.batch_size * num_processes
         if len(self.split("train")) < needed:
