@@ -1,7 +1,8 @@
 """The classes of well-known datasets: names in the order of their ids, and the colours in which they are usually drawn.
 
 Sources: Cityscapes' 19 classes for training (cityscapesScripts); PASCAL VOC 2012 and the ADE20K scene parsing benchmark
-with their development kits' colours; CamVid's 11 classes as SegNet uses them (arXiv 1511.00561).
+with their development kits' colours; CamVid's 11 classes as SegNet uses them (arXiv 1511.00561);
+COCO-Stuff's 171 classes in the order of COCO's category ids.
 """
 
 from segnet.classes import Classes, voc_palette
@@ -58,4 +59,23 @@ ADE20K = _coloured("""
     bulletin board b8ff00, shower 0085ff, radiator ffd600, glass 19c2c2, clock 66ff00, flag 5c00ff
 """)
 
-CLASS_SETS = {"ade20k": ADE20K, "camvid": CAMVID, "cityscapes": CITYSCAPES, "voc": VOC}
+_COCO_STUFF = """
+    person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
+    parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
+    handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove,
+    skateboard, surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple,
+    sandwich, orange, broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining
+    table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink,
+    refrigerator, book, clock, vase, scissors, teddy bear, hair drier, toothbrush, banner, blanket, branch,
+    bridge, building-other, bush, cabinet, cage, cardboard, carpet, ceiling-other, ceiling-tile, cloth, clothes,
+    clouds, counter, cupboard, curtain, desk-stuff, dirt, door-stuff, fence, floor-marble, floor-other,
+    floor-stone, floor-tile, floor-wood, flower, fog, food-other, fruit, furniture-other, grass, gravel,
+    ground-other, hill, house, leaves, light, mat, metal, mirror-stuff, moss, mountain, mud, napkin, net, paper,
+    pavement, pillow, plant-other, plastic, platform, playingfield, railing, railroad, river, road, rock, roof,
+    rug, salad, sand, sea, shelf, sky-other, skyscraper, snow, solid-other, stairs, stone, straw,
+    structural-other, table, tent, textile-other, towel, tree, vegetable, wall-brick, wall-concrete, wall-other,
+    wall-panel, wall-stone, wall-tile, wall-wood, water-other, waterdrops, window-blind, window-other, wood
+"""
+COCO_STUFF = Classes.create([name.strip() for name in _COCO_STUFF.split(",")])
+
+CLASS_SETS = {"ade20k": ADE20K, "camvid": CAMVID, "cityscapes": CITYSCAPES, "coco_stuff": COCO_STUFF, "voc": VOC}

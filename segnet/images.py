@@ -4,6 +4,7 @@ Everything is decoded by Pillow from an open file: OpenCV reads truncated JPEGs 
 into grey levels and crashes on file names that are not UTF-8.
 """
 
+import logging
 import os
 import tempfile
 import warnings
@@ -22,21 +23,24 @@ IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".gif"})
+SAMPLES_PER_PIXEL = 277  # TIFF tag
 LOW_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2 and 4-bit grey over 0-255 in these steps
 
 # A picture of 90-179 megapixels is large, not suspicious; above that Pillow refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Damaged EXIF, palettes with transparency: the picture is read all the same, and what cannot be read is refused.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it repeats what the error says
 
 UInt8Array = NDArray[np.uint8]
 
 
 @contextmanager
-def _decoding(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[Image.Image]:
     """Opens a picture; whatever goes wrong inside becomes a DataError that names the file."""
     try:
         with open(path, "rb") as file, Image.open(file, formats=formats) as picture:
+            _refuse_lost_bands(picture, path)
             yield picture
     except DataError:
         raise
@@ -52,11 +56,22 @@ def _decoding(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     except Image.UnidentifiedImageError:
         size = os.path.getsize(path)
         reason = "is empty (0 bytes)" if size == 0 else f"is not a picture in one of: {', '.join(formats)}"
+        if size and path.suffix.lower() in (".tif", ".tiff"):
+            reason += "; a TIFF of many bands needs dataset.channels and backbone.in_channels"
         raise DataError(f"{path}: {reason}") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise many kinds on damaged files
         raise DataError(f"{path}: cannot be decoded, damaged or cut off ({error})") from None
+
+
+def _refuse_lost_bands(picture: Image.Image, path: Path) -> None:
+    """Of a TIFF whose bands lie one after the other Pillow takes the first alone, without a word."""
+    num_bands = getattr(picture, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
+    if num_bands > 1 == len(picture.getbands()):
+        raise DataError(
+            f"{path}: has {num_bands} bands: set dataset.channels={num_bands} and backbone.in_channels={num_bands}"
+        )
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8Array:
@@ -72,7 +87,7 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
         DataError: missing, damaged, no picture, or values for which there is no rule.
     """
     path = Path(path)
-    with _decoding(path, IMAGE_FORMATS) as picture:
+    with decoding(path) as picture:
         upright = ImageOps.exif_transpose(picture)
         if upright.mode.startswith("I") or upright.mode == "F":
             grey = _scale_to_uint8(np.asarray(upright), path)
@@ -93,6 +108,18 @@ def _scale_to_uint8(values: NDArray[np.generic], path: Path) -> UInt8Array:
     return np.round(values.astype(np.float64) * (255 / top)).astype(np.uint8)
 
 
+class ColouredMaskError(DataError):
+    """A mask that is a colour picture: what its colours mean, it does not say.
+
+    Attributes:
+        colours: RGB triples, 0-255, in order.
+    """
+
+    def __init__(self, message: str, colours: Sequence[tuple[int, int, int]] = ()) -> None:
+        super().__init__(message)
+        self.colours = list(colours)
+
+
 def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np.int32]:
     """Reads a mask as the ids that the file holds: grey levels, or palette indices, never colours.
 
@@ -100,12 +127,11 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np
         (H, W), uint8, uint16 or int32 by the file's depth. A bilevel file gives 0 and 1.
 
     Raises:
-        DataError: missing, damaged, in a format that changes values, or in colours.
+        ColouredMaskError: in colours.
+        DataError: missing, damaged, or in a format that changes values.
     """
     path = Path(path)
-    if path.suffix.lower() in LOSSY_SUFFIXES:
-        raise DataError(f"{path}: {path.suffix} does not keep label values: save masks as PNG")
-    with _decoding(path, ("PNG", "TIFF", "BMP")) as picture:
+    with _decoding_mask(path) as picture:
         raw_mode = _raw_mode(picture)
         picture = ImageOps.exif_transpose(picture)
         values = np.asarray(picture)
@@ -113,8 +139,6 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np
             return values.astype(np.uint8)
         if raw_mode in LOW_GREY_STEPS:
             return values // np.uint8(LOW_GREY_STEPS[raw_mode])
-        if ";16" in raw_mode and values.ndim == 3:  # Pillow keeps the upper byte, in which small ids are 0
-            raise DataError(f"{path}: 16-bit colours hold no class ids: save the mask as a single-channel PNG")
         if picture.mode in ("L", "P"):
             return np.array(values)
         if picture.mode.startswith("I;16"):
@@ -122,6 +146,37 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np
         if picture.mode == "I":
             return values.astype(np.int32)
         return _grey_of_colours(values, picture.mode, path)
+
+
+def read_mask_colours(path: str | os.PathLike[str]) -> UInt8Array:
+    """Reads a mask as the colours that it shows: of a palette the colours, of grey the same value three times.
+
+    Returns:
+        (H, W, 3) uint8 RGB, 0-255; alpha is dropped.
+
+    Raises:
+        DataError: missing, damaged, in a format that changes values, or of more than 8 bits a channel.
+    """
+    path = Path(path)
+    with _decoding_mask(path) as picture:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+            raise DataError(f"{path}: a mask of mode {picture.mode} holds no colours of 8 bits: save it as PNG in RGB")
+        return np.array(picture.convert("RGB"))
+
+
+@contextmanager
+def _decoding_mask(path: Path) -> Iterator[Image.Image]:
+    """Opens a mask; refuses what changes values, by the name or by what the file says inside."""
+    if path.suffix.lower() in LOSSY_SUFFIXES:
+        raise DataError(f"{path}: {path.suffix} does not keep label values: save masks as PNG")
+    with decoding(path, ("PNG", "TIFF", "BMP")) as picture:
+        if "jpeg" in str(picture.info.get("compression", "")):
+            raise DataError(f"{path}: JPEG compression inside does not keep label values: save masks as PNG")
+        raw_mode = _raw_mode(picture)
+        if ";16" in raw_mode and len(picture.getbands()) > 1:  # Pillow keeps the upper byte: there small ids are 0
+            raise DataError(f"{path}: 16-bit colours hold no class ids: save the mask as a single-channel PNG")
+        yield picture
 
 
 def _raw_mode(picture: Image.Image) -> str:
@@ -140,12 +195,10 @@ def _grey_of_colours(values: NDArray[np.generic], mode: str, path: Path) -> UInt
     colours = values[:, :, :channels]
     if (colours == colours[:, :, :1]).all():
         return np.array(colours[:, :, 0])
-    distinct = np.unique(colours.reshape(-1, 3), axis=0)
-    listed = ", ".join(str(tuple(int(v) for v in colour)) for colour in distinct[:5])
+    distinct = [(int(r), int(g), int(b)) for r, g, b in np.unique(colours.reshape(-1, 3), axis=0)]
     more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
-    raise DataError(
-        f"{path}: a colour picture, not class ids (colours {listed}{more}): "
-        "save masks as single-channel or palette PNG with the class id as the value"
+    raise ColouredMaskError(
+        f"{path}: a colour picture, not class ids (colours {', '.join(map(str, distinct[:5]))}{more})", distinct
     )
 
 

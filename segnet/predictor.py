@@ -20,6 +20,7 @@ class Predictor:
 
     Attributes:
         classes: names, palette and ignore_index, as the checkpoint stores them.
+        channels: of the images, as `segnet.bands.read_bands` takes it.
 
     Raises:
         CheckpointError: the file cannot be used. MachineError: there is no such device.
@@ -27,20 +28,21 @@ class Predictor:
 
     def __init__(self, checkpoint: str | os.PathLike[str], device: str | None = None) -> None:
         model, self.classes = load_checkpoint(checkpoint)
+        self.channels = model.in_channels
         self.device = move(model, device)
         self._model = model
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.uint8 | np.uint16]:
+    def __call__(self, image: NDArray[np.uint8 | np.float32]) -> NDArray[np.uint8 | np.uint16]:
         """Segments one image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, 0-255, any size.
+            image: (H, W, channels), 0-255, any size: uint8 RGB, or what `segnet.bands.read_bands` gives.
 
         Returns:
             (H, W) class ids, uint8 where they fit, else uint16.
         """
-        assert image.dtype == np.uint8
+        assert image.dtype in (np.uint8, np.float32)
         assert image.ndim == 3
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(self.device)
         ids = self._model(batch)[0].argmax(dim=0).cpu().numpy()

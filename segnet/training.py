@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
+from segnet.bands import displayable
 from segnet.checkpoint import read_checkpoint
 from segnet.classes import Classes
 from segnet.config import Config, DataConfig
@@ -180,5 +181,5 @@ def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) 
     predictor = Predictor(checkpoint)
     count = min(NUM_PREVIEWS, len(samples))
     chosen = [samples.load(index * len(samples) // count) for index in range(count)]
-    rows = [(sample.image, sample.mask, predictor(sample.image)) for sample in chosen]
+    rows = [(displayable(sample.image), sample.mask, predictor(sample.image)) for sample in chosen]
     write_picture(target, comparison(rows, predictor.classes))

@@ -22,7 +22,9 @@ from segnet.optim import check_optim
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
 TABLES = {"backbone": BACKBONES, "decoder": DECODERS, "loss": LOSSES, "dataset": DATASETS}
-MODULES_OF_NO_TABLE = {"data": {"__init__", "dataset", "transforms", "datamodule"}}
+MODULES_OF_NO_TABLE = {
+    "data": {"__init__", "dataset", "transforms", "datamodule", "labels", "pairing", "splits", "annotations"}
+}
 
 
 def menu(group: str) -> list[str]:
@@ -105,3 +107,13 @@ def test_every_experiment_composes_and_opens_with_its_command(experiment):
 def test_an_experiment_beats_the_groups_and_the_command_line_beats_both():
     assert composed("experiment=camvid_resnet18_vd", "dataset.root=x").data.crop_size == [256, 320]
     assert composed("experiment=camvid_resnet18_vd", "dataset.root=x", "data.batch_size=3").data.batch_size == 3
+
+
+def test_maps_of_masks_come_through_the_command_line_as_they_are_told_in_errors():
+    options = ["dataset=folder", "dataset.root=[first,second]", "dataset.class_names=[road,tree]"]
+    maps = ["dataset.id_map={0:0,255:1,other:ignore}", "dataset.colour_map=[[128,64,128,road],[0,0,0,ignore]]"]
+    dataset = composed(*options, *maps, "dataset.group='^(patient[0-9]+)'").dataset
+    assert dataset["root"] == ["first", "second"]
+    assert dataset["id_map"] == {0: 0, 255: 1, "other": "ignore"}
+    assert dataset["colour_map"] == [[128, 64, 128, "road"], [0, 0, 0, "ignore"]]
+    assert dataset["group"] == "^(patient[0-9]+)"

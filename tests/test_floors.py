@@ -8,30 +8,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "segnet"
 FLOORS = {
-    0: [
-        *[
-            "errors",
-            "components",
-            "classes",
-            "class_sets",
-            "config",
-            "norms",
-            "layers",
-            "images",
-            "pdparams",
-            "schemes",
-        ],
-        *["naming", "download"],
-    ],
-    1: [
-        *["backbones", "decoders", "losses", "metrics", "optim", "data.dataset", "data.transforms", "visualization"],
-        "weightfiles",
-    ],
-    2: ["model", "data", "classifier"],
-    3: ["task", "checkpoint", "trainer", "weights", "data.datamodule"],
-    4: ["training", "predictor", "conversion"],
-    5: ["cli"],
-    6: ["__main__"],
+    floor: names.split()
+    for floor, names in {
+        0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
+            download""",
+        1: """backbones decoders losses metrics optim weightfiles visualization data.dataset data.transforms data.labels
+            data.pairing data.splits data.annotations""",
+        2: "model classifier data",
+        3: "task checkpoint trainer weights data.datamodule",
+        4: "training predictor conversion",
+        5: "cli",
+        6: "__main__",
+    }.items()
 }
 GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("norms", "components"),
@@ -39,6 +27,12 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("class_sets", "classes"),
     ("naming", "schemes"),
     ("download", "images"),
+    ("bands", "images"),
+    ("scenes", "bands"),
+    ("scenes", "classes"),
+    ("scenes", "images"),
+    ("data.dataset", "data.labels"),
+    ("data.annotations", "data.labels"),
     ("trainer", "checkpoint"),
     ("training", "predictor"),
 }

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from segnet.errors import DataError, MachineError
-from segnet.images import read_image, read_mask, replacing, write_mask, write_picture
+from segnet.images import read_image, read_mask, read_mask_colours, replacing, write_mask, write_picture
 
 RNG_SEED = 7
 GREY, RGB, PALETTE, GREY_ALPHA = 0, 2, 3, 4  # PNG's colour types
@@ -378,6 +378,41 @@ def test_16_bit_colours_are_refused_because_their_ids_would_be_lost(tmp_path, co
 def test_formats_that_change_labels_are_refused(tmp_path, suffix):
     path = saved(tmp_path / f"a.{suffix}", noise(8, 8, top=3))
     assert "does not keep label values" in refusal(read_mask, path)
+
+
+@pytest.mark.parametrize("read", [read_mask, read_mask_colours])
+def test_jpeg_inside_tiff_is_refused_as_mask(tmp_path, read):
+    path = saved(tmp_path / "a.tif", noise(16, 16, 3), compression="jpeg")
+    assert "JPEG compression inside" in refusal(read, path)
+    assert read_image(path).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1"])
+def test_colours_of_a_mask_are_those_it_shows(tmp_path, mode):
+    picture = {
+        "RGB": Image.fromarray(noise(5, 6, 3)),
+        "RGBA": Image.fromarray(noise(5, 6, 4)),
+        "P": indexed(noise(5, 6, top=9), noise(9, 3)),
+        "L": Image.fromarray(noise(5, 6)),
+        "1": Image.fromarray(noise(5, 6, top=2).astype(bool)),
+    }[mode]
+    colours = read_mask_colours(saved(tmp_path / "a.png", picture))
+    assert colours.dtype == np.uint8
+    np.testing.assert_array_equal(colours, as_rgb(picture))
+
+
+def test_colours_of_more_than_8_bits_are_refused(tmp_path):
+    assert "holds no colours of 8 bits" in refusal(
+        read_mask_colours, saved(tmp_path / "a.png", noise(3, 3, dtype=np.uint16))
+    )
+
+
+def test_colours_are_turned_as_exif_says(tmp_path):
+    stored = noise(4, 6, 3)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = saved(tmp_path / "a.png", stored, exif=exif)
+    np.testing.assert_array_equal(read_mask_colours(path), UPRIGHT[6](stored))
 
 
 def test_jpeg_named_png_is_refused_as_mask(tmp_path):

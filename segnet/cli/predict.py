@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from segnet.bands import displayable, read_bands
 from segnet.classes import Classes
 from segnet.cli.arguments import Parser
-from segnet.errors import CheckpointError, DataError, ExitCode, MachineError, SegnetError
-from segnet.images import IMAGE_SUFFIXES, read_image, write_mask, write_picture
+from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode, MachineError, SegnetError
+from segnet.images import IMAGE_SUFFIXES, write_mask, write_picture
 from segnet.predictor import Predictor
+from segnet.scenes import segment_scene
 from segnet.visualization import overlay
 
 RUNS = Path("runs")
@@ -33,13 +35,19 @@ def main(arguments: Sequence[str]) -> int:
     num_failed = 0
     for path in inputs:
         try:
+            if options.scene:
+                mask_path = output_dir / f"{names[path]}_mask.tif"
+                refuse_existing([mask_path], options.overwrite)
+                segment_scene(predictor, path, mask_path, predictor.classes, predictor.channels, options.tile)
+                print(_one_line(f"{path} -> {mask_path}"), flush=True)
+                continue
             mask_path = output_dir / f"{names[path]}_mask.png"
             overlay_path = output_dir / f"{names[path]}_overlay.png"
             refuse_existing([mask_path, overlay_path], options.overwrite)
-            image = read_image(path)
+            image = read_bands(path, predictor.channels)
             mask = predictor(image)
             write_mask(mask_path, mask, predictor.classes.palette)
-            write_picture(overlay_path, overlay(image, mask, predictor.classes))
+            write_picture(overlay_path, overlay(displayable(image), mask, predictor.classes))
             report = f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}"
             print(_one_line(report), flush=True)
         except SegnetError as error:
@@ -66,8 +74,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--checkpoint", metavar="FILE", help="default: the newest best.ckpt under runs/")
     parser.add_argument("--output", default="predictions", metavar="FOLDER", help="default: predictions")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
+    parser.add_argument(
+        "--scene", action="store_true", help="read GeoTIFFs window by window, write georeferenced NAME_mask.tif"
+    )
+    parser.add_argument("--tile", type=int, default=1024, metavar="PIXELS", help="side of a window; default: 1024")
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.tile < 1:
+        raise ConfigError(f"--tile {options.tile} must be 1 or more")
+    return options
 
 
 def expand(pattern: str) -> list[Path]:

@@ -8,10 +8,9 @@ The paths inside the lists begin with the tutorial author's own folder, so only 
 from pathlib import Path, PurePosixPath
 
 from segnet.class_sets import CAMVID
-from segnet.data.dataset import FileDataset, pair_up, pictures, require_folder
-from segnet.errors import ConfigError, DataError
-
-SPLITS = ("train", "val", "test")
+from segnet.data.dataset import FileDataset
+from segnet.data.pairing import pair_folders, read_lines, require_folder, require_root, require_split
+from segnet.errors import DataError
 
 
 class CamVid(FileDataset):
@@ -27,13 +26,12 @@ class CamVid(FileDataset):
     """
 
     def __init__(self, split: str, root: str) -> None:
-        if split not in SPLITS:
-            raise ConfigError(f"split={split} is unknown: choose from {', '.join(SPLITS)}")
-        folder = require_folder(Path(root).expanduser(), "dataset.root")
+        require_split(split)
+        folder = require_root(root)
         images = require_folder(folder / split, f"the {split} images of dataset.root")
         masks = require_folder(folder / f"{split}annot", f"the {split} masks of dataset.root")
         listing = folder / f"{split}.txt"
-        pairs = pair_up(pictures(images), pictures(masks))
+        pairs = pair_folders(images, masks)
         if listing.is_file():
             by_stem = {image.stem: (image, mask) for image, mask in pairs}
             stems = listed_stems(listing)
@@ -49,11 +47,4 @@ class CamVid(FileDataset):
 
 def listed_stems(listing: Path) -> list[str]:
     """The images' names without folder and ending, in the order of the list; the first word of each line counts."""
-    try:
-        lines = listing.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{listing}: cannot be read as a list of files ({error})") from None
-    stems = [PurePosixPath(line.split()[0]).stem for line in lines if line.strip()]
-    if not stems:
-        raise DataError(f"{listing}: lists no image")
-    return stems
+    return [PurePosixPath(line.split()[0]).stem for line in read_lines(listing)]

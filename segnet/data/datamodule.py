@@ -17,7 +17,9 @@ from segnet.data.dataset import Sample, SegmentationDataset, check_dataset
 from segnet.data.transforms import TrainTransform
 from segnet.errors import ConfigError, DataError
 
-Batch = dict[str, Any]  # "image" (B, 3, H, W) uint8, "mask" (B, H, W) uint8 or int32, "name" list of str
+Batch = dict[
+    str, Any
+]  # "image" (B, channels, H, W) uint8 or float32, "mask" (B, H, W) uint8 or int32, "name" list of str
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -77,7 +79,7 @@ class WholeSamples(Dataset[Batch]):
 
 
 def to_tensors(sample: Sample) -> Batch:
-    """A sample as tensors: image (3, H, W) uint8, mask (H, W)."""
+    """A sample as tensors: image (channels, H, W), mask (H, W)."""
     return {
         "image": torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1))),
         "mask": torch.from_numpy(np.ascontiguousarray(sample.mask)),
@@ -98,7 +100,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     Args:
         dataset: spec from `segnet.data.DATASETS`.
         data: batch size, augmentation and workers.
-        mean: RGB, 0-1, the colour of padded pixels.
+        mean: of each channel, 0-1, the colour of padded pixels.
         seed: of order and augmentation.
 
     Raises:
@@ -126,8 +128,16 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Refuses what would fail later: unreadable files, wrong labels, fewer images than a batch.
 
         Raises:
+            ConfigError: an impossible augmentation, or images of other channels than the model takes.
             DataError: naming the file, or the numbers.
         """
+        channels = self.split("train").channels
+        if channels != len(self._mean):
+            raise ConfigError(
+                f"the dataset's images have {channels} channels, but the model takes {len(self._mean)}: set "
+                "dataset.channels and backbone.in_channels alike"
+            )
+        self._train_transform()
         needed = self._data.batch_size * num_processes
         if len(self.split("train")) < needed:
             raise DataError(
@@ -140,7 +150,12 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         dataset = self.split("train")
-        transform = TrainTransform(
+        sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes)
+        samples = TrainSamples(dataset, self._train_transform())
+        return self._loader(samples, sampler=sampler, batch_size=self._data.batch_size, drop_last=True)
+
+    def _train_transform(self) -> TrainTransform:
+        return TrainTransform(
             crop_size=self._data.crop_size,
             scale_range=self._data.scale_range,
             flip=self._data.flip,
@@ -148,10 +163,6 @@ class SegmentationDataModule(pl.LightningDataModule):
             fill=[round(255 * value) for value in self._mean],
             ignore_index=self.classes.ignore_index,
             seed=self._seed,
-        )
-        sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes)
-        return self._loader(
-            TrainSamples(dataset, transform), sampler=sampler, batch_size=self._data.batch_size, drop_last=True
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -1,32 +1,47 @@
-"""A dataset of your own: a folder ``images`` and a folder ``masks``, paired by file name.
+"""A dataset of your own: images and masks in folders or lists, paired by file name.
 
 Either with the splits as folders, ``images/train`` and ``masks/train`` (or ``train/images`` and ``train/masks``), and
-likewise for val; or all in one, ``images`` and ``masks``, from which a seeded share is set aside for validation.
+likewise for val; or with a list file for each split; or all in one, ``images`` and ``masks``, from which a seeded share
+is set aside for validation. All folders may have folders inside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from segnet.classes import Classes
-from segnet.data.dataset import FileDataset, pair_up, pictures, require_folder
-from segnet.errors import ConfigError, DataError
-
-SPLITS = ("train", "val", "test")
+from segnet.data.dataset import FileDataset
+from segnet.data.labels import Labels
+from segnet.data.pairing import (
+    Pair,
+    listed_pairs,
+    pair_folders,
+    refuse_missing,
+    require_folder,
+    require_root,
+    require_split,
+)
+from segnet.data.splits import Division
+from segnet.errors import ConfigError
 
 
 class Folder(FileDataset):
     """Images and masks in folders.
 
     Args:
-        split: "train" or "val", and "test" where there is such a folder.
-        root: folder that holds ``images`` and ``masks``, or ``train`` and ``val``.
+        split: "train" or "val", and "test" where there is a folder, a list or a share for it.
+        root: folder that holds ``images`` and ``masks``, or ``train`` and ``val``; or several such.
         class_names: in the order of the ids in the masks, from 0.
         palette: RGB colours, 0-255, one a class; chosen where not given.
         ignore_index: value in the masks that is no class.
-        val_fraction: share of the pairs set aside for validation, where there are no split folders.
+        images, masks: names of the two folders.
+        image_suffix, mask_suffix: what the names end in before the ending: "_mask" pairs a.jpg with a_mask.png.
+        id_map, colour_map: what the values or colours of masks mean, see `segnet.data.labels`.
+        train_list, val_list, test_list: list files, relative to each root: an image, or an image and its mask, a line.
+        val_fraction, test_fraction: shares of the pairs set aside, where there are no folders or lists for splits.
         split_seed: of that choice.
+        group: regular expression; images in whose path it matches the same text stay in one split.
+        channels: of the images.
 
     Raises:
         ConfigError: a value outside these.
@@ -36,48 +51,89 @@ class Folder(FileDataset):
     def __init__(
         self,
         split: str,
-        root: str,
+        root: str | Sequence[str],
         class_names: Sequence[str],
         palette: Sequence[Sequence[int]] | None = None,
         ignore_index: int = 255,
+        images: str = "images",
+        masks: str = "masks",
+        image_suffix: str = "",
+        mask_suffix: str = "",
+        id_map: Mapping[Any, Any] | None = None,
+        colour_map: Sequence[Sequence[int | str]] | str | None = None,
+        train_list: str | None = None,
+        val_list: str | None = None,
+        test_list: str | None = None,
         val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
         split_seed: int = 0,
+        group: str | None = None,
+        channels: int = 3,
     ) -> None:
-        if split not in SPLITS:
-            raise ConfigError(f"split={split} is unknown: choose from {', '.join(SPLITS)}")
-        if not 0 < val_fraction < 1:
-            raise ConfigError(f"dataset.val_fraction={val_fraction} is not a share between 0 and 1")
+        require_split(split)
+        division = Division(val_fraction, test_fraction, split_seed, group)
         if isinstance(class_names, str):
             raise ConfigError(f"dataset.class_names={class_names} is not a list: write dataset.class_names=[sky,road]")
+        if channels < 1:
+            raise ConfigError(f"dataset.channels={channels} must be 1 or more")
+        if colour_map == "palette" and palette is None:
+            raise ConfigError("dataset.colour_map=palette needs dataset.palette, the colours of the classes")
+        roots = [root] if isinstance(root, str) else list(root)
+        if not roots:
+            raise ConfigError("dataset.root=[] names no folder")
         classes = Classes.create(class_names, palette, ignore_index)
-        folder = require_folder(Path(root).expanduser(), "dataset.root")
-        for images, masks in (("images/{}", "masks/{}"), ("{}/images", "{}/masks")):
-            if (folder / images.format("train")).is_dir():
-                image_folder = require_folder(folder / images.format(split), f"the {split} images of dataset.root")
-                mask_folder = require_folder(folder / masks.format(split), f"the {split} masks of dataset.root")
-                pairs = pair_up(pictures(image_folder), pictures(mask_folder))
-                break
-        else:
-            image_folder = require_folder(folder / "images", "the images of dataset.root")
-            mask_folder = require_folder(folder / "masks", "the masks of dataset.root")
-            pairs = pair_up(pictures(image_folder), pictures(mask_folder))
-            pairs = choose_split(pairs, split, val_fraction, split_seed)
-        super().__init__(pairs, classes)
+        names = Names(images, masks, image_suffix, mask_suffix)
+        lists = {"train": train_list, "val": val_list, "test": test_list}
+        pairs: list[Pair] = []
+        undivided: list[tuple[Pair, str]] = []
+        for folder in [require_root(name) for name in roots]:
+            if any(lists.values()):
+                pairs += _listed(folder, names, lists, split)
+            elif (folders := names.split_folders(folder, split)) is not None:
+                pairs += names.pairs(*folders)
+            else:
+                undivided += [(pair, pair[0].relative_to(folder).as_posix()) for pair in names.all_pairs(folder)[1]]
+        if undivided:
+            where = str(undivided[0][0][0].parent)
+            pairs += division.choose([pair for pair, _ in undivided], [key for _, key in undivided], split, where)
+        super().__init__(pairs, classes, Labels(classes, id_map, colour_map, configurable=True), channels)
 
 
-def choose_split(
-    pairs: Sequence[tuple[Path, Path]], split: str, val_fraction: float, seed: int
-) -> list[tuple[Path, Path]]:
-    """The pairs of one split of a seeded random division, in the order of their names; at least one on each side.
+class Names:
+    """Where images and masks of a `Folder` lie, and what their names end in."""
 
-    Raises:
-        ConfigError: a split other than train and val.
-        DataError: fewer than two pairs.
-    """
-    if split == "test":
-        raise ConfigError("split=test needs a folder of its own: dataset.root has no train, val and test folders")
-    if len(pairs) < 2:
-        raise DataError(f"{pairs[0][0].parent}: one image cannot be divided into train and val: add images")
-    num_val = min(max(1, round(val_fraction * len(pairs))), len(pairs) - 1)
-    chosen = set(np.random.default_rng(seed).permutation(len(pairs))[:num_val].tolist())
-    return [pair for index, pair in enumerate(pairs) if (index in chosen) == (split == "val")]
+    def __init__(self, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
+        self.images, self.masks = images, masks
+        self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
+
+    def pairs(self, images: Path, masks: Path) -> list[Pair]:
+        return pair_folders(images, masks, self.image_suffix, self.mask_suffix)
+
+    def split_folders(self, root: Path, split: str) -> tuple[Path, Path] | None:
+        """The folders of a split's images and masks; None: the splits are no folders."""
+        for images, masks in (
+            (f"{self.images}/{{}}", f"{self.masks}/{{}}"),
+            (f"{{}}/{self.images}", f"{{}}/{self.masks}"),
+        ):
+            if (root / images.format("train")).is_dir():
+                return (
+                    require_folder(root / images.format(split), f"the {split} images of dataset.root"),
+                    require_folder(root / masks.format(split), f"the {split} masks of dataset.root"),
+                )
+        return None
+
+    def all_pairs(self, root: Path) -> tuple[Path, list[Pair]]:
+        """The folder of images, and all pairs of a root, whatever their split."""
+        images = require_folder(root / self.images, "the images of dataset.root")
+        masks = require_folder(root / self.masks, "the masks of dataset.root")
+        return images, self.pairs(images, masks)
+
+
+def _listed(folder: Path, names: Names, lists: Mapping[str, str | None], split: str) -> list[Pair]:
+    listing = lists[split]
+    if listing is None:
+        others = ", ".join(f"dataset.{name}_list" for name, value in lists.items() if value)
+        raise ConfigError(f"dataset.{split}_list is not set, but {others} is: name a list for each split")
+    pairs = listed_pairs(folder / listing, folder, lambda: names.all_pairs(folder))
+    refuse_missing(pairs, folder / listing)
+    return pairs

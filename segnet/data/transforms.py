@@ -35,7 +35,7 @@ class TrainTransform:
         scale_range: smallest and largest factor on the image's size.
         flip: probability of a horizontal flip.
         colour_jitter: strength on brightness, contrast and saturation, 0 for none; on hue a quarter of it.
-        fill: RGB of padded pixels before colour jitter, 0-255.
+        fill: value of padded pixels in each channel before colour jitter, 0-255.
         ignore_index: mask value of padded pixels.
         seed: with the epoch and the index of the image, the only source of randomness.
 
@@ -62,6 +62,13 @@ class TrainTransform:
             raise ConfigError(f"data.flip={flip} is not a probability between 0 and 1")
         if not 0 <= colour_jitter <= 1:
             raise ConfigError(f"data.colour_jitter={colour_jitter} is not a strength between 0 and 1")
+        if colour_jitter > 0 and len(fill) != 3:
+            raise ConfigError(
+                f"data.colour_jitter={colour_jitter} is for RGB, but the images have {len(fill)} channels: "
+                "set data.colour_jitter=0"
+            )
+        # OpenCV pads at most 4 channels with values of their own: of more, the fill is made 0 for the while.
+        self._offset = np.array(fill, np.float32) if len(fill) > 4 else None
         height, width = crop_size
         strength = colour_jitter
         with warnings.catch_warnings():
@@ -79,7 +86,7 @@ class TrainTransform:
                         width,
                         position="random",
                         border_mode=cv2.BORDER_CONSTANT,
-                        fill=tuple(fill),
+                        fill=0 if self._offset is not None else tuple(fill),
                         fill_mask=ignore_index,
                         p=1,
                     ),
@@ -97,10 +104,14 @@ class TrainTransform:
         self._seed = seed
 
     def __call__(
-        self, image: NDArray[np.uint8], mask: NDArray[np.uint8 | np.int32], *, epoch: int, index: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8 | np.int32]]:
-        """Image (H, W, 3) uint8 RGB and mask (H, W) -> both in crop size, with the types they came in."""
+        self, image: NDArray[np.uint8 | np.float32], mask: NDArray[np.uint8 | np.int32], *, epoch: int, index: int
+    ) -> tuple[NDArray[np.uint8 | np.float32], NDArray[np.uint8 | np.int32]]:
+        """Image (H, W, channels), 0-255, and mask (H, W) -> both in crop size, with the types they came in."""
         # Set before each sample: albumentations repeats its draws in every worker and every epoch otherwise.
         self._pipeline.set_random_seed(int(np.random.SeedSequence([self._seed, epoch, index]).generate_state(1)[0]))
-        result = self._pipeline(image=image, mask=mask)
-        return result["image"], result["mask"]
+        if self._offset is None:
+            result = self._pipeline(image=image, mask=mask)
+            return result["image"], result["mask"]
+        result = self._pipeline(image=image.astype(np.float32) - self._offset, mask=mask)
+        shifted = result["image"] + self._offset
+        return (shifted.round().astype(np.uint8) if image.dtype == np.uint8 else shifted), result["mask"]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tiny import components
 
-from segnet.checkpoint import save_checkpoint
+from segnet.checkpoint import load_checkpoint, save_checkpoint
 from segnet.classes import Classes
 from segnet.cli.predict import expand, main, newest_checkpoint, output_names, shares
 from segnet.config import OptimConfig
@@ -35,6 +35,17 @@ def checkpoint(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     task = SegmentationTask.create(model=MODEL, classes=CLASSES, loss={"name": "cross_entropy"}, optim=OptimConfig())
     path = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
+    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
+    return path
+
+
+def checkpoint_of(channels: int, path: Path) -> Path:
+    """A checkpoint whose images have so many channels."""
+    torch.manual_seed(0)
+    parts = components()
+    model = {**parts, "backbone": {**parts["backbone"], "in_channels": channels}}
+    model |= {"mean": [0.02] * channels, "std": [0.01] * channels}
+    task = SegmentationTask.create(model=model, classes=CLASSES, loss={"name": "cross_entropy"}, optim=OptimConfig())
     save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
     return path
 
@@ -114,7 +125,7 @@ def test_segnet_predict_is_the_same_command(folder, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--tile", "3"], 2, "unrecognized arguments: --tile 3; see --help"),
+        (["--flip", "3"], 2, "unrecognized arguments: --flip 3; see --help"),
         (["--output", "a.png"], 5, "--output a.png: cannot be created"),
         (["--checkpoint", "a.png"], 4, "a.png: is not a checkpoint"),
     ],
@@ -343,3 +354,51 @@ def test_no_two_inputs_share_a_name(inputs):
 
 def test_shares_are_told_from_the_largest_and_absent_classes_left_out():
     assert shares(np.array([[2, 2, 2, 0]], np.uint8), CLASSES) == "sky 75.0%, road 25.0%"
+
+
+def test_a_model_of_grey_images_gets_all_16_bits(folder, capsys):
+    """The values differ by less than one of 256 levels: as 8 bits all pixels would be alike."""
+    checkpoint = checkpoint_of(1, folder / "best.ckpt")
+    values = np.random.default_rng(0).integers(1000, 1100, (40, 48)).astype(np.uint16)
+    Image.fromarray(values).save("a.png")
+    assert main(["a.png", "--checkpoint", str(checkpoint)]) == 0
+    model, _ = load_checkpoint(checkpoint)
+    images = torch.tensor(values / 257, dtype=torch.float32)[None, None]
+    with torch.inference_mode():
+        expected = model(images)[0].argmax(dim=0).numpy()
+    assert len(np.unique(expected)) > 1
+    assert (read_mask("predictions/a_mask.png") == expected).mean() > 0.999  # rounding of float32
+    assert read_image("predictions/a_overlay.png").shape == (40, 48, 3)
+
+
+def test_a_model_of_many_bands_reads_them_and_names_pictures_that_have_fewer(folder, capsys):
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is an optional package, and not installed")
+    checkpoint = checkpoint_of(8, folder / "best.ckpt")
+    values = np.random.default_rng(0).integers(0, 3000, (40, 48, 8)).astype(np.uint16)
+    tifffile.imwrite("a.tif", values, photometric="minisblack", planarconfig="contig")
+    picture("b.png")
+    assert main(["a.tif", "b.png", "--checkpoint", str(checkpoint)]) == 6
+    model, _ = load_checkpoint(checkpoint)
+    images = torch.tensor(values / 257, dtype=torch.float32).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        expected = model(images)[0].argmax(dim=0).numpy()
+    assert (read_mask("predictions/a_mask.png") == expected).mean() > 0.999
+    assert "b.png: has 3 channels, but 8 are asked for" in capsys.readouterr().err
+
+
+def test_a_scene_becomes_a_mask_that_lies_where_it_does(folder, checkpoint, capsys):
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
+    values = np.random.default_rng(0).integers(0, 256, (3, 50, 70)).astype(np.uint8)
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 400000, 0, -10, 5700000)}
+    with rasterio.open("a.tif", "w", "GTiff", 70, 50, 3, dtype="uint8", **place) as file:
+        file.write(values)
+    picture("b.png")
+    arguments = ["a.tif", "b.png", "--scene", "--tile", "32", "--checkpoint", str(checkpoint)]
+    assert main(arguments) == 6
+    assert written() == ["a_mask.tif"]
+    with rasterio.open("predictions/a_mask.tif") as mask:
+        assert (mask.shape, mask.crs, mask.transform) == ((50, 70), rasterio.CRS.from_epsg(32632), place["transform"])
+        assert set(np.unique(mask.read(1))) <= {0, 1, 2}
+    assert "b.png: cannot be read as a GeoTIFF" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="--tile 0"):
+        main(["a.tif", "--scene", "--tile", "0"])

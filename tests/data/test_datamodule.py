@@ -234,3 +234,14 @@ def test_300_classes_travel_as_int32(tmp_path, folder_spec):
     assert batch["mask"].dtype == torch.int32
     assert set(batch["mask"].unique().tolist()) <= {*range(300), 65535}
     assert batch["mask"][batch["mask"] != 65535].max() > 255
+
+
+def test_images_of_other_channels_than_the_model_takes_are_refused(tmp_path, write_pairs):
+    write_pairs(tmp_path / "images", tmp_path / "masks", "abcdef")
+    spec = {"name": "folder", "root": str(tmp_path), "class_names": ["a", "b", "c"], "channels": 1}
+    with pytest.raises(ConfigError, match=r"images have 1 channels, but the model takes 3: set dataset\.channels and"):
+        module(spec).check()
+    data = DataConfig(batch_size=3, crop_size=[24, 28], num_workers=0, colour_jitter=0)
+    grey = SegmentationDataModule(spec, data, [0.5], seed=0)
+    assert next(iter(grey.train_dataloader()))["image"].shape == (3, 1, 24, 28)
+    assert next(iter(grey.val_dataloader()))["image"].shape == (1, 1, 6, 8)

@@ -1,4 +1,4 @@
-"""What all datasets share: masks are checked when they are read, files are paired by name."""
+"""What all datasets share: samples are checked when they are read, and all of them before the first step."""
 
 from pathlib import Path
 
@@ -7,12 +7,11 @@ import pytest
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.data.dataset import FileDataset, check_dataset, checked_mask, pair_up, pictures
+from segnet.data.dataset import FileDataset, check_dataset
 from segnet.errors import DataError
 
 THREE = Classes.create(["road", "tree", "sky"], ignore_index=255)
 MANY = Classes.create([f"class {number}" for number in range(300)], ignore_index=65535)
-PATH = Path("folder/mask.png")
 
 
 def dataset(folder: Path, masks: list[np.ndarray], classes: Classes = THREE) -> FileDataset:
@@ -24,48 +23,6 @@ def dataset(folder: Path, masks: list[np.ndarray], classes: Classes = THREE) -> 
         Image.fromarray(mask).save(pair[1])
         pairs.append(pair)
     return FileDataset(pairs, classes)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
-def test_ids_and_ignore_index_pass_as_uint8(dtype):
-    mask = checked_mask(np.array([[0, 1], [2, 255]], dtype), THREE, PATH)
-    assert mask.dtype == np.uint8
-    assert mask.tolist() == [[0, 1], [2, 255]]
-
-
-@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
-def test_ids_above_255_pass_as_int32(dtype):
-    mask = checked_mask(np.array([[0, 299, 65535]], dtype), MANY, PATH)
-    assert mask.dtype == np.int32
-    assert mask.tolist() == [[0, 299, 65535]]
-
-
-@pytest.mark.parametrize(("num_classes", "ignore_index", "dtype"), [(3, 256, np.int32), (255, 255, np.uint8)])
-def test_the_type_holds_ignore_index_too(num_classes, ignore_index, dtype):
-    classes = Classes.create([str(number) for number in range(num_classes)], ignore_index=ignore_index)
-    mask = checked_mask(np.array([[0, ignore_index]], np.uint16), classes, PATH)
-    assert mask.dtype == dtype
-    assert mask.tolist() == [[0, ignore_index]]
-
-
-@pytest.mark.parametrize(
-    ("mask", "classes", "listed"),
-    [
-        (np.array([[3, 0, 3]], np.uint8), THREE, "label 3 (2 pixels) is"),
-        (np.array([[254, 3, 255]], np.uint8), THREE, "label 3 (1 pixels), 254 (1 pixels) is"),
-        (np.array([[-1, 0, 255]], np.int32), THREE, "label -1 (1 pixels) is"),
-        (np.array([[258, 256]], np.uint16), THREE, "label 256 (1 pixels), 258 (1 pixels) is"),  # 2 and 0 in 8 bits
-        (np.array([[255, 300]], np.uint16), MANY, "label 300 (1 pixels) is"),
-        (np.arange(3, 10, dtype=np.uint8)[None], THREE, "7 (1 pixels) and 2 more values is"),
-    ],
-)
-def test_wrong_labels_are_listed_with_their_pixels(mask, classes, listed):
-    with pytest.raises(DataError) as caught:
-        checked_mask(mask, classes, PATH)
-    message = str(caught.value)
-    assert message.startswith(f"{PATH}: label ")
-    assert listed in message
-    assert f"ignore_index={classes.ignore_index}" in message
 
 
 def test_load_gives_image_mask_and_name(tmp_path):
@@ -128,35 +85,3 @@ def test_check_refuses_a_split_without_any_label(tmp_path):
     masks = [np.full((2, 2), 255, np.uint8)] * 3
     with pytest.raises(DataError, match="the val split has no labelled pixel: all of its 3 masks"):
         check_dataset(dataset(tmp_path, masks), "val")
-
-
-def test_files_are_paired_by_name_without_ending():
-    images = [Path("i/a.jpg"), Path("i/b.c.png")]
-    masks = [Path("m/b.c.tif"), Path("m/a.png")]
-    assert pair_up(images, masks) == [(images[0], masks[1]), (images[1], masks[0])]
-
-
-@pytest.mark.parametrize(
-    ("images", "masks", "message"),
-    [
-        (["a.jpg", "b.jpg", "c.jpg"], ["a.png"], r"i/b.jpg: image without mask \(and 1 more such\): m has no 'b\.\*'"),
-        (["a.jpg"], ["a.png", "b.png"], r"m/b.png: mask without image: i has no 'b\.\*'"),
-        (["a.jpg", "a.png"], ["a.png"], r"i/a.png: has the same name as a.jpg"),
-        (["a.jpg"], ["a.bmp", "a.png"], r"m/a.png: has the same name as a.bmp"),
-    ],
-)
-def test_files_that_do_not_pair_are_refused(images, masks, message):
-    with pytest.raises(DataError, match=message):
-        pair_up([Path("i") / name for name in images], [Path("m") / name for name in masks])
-
-
-def test_pictures_are_sorted_and_hidden_and_other_files_left_out(tmp_path):
-    for name in ("b.PNG", "a.jpg", ".hidden.png", "notes.txt", "c.tiff"):
-        (tmp_path / name).write_bytes(b"")
-    assert [path.name for path in pictures(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]
-
-
-def test_folder_without_pictures_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match=r"holds no picture \(\.bmp, "):
-        pictures(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from segnet.classes import voc_palette
+from segnet.data.dataset import check_dataset
 from segnet.data.folder import Folder
 from segnet.errors import ConfigError, DataError
 
@@ -150,3 +151,122 @@ def test_home_is_expanded(tmp_path, write_pairs, monkeypatch):
     write_pairs(tmp_path / "mine" / "images", tmp_path / "mine" / "masks", "abc")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(Folder("train", "~/mine", NAMES)) == 2
+
+
+# Suffixes, roots, lists, shares and groups
+
+
+def test_names_of_folders_and_suffixes_are_options(tmp_path, write_pairs):
+    write_pairs(tmp_path / "photos" / "train" / "x", tmp_path / "labels" / "train" / "x", "ab", suffix="webp")
+    write_pairs(tmp_path / "photos" / "val", tmp_path / "labels" / "val", "c", suffix="bmp")
+    for path in sorted((tmp_path / "labels").rglob("*.png")):
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    options = {"images": "photos", "masks": "labels", "mask_suffix": "_mask"}
+    train, val = (Folder(split, str(tmp_path), NAMES, **options) for split in ("train", "val"))
+    assert (stems(train), stems(val)) == (["a", "b"], ["c"])
+    assert train.load(0).mask.shape == (6, 8)
+    assert train.pairs[0][1] == tmp_path / "labels" / "train" / "x" / "a_mask.png"
+
+
+def test_images_and_masks_side_by_side(tmp_path, write_pairs):
+    write_pairs(tmp_path / "train", tmp_path / "other", "ab", suffix="jpg")
+    for path in (tmp_path / "other").iterdir():
+        path.rename(tmp_path / "train" / f"{path.stem}_seg.png")
+    dataset = Folder("train", str(tmp_path), NAMES, images="train", masks="train", mask_suffix="_seg")
+    assert len(dataset) == 1  # one of the two is set aside
+    assert dataset.pairs[0][0].suffix == ".jpg"
+
+
+def test_several_roots_are_one_dataset(tmp_path, write_pairs):
+    for root, names in (("one", "ab"), ("two", "bc")):  # names may repeat between roots
+        write_pairs(tmp_path / root / "images" / "train", tmp_path / root / "masks" / "train", names)
+        write_pairs(tmp_path / root / "images" / "val", tmp_path / root / "masks" / "val", "v")
+    roots = [str(tmp_path / "one"), str(tmp_path / "two")]
+    assert stems(Folder("train", roots, NAMES)) == ["a", "b", "b", "c"]
+    assert stems(Folder("val", roots, NAMES)) == ["v", "v"]
+
+
+def test_several_roots_are_divided_as_one(tmp_path, write_pairs):
+    roots = [str(tmp_path / root) for root in ("one", "two")]
+    for root in roots:
+        write_pairs(Path(root) / "images", Path(root) / "masks", [f"{number:02}" for number in range(10)])
+    train, val = (Folder(split, roots, NAMES, val_fraction=0.3) for split in ("train", "val"))
+    assert (len(train), len(val)) == (14, 6)
+    assert not {image for image, _ in train.pairs} & {image for image, _ in val.pairs}
+
+
+def test_lists_are_the_splits(tmp_path, write_pairs):
+    write_pairs(tmp_path / "images" / "x", tmp_path / "masks" / "x", "abcd")
+    (tmp_path / "train.txt").write_text("x/c\nimages/x/a.png\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "val.txt").write_text("images/x/d.png masks/x/b.png\n")
+    lists = {"train_list": "train.txt", "val_list": "lists/val.txt"}
+    assert stems(Folder("train", str(tmp_path), NAMES, **lists)) == ["c", "a"]
+    val = Folder("val", str(tmp_path), NAMES, **lists)
+    assert [(image.name, mask.name) for image, mask in val.pairs] == [("d.png", "b.png")]
+    with pytest.raises(
+        ConfigError, match=r"dataset\.test_list is not set, but dataset\.train_list, dataset\.val_list is"
+    ):
+        Folder("test", str(tmp_path), NAMES, **lists)
+    with pytest.raises(DataError, match=r"gone\.txt: cannot be read as a list"):
+        Folder("train", str(tmp_path), NAMES, train_list="gone.txt")
+
+
+def test_listed_pairs_that_are_not_there_are_named(tmp_path, write_pairs):
+    write_pairs(tmp_path / "images", tmp_path / "masks", "a")
+    (tmp_path / "train.txt").write_text("images/a.png\tmasks/gone.png\n")
+    with pytest.raises(DataError, match=r"gone\.png: no such file, but .*train\.txt names it"):
+        Folder("train", str(tmp_path), NAMES, train_list="train.txt")
+
+
+def test_groups_stay_together_and_a_test_share_is_set_aside(tmp_path, write_pairs):
+    for patient in range(6):
+        write_pairs(tmp_path / "images" / f"p{patient}", tmp_path / "masks" / f"p{patient}", "abc")
+    options = {"group": r"(p\d)/", "val_fraction": 0.2, "test_fraction": 0.3}
+    patients = {}
+    for split in ("train", "val", "test"):
+        dataset = Folder(split, str(tmp_path), NAMES, **options)
+        patients[split] = {image.parent.name for image, _ in dataset.pairs}
+        assert len(dataset) == 3 * len(patients[split])
+    assert [len(patients[split]) for split in ("train", "val", "test")] == [2, 2, 2]
+    assert len(set().union(*patients.values())) == 6
+
+
+# Masks
+
+
+def write_one(root: Path, mask: np.ndarray) -> None:
+    for folder in ("images/train", "masks/train"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (mask.shape[1], mask.shape[0])).save(root / "images" / "train" / "a.png")
+    Image.fromarray(mask).save(root / "masks" / "train" / "a.png")
+
+
+def test_masks_are_read_by_id_map_or_colour_map(tmp_path):
+    write_one(tmp_path, np.array([[0, 7, 200]], np.uint8))
+    mapped = Folder("train", str(tmp_path), NAMES, id_map={0: "ignore", 7: "sky", 200: 0})
+    assert mapped.load(0).mask.tolist() == [[255, 2, 0]]
+    palette = [[10, 0, 0], [0, 10, 0], [0, 0, 10]]
+    write_one(tmp_path, np.array([[[0, 0, 10], [10, 0, 0]]], np.uint8))
+    coloured = Folder("train", str(tmp_path), NAMES, palette=palette, colour_map="palette")
+    assert coloured.load(0).mask.tolist() == [[2, 0]]
+    with pytest.raises(ConfigError, match=r"colour_map=palette needs dataset\.palette"):
+        Folder("train", str(tmp_path), NAMES, colour_map="palette")
+
+
+def test_binary_masks_of_0_and_255_are_asked_about_before_the_first_step(tmp_path):
+    write_one(tmp_path, np.array([[0, 255, 0]], np.uint8))
+    with pytest.raises(DataError, match="the 1 masks of the train split hold 0 and 255 only") as caught:
+        check_dataset(Folder("train", str(tmp_path), ["background", "crack"]), "train")
+    assert '"dataset.id_map={0:0,255:1}"' in str(caught.value)
+    for id_map in ({0: 0, 255: 1}, {0: 0, 255: "ignore"}):
+        check_dataset(Folder("train", str(tmp_path), ["background", "crack"], id_map=id_map), "train")
+
+
+def test_channels_of_the_images_are_an_option(tmp_path):
+    write_one(tmp_path, np.array([[0, 1, 2]], np.uint8))
+    dataset = Folder("train", str(tmp_path), NAMES, channels=1)
+    assert dataset.channels == 1
+    assert dataset.load(0).image.shape == (1, 3, 1)
+    with pytest.raises(ConfigError, match=r"dataset\.channels=0 must be 1 or more"):
+        Folder("train", str(tmp_path), NAMES, channels=0)

@@ -210,3 +210,31 @@ def test_draws_are_the_same_in_a_fresh_process():
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         transform(**options)
+
+
+# Other than three channels
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 8])
+def test_any_number_of_channels_stays_on_its_mask_and_is_padded_with_its_own_fill(channels, dtype):
+    fill = [10 * channel + 3 for channel in range(channels)]
+    augment = transform(colour_jitter=0, fill=fill)
+    mask = np.random.default_rng(0).integers(0, 4, (45, 54)).astype(np.uint8)
+    image = np.full((45, 54, channels), 200, dtype) - np.arange(channels).astype(dtype)  # each channel its own value
+    padded = 0
+    for index in range(40):
+        out, ids = augment(image, mask, epoch=0, index=index)
+        assert (out.dtype, out.shape) == (dtype, (40, 48, channels))
+        padding = ids == 255
+        padded += padding.sum()
+        np.testing.assert_allclose(out[padding], np.broadcast_to(fill, out[padding].shape), atol=1e-3)
+        np.testing.assert_allclose(out[~padding], np.broadcast_to(image[0, 0], out[~padding].shape), atol=1e-3)
+    assert padded
+
+
+def test_colour_jitter_needs_rgb():
+    with pytest.raises(
+        ConfigError, match=r"data\.colour_jitter=0\.4 is for RGB, but the images have 4 .*colour_jitter=0"
+    ):
+        transform(fill=[0, 0, 0, 0])
