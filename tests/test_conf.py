@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from segnet.auxiliary import AUXILIARY_HEADS
 from segnet.backbones import BACKBONES
 from segnet.components import check_options
 from segnet.config import Config
@@ -21,7 +22,13 @@ from segnet.optim import check_optim
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
-TABLES = {"backbone": BACKBONES, "decoder": DECODERS, "loss": LOSSES, "dataset": DATASETS}
+TABLES = {
+    "backbone": BACKBONES,
+    "decoder": DECODERS,
+    "loss": LOSSES,
+    "auxiliary_head": AUXILIARY_HEADS,
+    "dataset": DATASETS,
+}
 MODULES_OF_NO_TABLE = {"data": {"__init__", "dataset", "transforms", "datamodule"}}
 
 

@@ -14,10 +14,10 @@ FLOORS = {
     ],
     1: [
         *["backbones", "decoders", "losses", "metrics", "optim", "data.dataset", "data.transforms", "visualization"],
-        "weightfiles",
+        *["weightfiles", "auxiliary", "batches"],
     ],
     2: ["model", "data", "classifier"],
-    3: ["task", "checkpoint", "trainer", "weights", "data.datamodule"],
+    3: ["task", "checkpoint", "trainer", "recipe", "weights", "data.datamodule"],
     4: ["training", "predictor", "conversion"],
     5: ["cli"],
     6: ["__main__"],
@@ -28,6 +28,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("class_sets", "classes"),
     ("download", "images"),
     ("trainer", "checkpoint"),
+    ("recipe", "trainer"),
     ("training", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -9,7 +9,7 @@ from segnet.optim import build_optimizer, build_schedule, check_optim
 
 def learning_rates(optim: OptimConfig, num_steps: int, num_taken: int) -> list[float]:
     """Of the first step and after each of the steps taken."""
-    optimizer = build_optimizer([nn.Parameter(torch.zeros(1))], optim)
+    optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}], optim)
     schedule = build_schedule(optimizer, optim, num_steps)
     rates = [optimizer.param_groups[0]["lr"]]
     for _ in range(num_taken):
@@ -41,7 +41,7 @@ def test_learning_rate_stays_zero_beyond_the_end():
 
 def test_optimizer_is_sgd_with_momentum_and_weight_decay():
     parameter = nn.Parameter(torch.tensor([2.0]))
-    optimizer = build_optimizer([parameter], OptimConfig(lr=0.1, momentum=0.5, weight_decay=0.01))
+    optimizer = build_optimizer([{"params": [parameter]}], OptimConfig(lr=0.1, momentum=0.5, weight_decay=0.01))
     value, velocity = 2.0, 0.0
     for gradient in (1.0, -3.0):
         parameter.grad = torch.tensor([gradient])
