@@ -121,7 +121,9 @@ def test_the_backbone_has_a_learning_rate_of_its_own_through_the_whole_schedule(
     whole, backbone = network()
     optim = OptimConfig(lr=0.2, backbone_lr_factor=0.1, power=1)
     groups = parameter_groups(whole, backbone, optim)
-    assert [id(parameter) for parameter in groups[1]["params"]] == [id(parameter) for parameter in backbone.parameters()]
+    assert [id(parameter) for parameter in groups[1]["params"]] == [
+        id(parameter) for parameter in backbone.parameters()
+    ]
     optimizer = build_optimizer(groups, optim)
     schedule = build_schedule(optimizer, optim, 4)
     assert schedule.get_last_lr() == pytest.approx([0.2, 0.02])

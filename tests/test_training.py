@@ -8,28 +8,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import components
+from tiny import CPU, SHAPES, configuration
 
 from segnet.checkpoint import load_checkpoint, read_checkpoint
 from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
 from segnet.errors import CheckpointError, ConfigError, DataError
 from segnet.predictor import Predictor
 from segnet.training import evaluate, train
-
-CPU = {"accelerator": "cpu", "devices": 1}
-SHAPES = {"name": "shapes", "num_train": 16, "num_val": 5, "size": [48, 40]}
-
-
-def configuration(**changes):
-    sections = {
-        **components(),
-        "loss": {"name": "cross_entropy"},
-        "dataset": SHAPES,
-        "data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0),
-        "optim": OptimConfig(lr=0.05),
-        "trainer": {**CPU, "max_epochs": 2, "log_every_n_steps": 2},
-    }
-    return Config(**{**sections, **changes})
 
 
 @pytest.fixture(scope="module")
