@@ -29,7 +29,7 @@ def recipe_callbacks(config: Config) -> list[Callback]:
     if config.ema.decay is not None:
         callbacks.append(ExponentialAverage(config.ema))
     if config.early_stopping.patience is not None:
-        callbacks.append(early_stopping(config.early_stopping))
+        callbacks.append(StopWithoutProgress(config.early_stopping))
     return callbacks
 
 
@@ -65,25 +65,28 @@ class ExponentialAverage(WeightAveraging):
         super().setup(trainer, pl_module, stage)
 
 
-def early_stopping(options: EarlyStoppingConfig) -> EarlyStopping:
-    """Ends the run where val mIoU has stopped rising.
+class StopWithoutProgress(EarlyStopping):
+    """Ends the run where val mIoU has stopped rising, and says so.
 
     Raises:
         ConfigError: a patience below 1, or a negative min_delta.
     """
-    if options.patience is None or options.patience < 1:
-        raise ConfigError(f"early_stopping.patience={options.patience} is not a number of validations, 1 or more")
-    if not 0 <= options.min_delta < math.inf:
-        raise ConfigError(f"early_stopping.min_delta={options.min_delta} must be 0 or more")
-    # Not check_finite: a validation without a single labelled pixel has no mIoU, and is one without a higher one.
-    return EarlyStopping(
-        MONITOR,
-        options.min_delta,
-        options.patience,
-        mode="max",
-        check_finite=False,
-        check_on_train_epoch_end=False,
-    )
+
+    def __init__(self, options: EarlyStoppingConfig) -> None:
+        if options.patience is None or options.patience < 1:
+            raise ConfigError(f"early_stopping.patience={options.patience} is not a number of validations, 1 or more")
+        if not 0 <= options.min_delta < math.inf:
+            raise ConfigError(f"early_stopping.min_delta={options.min_delta} must be 0 or more")
+        # Not check_finite: a validation without a labelled pixel has no mIoU, and counts as one without a higher one.
+        super().__init__(
+            MONITOR, options.min_delta, options.patience, mode="max", check_finite=False, check_on_train_epoch_end=False
+        )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.wait_count >= self.patience and trainer.is_global_zero:
+            log.info(
+                "the run ends at step %d: %d validations without a higher mIoU", trainer.global_step, self.patience
+            )
 
 
 class ValidateLastStep(Callback):
@@ -109,14 +112,12 @@ class AdviseOnBatchNorm(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         num_images = images_per_statistic(pl_module, self._batch_size, trainer.world_size)
         if num_images < MIN_IMAGES and trainer.is_global_zero:
-            together = ", norm.name=sync_batch" if self._batch_size * trainer.world_size >= MIN_IMAGES else ""
             log.warning(
-                "batch norm estimates its statistics from %d image%s: use data.batch_size=%d or more%s, "
+                "batch norm estimates its statistics from %d image%s: use data.batch_size=%d or more, "
                 "norm.name=group, or norm_eval=true with pretrained weights",
                 num_images,
                 "" if num_images == 1 else "s",
                 MIN_IMAGES,
-                together,
             )
 
 

@@ -127,13 +127,15 @@ def test_a_resumed_run_ends_with_the_same_weights_and_the_same_average(tmp_path)
         assert all(torch.equal(whole[part][name], rest[part][name]) for name in whole[part])
 
 
-def test_a_run_ends_when_the_figure_no_longer_rises(tmp_path):
+def test_a_run_ends_when_the_figure_no_longer_rises(tmp_path, caplog):
     config = configuration(
         optim=OptimConfig(lr=0.0, weight_decay=0.0),
         early_stopping=EarlyStoppingConfig(patience=2, min_delta=1.0),
         trainer={**CPU, "max_epochs": 10},
     )
-    _, spy = fit(config, tmp_path)
+    with caplog.at_level(logging.INFO, "segnet"):
+        _, spy = fit(config, tmp_path)
+    assert "the run ends at step 12: 2 validations without a higher mIoU" in caplog.messages
     assert len(spy.rates) == 3 * 4  # the first validation is the highest, the next two are not higher
 
 
