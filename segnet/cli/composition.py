@@ -66,6 +66,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     sys.argv = [command_line[0], *arguments]
 
     failures: list[SegnetError] = []
+    process = os.getpid()
 
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
     def application(composed: DictConfig) -> None:
@@ -76,6 +77,10 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
         try:
             task(config, output_dir)
         except SegnetError as error:  # kept from Hydra, which would add lines of its own
+            if (
+                os.getpid() != process
+            ):  # a launcher such as submitit runs this elsewhere, and Hydra brings the error home
+                raise
             failures.append(error)
             with contextlib.suppress(OSError):
                 output_dir.rmdir()  # succeeds where nothing was written
@@ -83,6 +88,16 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     application()
     if failures:
         raise failures[0]
+
+
+def configured(name: str, schema: type, arguments: Sequence[str]) -> Any:
+    """The configuration that `run` would call its task with, for scripts of one's own: an instance of `schema`.
+
+    Raises:
+        ConfigError: what is wrong with the arguments.
+    """
+    ConfigStore.instance().store("schema", node=schema)
+    return _check(name, schema, [_reach_open_section(argument) for argument in arguments])
 
 
 def _reach_open_section(argument: str) -> str:
@@ -108,8 +123,11 @@ def _overrides(arguments: Sequence[str]) -> Iterator[str]:
             raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help")
 
 
-def _check(name: str, schema: type, arguments: Sequence[str]) -> None:
-    """Composes on trial.
+def _check(name: str, schema: type, arguments: Sequence[str]) -> Any:
+    """Composes on trial; of a sweep the first job.
+
+    Returns:
+        An instance of `schema`.
 
     Raises:
         ConfigError: what Hydra would refuse, in one line, with the nearest right option or the allowed values.
@@ -129,7 +147,7 @@ def _check(name: str, schema: type, arguments: Sequence[str]) -> None:
         if missing:
             raise ConfigError(f"{missing[0]} is not set: add {missing[0]}=...")
         _refuse_unknown(composed, schema)
-        OmegaConf.to_object(composed)
+        return OmegaConf.to_object(composed)
     except yaml.YAMLError as error:
         raise ConfigError(f"a configuration file cannot be read: {' '.join(str(error).split())}") from None
     except MissingConfigException as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segnet.cli.composition import run
+from segnet.cli.composition import configured, run
 from segnet.config import Config, EvaluateConfig
 from segnet.errors import ConfigError, DataError
 
@@ -40,6 +40,17 @@ def test_any_argument_of_the_trainer_can_be_set(tmp_path):
     assert config.trainer["max_epochs"] == 1
 
 
+def test_terms_of_a_loss_and_options_of_the_auxiliary_head_can_be_set_and_added(tmp_path):
+    arguments = ["loss=ce_dice", "loss.terms.dice.weight=0.25", "loss.terms.ohem.thresh=null"]
+    [(config, _)] = composed([*arguments, "auxiliary_head=fcn", "auxiliary_head.weight=0.2"], tmp_path)
+    assert config.loss["terms"] == {
+        "cross_entropy": {"weight": 1.0},
+        "dice": {"weight": 0.25},
+        "ohem": {"thresh": None},
+    }
+    assert (config.auxiliary_head["weight"], config.auxiliary_head["norm"]) == (0.2, {"name": "batch"})
+
+
 def test_an_experiment_beats_the_defaults_and_the_command_line_beats_it(tmp_path):
     [(config, _)] = composed(["experiment=camvid_resnet18_vd", "dataset.root=somewhere", "data.batch_size=3"], tmp_path)
     assert config.dataset == {"name": "camvid", "root": "somewhere"}
@@ -67,6 +78,7 @@ def test_choices_of_ones_own_are_found(tmp_path):
         ("optim.lr", ["'optim.lr'", "option=value"]),
         ("optim.lr=[1", ["optim.lr=[1", "cannot be read"]),
         ("dataset=camvid", ["dataset.root is not set", "dataset.root=..."]),
+        ("auxiliary_head=fnc", ["auxiliary_head=fnc", "Did you mean 'fcn'?"]),
     ],
 )
 def test_a_wrong_option_is_one_line_with_the_way_out(argument, parts, tmp_path):
@@ -122,6 +134,26 @@ def test_a_sweep_calls_the_task_once_for_each_value(tmp_path):
         (0.2, 2),
     ]
     assert len({output_dir for _, output_dir in calls}) == 4
+
+
+def test_an_error_in_a_process_of_a_launcher_s_own_is_hydra_s_to_bring_home(tmp_path, monkeypatch, capsys):
+    """submitit runs jobs elsewhere: an error kept there would be lost, and the sweep would pass for a success."""
+
+    def task(config, output_dir):
+        monkeypatch.setattr("os.getpid", lambda: 0)
+        raise DataError("no images")
+
+    with pytest.raises(DataError, match="no images"):
+        run("train", Config, task, [f"hydra.run.dir={tmp_path}"])
+    assert "Error executing job" in capsys.readouterr().err
+
+
+def test_a_script_gets_the_configuration_of_a_command_line():
+    config = configured("train", Config, ["optim.lr=0.25", "trainer.precision=bf16-mixed"])
+    assert isinstance(config, Config)
+    assert (config.optim.lr, config.trainer["precision"]) == (0.25, "bf16-mixed")
+    with pytest.raises(ConfigError, match=r"Did you mean 'optim\.lr'"):
+        configured("train", Config, ["optim.lrr=1"])
 
 
 def test_help_lists_the_choices():
