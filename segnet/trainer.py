@@ -178,6 +178,11 @@ class _Bar(RichProgressBar):
         items.pop("v_num", None)
         return {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in items.items()}
 
+    def _get_train_description(self, current_epoch: int) -> str:
+        if self.trainer.max_epochs == -1:  # Lightning would count towards epoch -2
+            return f"Epoch {current_epoch}, up to step {self.trainer.max_steps}"
+        return super()._get_train_description(current_epoch)
+
 
 def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
     """best.ckpt of a finished run; of a run that ended before its first validation, a copy of last.ckpt.
