@@ -77,9 +77,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
         try:
             task(config, output_dir)
         except SegnetError as error:  # kept from Hydra, which would add lines of its own
-            if (
-                os.getpid() != process
-            ):  # a launcher such as submitit runs this elsewhere, and Hydra brings the error home
+            if os.getpid() != process:  # where a launcher such as submitit runs it: Hydra brings the error home
                 raise
             failures.append(error)
             with contextlib.suppress(OSError):
