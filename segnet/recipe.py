@@ -25,7 +25,10 @@ def recipe_callbacks(config: Config) -> list[Callback]:
     Raises:
         ConfigError: an impossible option.
     """
-    callbacks: list[Callback] = [ValidateLastStep(), AdviseOnBatchNorm(config.data.batch_size)]
+    callbacks: list[Callback] = [AdviseOnBatchNorm(config.data.batch_size)]
+    max_steps = config.trainer.get("max_steps")
+    if isinstance(max_steps, int) and max_steps > 0:
+        callbacks.append(ValidateLastStep(max_steps))
     if config.ema.decay is not None:
         callbacks.append(ExponentialAverage(config.ema))
     if config.early_stopping.patience is not None:
@@ -90,13 +93,23 @@ class StopWithoutProgress(EarlyStopping):
 
 
 class ValidateLastStep(Callback):
-    """Validates after the last of `trainer.max_steps`, wherever in an epoch or interval that falls."""
+    """Validates after the last of `max_steps`, wherever in an epoch or interval that falls."""
+
+    def __init__(self, max_steps: int) -> None:
+        self._max_steps = max_steps
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._demand(trainer)  # of a run that was cut off in that very validation
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if 0 < trainer.max_steps <= trainer.global_step:
-            trainer.should_stop = True  # upon which Lightning validates once more
+        self._demand(trainer)
+
+    def _demand(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step >= self._max_steps:
+            trainer.val_check_batch = 1  # batches between validations
+            trainer.check_val_every_n_epoch = 1
 
 
 class AdviseOnBatchNorm(Callback):
