@@ -31,14 +31,51 @@ class DataConfig:
 
 @dataclass(slots=True, kw_only=True)
 class OptimConfig:
-    """SGD with momentum, and the poly schedule: lr * (1 - step / steps) ** power."""
+    """The optimiser, and its learning rate over the run: a warm-up, then a schedule; both change every step."""
 
+    name: str = "sgd"
+    """Of segnet.optim.OPTIMIZERS: sgd or adamw."""
     lr: float = 0.01
-    """Learning rate of the first step."""
+    """Highest learning rate; the schedule's first."""
+    batch_size: int | None = None
+    """Images of a step, those of all processes together, that lr is meant for; null: not known."""
+    scale_lr: bool = False
+    """Whether lr is scaled linearly from batch_size to the images that a step really has."""
+    backbone_lr_factor: float = 1.0
+    """On the learning rate of the backbone."""
     momentum: float = 0.9
+    """Of sgd."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    """Of adamw: how slowly the means of the gradients and of their squares change."""
     weight_decay: float = 1e-4
+    norm_decay: bool = True
+    """Whether norms and biases decay too, as in PaddleSeg's and mmsegmentation's recipes for sgd."""
+    schedule: str = "poly"
+    """Of segnet.optim.SCHEDULES: poly, lr * (1 - step / steps) ** power, or cosine."""
     power: float = 0.9
-    """Exponent of the schedule; 0 keeps the learning rate."""
+    """Exponent of poly; 0 keeps the learning rate."""
+    min_lr: float = 0.0
+    """Where the schedule ends."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises linearly to lr, before the schedule begins."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EmaConfig:
+    """An exponential moving average of the weights, which is then what is evaluated and saved as best."""
+
+    decay: float | None = None
+    """Share of the old average that each step keeps, as 0.999; less in the first steps. null: no average."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EarlyStoppingConfig:
+    """An end before the last step."""
+
+    patience: int | None = None
+    """After how many validations without a higher val mIoU the run ends; null: never."""
+    min_delta: float = 0.0
+    """By how much more than this the mIoU must rise to be higher."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,10 +94,14 @@ class Config:
     """Spec from segnet.decoders.DECODERS."""
     loss: dict[str, Any] = field(default_factory=dict)
     """Spec from segnet.losses.LOSSES."""
+    auxiliary_head: dict[str, Any] | None = None
+    """Spec from segnet.auxiliary.AUXILIARY_HEADS: a second loss while training; null: none."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Spec from segnet.data.DATASETS."""
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of Lightning's Trainer."""
     output_stride: int = 16

@@ -109,11 +109,23 @@ class SegmentationModel(nn.Module):
         Raises:
             ConfigError: images of another number of channels, or in training a batch that norms cannot train on.
         """
+        return self.decode(self.encode(images), images.shape[2:])
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Images as `forward` takes them -> the features of each stage of the backbone.
+
+        Raises:
+            ConfigError: as `forward`.
+        """
         if images.shape[1] != self.in_channels:
             raise ConfigError(
                 f"images have {images.shape[1]} channels, but backbone.in_channels={self.in_channels}: they must agree"
             )
         if self.training:
             self.check_training_batch(images.shape[0], *images.shape[2:], processes=num_processes())
-        logits = self.decoder(self.backbone(self.normalise(images)))
-        return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self.decoder.align_corners)
+        return self.backbone(self.normalise(images))
+
+    def decode(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Features of each stage -> logits (B, num_classes, *size)."""
+        logits = self.decoder(features)
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.decoder.align_corners)

@@ -9,6 +9,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from segnet.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.classes import Classes
 from segnet.components import build
 from segnet.config import OptimConfig
@@ -16,7 +17,7 @@ from segnet.errors import ConfigError
 from segnet.losses import LOSSES
 from segnet.metrics import ConfusionMatrix, Scores
 from segnet.model import SegmentationModel
-from segnet.optim import build_optimizer, build_schedule, check_optim
+from segnet.optim import build_optimizer, build_schedule, check_optim, parameter_groups
 
 
 class SegmentationTask(pl.LightningModule):
@@ -32,6 +33,7 @@ class SegmentationTask(pl.LightningModule):
         frozen_stages: up to which of the backbone's `parts` nothing trains, running statistics included: 0 the stem,
             1 also the first stage, and so on; None: everything trains.
         norm_eval: whether the backbone's batch norms keep their running statistics (their scale and bias train).
+        auxiliary_head: spec from `segnet.auxiliary.AUXILIARY_HEADS`; None: no second loss.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -45,15 +47,23 @@ class SegmentationTask(pl.LightningModule):
         optim: dict[str, Any],
         frozen_stages: int | None = None,
         norm_eval: bool = False,
+        auxiliary_head: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.classes = Classes.create(**classes)
         self.model = SegmentationModel(**model)
-        self.loss = build("loss", LOSSES, loss, ignore_index=self.classes.ignore_index)
+        num_classes = len(self.classes.names)
+        self.loss = build("loss", LOSSES, loss, ignore_index=self.classes.ignore_index, num_classes=num_classes)
+        self.auxiliary_head: FCNHead | None = None
+        if auxiliary_head:
+            channels = self.model.backbone.channels
+            self.auxiliary_head = build(
+                "auxiliary_head", AUXILIARY_HEADS, auxiliary_head, backbone_channels=channels, num_classes=num_classes
+            )
         self.optim = OptimConfig(**optim)
         check_optim(self.optim)
-        self.confusion = ConfusionMatrix(len(self.classes.names), self.classes.ignore_index)
+        self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
         self.scores: Scores | None = None  # of the last evaluation
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         for part in frozen_parts(self.model.backbone, frozen_stages):
@@ -70,6 +80,7 @@ class SegmentationTask(pl.LightningModule):
         optim: OptimConfig,
         frozen_stages: int | None = None,
         norm_eval: bool = False,
+        auxiliary_head: dict[str, Any] | None = None,
     ) -> "SegmentationTask":
         """Builds the task of a configuration; the classes fix the number of channels."""
         model = {**model, "num_classes": len(classes.names)}
@@ -80,6 +91,7 @@ class SegmentationTask(pl.LightningModule):
             optim=asdict(optim),
             frozen_stages=frozen_stages,
             norm_eval=norm_eval,
+            auxiliary_head=dict(auxiliary_head) if auxiliary_head else None,
         )
 
     def train(self, mode: bool = True) -> "SegmentationTask":
@@ -102,7 +114,13 @@ class SegmentationTask(pl.LightningModule):
         return self.model(images)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self.loss(self.model(batch["image"]), batch["mask"])
+        size = batch["mask"].shape[1:]
+        features = self.model.encode(batch["image"])
+        loss = self.loss(self.model.decode(features, size), batch["mask"])
+        if self.auxiliary_head is not None:
+            auxiliary_loss = self.loss(self.auxiliary_head(features, size), batch["mask"])
+            self.log("train/auxiliary_loss", auxiliary_loss)
+            loss = loss + self.auxiliary_head.weight * auxiliary_loss
         self.log("train/loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
         return loss
@@ -121,10 +139,10 @@ class SegmentationTask(pl.LightningModule):
         self.log("val/pixel_accuracy", self.scores.pixel_accuracy)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer((p for p in self.parameters() if p.requires_grad), self.optim)
+        optimizer = build_optimizer(parameter_groups(self, self.model.backbone, self.optim), self.optim)
         num_steps = self.trainer.estimated_stepping_batches
         if num_steps == math.inf:
-            raise ConfigError("the poly schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+            raise ConfigError("the learning rate's schedule needs an end: set trainer.max_epochs or trainer.max_steps")
         schedule = build_schedule(optimizer, self.optim, int(num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
-def training_trainer(options: Mapping[str, Any], output_dir: Path) -> pl.Trainer:
+def training_trainer(options: Mapping[str, Any], output_dir: Path, callbacks: Sequence[Callback] = ()) -> pl.Trainer:
     """A Trainer that writes checkpoints and metrics.csv into `output_dir` and shows progress.
+
+    Args:
+        options: arguments of Lightning's Trainer; see `in_steps`.
+        callbacks: further ones; they see each event before the checkpoints are written.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -59,14 +63,28 @@ def training_trainer(options: Mapping[str, Any], output_dir: Path) -> pl.Trainer
     defaults = {"sync_batchnorm": torch.cuda.is_available(), "num_sanity_val_steps": 0, "enable_model_summary": False}
     progress = progress_callback()
     return _trainer(
-        {**defaults, **options},
+        in_steps({**defaults, **options}),
         logger=CSVLogger(output_dir, name="", version=""),
-        callbacks=[*checkpoint_callbacks(output_dir), StopOnLostLoss(), progress],
+        callbacks=[*callbacks, *checkpoint_callbacks(output_dir), StopOnLostLoss(), progress],
         plugins=[WholeCheckpointIO()],
         default_root_dir=output_dir,
         use_distributed_sampler=False,
         enable_progress_bar=isinstance(progress, RichProgressBar),
     )
+
+
+def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Lets `max_steps` alone say how long the run is, and `val_check_interval` count batches over epochs.
+
+    Lightning would end at whichever of `max_epochs` and `max_steps` comes first, and the former has a default here.
+    """
+    options = dict(options)
+    max_steps, interval = options.get("max_steps"), options.get("val_check_interval")
+    if isinstance(max_steps, int) and max_steps > 0:
+        options["max_epochs"] = -1
+    if isinstance(interval, int):
+        options.setdefault("check_val_every_n_epoch", None)
+    return options
 
 
 def evaluation_trainer(options: Mapping[str, Any]) -> pl.Trainer:
@@ -123,22 +141,26 @@ class EpochLines(Callback):
 
     def __init__(self) -> None:
         self._start = 0.0
-        self._first_epoch = 0
+        self._first_step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.monotonic()
-        self._first_epoch = trainer.current_epoch
+        self._first_step = trainer.global_step
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        done, elapsed = trainer.current_epoch + 1, time.monotonic() - self._start
-        total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
-        left = f"  {elapsed / (done - self._first_epoch) * (total - done):5.0f} s left" if total else ""
+        done, total = trainer.global_step, int(trainer.estimated_stepping_batches)
+        elapsed = time.monotonic() - self._start
+        left = elapsed / max(1, done - self._first_step) * (total - done)
+        if trainer.max_epochs and trainer.max_epochs > 0:
+            place = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
+        else:
+            place = f"step {done:{len(str(total))}d}/{total}"
         print(
-            f"epoch {done:3d}/{total or '?'}  loss {metrics.get('train/loss', math.nan):.4f}  "
-            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {metrics.get(MONITOR, math.nan):.4f}{left}",
+            f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
+            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {metrics.get(MONITOR, math.nan):.4f}  {left:5.0f} s left",
             flush=True,
         )
 
@@ -155,6 +177,11 @@ class _Bar(RichProgressBar):
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
         return {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in items.items()}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        if self.trainer.max_epochs == -1:  # Lightning would count towards epoch -2
+            return f"Epoch {current_epoch}, up to step {self.trainer.max_steps}"
+        return super()._get_train_description(current_epoch)
 
 
 def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:

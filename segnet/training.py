@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from segnet.bands import displayable
+from segnet.batches import describe, scale_lr
 from segnet.checkpoint import read_checkpoint
 from segnet.classes import Classes
 from segnet.config import Config, DataConfig
@@ -21,7 +22,9 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.errors import CheckpointError, DataError
 from segnet.images import replacing, write_picture
 from segnet.metrics import Scores
+from segnet.optim import check_optim
 from segnet.predictor import Predictor
+from segnet.recipe import recipe_callbacks
 from segnet.task import SegmentationTask
 from segnet.trainer import best_checkpoint, evaluation_trainer, training_trainer
 from segnet.visualization import comparison, plot_curves
@@ -79,7 +82,10 @@ def train(config: Config, output_dir: Path) -> Results | None:
     channels = config.backbone.get("in_channels", 3)
     channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
     mean, std = resolve_normalisation(config.mean, config.std, weights, channels)
-    config = replace(config, mean=mean, std=std)  # stored as it was decided
+    trainer = training_trainer(config.trainer, output_dir, recipe_callbacks(config))
+    num_images = config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    check_optim(config.optim)
+    config = replace(config, mean=mean, std=std, optim=scale_lr(config.optim, num_images))  # stored as it was decided
     datamodule = SegmentationDataModule(config.dataset, config.data, mean, config.seed)
     task = SegmentationTask.create(
         model={"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std},
@@ -88,16 +94,17 @@ def train(config: Config, output_dir: Path) -> Results | None:
         optim=config.optim,
         frozen_stages=config.frozen_stages,
         norm_eval=config.norm_eval,
+        auxiliary_head=config.auxiliary_head,
     )
     task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
     task.model.zero_unreached_taps(*config.data.crop_size)
     if weights is not None:
         load_backbone_weights(task.model.backbone, weights)
         del weights  # as large as the backbone
-    trainer = training_trainer(config.trainer, output_dir)
     datamodule.check(trainer.world_size)
     if trainer.is_global_zero:
         log.info("run folder: %s", output_dir)
+        log.info(describe(config.optim, config.data.batch_size, trainer.world_size, trainer.accumulate_grad_batches))
         with replacing(output_dir / "config.yaml") as temporary:
             temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
     trainer.fit(task, datamodule=datamodule)

@@ -4,13 +4,16 @@ import itertools
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from segnet.auxiliary import AUXILIARY_HEADS
 from segnet.backbones import BACKBONES
+from segnet.classes import Classes
 from segnet.components import check_options
 from segnet.config import Config
 from segnet.data import DATASETS
@@ -18,10 +21,17 @@ from segnet.decoders import DECODERS
 from segnet.losses import LOSSES
 from segnet.model import SegmentationModel
 from segnet.optim import check_optim
+from segnet.task import SegmentationTask
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
-TABLES = {"backbone": BACKBONES, "decoder": DECODERS, "loss": LOSSES, "dataset": DATASETS}
+TABLES = {
+    "backbone": BACKBONES,
+    "decoder": DECODERS,
+    "loss": LOSSES,
+    "auxiliary_head": AUXILIARY_HEADS,
+    "dataset": DATASETS,
+}
 MODULES_OF_NO_TABLE = {
     "data": {"__init__", "dataset", "transforms", "datamodule", "labels", "pairing", "splits", "annotations"}
 }
@@ -96,9 +106,19 @@ def needed(dataset: str) -> list[str]:
 
 
 @pytest.mark.parametrize("experiment", menu("experiment"))
-def test_every_experiment_composes_and_opens_with_its_command(experiment):
-    config = composed(f"experiment={experiment}", "dataset.root=x")
+def test_every_experiment_composes_builds_and_opens_with_its_command(experiment):
+    config = composed(f"experiment={experiment}", "dataset.root=x", "backbone_weights=x")
     check_optim(config.optim)
+    assert config.optim.batch_size == config.data.batch_size  # on one device the learning rate is the recipe's
+    check_options("trainer", "Lightning's Trainer", pl.Trainer, config.trainer)
+    with torch.device("meta"):
+        SegmentationTask.create(
+            model={"backbone": config.backbone, "decoder": config.decoder, "mean": [0.5] * 3, "std": [0.5] * 3},
+            classes=Classes.create(["a", "b"]),
+            loss=config.loss,
+            optim=config.optim,
+            auxiliary_head=config.auxiliary_head,
+        )
     lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
     header = [line for line in lines[1:] if line.startswith("#")]
     assert any(f"python train.py experiment={experiment}" in line for line in header)

@@ -12,10 +12,10 @@ FLOORS = {
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
             download""",
-        1: """backbones decoders losses metrics optim weightfiles visualization data.dataset data.transforms data.labels
-            data.pairing data.splits data.annotations""",
+        1: """backbones decoders auxiliary losses batches metrics optim weightfiles visualization
+            data.dataset data.transforms data.labels data.pairing data.splits data.annotations""",
         2: "model classifier data",
-        3: "task checkpoint trainer weights data.datamodule",
+        3: "task checkpoint trainer recipe weights data.datamodule",
         4: "training predictor conversion",
         5: "cli",
         6: "__main__",
@@ -34,6 +34,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("data.dataset", "data.labels"),
     ("data.annotations", "data.labels"),
     ("trainer", "checkpoint"),
+    ("recipe", "trainer"),
     ("training", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

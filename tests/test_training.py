@@ -8,28 +8,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import components
+from tiny import CPU, SHAPES, configuration
 
 from segnet.checkpoint import load_checkpoint, read_checkpoint
-from segnet.config import Config, DataConfig, OptimConfig
+from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
 from segnet.errors import CheckpointError, ConfigError, DataError
 from segnet.predictor import Predictor
 from segnet.training import evaluate, train
-
-CPU = {"accelerator": "cpu", "devices": 1}
-SHAPES = {"name": "shapes", "num_train": 16, "num_val": 5, "size": [48, 40]}
-
-
-def configuration(**changes):
-    sections = {
-        **components(),
-        "loss": {"name": "cross_entropy"},
-        "dataset": SHAPES,
-        "data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0),
-        "optim": OptimConfig(lr=0.05),
-        "trainer": {**CPU, "max_epochs": 2, "log_every_n_steps": 2},
-    }
-    return Config(**{**sections, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +44,13 @@ def test_a_run_leaves_all_that_its_user_needs(run):
 def test_the_configuration_is_stored_whole(run):
     folder, _ = run
     stored = yaml.safe_load((folder / "config.yaml").read_text())
-    config = Config(**{**stored, "data": DataConfig(**stored["data"]), "optim": OptimConfig(**stored["optim"])})
+    sections = {
+        "data": DataConfig,
+        "optim": OptimConfig,
+        "ema": EmaConfig,
+        "early_stopping": EarlyStoppingConfig,
+    }
+    config = Config(**{**stored, **{name: section(**stored[name]) for name, section in sections.items()}})
     assert config == configuration(mean=[0.5] * 3, std=[0.5] * 3)  # as they were decided
 
 
@@ -124,7 +115,9 @@ def test_checkpoints_hold_builtins_and_tensors_only(run):
     folder, _ = run
     for name in ("best.ckpt", "last.ckpt"):
         stored = torch.load(folder / name, weights_only=True)
-        assert set(stored["hyper_parameters"]) == {"model", "classes", "loss", "optim", "frozen_stages", "norm_eval"}
+        assert set(stored["hyper_parameters"]) == {
+            *["model", "classes", "loss", "optim", "frozen_stages", "norm_eval", "auxiliary_head"]
+        }
         model, classes = load_checkpoint(folder / name)
         assert len(classes.names) == model.decoder.classifier.out_channels
 
@@ -161,7 +154,7 @@ def test_training_learns(tmp_path):
 
 def test_one_image_a_batch_trains_and_a_run_without_validation_keeps_its_weights(tmp_path):
     config = configuration(data=DataConfig(batch_size=1, crop_size=[32, 32], num_workers=0))
-    config.trainer = {**CPU, "max_steps": 3, "max_epochs": 1}
+    config.trainer = {**CPU, "max_steps": 3, "limit_val_batches": 0}
     results = train(config, tmp_path)
     assert json.loads((tmp_path / "results.json").read_text())["steps"] == 3
     assert np.isfinite(results.scores.pixel_accuracy)
@@ -180,7 +173,13 @@ def test_one_image_a_batch_trains_and_a_run_without_validation_keeps_its_weights
         ({"trainer": {"max_epochs": "many"}}, ConfigError, "trainer.max_epochs=many"),
         ({"backbone_weights": "nowhere.pdparams"}, CheckpointError, "nowhere.pdparams: no such file"),
         ({"mean": [0.5]}, ConfigError, "mean="),
-        ({"loss": {"name": "dice"}}, ConfigError, "loss.name=dice"),
+        ({"loss": {"name": "dicee"}}, ConfigError, "loss.name=dicee .*Did you mean 'dice'"),
+        ({"loss": {"name": "ohem", "class_weight": [1]}}, ConfigError, "class_weight has 1 values, but there are 6"),
+        ({"auxiliary_head": {"name": "fcn", "stage": 5}}, ConfigError, "auxiliary_head.stage=5"),
+        ({"optim": OptimConfig(name="adam")}, ConfigError, "optim.name=adam .*Did you mean 'adamw'"),
+        ({"optim": OptimConfig(scale_lr=True)}, ConfigError, "set optim.batch_size"),
+        ({"ema": EmaConfig(decay=1.0)}, ConfigError, "ema.decay=1.0"),
+        ({"early_stopping": EarlyStoppingConfig(patience=0)}, ConfigError, "early_stopping.patience=0"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(changes, error, message, tmp_path):

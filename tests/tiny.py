@@ -1,6 +1,11 @@
-"""The smallest model that has every part: what tests of other things are run with."""
+"""The smallest model that has every part, and a run of it: what tests of other things are run with."""
 
 from typing import Any
+
+from segnet.config import Config, DataConfig, OptimConfig
+
+CPU = {"accelerator": "cpu", "devices": 1}
+SHAPES = {"name": "shapes", "num_train": 16, "num_val": 5, "size": [48, 40]}
 
 
 def components(output_stride: int = 16) -> dict[str, Any]:
@@ -15,3 +20,16 @@ def components(output_stride: int = 16) -> dict[str, Any]:
             "decoder_channels": 8,
         },
     }
+
+
+def configuration(**changes: Any) -> Config:
+    """Two epochs of four steps, each of four images of 32 x 32 pixels; `changes` replace whole sections."""
+    sections = {
+        **components(),
+        "loss": {"name": "cross_entropy"},
+        "dataset": SHAPES,
+        "data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0),
+        "optim": OptimConfig(lr=0.05),
+        "trainer": {**CPU, "max_epochs": 2, "log_every_n_steps": 2},
+    }
+    return Config(**{**sections, **changes})

@@ -33,7 +33,7 @@ PACKAGE = Path(segnet.__file__).parent
 # Beside the package in a checkout, inside it once installed from a wheel.
 CONF_DIR = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
-OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "dataset", "trainer")
+OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "auxiliary_head", "dataset", "trainer")
 FLAGS_WITH_VALUE = {
     "--config-dir",
     "-cd",
@@ -68,6 +68,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     sys.argv = [command_line[0], *arguments]
 
     failures: list[SegnetError] = []
+    process = os.getpid()
 
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
     def application(tree: DictConfig) -> None:
@@ -78,6 +79,8 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
         try:
             task(config, output_dir)
         except SegnetError as error:  # kept from Hydra, which would add lines of its own
+            if os.getpid() != process:  # where a launcher such as submitit runs it: Hydra brings the error home
+                raise
             failures.append(error)
             with contextlib.suppress(OSError):
                 output_dir.rmdir()  # succeeds where nothing was written
@@ -111,12 +114,13 @@ def _overrides(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
-    """Composes conf/`name`.yaml with the command line, and runs nothing; of a sweep the first job.
+    """Composes conf/`name`.yaml with a command line, and runs nothing; of a sweep the first job.
 
     Raises:
         ConfigError: what Hydra would refuse, in one line, with the nearest right option or the allowed values.
     """
     ConfigStore.instance().store("schema", node=schema)
+    arguments = [_reach_open_section(argument) for argument in arguments]
     overrides = list(_overrides(arguments))
     single_job = [_first_of_sweep(override) for override in overrides]
     for flag in ("--config-dir", "-cd"):

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from segnet.cli.composition import run
+from segnet.cli.composition import composed, run
 from segnet.config import Config, EvaluateConfig
 from segnet.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def composed(arguments, tmp_path, name="train", schema=Config):
+def configured(arguments, tmp_path, name="train", schema=Config):
     """The configurations that the task is called with, and the folders."""
     calls = []
     run(name, schema, lambda *call: calls.append(call), [*arguments, f"hydra.run.dir={tmp_path}"])
@@ -21,7 +21,7 @@ def composed(arguments, tmp_path, name="train", schema=Config):
 
 
 def test_the_plain_command_trains_on_the_embedded_dataset(tmp_path):
-    [(config, output_dir)] = composed([], tmp_path)
+    [(config, output_dir)] = configured([], tmp_path)
     assert isinstance(config, Config)
     assert config.dataset["name"] == "shapes"
     assert config.backbone["output_stride"] == config.decoder["output_stride"] == 16
@@ -29,19 +29,32 @@ def test_the_plain_command_trains_on_the_embedded_dataset(tmp_path):
 
 
 def test_backbone_and_stride_reach_both_specs(tmp_path):
-    [(config, _)] = composed(["backbone=resnet101_vd", "output_stride=8"], tmp_path)
+    [(config, _)] = configured(["backbone=resnet101_vd", "output_stride=8"], tmp_path)
     assert config.backbone["depths"] == [3, 4, 23, 3]
     assert (config.backbone["output_stride"], config.decoder["output_stride"]) == (8, 8)
 
 
 def test_any_argument_of_the_trainer_can_be_set(tmp_path):
-    [(config, _)] = composed(["trainer.accumulate_grad_batches=2", "trainer.max_epochs=1"], tmp_path)
+    [(config, _)] = configured(["trainer.accumulate_grad_batches=2", "trainer.max_epochs=1"], tmp_path)
     assert config.trainer["accumulate_grad_batches"] == 2
     assert config.trainer["max_epochs"] == 1
 
 
+def test_terms_of_a_loss_and_options_of_the_auxiliary_head_can_be_set_and_added(tmp_path):
+    arguments = ["loss=ce_dice", "loss.terms.dice.weight=0.25", "loss.terms.ohem.thresh=null"]
+    [(config, _)] = configured([*arguments, "auxiliary_head=fcn", "auxiliary_head.weight=0.2"], tmp_path)
+    assert config.loss["terms"] == {
+        "cross_entropy": {"weight": 1.0},
+        "dice": {"weight": 0.25},
+        "ohem": {"thresh": None},
+    }
+    assert (config.auxiliary_head["weight"], config.auxiliary_head["norm"]) == (0.2, {"name": "batch"})
+
+
 def test_an_experiment_beats_the_defaults_and_the_command_line_beats_it(tmp_path):
-    [(config, _)] = composed(["experiment=camvid_resnet18_vd", "dataset.root=somewhere", "data.batch_size=3"], tmp_path)
+    [(config, _)] = configured(
+        ["experiment=camvid_resnet18_vd", "dataset.root=somewhere", "data.batch_size=3"], tmp_path
+    )
     assert config.dataset == {"name": "camvid", "root": "somewhere"}
     assert config.data.batch_size == 3
     assert config.data.crop_size == [256, 320]
@@ -50,7 +63,7 @@ def test_an_experiment_beats_the_defaults_and_the_command_line_beats_it(tmp_path
 def test_choices_of_ones_own_are_found(tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 77\n")
-    [(config, _)] = composed(["--config-dir", str(tmp_path / "conf"), "experiment=mine"], tmp_path / "run")
+    [(config, _)] = configured(["--config-dir", str(tmp_path / "conf"), "experiment=mine"], tmp_path / "run")
     assert config.seed == 77
 
 
@@ -67,11 +80,12 @@ def test_choices_of_ones_own_are_found(tmp_path):
         ("optim.lr", ["'optim.lr'", "option=value"]),
         ("optim.lr=[1", ["optim.lr=[1", "cannot be read"]),
         ("dataset=camvid", ["dataset.root is not set", "dataset.root=..."]),
+        ("auxiliary_head=fnc", ["auxiliary_head=fnc", "Did you mean 'fcn'?"]),
     ],
 )
 def test_a_wrong_option_is_one_line_with_the_way_out(argument, parts, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        composed([argument], tmp_path)
+        configured([argument], tmp_path)
     message = str(caught.value)
     assert "\n" not in message
     for part in parts:
@@ -81,21 +95,21 @@ def test_a_wrong_option_is_one_line_with_the_way_out(argument, parts, tmp_path):
 
 def test_a_missing_config_folder_is_named(tmp_path):
     with pytest.raises(ConfigError, match="nowhere: no such folder"):
-        composed(["--config-dir", str(tmp_path / "nowhere")], tmp_path)
+        configured(["--config-dir", str(tmp_path / "nowhere")], tmp_path)
 
 
 def test_a_broken_yaml_is_named(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "broken.yaml").write_text("seed: {1\n")
     with pytest.raises(ConfigError, match=r"broken\.yaml"):
-        composed(["--config-dir", str(tmp_path), "experiment=broken"], tmp_path)
+        configured(["--config-dir", str(tmp_path), "experiment=broken"], tmp_path)
 
 
 def test_evaluation_needs_a_checkpoint_and_a_dataset(tmp_path):
     with pytest.raises(ConfigError, match="checkpoint is not set"):
-        composed(["dataset=shapes"], tmp_path, "evaluate", EvaluateConfig)
+        configured(["dataset=shapes"], tmp_path, "evaluate", EvaluateConfig)
     with pytest.raises(ConfigError, match="dataset"):
-        composed(["checkpoint=best.ckpt"], tmp_path, "evaluate", EvaluateConfig)
+        configured(["checkpoint=best.ckpt"], tmp_path, "evaluate", EvaluateConfig)
 
 
 def test_what_the_task_refuses_comes_out_and_leaves_no_empty_folder(tmp_path):
@@ -122,6 +136,26 @@ def test_a_sweep_calls_the_task_once_for_each_value(tmp_path):
         (0.2, 2),
     ]
     assert len({output_dir for _, output_dir in calls}) == 4
+
+
+def test_an_error_in_a_process_of_a_launcher_s_own_is_hydra_s_to_bring_home(tmp_path, monkeypatch, capsys):
+    """submitit runs jobs elsewhere: an error kept there would be lost, and the sweep would pass for a success."""
+
+    def task(config, output_dir):
+        monkeypatch.setattr("os.getpid", lambda: 0)
+        raise DataError("no images")
+
+    with pytest.raises(DataError, match="no images"):
+        run("train", Config, task, [f"hydra.run.dir={tmp_path}"])
+    assert "Error executing job" in capsys.readouterr().err
+
+
+def test_a_script_gets_the_configuration_of_a_command_line():
+    config = composed("train", Config, ["optim.lr=0.25", "trainer.precision=bf16-mixed"])
+    assert isinstance(config, Config)
+    assert (config.optim.lr, config.trainer["precision"]) == (0.25, "bf16-mixed")
+    with pytest.raises(ConfigError, match=r"Did you mean 'optim\.lr'"):
+        composed("train", Config, ["optim.lrr=1"])
 
 
 def test_help_lists_the_choices():

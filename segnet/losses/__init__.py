@@ -1,0 +1,66 @@
+"""Losses: logits and masks in, a scalar out.
+
+The contract. A loss is built with ``ignore_index``, the mask value that does not count, and ``num_classes``; it is an
+``nn.Module`` with
+
+* ``forward(logits, mask)``: logits (B, num_classes, H, W), float, and mask (B, H, W), integer -> scalar, float32.
+
+Ignored pixels have no influence and no gradient; where all are ignored the loss is 0, and so are the gradients.
+Several processes each take the loss of their own batch, and their gradients are averaged.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from segnet.components import build, did_you_mean
+from segnet.errors import ConfigError
+from segnet.losses.pixels import OHEM, CrossEntropy, Focal
+from segnet.losses.regions import Dice, LovaszSoftmax, Tversky
+
+
+class WeightedSum(nn.Module):
+    """Several losses, each with its weight.
+
+    Args:
+        terms: name of a loss -> its ``weight`` (1 unless given) and its options.
+
+    Raises:
+        ConfigError: no terms, an unknown loss or option, or a weight below 0.
+    """
+
+    def __init__(self, ignore_index: int, num_classes: int, *, terms: Mapping[str, Any]) -> None:
+        super().__init__()
+        if not isinstance(terms, Mapping) or not terms:
+            raise ConfigError(f"loss.terms={terms} names no losses: write loss.terms.dice.weight=0.5 and the like")
+        self.weights: list[float] = []
+        self.terms = nn.ModuleList()
+        for name, told in terms.items():
+            if name not in LOSSES:
+                raise ConfigError(f"loss.terms.{name} is unknown.{did_you_mean(str(name), LOSSES)}")
+            options = dict(told or {})
+            weight = options.pop("weight", 1.0)
+            if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise ConfigError(f"loss.terms.{name}.weight={weight} must be 0 or more")
+            self.weights.append(weight)
+            spec = {**options, "name": name}
+            self.terms.append(
+                build(f"loss.terms.{name}", LOSSES, spec, ignore_index=ignore_index, num_classes=num_classes)
+            )
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        values = [weight * term(logits, mask) for weight, term in zip(self.weights, self.terms, strict=True)]
+        return sum(values[1:], values[0])
+
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "cross_entropy": CrossEntropy,
+    "dice": Dice,
+    "focal": Focal,
+    "lovasz": LovaszSoftmax,
+    "ohem": OHEM,
+    "sum": WeightedSum,
+    "tversky": Tversky,
+}

@@ -1,0 +1,122 @@
+"""Losses of the overlap of predicted and true regions: soft counterparts of the Dice coefficient and the IoU.
+
+Each class has one region a batch, all its images together.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from segnet.errors import ConfigError
+
+
+class Tversky(nn.Module):
+    """Tversky loss (arXiv 1706.05721): 1 - TP / (TP + alpha FP + beta FN), the mean over all classes.
+
+    TP, FP and FN are sums of probabilities. At alpha = beta = 0.5 it is the Dice loss, at 1 the Jaccard loss.
+
+    Args:
+        ignore_index, num_classes: see `segnet.losses`.
+        alpha: price of a false positive.
+        beta: price of a false negative.
+        smooth: added above and below the fraction bar, so that an absent class that is not predicted is no loss.
+
+    Raises:
+        ConfigError: a value outside these.
+    """
+
+    def __init__(
+        self, ignore_index: int, num_classes: int, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0
+    ) -> None:
+        super().__init__()
+        for name, value in (("alpha", alpha), ("beta", beta)):
+            if not 0 <= value < math.inf:
+                raise ConfigError(f"loss.{name}={value} must be 0 or more")
+        _check_smooth(smooth)
+        self.ignore_index = ignore_index
+        self.alpha, self.beta, self.smooth = alpha, beta, smooth
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        hits, false_positives, false_negatives = _overlap(logits, mask, self.ignore_index)
+        missed = self.alpha * false_positives + self.beta * false_negatives
+        return (missed / (hits + missed + self.smooth)).mean()
+
+
+class Dice(nn.Module):
+    """Soft Dice loss (arXiv 1606.04797): 1 - 2 TP / (2 TP + FP + FN), the mean over all classes.
+
+    As PaddleSeg's, without the squares of the paper's denominator.
+
+    Args:
+        ignore_index, num_classes: see `segnet.losses`.
+        smooth: added above and below the fraction bar, so that an absent class that is not predicted is no loss.
+
+    Raises:
+        ConfigError: a value outside these.
+    """
+
+    def __init__(self, ignore_index: int, num_classes: int, *, smooth: float = 1.0) -> None:
+        super().__init__()
+        _check_smooth(smooth)
+        self.ignore_index, self.smooth = ignore_index, smooth
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        hits, false_positives, false_negatives = _overlap(logits, mask, self.ignore_index)
+        missed = false_positives + false_negatives
+        return (missed / (2 * hits + missed + self.smooth)).mean()
+
+
+class LovaszSoftmax(nn.Module):
+    """Lovasz-Softmax loss (arXiv 1705.08790): the Lovasz extension of 1 - IoU, the mean over the classes in the truth.
+
+    Args:
+        ignore_index, num_classes: see `segnet.losses`.
+    """
+
+    def __init__(self, ignore_index: int, num_classes: int) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+        target = mask.reshape(-1).long()
+        counted = target != self.ignore_index
+        target = target[counted]
+        probabilities = logits.float().softmax(1).permute(0, 2, 3, 1).reshape(-1, logits.shape[1])[counted]
+        present = target.unique().tolist()
+        losses = [_lovasz_extension(probabilities[:, label], target == label) for label in present]
+        return torch.stack(losses).mean() if losses else probabilities.sum()  # of no pixels, which is 0
+
+
+def _lovasz_extension(probabilities: Tensor, truth: Tensor) -> Tensor:
+    """Algorithm 1 of the paper: errors in falling order, each times what it adds to 1 - IoU.
+
+    Args:
+        probabilities: (N,) of a class.
+        truth: (N,) bool, the pixels of that class.
+    """
+    errors, order = (probabilities - truth.float()).abs().sort(descending=True)
+    truth = truth[order].long()  # counts: a cumulated sum of floats is not deterministic on CUDA
+    size = truth.sum()
+    union = size + (1 - truth).cumsum(0)
+    loss = 1 - (size - truth.cumsum(0)).double() / union  # of all errors up to here; differences of it are tiny
+    return errors @ torch.diff(loss, prepend=loss.new_zeros(1)).float()
+
+
+def _overlap(logits: Tensor, mask: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Soft true positives, false positives and false negatives of each class (K,), float32."""
+    counted = mask != ignore_index
+    probabilities = logits.float().softmax(1) * counted[:, None]
+    classes = torch.arange(logits.shape[1], device=mask.device)[:, None, None]
+    truth = (mask[:, None] == classes) & counted[:, None]  # one bit a class and pixel: integers would take 8 bytes
+    dims = (0, 2, 3)
+    hits = (probabilities * truth).sum(dims)
+    return hits, probabilities.sum(dims) - hits, truth.sum(dims).float() - hits
+
+
+def _check_smooth(smooth: float) -> None:
+    """Raises:
+    ConfigError: no smoothing, or a negative one.
+    """
+    if not 0 < smooth < math.inf:
+        raise ConfigError(f"loss.smooth={smooth} must be above 0")

@@ -1,0 +1,97 @@
+"""What all losses have in common, and their weighted sum."""
+
+import pytest
+import torch
+
+from segnet.components import build
+from segnet.errors import ConfigError
+from segnet.losses import LOSSES
+
+IGNORED = 255
+NUM_CLASSES = 4
+SUM = {"name": "sum", "terms": {"cross_entropy": {}, "dice": {"weight": 0.5, "smooth": 2.0}}}
+SPECS = [SUM, *({"name": name} for name in LOSSES if name != "sum")]
+
+
+def make(spec):
+    return build("loss", LOSSES, spec, ignore_index=IGNORED, num_classes=NUM_CLASSES)
+
+
+def sample():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, NUM_CLASSES, (2, 5, 6), generator=generator)
+    mask[:, :2] = IGNORED
+    return torch.randn(2, NUM_CLASSES, 5, 6, generator=generator), mask
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
+def test_with_all_pixels_ignored_the_loss_is_zero_and_so_are_the_gradients(spec):
+    logits, mask = sample()
+    logits.requires_grad_()
+    loss = make(spec)(logits, torch.full_like(mask, IGNORED))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
+def test_ignored_pixels_have_neither_influence_nor_gradient(spec):
+    logits, mask = sample()
+    logits.requires_grad_()
+    loss = make(spec)(logits, mask)
+    loss.backward()
+    assert torch.count_nonzero(logits.grad[:, :, :2]) == 0
+    assert torch.count_nonzero(logits.grad[:, :, 2:]) > 0
+    others = logits.detach().clone()
+    others[:, :, :2] = 50 * torch.randn(2, NUM_CLASSES, 2, 6)
+    assert make(spec)(others, mask).item() == pytest.approx(loss.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
+def test_gradients_are_those_of_finite_differences(spec):
+    """Of logits in float64: the loss itself is float32, hence the wide steps."""
+    logits, mask = sample()
+    logits = logits.requires_grad_()
+    loss = make(spec)
+    loss(logits, mask).backward()
+    direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(5))
+    step = 1e-2
+    with torch.no_grad():
+        slope = (loss(logits + step * direction, mask) - loss(logits - step * direction, mask)).double() / (2 * step)
+    assert slope.item() == pytest.approx((logits.grad * direction).sum().item(), rel=0.02, abs=1e-4)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_single_and_large_logits_stay_finite(spec, dtype):
+    logits, mask = sample()
+    loss = make(spec)
+    half = logits.to(dtype)
+    assert loss(half, mask).dtype == torch.float32
+    assert loss(half, mask).item() == loss(half.float(), mask).item()
+    large = (1e4 * half).requires_grad_()
+    loss(large, mask).backward()
+    assert loss(large, mask).isfinite()
+    assert large.grad.isfinite().all()
+
+
+def test_a_sum_is_the_weighted_sum_of_its_terms():
+    logits, mask = sample()
+    terms = [make({"name": "cross_entropy"}), make({"name": "dice", "smooth": 2.0})]
+    expected = terms[0](logits, mask) + 0.5 * terms[1](logits, mask)
+    assert make(SUM)(logits, mask).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({}, "names no losses"),
+        (["dice"], "names no losses"),
+        ({"dicee": {}}, r"loss\.terms\.dicee is unknown\. Did you mean 'dice'"),
+        ({"dice": {"weight": -1}}, r"loss\.terms\.dice\.weight=-1"),
+        ({"dice": {"smoth": 1}}, r"loss\.terms\.dice\.smoth is not an option .*Did you mean 'smooth'"),
+    ],
+)
+def test_a_sum_that_cannot_work_is_refused(terms, message):
+    with pytest.raises(ConfigError, match=message):
+        make({"name": "sum", "terms": terms})

@@ -1,0 +1,132 @@
+"""The region losses against float64 references in numpy, one class at a time."""
+
+import numpy as np
+import pytest
+import torch
+
+from segnet.errors import ConfigError
+from segnet.losses.regions import Dice, LovaszSoftmax, Tversky
+
+IGNORED = 255
+NUM_CLASSES = 4
+
+
+def sample(ignored_share: float = 0.3, absent: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    logits = 3 * torch.randn(2, NUM_CLASSES, 5, 6, generator=generator)
+    mask = torch.randint(0, NUM_CLASSES, (2, 5, 6), generator=generator)
+    if absent is not None:
+        mask[mask == absent] = 0
+    mask[torch.rand(2, 5, 6, generator=generator) < ignored_share] = IGNORED
+    return logits, mask
+
+
+def flat(logits: torch.Tensor, mask: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, K) and truth (N,) of the pixels that count, in float64."""
+    values = np.moveaxis(logits.double().numpy(), 1, -1).reshape(-1, NUM_CLASSES)
+    exponentials = np.exp(values)
+    truth = mask.numpy().reshape(-1)
+    return (exponentials / exponentials.sum(1, keepdims=True))[truth != IGNORED], truth[truth != IGNORED]
+
+
+def tversky_by_hand(logits, mask, alpha, beta, smooth) -> float:
+    probabilities, truth = flat(logits, mask)
+    losses = []
+    for label in range(NUM_CLASSES):
+        p, g = probabilities[:, label], truth == label
+        hits = p[g].sum()
+        losses.append(1 - (hits + smooth) / (hits + alpha * p[~g].sum() + beta * (1 - p[g]).sum() + smooth))
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize("absent", [None, 2])
+@pytest.mark.parametrize(("alpha", "beta", "smooth"), [(0.3, 0.7, 1.0), (0.5, 0.5, 1e-3), (1.0, 0.0, 10.0)])
+def test_tversky_is_its_formula(alpha, beta, smooth, absent):
+    logits, mask = sample(absent=absent)
+    loss = Tversky(IGNORED, NUM_CLASSES, alpha=alpha, beta=beta, smooth=smooth)(logits, mask)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(tversky_by_hand(logits, mask, alpha, beta, smooth), rel=1e-5)
+
+
+@pytest.mark.parametrize("absent", [None, 2])
+@pytest.mark.parametrize("smooth", [1e-3, 1.0])
+def test_dice_is_its_formula(smooth, absent):
+    logits, mask = sample(absent=absent)
+    probabilities, truth = flat(logits, mask)
+    losses = []
+    for label in range(NUM_CLASSES):
+        p, g = probabilities[:, label], (truth == label).astype(float)
+        losses.append(1 - (2 * (p * g).sum() + smooth) / (p.sum() + g.sum() + smooth))
+    loss = Dice(IGNORED, NUM_CLASSES, smooth=smooth)(logits, mask)
+    assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_masks_of_any_integer_type_give_the_same(dtype):
+    logits, mask = sample()
+    for loss in (Dice(IGNORED, NUM_CLASSES), LovaszSoftmax(IGNORED, NUM_CLASSES)):
+        assert loss(logits, mask.to(dtype)).item() == loss(logits, mask).item()
+
+
+def test_an_ignore_index_that_is_a_class_leaves_its_pixels_out():
+    logits, mask = sample(ignored_share=0)
+    for loss in (Dice, LovaszSoftmax, Tversky):
+        expected = loss(IGNORED, NUM_CLASSES)(logits, mask.where(mask != 3, IGNORED))
+        assert loss(3, NUM_CLASSES)(logits, mask).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def jaccard_loss(wrong: set[int], truth: set[int]) -> float:
+    """1 - IoU of a prediction that differs from the truth in exactly these pixels (equation 5 of arXiv 1705.08790)."""
+    union = len(truth | wrong)
+    return len(wrong) / union if union else 0.0
+
+
+def lovasz_by_hand(logits, mask) -> float:
+    """Equation 8: the errors in falling order, each times what its pixel adds to the loss of the set before it."""
+    probabilities, truth = flat(logits, mask)
+    losses = []
+    for label in np.unique(truth):
+        errors = np.where(truth == label, 1 - probabilities[:, label], probabilities[:, label])
+        pixels = {int(index) for index in np.flatnonzero(truth == label)}
+        wrong, total = set(), 0.0
+        for index in np.argsort(-errors):
+            before = jaccard_loss(wrong, pixels)
+            wrong.add(int(index))
+            total += errors[index] * (jaccard_loss(wrong, pixels) - before)
+        losses.append(total)
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize("absent", [None, 2])
+@pytest.mark.parametrize("ignored_share", [0.0, 0.3, 0.95])
+def test_lovasz_is_the_extension_of_the_jaccard_loss(ignored_share, absent):
+    logits, mask = sample(ignored_share, absent)
+    loss = LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask)
+    assert loss.item() == pytest.approx(lovasz_by_hand(logits, mask), rel=1e-5)
+
+
+def test_on_certain_predictions_lovasz_is_one_less_the_iou():
+    generator = torch.Generator().manual_seed(2)
+    mask = torch.randint(0, NUM_CLASSES, (2, 5, 6), generator=generator)
+    predicted = torch.randint(0, NUM_CLASSES, (2, 5, 6), generator=generator)
+    logits = 1000.0 * torch.nn.functional.one_hot(predicted, NUM_CLASSES).permute(0, 3, 1, 2)
+    ious = []
+    for label in range(NUM_CLASSES):
+        union = ((mask == label) | (predicted == label)).sum()
+        ious.append(((mask == label) & (predicted == label)).sum() / union)
+    loss = LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask)
+    assert loss.item() == pytest.approx(1 - torch.stack(ious).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "message"),
+    [
+        (Dice, {"smooth": 0}, r"loss\.smooth=0 "),
+        (Tversky, {"smooth": float("nan")}, r"loss\.smooth=nan"),
+        (Tversky, {"alpha": -1}, r"loss\.alpha=-1"),
+        (Tversky, {"beta": float("inf")}, r"loss\.beta=inf"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(loss, options, message):
+    with pytest.raises(ConfigError, match=message):
+        loss(IGNORED, NUM_CLASSES, **options)
