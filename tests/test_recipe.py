@@ -111,7 +111,7 @@ def test_the_last_checkpoint_also_holds_what_the_run_goes_on_with(averaged):
 
 def test_averaging_leaves_mean_and_deviation_as_they_were(averaged):
     _, task, _ = averaged
-    assert torch.equal(task.model.mean, torch.full((3, 1, 1), 127.5))
+    assert torch.equal(task.model.normalise.mean, torch.full((3, 1, 1), 127.5))
 
 
 def test_the_average_is_what_is_validated_and_what_best_holds(tmp_path):
