@@ -77,8 +77,8 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
             task(config, output_dir)
         except SegnetError as error:  # kept from Hydra, which would add lines of its own
             failures.append(error)
-            with contextlib.suppress(OSError):
-                output_dir.rmdir()  # succeeds where nothing was written
+        with contextlib.suppress(OSError):
+            output_dir.rmdir()  # succeeds where nothing was written: refused, or gone on with in another folder
 
     application()
     if failures:
