@@ -86,4 +86,3 @@ def _any_process(lost: bool, trainer: pl.Trainer) -> bool:
     flag = torch.tensor(int(lost), device=trainer.strategy.root_device)
     torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
     return bool(flag.item())
-

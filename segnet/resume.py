@@ -168,7 +168,8 @@ class LastCheckpoint(Checkpoint):
 
     def _position(self, trainer: pl.Trainer) -> Position:
         loop = trainer.fit_loop
-        epoch, batches = loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.completed
+        epoch: int = loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        batches = loop.epoch_loop.batch_progress.current.completed
         logged_steps = loop.epoch_loop._batches_that_stepped
         if self._phase == "validation":
             return Position(epoch, batches, True, logged_steps)
@@ -287,8 +288,8 @@ def _told_by(loops: Mapping[str, Any]) -> Position:
 def _set_counters(loops: dict[str, Any], position: Position) -> None:
     """Sets Lightning's counters (of `pytorch_lightning.loops`, 2.6) so that it goes on at a position.
 
-    It takes an epoch as under way if it was started and not processed; it skips the validation after the batches that it
-    had, unless the validation was started and not processed.
+    It takes an epoch as under way if it was started and not processed; it skips the validation after the batches that
+    it had, unless the validation was started and not processed.
     """
 
     def counts(done: int, under_way: int = 0) -> dict[str, int]:

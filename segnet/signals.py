@@ -13,9 +13,7 @@ from types import FrameType
 
 from segnet.errors import Interrupted
 
-ENDING = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-)
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 WORKER_GRACE = 30  # how long a worker outlives a SIGTERM that its whole process group got [seconds]
 
 

@@ -108,6 +108,7 @@ def best_callback(folder: Path) -> ModelCheckpoint:
         save_top_k=1,
         enable_version_counter=False,
         auto_insert_metric_name=False,
+        save_on_train_epoch_end=False,  # but with the validation: the epoch's last.ckpt has to know of it
     )
 
 
@@ -182,5 +183,6 @@ def quieten_lightning() -> None:
         ".*Trying to infer the `batch_size`.*",
         ".*GPU available but not used.*",
         ".*LeafSpec.*deprecated.*",
+        ".*your dataloader is not resumable.*",  # what the sampler needs is in last.ckpt's position
     ):
         warnings.filterwarnings("ignore", harmless)

@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
+from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from segnet.checkpoint import read_checkpoint
@@ -84,7 +85,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     Args:
         output_dir: the run folder of a new run; a run that goes on (`config.checkpoint`) stays in its own.
 
-    Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png and results.json.
+    Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json.
 
     Raises:
         SegnetError: an option, a file or the machine does not allow it.
@@ -92,7 +93,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     """
     start = time.monotonic()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    is_first = rank_zero_only.rank == 0
+    is_first = _is_first()
     checkpoint = chosen_checkpoint(config, output_dir) if is_first else None
     folder = run_folder(checkpoint, output_dir)
     trainer = training_trainer(config, folder)
@@ -165,14 +166,21 @@ def agreed_checkpoint(trainer: pl.Trainer, checkpoint: Path | None) -> Path | No
     """The first process's checkpoint, in all processes of a run."""
     if trainer.world_size == 1:
         return checkpoint
+    assert isinstance(trainer.strategy, ParallelStrategy)
+    assert trainer.strategy.cluster_environment is not None
     if trainer.strategy.cluster_environment.creates_processes_externally:  # torchrun, SLURM: all are there already
         trainer.strategy.setup_environment()
         return trainer.strategy.broadcast(checkpoint)
-    if rank_zero_only.rank == 0:  # Lightning starts the others from here
+    if _is_first():  # Lightning starts the others from here
         os.environ[CHECKPOINT_VARIABLE] = str(checkpoint or "")
         return checkpoint
     told = os.environ.get(CHECKPOINT_VARIABLE, "")
     return Path(told) if told else None
+
+
+def _is_first() -> bool:
+    """Whether this is the first process of a run; the environment tells it before any Trainer does."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning sets it so
 
 
 def _finish(
@@ -180,6 +188,8 @@ def _finish(
 ) -> Results:
     """Evaluates the best checkpoint, and writes all that is made of it."""
     best = best_checkpoint(trainer, folder)
+    task = trainer.lightning_module
+    assert isinstance(task, SegmentationTask)
     results = evaluate(
         best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
     )
@@ -187,7 +197,7 @@ def _finish(
         folder / "results.json",
         epochs=trainer.current_epoch,
         steps=trainer.global_step,
-        parameters=sum(p.numel() for p in trainer.lightning_module.model.parameters()),
+        parameters=sum(p.numel() for p in task.model.parameters()),
         seconds=round(time.monotonic() - start, 1),
         config=asdict(config),
     )
