@@ -172,8 +172,8 @@ def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
 
 def quieten_lightning() -> None:
     """Hides Lightning's advertisements and the warnings that say nothing to our users."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for harmless in (
         ".*does not have many workers.*",
         ".*number of training batches.*smaller than the logging interval.*",

@@ -166,16 +166,16 @@ def agreed_checkpoint(trainer: pl.Trainer, checkpoint: Path | None) -> Path | No
     """The first process's checkpoint, in all processes of a run."""
     if trainer.world_size == 1:
         return checkpoint
+    if not _is_first() and CHECKPOINT_VARIABLE in os.environ:  # started by Lightning in the first process
+        told = os.environ[CHECKPOINT_VARIABLE]
+        return Path(told) if told else None
     assert isinstance(trainer.strategy, ParallelStrategy)
     assert trainer.strategy.cluster_environment is not None
     if trainer.strategy.cluster_environment.creates_processes_externally:  # torchrun, SLURM: all are there already
         trainer.strategy.setup_environment()
         return trainer.strategy.broadcast(checkpoint)
-    if _is_first():  # Lightning starts the others from here
-        os.environ[CHECKPOINT_VARIABLE] = str(checkpoint or "")
-        return checkpoint
-    told = os.environ.get(CHECKPOINT_VARIABLE, "")
-    return Path(told) if told else None
+    os.environ[CHECKPOINT_VARIABLE] = str(checkpoint or "")
+    return checkpoint
 
 
 def _is_first() -> bool:
