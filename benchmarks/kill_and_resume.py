@@ -2,8 +2,8 @@
 
     python benchmarks/kill_and_resume.py --kills 20 --workers 0
 
-Every run is ended by SIGKILL once or several times, wherever it is: in a step, in the midst of writing a checkpoint, in a
-validation, in the final evaluation. The last line says whether all ended with the weights, the metrics.csv and the
+Every run is ended by SIGKILL once or several times, wherever it is: in a step, in the midst of writing a checkpoint, in
+a validation, in the final evaluation. The last line says whether all ended with the weights, the metrics.csv and the
 results of the run that nobody killed; the exit code is 1 if not. Needs os.fork.
 """
 
@@ -175,10 +175,8 @@ def main() -> None:
             folder, stood = killed_run(config, parent, rng, longest, arguments.per_run)
             found = outcome(folder)
             differing = [name for name in expected if found[name] != expected[name]]
-            print(
-                f"run {run:3d}   killed behind steps {stood!s:10}  weights {found['weights']}  {differing or 'all equal'}",
-                flush=True,
-            )
+            verdict = f"weights {found['weights']}  {differing or 'all equal'}"
+            print(f"run {run:3d}   killed behind steps {stood!s:10}  {verdict}", flush=True)
             if differing:
                 wrong += 1
                 print((parent / "log.txt").read_text())

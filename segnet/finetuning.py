@@ -22,8 +22,8 @@ NUM_LISTED = 4
 def start_from(model: SegmentationModel, classes: Classes, checkpoint: Mapping[str, Any], path: Path) -> None:
     """Takes over all weights that fit, and says which do not.
 
-    Of other classes the weights that stand for single classes keep their new, random values. Whole parts beside backbone
-    and decoder may be absent on either side.
+    Of other classes the weights that stand for single classes keep their new, random values. Whole parts beside
+    backbone and decoder may be absent on either side.
 
     Args:
         model: of the new run.

@@ -10,14 +10,14 @@ PACKAGE = ROOT / "segnet"
 FLOORS = {
     0: [
         *["errors", "components", "classes", "class_sets", "config", "norms", "layers", "images", "pdparams", "naming"],
-        "download",
+        *["download", "signals", "machine"],
     ],
     1: [
         *["backbones", "decoders", "losses", "metrics", "optim", "data.dataset", "data.transforms", "visualization"],
-        "weightfiles",
+        *["weightfiles", "nonfinite"],
     ],
     2: ["model", "data", "classifier"],
-    3: ["task", "checkpoint", "trainer", "weights", "data.datamodule"],
+    3: ["task", "checkpoint", "trainer", "weights", "data.datamodule", "resume", "runs", "finetuning"],
     4: ["training", "predictor", "conversion"],
     5: ["cli"],
     6: ["__main__"],
@@ -28,6 +28,8 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("class_sets", "classes"),
     ("download", "images"),
     ("trainer", "checkpoint"),
+    ("trainer", "resume"),
+    ("runs", "checkpoint"),
     ("training", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

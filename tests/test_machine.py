@@ -40,7 +40,10 @@ BUS = (
         (RuntimeError(BUS), "/dev/shm.*--shm-size"),
         (RuntimeError("DataLoader timed out after 300.0 seconds"), "data.timeout"),
         (OSError(28, "No space left on device", "metrics.csv"), "metrics.csv: cannot be written .No space left"),
-        (RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:3"), "another process"),
+        (
+            RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:3"),
+            "another process",
+        ),
     ],
 )
 def test_each_fault_is_one_line_with_the_way_out(error, message):

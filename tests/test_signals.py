@@ -58,10 +58,11 @@ def test_a_second_ctrl_c_quits_at_once():
 
 def test_what_can_be_done_again_ends_at_once():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted, match="SIGTERM during the evaluation") as caught:
-        with ending_at_once("during the evaluation"):
-            os.kill(os.getpid(), signal.SIGTERM)
-            pytest.fail("went on")
+    with (
+        pytest.raises(Interrupted, match="SIGTERM during the evaluation") as caught,
+        ending_at_once("during the evaluation"),
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) is before
 
