@@ -2,15 +2,14 @@
 
 A checkpoint is written before a batch, before a validation, or after an epoch. With the weights, the optimiser and the
 callbacks it holds the position (which batch of which epoch comes next, and whether a validation is still owed), the
-state of every process's random numbers, and the rows of metrics.csv. Order and augmentation need no state: they are functions
-of (seed, epoch, index). Lightning's own counters, which know neither a skipped validation nor a saved one, are set from
-the position when a run goes on.
+state of every process's random numbers, and the rows of metrics.csv. Order and augmentation need no state: they are
+functions of (seed, epoch, index).
 """
 
 import contextlib
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +22,8 @@ from torch import Tensor
 
 from segnet.errors import ConfigError, Interrupted
 from segnet.images import replacing
+from segnet.position import Position, set_counters, told_by
 from segnet.signals import StopRequest, name_of
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a run stands.
-
-    Attributes:
-        epoch: the epoch that comes next or is under way, from 0.
-        batches: how many of its batches each process has had.
-        owes_validation: whether the validation after those comes first.
-        logged_steps: Lightning's count of steps for the loggers.
-        stopped: whether the run ended before its time, as by early stopping.
-    """
-
-    epoch: int
-    batches: int = 0
-    owes_validation: bool = False
-    logged_steps: int = 0
-    stopped: bool = False
 
 
 class MetricsLogger(CSVLogger):
@@ -188,7 +169,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         state = checkpoint["callbacks"].get(self.state_key)
         loops = checkpoint["loops"]["fit_loop"]
-        position = Position(**{key: state[key] for key in Position.__slots__}) if state else _told_by(loops)
+        position = Position(**{key: state[key] for key in Position.__slots__}) if state else told_by(loops)
         max_epochs = trainer.max_epochs
         if max_epochs is not None and 0 <= max_epochs < position.epoch:
             raise ConfigError(f"trainer.max_epochs={max_epochs}, but the checkpoint has had {position.epoch} epochs")
@@ -199,7 +180,7 @@ class LastCheckpoint(Checkpoint):
             trainer.fit_loop.epoch_loop.max_steps = steps + 1
         elif at_the_end and position.batches:  # Lightning counts an epoch that was cut short
             position = replace(position, epoch=position.epoch + 1, batches=0)
-        _set_counters(loops, position)
+        set_counters(loops, position)
         self._restored = {**(state or {}), "position": position}
         if position.stopped:
             trainer.should_stop = True
@@ -273,37 +254,6 @@ def _gathered(trainer: pl.Trainer, state: Tensor) -> Tensor:
         return state[None]
     gathered = trainer.strategy.all_gather(state.to(trainer.strategy.root_device))
     return gathered.reshape(trainer.world_size, -1).cpu()
-
-
-def _told_by(loops: Mapping[str, Any]) -> Position:
-    """The position in a checkpoint without one, written after an epoch or its validation."""
-    epochs, last = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]["is_last_batch"]
-    under_way = epochs["ready"] != epochs["processed"]
-    logged_steps = loops["epoch_loop.state_dict"]["_batches_that_stepped"]
-    if under_way and last:
-        return Position(epochs["processed"] + 1, logged_steps=logged_steps + 1)
-    return Position(epochs["processed"], logged_steps=logged_steps)
-
-
-def _set_counters(loops: dict[str, Any], position: Position) -> None:
-    """Sets Lightning's counters (of `pytorch_lightning.loops`, 2.6) so that it goes on at a position.
-
-    It takes an epoch as under way if it was started and not processed; it skips the validation after the batches that
-    it had, unless the validation was started and not processed.
-    """
-
-    def counts(done: int, under_way: int = 0) -> dict[str, int]:
-        return {"ready": done + under_way, "started": done + under_way, "processed": done, "completed": done}
-
-    epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
-    epochs["total"] = epochs["current"] = counts(position.epoch, 1)
-    batches["total"] = counts(batches["total"]["completed"])
-    batches["current"] = counts(position.batches)
-    batches["is_last_batch"] = position.owes_validation and batches["is_last_batch"]
-    loops["epoch_loop.state_dict"]["_batches_that_stepped"] = position.logged_steps
-    validation = loops["epoch_loop.val_loop.batch_progress"]
-    validation["total"], validation["current"] = counts(0, int(position.owes_validation)), counts(0)
-    validation["is_last_batch"] = False
 
 
 def end_children(trainer: pl.Trainer, grace: float = 5.0) -> None:

@@ -10,7 +10,7 @@ PACKAGE = ROOT / "segnet"
 FLOORS = {
     0: [
         *["errors", "components", "classes", "class_sets", "config", "norms", "layers", "images", "pdparams", "naming"],
-        *["download", "signals", "machine"],
+        *["download", "signals", "machine", "position"],
     ],
     1: [
         *["backbones", "decoders", "losses", "metrics", "optim", "data.dataset", "data.transforms", "visualization"],
