@@ -114,6 +114,18 @@ class Config:
     """Whether the backbone's batch norms keep their running statistics; their scale and bias train all the same."""
     seed: int = 0
     """Of initialisation, order and augmentation."""
+    deterministic: bool = False
+    """Whether only operations are used that give the same result each time, on a GPU too; slower there."""
+    non_finite: str = "stop"
+    """What a loss that is not finite does: stop the run, or skip that step."""
+    init_from: str | None = None
+    """A checkpoint of segnet to fine-tune from: of the same architecture; other classes get a new classifier."""
+    checkpoint: str | None = None
+    """The last.ckpt of a run to go on with, in its own folder; auto: the newest usable one of this configuration."""
+    checkpoint_every: int | None = None
+    """After how many steps last.ckpt is written within an epoch [steps]; null: see checkpoint_minutes."""
+    checkpoint_minutes: float | None = 20.0
+    """After how long last.ckpt is written within an epoch [minutes]; null: at validations and ends of epochs only."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
 class SegnetError(ValueError):
     """Base of all errors that a user can cause. The message is one line: what, where, and the way out."""
 
-    exit_code = ExitCode.USAGE
+    exit_code: int = ExitCode.USAGE
 
     def __init__(self, message: str) -> None:
         # A DataLoader raises the error of a worker anew, with the worker's stack trace before the message.
@@ -47,3 +47,16 @@ class MachineError(SegnetError):
     """The disk, the memory or the device does not allow it."""
 
     exit_code = ExitCode.MACHINE
+
+
+class Interrupted(SegnetError):
+    """The run was asked to end by a signal, and did so in good order.
+
+    Args:
+        signum: the signal.
+        message: where it came, and what was saved; empty where another process tells.
+    """
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum

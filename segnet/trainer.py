@@ -14,13 +14,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from segnet.checkpoint import read_checkpoint, save_checkpoint
 from segnet.components import check_options
+from segnet.config import Config
 from segnet.errors import ConfigError
 from segnet.images import replacing
+from segnet.nonfinite import NonFiniteLoss
+from segnet.resume import LastCheckpoint, MetricsLogger
 
 log = logging.getLogger(__name__)
 
@@ -50,22 +52,29 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
-def training_trainer(options: Mapping[str, Any], output_dir: Path, callbacks: Sequence[Callback] = ()) -> pl.Trainer:
-    """A Trainer that writes checkpoints and metrics.csv into `output_dir` and shows progress.
+def training_trainer(config: Config, output_dir: Path, callbacks: Sequence[Callback] = ()) -> pl.Trainer:
+    """The Trainer of a configuration: it writes checkpoints and metrics.csv into `output_dir` and shows progress.
 
     Args:
-        options: arguments of Lightning's Trainer; see `in_steps`.
         callbacks: further ones; they see each event before the checkpoints are written.
 
     Raises:
         ConfigError: an unknown or impossible option.
     """
-    defaults = {"sync_batchnorm": torch.cuda.is_available(), "num_sanity_val_steps": 0, "enable_model_summary": False}
+    defaults: dict[str, Any] = {
+        "sync_batchnorm": torch.cuda.is_available(),
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+    }
+    if config.deterministic:
+        defaults["deterministic"] = True
     progress = progress_callback()
+    last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
     return _trainer(
-        in_steps({**defaults, **options}),
-        logger=CSVLogger(output_dir, name="", version=""),
-        callbacks=[*callbacks, *checkpoint_callbacks(output_dir), StopOnLostLoss(), progress],
+        in_steps({**defaults, **config.trainer}),
+        logger=MetricsLogger(output_dir, name="", version=""),
+        # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
+        callbacks=[*callbacks, last, best_callback(output_dir), NonFiniteLoss(config.non_finite), progress],
         plugins=[WholeCheckpointIO()],
         default_root_dir=output_dir,
         use_distributed_sampler=False,
@@ -106,9 +115,9 @@ def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
         raise ConfigError(f"trainer: Lightning refuses the options: {str(error).splitlines()[0]}") from None
 
 
-def checkpoint_callbacks(folder: Path) -> list[Callback]:
-    """best.ckpt, of the highest val/miou, and last.ckpt, of the end of each epoch, also of one that was cut short."""
-    best = ModelCheckpoint(
+def best_callback(folder: Path) -> ModelCheckpoint:
+    """best.ckpt, of the highest val/miou."""
+    return ModelCheckpoint(
         folder,
         "best",
         monitor=MONITOR,
@@ -116,24 +125,8 @@ def checkpoint_callbacks(folder: Path) -> list[Callback]:
         save_top_k=1,
         enable_version_counter=False,
         auto_insert_metric_name=False,
+        save_on_train_epoch_end=False,  # but with the validation: the epoch's last.ckpt has to know of it
     )
-    last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False, save_on_train_epoch_end=True)
-    return [best, last]
-
-
-class StopOnLostLoss(Callback):
-    """Ends a run whose loss is no longer finite, at the steps at which it is logged."""
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning sets it without declaring it
-        logged = (batch_idx + 1) % every == 0 or trainer.is_last_batch
-        if logged and isinstance(outputs, Mapping) and not math.isfinite(outputs["loss"]):
-            raise ConfigError(
-                f"the loss is {float(outputs['loss'])} at step {trainer.global_step}: lower optim.lr, "
-                "or set trainer.gradient_clip_val=1"
-            )
 
 
 class EpochLines(Callback):
@@ -216,5 +209,6 @@ def quieten_lightning() -> None:
         ".*Trying to infer the `batch_size`.*",
         ".*GPU available but not used.*",
         ".*LeafSpec.*deprecated.*",
+        ".*your dataloader is not resumable.*",  # what the sampler needs is in last.ckpt's position
     ):
         warnings.filterwarnings("ignore", harmless)

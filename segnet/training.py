@@ -1,7 +1,9 @@
 """The wiring of data, task and Trainer, without Hydra: `train` a configuration, `evaluate` a checkpoint."""
 
+import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +13,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
+from pytorch_lightning.strategies import ParallelStrategy
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from segnet.bands import displayable
 from segnet.batches import describe, scale_lr
@@ -20,11 +24,17 @@ from segnet.config import Config, DataConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import CheckpointError, DataError
+from segnet.finetuning import require_same_model, start_from
 from segnet.images import replacing, write_picture
+from segnet.machine import explained
 from segnet.metrics import Scores
+from segnet.naming import Weights
 from segnet.optim import check_optim
 from segnet.predictor import Predictor
 from segnet.recipe import recipe_callbacks
+from segnet.resume import end_children
+from segnet.runs import chosen_checkpoint, locked, remove_torn_files, run_folder
+from segnet.signals import ending_at_once
 from segnet.task import SegmentationTask
 from segnet.trainer import best_checkpoint, evaluation_trainer, training_trainer
 from segnet.visualization import comparison, plot_curves
@@ -33,6 +43,11 @@ from segnet.weights import load_backbone_weights, read_weights, resolve_normalis
 log = logging.getLogger(__name__)
 
 NUM_PREVIEWS = 6
+LOWER_TRAINING = (
+    "data.batch_size or data.crop_size, or set trainer.precision=bf16-mixed or backbone.activation_checkpointing=true"
+)
+LOWER_EVALUATION = "the size of the images, or set trainer.accelerator=cpu"
+CHECKPOINT_VARIABLE = "SEGNET_CHECKPOINT"  # with it the first process tells those that Lightning starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +86,75 @@ def train(config: Config, output_dir: Path) -> Results | None:
 
     Of several processes the first evaluates and returns the results, the others return None.
 
-    Writes into `output_dir`: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png and results.json.
+    Args:
+        output_dir: the run folder of a new run; a run that goes on (`config.checkpoint`) stays in its own.
+
+    Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json.
 
     Raises:
         SegnetError: an option, a file or the machine does not allow it.
+        Interrupted: a signal ended the run; last.ckpt is up to date.
     """
     start = time.monotonic()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    weights = read_weights(config.backbone_weights) if config.backbone_weights else None
+    is_first = _is_first()
+    checkpoint = chosen_checkpoint(config, output_dir) if is_first else None
+    folder = run_folder(checkpoint, output_dir)
+    trainer = training_trainer(config, folder, recipe_callbacks(config))
+    checkpoint = agreed_checkpoint(trainer, checkpoint)
+    config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
+    with explained(_crops(config.data), LOWER_TRAINING), contextlib.ExitStack() as stack:
+        if is_first:
+            stack.enter_context(locked(folder))
+            remove_torn_files(folder)
+            log.info("run folder: %s", folder)
+            log.info(
+                describe(config.optim, config.data.batch_size, trainer.world_size, trainer.accumulate_grad_batches)
+            )
+            with replacing(folder / "config.yaml") as temporary:
+                temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
+        try:
+            trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint)
+        except BaseException:
+            end_children(trainer)
+            raise
+        if not is_first:
+            return None
+        if torch.distributed.is_initialized():  # or the counts would be summed over processes that take no part
+            torch.distributed.destroy_process_group()
+        with ending_at_once(f"after the training: evaluate with checkpoint={folder / 'last.ckpt'}"):
+            return _finish(config, folder, trainer, datamodule, start)
+
+
+def prepare(
+    config: Config, checkpoint: Path | None, num_processes: int, accumulated: int
+) -> tuple[Config, SegmentationDataModule, SegmentationTask]:
+    """Reads all that a run starts from, and checks it.
+
+    Args:
+        checkpoint: with which a run goes on; None: a new run.
+        accumulated: batches whose gradients a step sums up.
+
+    Returns:
+        The configuration as it was decided, the data, and the task with its first weights.
+
+    Raises:
+        SegnetError: an option or a file does not allow it.
+    """
+    resumed = read_checkpoint(checkpoint) if checkpoint else None
+    started = read_checkpoint(config.init_from) if config.init_from and not resumed else None
+    weights = read_weights(config.backbone_weights) if config.backbone_weights and not (resumed or started) else None
+    normalised_as = weights
+    if base := resumed or started:
+        spec = base["hyper_parameters"]["model"]
+        source = str(checkpoint or config.init_from)
+        normalised_as = Weights(source, "segnet", {}, tuple(spec["mean"]), tuple(spec["std"]), {})
     channels = config.backbone.get("in_channels", 3)
     channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
-    mean, std = resolve_normalisation(config.mean, config.std, weights, channels)
-    trainer = training_trainer(config.trainer, output_dir, recipe_callbacks(config))
-    num_images = config.data.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+    mean, std = resolve_normalisation(config.mean, config.std, normalised_as, channels)
     check_optim(config.optim)
-    config = replace(config, mean=mean, std=std, optim=scale_lr(config.optim, num_images))  # stored as it was decided
+    optim = scale_lr(config.optim, config.data.batch_size * num_processes * accumulated)
+    config = replace(config, mean=mean, std=std, optim=optim, checkpoint=None)  # stored as it was decided
     datamodule = SegmentationDataModule(config.dataset, config.data, mean, config.seed)
     task = SegmentationTask.create(
         model={"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std},
@@ -98,36 +167,63 @@ def train(config: Config, output_dir: Path) -> Results | None:
     )
     task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
     task.model.zero_unreached_taps(*config.data.crop_size)
-    if weights is not None:
+    if resumed and checkpoint:
+        require_same_model(task, resumed, task.hparams["model"], checkpoint)
+    elif started:
+        start_from(task.model, datamodule.classes, started, Path(str(config.init_from)))
+    elif weights is not None:
         load_backbone_weights(task.model.backbone, weights)
-        del weights  # as large as the backbone
-    datamodule.check(trainer.world_size)
-    if trainer.is_global_zero:
-        log.info("run folder: %s", output_dir)
-        log.info(describe(config.optim, config.data.batch_size, trainer.world_size, trainer.accumulate_grad_batches))
-        with replacing(output_dir / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
-    trainer.fit(task, datamodule=datamodule)
-    if not trainer.is_global_zero:
-        return None
-    if torch.distributed.is_initialized():  # or the counts would be summed over processes that take no part
-        torch.distributed.destroy_process_group()
-    best = best_checkpoint(trainer, output_dir)
+    datamodule.check(num_processes)
+    return config, datamodule, task
+
+
+def agreed_checkpoint(trainer: pl.Trainer, checkpoint: Path | None) -> Path | None:
+    """The first process's checkpoint, in all processes of a run."""
+    if trainer.world_size == 1:
+        return checkpoint
+    if not _is_first() and CHECKPOINT_VARIABLE in os.environ:  # started by Lightning in the first process
+        told = os.environ[CHECKPOINT_VARIABLE]
+        return Path(told) if told else None
+    assert isinstance(trainer.strategy, ParallelStrategy)
+    assert trainer.strategy.cluster_environment is not None
+    if trainer.strategy.cluster_environment.creates_processes_externally:  # torchrun, SLURM: all are there already
+        trainer.strategy.setup_environment()
+        return trainer.strategy.broadcast(checkpoint)
+    os.environ[CHECKPOINT_VARIABLE] = str(checkpoint or "")
+    return checkpoint
+
+
+def _is_first() -> bool:
+    """Whether this is the first process of a run; the environment tells it before any Trainer does."""
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning sets it so
+
+
+def _finish(
+    config: Config, folder: Path, trainer: pl.Trainer, datamodule: SegmentationDataModule, start: float
+) -> Results:
+    """Evaluates the best checkpoint, and writes all that is made of it."""
+    best = best_checkpoint(trainer, folder)
+    task = trainer.lightning_module
+    assert isinstance(task, SegmentationTask)
     results = evaluate(
         best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
     )
     results.write(
-        output_dir / "results.json",
+        folder / "results.json",
         epochs=trainer.current_epoch,
         steps=trainer.global_step,
         parameters=sum(p.numel() for p in task.model.parameters()),
         seconds=round(time.monotonic() - start, 1),
         config=asdict(config),
     )
-    if (output_dir / "metrics.csv").exists():  # a run of a few steps may have logged nothing
-        plot_curves(output_dir / "metrics.csv", output_dir / "curves.png")
-    write_preview(best, datamodule.split("val"), output_dir / "preview.png")
+    if (folder / "metrics.csv").exists():  # a run of a few steps may have logged nothing
+        plot_curves(folder / "metrics.csv", folder / "curves.png")
+    write_preview(best, datamodule.split("val"), folder / "preview.png")
     return results
+
+
+def _crops(data: DataConfig) -> str:
+    return f"data.batch_size={data.batch_size} and data.crop_size={list(data.crop_size)}"
 
 
 def evaluate(
@@ -157,7 +253,8 @@ def evaluate(
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     runner = evaluation_trainer(trainer)
-    runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
+    with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):
+        runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
     assert task.scores is not None
     return Results(Path(checkpoint), split, len(samples), task.scores, task.classes)
 

@@ -11,11 +11,11 @@ FLOORS = {
     floor: names.split()
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download""",
-        1: """backbones decoders auxiliary losses batches metrics optim weightfiles visualization
+            download signals machine position""",
+        1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations""",
         2: "model classifier data",
-        3: "task checkpoint trainer recipe weights data.datamodule",
+        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning",
         4: "training predictor conversion",
         5: "cli",
         6: "__main__",
@@ -35,6 +35,8 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("data.annotations", "data.labels"),
     ("trainer", "checkpoint"),
     ("recipe", "trainer"),
+    ("trainer", "resume"),
+    ("runs", "checkpoint"),
     ("training", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -68,7 +68,7 @@ def fit(config, folder, *callbacks, resume=None):
         optim=config.optim,
         auxiliary_head=config.auxiliary_head,
     )
-    trainer = training_trainer(config.trainer, folder, [*recipe_callbacks(config), spy, *callbacks])
+    trainer = training_trainer(config, folder, [*recipe_callbacks(config), spy, *callbacks])
     trainer.fit(task, datamodule=datamodule, ckpt_path=resume)
     return task, spy
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ import yaml
 from PIL import Image
 from tiny import CPU, SHAPES, configuration
 
-from segnet.checkpoint import load_checkpoint, read_checkpoint
+from segnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
-from segnet.errors import CheckpointError, ConfigError, DataError
+from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
 from segnet.predictor import Predictor
 from segnet.training import evaluate, train
 
@@ -130,6 +131,60 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
         weights.append(read_checkpoint(folder / "last.ckpt")["state_dict"])
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_deterministic_run_gives_the_same_weights_twice(tmp_path):
+    config = configuration(trainer={**CPU, "max_epochs": 1}, deterministic=True)
+    weights = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        train(config, folder)
+        assert torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(False)
+        weights.append(read_checkpoint(folder / "last.ckpt")["state_dict"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_full_gpu_is_one_line_with_what_to_lower(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("segnet.task.SegmentationTask.training_step", full)
+    with pytest.raises(MachineError, match=r"data\.batch_size=4 and data\.crop_size=\[32, 32\].*lower data\."):
+        train(configuration(), tmp_path)
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    calls, save = [], torch.save
+
+    def filling(content, path):
+        calls.append(path)
+        if len(calls) == 4:
+            raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", filling)
+    with pytest.raises(MachineError, match=r"\.ckpt: cannot be written, is the disk full\?"):
+        train(configuration(), tmp_path)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 4
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_fine_tuning_takes_the_weights_and_the_normalisation_of_a_checkpoint(run, tmp_path):
+    folder, _ = run
+    trained = read_checkpoint(folder / "best.ckpt")
+    trained["hyper_parameters"]["model"]["mean"] = [0.1, 0.2, 0.3]
+    save_checkpoint(trained, tmp_path / "a.ckpt")
+    config = configuration(init_from=str(tmp_path / "a.ckpt"), optim=OptimConfig(lr=0.0, weight_decay=0.0))
+    train(config, tmp_path / "run")
+    tuned = read_checkpoint(tmp_path / "run" / "last.ckpt")
+    assert tuned["hyper_parameters"]["model"]["mean"] == [0.1, 0.2, 0.3]
+    assert all(
+        torch.equal(value, trained["state_dict"][name])
+        for name, value in tuned["state_dict"].items()
+        if name.endswith("conv.weight")
+    )  # a rate of 0 leaves them as they came
+    with pytest.raises(CheckpointError, match="is another architecture"):
+        train(replace(config, backbone={**config.backbone, "depths": [1, 1, 1, 2]}), tmp_path / "other")
 
 
 def test_training_learns(tmp_path):

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from segnet import __version__
 from segnet.components import did_you_mean
-from segnet.errors import ConfigError, ExitCode, SegnetError
+from segnet.errors import ConfigError, ExitCode, Interrupted, SegnetError
 
 VERBS = {
     "train": "train a model: segnet train [option=value ...]",
@@ -39,6 +39,10 @@ def end_process(run: Callable[[], int]) -> NoReturn:
     logging.getLogger("segnet").setLevel(logging.INFO)
     try:
         sys.exit(run())
+    except Interrupted as error:
+        if str(error):  # of several processes one tells
+            print("segnet:", str(error), file=sys.stderr)
+        sys.exit(error.exit_code)
     except SegnetError as error:
         print("segnet: error:", str(error).replace("\n", " "), file=sys.stderr)
         sys.exit(error.exit_code)

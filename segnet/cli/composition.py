@@ -63,6 +63,8 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     arguments = [_reach_open_section(argument) for argument in arguments]
     if not {"--help", "-h", "--hydra-help", "--version", "--info", "--shell-completion", "-sc"} & set(arguments):
         composed(name, schema, arguments)
+    if _is_one_of_many() and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        arguments.append("hydra.run.dir=.")  # each process would name its folder by its own clock; the first tells
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # what is left are our own bugs: show them whole
     command_line = sys.argv
     sys.argv = [command_line[0], *arguments]
@@ -82,12 +84,17 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
             if os.getpid() != process:  # where a launcher such as submitit runs it: Hydra brings the error home
                 raise
             failures.append(error)
-            with contextlib.suppress(OSError):
-                output_dir.rmdir()  # succeeds where nothing was written
+        with contextlib.suppress(OSError):
+            output_dir.rmdir()  # succeeds where nothing was written: refused, or gone on with in another folder
 
     application()
     if failures:
         raise failures[0]
+
+
+def _is_one_of_many() -> bool:
+    """Whether torchrun or SLURM started this process, and not as the first."""
+    return any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID"))
 
 
 def _reach_open_section(argument: str) -> str:
@@ -136,6 +143,8 @@ def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
         if missing:
             raise ConfigError(f"{missing[0]} is not set: add {missing[0]}=...")
         _refuse_unknown(tree, schema)
+        if {"--multirun", "-m"} & set(arguments):
+            _refuse_in_sweep(tree, own_jobs="submitit" in " ".join(arguments))
         config = OmegaConf.to_object(tree)
         assert isinstance(config, schema)
         return config
@@ -177,6 +186,25 @@ def _refuse_unknown(composed: DictConfig, schema: type) -> None:
         for name in names:
             if name not in known:
                 raise ConfigError(f"{name} is not an option.{did_you_mean(name, known)}")
+
+
+def _refuse_in_sweep(composed: DictConfig, own_jobs: bool) -> None:
+    """Refuses what a sweep cannot do.
+
+    Args:
+        own_jobs: whether each run of the sweep is a job of its own, with its own command line.
+
+    Raises:
+        ConfigError: an option that means a single run.
+    """
+    if composed.get("checkpoint") is not None:
+        raise ConfigError(f"checkpoint={composed.checkpoint} goes on with one run: leave out --multirun")
+    devices = composed.trainer.get("devices", 1) if "trainer" in composed else 1
+    if devices not in (1, "1", "auto") and not own_jobs:
+        raise ConfigError(
+            f"trainer.devices={devices}: each of its processes would run the whole sweep again: leave out --multirun, "
+            "or use hydra/launcher=submitit_slurm"
+        )
 
 
 def _missing_choice(error: MissingConfigException) -> str:

@@ -16,10 +16,10 @@ from segnet.data import DATASETS
 from segnet.data.dataset import Sample, SegmentationDataset, check_dataset
 from segnet.data.transforms import TrainTransform
 from segnet.errors import ConfigError, DataError
+from segnet.signals import shield_worker
 
-Batch = dict[
-    str, Any
-]  # "image" (B, channels, H, W) uint8 or float32, "mask" (B, H, W) uint8 or int32, "name" list of str
+# "image" (B, channels, H, W) uint8 or float32, "mask" (B, H, W) uint8 or int32, "name" list of str
+Batch = dict[str, Any]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -37,6 +37,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self._rank = rank
         self._num_processes = num_processes
         self._epoch = 0
+        self._resumed: tuple[int, int] | None = None  # epoch, samples
+
+    def resume(self, epoch: int, num_samples: int) -> None:
+        """Begins in an epoch of which this process has had some samples already: they are left out, that time."""
+        self._epoch = epoch
+        self._resumed = (epoch, num_samples)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -48,6 +54,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
         mine = order[: len(self) * self._num_processes][self._rank :: self._num_processes]
+        if self._resumed and self._resumed[0] == self._epoch:
+            mine = mine[self._resumed[1] :]
         return iter([(self._epoch, int(index)) for index in mine])
 
 
@@ -87,8 +95,9 @@ def to_tensors(sample: Sample) -> Batch:
     }
 
 
-def _one_thread(_: int) -> None:
+def _prepare_worker(_: int) -> None:
     cv2.setNumThreads(0)  # workers are the parallelism
+    shield_worker()
 
 
 class SegmentationDataModule(pl.LightningDataModule):
@@ -115,6 +124,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._data = data
         self._mean = mean
         self._seed = seed
+        self._resumed: tuple[int, int] | None = None  # epoch, batches
         self._splits: dict[str, SegmentationDataset] = {}
         self.classes = self.split("train").classes
 
@@ -123,6 +133,10 @@ class SegmentationDataModule(pl.LightningDataModule):
         if name not in self._splits:
             self._splits[name] = build("dataset", DATASETS, self._spec, split=name)
         return self._splits[name]
+
+    def resume(self, epoch: int, batches: int) -> None:
+        """Lets the next train loader begin in an epoch of which each process has had some batches already."""
+        self._resumed = (epoch, batches)
 
     def check(self, num_processes: int = 1) -> None:
         """Refuses what would fail later: unreadable files, wrong labels, fewer images than a batch.
@@ -144,6 +158,11 @@ class SegmentationDataModule(pl.LightningDataModule):
                 f"the train split has {len(self.split('train'))} images, fewer than one batch of {needed}: "
                 "lower data.batch_size or add images"
             )
+        if len(self.split("val")) < num_processes:
+            raise DataError(
+                f"the val split has {len(self.split('val'))} images, fewer than the {num_processes} processes that "
+                "share them: lower trainer.devices or add images"
+            )
         if self._data.check:
             check_dataset(self.split("train"), "train")
             check_dataset(self.split("val"), "val")
@@ -151,6 +170,9 @@ class SegmentationDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         dataset = self.split("train")
         sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes)
+        if self._resumed:
+            epoch, batches = self._resumed
+            sampler.resume(epoch, batches * self._data.batch_size)
         samples = TrainSamples(dataset, self._train_transform())
         return self._loader(samples, sampler=sampler, batch_size=self._data.batch_size, drop_last=True)
 
@@ -186,7 +208,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_one_thread,
+            worker_init_fn=_prepare_worker,
             generator=torch.Generator().manual_seed(self._seed),
             timeout=self._data.timeout if num_workers > 0 else 0,
             **options,

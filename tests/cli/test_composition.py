@@ -158,6 +158,23 @@ def test_a_script_gets_the_configuration_of_a_command_line():
         composed("train", Config, ["optim.lrr=1"])
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("checkpoint=auto", "goes on with one run"), ("trainer.devices=2", "would run the whole sweep again")],
+)
+def test_what_means_a_single_run_is_refused_in_a_sweep(option, message, tmp_path):
+    with pytest.raises(ConfigError, match=f"{message}: leave out --multirun"):
+        configured(["--multirun", "seed=1,2", option, f"hydra.sweep.dir={tmp_path}"], tmp_path)
+
+
+@pytest.mark.parametrize(("variable", "folders"), [("RANK", 0), ("SLURM_PROCID", 0), ("OTHER", 1)])
+def test_only_the_first_process_makes_a_run_folder(variable, folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "1")
+    run("train", Config, lambda config, output_dir: (output_dir / "file").touch(), [])
+    assert len(list(tmp_path.glob("runs/*"))) == folders
+
+
 def test_help_lists_the_choices():
     done = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
     for word in ("resnet101_vd", "deeplabv3plus", "camvid", "cross_entropy", "camvid_resnet18_vd", "max_epochs"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segnet import cli
-from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
+from segnet.errors import CheckpointError, ConfigError, DataError, Interrupted, MachineError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +31,18 @@ def test_each_kind_of_error_has_its_exit_code_and_one_line(error, code, monkeypa
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("message", "lines"), [("SIGTERM at step 3", 1), ("", 0)])
+def test_a_signal_gives_its_exit_code_and_one_process_tells(message, lines, monkeypatch, capsys):
+    def fail(arguments, verb):
+        raise Interrupted(15, message)
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert exit_code(["train"]) == 143
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == lines
+    assert "error" not in printed
 
 
 def test_our_own_bugs_keep_their_stack_trace(monkeypatch):

@@ -81,6 +81,19 @@ def test_ranks_share_the_samples_evenly_without_overlap(length, num_processes):
     assert set(together) <= set(range(length))
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_resumed_sampler_leaves_out_what_it_gave_in_that_epoch_only(rank):
+    whole, resumed = (EpochSampler(11, 3, rank, 2) for _ in range(2))
+    resumed.resume(epoch=2, num_samples=4)
+    whole.set_epoch(2)
+    assert list(resumed) == list(whole)[4:]  # even before Lightning tells the epoch: workers begin at once
+    for epoch in (2, 3):
+        whole.set_epoch(epoch)
+        resumed.set_epoch(epoch)
+        assert list(resumed) == list(whole)[4 if epoch == 2 else 0 :]
+    assert len(resumed) == len(whole) == 5  # the learning-rate schedule counts whole epochs
+
+
 # Training batches
 
 
@@ -113,6 +126,13 @@ def test_epochs_bring_other_orders_and_other_augmentations():
 def test_epoch_can_be_repeated_without_those_before_it():
     """What resuming needs: epoch 1 is the same, whether or not epoch 0 went before."""
     assert same(epochs(module())[3:], epochs(module(), range(1, 2)))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_resumed_loader_goes_on_with_the_next_batch(num_workers):
+    resumed = module(num_workers=num_workers)
+    resumed.resume(epoch=1, batches=2)
+    assert same(list(resumed.train_dataloader()), epochs(module(), range(1, 2))[2:])
 
 
 def test_other_seeds_give_other_batches():
@@ -178,6 +198,12 @@ def test_every_process_needs_a_batch():
     module(batch_size=5).check(num_processes=2)
     with pytest.raises(DataError, match="fewer than one batch of 12"):
         module(batch_size=6).check(num_processes=2)
+
+
+def test_every_process_needs_a_val_image():
+    module({**SHAPES, "num_val": 2}, batch_size=1).check(num_processes=2)
+    with pytest.raises(DataError, match="val split has 2 images, fewer than the 3 processes"):
+        module({**SHAPES, "num_val": 2}, batch_size=1).check(num_processes=3)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])

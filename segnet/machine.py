@@ -1,0 +1,80 @@
+"""What the machine does to a run, told in one line: full memory, full disk, dead workers, dead fellow processes."""
+
+import contextlib
+import errno
+import re
+from collections.abc import Iterator
+
+import torch
+
+from segnet.errors import MachineError, SegnetError
+
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+GIB = 2**30
+
+
+@contextlib.contextmanager
+def explained(batch: str, lower: str) -> Iterator[None]:
+    """Turns the machine's errors within into one line each.
+
+    Args:
+        batch: what takes the memory, such as "8 crops of 512 x 512".
+        lower: the options that need less of it.
+
+    Raises:
+        MachineError: what happened, and the way out.
+    """
+    try:
+        yield
+    except SegnetError:
+        raise
+    except torch.OutOfMemoryError as error:
+        raise MachineError(_gpu_memory(str(error), batch, lower)) from None
+    except MemoryError:
+        raise MachineError(f"the memory is full with {batch}: lower {lower}, or data.num_workers") from None
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        raise MachineError(
+            f"{error.filename or 'a file'}: cannot be written ({error.strerror}): free some space, then go on with "
+            "checkpoint=auto"
+        ) from None
+    except RuntimeError as error:
+        message = _explanation(str(error), batch, lower)
+        if message is None:
+            raise
+        raise MachineError(message) from None
+
+
+def _gpu_memory(reason: str, batch: str, lower: str) -> str:
+    used = ""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        peak = torch.cuda.max_memory_allocated()
+        used = f" ({peak / GIB:.1f} GiB used here at the peak, {free / GIB:.1f} of {total / GIB:.1f} GiB free)"
+    elif asked := re.search(r"Tried to allocate [\d.]+ \w+", reason):
+        used = f" ({asked[0]})"
+    return f"the GPU's memory is full with {batch}{used}: lower {lower}"
+
+
+def _explanation(reason: str, batch: str, lower: str) -> str | None:
+    """Of a RuntimeError's message; None: it is not the machine's."""
+    if "can't allocate memory" in reason or "not enough memory" in reason:
+        return f"the memory is full with {batch}: lower {lower}, or data.num_workers"
+    if "Bus error" in reason or "unable to write to file </torch_" in reason or "shared memory" in reason:
+        return "the shared memory (/dev/shm) is full: enlarge it (docker: --shm-size=8g), or lower data.num_workers"
+    if killed := re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.*?)(?:[.\n]|$)", reason):
+        return (
+            f"a process that loads data {killed[1].removeprefix('is ').replace('killed', 'was killed')}: most likely "
+            "the memory is full: lower data.num_workers, then go on with checkpoint=auto"
+        )
+    if "DataLoader timed out" in reason:
+        return "no batch came within data.timeout: is the disk too slow, or a file system hanging? Raise data.timeout"
+    peers = ("Connection closed by peer", "Connection reset by peer", "NCCL", "[Gloo]", "gloo")
+    if any(word in reason for word in peers):
+        return f"another process of this run ended, or cannot be reached: its own message tells why ({_first(reason)})"
+    return None
+
+
+def _first(reason: str) -> str:
+    return reason.strip().splitlines()[0][:120]

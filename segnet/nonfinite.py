@@ -1,0 +1,88 @@
+"""What happens where the loss is lost: the run stops and names the files of the batch, or that step is left out."""
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+from segnet.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+MOST_IN_A_ROW = 10  # skipped steps: more of them are no accident
+NUM_LISTED = 8
+
+
+class NonFiniteLoss(Callback):
+    """Looks at every loss.
+
+    Args:
+        action: "stop" the run, or "skip" the step: weights, momentum and running statistics stay as they were.
+
+    Raises:
+        ConfigError: another action.
+    """
+
+    def __init__(self, action: str = "stop") -> None:
+        if action not in ("stop", "skip"):
+            raise ConfigError(f"non_finite={action} is neither stop nor skip")
+        self._skips = action == "skip"
+        self._in_a_row = 0
+        self._lost = False  # since the last step
+        self._names: Sequence[str] = ()
+        self._statistics: list[tuple[Tensor, Tensor]] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._names = batch["name"]
+        if self._skips and batch_idx % trainer.accumulate_grad_batches == 0:
+            buffers = [buffer for buffer in pl_module.buffers() if buffer.numel()]
+            self._statistics = [(buffer, buffer.detach().clone()) for buffer in buffers]
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        value = float(loss.detach())
+        if self._skips:
+            self._lost |= not math.isfinite(value)
+        elif not math.isfinite(value):
+            raise ConfigError(f"{self._told(value, trainer)}: lower optim.lr, or set trainer.gradient_clip_val=1")
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        if not self._skips:
+            return
+        lost, self._lost = _any_process(self._lost, trainer), False
+        if not lost:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row > MOST_IN_A_ROW:
+            raise ConfigError(
+                f"{self._told(math.nan, trainer)}, and {MOST_IN_A_ROW} steps in a row were skipped: lower optim.lr, or "
+                "set trainer.gradient_clip_val=1"
+            )
+        log.warning("%s: the step is skipped", self._told(math.nan, trainer))
+        optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
+        for buffer, before in self._statistics:
+            buffer.copy_(before)
+
+    def _told(self, value: float, trainer: pl.Trainer) -> str:
+        names = ", ".join(self._names[:NUM_LISTED]) + (", ..." if len(self._names) > NUM_LISTED else "")
+        loss = "not finite" if self._skips else value
+        return f"the loss is {loss} at step {trainer.global_step} (epoch {trainer.current_epoch}), in the batch {names}"
+
+
+def _any_process(lost: bool, trainer: pl.Trainer) -> bool:
+    """Whether it is so in any process: the gradients are shared."""
+    if trainer.world_size == 1:
+        return lost
+    flag = torch.tensor(int(lost), device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+    return bool(flag.item())

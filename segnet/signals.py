@@ -1,0 +1,85 @@
+"""Signals that ask a process to end: SIGTERM, SIGUSR1 and SIGUSR2 (a scheduler's notice), Ctrl-C.
+
+A handler only takes a note; whoever trains looks at it between two batches, where nothing is half done.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from segnet.errors import Interrupted
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+WORKER_GRACE = 30  # how long a worker outlives a SIGTERM that its whole process group got [seconds]
+
+
+class StopRequest:
+    """Takes note of the first signal; a second Ctrl-C quits at once.
+
+    Attributes:
+        signum: the signal that came, 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+
+    def listen(self) -> None:
+        """Takes over the signals of this process; outside its main thread Python does not allow it."""
+        if threading.current_thread() is threading.main_thread():
+            for signum in ENDING:
+                signal.signal(signum, self._note)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum and signum == signal.SIGINT:
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"segnet: quit\n")
+            os._exit(128 + signum)
+        if not self.signum and signum == signal.SIGINT:
+            os.write(2, b"\nsegnet: saving; Ctrl-C again quits at once\n")
+        self.signum = self.signum or signum
+
+
+def name_of(signum: int) -> str:
+    """ "SIGTERM" of 15, and Ctrl-C by the name that people know."""
+    return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+
+
+@contextlib.contextmanager
+def ending_at_once(doing: str) -> Iterator[None]:
+    """Within, these signals raise where they find the program: for work that can simply be done again.
+
+    Args:
+        doing: for the message, such as "during the evaluation".
+
+    Raises:
+        Interrupted: a signal came.
+    """
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise Interrupted(signum, f"{name_of(signum)} {doing}")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, end) for signum in ENDING}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+
+
+def shield_worker() -> None:
+    """Keeps a process that loads data alive when its whole process group is asked to end: the trainer still needs it.
+
+    The trainer ends its workers itself. A SIGTERM gives it half a minute to do so.
+    """
+    for signum in ENDING:
+        if signum != signal.SIGTERM:
+            signal.signal(signum, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE))
