@@ -1,14 +1,11 @@
-"""The wiring of data, task and Trainer, without Hydra: `train` a configuration, `evaluate` a checkpoint."""
+"""A training run: the wiring of data, task and Trainer, without Hydra."""
 
 import contextlib
-import json
 import logging
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,15 +16,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from segnet.bands import displayable
 from segnet.batches import describe, scale_lr
 from segnet.checkpoint import read_checkpoint
-from segnet.classes import Classes
 from segnet.config import Config, DataConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
-from segnet.errors import CheckpointError, DataError
+from segnet.evaluation import Results, device_options, evaluate
 from segnet.finetuning import require_same_model, start_from
 from segnet.images import replacing, write_picture
 from segnet.machine import explained
-from segnet.metrics import Scores
 from segnet.naming import Weights
 from segnet.optim import check_optim
 from segnet.predictor import Predictor
@@ -36,7 +31,7 @@ from segnet.resume import end_children
 from segnet.runs import chosen_checkpoint, locked, remove_torn_files, run_folder
 from segnet.signals import ending_at_once
 from segnet.task import SegmentationTask
-from segnet.trainer import best_checkpoint, evaluation_trainer, training_trainer
+from segnet.trainer import best_checkpoint, training_trainer
 from segnet.visualization import comparison, plot_curves
 from segnet.weights import load_backbone_weights, read_weights, resolve_normalisation
 
@@ -46,39 +41,7 @@ NUM_PREVIEWS = 6
 LOWER_TRAINING = (
     "data.batch_size or data.crop_size, or set trainer.precision=bf16-mixed or backbone.activation_checkpointing=true"
 )
-LOWER_EVALUATION = "the size of the images, or set trainer.accelerator=cpu"
 CHECKPOINT_VARIABLE = "SEGNET_CHECKPOINT"  # with it the first process tells those that Lightning starts
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What an evaluation found.
-
-    Attributes:
-        checkpoint: the file that was evaluated.
-        split: on which images.
-        num_images: how many.
-        scores: the figures.
-        classes: to which they belong.
-    """
-
-    checkpoint: Path
-    split: str
-    num_images: int
-    scores: Scores
-    classes: Classes
-
-    def write(self, path: Path, **more: Any) -> None:
-        """Writes everything as JSON; `more` is added at the top level."""
-        record = {
-            "checkpoint": str(self.checkpoint),
-            "split": self.split,
-            "num_images": self.num_images,
-            **self.scores.to_dict(self.classes),
-            **more,
-        }
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def train(config: Config, output_dir: Path) -> Results | None:
@@ -224,60 +187,6 @@ def _finish(
 
 def _crops(data: DataConfig) -> str:
     return f"data.batch_size={data.batch_size} and data.crop_size={list(data.crop_size)}"
-
-
-def evaluate(
-    checkpoint: Path, *, dataset: Mapping[str, Any], split: str, data: DataConfig, trainer: Mapping[str, Any]
-) -> Results:
-    """Measures a checkpoint on a split, one whole image at a time.
-
-    Args:
-        checkpoint: path of a segnet checkpoint.
-        dataset: spec from `segnet.data.DATASETS`.
-        split: "train", "val" or "test".
-        data: only the workers count.
-        trainer: arguments of Lightning's Trainer.
-
-    Raises:
-        SegnetError: the checkpoint, the data or an option does not allow it, or the dataset has other classes.
-    """
-    stored = read_checkpoint(checkpoint)
-    hyper_parameters = stored["hyper_parameters"]
-    datamodule = SegmentationDataModule(dataset, data, hyper_parameters["model"]["mean"], seed=0)
-    try:
-        task = SegmentationTask(**hyper_parameters)
-        task.load_state_dict(stored["state_dict"])
-    except (RuntimeError, TypeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{checkpoint}: weights and description do not fit ({reason})") from None
-    samples = datamodule.split(split)
-    require_same_classes(task.classes, samples.classes, checkpoint)
-    runner = evaluation_trainer(trainer)
-    with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):
-        runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
-    assert task.scores is not None
-    return Results(Path(checkpoint), split, len(samples), task.scores, task.classes)
-
-
-def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -> None:
-    """Refuses a dataset whose classes are not those that the checkpoint was trained on: the figure would mean nothing.
-
-    Raises:
-        DataError: naming the first class that differs.
-    """
-    if len(trained.names) != len(present.names):
-        raise DataError(
-            f"the dataset has {len(present.names)} classes, but {checkpoint} was trained on {len(trained.names)}: "
-            f"{', '.join(trained.names)}"
-        )
-    for index, (theirs, ours) in enumerate(zip(trained.names, present.names, strict=True)):
-        if theirs != ours:
-            raise DataError(f"class {index} of the dataset is '{ours}', but {checkpoint} was trained on '{theirs}'")
-
-
-def device_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a training's Trainer options, those that say where it runs: evaluation takes no others, nor low precision."""
-    return {"devices": 1, **({"accelerator": options["accelerator"]} if "accelerator" in options else {})}
 
 
 def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) -> None:

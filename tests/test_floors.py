@@ -16,7 +16,7 @@ FLOORS = {
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations""",
         2: "model classifier data",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning",
-        4: "training predictor conversion",
+        4: "training evaluation predictor conversion",
         5: "cli",
         6: "__main__",
     }.items()
@@ -37,6 +37,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("recipe", "trainer"),
     ("trainer", "resume"),
     ("runs", "checkpoint"),
+    ("training", "evaluation"),
     ("training", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

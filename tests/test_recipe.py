@@ -15,10 +15,11 @@ from torch import nn
 from segnet.checkpoint import load_checkpoint, read_checkpoint
 from segnet.config import DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
 from segnet.data.datamodule import SegmentationDataModule
+from segnet.evaluation import evaluate
 from segnet.recipe import images_per_statistic, recipe_callbacks
 from segnet.task import SegmentationTask
 from segnet.trainer import training_trainer
-from segnet.training import evaluate, train
+from segnet.training import train
 
 HALF = [0.5] * 3
 

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
-    from segnet.training import evaluate
+    from segnet.evaluation import evaluate
 
     results = evaluate(
         Path(config.checkpoint).expanduser(),

@@ -3,8 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
+from segnet.evaluation import Results
 from segnet.metrics import DEFINITION
-from segnet.training import Results
 
 
 def print_scores(results: Results) -> None:

@@ -1,0 +1,106 @@
+"""The measuring of a checkpoint on a split of a dataset, without Hydra."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segnet.checkpoint import read_checkpoint
+from segnet.classes import Classes
+from segnet.config import DataConfig
+from segnet.data.datamodule import SegmentationDataModule
+from segnet.errors import CheckpointError, DataError
+from segnet.images import replacing
+from segnet.machine import explained
+from segnet.metrics import Scores
+from segnet.signals import ending_at_once
+from segnet.task import SegmentationTask
+from segnet.trainer import evaluation_trainer
+
+LOWER_EVALUATION = "the size of the images, or set trainer.accelerator=cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What an evaluation found.
+
+    Attributes:
+        checkpoint: the file that was evaluated.
+        split: on which images.
+        num_images: how many.
+        scores: the figures.
+        classes: to which they belong.
+    """
+
+    checkpoint: Path
+    split: str
+    num_images: int
+    scores: Scores
+    classes: Classes
+
+    def write(self, path: Path, **more: Any) -> None:
+        """Writes everything as JSON; `more` is added at the top level."""
+        record = {
+            "checkpoint": str(self.checkpoint),
+            "split": self.split,
+            "num_images": self.num_images,
+            **self.scores.to_dict(self.classes),
+            **more,
+        }
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def evaluate(
+    checkpoint: Path, *, dataset: Mapping[str, Any], split: str, data: DataConfig, trainer: Mapping[str, Any]
+) -> Results:
+    """Measures a checkpoint on a split, one whole image at a time.
+
+    Args:
+        checkpoint: path of a segnet checkpoint.
+        dataset: spec from `segnet.data.DATASETS`.
+        split: "train", "val" or "test".
+        data: only the workers count.
+        trainer: arguments of Lightning's Trainer.
+
+    Raises:
+        SegnetError: the checkpoint, the data or an option does not allow it, or the dataset has other classes.
+    """
+    stored = read_checkpoint(checkpoint)
+    hyper_parameters = stored["hyper_parameters"]
+    datamodule = SegmentationDataModule(dataset, data, hyper_parameters["model"]["mean"], seed=0)
+    try:
+        task = SegmentationTask(**hyper_parameters)
+        task.load_state_dict(stored["state_dict"])
+    except (RuntimeError, TypeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{checkpoint}: weights and description do not fit ({reason})") from None
+    samples = datamodule.split(split)
+    require_same_classes(task.classes, samples.classes, checkpoint)
+    runner = evaluation_trainer(trainer)
+    with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):
+        runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
+    assert task.scores is not None
+    return Results(Path(checkpoint), split, len(samples), task.scores, task.classes)
+
+
+def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -> None:
+    """Refuses a dataset whose classes are not those that the checkpoint was trained on: the figure would mean nothing.
+
+    Raises:
+        DataError: naming the first class that differs.
+    """
+    if len(trained.names) != len(present.names):
+        raise DataError(
+            f"the dataset has {len(present.names)} classes, but {checkpoint} was trained on {len(trained.names)}: "
+            f"{', '.join(trained.names)}"
+        )
+    for index, (theirs, ours) in enumerate(zip(trained.names, present.names, strict=True)):
+        if theirs != ours:
+            raise DataError(f"class {index} of the dataset is '{ours}', but {checkpoint} was trained on '{theirs}'")
+
+
+def device_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a training's Trainer options, those that say where it runs: evaluation takes no others, nor low precision."""
+    return {"devices": 1, **({"accelerator": options["accelerator"]} if "accelerator" in options else {})}

@@ -1,0 +1,76 @@
+"""What an evaluation says of a checkpoint: the figure that its training gave, and that its predictions give."""
+
+import mmseg_reference as mmseg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import CPU, SHAPES
+
+from segnet.classes import Classes
+from segnet.config import DataConfig
+from segnet.conversion import convert, published_settings
+from segnet.data.shapes import CLASSES, Shapes
+from segnet.errors import DataError
+from segnet.evaluation import evaluate
+from segnet.predictor import Predictor
+from segnet.weights import read_weights
+
+
+def test_evaluation_gives_the_same_figure_to_the_last_digit(run):
+    folder, results = run
+    data = DataConfig(batch_size=3, num_workers=1)
+    again = evaluate(folder / "best.ckpt", dataset=SHAPES, split="val", data=data, trainer=CPU)
+    assert again.scores.to_dict(again.classes) == results.scores.to_dict(results.classes)
+
+
+def test_the_figure_is_that_of_the_predictions(run):
+    """An independent way: predict each picture and count with numpy."""
+    folder, results = run
+    predictor = Predictor(folder / "best.ckpt", "cpu")
+    samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+    truth, predicted = [], []
+    for index in range(len(samples)):
+        sample = samples.load(index)
+        truth.append(sample.mask.ravel())
+        predicted.append(predictor(sample.image).ravel())
+    truth, predicted = np.concatenate(truth), np.concatenate(predicted)
+    ious = []
+    for label in range(len(samples.classes.names)):
+        union = np.sum((truth == label) | (predicted == label))
+        if union:
+            ious.append(np.sum((truth == label) & (predicted == label)) / union)
+    assert results.scores.miou == pytest.approx(np.mean(ious), abs=1e-12)
+
+
+def test_a_dataset_of_other_classes_is_refused(run, tmp_path):
+    folder, _ = run
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "val").mkdir(parents=True)
+        (tmp_path / kind / "train").mkdir(parents=True)
+        for split in ("train", "val"):
+            Image.new("L", (32, 32)).save(tmp_path / kind / split / "a.png")
+    spec = {"name": "folder", "root": str(tmp_path)}
+    names = ["background", "disk", "ring", "square", "triangle", "plus"]
+    with pytest.raises(DataError, match="class 5 of the dataset is 'plus'"):
+        evaluate(
+            folder / "best.ckpt", dataset={**spec, "class_names": names}, split="val", data=DataConfig(), trainer=CPU
+        )
+    with pytest.raises(DataError, match="2 classes"):
+        evaluate(
+            folder / "best.ckpt",
+            dataset={**spec, "class_names": names[:2]},
+            split="val",
+            data=DataConfig(),
+            trainer=CPU,
+        )
+
+
+def test_a_converted_model_is_evaluated(tmp_path):
+    model = mmseg.EncoderDecoder(block=mmseg.Bottleneck, depths=[1, 1, 1, 1], num_classes=len(CLASSES.names))
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "a.pth")
+    weights = read_weights(tmp_path / "a.pth")
+    convert(weights, Classes.create(CLASSES.names), published_settings(weights), tmp_path / "a.ckpt")
+    results = evaluate(tmp_path / "a.ckpt", dataset=SHAPES, split="val", data=DataConfig(num_workers=0), trainer=CPU)
+    assert results.num_images == SHAPES["num_val"]
+    assert 0 <= results.scores.miou < 0.5  # of random weights
