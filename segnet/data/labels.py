@@ -76,8 +76,8 @@ class Labels:
         """
         if self._table is None:
             return checked_mask(values, self.classes, path, self._id_line(values) if self.configurable else "")
-        inside = (values >= 0) & (values < NUM_VALUES)
-        ids = self._table[np.where(inside, values, NUM_VALUES)]
+        wide = values.astype(np.int64)  # NUM_VALUES itself is no 8 or 16-bit number
+        ids = self._table[np.where((wide >= 0) & (wide < NUM_VALUES), wide, NUM_VALUES)]
         if (unknown := ids == UNKNOWN).any():
             listed = listed_values(values[unknown])
             way_out = " to dataset.id_map, or other: ignore" if self.configurable else ""
