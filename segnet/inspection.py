@@ -1,6 +1,7 @@
 """The inspection of a dataset, without Hydra: every file is read, as at the start of a training, and reported on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from segnet.bands import displayable
@@ -46,9 +47,7 @@ def inspect(config: InspectConfig, output_dir: Path) -> Report:
 
 def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config: InspectConfig, target: Path) -> None:
     """Writes a sheet of samples that are spread over those usable, each as it is and as a training may see it."""
-    data = config.data
-    if samples.channels != 3:
-        data.colour_jitter = 0.0  # is for RGB
+    data = config.data if samples.channels == 3 else replace(config.data, colour_jitter=0.0)  # which is for RGB
     transform = train_transform(data, [0.5] * samples.channels, samples.classes.ignore_index, config.seed)
     count = min(config.num_pictures, len(usable))
     rows = []

@@ -7,6 +7,8 @@ from segnet.data.report import Report
 from segnet.evaluation import Results
 from segnet.metrics import DEFINITION
 
+NUM_ERRORS = 50  # that are printed
+
 
 def print_scores(results: Results) -> None:
     """Prints the figures of each class and their means; "n/a" stands for 0 / 0."""
@@ -43,8 +45,11 @@ def print_report(report: Report) -> None:
         print(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
     for warning in report.warnings:
         print(f"warning: {warning}")
-    for error in report.errors:
+    errors = report.errors
+    for error in errors[:NUM_ERRORS]:
         print(f"error: {error}")
+    if len(errors) > NUM_ERRORS:
+        print(f"and {len(errors) - NUM_ERRORS:,} more errors, see inspection.json")
 
 
 def percent(ratio: float) -> str:
