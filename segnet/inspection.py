@@ -33,7 +33,7 @@ def inspect(config: InspectConfig, output_dir: Path) -> Report:
         raise ConfigError(f"num_pictures={config.num_pictures} must be 0 or more")
     with lost_files() as lost:
         datasets = {split: build("dataset", DATASETS, config.dataset, split=split) for split in config.splits}
-    memory = Memory(config.dataset)
+    memory = Memory(config.dataset, next(iter(datasets.values())).classes)
     reports = [survey(dataset, split, memory) for split, dataset in datasets.items()]
     report = Report(reports, list(dict.fromkeys(lost)))
     with replacing(output_dir / "inspection.json") as temporary:

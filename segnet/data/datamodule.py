@@ -145,7 +145,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def report(self, split: str) -> SplitReport:
         """What the files of a split hold; they are read once."""
         if split not in self._reports:
-            self._memory = self._memory or Memory(self._spec)
+            self._memory = self._memory or Memory(self._spec, self.classes)
             self._reports[split] = survey(self.split(split), split, self._memory, progress=self._is_first)
         return self._reports[split]
 

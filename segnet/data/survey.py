@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from segnet import __version__
+from segnet.classes import Classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.report import Finding, SplitReport
 from segnet.errors import DataError, MachineError
@@ -32,12 +33,12 @@ class Memory:
     """What earlier surveys found, and this one.
 
     Args:
-        spec: of the dataset: what its samples depend on besides their files.
+        spec, classes: of the dataset: what its samples depend on besides their files.
         folder: where it lies; None: in the user's cache folder.
     """
 
-    def __init__(self, spec: Mapping[str, Any], folder: Path | None = None) -> None:
-        key = json.dumps([__version__, dict(spec)], sort_keys=True, default=str)
+    def __init__(self, spec: Mapping[str, Any], classes: Classes, folder: Path | None = None) -> None:
+        key = json.dumps([__version__, dict(spec), classes.to_dict()], sort_keys=True, default=str)
         name = f"inspection-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         self._path = (folder or cache_folder()) / name
         self._known = self._read()
@@ -160,7 +161,7 @@ def stamp_of(files: Sequence[Path | str]) -> list[int]:
         if isinstance(file, Path):
             try:
                 status = file.stat()
-            except OSError:
+            except (OSError, ValueError):  # such as a name with NUL
                 return []
             stamp += [status.st_size, status.st_mtime_ns]
     return stamp

@@ -60,48 +60,53 @@ def test_a_sample_that_cannot_be_read_is_a_finding_with_its_file(tmp_path):
 
 def test_what_is_known_is_not_read_again(tmp_path, reads):
     data, spec = dataset(tmp_path), {"name": "folder"}
-    before = survey(data, "train", Memory(spec, tmp_path / "cache"))
+    before = survey(data, "train", Memory(spec, THREE, tmp_path / "cache"))
     assert sorted(reads) == [0, 1]
-    after = survey(data, "train", Memory(spec, tmp_path / "cache"))
+    after = survey(data, "train", Memory(spec, THREE, tmp_path / "cache"))
     assert sorted(reads) == [0, 1]
     assert after == before
 
 
 def test_a_changed_file_or_configuration_is_read_again(tmp_path, reads):
     data, spec = dataset(tmp_path), {"name": "folder"}
-    survey(data, "train", Memory(spec, tmp_path / "cache"))
+    survey(data, "train", Memory(spec, THREE, tmp_path / "cache"))
     mask = data.pairs[1][1]
     status = mask.stat()
     Image.fromarray(np.array([[2, 2, 2], [2, 2, 2]], np.uint8)).save(mask)
     os.utime(mask, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     reads.clear()
-    report = survey(data, "train", Memory(spec, tmp_path / "cache"))
+    report = survey(data, "train", Memory(spec, THREE, tmp_path / "cache"))
     assert reads == [1]
     assert report.findings[1].pixels == {2: 6}
-    reads.clear()
-    survey(data, "train", Memory({"name": "folder", "id_map": {0: 1}}, tmp_path / "cache"))
-    assert sorted(reads) == [0, 1]
+    others = Classes.create(["road", "tree", "grass"], ignore_index=255)
+    for memory in (
+        Memory({"name": "folder", "id_map": {0: 1}}, THREE, tmp_path / "cache"),
+        Memory(spec, others, tmp_path / "cache"),
+    ):
+        reads.clear()
+        survey(data, "train", memory)
+        assert sorted(reads) == [0, 1]
 
 
 def test_problems_are_not_remembered(tmp_path, reads):
     data = dataset(tmp_path, [[[0, 7]]])
     for _ in range(2):
-        assert survey(data, "train", Memory({}, tmp_path / "cache")).errors
+        assert survey(data, "train", Memory({}, THREE, tmp_path / "cache")).errors
     assert reads == [0, 0]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"x": 1}', "{"])
 def test_a_torn_memory_is_as_good_as_none(tmp_path, content):
     data = dataset(tmp_path)
-    good = survey(data, "train", Memory({}, tmp_path / "cache"))
+    good = survey(data, "train", Memory({}, THREE, tmp_path / "cache"))
     [stored] = (tmp_path / "cache").iterdir()
     stored.write_text(content)
-    assert survey(data, "train", Memory({}, tmp_path / "cache")) == good
+    assert survey(data, "train", Memory({}, THREE, tmp_path / "cache")) == good
 
 
 def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "cache").write_text("a file in its place")
-    assert len(survey(dataset(tmp_path), "train", Memory({}, tmp_path / "cache")).readable) == 2
+    assert len(survey(dataset(tmp_path), "train", Memory({}, THREE, tmp_path / "cache")).readable) == 2
 
 
 def test_equal_content_is_equal_values_of_one_type_and_shape():
