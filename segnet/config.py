@@ -141,3 +141,19 @@ class EvaluateConfig:
     data: DataConfig = field(default_factory=DataConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of Lightning's Trainer."""
+
+
+@dataclass(slots=True, kw_only=True)
+class InspectConfig:
+    """What `segnet inspect` depends on."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.data.DATASETS."""
+    splits: list[str] = field(default_factory=lambda: ["train", "val"])
+    """Which to look at, of train, val and test."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """The augmentation that the contact sheet shows."""
+    num_pictures: int = 8
+    """Rows of the contact sheet."""
+    seed: int = 0
+    """Of that augmentation."""

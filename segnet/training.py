@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import yaml
@@ -19,9 +20,11 @@ from segnet.checkpoint import read_checkpoint
 from segnet.config import Config, DataConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
+from segnet.data.report import Report
 from segnet.evaluation import Results, device_options, evaluate
 from segnet.finetuning import require_same_model, start_from
 from segnet.images import replacing, write_picture
+from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.machine import explained
 from segnet.naming import Weights
 from segnet.optim import check_optim
@@ -122,7 +125,7 @@ def prepare(
     task = SegmentationTask.create(
         model={"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std},
         classes=datamodule.classes,
-        loss=config.loss,
+        loss=with_class_weights(config.loss, datamodule.classes.names, lambda: label_counts(datamodule)),
         optim=config.optim,
         frozen_stages=config.frozen_stages,
         norm_eval=config.norm_eval,
@@ -138,6 +141,21 @@ def prepare(
         load_backbone_weights(task.model.backbone, weights)
     datamodule.check(num_processes)
     return config, datamodule, task
+
+
+def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
+    """What the training masks hold.
+
+    Raises:
+        DataError: a file of the training split cannot be used.
+    """
+    report = datamodule.report("train")
+    Report([report]).require_sound()
+    labels = range(len(datamodule.classes.names))
+    return LabelCounts(
+        np.array([report.pixels[label] for label in labels], float),
+        np.array([report.labelled_where_present[label] for label in labels], float),
+    )
 
 
 def agreed_checkpoint(trainer: pl.Trainer, checkpoint: Path | None) -> Path | None:

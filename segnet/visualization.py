@@ -1,7 +1,7 @@
 """Pictures for people: masks in colours, overlays, comparisons, curves."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import cv2
@@ -64,25 +64,63 @@ def comparison(
     Returns:
         (h, w, 3) uint8 RGB.
     """
+    pictures = [(image, colourise(truth, classes), colourise(prediction, classes)) for image, truth, prediction in rows]
+    return sheet(pictures, ("image", "truth", "prediction"), (1, 2), classes, width)
+
+
+def contact_sheet(
+    rows: Sequence[tuple[UInt8Array, NDArray[np.integer], UInt8Array, NDArray[np.integer]]],
+    classes: Classes,
+    width: int = 256,
+) -> UInt8Array:
+    """A sheet with a row for each (image, mask, augmented image, augmented mask), headings and a legend.
+
+    Args:
+        rows: images (H, W, 3) uint8 RGB with masks (H, W); the augmented ones have a size of their own.
+        width: of each picture on the sheet [pixels].
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    pictures = [
+        (image, overlay(image, mask, classes, 0.65), augmented, overlay(augmented, augmented_mask, classes, 0.65))
+        for image, mask, augmented, augmented_mask in rows
+    ]
+    return sheet(pictures, ("image", "mask", "augmented image", "augmented mask"), (), classes, width)
+
+
+def sheet(
+    rows: Sequence[Sequence[UInt8Array]],
+    headings: Sequence[str],
+    nearest: Collection[int],
+    classes: Classes,
+    width: int,
+) -> UInt8Array:
+    """Rows of pictures below headings, above a legend.
+
+    Args:
+        rows: pictures (H, W, 3) uint8 RGB, one for each heading.
+        nearest: columns in which no colours may be mixed.
+        width: of each picture on the sheet [pixels].
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
     gap = 6
-    total = 3 * width + 4 * gap
+    total = len(headings) * width + (len(headings) + 1) * gap
     heading = Image.new("RGB", (total, 26), "white")
     pen = ImageDraw.Draw(heading)
-    for column, title in enumerate(("image", "truth", "prediction")):
+    for column, title in enumerate(headings):
         centre = gap + column * (width + gap) + width // 2
         pen.text((centre, 13), title, fill="black", font=ImageFont.load_default(size=16), anchor="mm")
     strips = [np.array(heading)]
-    for image, truth, prediction in rows:
-        height = max(1, round(width * image.shape[0] / image.shape[1]))
-        strip = np.full((height + gap, total, 3), 255, np.uint8)
-        pictures = (image, colourise(truth, classes), colourise(prediction, classes))
-        for column, picture in enumerate(pictures):
-            nearest = column > 0 or width > image.shape[1]
-            resized = cv2.resize(
-                picture, (width, height), interpolation=cv2.INTER_NEAREST if nearest else cv2.INTER_AREA
-            )
+    for pictures in rows:
+        heights = [max(1, round(width * picture.shape[0] / picture.shape[1])) for picture in pictures]
+        strip = np.full((max(heights) + gap, total, 3), 255, np.uint8)
+        for column, (picture, height) in enumerate(zip(pictures, heights, strict=True)):
+            way = cv2.INTER_NEAREST if column in nearest or width > picture.shape[1] else cv2.INTER_AREA
             left = gap + column * (width + gap)
-            strip[:height, left : left + width] = resized
+            strip[:height, left : left + width] = cv2.resize(picture, (width, height), interpolation=way)
         strips.append(strip)
     strips.append(legend(classes, total))
     return np.vstack(strips)

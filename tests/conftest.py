@@ -6,6 +6,14 @@ from tiny import configuration
 from segnet.training import train
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory):
+    """What is remembered of datasets lies in a folder of this session, in the processes that tests start too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A finished run of the smallest model: (folder, results). Nobody writes into it."""

@@ -33,7 +33,18 @@ TABLES = {
     "dataset": DATASETS,
 }
 MODULES_OF_NO_TABLE = {
-    "data": {"__init__", "dataset", "transforms", "datamodule", "labels", "pairing", "splits", "annotations"}
+    "data": {
+        "__init__",
+        "dataset",
+        "transforms",
+        "datamodule",
+        "labels",
+        "pairing",
+        "splits",
+        "annotations",
+        "report",
+        "survey",
+    }
 }
 
 

@@ -13,10 +13,11 @@ FLOORS = {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
             download signals machine position""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
-            data.dataset data.transforms data.labels data.pairing data.splits data.annotations""",
-        2: "model classifier data",
+            data.dataset data.transforms data.labels data.pairing data.splits data.annotations
+            data.report""",
+        2: "model classifier data data.survey",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning",
-        4: "training evaluation predictor conversion",
+        4: "training evaluation inspection predictor conversion",
         5: "cli",
         6: "__main__",
     }.items()

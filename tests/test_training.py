@@ -13,6 +13,7 @@ from tiny import CPU, configuration
 
 from segnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
+from segnet.data.shapes import Shapes
 from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
 from segnet.training import train
 
@@ -252,3 +253,18 @@ def test_a_run_without_end_is_refused(tmp_path):
 def test_a_lost_loss_ends_the_run(tmp_path):
     with pytest.raises(ConfigError, match=r"the loss is (nan|inf) .*lower optim\.lr"):
         train(configuration(optim=OptimConfig(lr=1e30), trainer={**CPU, "max_epochs": 20}), tmp_path)
+
+
+def test_class_weights_by_the_training_masks_are_stored_in_the_checkpoint(tmp_path):
+    loss = {"name": "cross_entropy", "class_weight": "auto"}
+    config = configuration(loss=loss, trainer={**CPU, "max_steps": 1})
+    train(config, tmp_path)
+    counts, labelled = np.zeros((2, 6))
+    for sample in map(Shapes("train", num_train=16, size=(48, 40)).load, range(16)):
+        present, pixels = np.unique(sample.mask, return_counts=True)
+        counts[present] += pixels
+        labelled[present] += pixels.sum()
+    frequency = counts / labelled
+    stored = read_checkpoint(tmp_path / "best.ckpt")["hyper_parameters"]["loss"]
+    assert stored["class_weight"] == pytest.approx(np.median(frequency) / frequency, rel=1e-3)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["loss"] == loss  # for checkpoint=auto

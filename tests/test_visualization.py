@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.visualization import colourise, comparison, legend, overlay, plot_curves
+from segnet.visualization import colourise, comparison, contact_sheet, legend, overlay, plot_curves
 
 PALETTE = [[200, 10, 20], [30, 210, 40], [50, 60, 220]]
 CLASSES = Classes.create(["road", "tree", "sky"], PALETTE)
@@ -96,6 +96,18 @@ def test_comparison_invents_no_class_when_it_shrinks_masks():
 def test_comparison_takes_images_of_one_pixel(size):
     sheet = comparison([(np.zeros((*size, 3), np.uint8), np.zeros(size, int), np.ones(size, int))], CLASSES, width=20)
     assert sheet.shape[1] > 60
+
+
+def test_contact_sheet_has_four_columns_and_the_colours_of_the_masks():
+    image, crop = np.zeros((50, 100, 3), np.uint8), np.zeros((100, 100, 3), np.uint8)
+    row = (image, np.zeros((50, 100), np.uint8), crop, np.full((100, 100), 2, np.uint8))
+    sheet = contact_sheet([row], CLASSES, width=100)
+    assert sheet.shape[1] == 4 * 100 + 5 * 6
+    line = sheet[26 + 25]
+    shown = [line[x].astype(int) for x in (50, 160, 260, 370)]
+    for colour, expected in zip(shown, ((0, 0, 0), PALETTE[0], (0, 0, 0), PALETTE[2]), strict=True):
+        np.testing.assert_allclose(colour, 0.65 * np.array(expected), atol=1)
+    assert (sheet[26 + 75, 160] == 255).all()  # below an image that is lower than its crop
 
 
 def test_curves_come_from_a_table_with_blank_cells(tmp_path):

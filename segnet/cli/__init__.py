@@ -12,6 +12,7 @@ from segnet.components import did_you_mean
 from segnet.errors import ConfigError, ExitCode, Interrupted, SegnetError
 
 VERBS = {
+    "inspect": "look for what is wrong with a dataset: segnet inspect dataset=... [option=value ...]",
     "train": "train a model: segnet train [option=value ...]",
     "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
     "predict": "segment pictures: segnet predict img.png [more files, folders, globs]",

@@ -3,8 +3,11 @@
 from rich.console import Console
 from rich.table import Table
 
+from segnet.data.report import Report
 from segnet.evaluation import Results
 from segnet.metrics import DEFINITION
+
+NUM_ERRORS = 50  # that are printed
 
 
 def print_scores(results: Results) -> None:
@@ -19,6 +22,34 @@ def print_scores(results: Results) -> None:
     Console().print(table)
     print(f"mIoU {number(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
     print(f"pixel accuracy {number(scores.pixel_accuracy)}")
+
+
+def print_report(report: Report) -> None:
+    """Prints what each split of a dataset holds, by class, and what is to be looked at or mended."""
+    classes = report.splits[0].classes
+    table = Table(title="pixels [%], and the images that hold the class")
+    table.add_column("id", justify="right")
+    table.add_column("class")
+    for split in report.splits:
+        table.add_column(split.split, justify="right")
+        table.add_column("images", justify="right")
+    for label, name in [*enumerate(classes.names), (classes.ignore_index, "(ignored)")]:
+        cells = []
+        for split in report.splits:
+            cells += [percent(split.pixels[label] / max(1, split.pixels.total())), f"{split.images[label]:,}"]
+        table.add_row(str(label), name, *cells)
+    Console().print(table)
+    for split in report.splits:
+        sizes = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in split.sizes.most_common(3))
+        more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
+        print(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    errors = report.errors
+    for error in errors[:NUM_ERRORS]:
+        print(f"error: {error}")
+    if len(errors) > NUM_ERRORS:
+        print(f"and {len(errors) - NUM_ERRORS:,} more errors, see inspection.json")
 
 
 def percent(ratio: float) -> str:

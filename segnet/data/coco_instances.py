@@ -95,6 +95,12 @@ class COCOInstances(SegmentationDataset):
             mask[area] = self.classes.ignore_index if crowd else self._class_of[annotation["category_id"]]
         return Sample(image, mask, str(path))
 
+    def files(self, index: int) -> Sequence[Path | str]:
+        record = self._records[index]
+        if not isinstance(record, dict):  # told when it is loaded
+            return ()
+        return self._images / str(record.get("file_name")), self._source, str(record.get("id"))
+
 
 def coco_masks() -> ModuleType:
     """pycocotools' decoder, imported only when asked for.

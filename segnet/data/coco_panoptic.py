@@ -5,6 +5,7 @@ Source: Kirillov et al., "Panoptic segmentation", 2019; the format is COCO's (co
 these a pixel's segment is R + 256 G + 256^2 B. Names and colours of the classes are the file's, in the order of ids.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,10 @@ class COCOPanoptic(SegmentationDataset):
         mask = ids[places.reshape(colours.shape[:2])].astype(mask_type(self.classes))
         refuse_other_size(mask, image, mask_path, image_path)
         return Sample(image, mask, str(image_path))
+
+    def files(self, index: int) -> Sequence[Path]:
+        image, mask, _ = self._samples[index]
+        return image, mask, self._source
 
 
 def category_classes(categories: list[Any], source: Path) -> Classes:

@@ -76,6 +76,10 @@ class CVAT(FileDataset):
         if listing.is_dir():
             pairs = division.choose(pairs, stems, split, str(folder))
         super().__init__(pairs, classes, Labels(classes, colour_map=rows))
+        self._label_map = folder / "labelmap.txt"
+
+    def files(self, index: int) -> Sequence[Path]:
+        return (*super().files(index), self._label_map)
 
 
 def read_label_map(path: Path) -> dict[str, tuple[int, int, int]]:

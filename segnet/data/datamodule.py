@@ -1,5 +1,6 @@
 """Feeds a dataset to Lightning: samples in an order and with augmentations that (seed, epoch, index) alone decide."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,15 +9,20 @@ import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from segnet.components import build
 from segnet.config import DataConfig
 from segnet.data import DATASETS
-from segnet.data.dataset import Sample, SegmentationDataset, check_dataset
+from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.report import Report, SplitReport
+from segnet.data.survey import Memory, survey
 from segnet.data.transforms import TrainTransform
 from segnet.errors import ConfigError, DataError
 from segnet.signals import shield_worker
+
+log = logging.getLogger(__name__)
 
 # "image" (B, channels, H, W) uint8 or float32, "mask" (B, H, W) uint8 or int32, "name" list of str
 Batch = dict[str, Any]
@@ -126,6 +132,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._seed = seed
         self._resumed: tuple[int, int] | None = None  # epoch, batches
         self._splits: dict[str, SegmentationDataset] = {}
+        self._reports: dict[str, SplitReport] = {}
+        self._memory: Memory | None = None
         self.classes = self.split("train").classes
 
     def split(self, name: str) -> SegmentationDataset:
@@ -133,6 +141,13 @@ class SegmentationDataModule(pl.LightningDataModule):
         if name not in self._splits:
             self._splits[name] = build("dataset", DATASETS, self._spec, split=name)
         return self._splits[name]
+
+    def report(self, split: str) -> SplitReport:
+        """What the files of a split hold; they are read once."""
+        if split not in self._reports:
+            self._memory = self._memory or Memory(self._spec, self.classes)
+            self._reports[split] = survey(self.split(split), split, self._memory, progress=self._is_first)
+        return self._reports[split]
 
     def resume(self, epoch: int, batches: int) -> None:
         """Lets the next train loader begin in an epoch of which each process has had some batches already."""
@@ -164,8 +179,11 @@ class SegmentationDataModule(pl.LightningDataModule):
                 "share them: lower trainer.devices or add images"
             )
         if self._data.check:
-            check_dataset(self.split("train"), "train")
-            check_dataset(self.split("val"), "val")
+            report = Report([self.report("train"), self.report("val")])
+            report.require_sound()
+            if self._is_first:
+                for warning in report.warnings:
+                    log.info("look at your data: %s", warning)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         dataset = self.split("train")
@@ -177,15 +195,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return self._loader(samples, sampler=sampler, batch_size=self._data.batch_size, drop_last=True)
 
     def _train_transform(self) -> TrainTransform:
-        return TrainTransform(
-            crop_size=self._data.crop_size,
-            scale_range=self._data.scale_range,
-            flip=self._data.flip,
-            colour_jitter=self._data.colour_jitter,
-            fill=[round(255 * value) for value in self._mean],
-            ignore_index=self.classes.ignore_index,
-            seed=self._seed,
-        )
+        return train_transform(self._data, self._mean, self.classes.ignore_index, self._seed)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.evaluation_dataloader("val")
@@ -215,9 +225,30 @@ class SegmentationDataModule(pl.LightningDataModule):
         )
 
     @property
+    def _is_first(self) -> bool:
+        return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning sets it so
+
+    @property
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
 
     @property
     def _num_processes(self) -> int:
         return self.trainer.world_size if self.trainer else 1
+
+
+def train_transform(data: DataConfig, mean: Sequence[float], ignore_index: int, seed: int) -> TrainTransform:
+    """The augmentation that a configuration asks for; pixels beyond an image are the mean.
+
+    Raises:
+        ConfigError: an impossible one.
+    """
+    return TrainTransform(
+        crop_size=data.crop_size,
+        scale_range=data.scale_range,
+        flip=data.flip,
+        colour_jitter=data.colour_jitter,
+        fill=[round(255 * value) for value in mean],
+        ignore_index=ignore_index,
+        seed=seed,
+    )

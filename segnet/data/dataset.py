@@ -4,10 +4,8 @@ The contract: a dataset class takes ``split`` and its options, has ``classes`` a
 files are `DataError` with the path, the value and how many pixels have it.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +52,13 @@ class SegmentationDataset(ABC):
             DataError: a file that cannot be read, or a mask that does not fit.
         """
 
+    def files(self, index: int) -> Sequence[Path | str]:
+        """All that the sample at `index` is read from: files, and what else tells it from other samples of them.
+
+        Empty: no files alone, so that what was found in them cannot be remembered.
+        """
+        return ()
+
     def doubt(self, present: Iterable[int]) -> str:
         """What is doubtful about masks in which only these ids are present, and what to do; empty: nothing."""
         return ""
@@ -87,6 +92,9 @@ class FileDataset(SegmentationDataset):
         refuse_other_size(mask, image, mask_path, image_path)
         return Sample(image, mask, str(image_path))
 
+    def files(self, index: int) -> Sequence[Path]:
+        return self.pairs[index]
+
     def doubt(self, present: Iterable[int]) -> str:
         return self.labels.doubt(present)
 
@@ -100,35 +108,3 @@ def refuse_other_size(mask: Mask, image: Image, mask_path: Path, image_path: Pat
             f"{mask_path}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image {image_path} has "
             f"{image.shape[1]} x {image.shape[0]}: a mask must have the size of its image"
         )
-
-
-def check_dataset(dataset: SegmentationDataset, split: str) -> None:
-    """Reads every file once, on all cores, so that what is wrong is said before the first step.
-
-    Raises:
-        DataError: the first problem found, and how many more there are; or no labelled pixel at all.
-    """
-
-    ignore_index = dataset.classes.ignore_index
-
-    def problem_of(index: int) -> tuple[str, set[int]]:
-        try:
-            counts = np.bincount(dataset.load(index).mask.ravel())
-            return "", set(np.flatnonzero(counts).tolist())
-        except DataError as error:
-            return str(error), set()
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(problem_of, range(len(dataset))))
-    problems = [problem for problem, _ in results if problem]
-    if problems:
-        more = f" (and {len(problems) - 1} more files with problems)" if len(problems) > 1 else ""
-        raise DataError(problems[0] + more)
-    present = set().union(*(ids for _, ids in results))
-    if present <= {ignore_index}:
-        raise DataError(
-            f"the {split} split has no labelled pixel: all of its {len(dataset)} masks are "
-            f"ignore_index={ignore_index} throughout"
-        )
-    if doubt := dataset.doubt(present):
-        raise DataError(f"the {len(dataset)} masks of the {split} split {doubt}")

@@ -94,6 +94,10 @@ class GeoTIFF(SegmentationDataset):
         mask[~valid] = self.classes.ignore_index
         return Sample(image, mask, f"{scene_path} at row {window.top}, column {window.left}")
 
+    def files(self, index: int) -> Sequence[Path | str]:
+        scene, mask, window = self._windows[index]
+        return scene, mask, str(window)
+
     def doubt(self, present: Any) -> str:
         return self._labels.doubt(present)
 

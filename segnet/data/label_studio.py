@@ -112,6 +112,10 @@ class LabelStudio(SegmentationDataset):
             mask[stroke > 0] = class_id
         return Sample(image, mask, str(image_path))
 
+    def files(self, index: int) -> Sequence[Path]:
+        image, layers = self._samples[index]
+        return image, *(path for path, _ in layers)
+
 
 def task_images(folder: Path, images: Sequence[Path]) -> dict[int, Path]:
     """The image of each task in the JSON export, by the file's name.

@@ -105,6 +105,13 @@ class LabelMe(SegmentationDataset):
             mask[self._area(shape, size, source)] = self._id(entry(shape, "label", str, source), source)
         return Sample(image, mask, str(path))
 
+    def files(self, index: int) -> Sequence[Path]:
+        source = self._files[index]
+        try:
+            return self._image_path(read_json(source), source), source
+        except DataError:  # told when it is loaded
+            return (source,)
+
     def _image_path(self, record: Any, source: Path) -> Path:
         """The image beside the JSON file, or where the file says, but below the root."""
         name = entry(record, "imagePath", str, source)

@@ -1,7 +1,9 @@
 """Finds images and masks in folders and lists, and pairs them by name."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from segnet.errors import ConfigError, DataError
@@ -10,6 +12,19 @@ from segnet.images import IMAGE_SUFFIXES
 SPLITS = ("train", "val", "test")
 
 Pair = tuple[Path, Path]
+
+_lost: ContextVar[list[str] | None] = ContextVar("lost", default=None)
+
+
+@contextmanager
+def lost_files() -> Iterator[list[str]]:
+    """Within it files that find no partner are left out, and listed, instead of refused: for an inspection."""
+    lost: list[str] = []
+    token = _lost.set(lost)
+    try:
+        yield lost
+    finally:
+        _lost.reset(token)
 
 
 def require_split(split: str, splits: Sequence[str] = SPLITS) -> None:
@@ -93,7 +108,10 @@ def pair_folders(images: Path, masks: Path, image_suffix: str = "", mask_suffix:
     mask_of = by_key(pictures(masks, lambda path: path.stem.endswith(mask_suffix)), masks, mask_suffix)
     _refuse_lonely("image", image_of, "mask", mask_of, masks, mask_suffix)
     _refuse_lonely("mask", mask_of, "image", image_of, images, image_suffix)
-    return [(path, mask_of[key]) for key, path in image_of.items()]
+    pairs = [(path, mask_of[key]) for key, path in image_of.items() if key in mask_of]
+    if not pairs:
+        raise DataError(f"{images}: none of its pictures has a mask of the same name in {masks}")
+    return pairs
 
 
 def by_key(paths: Sequence[Path], folder: Path, suffix: str = "") -> dict[str, Path]:
@@ -106,7 +124,11 @@ def by_key(paths: Sequence[Path], folder: Path, suffix: str = "") -> dict[str, P
     for path in paths:
         key = path.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix)
         if key in found:
-            raise DataError(f"{path}: has the same name as {found[key].name}: files are paired by name")
+            problem = f"{path}: has the same name as {found[key].name}: files are paired by name"
+            if (lost := _lost.get()) is None:
+                raise DataError(problem)
+            lost.append(problem)
+            continue
         found[key] = path
     return found
 
@@ -115,7 +137,9 @@ def _refuse_lonely(
     kind: str, paths: dict[str, Path], other: str, others: dict[str, Path], folder: Path, suffix: str
 ) -> None:
     lonely = [(key, path) for key, path in paths.items() if key not in others]
-    if lonely:
+    if (lost := _lost.get()) is not None:
+        lost += [f"{path}: {kind} without {other}: {folder} has no '{key}{suffix}.*'" for key, path in lonely]
+    elif lonely:
         more = f" (and {len(lonely) - 1} more such)" if len(lonely) > 1 else ""
         key, path = lonely[0]
         raise DataError(f"{path}: {kind} without {other}{more}: {folder} has no '{key}{suffix}.*'")
@@ -203,6 +227,6 @@ def refuse_missing(pairs: Sequence[Pair], listing: Path) -> None:
     DataError: files that a list names are not there; the first is named, the others are counted.
     """
     missing = [path for pair in pairs for path in pair if not path.is_file()]
-    if missing:
+    if missing and _lost.get() is None:  # else each is told when it is read
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DataError(f"{missing[0]}: no such file{more}, but {listing} names it: complete the folder or the list")

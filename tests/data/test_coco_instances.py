@@ -118,3 +118,9 @@ class TestWithPycocotools:
         write(tmp_path, [annotation(2, [])])
         with pytest.raises(DataError, match="category_id 2 is none of its categories"):
             COCOInstances("train", str(tmp_path))
+
+    def test_a_sample_is_remembered_by_image_annotations_and_id(self, tmp_path):
+        write(tmp_path, [])
+        source = tmp_path / "annotations" / "instances_train2017.json"
+        files = COCOInstances("train", str(tmp_path)).files(0)
+        assert list(files) == [tmp_path / "train2017" / "5.jpg", source, "5"]

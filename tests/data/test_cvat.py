@@ -71,3 +71,9 @@ def test_faults_are_named(tmp_path):
     (tmp_path / "labelmap.txt").write_text("background:0,0::\n")
     with pytest.raises(DataError, match=r"'background:0,0::' is not name:red,green,blue"):
         CVAT("train", str(tmp_path))
+
+
+def test_a_sample_is_remembered_by_its_files_and_the_label_map(tmp_path):
+    write(tmp_path, {"Train": ["a"]})
+    files = CVAT("train", str(tmp_path)).files(0)
+    assert [file.name for file in files] == ["a.jpg", "a.png", "labelmap.txt"]

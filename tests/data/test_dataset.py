@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.data.dataset import FileDataset, check_dataset
+from segnet.data.dataset import FileDataset
 from segnet.errors import DataError
 
 THREE = Classes.create(["road", "tree", "sky"], ignore_index=255)
@@ -57,31 +57,3 @@ def test_mask_is_compared_with_the_upright_image(tmp_path):
     Image.new("L", (10, 12)).save(tmp_path / "mask.png")
     sample = FileDataset([(tmp_path / "image.jpg", tmp_path / "mask.png")], THREE).load(0)
     assert sample.image.shape == (12, 10, 3)
-
-
-def test_check_passes_sound_files(tmp_path):
-    masks = [np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8)]  # one wholly ignored mask is no fault
-    check_dataset(dataset(tmp_path, masks), "train")
-
-
-def test_check_names_the_first_problem_and_counts_the_others(tmp_path):
-    masks = [np.full((2, 2), value, np.uint8) for value in (0, 7, 1, 9)]
-    data = dataset(tmp_path, masks)
-    data.pairs[2][0].write_bytes(data.pairs[2][0].read_bytes()[:40])
-    with pytest.raises(DataError) as caught:
-        check_dataset(data, "train")
-    message = str(caught.value)
-    assert message.startswith(f"{tmp_path / '1_mask.png'}: label 7 (4 pixels)")
-    assert message.endswith("(and 2 more files with problems)")
-
-
-def test_check_does_not_count_a_single_problem(tmp_path):
-    with pytest.raises(DataError, match="label 7") as caught:
-        check_dataset(dataset(tmp_path, [np.full((2, 2), 7, np.uint8)]), "train")
-    assert "more files" not in str(caught.value)
-
-
-def test_check_refuses_a_split_without_any_label(tmp_path):
-    masks = [np.full((2, 2), 255, np.uint8)] * 3
-    with pytest.raises(DataError, match="the val split has no labelled pixel: all of its 3 masks"):
-        check_dataset(dataset(tmp_path, masks), "val")

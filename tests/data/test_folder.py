@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from segnet.classes import voc_palette
-from segnet.data.dataset import check_dataset
 from segnet.data.folder import Folder
+from segnet.data.report import Report
+from segnet.data.survey import survey
 from segnet.errors import ConfigError, DataError
 
 NAMES = ["road", "tree", "sky"]
@@ -254,13 +255,17 @@ def test_masks_are_read_by_id_map_or_colour_map(tmp_path):
         Folder("train", str(tmp_path), NAMES, colour_map="palette")
 
 
+def check(dataset):
+    Report([survey(dataset, "train")]).require_sound()
+
+
 def test_binary_masks_of_0_and_255_are_asked_about_before_the_first_step(tmp_path):
     write_one(tmp_path, np.array([[0, 255, 0]], np.uint8))
     with pytest.raises(DataError, match="the 1 masks of the train split hold 0 and 255 only") as caught:
-        check_dataset(Folder("train", str(tmp_path), ["background", "crack"]), "train")
+        check(Folder("train", str(tmp_path), ["background", "crack"]))
     assert '"dataset.id_map={0:0,255:1}"' in str(caught.value)
     for id_map in ({0: 0, 255: 1}, {0: 0, 255: "ignore"}):
-        check_dataset(Folder("train", str(tmp_path), ["background", "crack"], id_map=id_map), "train")
+        check(Folder("train", str(tmp_path), ["background", "crack"], id_map=id_map))
 
 
 def test_channels_of_the_images_are_an_option(tmp_path):

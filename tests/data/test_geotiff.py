@@ -44,6 +44,14 @@ def test_windows_put_together_are_the_scene(tmp_path):
     np.testing.assert_array_equal(mask, labels)
 
 
+def test_windows_of_a_scene_are_told_apart_and_remembered_by_their_files(tmp_path):
+    write_scene(tmp_path, "train/a")
+    dataset = GeoTIFF("train", str(tmp_path), NAMES, channels=4, window=[32, 24])
+    files = [tuple(dataset.files(index)) for index in range(len(dataset))]
+    assert len(set(files)) == 6
+    assert {file[:2] for file in files} == {tuple(tmp_path / kind / "train" / "a.tif" for kind in ("images", "masks"))}
+
+
 def test_pixels_without_data_are_ignored_and_ids_mapped(tmp_path):
     values, labels = write_scene(tmp_path, "train/a", size=(20, 20))
     values[:, 5, 6] = 0

@@ -91,3 +91,9 @@ def test_masks_of_another_size_are_refused(root):
     Image.new("L", (5, 5)).save(root / "masks" / "task-14-annotation-9-by-me@x.org-brush-1-tree-0.png")
     with pytest.raises(DataError, match="5 x 5 pixels, but its image"):
         LabelStudio("train", str(root), NAMES).load(0)
+
+
+def test_a_sample_is_remembered_by_its_image_and_its_layers(root):
+    datasets = [LabelStudio(split, str(root), NAMES) for split in ("train", "val")]
+    files = {file.name for dataset in datasets for file in dataset.files(0)}
+    assert len(files) == 2 + 4  # two images; of five layers one is of an older annotation

@@ -172,3 +172,11 @@ def test_other_sizes_and_empty_folders_are_refused(tmp_path):
     (tmp_path / "val").mkdir()
     with pytest.raises(DataError, match="holds no JSON file"):
         LabelMe("val", str(tmp_path), ["cat"])
+
+
+def test_a_sample_is_remembered_by_its_image_and_its_json(tmp_path):
+    write(tmp_path / "train", "a")
+    dataset = LabelMe("train", str(tmp_path), ["cat"])
+    assert list(dataset.files(0)) == [tmp_path / "train" / "a.jpg", tmp_path / "train" / "a.json"]
+    (tmp_path / "train" / "a.json").write_text("{")
+    assert list(dataset.files(0)) == [tmp_path / "train" / "a.json"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segnet.data.pairing import listed_pairs, pair_folders, pictures, read_lines
+from segnet.data.pairing import listed_pairs, lost_files, pair_folders, pictures, read_lines
 from segnet.errors import ConfigError, DataError
 
 
@@ -160,3 +160,14 @@ def test_list_that_is_none_is_refused(tmp_path, content, message):
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.jpg\r\nb.jpg\r\n")
     assert read_lines(tmp_path / "list.txt") == ["a.jpg", "b.jpg"]
+
+
+def test_an_inspection_lists_lonely_files_and_pairs_the_others(tmp_path):
+    touch(tmp_path, "i/a.jpg", "i/b.jpg", "i/b.png", "m/b.png", "m/c.png")
+    with lost_files() as lost:
+        pairs = pair_folders(tmp_path / "i", tmp_path / "m")
+    assert relative(pairs, tmp_path) == [("i/b.jpg", "m/b.png")]
+    named = [line.partition(": ")[0] for line in lost]
+    assert named == [str(tmp_path / name) for name in ("i/b.png", "i/a.jpg", "m/c.png")]
+    with pytest.raises(DataError, match="same name"):
+        pair_folders(tmp_path / "i", tmp_path / "m")

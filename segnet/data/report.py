@@ -1,0 +1,242 @@
+"""What the files of a dataset hold, and what is wrong or doubtful about it: for training and `segnet inspect` alike.
+
+Errors are what a training would fail at, or learn nonsense from; warnings are what its author should look at.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from segnet.classes import Classes
+from segnet.errors import DataError
+
+NEAR_CONSTANT = 0.999  # share of one label from which a mask is named
+NUM_LISTED = 5
+
+Place = tuple[str, str]  # split, and the sample's name
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one sample holds.
+
+    Attributes:
+        name: path or number, as messages name it.
+        problem: why it cannot be used; empty: it can, and the rest is known.
+        size: (height, width) [pixels].
+        pixels: class id or `ignore_index` -> how many pixels have it.
+        image_hash, mask_hash: of their values, not of their files.
+    """
+
+    name: str
+    problem: str = ""
+    size: tuple[int, int] = (0, 0)
+    pixels: dict[int, int] = field(default_factory=dict)
+    image_hash: str = ""
+    mask_hash: str = ""
+
+    def labelled(self, ignore_index: int) -> int:
+        """How many pixels have a class."""
+        return sum(count for label, count in self.pixels.items() if label != ignore_index)
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What a split holds.
+
+    Attributes:
+        split: its name.
+        classes: of the dataset.
+        findings: one a sample.
+        doubt: of the dataset about the labels of all its masks; empty: none.
+    """
+
+    split: str
+    classes: Classes
+    findings: Sequence[Finding]
+    doubt: str = ""
+
+    @cached_property
+    def readable(self) -> list[Finding]:
+        """The findings without a problem."""
+        return [finding for finding in self.findings if not finding.problem]
+
+    @cached_property
+    def pixels(self) -> Counter[int]:
+        """Class id or `ignore_index` -> its pixels."""
+        counts: Counter[int] = Counter()
+        for finding in self.readable:
+            counts.update(finding.pixels)
+        return counts
+
+    @cached_property
+    def images(self) -> Counter[int]:
+        """Class id or `ignore_index` -> the images that hold it."""
+        return Counter(label for finding in self.readable for label in finding.pixels)
+
+    @cached_property
+    def labelled_where_present(self) -> Counter[int]:
+        """Class id -> the labelled pixels of all images that hold it."""
+        counts: Counter[int] = Counter()
+        for finding in self.readable:
+            labelled = finding.labelled(self.classes.ignore_index)
+            for label in finding.pixels:
+                counts[label] += labelled
+        return counts
+
+    @property
+    def sizes(self) -> Counter[tuple[int, int]]:
+        """(height, width) -> how many images have it."""
+        return Counter(finding.size for finding in self.readable)
+
+    @property
+    def missing(self) -> list[str]:
+        """The classes of which there is no pixel."""
+        return [name for label, name in enumerate(self.classes.names) if not self.pixels[label]]
+
+    @property
+    def ignored(self) -> list[str]:
+        """The samples without a labelled pixel."""
+        return [finding.name for finding in self.readable if not finding.labelled(self.classes.ignore_index)]
+
+    @property
+    def near_constant(self) -> list[str]:
+        """The samples whose mask is one class (almost) alone."""
+        ignore_index = self.classes.ignore_index
+        return [
+            finding.name
+            for finding in self.readable
+            if (labelled := finding.labelled(ignore_index))
+            and max(n for label, n in finding.pixels.items() if label != ignore_index) >= NEAR_CONSTANT * labelled
+        ]
+
+    @property
+    def errors(self) -> list[str]:
+        """What must be mended before a training, a line each."""
+        problems = [finding.problem for finding in self.findings if finding.problem]
+        ignore_index = self.classes.ignore_index
+        if self.readable and set(self.pixels) <= {ignore_index}:
+            problems.append(
+                f"the {self.split} split has no labelled pixel: all of its {len(self.readable)} masks are "
+                f"ignore_index={ignore_index} throughout"
+            )
+        if self.doubt:
+            problems.append(f"the {len(self.readable)} masks of the {self.split} split {self.doubt}")
+        return problems
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be looked at, a line each."""
+        missing = self.missing if self.readable else []
+        ignored, near_constant = self.ignored, self.near_constant
+        texts = (
+            (missing, f"no pixel of {counted(len(missing), 'class', 'classes')}"),
+            (ignored, f"no labelled pixel in {counted(len(ignored), 'mask')}"),
+            (near_constant, f"{counted(len(near_constant), 'mask')} of one class to {100 * NEAR_CONSTANT:g} % or more"),
+        )
+        return [f"{self.split}: {text}: {listed(names)}" for names, text in texts if names]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As builtins, for JSON."""
+        labels = [*enumerate(self.classes.names), (self.classes.ignore_index, "ignored")]
+        return {
+            "num_images": len(self.findings),
+            "num_readable": len(self.readable),
+            "sizes": [
+                {"height": height, "width": width, "images": number}
+                for (height, width), number in self.sizes.most_common()
+            ],
+            "labels": [
+                {"id": label, "name": name, "pixels": self.pixels[label], "images": self.images[label]}
+                for label, name in labels
+            ],
+            "missing_classes": self.missing,
+            "ignored_masks": self.ignored,
+            "near_constant_masks": self.near_constant,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a dataset holds.
+
+    Attributes:
+        splits: those that were looked at.
+        lost: files that are part of no sample, a line each.
+    """
+
+    splits: Sequence[SplitReport]
+    lost: Sequence[str] = ()
+
+    @property
+    def errors(self) -> list[str]:
+        """What must be mended before a training, a line each."""
+        return list(dict.fromkeys([*self.lost, *(error for split in self.splits for error in split.errors)]))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be looked at, a line each."""
+        return [*(warning for split in self.splits for warning in split.warnings), *self._duplicate_warnings()]
+
+    @cached_property
+    def duplicates(self) -> list[list[tuple[Place, str]]]:
+        """Samples of the same image, each group with the hashes of their masks.
+
+        Samples without a labelled pixel do not count: empty corners of scenes are alike.
+        """
+        groups: dict[str, list[tuple[Place, str]]] = defaultdict(list)
+        for split in self.splits:
+            for finding in split.readable:
+                if finding.labelled(split.classes.ignore_index):
+                    groups[finding.image_hash].append(((split.split, finding.name), finding.mask_hash))
+        return [group for group in groups.values() if len(group) > 1]
+
+    def require_sound(self) -> None:
+        """Raises:
+        DataError: the first error, and how many more there are.
+        """
+        if errors := self.errors:
+            more = len(errors) - 1
+            raise DataError(errors[0] + (f" (and {counted(more, 'more problem')})" if more else ""))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As builtins, for JSON."""
+        return {
+            "splits": {split.split: split.to_dict() for split in self.splits},
+            "duplicates": [
+                [{"split": split, "name": name, "mask": mask_hash} for (split, name), mask_hash in group]
+                for group in self.duplicates
+            ],
+            "errors": self.errors,
+            "warnings": self.warnings,
+        }
+
+    def _duplicate_warnings(self) -> list[str]:
+        within: list[str] = []
+        across: list[str] = []
+        contradicting: list[str] = []
+        for group in self.duplicates:
+            splits = {split for (split, _), _ in group}
+            text = " = ".join(f"{name} ({split})" for (split, name), _ in group)
+            (across if len(splits) > 1 else within).append(text)
+            if len({mask_hash for _, mask_hash in group}) > 1:
+                contradicting.append(text)
+        texts = (
+            (across, "in more than one split, which makes an evaluation too good"),
+            (within, "several times in one split"),
+            (contradicting, "several times with different masks"),
+        )
+        return [f"{counted(len(found), 'image')} {text}: {listed(found)}" for found, text in texts if found]
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NUM_LISTED} more" if len(names) > NUM_LISTED else ""
+    return ", ".join(names[:NUM_LISTED]) + more
