@@ -27,6 +27,7 @@ LOCK = ".lock"
 # Options that may change from one part of a run to the next without changing what comes out.
 FREE = {
     *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
+    "worst_images",
     *["data.num_workers", "data.timeout", "data.check"],
     *["trainer.enable_progress_bar", "trainer.max_time", "trainer.profiler", "trainer.detect_anomaly"],
 }

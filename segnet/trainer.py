@@ -96,14 +96,14 @@ def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def evaluation_trainer(options: Mapping[str, Any]) -> pl.Trainer:
+def evaluation_trainer(options: Mapping[str, Any], callbacks: Sequence[Callback] = ()) -> pl.Trainer:
     """A Trainer that only runs.
 
     Raises:
         ConfigError: an unknown or impossible option.
     """
     defaults = {"enable_checkpointing": False, "enable_model_summary": False}
-    return _trainer({**defaults, **options}, logger=False, enable_progress_bar=False)
+    return _trainer({**defaults, **options}, logger=False, callbacks=list(callbacks), enable_progress_bar=False)
 
 
 def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:

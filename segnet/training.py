@@ -27,6 +27,7 @@ from segnet.naming import Weights
 from segnet.optim import check_optim
 from segnet.predictor import Predictor
 from segnet.recipe import recipe_callbacks
+from segnet.report import write_report
 from segnet.resume import end_children
 from segnet.runs import chosen_checkpoint, locked, remove_torn_files, run_folder
 from segnet.signals import ending_at_once
@@ -52,7 +53,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
     Args:
         output_dir: the run folder of a new run; a run that goes on (`config.checkpoint`) stays in its own.
 
-    Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json.
+    Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json,
+    report.html.
 
     Raises:
         SegnetError: an option, a file or the machine does not allow it.
@@ -171,17 +173,17 @@ def _finish(
     results = evaluate(
         best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
     )
-    results.write(
-        folder / "results.json",
-        epochs=trainer.current_epoch,
-        steps=trainer.global_step,
-        parameters=sum(p.numel() for p in task.model.parameters()),
-        seconds=round(time.monotonic() - start, 1),
-        config=asdict(config),
-    )
+    facts = {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "parameters": sum(p.numel() for p in task.model.parameters()),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    results.write(folder / "results.json", **facts, config=asdict(config))
     if (folder / "metrics.csv").exists():  # a run of a few steps may have logged nothing
         plot_curves(folder / "metrics.csv", folder / "curves.png")
     write_preview(best, datamodule.split("val"), folder / "preview.png")
+    write_report(folder, results, datamodule.split("val"), facts, config.worst_images)
     return results
 
 

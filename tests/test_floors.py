@@ -11,12 +11,12 @@ FLOORS = {
     floor: names.split()
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download signals machine position""",
+            download signals machine position charts""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations""",
         2: "model classifier data",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning",
-        4: "training evaluation predictor conversion",
+        4: "training evaluation predictor conversion report",
         5: "cli",
         6: "__main__",
     }.items()
@@ -39,6 +39,9 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("runs", "checkpoint"),
     ("training", "evaluation"),
     ("training", "predictor"),
+    ("training", "report"),
+    ("report", "evaluation"),
+    ("report", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
