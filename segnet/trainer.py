@@ -14,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from segnet.checkpoint import read_checkpoint, save_checkpoint
@@ -52,11 +53,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
-def training_trainer(config: Config, output_dir: Path, callbacks: Sequence[Callback] = ()) -> pl.Trainer:
+def training_trainer(
+    config: Config, output_dir: Path, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
+) -> pl.Trainer:
     """The Trainer of a configuration: it writes checkpoints and metrics.csv into `output_dir` and shows progress.
 
     Args:
         callbacks: further ones; they see each event before the checkpoints are written.
+        loggers: besides metrics.csv.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -72,7 +76,7 @@ def training_trainer(config: Config, output_dir: Path, callbacks: Sequence[Callb
     last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
     return _trainer(
         in_steps({**defaults, **config.trainer}),
-        logger=MetricsLogger(output_dir, name="", version=""),
+        logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
         # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
         callbacks=[*callbacks, last, best_callback(output_dir), NonFiniteLoss(config.non_finite), progress],
         plugins=[WholeCheckpointIO()],

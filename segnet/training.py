@@ -22,6 +22,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.evaluation import Results, device_options, evaluate
 from segnet.finetuning import require_same_model, start_from
 from segnet.images import replacing, write_picture
+from segnet.loggers import build_logger
 from segnet.machine import explained
 from segnet.naming import Weights
 from segnet.optim import check_optim
@@ -65,7 +66,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
     is_first = _is_first()
     checkpoint = chosen_checkpoint(config, output_dir) if is_first else None
     folder = run_folder(checkpoint, output_dir)
-    trainer = training_trainer(config, folder, recipe_callbacks(config))
+    loggers = [build_logger(config.logger, folder)] if config.logger else []
+    trainer = training_trainer(config, folder, recipe_callbacks(config), loggers)
     checkpoint = agreed_checkpoint(trainer, checkpoint)
     config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
     with explained(_crops(config.data), LOWER_TRAINING), contextlib.ExitStack() as stack:
@@ -78,6 +80,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
             )
             with replacing(folder / "config.yaml") as temporary:
                 temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
+            for logger in loggers if checkpoint is None else []:
+                logger.log_hyperparams(asdict(config))
         try:
             trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint)
         except BaseException:
