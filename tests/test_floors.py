@@ -15,7 +15,7 @@ FLOORS = {
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations""",
         2: "model classifier data",
-        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers",
+        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress",
         4: "training evaluation predictor conversion report",
         5: "cli",
         6: "__main__",
@@ -34,7 +34,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("data.dataset", "data.labels"),
     ("data.annotations", "data.labels"),
     ("trainer", "checkpoint"),
-    ("recipe", "trainer"),
+    ("trainer", "progress"),
     ("trainer", "resume"),
     ("runs", "checkpoint"),
     ("training", "evaluation"),
