@@ -8,6 +8,7 @@ CELL = 26  # height of a row [pixels]
 LETTER = 7.2  # about the width of one, 12 pixels high [pixels]
 LONGEST_NAME = 24  # letters
 MOST_NUMBERS = 24  # columns up to which cells hold their numbers
+LEAST = 0.0005  # share that is drawn without a number: less would read 0.0 %
 
 
 def heat_map(
