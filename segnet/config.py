@@ -118,6 +118,10 @@ class Config:
     """Whether only operations are used that give the same result each time, on a GPU too; slower there."""
     non_finite: str = "stop"
     """What a loss that is not finite does: stop the run, or skip that step."""
+    logger: dict[str, Any] | None = None
+    """Spec from segnet.loggers.LOGGERS: where the metrics go besides metrics.csv; null: nowhere."""
+    worst_images: int = 8
+    """How many val images of the lowest mIoU report.html shows."""
     init_from: str | None = None
     """A checkpoint of segnet to fine-tune from: of the same architecture; other classes get a new classifier."""
     checkpoint: str | None = None

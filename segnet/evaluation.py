@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
 from segnet.checkpoint import read_checkpoint
 from segnet.classes import Classes
 from segnet.config import DataConfig
@@ -31,6 +35,8 @@ class Results:
         num_images: how many.
         scores: the figures.
         classes: to which they belong.
+        confusion: counts of pixels, a row for each true class, a column for each predicted one.
+        image_miou: of each image, over the classes that occur in it or its prediction; NaN without a labelled pixel.
     """
 
     checkpoint: Path
@@ -38,6 +44,8 @@ class Results:
     num_images: int
     scores: Scores
     classes: Classes
+    confusion: list[list[int]]
+    image_miou: list[float]
 
     def write(self, path: Path, **more: Any) -> None:
         """Writes everything as JSON; `more` is added at the top level."""
@@ -78,11 +86,34 @@ def evaluate(
         raise CheckpointError(f"{checkpoint}: weights and description do not fit ({reason})") from None
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
-    runner = evaluation_trainer(trainer)
+    by_image = ImageScores()
+    runner = evaluation_trainer(trainer, [by_image])
     with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):
         runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
     assert task.scores is not None
-    return Results(Path(checkpoint), split, len(samples), task.scores, task.classes)
+    confusion = task.confusion.compute().tolist()
+    return Results(Path(checkpoint), split, len(samples), task.scores, task.classes, confusion, by_image.miou)
+
+
+class ImageScores(Callback):
+    """The mIoU of each image, from what it adds to the confusion matrix.
+
+    Attributes:
+        miou: one an image, in their order.
+    """
+
+    def __init__(self) -> None:
+        self.miou: list[float] = []
+        self._before: Tensor | None = None
+
+    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, SegmentationTask)
+        self._before = pl_module.confusion.matrix.clone()
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, SegmentationTask)
+        assert self._before is not None
+        self.miou.append(Scores.from_matrix(pl_module.confusion.matrix - self._before).miou)
 
 
 def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -> None:

@@ -12,6 +12,8 @@ from torchmetrics import Metric
 
 from segnet.classes import Classes
 
+MONITOR = "val/miou"  # what makes a checkpoint the best
+IOU = "val/iou/"  # with a class name behind it: what a validation logs
 DEFINITION = "mean over classes of TP / (TP + FP + FN), summed over all pixels of the split; absent classes left out"
 
 

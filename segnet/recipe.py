@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segnet.config import Config, EarlyStoppingConfig, EmaConfig
 from segnet.errors import ConfigError
-from segnet.trainer import MONITOR
+from segnet.metrics import MONITOR
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ functions of (seed, epoch, index).
 """
 
 import contextlib
+import csv
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -40,7 +41,7 @@ class MetricsLogger(CSVLogger):
         if rows:
             with replacing(Path(self.experiment.metrics_file_path)) as temporary:
                 temporary.write_text(rows, encoding="utf-8")
-            self.experiment.metrics_keys = rows.splitlines()[0].split(",")
+            self.experiment.metrics_keys = next(csv.reader([rows.splitlines()[0]]))
 
 
 class LastCheckpoint(Checkpoint):

@@ -27,6 +27,8 @@ LOCK = ".lock"
 # Options that may change from one part of a run to the next without changing what comes out.
 FREE = {
     *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
+    "logger",
+    "worst_images",
     *["data.num_workers", "data.timeout", "data.check"],
     *["trainer.enable_progress_bar", "trainer.max_time", "trainer.profiler", "trainer.detect_anomaly"],
 }
@@ -110,7 +112,7 @@ def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
     changed = []
     for key in now.keys() | before.keys():
         old, new = before.get(key, defaults.get(key)), now.get(key)
-        if key in FREE or (key in ("mean", "std") and new is None):
+        if key in FREE or key.partition(".")[0] in FREE or (key in ("mean", "std") and new is None):
             continue
         if _plain(old) != _plain(new):
             changed.append(f"{key}={new} (was {old})")

@@ -15,7 +15,7 @@ from segnet.components import build
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
 from segnet.losses import LOSSES
-from segnet.metrics import ConfusionMatrix, Scores
+from segnet.metrics import IOU, ConfusionMatrix, Scores
 from segnet.model import SegmentationModel
 from segnet.optim import build_optimizer, build_schedule, check_optim, parameter_groups
 
@@ -137,6 +137,7 @@ class SegmentationTask(pl.LightningModule):
         self.scores = Scores.from_matrix(self.confusion.compute())
         self.log("val/miou", self.scores.miou, prog_bar=True)
         self.log("val/pixel_accuracy", self.scores.pixel_accuracy)
+        self.log_dict({IOU + name: iou for name, iou in zip(self.classes.names, self.scores.iou, strict=True)})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = build_optimizer(parameter_groups(self, self.model.backbone, self.optim), self.optim)

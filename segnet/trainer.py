@@ -1,11 +1,7 @@
 """Lightning's Trainer as segnet uses it: whole checkpoints, a quiet terminal, and a stop where the loss is lost."""
 
 import logging
-import math
-import os
 import shutil
-import sys
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, ProgressBar
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from segnet.checkpoint import read_checkpoint, save_checkpoint
@@ -21,12 +18,13 @@ from segnet.components import check_options
 from segnet.config import Config
 from segnet.errors import ConfigError
 from segnet.images import replacing
+from segnet.metrics import MONITOR
 from segnet.nonfinite import NonFiniteLoss
+from segnet.progress import progress_callbacks
 from segnet.resume import LastCheckpoint, MetricsLogger
 
 log = logging.getLogger(__name__)
 
-MONITOR = "val/miou"
 # Arguments of Lightning's Trainer that are supplied here: not options.
 OWN_ARGUMENTS = (
     "self",
@@ -52,11 +50,14 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
-def training_trainer(config: Config, output_dir: Path, callbacks: Sequence[Callback] = ()) -> pl.Trainer:
+def training_trainer(
+    config: Config, output_dir: Path, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
+) -> pl.Trainer:
     """The Trainer of a configuration: it writes checkpoints and metrics.csv into `output_dir` and shows progress.
 
     Args:
         callbacks: further ones; they see each event before the checkpoints are written.
+        loggers: besides metrics.csv.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -68,17 +69,17 @@ def training_trainer(config: Config, output_dir: Path, callbacks: Sequence[Callb
     }
     if config.deterministic:
         defaults["deterministic"] = True
-    progress = progress_callback()
+    progress = progress_callbacks()
     last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
     return _trainer(
         in_steps({**defaults, **config.trainer}),
-        logger=MetricsLogger(output_dir, name="", version=""),
+        logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
         # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
-        callbacks=[*callbacks, last, best_callback(output_dir), NonFiniteLoss(config.non_finite), progress],
+        callbacks=[*callbacks, last, best_callback(output_dir), NonFiniteLoss(config.non_finite), *progress],
         plugins=[WholeCheckpointIO()],
         default_root_dir=output_dir,
         use_distributed_sampler=False,
-        enable_progress_bar=isinstance(progress, RichProgressBar),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in progress),
     )
 
 
@@ -96,14 +97,14 @@ def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def evaluation_trainer(options: Mapping[str, Any]) -> pl.Trainer:
+def evaluation_trainer(options: Mapping[str, Any], callbacks: Sequence[Callback] = ()) -> pl.Trainer:
     """A Trainer that only runs.
 
     Raises:
         ConfigError: an unknown or impossible option.
     """
     defaults = {"enable_checkpointing": False, "enable_model_summary": False}
-    return _trainer({**defaults, **options}, logger=False, enable_progress_bar=False)
+    return _trainer({**defaults, **options}, logger=False, callbacks=list(callbacks), enable_progress_bar=False)
 
 
 def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
@@ -127,54 +128,6 @@ def best_callback(folder: Path) -> ModelCheckpoint:
         auto_insert_metric_name=False,
         save_on_train_epoch_end=False,  # but with the validation: the epoch's last.ckpt has to know of it
     )
-
-
-class EpochLines(Callback):
-    """A line for each validation, where the output is no terminal and a moving bar would be noise."""
-
-    def __init__(self) -> None:
-        self._start = 0.0
-        self._first_step = 0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.monotonic()
-        self._first_step = trainer.global_step
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
-            return
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        done, total = trainer.global_step, int(trainer.estimated_stepping_batches)
-        elapsed = time.monotonic() - self._start
-        left = elapsed / max(1, done - self._first_step) * (total - done)
-        if trainer.max_epochs and trainer.max_epochs > 0:
-            place = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
-        else:
-            place = f"step {done:{len(str(total))}d}/{total}"
-        print(
-            f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
-            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {metrics.get(MONITOR, math.nan):.4f}  {left:5.0f} s left",
-            flush=True,
-        )
-
-
-def progress_callback() -> Callback:
-    """A bar with loss, learning rate and mIoU in a terminal; elsewhere a line an epoch."""
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        return _Bar(leave=False)
-    return EpochLines()
-
-
-class _Bar(RichProgressBar):
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        items = super().get_metrics(trainer, pl_module)
-        items.pop("v_num", None)
-        return {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in items.items()}
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        if self.trainer.max_epochs == -1:  # Lightning would count towards epoch -2
-            return f"Epoch {current_epoch}, up to step {self.trainer.max_steps}"
-        return super()._get_train_description(current_epoch)
 
 
 def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
@@ -209,6 +162,7 @@ def quieten_lightning() -> None:
         ".*Trying to infer the `batch_size`.*",
         ".*GPU available but not used.*",
         ".*LeafSpec.*deprecated.*",
+        ".*lr_scheduler.step.*before.*optimizer.step.*",  # fp16: the scaler may skip the first steps
         ".*your dataloader is not resumable.*",  # what the sampler needs is in last.ckpt's position
     ):
         warnings.filterwarnings("ignore", harmless)

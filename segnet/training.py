@@ -24,12 +24,14 @@ from segnet.data.report import Report
 from segnet.evaluation import Results, device_options, evaluate
 from segnet.finetuning import require_same_model, start_from
 from segnet.images import replacing, write_picture
+from segnet.loggers import build_logger
 from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.machine import explained
 from segnet.naming import Weights
 from segnet.optim import check_optim
 from segnet.predictor import Predictor
 from segnet.recipe import recipe_callbacks
+from segnet.report import write_report
 from segnet.resume import end_children
 from segnet.runs import chosen_checkpoint, locked, remove_torn_files, run_folder
 from segnet.signals import ending_at_once
@@ -55,7 +57,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
     Args:
         output_dir: the run folder of a new run; a run that goes on (`config.checkpoint`) stays in its own.
 
-    Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json.
+    Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json,
+    report.html.
 
     Raises:
         SegnetError: an option, a file or the machine does not allow it.
@@ -66,7 +69,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
     is_first = _is_first()
     checkpoint = chosen_checkpoint(config, output_dir) if is_first else None
     folder = run_folder(checkpoint, output_dir)
-    trainer = training_trainer(config, folder, recipe_callbacks(config))
+    loggers = [build_logger(config.logger, folder)] if config.logger else []
+    trainer = training_trainer(config, folder, recipe_callbacks(config), loggers)
     checkpoint = agreed_checkpoint(trainer, checkpoint)
     config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
     with explained(_crops(config.data), LOWER_TRAINING), contextlib.ExitStack() as stack:
@@ -79,6 +83,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
             )
             with replacing(folder / "config.yaml") as temporary:
                 temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
+            for logger in loggers if checkpoint is None else []:
+                logger.log_hyperparams(asdict(config))
         try:
             trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint)
         except BaseException:
@@ -189,17 +195,17 @@ def _finish(
     results = evaluate(
         best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
     )
-    results.write(
-        folder / "results.json",
-        epochs=trainer.current_epoch,
-        steps=trainer.global_step,
-        parameters=sum(p.numel() for p in task.model.parameters()),
-        seconds=round(time.monotonic() - start, 1),
-        config=asdict(config),
-    )
+    facts = {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "parameters": sum(p.numel() for p in task.model.parameters()),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    results.write(folder / "results.json", **facts, config=asdict(config))
     if (folder / "metrics.csv").exists():  # a run of a few steps may have logged nothing
         plot_curves(folder / "metrics.csv", folder / "curves.png")
     write_preview(best, datamodule.split("val"), folder / "preview.png")
+    write_report(folder, results, datamodule.split("val"), facts, config.worst_images)
     return results
 
 

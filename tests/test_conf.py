@@ -18,6 +18,7 @@ from segnet.components import check_options
 from segnet.config import Config
 from segnet.data import DATASETS
 from segnet.decoders import DECODERS
+from segnet.loggers import LOGGERS
 from segnet.losses import LOSSES
 from segnet.model import SegmentationModel
 from segnet.optim import check_optim
@@ -31,6 +32,7 @@ TABLES = {
     "loss": LOSSES,
     "auxiliary_head": AUXILIARY_HEADS,
     "dataset": DATASETS,
+    "logger": LOGGERS,
 }
 MODULES_OF_NO_TABLE = {
     "data": {

@@ -11,13 +11,13 @@ FLOORS = {
     floor: names.split()
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download signals machine position""",
+            download signals machine position charts""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
             data.report""",
         2: "model classifier data data.survey",
-        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning",
-        4: "training evaluation inspection predictor conversion",
+        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress",
+        4: "training evaluation inspection predictor conversion report",
         5: "cli",
         6: "__main__",
     }.items()
@@ -35,11 +35,14 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("data.dataset", "data.labels"),
     ("data.annotations", "data.labels"),
     ("trainer", "checkpoint"),
-    ("recipe", "trainer"),
+    ("trainer", "progress"),
     ("trainer", "resume"),
     ("runs", "checkpoint"),
     ("training", "evaluation"),
     ("training", "predictor"),
+    ("training", "report"),
+    ("report", "evaluation"),
+    ("report", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -155,7 +155,7 @@ def test_max_steps_alone_decides_and_the_last_step_is_validated(tmp_path, option
     assert [step + 1 for step, _ in rows(tmp_path, "val/miou")] == validated
     lines = capsys.readouterr().out.splitlines()
     assert [line[: len("step 10/10")] for line in lines] == [f"step {step:2d}/10" for step in validated]
-    assert lines[-1].endswith("  0 s left")
+    assert lines[-1].endswith("  0:00:00 left")
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 10
 
 

@@ -28,6 +28,7 @@ def test_a_run_leaves_all_that_its_user_needs(run):
         "curves.png",
         "preview.png",
         "results.json",
+        "report.html",
     }
     for picture in ("curves.png", "preview.png"):
         with Image.open(folder / picture) as opened:

@@ -33,7 +33,7 @@ PACKAGE = Path(segnet.__file__).parent
 # Beside the package in a checkout, inside it once installed from a wheel.
 CONF_DIR = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
-OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "auxiliary_head", "dataset", "trainer")
+OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "auxiliary_head", "dataset", "logger", "trainer")
 FLAGS_WITH_VALUE = {
     "--config-dir",
     "-cd",

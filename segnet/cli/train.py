@@ -23,4 +23,4 @@ def _train(config: Config, output_dir: Path) -> None:
         return
     print_scores(results)
     print(f"best checkpoint: {results.checkpoint}")
-    print(f"preview of val images: {results.checkpoint.with_name('preview.png')}")
+    print(f"report: {results.checkpoint.with_name('report.html')}")
