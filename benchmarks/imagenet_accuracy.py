@@ -31,7 +31,7 @@ from segnet.config import Config
 from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode
 from segnet.images import IMAGE_SUFFIXES, read_image
 from segnet.naming import split, translate_backbone
-from segnet.predictor import move
+from segnet.runtimes.pytorch import move
 from segnet.weights import load_backbone_weights, read_weights
 
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

@@ -33,7 +33,7 @@ def test_the_figure_is_that_of_the_predictions(run):
     for index in range(len(samples)):
         sample = samples.load(index)
         truth.append(sample.mask.ravel())
-        predicted.append(predictor(sample.image).ravel())
+        predicted.append(predictor(sample.image).mask.ravel())
     truth, predicted = np.concatenate(truth), np.concatenate(predicted)
     ious = []
     for label in range(len(samples.classes.names)):

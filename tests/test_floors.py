@@ -14,9 +14,9 @@ FLOORS = {
             download signals machine position charts""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report""",
+            data.report segmentation""",
         2: "model classifier data data.survey",
-        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress",
+        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
         4: "training evaluation inspection predictor conversion report",
         5: "cli",
         6: "__main__",
@@ -34,6 +34,8 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("scenes", "images"),
     ("data.dataset", "data.labels"),
     ("data.annotations", "data.labels"),
+    ("segmentation", "visualization"),
+    ("runtimes.pytorch", "checkpoint"),
     ("trainer", "checkpoint"),
     ("trainer", "progress"),
     ("trainer", "resume"),

@@ -77,7 +77,7 @@ def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, v
     expected = []
     for index in range(len(val)):
         sample = val.load(index)
-        predicted = predictor(sample.image)
+        predicted = predictor(sample.image).mask
         ious = []
         for label in range(len(val.classes.names)):
             counted = sample.mask != 255
@@ -97,7 +97,7 @@ def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, v
             np.abs(pixels(image).astype(int) - sample.image).mean() < 10
         )  # a JPEG of a noisy picture; others differ by 40
         np.testing.assert_array_equal(pixels(truth), colourise(sample.mask, val.classes))
-        np.testing.assert_array_equal(pixels(prediction), colourise(predictor(sample.image), val.classes))
+        np.testing.assert_array_equal(pixels(prediction), colourise(predictor(sample.image).mask, val.classes))
 
 
 def test_iou_of_every_class_and_validation_is_shown_as_it_was_logged(run, report):

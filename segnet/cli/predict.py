@@ -5,19 +5,15 @@ import glob
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from segnet.bands import displayable, read_bands
-from segnet.classes import Classes
+from segnet.bands import read_bands
 from segnet.cli.arguments import Parser
 from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode, MachineError, SegnetError
 from segnet.images import IMAGE_SUFFIXES, write_mask, write_picture
 from segnet.predictor import Predictor
 from segnet.scenes import segment_scene
-from segnet.visualization import overlay
 
 RUNS = Path("runs")
 
@@ -38,17 +34,24 @@ def main(arguments: Sequence[str]) -> int:
             if options.scene:
                 mask_path = output_dir / f"{names[path]}_mask.tif"
                 refuse_existing([mask_path], options.overwrite)
-                segment_scene(predictor, path, mask_path, predictor.classes, predictor.channels, options.tile)
+                segment_scene(
+                    lambda window: predictor(window).mask,
+                    path,
+                    mask_path,
+                    predictor.classes,
+                    predictor.channels,
+                    options.tile,
+                )
                 print(_one_line(f"{path} -> {mask_path}"), flush=True)
                 continue
             mask_path = output_dir / f"{names[path]}_mask.png"
             overlay_path = output_dir / f"{names[path]}_overlay.png"
             refuse_existing([mask_path, overlay_path], options.overwrite)
             image = read_bands(path, predictor.channels)
-            mask = predictor(image)
-            write_mask(mask_path, mask, predictor.classes.palette)
-            write_picture(overlay_path, overlay(displayable(image), mask, predictor.classes))
-            report = f"{path} -> {mask_path}, {overlay_path.name}: {shares(mask, predictor.classes)}"
+            result = predictor(image)
+            write_mask(mask_path, result.mask, predictor.classes.palette)
+            write_picture(overlay_path, result.overlay())
+            report = f"{path} -> {mask_path}, {overlay_path.name}: {describe(result.shares)}"
             print(_one_line(report), flush=True)
         except SegnetError as error:
             if isinstance(error, MachineError):
@@ -165,8 +168,7 @@ def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
             raise DataError(f"{path}: exists already; --overwrite replaces it")
 
 
-def shares(mask: np.ndarray, classes: Classes) -> str:
-    """The share of each class that occurs, largest first."""
-    counts = np.bincount(mask.ravel(), minlength=len(classes.names))
-    order = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
-    return ", ".join(f"{classes.names[index]} {100 * counts[index] / mask.size:.1f}%" for index in order)
+def describe(shares: Mapping[str, float]) -> str:
+    """The classes that occur, largest share first."""
+    order = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
+    return ", ".join(f"{name} {100 * shares[name]:.1f}%" for name in order)

@@ -14,7 +14,7 @@ from tiny import components
 
 from segnet.checkpoint import load_checkpoint, save_checkpoint
 from segnet.classes import Classes
-from segnet.cli.predict import expand, main, newest_checkpoint, output_names, shares
+from segnet.cli.predict import describe, expand, main, newest_checkpoint, output_names
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
 from segnet.images import read_image, read_mask
@@ -353,7 +353,7 @@ def test_no_two_inputs_share_a_name(inputs):
 
 
 def test_shares_are_told_from_the_largest_and_absent_classes_left_out():
-    assert shares(np.array([[2, 2, 2, 0]], np.uint8), CLASSES) == "sky 75.0%, road 25.0%"
+    assert describe({"road": 0.25, "tree": 0.0, "sky": 0.75}) == "sky 75.0%, road 25.0%"
 
 
 def test_a_model_of_grey_images_gets_all_16_bits(folder, capsys):

@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from segnet.classes import Classes
+from segnet.segmentation import Segmentation
+from segnet.visualization import overlay
+
+CLASSES = Classes.create(["a", "b", "c"], [[0, 0, 0], [200, 100, 0], [0, 0, 255]], 255)
+MASK = np.array([[0, 1], [1, 1]], np.uint8)
+
+
+def test_shares_name_every_class():
+    assert Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).shares == {"a": 0.25, "b": 0.75, "c": 0.0}
+
+
+def test_the_overlay_mixes_picture_and_colours():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    mixed = Segmentation(image, MASK, CLASSES).overlay(0.25)
+    np.testing.assert_array_equal(mixed, overlay(image, MASK, CLASSES, 0.25))
+    assert mixed[0, 1].tolist() == [125, 100, 75]
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_images_of_other_channels_can_be_overlaid(channels):
+    image = np.random.default_rng(0).random((2, 2, channels)).astype(np.float32)
+    assert Segmentation(image, MASK, CLASSES).overlay().shape == (2, 2, 3)
