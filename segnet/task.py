@@ -114,13 +114,14 @@ class SegmentationTask(pl.LightningModule):
         return self.model(images)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        size = batch["mask"].shape[1:]
         features = self.model.encode(batch["image"])
-        loss = self.loss(self.model.decode(features, size), batch["mask"])
-        if self.auxiliary_head is not None:
-            auxiliary_loss = self.loss(self.auxiliary_head(features, size), batch["mask"])
+        decoder, head = self.model.decoder, self.auxiliary_head
+        # The loss resizes the logits, so that they need not be kept in the images' size.
+        loss = self.loss(decoder(features), batch["mask"], decoder.align_corners)
+        if head is not None:
+            auxiliary_loss = self.loss(head(features), batch["mask"], head.align_corners)
             self.log("train/auxiliary_loss", auxiliary_loss)
-            loss = loss + self.auxiliary_head.weight * auxiliary_loss
+            loss = loss + head.weight * auxiliary_loss
         self.log("train/loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
         return loss
