@@ -123,15 +123,21 @@ class SegmentationTask(pl.LightningModule):
         features = self.model.encode(images)
         return features, self.model.decoder(features)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        features, logits = self._network(batch["image"])
-        head = self.auxiliary_head
+    def losses(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What a step minimises of a batch, and the auxiliary head's share of it before its weight, if there is one."""
+        features, logits = self._network(images)
         # The loss resizes the logits, so that they need not be kept in the images' size.
-        loss = self.loss(logits, batch["mask"], self.model.decoder.align_corners)
-        if head is not None:
-            auxiliary_loss = self.loss(head(features), batch["mask"], head.align_corners)
+        loss = self.loss(logits, mask, self.model.decoder.align_corners)
+        head = self.auxiliary_head
+        if head is None:
+            return loss, None
+        auxiliary_loss = self.loss(head(features), mask, head.align_corners)
+        return loss + head.weight * auxiliary_loss, auxiliary_loss
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss, auxiliary_loss = self.losses(batch["image"], batch["mask"])
+        if auxiliary_loss is not None:
             self.log("train/auxiliary_loss", auxiliary_loss)
-            loss = loss + head.weight * auxiliary_loss
         self.log("train/loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
         return loss
