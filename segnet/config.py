@@ -116,6 +116,8 @@ class Config:
     """Of initialisation, order and augmentation."""
     deterministic: bool = False
     """Whether only operations are used that give the same result each time, on a GPU too; slower there."""
+    compile: bool = False
+    """Whether torch.compile translates backbone and decoder first, which takes a minute or so; needs a C++ compiler."""
     non_finite: str = "stop"
     """What a loss that is not finite does: stop the run, or skip that step."""
     logger: dict[str, Any] | None = None
