@@ -150,6 +150,22 @@ class EvaluateConfig:
 
 
 @dataclass(slots=True, kw_only=True)
+class ShardConfig:
+    """What `segnet shard` depends on."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.data.DATASETS: what is written as shards."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Not read; choices of dataset set it too."""
+    splits: list[str] = field(default_factory=lambda: ["train", "val"])
+    """Which to write, of train, val and test."""
+    output: str = "???"
+    """The folder to write; may not exist yet."""
+    images_per_shard: int = 500
+    """In each tar file, but the last of a split."""
+
+
+@dataclass(slots=True, kw_only=True)
 class InspectConfig:
     """What `segnet inspect` depends on."""
 
