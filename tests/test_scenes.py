@@ -7,7 +7,8 @@ import pytest
 
 from segnet.classes import Classes
 from segnet.errors import DataError, MachineError
-from segnet.scenes import Window, grid, opened, read_window, segment_scene
+from segnet.scenes import opened, read_window, segment_scene
+from segnet.windows import Window
 
 CLASSES = Classes.create(["water", "wood", "field"], [[0, 0, 200], [0, 120, 0], [200, 200, 0]])
 PLACE = (0.5, 0, 399960, 0, -0.5, 5700000)  # of an affine transform: pixels of half a metre
@@ -21,18 +22,6 @@ def write(path, values: np.ndarray, **options):
     with rasterio.open(path, "w", **profile | {"blockxsize": 16, "blockysize": 16} | options) as file:
         file.write(values)
     return path
-
-
-@pytest.mark.parametrize(
-    ("size", "window"), [((10, 10), (4, 3)), ((1, 1), (5, 5)), ((8, 6), (4, 3)), ((7, 20), (20, 7))]
-)
-def test_the_grid_covers_every_pixel_once(size, window):
-    covered = np.zeros(size, int)
-    for part in grid(size, window):
-        assert 0 < part.height <= window[0]
-        assert 0 < part.width <= window[1]
-        covered[part.top : part.top + part.height, part.left : part.left + part.width] += 1
-    assert (covered == 1).all()
 
 
 def test_without_rasterio_the_package_to_install_is_named(tmp_path, monkeypatch):
