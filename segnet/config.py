@@ -150,7 +150,7 @@ class EvaluateConfig:
     window: int | None = None
     """Side of the windows into which larger images are cut [pixels]; null: images are predicted whole."""
     overlap: float = 0.25
-    """Share of a window that the next one repeats, 0-0.9."""
+    """Share of a window that the next one repeats at least, 0-0.9."""
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of Lightning's Trainer."""
 

@@ -33,7 +33,7 @@ class Inference:
         flip: whether the mirrored image is predicted too.
         scales: factors on the image's size; each is predicted.
         window: the side of the windows into which larger images are cut [pixels]; None: images are predicted whole.
-        overlap: the share of a window that the next one repeats, 0-0.9.
+        overlap: the share of a window that the next one repeats at least, 0-0.9.
         batch_size: how many windows share a pass.
 
     Raises:

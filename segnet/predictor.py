@@ -43,7 +43,7 @@ class Predictor:
         scales: factors on the image's size over which probabilities are averaged.
         window: the side of the windows into which any larger image is cut [pixels]; None: 1024, for those of more than
             `max_pixels`.
-        overlap: the share of a window that the next one repeats, 0-0.9.
+        overlap: the share of a window that the next one repeats at least, 0-0.9.
         batch_size: how many windows, or images of the same size, share a pass.
         max_pixels: up to how many an image is predicted whole, unless `window` is given.
 
@@ -197,14 +197,13 @@ class Predictor:
         if inference.batch_size > 1:
             log.warning("the memory is full with %d images in a pass: going on with one", inference.batch_size)
             return inference.with_window(inference.window, 1)
-        tried = min(inference.window or max(size), max(size))
-        side = tried // 2
+        window = min(inference.window or max(size), max(size))
+        tried = f"{size[0]} x {size[1]} pixels" if window == max(size) else f"windows of {window} pixels"
+        side = window // 2
         if side < SMALLEST_WINDOW:
-            raise MachineError(
-                f"the memory is full even with windows of {tried} x {tried} pixels: free some, or use another device"
-            )
+            raise MachineError(f"the memory is full even with {tried}: free some of it, or use another device")
         self._fitting = side
-        log.warning("the memory is full with %d x %d pixels: going on with windows of %d", tried, tried, side)
+        log.warning("the memory is full with %s: going on with windows of %d", tried, side)
         return inference.with_window(side)
 
     def _side(self, size: tuple[int, int]) -> int | None:

@@ -3,6 +3,7 @@
 `grid` is for samples, which do not overlap; `Mosaic` for predictions, whose windows overlap and are blended.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Side:
     Args:
         length: of the side [pixels].
         window: its windows' length, at most the side's [pixels].
-        overlap: the share of a window that the next one repeats, 0 up to but not including 1.
+        overlap: the share of a window that the next one repeats at least, 0 up to but not including 1.
     """
 
     length: int
@@ -60,9 +61,10 @@ class Side:
 
     @cached_property
     def starts(self) -> list[int]:
-        """Where the windows begin, ascending."""
+        """Where the windows begin, ascending: as few as have the overlap, and all of them the same."""
         last = self.length - self.window
-        return [*range(0, last, max(1, round(self.window * (1 - self.overlap)))), last]
+        steps = math.ceil(last / max(1, math.floor(self.window * (1 - self.overlap))))
+        return [round(last * index / steps) for index in range(steps + 1)] if steps else [0]
 
     @cached_property
     def edges(self) -> list[int]:
@@ -121,7 +123,7 @@ class Mosaic:
     Args:
         size: (height, width) of the picture [pixels].
         window: the side of a window; along a shorter side of the picture, that side [pixels].
-        overlap: the share of a window that the next one repeats, 0 up to but not including 1.
+        overlap: the share of a window that the next one repeats at least, 0 up to but not including 1.
     """
 
     def __init__(self, size: tuple[int, int], window: int, overlap: float) -> None:

@@ -73,7 +73,7 @@ def test_what_waits_does_not_grow_with_the_picture(length):
             elif piece.shared:
                 waiting[piece.place] = piece.place.height * piece.place.width
         most = max(most, sum(waiting.values()))
-    assert most <= STRIP * 16 * 4 + 16 * 16
+    assert most <= STRIP * 16 * 5 + 16 * 16
 
 
 def test_strips_cost_few_windows_more():
