@@ -22,7 +22,7 @@ from segnet.windows import Window
 
 log = logging.getLogger(__name__)
 
-MAX_PIXELS = 2048 * 2048  # of an image that is predicted whole unless told otherwise
+MAX_PIXELS = 2_500_000  # of an image that is predicted whole unless told otherwise
 WINDOW = 1024  # side of the windows of larger ones [pixels]
 SMALLEST_WINDOW = 128  # to which a full memory leads: below it a model sees too little [pixels]
 
