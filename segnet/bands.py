@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from segnet.errors import DataError, MachineError
-from segnet.images import decoding, read_image
+from segnet.images import decoding, rgb_of
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 MODES = {1: "L", 4: "RGBA"}  # of Pillow, for what is no TIFF
@@ -37,20 +37,25 @@ def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
         MachineError: tifffile, which reads such TIFFs, is not installed.
     """
     path = Path(path)
-    if channels == 3:
-        return read_image(path)
-    if channels > 1 and path.suffix.lower() in TIFF_SUFFIXES:
+    if channels not in (1, 3) and path.suffix.lower() in TIFF_SUFFIXES:
         return scaled(_read_tiff(path, channels), path)
     with decoding(path) as picture:
-        if channels not in MODES or (channels == 4 and picture.mode not in ("RGBA", "PA")):
-            raise DataError(
-                f"{path}: has {len(picture.getbands())} channels, but {channels} are asked for "
-                "(dataset.channels, backbone.in_channels)"
-            )
-        if channels == 1 and (picture.mode.startswith("I") or picture.mode == "F"):
-            return scaled(np.asarray(ImageOps.exif_transpose(picture))[:, :, None], path)
-        upright = ImageOps.exif_transpose(picture)
-        return np.array(upright.convert(MODES[channels])).reshape(upright.height, upright.width, channels)
+        return bands_of(picture, channels, path)
+
+
+def bands_of(picture: Image.Image, channels: int, source: Path | str) -> Bands:
+    """A picture of Pillow's as `read_bands` gives it; `source` is what an error calls it."""
+    if channels == 3:
+        return rgb_of(picture, source)
+    if channels not in MODES or (channels == 4 and picture.mode not in ("RGBA", "PA")):
+        raise DataError(
+            f"{source}: has {len(picture.getbands())} channels, but {channels} are asked for "
+            "(dataset.channels, backbone.in_channels)"
+        )
+    upright = ImageOps.exif_transpose(picture)
+    if channels == 1 and (picture.mode.startswith("I") or picture.mode == "F"):
+        return scaled(np.asarray(upright)[:, :, None], source)
+    return np.array(upright.convert(MODES[channels])).reshape(upright.height, upright.width, channels)
 
 
 def displayable(image: Bands) -> NDArray[np.uint8]:
@@ -98,7 +103,7 @@ def _read_tiff(path: Path, channels: int) -> NDArray[Any]:
     return values[..., None] if not others else np.moveaxis(values, axes.index(others[0]), -1)
 
 
-def scaled(values: NDArray[Any], path: Path) -> Bands:
+def scaled(values: NDArray[Any], source: Path | str) -> Bands:
     """uint8 as it is; uint16 from 0-65535, float from 0-1 to 0-255 in float32.
 
     Raises:
@@ -109,7 +114,7 @@ def scaled(values: NDArray[Any], path: Path) -> Bands:
     if values.dtype == np.uint16:
         return values.astype(np.float32) * np.float32(255 / 65535)
     if values.dtype.kind != "f":
-        raise DataError(f"{path}: bands of type {values.dtype} are not read: save them as uint8, uint16 or float32")
+        raise DataError(f"{source}: bands of type {values.dtype} are not read: save them as uint8, uint16 or float32")
     if not np.isfinite(values).all():
-        raise DataError(f"{path}: holds NaN or infinity: replace what stands for no data by a number")
+        raise DataError(f"{source}: holds NaN or infinity: replace what stands for no data by a number")
     return values.astype(np.float32) * np.float32(255)

@@ -145,6 +145,14 @@ class EvaluateConfig:
     split: str = "val"
     """train, val or test."""
     data: DataConfig = field(default_factory=DataConfig)
+    flip: bool = False
+    """Whether to average the predictions of an image and its mirror image."""
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    """Factors on the size of an image, over which predictions are averaged."""
+    window: int | None = None
+    """Side of the windows into which larger images are cut [pixels]; null: images are predicted whole."""
+    overlap: float = 0.25
+    """Share of a window that the next one repeats at least, 0-0.9."""
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of Lightning's Trainer."""
 

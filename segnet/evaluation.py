@@ -16,13 +16,14 @@ from segnet.config import DataConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import CheckpointError, DataError
 from segnet.images import replacing
+from segnet.inference import Inference
 from segnet.machine import explained
 from segnet.metrics import Scores
 from segnet.signals import ending_at_once
 from segnet.task import SegmentationTask
 from segnet.trainer import evaluation_trainer
 
-LOWER_EVALUATION = "the size of the images, or set trainer.accelerator=cpu"
+LOWER_EVALUATION = "the size of the images, or set window=1024 (segnet evaluate) or trainer.accelerator=cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Results:
     Attributes:
         checkpoint: the file that was evaluated.
         split: on which images.
+        inference: how they were predicted.
         num_images: how many.
         scores: the figures.
         classes: to which they belong.
@@ -41,6 +43,7 @@ class Results:
 
     checkpoint: Path
     split: str
+    inference: Inference
     num_images: int
     scores: Scores
     classes: Classes
@@ -52,6 +55,10 @@ class Results:
         record = {
             "checkpoint": str(self.checkpoint),
             "split": self.split,
+            "flip": self.inference.flip,
+            "scales": list(self.inference.scales),
+            "window": self.inference.window,
+            "overlap": self.inference.overlap if self.inference.window else None,
             "num_images": self.num_images,
             **self.scores.to_dict(self.classes),
             **more,
@@ -61,7 +68,13 @@ class Results:
 
 
 def evaluate(
-    checkpoint: Path, *, dataset: Mapping[str, Any], split: str, data: DataConfig, trainer: Mapping[str, Any]
+    checkpoint: Path,
+    *,
+    dataset: Mapping[str, Any],
+    split: str,
+    data: DataConfig,
+    trainer: Mapping[str, Any],
+    inference: Inference | None = None,
 ) -> Results:
     """Measures a checkpoint on a split, one whole image at a time.
 
@@ -71,6 +84,7 @@ def evaluate(
         split: "train", "val" or "test".
         data: only the workers count.
         trainer: arguments of Lightning's Trainer.
+        inference: flips, scales and windows; None: the model's own prediction of each image alone.
 
     Raises:
         SegnetError: the checkpoint, the data or an option does not allow it, or the dataset has other classes.
@@ -84,6 +98,9 @@ def evaluate(
     except (RuntimeError, TypeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{checkpoint}: weights and description do not fit ({reason})") from None
+    inference = inference or Inference()
+    if not (inference.is_plain and inference.window is None):
+        task.inference = inference
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     by_image = ImageScores()
@@ -92,7 +109,9 @@ def evaluate(
         runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
     assert task.scores is not None
     confusion = task.confusion.compute().tolist()
-    return Results(Path(checkpoint), split, len(samples), task.scores, task.classes, confusion, by_image.miou)
+    return Results(
+        Path(checkpoint), split, inference, len(samples), task.scores, task.classes, confusion, by_image.miou
+    )
 
 
 class ImageScores(Callback):

@@ -88,23 +88,32 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
     """
     path = Path(path)
     with decoding(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode.startswith("I") or upright.mode == "F":
-            grey = _scale_to_uint8(np.asarray(upright), path)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.array(upright.convert("RGB"))
+        return rgb_of(picture, path)
 
 
-def _scale_to_uint8(values: NDArray[np.generic], path: Path) -> UInt8Array:
-    """Scales 16-bit integers from 0-65535 and floats from 0-1 to 0-255.
+def rgb_of(picture: Image.Image, source: Path | str) -> UInt8Array:
+    """A picture of Pillow's as `read_image` gives it; `source` is what an error calls it."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        grey = scaled_to_uint8(np.asarray(upright), source)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(upright.convert("RGB"))
+
+
+def scaled_to_uint8(values: NDArray[np.generic], source: Path | str) -> UInt8Array:
+    """uint8 as it is; other integers from 0-65535, floats from 0-1 to 0-255.
 
     Raises:
         DataError: values outside of these ranges.
     """
+    if values.dtype == np.uint8:
+        return values  # type: ignore[return-value]
     top, rule = (65535, "0-65535") if values.dtype.kind in "iu" else (1, "0-1")
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= top):  # also true for NaN
-        raise DataError(f"{path}: {values.dtype} values {low} to {high} are outside {rule}: convert it to 8 or 16 bits")
+        raise DataError(
+            f"{source}: {values.dtype} values {low} to {high} are outside {rule}: convert it to 8 or 16 bits"
+        )
     return np.round(values.astype(np.float64) * (255 / top)).astype(np.uint8)
 
 

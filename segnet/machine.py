@@ -10,6 +10,7 @@ import torch
 from segnet.errors import MachineError, SegnetError
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_MEMORY = ("can't allocate memory", "not enough memory")  # in a RuntimeError of torch's CPU allocator
 GIB = 2**30
 
 
@@ -48,6 +49,13 @@ def explained(batch: str, lower: str) -> Iterator[None]:
         raise MachineError(message) from None
 
 
+def is_full_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory, of a GPU or of the machine, is full."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in FULL_MEMORY)
+
+
 def _gpu_memory(reason: str, batch: str, lower: str) -> str:
     used = ""
     if torch.cuda.is_available():
@@ -61,7 +69,7 @@ def _gpu_memory(reason: str, batch: str, lower: str) -> str:
 
 def _explanation(reason: str, batch: str, lower: str) -> str | None:
     """Of a RuntimeError's message; None: it is not the machine's."""
-    if "can't allocate memory" in reason or "not enough memory" in reason:
+    if any(words in reason for words in FULL_MEMORY):
         return f"the memory is full with {batch}: lower {lower}, or data.num_workers"
     if "Bus error" in reason or "unable to write to file </torch_" in reason or "shared memory" in reason:
         return "the shared memory (/dev/shm) is full: enlarge it (docker: --shm-size=8g), or lower data.num_workers"

@@ -152,7 +152,7 @@ def _worst_images(results: Results, samples: SegmentationDataset, count: int) ->
         pictures = (
             _picture(displayable(sample.image), "image", "jpeg"),
             _picture(colourise(sample.mask, results.classes), "truth"),
-            _picture(colourise(predictor(sample.image).mask, results.classes), "prediction"),
+            _picture(colourise(predictor.segment(sample.image).mask, results.classes), "prediction"),
         )
         figures.append(
             f"<figure><figcaption>{escape(sample.name)}: mIoU {_percent(score)}</figcaption>"

@@ -15,6 +15,7 @@ from segnet.classes import Classes
 from segnet.components import build
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
+from segnet.inference import Inference
 from segnet.losses import LOSSES
 from segnet.metrics import IOU, ConfusionMatrix, Scores
 from segnet.model import SegmentationModel
@@ -67,6 +68,7 @@ class SegmentationTask(pl.LightningModule):
         check_optim(self.optim)
         self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
         self.scores: Scores | None = None  # of the last evaluation
+        self.inference: Inference | None = None  # what an evaluation averages; None: the model alone
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         for part in frozen_parts(self.model.backbone, frozen_stages):
             part.requires_grad_(False)
@@ -146,8 +148,14 @@ class SegmentationTask(pl.LightningModule):
         self.confusion.reset()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        logits = self.model(batch["image"])
-        self.confusion.update(logits.argmax(dim=1), batch["mask"])
+        if self.inference is None:
+            logits = self.model(batch["image"])
+            prediction = logits.argmax(dim=1)
+        else:
+            probabilities = self.inference(self.model, batch["image"])
+            prediction = probabilities.argmax(dim=1)
+            logits = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()  # for the loss
+        self.confusion.update(prediction, batch["mask"])
         self.log("val/loss", self.loss(logits, batch["mask"]), batch_size=len(batch["image"]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:

@@ -220,5 +220,5 @@ def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) 
     predictor = Predictor(checkpoint)
     count = min(NUM_PREVIEWS, len(samples))
     chosen = [samples.load(index * len(samples) // count) for index in range(count)]
-    rows = [(displayable(sample.image), sample.mask, predictor(sample.image).mask) for sample in chosen]
+    rows = [(displayable(sample.image), sample.mask, predictor.segment(sample.image).mask) for sample in chosen]
     write_picture(target, comparison(rows, predictor.classes))

@@ -1,5 +1,7 @@
 """What an evaluation says of a checkpoint: the figure that its training gave, and that its predictions give."""
 
+import json
+
 import mmseg_reference as mmseg
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from segnet.conversion import convert, published_settings
 from segnet.data.shapes import CLASSES, Shapes
 from segnet.errors import DataError
 from segnet.evaluation import evaluate
+from segnet.inference import Inference
 from segnet.predictor import Predictor
 from segnet.weights import read_weights
 
@@ -41,6 +44,27 @@ def test_the_figure_is_that_of_the_predictions(run):
         if union:
             ious.append(np.sum((truth == label) & (predicted == label)) / union)
     assert results.scores.miou == pytest.approx(np.mean(ious), abs=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"flip": True, "scales": [0.5, 1.0, 1.5]}, {"window": 32, "overlap": 0.5}])
+def test_flips_scales_and_windows_are_those_of_predictions(run, tmp_path, options):
+    folder, plain = run
+    inference = Inference(**options)
+    data = DataConfig(num_workers=0)
+    results = evaluate(folder / "best.ckpt", dataset=SHAPES, split="val", data=data, trainer=CPU, inference=inference)
+    predictor = Predictor(folder / "best.ckpt", "cpu", **options)
+    samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+    counts = np.zeros((len(samples.classes.names),) * 2, int)
+    for index in range(len(samples)):
+        sample = samples.load(index)
+        np.add.at(counts, (sample.mask.ravel(), predictor(sample.image).mask.ravel()), 1)
+    assert results.confusion == counts.tolist()
+    assert results.confusion != plain.confusion
+
+    results.write(tmp_path / "results.json")
+    record = json.loads((tmp_path / "results.json").read_text())
+    expected = {"flip": False, "scales": [1.0], "window": None, "overlap": None} | options
+    assert {key: record[key] for key in expected} == expected
 
 
 def test_a_dataset_of_other_classes_is_refused(run, tmp_path):

@@ -11,10 +11,10 @@ FLOORS = {
     floor: names.split()
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download signals machine position charts storage""",
+            download signals machine position charts storage windows""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report data.shards segmentation""",
+            data.report data.shards segmentation inference pictures""",
         2: "model classifier data data.survey",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
         4: "training evaluation inspection predictor conversion report sharding",
@@ -32,6 +32,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("scenes", "bands"),
     ("scenes", "classes"),
     ("scenes", "images"),
+    ("scenes", "windows"),
     ("data.dataset", "data.labels"),
     ("data.annotations", "data.labels"),
     ("data.dataset", "data.report"),

@@ -7,7 +7,8 @@ import pytest
 
 from segnet.classes import Classes
 from segnet.errors import DataError, MachineError
-from segnet.scenes import Window, grid, opened, read_window, segment_scene
+from segnet.scenes import opened, read_window, segment_scene
+from segnet.windows import Window, grid
 
 CLASSES = Classes.create(["water", "wood", "field"], [[0, 0, 200], [0, 120, 0], [200, 200, 0]])
 PLACE = (0.5, 0, 399960, 0, -0.5, 5700000)  # of an affine transform: pixels of half a metre
@@ -23,16 +24,14 @@ def write(path, values: np.ndarray, **options):
     return path
 
 
-@pytest.mark.parametrize(
-    ("size", "window"), [((10, 10), (4, 3)), ((1, 1), (5, 5)), ((8, 6), (4, 3)), ((7, 20), (20, 7))]
-)
-def test_the_grid_covers_every_pixel_once(size, window):
-    covered = np.zeros(size, int)
-    for part in grid(size, window):
-        assert 0 < part.height <= window[0]
-        assert 0 < part.width <= window[1]
-        covered[part.top : part.top + part.height, part.left : part.left + part.width] += 1
-    assert (covered == 1).all()
+def by_parts(window, predict=lambda image: np.digitize(image[..., 0], [60, 170])):
+    """What segments a picture part by part, and what it does with each of them."""
+
+    def segment(size, read, write):
+        for part in grid(size, (window, window)):
+            write(part, predict(read(part)))
+
+    return segment, predict
 
 
 def test_without_rasterio_the_package_to_install_is_named(tmp_path, monkeypatch):
@@ -63,6 +62,11 @@ class TestWithRasterio:
             image, _ = read_window(scene, Window(0, 0, 20, 20), 3, path)
         assert image.dtype == np.uint8
         np.testing.assert_allclose(image, values.transpose(1, 2, 0) / 257, atol=0.5001)
+
+    def test_colours_beyond_their_range_are_refused(self, tmp_path):
+        path = write(tmp_path / "a.tif", np.full((3, 20, 20), 1.2, np.float32))
+        with opened(path) as scene, pytest.raises(DataError, match="outside 0-1"):
+            read_window(scene, Window(0, 0, 20, 20), 3, path)
 
     @pytest.mark.parametrize(("dtype", "nodata"), [(np.uint16, 0), (np.float32, np.nan)])
     def test_pixels_without_data_are_told(self, tmp_path, dtype, nodata):
@@ -96,21 +100,16 @@ class TestWithRasterio:
         with opened(path) as scene, pytest.raises(DataError, match="has 5 bands, but 4 are asked for"):
             read_window(scene, Window(0, 0, 5, 5), 4, path)
 
-    @pytest.mark.parametrize(("tile", "margin"), [(16, 5), (37, 8), (500, 0)])
-    def test_a_scene_is_segmented_without_seams_and_its_mask_lies_where_it_does(self, tmp_path, tile, margin):
+    @pytest.mark.parametrize("window", [16, 37, 500])
+    def test_a_scene_is_segmented_and_its_mask_lies_where_it_does(self, tmp_path, window):
         import rasterio
 
-        def predict(image: np.ndarray) -> np.ndarray:
-            """Looks 5 pixels far, and so needs a margin of as many."""
-            padded = np.pad(image[..., 0].astype(float), 5, mode="edge")
-            around = np.lib.stride_tricks.sliding_window_view(padded, (11, 11)).mean(axis=(2, 3))
-            return np.digitize(around, [120, 135])
-
+        segment, predict = by_parts(window)
         values = np.random.default_rng(3).integers(0, 256, (1, 90, 70)).astype(np.uint8)
         values = np.maximum(values, 1)
         values[0, :6, 60:] = 0
         source = write(tmp_path / "scene.tif", values, nodata=0)
-        segment_scene(predict, source, tmp_path / "mask.tif", CLASSES, 1, tile, margin)
+        segment_scene(segment, source, tmp_path / "mask.tif", CLASSES, 1)
         expected = predict(values[0, :, :, None])
         assert len(np.unique(expected)) == 3
         expected[:6, 60:] = 255
@@ -125,12 +124,13 @@ class TestWithRasterio:
 
         classes = Classes.create([f"c{index}" for index in range(300)], ignore_index=65535)
         source = write(tmp_path / "scene.tif", np.ones((1, 20, 20), np.uint8))
-        segment_scene(lambda image: np.full(image.shape[:2], 299), source, tmp_path / "m.tif", classes, 1)
+        segment, _ = by_parts(16, lambda image: np.full(image.shape[:2], 299))
+        segment_scene(segment, source, tmp_path / "m.tif", classes, 1)
         with rasterio.open(tmp_path / "m.tif") as mask:
             assert (mask.dtypes[0], mask.read(1).max()) == ("uint16", 299)
 
     def test_a_failed_prediction_leaves_no_file(self, tmp_path):
         source = write(tmp_path / "scene.tif", np.ones((2, 20, 20), np.uint8))
         with pytest.raises(DataError, match="has 2 bands, but 3"):
-            segment_scene(lambda image: image[..., 0], source, tmp_path / "mask.tif", CLASSES, 3)
+            segment_scene(by_parts(16)[0], source, tmp_path / "mask.tif", CLASSES, 3)
         assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]

@@ -17,13 +17,16 @@ def main(arguments: Sequence[str]) -> int:
 def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
     from segnet.evaluation import evaluate
+    from segnet.inference import Inference
 
+    inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     results = evaluate(
         Path(config.checkpoint).expanduser(),
         dataset=config.dataset,
         split=config.split,
         data=config.data,
         trainer=config.trainer,
+        inference=inference,
     )
     results.write(output_dir / "results.json")
     print_scores(results)

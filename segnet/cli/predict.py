@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     inputs = list(dict.fromkeys(path for pattern in options.inputs for path in expand(pattern)))
     output_dir = require_output_folder(Path(options.output))
     checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
-    predictor = Predictor(checkpoint, options.device)
+    predictor = Predictor(checkpoint, options.device, window=options.tile if options.scene else None)
     print(f"checkpoint: {checkpoint}")
 
     names = output_names(inputs)
@@ -34,21 +34,14 @@ def main(arguments: Sequence[str]) -> int:
             if options.scene:
                 mask_path = output_dir / f"{names[path]}_mask.tif"
                 refuse_existing([mask_path], options.overwrite)
-                segment_scene(
-                    lambda window: predictor(window).mask,
-                    path,
-                    mask_path,
-                    predictor.classes,
-                    predictor.channels,
-                    options.tile,
-                )
+                segment_scene(predictor.stream, path, mask_path, predictor.classes, predictor.channels)
                 print(_one_line(f"{path} -> {mask_path}"), flush=True)
                 continue
             mask_path = output_dir / f"{names[path]}_mask.png"
             overlay_path = output_dir / f"{names[path]}_overlay.png"
             refuse_existing([mask_path, overlay_path], options.overwrite)
             image = read_bands(path, predictor.channels)
-            result = predictor(image)
+            result = predictor.segment(image)
             write_mask(mask_path, result.mask, predictor.classes.palette)
             write_picture(overlay_path, result.overlay())
             report = f"{path} -> {mask_path}, {overlay_path.name}: {describe(result.shares)}"

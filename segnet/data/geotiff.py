@@ -11,7 +11,8 @@ from typing import Any
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.folder import Folder
 from segnet.errors import ConfigError, DataError
-from segnet.scenes import Window, grid, opened, read_window
+from segnet.scenes import opened, read_window
+from segnet.windows import Window, grid
 
 
 class GeoTIFF(SegmentationDataset):
