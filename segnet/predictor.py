@@ -1,6 +1,7 @@
 """Predictor: a picture in, its segmentation out."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,14 +31,23 @@ class Predictor:
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
 
-    def __call__(self, image: Bands) -> Segmentation:
+    def __call__(self, image: Bands, probabilities: bool = False) -> Segmentation:
         """Segments one image.
 
         Args:
             image: (H, W, channels), 0-255, any size: uint8 RGB, or what `segnet.bands.read_bands` gives.
+            probabilities: whether the result has those of all classes.
         """
-        assert image.dtype in (np.uint8, np.float32)
-        assert image.ndim == 3
-        batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(self._runtime.device)
-        ids = self._runtime(batch)[0].argmax(dim=0).cpu().numpy()
-        return Segmentation(image, ids.astype(np.uint8 if len(self.classes.names) <= 256 else np.uint16), self.classes)
+        return self.batch([image], probabilities)[0]
+
+    def batch(self, images: Sequence[Bands], probabilities: bool = False) -> list[Segmentation]:
+        """Segments images of one size and type together; the arguments are those of a call."""
+        assert all(image.dtype in (np.uint8, np.float32) and image.ndim == 3 for image in images)
+        batch = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images]))
+        logits = self._runtime(batch.to(self._runtime.device))
+        masks = logits.argmax(dim=1).cpu().numpy().astype(np.uint8 if len(self.classes.names) <= 256 else np.uint16)
+        shares = logits.softmax(dim=1).half().cpu().numpy() if probabilities else [None] * len(images)
+        return [
+            Segmentation(image, mask, self.classes, share)
+            for image, mask, share in zip(images, masks, shares, strict=True)
+        ]

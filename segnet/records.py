@@ -1,0 +1,205 @@
+"""What a folder of predictions remembers: of which input, model and options each result was made.
+
+Beside the results of NAME lies .segnet/NAME.json. By it an interrupted prediction goes on where it stopped, results of
+something else are never taken for one's own, and of two predictions into one folder only one gets a name. It is written
+before the results, which appear whole or not at all: results that it vouches for and that are there are done.
+"""
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segnet.errors import DataError, MachineError
+from segnet.images import replacing
+
+FOLDER = ".segnet"
+STALE = 3600  # after which a temporary file belongs to nobody [seconds]
+SUFFIXES = {
+    "mask": "_mask.png",
+    "overlay": "_overlay.png",
+    "colours": "_colours.png",
+    "probabilities": "_probabilities.npz",
+    "confidence": "_confidence.png",
+    "geojson": ".geojson",
+    "coco": "_coco.json",
+    "labelme": ".json",
+    "video": "_overlay.mp4",
+    "scene": "_mask.tif",
+    "csv": "",  # one file for all: SHARES
+}
+SHARES = "shares.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What results are made of.
+
+    Attributes:
+        source: the input: an absolute path, a URL.
+        stamp: size [bytes] and time of change [ns] of a file; None: of what can never be recognised, such as stdin.
+        job: model and options, as builtins of JSON.
+    """
+
+    source: str
+    stamp: Sequence[int] | None
+    job: Mapping[str, Any]
+
+
+class Records:
+    """The records of one folder.
+
+    Args:
+        folder: of the results.
+        overwrite: whether results are replaced, of whatever they were made.
+    """
+
+    def __init__(self, folder: Path, overwrite: bool = False) -> None:
+        self.folder, self._overwrite = folder, overwrite
+
+    def target(self, name: str, kind: str) -> Path:
+        """The file of a result."""
+        return self.folder / (f"{name}{SUFFIXES[kind]}" if SUFFIXES[kind] else SHARES)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / FOLDER / f"{name}.json"
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A record; empty where there is none that can be read."""
+        try:
+            record = json.loads(self._path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def pending(self, name: str, kinds: Sequence[str], origin: Origin) -> list[str]:
+        """The kinds that are still to be made.
+
+        Raises:
+            DataError: there are results of something else.
+        """
+        if self._overwrite:
+            return list(kinds)
+        record = self.read(name)
+        mine = record.get("saved", []) if not _difference(record, origin) else []
+        others = record.get("saved", []) if not mine else []
+        for kind in dict.fromkeys([*kinds, *others]):
+            path = self.target(name, kind)
+            if kind not in mine and os.path.lexists(path) and (kind != "csv" or kind in others):
+                raise DataError(
+                    f"{path}: exists already{_difference(record, origin)}; --overwrite replaces it, --output FOLDER "
+                    "leaves it alone"
+                )
+        return [kind for kind in kinds if kind not in mine or not os.path.lexists(self.target(name, kind))]
+
+    def claim(self, name: str, kinds: Sequence[str], origin: Origin, facts: Mapping[str, Any]) -> None:
+        """Takes a name for these results, before they are written.
+
+        Args:
+            name: of the results.
+            kinds: to be made.
+            origin: what of.
+            facts: what else is to be remembered, as builtins of JSON.
+
+        Raises:
+            DataError: another prediction has taken it. MachineError: the disk refuses it.
+        """
+        before = self.read(name)
+        saved = [] if _difference(before, origin) else before["saved"]
+        if not self._overwrite:
+            self.pending(name, kinds, origin)
+        record = {
+            "source": origin.source,
+            "stamp": origin.stamp,
+            "job": origin.job,
+            "saved": sorted({*saved, *kinds}),
+            **facts,
+        }
+        if self._overwrite:
+            for kind in kinds:
+                if kind != "csv":
+                    self.target(name, kind).unlink(missing_ok=True)
+        text = json.dumps(record)
+        if before or self._overwrite:
+            with replacing(self._path(name)) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        elif not _create(self._path(name), text) and _difference(self.read(name), origin):
+            raise DataError(
+                f"{self.folder / name}: another prediction into this folder has just taken this name: choose another "
+                "--output"
+            )
+
+    def done(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """All records, by name."""
+        top = self.folder / FOLDER
+        for path in sorted(top.rglob("*.json")):
+            name = str(path.relative_to(top)).removesuffix(".json")
+            if record := self.read(name):
+                yield name, record
+
+
+def _difference(record: Mapping[str, Any], origin: Origin) -> str:
+    """What a record's results were made of that is not the origin; empty where it is the same."""
+    if not record:
+        return ", made by something else"
+    if record.get("source") != origin.source:
+        return f", made of {record.get('source')}"
+    if origin.stamp is None or list(record.get("stamp") or []) != list(origin.stamp):
+        return ", made of an earlier state of this input"
+    was, now = record.get("job", {}), json.loads(json.dumps(origin.job))
+    changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
+    return f", made with other options ({', '.join(changed)})" if changed else ""
+
+
+def _create(path: Path, text: str) -> bool:
+    """Creates a file with its content at once; whether it was not there before."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        try:
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links
+                os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise MachineError(f"{path}: cannot be written ({error.strerror})") from None
+    return True
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file was made by a prediction: a record in a folder above it vouches for it."""
+    names = [path.name.removesuffix(suffix) for suffix in SUFFIXES.values() if suffix and path.name.endswith(suffix)]
+    for name in names:
+        for top in path.parents:
+            if not (top / FOLDER).is_dir():
+                continue
+            record = top / FOLDER / path.parent.relative_to(top)
+            # Of a video's frames the record is the video's.
+            if (record / f"{name}.json").is_file() or record.with_name(f"{record.name}.json").is_file():
+                return True
+    return False
+
+
+def remove_stale_files(folder: Path) -> None:
+    """Removes what killed predictions were writing an hour ago and longer."""
+    endings = "|".join(re.escape(suffix) for suffix in SUFFIXES.values() if suffix)
+    torn = re.compile(rf"\..*({endings}|{re.escape(SHARES)}|\.json)\.[a-z0-9_]{{8}}\.tmp|\.[a-z0-9_]{{8}}\.tmp")
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            if name.endswith(".tmp") and torn.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    path = Path(parent, name)
+                    if time.time() - path.stat().st_mtime > STALE:
+                        path.unlink()
