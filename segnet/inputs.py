@@ -61,8 +61,8 @@ class Collector:
         self.inputs: list[Input] = []
         self.notes: list[str] = []
 
-    def add(self, argument: str) -> None:
-        """An argument: "-", @list, URL, camera number, file, folder or glob.
+    def add(self, argument: str, root: str | None = None) -> None:
+        """An argument: "-", @list, URL, camera number, file, folder or glob; `root` is for a list.
 
         Raises:
             DataError: a folder or glob without any picture, or a list that cannot be read.
@@ -72,7 +72,7 @@ class Collector:
         elif _exists(argument):
             self._add_path(Path(argument))
         elif argument.startswith("@"):
-            self.add_list(argument[1:])
+            self.add_list(argument[1:], root)
         elif "://" in argument:
             self._append(Input(argument, "url", _url_name(argument)), argument)
         elif argument.isdecimal():
@@ -200,7 +200,8 @@ def _below(top: Path, real_top: str, line: str) -> Path:
 
 def _inner(path: PurePath) -> PurePath:
     """A path without what would lead out of a folder that it is put into."""
-    return PurePath(*(part for part in path.parts if part not in (path.anchor, "..", "."))or ("_",))
+    parts = [part for part in path.parts if part not in (path.anchor, "..", ".")]
+    return PurePath(*(parts or ["_"]))
 
 
 def _exists(argument: str) -> bool:

@@ -116,7 +116,9 @@ def write_shares(records: Records, class_names: Sequence[str]) -> Path:
             table = csv.writer(file)
             table.writerow(map(_inert, ["result", "input", "checkpoint", "height", "width", "frames", *names]))
             for name, record in rows:
-                table.writerow(map(_inert, [name, record["source"], record.get("checkpoint", ""), *_numbers(record, names)]))
+                table.writerow(
+                    map(_inert, [name, record["source"], record.get("checkpoint", ""), *_numbers(record, names)])
+                )
     return path
 
 

@@ -76,7 +76,8 @@ class Records:
             record = json.loads(self._path(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return record if isinstance(record, dict) else {}
+        complete = isinstance(record, dict) and isinstance(record.get("saved"), list)
+        return record if complete else {}
 
     def pending(self, name: str, kinds: Sequence[str], origin: Origin) -> list[str]:
         """The kinds that are still to be made.
@@ -98,8 +99,14 @@ class Records:
                 )
         return [kind for kind in kinds if kind not in mine or not os.path.lexists(self.target(name, kind))]
 
-    def claim(self, name: str, kinds: Sequence[str], origin: Origin, facts: Mapping[str, Any]) -> None:
-        """Takes a name for these results, before they are written.
+    @contextlib.contextmanager
+    def taken(
+        self, name: str, kinds: Sequence[str], origin: Origin, facts: Mapping[str, Any] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Takes a name for the results that are written within.
+
+        What is overwritten is vouched for after it has been replaced; what is new, before: then it needs no second look
+        after an interruption.
 
         Args:
             name: of the results.
@@ -107,33 +114,39 @@ class Records:
             origin: what of.
             facts: what else is to be remembered, as builtins of JSON.
 
+        Returns:
+            The facts, to which may be added within.
+
         Raises:
             DataError: another prediction has taken it. MachineError: the disk refuses it.
         """
         before = self.read(name)
-        saved = [] if _difference(before, origin) else before["saved"]
-        if not self._overwrite:
-            self.pending(name, kinds, origin)
-        record = {
-            "source": origin.source,
-            "stamp": origin.stamp,
-            "job": origin.job,
-            "saved": sorted({*saved, *kinds}),
-            **facts,
-        }
+        ours = bool(before) and not _difference(before, origin)
+        base = {"source": origin.source, "stamp": origin.stamp, "job": origin.job}
+        known = {key: value for key, value in before.items() if key not in (*base, "saved")} if ours else {}
+        known |= facts or {}
+        earlier = set(before["saved"]) if ours else set()
         if self._overwrite:
-            for kind in kinds:
-                if kind != "csv":
-                    self.target(name, kind).unlink(missing_ok=True)
-        text = json.dumps(record)
-        if before or self._overwrite:
-            with replacing(self._path(name)) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        elif not _create(self._path(name), text) and _difference(self.read(name), origin):
-            raise DataError(
-                f"{self.folder / name}: another prediction into this folder has just taken this name: choose another "
-                "--output"
-            )
+            claimed = {**base, "saved": sorted(earlier - set(kinds)), **known}
+            self._replace(name, claimed)
+        else:
+            self.pending(name, kinds, origin)
+            claimed = {**base, "saved": sorted(earlier | set(kinds)), **known}
+            if before:
+                self._replace(name, claimed)
+            elif not _create(self._path(name), json.dumps(claimed)) and _difference(self.read(name), origin):
+                raise DataError(
+                    f"{self.folder / name}: another prediction into this folder has just taken this name: choose "
+                    "another --output"
+                )
+        yield known
+        record = {**base, "saved": sorted(earlier | set(kinds)), **known}
+        if record != claimed:
+            self._replace(name, record)
+
+    def _replace(self, name: str, record: Mapping[str, Any]) -> None:
+        with replacing(self._path(name)) as temporary:
+            temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def done(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """All records, by name."""

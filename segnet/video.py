@@ -137,25 +137,25 @@ class VideoWriter:
         self._writer.write(np.ascontiguousarray(frame[: self._size[1], : self._size[0], ::-1]))
         self._count += 1
 
-    def close(self, check: bool = True) -> None:
+    def close(self) -> None:
         """Ends the file, and counts what is in it.
-
-        Args:
-            check: whether the file has to be whole.
 
         Raises:
             MachineError: frames are missing.
         """
-        try:
-            if self._writer is not None:
-                self._writer.release()
-            if check:
-                reader = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG)
-                stored = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
-                reader.release()
-                if stored != self._count:
-                    raise MachineError(
-                        f"{self._text}: cannot be written, is the disk full? {stored} of {self._count} frames are there"
-                    )
-        finally:
-            self._stack.close()
+        if self._writer is not None:
+            self._writer.release()
+        reader = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG)
+        stored = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)) if reader.isOpened() else 0
+        reader.release()
+        self._stack.close()
+        if stored != self._count:
+            raise MachineError(
+                f"{self._text}: cannot be written, is the disk full? {stored} of {self._count} frames are there"
+            )
+
+    def abandon(self) -> None:
+        """Lets the file go, whatever is in it; after `close` nothing is left to do."""
+        if self._writer is not None:
+            self._writer.release()
+        self._stack.close()

@@ -145,7 +145,9 @@ def _connection(url: str, private: bool, deadline: float) -> Iterator[Any]:
     timer.daemon = True
     timer.start()
     try:
-        opener = urllib.request.build_opener(_Http(guard, private), _Https(guard, private), Redirects(DataError, private))
+        opener = urllib.request.build_opener(
+            _Http(guard, private), _Https(guard, private), Redirects(DataError, private)
+        )
         with opener.open(urllib.request.Request(url, headers={"User-Agent": "segnet"}), timeout=TIMEOUT) as response:
             yield response
     finally:
