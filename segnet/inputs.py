@@ -178,9 +178,8 @@ def _list_bytes(listing: str) -> bytes:
         else:
             with open(listing, "rb") as file:
                 content = file.read(MAX_LIST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{listing}: cannot be read as a list of files ({reason})") from None
+    except OSError as error:
+        raise DataError(f"{listing}: cannot be read as a list of files ({error.strerror})") from None
     if len(content) > MAX_LIST_BYTES:
         raise DataError(f"{listing}: refused, above {MAX_LIST_BYTES >> 20} MiB: divide it")
     return content.removeprefix(b"\xef\xbb\xbf")
@@ -227,12 +226,14 @@ def require_file(path: Path) -> os.stat_result:
     Raises:
         DataError: no such file, or none that can be read.
     """
+    if "\0" in str(path):
+        raise DataError(f"{path}: no such file")
     try:
         status = path.stat()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if stat.S_ISDIR(status.st_mode):
         raise DataError(f"{path}: is a folder, not a picture")
     if not stat.S_ISREG(status.st_mode):

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from segnet.errors import MachineError, SegnetError
+from segnet.errors import Interrupted, MachineError, SegnetError
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -122,6 +122,8 @@ class _Run(Generic[Item, Loaded, Result]):
         self._slots.append(slot)
         try:
             loaded = reading.result()
+        except Interrupted:  # of this thread: a signal came while it waited
+            raise
         except (Done, SegnetError) as end:
             slot[1] = _finished(end)
             self._budget.release(weight)
@@ -154,7 +156,7 @@ class _Run(Generic[Item, Loaded, Result]):
                 report = future.result()
             except Done as done:
                 report = done.report
-            except MachineError:  # the next one would meet it too
+            except (MachineError, Interrupted):  # the next one would meet it too
                 raise
             except SegnetError as error:
                 report = error

@@ -1,8 +1,8 @@
 """Class maps as polygons: exact outlines along the pixels' edges, with their holes; GeoJSON, COCO RLE, LabelMe JSON.
 
-Coordinates are (x, y) [pixels] from the picture's upper left corner, y downwards: pixel (0, 0) has the corners (0, 0) and
-(1, 1), so that the area of a polygon less its holes is its number of pixels. Pixels that touch at a corner only belong
-to different polygons.
+Coordinates are (x, y) [pixels] from the picture's upper left corner, y downwards: pixel (0, 0) has the corners (0, 0)
+and (1, 1), so that the area of a polygon less its holes is its number of pixels. Pixels that touch at a corner only
+belong to different polygons.
 """
 
 from collections.abc import Collection, Sequence
@@ -176,7 +176,7 @@ def run_lengths(where: NDArray[np.bool_]) -> list[int]:
 
 def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes, file_name: str) -> dict[str, Any]:
     """A dataset in COCO's format of this one picture: an annotation with a run-length code for each class in it."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for class_id in sorted(class_ids):
         where = mask == class_id
         if not where.any():

@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +73,8 @@ class Records:
     def read(self, name: str) -> dict[str, Any]:
         """A record; empty where there is none that can be read."""
         try:
-            record = json.loads(self._path(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            record = json.loads(self._path(name).read_bytes())
+        except (OSError, json.JSONDecodeError, UnicodeDecodeError):
             return {}
         complete = isinstance(record, dict) and isinstance(record.get("saved"), list)
         return record if complete else {}
@@ -163,7 +163,9 @@ def _difference(record: Mapping[str, Any], origin: Origin) -> str:
         return ", made by something else"
     if record.get("source") != origin.source:
         return f", made of {record.get('source')}"
-    if origin.stamp is None or list(record.get("stamp") or []) != list(origin.stamp):
+    if origin.stamp is None:
+        return f", made of {origin.source} before"
+    if list(record.get("stamp") or []) != list(origin.stamp):
         return ", made of an earlier state of this input"
     was, now = record.get("job", {}), json.loads(json.dumps(origin.job))
     changed = sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key))
@@ -174,10 +176,9 @@ def _create(path: Path, text: str) -> bool:
     """Creates a file with its content at once; whether it was not there before."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
         try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            temporary.write_text(text, encoding="utf-8")
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -185,7 +186,7 @@ def _create(path: Path, text: str) -> bool:
             except OSError:  # a file system without links
                 os.replace(temporary, path)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise MachineError(f"{path}: cannot be written ({error.strerror})") from None
     return True

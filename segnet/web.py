@@ -1,4 +1,4 @@
-"""Files from the web, fetched with care: http and https only, no way into a private network, limits of size and time."""
+"""Files from the web, with care: http and https only, no way into a private network, limits of size and time."""
 
 import contextlib
 import http.client
@@ -93,7 +93,9 @@ def download(
             f"{url}: leads into a private network ({address}), which is not asked: --private-urls allows it"
         ) from None
     except urllib.error.HTTPError as error:
-        raise DataError(f"{url}: cannot be fetched: the server says {error.code} {error.reason}") from None
+        raise DataError(
+            f"{url}: cannot be fetched: the server says {error.code} {' '.join(str(error.reason).split())}"
+        ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, SegnetError):
             raise
@@ -126,7 +128,7 @@ def _copy(
 
 @contextlib.contextmanager
 def _connection(url: str, private: bool, deadline: float) -> Iterator[Any]:
-    """The response to a request for `url`; connections that stand at the deadline are cut off, whatever they wait for."""
+    """The response to a request for `url`; what stands at the deadline is cut off, whatever it waits for."""
     sockets: list[socket.socket] = []
 
     def guard(connected: socket.socket, through_proxy: bool) -> None:

@@ -14,10 +14,11 @@ class Display:
     """
 
     def __init__(self, total: int, moving: bool = False) -> None:
-        self._total, self._bar, self._task = total, None, None
+        self._total = total
         self._images, self._start = 0, time.monotonic()
         self._wanted = (total > 1 or moving) and sys.stdout.isatty() and sys.stderr.isatty()
         self._bar: Any = None
+        self._task: Any = None
 
     def __enter__(self) -> "Display":
         if self._wanted:

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 from segnet.bands import Bands
@@ -36,6 +37,7 @@ def segment_video(
     if not kinds:
         raise DataError(f"{item.text}: of a video, --save takes overlay and csv, and --save-frames the others")
     origin = prediction.origin(item)
+    origin = replace(origin, job={**origin.job, "--max-frames": settings.max_frames})
     if not records.pending(task.name, whole, origin):
         record = records.read(task.name)
         if "frames" in record and set(kinds) <= set(record["saved"]):
@@ -68,7 +70,7 @@ def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool
             prediction.write_files(frame_name, settings.frame_kinds, result, task.input.text)
             clip.count(result)
 
-        def report(item: tuple[int, Bands], outcome: None | SegnetError) -> None:
+        def report(item: tuple[int, Bands], outcome: SegnetError | None) -> None:
             if outcome is not None:
                 raise DataError(f"{task.input.text}: frame {item[0]}: {outcome}")
 
