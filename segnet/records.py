@@ -9,6 +9,8 @@ import contextlib
 import json
 import os
 import re
+import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +22,8 @@ from segnet.errors import DataError, MachineError
 from segnet.images import replacing
 
 FOLDER = ".segnet"
+OWN_PROCESS = f"{socket.gethostname()}:{os.getpid()}"
+GRACE = 60  # in which a prediction on another machine writes its first file [seconds]
 STALE = 3600  # after which a temporary file belongs to nobody [seconds]
 SUFFIXES = {
     "mask": "_mask.png",
@@ -122,7 +126,7 @@ class Records:
         """
         before = self.read(name)
         ours = bool(before) and not _difference(before, origin)
-        base = {"source": origin.source, "stamp": origin.stamp, "job": origin.job}
+        base = {"source": origin.source, "stamp": origin.stamp, "job": origin.job, "by": OWN_PROCESS}
         known = {key: value for key, value in before.items() if key not in (*base, "saved")} if ours else {}
         known |= facts or {}
         earlier = set(before["saved"]) if ours else set()
@@ -131,18 +135,34 @@ class Records:
             self._replace(name, claimed)
         else:
             self.pending(name, kinds, origin)
+            if before and not ours and self._is_at_work(name, before):
+                raise _taken_away(self.folder / name)
             claimed = {**base, "saved": sorted(earlier | set(kinds)), **known}
             if before:
                 self._replace(name, claimed)
             elif not _create(self._path(name), json.dumps(claimed)) and _difference(self.read(name), origin):
-                raise DataError(
-                    f"{self.folder / name}: another prediction into this folder has just taken this name: choose "
-                    "another --output"
-                )
+                raise _taken_away(self.folder / name)
         yield known
         record = {**base, "saved": sorted(earlier | set(kinds)), **known}
         if record != claimed:
             self._replace(name, record)
+
+    def _is_at_work(self, name: str, record: Mapping[str, Any]) -> bool:
+        """Whether the prediction that took a name may still write its first file."""
+        by = str(record.get("by"))
+        host, _, process = by.rpartition(":")
+        if by == OWN_PROCESS:
+            return False
+        if host == socket.gethostname() and process.isdecimal() and os.name == "posix":
+            try:
+                os.kill(int(process), 0)
+            except OSError:
+                return False
+            return True
+        with tempfile.NamedTemporaryFile(dir=self.folder / FOLDER, suffix=".tmp") as now:  # by the disk's own clock
+            with contextlib.suppress(OSError):
+                return os.stat(now.name).st_mtime - self._path(name).stat().st_mtime < GRACE
+        return False
 
     def _replace(self, name: str, record: Mapping[str, Any]) -> None:
         with replacing(self._path(name)) as temporary:
@@ -155,6 +175,10 @@ class Records:
             name = str(path.relative_to(top)).removesuffix(".json")
             if record := self.read(name):
                 yield name, record
+
+
+def _taken_away(name: Path) -> DataError:
+    return DataError(f"{name}: another prediction into this folder has just taken this name: choose another --output")
 
 
 def _difference(record: Mapping[str, Any], origin: Origin) -> str:
