@@ -159,10 +159,11 @@ class Records:
             except OSError:
                 return False
             return True
-        with tempfile.NamedTemporaryFile(dir=self.folder / FOLDER, suffix=".tmp") as now:  # by the disk's own clock
-            with contextlib.suppress(OSError):
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.folder / FOLDER, suffix=".tmp") as now:  # by the disk's own clock
                 return os.stat(now.name).st_mtime - self._path(name).stat().st_mtime < GRACE
-        return False
+        except OSError:
+            return False
 
     def _replace(self, name: str, record: Mapping[str, Any]) -> None:
         with replacing(self._path(name)) as temporary:

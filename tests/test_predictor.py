@@ -73,3 +73,17 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(tmp_path, device):
 def test_a_missing_checkpoint_is_told(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
         Predictor(tmp_path / "none.ckpt")
+
+
+def test_a_batch_gives_what_single_images_give_with_probabilities_where_asked_for(tmp_path):
+    checkpoint(tmp_path / "a.ckpt", 4)
+    predictor = Predictor(tmp_path / "a.ckpt", "cpu")
+    images = list(np.random.default_rng(0).integers(0, 256, (3, 20, 24, 3), dtype=np.uint8))
+    for image, result in zip(images, predictor.batch(images, probabilities=True), strict=True):
+        single = predictor(image)
+        assert single.probabilities is None
+        assert (single.mask == result.mask).mean() > 0.99  # the order of sums is another
+        assert result.probabilities.dtype == np.float16
+        np.testing.assert_allclose(result.probabilities.astype(float).sum(axis=0), 1, atol=3e-3)
+        np.testing.assert_allclose(result.probabilities, predictor(image, probabilities=True).probabilities, atol=2e-3)
+        assert result.image is image
