@@ -58,7 +58,7 @@ def main(checkpoint: str, pictures: str, masks: str, num_gpus: int = 0) -> int:
     done = ray.data.from_items(rows).map(
         Segment,
         fn_constructor_args=(str(Path(checkpoint).absolute()), str(Path(masks).absolute())),
-        concurrency=max(1, num_gpus) if num_gpus else (1, max(1, int(ray.cluster_resources()["CPU"]) // 4)),
+        compute=ray.data.ActorPoolStrategy(size=num_gpus or max(1, int(ray.cluster_resources()["CPU"]) // 4)),
         num_gpus=1 if num_gpus else 0,
         num_cpus=None if num_gpus else 4,
     )
