@@ -43,7 +43,7 @@ class Predictor:
     def batch(self, images: Sequence[Bands], probabilities: bool = False) -> list[Segmentation]:
         """Segments images of one size and type together; the arguments are those of a call."""
         assert all(image.dtype in (np.uint8, np.float32) and image.ndim == 3 for image in images)
-        batch = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in images]))
+        batch = torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
         logits = self._runtime(batch.to(self._runtime.device))
         masks = logits.argmax(dim=1).cpu().numpy().astype(np.uint8 if len(self.classes.names) <= 256 else np.uint16)
         shares = logits.softmax(dim=1).half().cpu().numpy() if probabilities else [None] * len(images)
