@@ -84,7 +84,9 @@ def _read_tiff(path: Path, channels: int) -> NDArray[Any]:
             series = tiff.series[0]
             axes, shape = series.axes, dict(zip(series.axes, series.shape, strict=True))
             if limit and shape.get("Y", 0) * shape.get("X", 0) > limit:
-                raise DataError(f"{path}: refused, above {limit // 10**6} megapixels: cut it into tiles")
+                raise DataError(
+                    f"{path}: refused, above {limit // 10**6} megapixels: cut it into tiles, or --max-megapixels"
+                )
             others = [axis for axis in axes if axis not in "YX"]
             num_bands = int(np.prod([shape[axis] for axis in others], initial=1))
             if num_bands != channels or len(others) > 1:

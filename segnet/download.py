@@ -7,10 +7,8 @@ their name promises: torch's convention ``name-<first digits of the sha256>.pth`
 import hashlib
 import http.client
 import importlib
-import ipaddress
 import os
 import re
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +23,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from segnet.errors import CheckpointError, MachineError, SegnetError
 from segnet.images import replacing
+from segnet.web import Redirects
 
 TIMEOUT = 30.0  # for the connection, and for each answer on it [seconds]
 MAX_BYTES = 10 * 2**30
@@ -104,7 +103,7 @@ def _download(url: str, target: Path, promised: str | None) -> None:
     """Downloads into a temporary file beside `target`, which takes its place once it is whole and its hash is right."""
     request = urllib.request.Request(url, headers={"User-Agent": "segnet"})
     try:
-        response = urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
+        response = urllib.request.build_opener(Redirects(CheckpointError)).open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         reason = f"the server says {error.code} {error.reason}"
         if error.code < 500:
@@ -167,26 +166,6 @@ def _by_hand(url: str, target: Path, reason: object) -> MachineError:
         f"{url}: cannot be downloaded ({reason}): download it by hand and put it at {target}, "
         "or name the downloaded file instead of the URL"
     )
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to the web only: not to files, not from https to http, not from outside into this network."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
-        if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
-            raise CheckpointError(f"{req.full_url}: redirects to {newurl}, which is not followed")
-        if _is_private(new.hostname) and not _is_private(old.hostname):
-            raise CheckpointError(f"{req.full_url}: redirects into a private network, to {newurl}: not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _is_private(host: str | None) -> bool:
-    try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError:
-        return False  # behind a proxy a name may mean nothing here
-    return not all(ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in addresses)
 
 
 def _fetch_from_hub(name: str) -> Path:

@@ -52,7 +52,7 @@ def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[I
         raise DataError(f"{path}: may not be read (permissions)") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise DataError(f"{path}: refused, above {limit} megapixels: cut it into tiles") from None
+        raise DataError(f"{path}: refused, above {limit} megapixels: cut it into tiles, or --max-megapixels") from None
     except Image.UnidentifiedImageError:
         size = os.path.getsize(path)
         reason = "is empty (0 bytes)" if size == 0 else f"is not a picture in one of: {', '.join(formats)}"

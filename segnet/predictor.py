@@ -73,6 +73,7 @@ class Predictor:
         )
         self._max_pixels = max_pixels
         self._fitting: int | None = None  # the largest window that memory held, once it was full
+        self._most = batch_size  # images in a pass
         self._runtime = open_runtime(model, device)
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
@@ -182,7 +183,7 @@ class Predictor:
 
     def _within_memory(self, attempt: Callable[[Inference], T], size: tuple[int, int], batch_size: int) -> T:
         """Tries with what fits most likely, then with fewer images in a pass, then with smaller windows."""
-        inference = self._inference.with_window(self._side(size), batch_size)
+        inference = self._inference.with_window(self._side(size), min(batch_size, self._most))
         while True:
             try:
                 return attempt(inference)
@@ -195,6 +196,7 @@ class Predictor:
         if self._runtime.device.type == "cuda":
             torch.cuda.empty_cache()
         if inference.batch_size > 1:
+            self._most = 1
             log.warning("the memory is full with %d images in a pass: going on with one", inference.batch_size)
             return inference.with_window(inference.window, 1)
         window = min(inference.window or max(size), max(size))

@@ -13,6 +13,7 @@ import pytest
 from segnet import download
 from segnet.download import cache_path, fetch
 from segnet.errors import CheckpointError, MachineError
+from segnet.web import Redirects
 
 BODY = bytes(range(256)) * 1000
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -179,7 +180,7 @@ def test_a_redirect_away_from_the_web_is_not_followed(server, target):
 )
 def test_a_redirect_does_not_lead_from_outside_into_this_network(old, new, followed):
     request = urllib.request.Request(old)
-    handler = download._Redirects()
+    handler = Redirects(CheckpointError)
     if followed:
         assert handler.redirect_request(request, None, 302, "Found", {}, new).full_url == new
     else:

@@ -1,103 +1,176 @@
-"""`segnet predict`: pictures in, indexed masks and overlays out, with nothing but a checkpoint."""
+"""`segnet predict`: pictures, videos, scenes in; masks, overlays and more out, with nothing but a checkpoint."""
 
 import argparse
-import glob
-import os
-import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
-from segnet.bands import read_bands
-from segnet.cli.arguments import Parser
-from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode, MachineError, SegnetError
-from segnet.images import IMAGE_SUFFIXES, write_mask, write_picture
+from segnet.cli.display import Display
+from segnet.cli.predict_options import chosen_classes, parse
+from segnet.errors import CheckpointError, ConfigError, ExitCode, Interrupted, MachineError, SegnetError
+from segnet.inputs import Collector, result_names, shard
+from segnet.outputs import Style, write_shares
+from segnet.prediction import Prediction, Report, Settings, Task
+from segnet.prediction.georeferenced import segment_scene_file
+from segnet.prediction.pictures import segment_pictures
+from segnet.prediction.videos import segment_video
 from segnet.predictor import Predictor
-from segnet.scenes import segment_scene
+from segnet.records import FOLDER, Records, is_result, remove_stale_files
+from segnet.signals import ending_at_once
 
 RUNS = Path("runs")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Segments what the arguments name; exit code 0 when all went well, 6 when some did, 3 when none did."""
-    options = _parse(arguments)
-    inputs = list(dict.fromkeys(path for pattern in options.inputs for path in expand(pattern)))
-    output_dir = require_output_folder(Path(options.output))
-    checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
-    predictor = Predictor(checkpoint, options.device, window=options.tile if options.scene else None)
-    print(f"checkpoint: {checkpoint}")
+    options = parse(arguments)
+    with ending_at_once("while predicting"):
+        tasks, notes = find_tasks(options)
+        with Display(len(tasks), moving=any(task.input.kind in ("video", "camera") for task in tasks)) as display:
+            for note in notes:
+                display.error(f"segnet: {note}")
+            output_dir = require_output_folder(Path(options.output))
+            checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
+            with ThreadPoolExecutor(1) as pool:
+                digest = pool.submit(digest_of, checkpoint)
+                predictor = Predictor(
+                    checkpoint,
+                    options.device,
+                    flip=options.flip,
+                    scales=options.scales,
+                    window=options.window,
+                    batch_size=options.batch_size,
+                )
+            display.line(f"checkpoint: {checkpoint}")
+            settings = _settings(options, predictor, str(checkpoint), digest.result())
+            remove_stale_files(output_dir)
+            prediction = Prediction(predictor, Records(output_dir, options.overwrite), settings)
+            return _work(prediction, tasks, options, display)
 
-    names = output_names(inputs)
-    num_failed = 0
-    for path in inputs:
-        try:
-            if options.scene:
-                mask_path = output_dir / f"{names[path]}_mask.tif"
-                refuse_existing([mask_path], options.overwrite)
-                segment_scene(predictor.stream, path, mask_path, predictor.classes, predictor.channels)
-                print(_one_line(f"{path} -> {mask_path}"), flush=True)
+
+def find_tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
+    """What the arguments name, and what was left out.
+
+    Raises:
+        DataError: a folder, glob or list without any picture. ConfigError: options that do not go together.
+    """
+    collector = Collector(is_result)
+    if [*options.inputs, *options.list].count("-") > 1:
+        raise ConfigError("stdin can be read once only: '-' stands for one picture or one list")
+    for argument in options.inputs:
+        collector.add(argument, options.root)
+    for listing in options.list:
+        collector.add_list(listing, options.root)
+    if not collector.inputs:
+        raise ConfigError("predict: name a picture, a folder or a --list; see --help")
+    names = result_names(collector.inputs)
+    tasks = [Task(item, name) for item, name in zip(collector.inputs, names, strict=True)]
+    if options.shard:
+        tasks = [tasks[place] for place in shard(collector.inputs, options.shard)]
+    return tasks, collector.notes
+
+
+def _settings(options: argparse.Namespace, predictor: Predictor, checkpoint: str, digest: str) -> Settings:
+    only = chosen_classes(options.classes, predictor.classes)
+    # What results depend on, by the options' names: others' results are not taken for this command's.
+    job = {
+        "checkpoint": digest,
+        "--classes": only and list(only),
+        "--simplify": options.simplify,
+        "--flip": options.flip,
+        "--scales": options.scales,
+        "--window": options.window,
+    }
+    return Settings(
+        kinds=options.save,
+        frame_kinds=options.save_frames,
+        style=Style(only, options.simplify),
+        batch_size=options.batch_size,
+        private_urls=options.private_urls,
+        max_frames=options.max_frames,
+        job=job,
+        checkpoint=checkpoint,
+    )
+
+
+class _Work:
+    """Goes through the tasks in their order, and tells what became of each."""
+
+    def __init__(self, prediction: Prediction, options: argparse.Namespace, display: Display) -> None:
+        self._prediction, self._options, self._display = prediction, options, display
+        self.num_done = self.num_failed = self.num_before = 0
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Raises:
+        MachineError: the next input would meet it too. Interrupted: a signal came.
+        """
+        for single, group in groupby(tasks, lambda task: self._options.scene or is_moving(task)):
+            if not single:
+                segment_pictures(self._prediction, list(group), self._tell)
                 continue
-            mask_path = output_dir / f"{names[path]}_mask.png"
-            overlay_path = output_dir / f"{names[path]}_overlay.png"
-            refuse_existing([mask_path, overlay_path], options.overwrite)
-            image = read_bands(path, predictor.channels)
-            result = predictor.segment(image)
-            write_mask(mask_path, result.mask, predictor.classes.palette)
-            write_picture(overlay_path, result.overlay())
-            report = f"{path} -> {mask_path}, {overlay_path.name}: {describe(result.shares)}"
-            print(_one_line(report), flush=True)
-        except SegnetError as error:
-            if isinstance(error, MachineError):
-                raise
-            num_failed += 1
-            print("segnet: error:", _one_line(str(error)), file=sys.stderr, flush=True)
-    if num_failed:
-        print(f"segnet: {num_failed} of {len(inputs)} inputs failed", file=sys.stderr)
-        return ExitCode.PARTIAL if num_failed < len(inputs) else ExitCode.DATA
+            for task in group:
+                try:
+                    outcome: Report | SegnetError = self._single(task)
+                except (MachineError, Interrupted):
+                    raise
+                except SegnetError as error:
+                    outcome = error
+                self._tell(task, outcome)
+
+    def _single(self, task: Task) -> Report:
+        if self._options.scene:
+            return segment_scene_file(self._prediction, task)
+        return segment_video(self._prediction, task, self._display.frames)
+
+    def _tell(self, task: Task, outcome: Report | SegnetError) -> None:
+        self.num_done += 1
+        if isinstance(outcome, SegnetError):
+            self.num_failed += 1
+            self._display.error(f"segnet: error: {outcome}")
+        else:
+            self.num_before += outcome.done_before
+            if outcome.warning:
+                self._display.error(f"segnet: {task.input.text}: {outcome.warning}")
+            self._display.line(f"{task.input.text}{describe(outcome)}")
+            if not is_moving(task):
+                self._display.image()
+        self._display.step()
+
+
+def _work(prediction: Prediction, tasks: Sequence[Task], options: argparse.Namespace, display: Display) -> int:
+    work = _Work(prediction, options, display)
+    try:
+        work.run(tasks)
+    except Interrupted as stop:
+        message = f"{stop}: {work.num_done} of {len(tasks)} inputs are done; the same command goes on"
+        raise Interrupted(stop.exit_code - 128, message) from None
+    if "csv" in options.save:
+        display.line(f"class shares: {write_shares(prediction.records, prediction.predictor.classes.names)}")
+    display.end(f"{work.num_done - work.num_failed} of {len(tasks)} inputs -> {options.output}")
+    if work.num_failed:
+        display.error(f"segnet: {work.num_failed} of {len(tasks)} inputs failed")
+        return ExitCode.PARTIAL if work.num_failed < len(tasks) else ExitCode.DATA
     return ExitCode.OK
 
 
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")  # a file name may hold line breaks
+def is_moving(task: Task) -> bool:
+    """Whether a task is a video or camera."""
+    return task.input.kind in ("video", "camera")
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(
-        prog="segnet predict",
-        description="Segments pictures. Writes NAME_mask.png (class ids, in their colours) and NAME_overlay.png.",
-    )
-    parser.add_argument("inputs", nargs="+", metavar="PICTURE", help="files, folders and globs")
-    parser.add_argument("--checkpoint", metavar="FILE", help="default: the newest best.ckpt under runs/")
-    parser.add_argument("--output", default="predictions", metavar="FOLDER", help="default: predictions")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
-    parser.add_argument(
-        "--scene", action="store_true", help="read GeoTIFFs window by window, write georeferenced NAME_mask.tif"
-    )
-    parser.add_argument("--tile", type=int, default=1024, metavar="PIXELS", help="side of a window; default: 1024")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
-    options = parser.parse_args(arguments)
-    if options.tile < 1:
-        raise ConfigError(f"--tile {options.tile} must be 1 or more")
-    return options
-
-
-def expand(pattern: str) -> list[Path]:
-    """The pictures that an argument names: a file as it is, of a folder or a glob all that look like pictures.
-
-    Raises:
-        DataError: a folder or glob without any picture.
-    """
-    path = Path(pattern)
-    if os.path.isdir(path):  # unlike the methods of Path, it does not fail on a name that is too long
-        candidates = sorted(path.iterdir())
-    elif os.path.exists(path) or not glob.has_magic(pattern):
-        return [path]  # a missing file is reported with the others
-    else:
-        candidates = sorted(Path(name) for name in glob.glob(pattern, recursive=True))
-    found = [file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
-    if not found:
-        raise DataError(f"{pattern}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return found
+def describe(report: Report) -> str:
+    """What came of an input, in one line: its files, and the classes that occur, largest share first."""
+    if report.done_before:
+        return ": done already; --overwrite repeats it"
+    first, *others = [str(report.files[0]), *(path.name for path in report.files[1:])] if report.files else [""]
+    files = f" -> {', '.join([first, *others])}" if first else ""
+    order = sorted((name for name in report.shares if report.shares[name]), key=lambda name: -report.shares[name])
+    shares = ", ".join(f"{name} {100 * report.shares[name]:.1f}%" for name in order)
+    told = ", ".join(filter(None, [f"{report.frames} frames" if report.frames else "", shares]))
+    return f"{files}: {told}" if told else files
 
 
 def newest_checkpoint(runs: Path) -> Path:
@@ -119,49 +192,23 @@ def require_output_folder(folder: Path) -> Path:
     """Creates the folder before the model is loaded.
 
     Raises:
-        MachineError: it cannot be a folder.
+        MachineError: it cannot be a folder, or may not be written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder / FOLDER):
+            pass
     except OSError as error:
-        raise MachineError(f"--output {folder}: cannot be created ({error.strerror})") from None
+        raise MachineError(f"--output {folder}: cannot be created or written to ({error.strerror})") from None
     return folder
 
 
-def output_names(inputs: Sequence[Path]) -> dict[Path, str]:
-    """A name for the results of each input: its own without ending, or more of its path where that is not unique.
-
-    Where even the path without its separators is not (x/b_a.png, x_b/a.png), a number follows.
-    """
-    stems = Counter(path.stem for path in inputs)
-    full_names = Counter(path.name for path in inputs)
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path in inputs:
-        if stems[path.stem] == 1:
-            name = path.stem
-        elif full_names[path.name] == 1:
-            name = path.name
-        else:
-            name = "_".join(part for part in path.parts if part not in ("/", "..", "."))
-        unique, number = name, 2
-        while unique in taken:
-            unique, number = f"{name}_{number}", number + 1
-        taken.add(unique)
-        names[path] = unique
-    return names
-
-
-def refuse_existing(paths: Sequence[Path], overwrite: bool) -> None:
-    """Raises:
-    DataError: a result is there already, and --overwrite is not given.
-    """
-    for path in paths:
-        if os.path.exists(path) and not overwrite:
-            raise DataError(f"{path}: exists already; --overwrite replaces it")
-
-
-def describe(shares: Mapping[str, float]) -> str:
-    """The classes that occur, largest share first."""
-    order = sorted((name for name in shares if shares[name]), key=lambda name: -shares[name])
-    return ", ".join(f"{name} {100 * shares[name]:.1f}%" for name in order)
+def digest_of(model: Path) -> str:
+    """What a model file contains, in 16 digits; of OpenVINO's .xml with its weights, of a folder all files."""
+    files = [path for path in sorted(model.rglob("*")) if path.is_file()] if model.is_dir() else [model]
+    files += [path for path in [model.with_suffix(".bin")] if model.suffix == ".xml" and path.is_file()]
+    digest = hashlib.blake2b(digest_size=8)
+    for path in files:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()

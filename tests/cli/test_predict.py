@@ -1,9 +1,13 @@
 """`segnet predict`: whatever pictures come in, masks of their displayed size come out, or one line says why not."""
 
+import json
 import os
 import re
+import signal
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +18,17 @@ from tiny import components
 
 from segnet.checkpoint import load_checkpoint, save_checkpoint
 from segnet.classes import Classes
-from segnet.cli.predict import describe, expand, main, newest_checkpoint, output_names
+from segnet.cli.predict import describe, digest_of, main, newest_checkpoint
 from segnet.config import OptimConfig
-from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
+from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.images import read_image, read_mask
+from segnet.outputs import WRITERS
+from segnet.prediction import Report
+from segnet.predictor import Predictor
+from segnet.records import SUFFIXES
+from segnet.runtimes.pytorch import TorchRuntime
 from segnet.task import SegmentationTask
+from segnet.video import Frames, VideoWriter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = Classes.create(["road", "tree", "sky"], [[200, 10, 20], [30, 210, 40], [50, 60, 220]])
@@ -66,14 +76,19 @@ def picture(path: str | Path, size: tuple[int, int] = (20, 30)) -> Path:
 
 
 def written(output: str | Path = "predictions") -> list[str]:
-    return sorted(os.listdir(output))
+    """Results by their paths, without the records."""
+    paths = (path.relative_to(output) for path in Path(output).rglob("*") if not path.is_dir())
+    return sorted(str(path) for path in paths if path.parts[0] != ".segnet")
 
 
-def run(*arguments: object, cwd: Path, command: tuple[str, ...] = ("predict.py",)) -> subprocess.CompletedProcess:
+def run(
+    *arguments: object, cwd: Path, command: tuple[str, ...] = ("predict.py",), stdin: bytes = b""
+) -> subprocess.CompletedProcess:
     """The command in a process of its own; a stack trace is always a failure."""
     script = [str(REPOSITORY / command[0])] if command[0].endswith(".py") else list(command)
     result = subprocess.run(
         [sys.executable, *script, *map(os.fsencode, map(str, arguments))],
+        input=stdin,
         capture_output=True,
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
@@ -125,7 +140,15 @@ def test_segnet_predict_is_the_same_command(folder, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--flip", "3"], 2, "unrecognized arguments: --flip 3; see --help"),
+        (["--flop", "3"], 2, "unrecognized arguments: --flop 3; see --help"),
+        (["--save", "msak"], 2, "argument --save: 'msak' is no kind. Did you mean 'mask'?"),
+        (["--save", ","], 2, "argument --save: name at least one of mask, overlay"),
+        (["--shard", "3/2"], 2, "--shard 3/2 must be i/n with 1 <= i <= n"),
+        (["--batch-size", "0"], 2, "--batch-size 0 must be 1 or more"),
+        (["--simplify", "nan"], 2, "--simplify nan must be 0 pixels or more"),
+        (["--scene", "--save", "csv"], 2, "--scene writes the mask alone"),
+        (["-", "-"], 2, "stdin can be read once only"),
+        (["--list", "gone.txt"], 3, "gone.txt: cannot be read as a list of files (No such file"),
         (["--output", "a.png"], 5, "--output a.png: cannot be created"),
         (["--checkpoint", "a.png"], 4, "a.png: is not a checkpoint"),
     ],
@@ -205,8 +228,8 @@ def test_inputs_of_one_stem_all_get_results(folder, checkpoint):
     assert [name for name in written() if "mask" in name] == [
         "b.jpg_mask.png",
         "b.png_mask.png",
-        "x_a.png_mask.png",
-        "y_a.png_mask.png",
+        "x/a.png_mask.png",
+        "y/a.png_mask.png",
     ]
 
 
@@ -233,13 +256,14 @@ def test_a_cut_off_picture_gives_no_result(folder, checkpoint):
 
 
 @pytest.mark.parametrize("existing", ["a_mask.png", "a_overlay.png"])
-def test_existing_results_are_kept_unless_told_otherwise(folder, checkpoint, capsys, existing):
+def test_existing_files_of_others_are_kept_unless_told_otherwise(folder, checkpoint, capsys, existing):
     picture("a.png")
     picture("b.png")
     Path("predictions").mkdir()
     Path("predictions", existing).write_bytes(b"old")
     assert main(["a.png", "b.png", "--checkpoint", str(checkpoint)]) == 6
-    assert f"predictions/{existing}: exists already; --overwrite replaces it" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"predictions/{existing}: exists already, made by something else; --overwrite replaces it" in error
     assert Path("predictions", existing).read_bytes() == b"old"
     assert written() == sorted([existing, "b_mask.png", "b_overlay.png"])
     assert main(["a.png", "b.png", "--checkpoint", str(checkpoint), "--overwrite"]) == 0
@@ -247,9 +271,47 @@ def test_existing_results_are_kept_unless_told_otherwise(folder, checkpoint, cap
     assert written() == ["a_mask.png", "a_overlay.png", "b_mask.png", "b_overlay.png"]
 
 
+def test_the_same_command_again_does_what_is_left(folder, checkpoint, capsys):
+    for name in ("in/a.png", "in/b.png", "in/c.png"):
+        picture(name)
+    arguments = ["in", "--checkpoint", str(checkpoint)]
+    assert main(arguments) == 0
+    before = {name: Path("predictions", name).stat().st_mtime_ns for name in written()}
+    Path("predictions/b_mask.png").unlink()
+    capsys.readouterr()
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert lines[0] == "in/a.png: done already; --overwrite repeats it"
+    assert lines[1].startswith("in/b.png -> predictions/b_mask.png: ")
+    after = {name: Path("predictions", name).stat().st_mtime_ns for name in written()}
+    assert {name for name in before if before[name] != after[name]} == {"b_mask.png"}
+    assert main([*arguments, "--overwrite"]) == 0
+    assert all(Path("predictions", name).stat().st_mtime_ns > after[name] for name in after)
+
+
+def test_results_of_another_model_picture_or_option_are_not_taken_for_ones_own(folder, checkpoint, capsys):
+    picture("a.png")
+    assert main(["a.png", "--checkpoint", str(checkpoint)]) == 0
+
+    def refusal(*arguments: str) -> str:
+        assert main([*arguments]) == 3
+        return capsys.readouterr().err
+
+    other = checkpoint_of(3, folder / "other.ckpt")
+    assert "made with other options (checkpoint)" in refusal("a.png", "--checkpoint", str(other))
+    command = ("--checkpoint", str(checkpoint))
+    assert "made with other options (--classes)" in refusal("a.png", *command, "--classes", "tree")
+    assert f"made of {folder / 'a.png'};" in refusal(str(picture("x/a.png")), *command)
+    picture("a.png", (8, 9))
+    assert "made of an earlier state of this input" in refusal("a.png", *command)
+    assert read_mask("predictions/a_mask.png").shape == (20, 30)
+    assert main(["a.png", *command, "--overwrite"]) == 0
+    assert read_mask("predictions/a_mask.png").shape == (8, 9)
+
+
 def test_output_that_is_a_file_is_refused_before_the_checkpoint_is_read(folder):
     picture("a.png")
-    with pytest.raises(MachineError, match=r"--output a\.png/results: cannot be created"):
+    with pytest.raises(MachineError, match=r"--output a\.png/results: cannot be created or written to"):
         main(["a.png", "--output", "a.png/results", "--checkpoint", "gone.ckpt"])
 
 
@@ -274,37 +336,6 @@ def test_name_that_is_too_long_is_a_bad_input_like_others(folder, checkpoint, ca
 # Which pictures, which checkpoint, which names
 
 
-def test_folder_gives_its_pictures_and_nothing_else(folder):
-    for name in ("in/b.png", "in/a.JPG", "in/deeper/c.png"):
-        picture(name)
-    Path("in/notes.txt").write_text("")
-    Path("in/folder.png").mkdir()
-    assert expand("in") == [Path("in/a.JPG"), Path("in/b.png")]
-
-
-def test_globs_are_expanded_here_too(folder):
-    for name in ("in/b.png", "in/a.jpg", "in/deeper/c.png"):
-        picture(name)
-    Path("in/notes.txt").write_text("")
-    assert expand("in/*") == [Path("in/a.jpg"), Path("in/b.png")]
-    assert expand("in/**/*.png") == [Path("in/b.png"), Path("in/deeper/c.png")]
-
-
-@pytest.mark.parametrize("name", ["a[1].png", "what?.png", "star*.png"])
-def test_existing_file_with_glob_characters_is_taken_as_it_is(folder, name):
-    picture("a1.png")
-    picture(name)
-    assert expand(name) == [Path(name)]
-
-
-@pytest.mark.parametrize("pattern", ["empty", "empty/*.png"])
-def test_folder_or_glob_without_pictures_is_refused(folder, pattern):
-    Path("empty").mkdir()
-    with pytest.raises(DataError) as caught:
-        expand(pattern)
-    assert str(caught.value).startswith(f"{pattern}: holds no picture")
-
-
 def test_newest_best_checkpoint_is_taken_and_named(folder, checkpoint, capsys):
     for age, run_name in ((300, "2024"), (100, "2023/deeper"), (200, "2025")):
         path = Path("runs", run_name, "best.ckpt")
@@ -326,34 +357,243 @@ def test_no_checkpoint_under_runs_is_refused(folder):
     assert str(folder / "runs") in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("inputs", "names"),
-    [
-        (["x/a.png", "b.jpg"], ["a", "b"]),
-        (["a.jpg", "a.png"], ["a.jpg", "a.png"]),
-        (["x/a.png", "y/a.png"], ["x_a.png", "y_a.png"]),
-        (["/x/a.png", "../y/a.png"], ["x_a.png", "y_a.png"]),
-    ],
-)
-def test_results_are_named_after_their_inputs(inputs, names):
-    assert list(output_names([Path(path) for path in inputs]).values()) == names
-
-
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        ["a.jpg", "a.png", "a.jpg.png"],
-        ["x/b_a.png", "x_b/a.png", "x_b/b_a.png", "x/a.png", "x/b/a.png"],
-        ["../x/a.png", "x/a.png", "/x/a.png", "../../x/a.png"],
-    ],
-)
-def test_no_two_inputs_share_a_name(inputs):
-    names = list(output_names([Path(path) for path in inputs]).values())
-    assert len(set(names)) == len(inputs)
-
-
 def test_shares_are_told_from_the_largest_and_absent_classes_left_out():
-    assert describe({"road": 0.25, "tree": 0.0, "sky": 0.75}) == "sky 75.0%, road 25.0%"
+    report = Report((Path("p/a_mask.png"), Path("p/a_overlay.png")), {"road": 0.25, "tree": 0.0, "sky": 0.75})
+    assert describe(report) == " -> p/a_mask.png, a_overlay.png: sky 75.0%, road 25.0%"
+    assert describe(Report((), {"sky": 1.0}, frames=9)) == ": 9 frames, sky 100.0%"
+
+
+def test_a_model_is_known_by_what_its_files_contain(folder):
+    Path("a.ckpt").write_bytes(b"weights")
+    Path("b.ckpt").write_bytes(b"weights")
+    assert digest_of(Path("a.ckpt")) == digest_of(Path("b.ckpt"))
+    Path("b.ckpt").write_bytes(b"weightz")
+    assert digest_of(Path("a.ckpt")) != digest_of(Path("b.ckpt"))
+    for part in ("m.xml", "m.bin"):
+        Path(part).write_bytes(b"1")
+    before = digest_of(Path("m.xml"))
+    Path("m.bin").write_bytes(b"2")
+    assert digest_of(Path("m.xml")) != before
+
+
+def test_all_kinds_of_results(folder, checkpoint):
+    picture("in/deep/a.png", (33, 47))
+    kinds = "mask,overlay,colours,confidence,probabilities,geojson,coco,labelme,csv"
+    assert main(["in", "--checkpoint", str(checkpoint), "--save", kinds]) == 0
+    assert written() == sorted(["shares.csv", *(f"deep/a{SUFFIXES[kind]}" for kind in WRITERS)])
+    mask = read_mask("predictions/deep/a_mask.png")
+    stored = np.load("predictions/deep/a_probabilities.npz")
+    assert stored["classes"].tolist() == list(CLASSES.names)
+    probabilities = stored["probabilities"]
+    assert (probabilities.dtype, probabilities.shape) == (np.float16, (3, 33, 47))
+    np.testing.assert_allclose(probabilities.astype(float).sum(axis=0), 1, atol=2e-3)
+    own = np.take_along_axis(probabilities, mask[None].astype(int), axis=0)[0]
+    assert (own >= probabilities.max(axis=0) - 1e-3).all()
+    with Image.open("predictions/deep/a_confidence.png") as confidence:
+        np.testing.assert_allclose(np.asarray(confidence) / 255, own.astype(float), atol=4e-3)
+    np.testing.assert_array_equal(
+        read_image("predictions/deep/a_colours.png"), np.array(CLASSES.palette, np.uint8)[mask]
+    )
+    shapes = json.loads(Path("predictions/deep/a.json").read_text())
+    assert (Path("predictions/deep") / shapes["imagePath"]).resolve() == (folder / "in/deep/a.png")
+
+
+def test_only_some_classes_are_drawn_but_the_mask_has_all(folder, checkpoint):
+    picture("a.png", (33, 47))
+    chosen = ["--classes", "sky,tree", "--save", "mask,overlay,geojson"]
+    assert main(["a.png", "--checkpoint", str(checkpoint), *chosen]) == 0
+    mask, overlay = read_mask("predictions/a_mask.png"), read_image("predictions/a_overlay.png")
+    assert (mask == 0).any()
+    np.testing.assert_array_equal(overlay[mask == 0], read_image("a.png")[mask == 0])
+    assert (overlay[mask != 0] != read_image("a.png")[mask != 0]).any()
+    features = json.loads(Path("predictions/a.geojson").read_text())["features"]
+    assert {feature["properties"]["class"] for feature in features} == {CLASSES.names[i] for i in set(mask.flat) - {0}}
+    with pytest.raises(ConfigError, match=r"--classes: 'skye' is no class of this model\. Did you mean 'sky'"):
+        main(["a.png", "--checkpoint", str(checkpoint), "--classes", "skye"])
+
+
+def test_the_shards_of_a_job_do_all_of_it_once(folder, checkpoint, capsys):
+    for number in range(7):
+        picture(f"in/{number}.png")
+    told = []
+    for part in ("1/3", "2/3", "3/3"):
+        assert main(["in", "--checkpoint", str(checkpoint), "--shard", part, "--save", "mask,csv"]) == 0
+        told += [line.split(" -> ")[0] for line in capsys.readouterr().out.splitlines() if " -> " in line]
+    assert sorted(told) == [f"in/{number}.png" for number in range(7)]
+    table = Path("predictions/shares.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in table] == ["result", *map(str, range(7))]
+
+
+def test_batches_of_any_size_give_the_same_masks(folder, checkpoint):
+    for number, size in enumerate([(20, 30), (20, 30), (20, 30), (33, 20), (20, 30)]):
+        picture(f"in/{number}.png", size)
+    for batch in ("1", "2", "4"):
+        command = ["in", "--checkpoint", str(checkpoint), "--save", "mask", "--output", batch, "--batch-size", batch]
+        assert main(command) == 0
+    for name in written("1"):
+        for other in ("2", "4"):
+            assert (read_mask(f"1/{name}") == read_mask(f"{other}/{name}")).mean() > 0.999
+
+
+def test_results_are_no_inputs(folder, checkpoint, capsys):
+    picture("a.png")
+    picture("sub/b.png")
+    for _ in range(2):
+        assert main([".", "--checkpoint", str(checkpoint), "--output", "."]) == 0
+        assert main([".", "--checkpoint", str(checkpoint), "--output", "elsewhere"]) == 0
+    assert written("elsewhere") == ["a_mask.png", "a_overlay.png", "sub/b_mask.png", "sub/b_overlay.png"]
+    assert "results of earlier predictions left out: 8" in capsys.readouterr().err
+
+
+def test_stdin_is_a_picture_or_a_list(folder, checkpoint):
+    content = picture("a.png").read_bytes()
+    assert run("-", "--checkpoint", checkpoint, cwd=folder, stdin=content).returncode == 0
+    assert written() == ["stdin_mask.png", "stdin_overlay.png"]
+    result = run("-", "--checkpoint", checkpoint, cwd=folder, stdin=content)
+    assert (result.returncode, "exists already, made of - before" in result.stderr) == (3, True)
+    nothing = run("-", "--checkpoint", checkpoint, "--output", "nothing", cwd=folder)
+    assert nothing.stderr.startswith("segnet: error: -: is empty")
+    listed = run("--list", "-", "--checkpoint", checkpoint, "--output", "listed", cwd=folder, stdin=b"a.png\n")
+    assert listed.returncode == 0, listed.stderr
+    assert written("listed") == ["a_mask.png", "a_overlay.png"]
+
+
+def test_an_animation_gives_its_first_picture_and_says_so(folder, checkpoint, capsys):
+    first, second = Image.new("RGB", (30, 20), "red"), Image.new("RGB", (30, 20), "blue")
+    first.save("a.gif", save_all=True, append_images=[second])
+    first.save("still.gif")
+    assert main(["a.gif", "still.gif", "--checkpoint", str(checkpoint)]) == 0
+    assert capsys.readouterr().err == "segnet: a.gif: holds several pictures, of which the first is taken\n"
+    np.testing.assert_array_equal(read_mask("predictions/a_mask.png"), read_mask("predictions/still_mask.png"))
+
+
+def test_a_bomb_is_refused_by_its_head_and_the_limit_is_an_option(folder, checkpoint, capsys):
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+    Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    picture("a.png", (1000, 1001))
+    command = ["--checkpoint", str(checkpoint), "--save", "csv"]
+    try:
+        assert main(["bomb.png", "a.png", *command]) == 6
+        assert "bomb.png: refused, above 179 megapixels" in capsys.readouterr().err
+        assert main(["a.png", *command, "--max-megapixels", "1", "--output", "b"]) == 3
+        assert "a.png: refused, above 1 megapixels" in capsys.readouterr().err
+    finally:
+        Image.MAX_IMAGE_PIXELS = 179 * 10**6 // 2
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_in_good_order_and_the_same_command_goes_on(folder, checkpoint, signum, code):
+    whole = picture("in/000.png").read_bytes()
+    for number in range(1, 400):
+        Path(f"in/{number:03d}.png").write_bytes(whole)
+    script = [sys.executable, str(REPOSITORY / "predict.py"), "in", "--checkpoint", str(checkpoint)]
+    process = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if " -> " in line:
+            break
+    process.send_signal(signum)
+    _, errors = process.communicate()
+    assert process.returncode == code
+    assert re.fullmatch(r"segnet: \S+ while predicting: \d+ of 400 inputs are done; the same command goes on\n", errors)
+    assert not [name for name in written() if name.endswith(".tmp")]
+    done = {name for name in written() if name.endswith("_overlay.png")}
+    assert 0 < len(done) < 400
+    for name in written():
+        assert read_image(f"predictions/{name}").shape == (20, 30, 3)
+    assert main(["in", "--checkpoint", str(checkpoint)]) == 0
+    assert len(written()) == 800
+
+
+def test_two_predictions_into_one_folder_get_in_each_others_way_nowhere(folder, checkpoint):
+    for number in range(30):
+        picture(f"x/{number}.png")
+        picture(f"y/{number}.png", (40, 50))
+    script = [sys.executable, str(REPOSITORY / "predict.py"), "--checkpoint", str(checkpoint)]
+    both = [
+        subprocess.Popen([*script, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for name in "xy"
+    ]
+    outputs = [process.communicate() for process in both]
+    done = [output.count(" -> ") for output, _ in outputs]
+    assert sum(done) == 30  # each name belongs to one of the two, with both of its files
+    assert [process.returncode for process in both] == [0 if n == 30 else 6 if n else 3 for n in done]
+    for number in range(30):
+        mask, overlay = (read_image(f"predictions/{number}_{kind}.png") for kind in ("mask", "overlay"))
+        assert mask.shape == overlay.shape
+    assert all("Traceback" not in errors for _, errors in outputs)
+
+
+def test_a_memory_that_does_not_hold_a_batch_gets_less_at_a_time(folder, checkpoint, monkeypatch, caplog):
+    shapes = []
+
+    def run(self, images):
+        shapes.append(tuple(images.shape))
+        if len(images) > 1 or images.shape[2] > 300:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return original(self, images)
+
+    original = TorchRuntime.__call__
+    monkeypatch.setattr(TorchRuntime, "__call__", run)
+    for number in range(4):
+        picture(f"in/{number}.png")
+    picture("in/9.png", (301, 4))
+    assert main(["in", "--checkpoint", str(checkpoint), "--batch-size", "4", "--save", "mask"]) == 0
+    assert read_mask("predictions/9_mask.png").shape == (301, 4)
+    assert sum(shape[0] > 1 for shape in shapes) == 1
+    assert "the memory is full with 4 images in a pass: going on with one" in caplog.text
+    assert "the memory is full with 301 x 4 pixels: going on with windows of 150" in caplog.text
+
+
+def test_a_fault_of_our_own_in_a_thread_keeps_its_stack_trace(folder, checkpoint, monkeypatch):
+    def fail(*_):
+        raise IndexError("a bug")
+
+    picture("a.png")
+    monkeypatch.setattr("segnet.prediction.pictures.read_bands", fail)
+    with pytest.raises(IndexError, match="a bug"):
+        main(["a.png", "--checkpoint", str(checkpoint)])
+
+
+def test_a_full_disk_ends_it_at_once(folder, checkpoint, monkeypatch):
+    def fail(*_):
+        raise MachineError("predictions/a_mask.png: cannot be written (No space left on device)")
+
+    picture("a.png")
+    monkeypatch.setitem(WRITERS, "mask", fail)
+    with pytest.raises(MachineError, match="No space left"):
+        main(["a.png", "--checkpoint", str(checkpoint)])
+
+
+def test_a_video_becomes_an_annotated_one(folder, checkpoint, capsys):
+    Path("clip.mp4").touch()
+    writer = VideoWriter(Path("clip.mp4"), 10, "clip.mp4")
+    for number in range(6):
+        writer.write(np.full((32, 48, 3), 40 * number, np.uint8))
+    writer.close()
+    Path("broken.mp4").write_text("no video")
+    command = [
+        "clip.mp4",
+        "broken.mp4",
+        "--checkpoint",
+        str(checkpoint),
+        "--save",
+        "overlay,csv",
+        "--save-frames",
+        "mask",
+    ]
+    assert main(command) == 6
+    printed = capsys.readouterr()
+    assert "clip.mp4 -> predictions/clip_overlay.mp4: 6 frames, " in printed.out
+    assert "broken.mp4: is not a video, or damaged" in printed.err
+    assert [name for name in written() if name.startswith("clip/")] == [f"clip/00000{n}_mask.png" for n in range(1, 7)]
+    with Frames(Path("predictions/clip_overlay.mp4")) as frames:
+        assert [frame.shape for frame in frames] == [(32, 48, 3)] * 6
+        assert frames.rate == 10
+    assert len(Path("predictions/shares.csv").read_text().splitlines()) == 2
+    assert main(command) == 6
+    assert "clip.mp4: done already" in capsys.readouterr().out
 
 
 def test_a_model_of_grey_images_gets_all_16_bits(folder, capsys):
@@ -393,12 +633,27 @@ def test_a_scene_becomes_a_mask_that_lies_where_it_does(folder, checkpoint, caps
     with rasterio.open("a.tif", "w", "GTiff", 70, 50, 3, dtype="uint8", **place) as file:
         file.write(values)
     picture("b.png")
-    arguments = ["a.tif", "b.png", "--scene", "--tile", "32", "--checkpoint", str(checkpoint)]
+    arguments = ["a.tif", "b.png", "--scene", "--window", "32", "--checkpoint", str(checkpoint)]
     assert main(arguments) == 6
     assert written() == ["a_mask.tif"]
     with rasterio.open("predictions/a_mask.tif") as mask:
         assert (mask.shape, mask.crs, mask.transform) == ((50, 70), rasterio.CRS.from_epsg(32632), place["transform"])
         assert set(np.unique(mask.read(1))) <= {0, 1, 2}
     assert "b.png: cannot be read as a GeoTIFF" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match="--tile 0"):
-        main(["a.tif", "--scene", "--tile", "0"])
+
+
+@pytest.mark.parametrize("options", [["--flip"], ["--scales", "0.5", "1.5"], ["--window", "24"]])
+def test_flips_scales_and_windows_are_the_predictors(folder, checkpoint, options):
+    picture("a.png", (70, 60))
+    words = [option.removeprefix("--") for option in options]
+    given = {words[0]: {"flip": True, "scales": [0.5, 1.5], "window": 24}[words[0]]}
+    expected = Predictor(checkpoint, "cpu", **given)("a.png").mask
+    assert main(["a.png", "--checkpoint", str(checkpoint), "--device", "cpu", *options]) == 0
+    np.testing.assert_array_equal(read_mask("predictions/a_mask.png"), expected)
+
+
+@pytest.mark.parametrize(("options", "named"), [(["--scales", "0"], "scales"), (["--window", "0"], "window")])
+def test_impossible_scales_and_windows_are_refused(folder, checkpoint, options, named):
+    picture("a.png")
+    with pytest.raises(ConfigError, match=named):
+        main(["a.png", "--checkpoint", str(checkpoint), *options])

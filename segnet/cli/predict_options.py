@@ -1,0 +1,130 @@
+"""The options of `segnet predict`."""
+
+import argparse
+from collections.abc import Sequence
+
+from PIL import Image
+
+from segnet.classes import Classes
+from segnet.cli.arguments import Parser
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError
+from segnet.outputs import KINDS, WRITERS
+from segnet.segmentation import class_ids
+
+EPILOG = """\
+inputs
+  img.png photos/ "scans/**/*.tif"   files, folders with what lies below, globs
+  clip.mp4  0                        a video; a camera by its number, until Ctrl-C
+  https://host/img.png               a picture from the web
+  -                                  a picture's bytes from stdin
+  @list.txt                          the files that a list names, as --list
+
+kinds of --save
+  mask           NAME_mask.png           class ids, indexed in the classes' colours
+  overlay        NAME_overlay.png        the picture under the classes' colours; of a video NAME_overlay.mp4
+  colours        NAME_colours.png        the classes' colours
+  confidence     NAME_confidence.png     the probability of each pixel's class, 0-255
+  probabilities  NAME_probabilities.npz  of all classes, float16 (classes, height, width), with the classes' names
+  geojson        NAME.geojson            polygons with holes, in pixels
+  coco           NAME_coco.json          run-length codes in COCO's format
+  labelme        NAME.json               polygons for labelme
+  csv            shares.csv              the share of each class in each input of the output folder
+"""
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line.
+
+    Raises:
+        ConfigError: what is wrong with it.
+    """
+    parser = Parser(
+        prog="segnet predict",
+        description="Segments pictures, videos and GeoTIFF scenes. Done work is not repeated: a command that was "
+        "interrupted goes on.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("inputs", nargs="*", metavar="PICTURE", help="what to segment, see below")
+    add("--list", action="append", default=[], metavar="FILE", help="a list of files, one a line; - is stdin")
+    add("--root", metavar="FOLDER", help="what a list's names are relative to, and lie in; default: the list's folder")
+    add("--checkpoint", metavar="FILE", help="default: the newest best.ckpt under runs/")
+    add("--output", default="predictions", metavar="FOLDER", help="default: predictions")
+    add("--save", type=kinds_of(KINDS), default=("mask", "overlay"), metavar="KIND,...", help="default: mask,overlay")
+    add(
+        "--save-frames",
+        type=kinds_of(tuple(WRITERS)),
+        default=(),
+        metavar="KIND,...",
+        help="of each frame of a video, as NAME/000001_mask.png",
+    )
+    add("--classes", action="append", default=[], metavar="NAME,...", help="those that are drawn; default: all")
+    add("--simplify", type=float, default=0.0, metavar="PIXELS", help="how far polygons may lie beside the outline")
+    add("--flip", action="store_true", help="average with the prediction of the mirror image")
+    add("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="average over sizes, as 0.5 1 1.5")
+    add(
+        "--window",
+        type=int,
+        metavar="PIXELS",
+        help="side of the windows of large pictures; default: 1024",
+    )
+    add("--batch-size", type=int, default=1, metavar="N", help="pictures of one size at once; default: 1")
+    add("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
+    add("--shard", metavar="I/N", help="the i-th of n machines that share this command's inputs")
+    add("--overwrite", action="store_true", help="replace existing results")
+    add("--private-urls", action="store_true", help="fetch URLs of this machine and its network, too")
+    add("--max-megapixels", type=int, default=179, metavar="N", help="of a picture; default: 179")
+    add("--max-frames", type=int, default=0, metavar="N", help="of a video or camera; default: all")
+    add("--scene", action="store_true", help="read GeoTIFFs window by window, write georeferenced NAME_mask.tif")
+    options = parser.parse_args(arguments)
+    _require(options)
+    Image.MAX_IMAGE_PIXELS = options.max_megapixels * 10**6 // 2  # Pillow warns there, and refuses twice that
+    return options
+
+
+def _require(options: argparse.Namespace) -> None:
+    for name, least in (("batch_size", 1), ("max_megapixels", 1), ("max_frames", 0)):
+        if getattr(options, name) < least:
+            raise ConfigError(f"--{name.replace('_', '-')} {getattr(options, name)} must be {least} or more")
+    if not 0 <= options.simplify < float("inf"):
+        raise ConfigError(f"--simplify {options.simplify:g} must be 0 pixels or more")
+    if options.scene and options.save != ("mask", "overlay"):
+        raise ConfigError("--scene writes the mask alone: leave --save out")
+
+
+class kinds_of:
+    """Reads "mask,csv".
+
+    Args:
+        kinds: that may be named.
+    """
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self._kinds = kinds
+
+    def __call__(self, text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+        for name in names:
+            if name not in self._kinds:
+                raise argparse.ArgumentTypeError(f"'{name}' is no kind.{did_you_mean(name, self._kinds)}")
+        if not names:
+            raise argparse.ArgumentTypeError(f"name at least one of {', '.join(self._kinds)}")
+        return names
+
+
+def chosen_classes(texts: Sequence[str], classes: Classes) -> tuple[str, ...] | None:
+    """The classes that --classes names, in the model's order; None where it is not given.
+
+    Raises:
+        ConfigError: a name that is no class.
+    """
+    if not texts:
+        return None
+    names = [name for text in texts for name in ([text] if text in classes.names else text.split(","))]
+    try:
+        ids = class_ids(classes, [name.strip() for name in names])
+    except ConfigError as error:
+        raise ConfigError(f"--classes: {error}") from None
+    return tuple(classes.names[index] for index in ids)

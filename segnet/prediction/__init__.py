@@ -1,0 +1,116 @@
+"""Many pictures, videos and scenes segmented, and their results written: what `segnet predict` does with its inputs."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segnet.bands import Bands
+from segnet.inputs import Input, require_file
+from segnet.outputs import NEED_PROBABILITIES, WRITERS, Style
+from segnet.predictor import Predictor
+from segnet.records import Origin, Records
+from segnet.segmentation import Segmentation
+
+PIXELS_IN_WORK = 64e6  # of all pictures that are read, computed on or written at one time
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is written of each input, and how.
+
+    Attributes:
+        kinds: of `segnet.outputs.KINDS`.
+        frame_kinds: of those that are written of each frame of a video, too.
+        style: how results are drawn.
+        batch_size: the most pictures of one size that the model gets at once.
+        private_urls: whether addresses of this network may be asked.
+        max_frames: of a video or camera; 0: all.
+        job: the model and the options that results depend on, as builtins of JSON.
+        checkpoint: for the table of shares.
+    """
+
+    kinds: tuple[str, ...]
+    frame_kinds: tuple[str, ...] = ()
+    style: Style = field(default_factory=Style)
+    batch_size: int = 1
+    private_urls: bool = False
+    max_frames: int = 0
+    job: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An input, and what its results are called."""
+
+    input: Input
+    name: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of an input.
+
+    Attributes:
+        files: written; empty where they were there already.
+        shares: of the classes; empty where they were not counted.
+        frames: of a video.
+        warning: what else there is to say.
+        done_before: whether there was nothing to do.
+    """
+
+    files: tuple[Path, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
+    frames: int = 0
+    warning: str = ""
+    done_before: bool = False
+
+
+DONE_BEFORE = Report(done_before=True)
+
+
+class Prediction:
+    """A model, and a folder for what it says: what pictures, videos and scenes share.
+
+    Args:
+        predictor: the model.
+        records: of the folder that is written to.
+        settings: what is written.
+    """
+
+    def __init__(self, predictor: Predictor, records: Records, settings: Settings) -> None:
+        self.predictor, self.records, self.settings = predictor, records, settings
+        self._probabilities = bool(NEED_PROBABILITIES & {*settings.kinds, *settings.frame_kinds})
+
+    def weight(self, pixels: float) -> float:
+        """Of a picture in the budget: its probabilities may be many times as large as the picture itself."""
+        return pixels * (1 + len(self.predictor.classes.names) if self._probabilities else 1)
+
+    def origin(self, item: Input) -> Origin:
+        """What results of an input are made of.
+
+        Raises:
+            DataError: no such file.
+        """
+        if item.path is None:
+            return Origin(item.text, None if item.kind in ("stdin", "camera") else [], self.settings.job)
+        status = require_file(item.path)
+        return Origin(os.path.abspath(item.path), [status.st_size, status.st_mtime_ns], self.settings.job)
+
+    def segment(self, images: list[Bands]) -> list[Segmentation]:
+        """Segments images of one size."""
+        return self.predictor.batch(images, probabilities=self._probabilities)
+
+    def facts(self, size: Sequence[int], pixels: Mapping[str, int], frames: int = 1) -> dict[str, Any]:
+        """What a record keeps for the table of shares."""
+        checkpoint = self.settings.checkpoint
+        return {"size": list(size), "pixels": dict(pixels), "frames": frames, "checkpoint": checkpoint}
+
+    def write_files(self, name: str, kinds: Sequence[str], result: Segmentation, source: str) -> list[Path]:
+        """Writes the results that are files of their own; gives their paths."""
+        paths = {kind: self.records.target(name, kind) for kind in kinds if kind in WRITERS}
+        for kind, path in paths.items():
+            WRITERS[kind](path, result, self.settings.style, source)
+        return list(paths.values())

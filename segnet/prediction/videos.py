@@ -1,0 +1,122 @@
+"""Videos and cameras: an annotated video, and of each frame what else is asked for."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+from segnet.bands import Bands
+from segnet.errors import DataError, Interrupted, SegnetError
+from segnet.images import replacing
+from segnet.overlap import Steps, overlapped
+from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Prediction, Report, Task
+from segnet.segmentation import Segmentation
+from segnet.video import Frames, VideoWriter
+
+
+def segment_video(
+    prediction: Prediction, task: Task, on_frame: Callable[[int, int], None] = lambda frame, total: None
+) -> Report:
+    """Segments a video or camera.
+
+    Args:
+        prediction: the model, and where to.
+        task: the video.
+        on_frame: told how many frames are done, and how many there are (0: unknown).
+
+    Raises:
+        DataError: it cannot be read. MachineError: the disk or the device does not allow it.
+        Interrupted: a camera was ended by a signal; its video is written.
+    """
+    item, settings, records = task.input, prediction.settings, prediction.records
+    if (channels := prediction.predictor.channels) != 3:
+        raise DataError(f"{item.text}: a video has 3 channels, but the model takes {channels}")
+    whole = [*(["video"] if "overlay" in settings.kinds else []), *(["csv"] if "csv" in settings.kinds else [])]
+    kinds = [*whole, *settings.frame_kinds]
+    if not kinds:
+        raise DataError(f"{item.text}: of a video, --save takes overlay and csv, and --save-frames the others")
+    origin = prediction.origin(item)
+    origin = replace(origin, job={**origin.job, "--max-frames": settings.max_frames})
+    if not records.pending(task.name, whole, origin):
+        record = records.read(task.name)
+        if "frames" in record and set(kinds) <= set(record["saved"]):
+            return DONE_BEFORE
+    source: Path | int = item.path if item.path is not None else int(item.name.name.removeprefix("camera"))
+    with Frames(source) as frames, records.taken(task.name, kinds, origin) as facts:
+        clip = _Clip(frames, settings.max_frames, item.kind == "camera", on_frame)
+        files = _annotate(prediction, task, clip, "video" in kinds)
+        facts |= prediction.facts(clip.size, clip.pixels, clip.done)
+    if clip.interrupted:
+        raise clip.interrupted
+    total = max(1, sum(clip.pixels.values()))
+    return Report(tuple(files), {name: count / total for name, count in clip.pixels.items()}, clip.done)
+
+
+def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool) -> list[Path]:
+    """Segments all frames; gives the path of the video, where one is wanted."""
+    target = prediction.records.target(task.name, "video")
+    settings = prediction.settings
+    with contextlib.ExitStack() as stack:
+        writer = None
+        if annotated:
+            writer = VideoWriter(stack.enter_context(replacing(target)), clip.frames.rate, str(target))
+            stack.callback(writer.abandon)
+
+        def write(item: tuple[int, Bands], image: Bands, result: Segmentation) -> None:
+            if writer is not None:
+                writer.write(result.overlay(only=settings.style.only))
+            frame_name = str(PurePath(task.name) / f"{item[0]:06d}")
+            prediction.write_files(frame_name, settings.frame_kinds, result, task.input.text)
+            clip.count(result)
+
+        def report(item: tuple[int, Bands], outcome: SegnetError | None) -> None:
+            if outcome is not None:
+                raise DataError(f"{task.input.text}: frame {item[0]}: {outcome}")
+
+        steps = Steps[tuple[int, Bands], Bands, Segmentation](
+            weigh=lambda item: prediction.weight(item[1].shape[0] * item[1].shape[1]),
+            read=lambda item: item[1],
+            key=lambda image: image.shape,
+            compute=prediction.segment,
+            write=write,
+            report=report,
+        )
+        clip.run(lambda: overlapped(clip, steps, settings.batch_size, PIXELS_IN_WORK, threading.Event(), writers=1))
+        if writer is not None:
+            writer.close()
+    return [target] if annotated else []
+
+
+class _Clip:
+    """Numbered frames, and what became of them; a camera ends by Ctrl-C, and what it gave until then counts."""
+
+    def __init__(self, frames: Frames, limit: int, endless: bool, on_frame: Callable[[int, int], None]) -> None:
+        self.frames, self._limit, self._endless, self._on_frame = frames, limit, endless, on_frame
+        self.pixels: dict[str, int] = {}
+        self.size: tuple[int, ...] = ()
+        self.done = 0
+        self.interrupted: Interrupted | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, Bands]]:
+        for number, frame in enumerate(self.frames, start=1):
+            yield number, frame
+            if number == self._limit or self.interrupted:
+                return
+
+    def count(self, result: Segmentation) -> None:
+        """Adds a frame's result; of the one thread that writes."""
+        self.done, self.size = self.done + 1, result.mask.shape
+        for name, pixels in result.pixels.items():
+            self.pixels[name] = self.pixels.get(name, 0) + pixels
+        total = self.frames.total
+        self._on_frame(self.done, min(self._limit, total) if self._limit and total else self._limit or total)
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Does the work; the end of a camera is no fault."""
+        try:
+            work()
+        except Interrupted as error:
+            if not (self._endless and self.done):
+                raise
+            self.interrupted = error
