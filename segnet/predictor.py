@@ -13,9 +13,9 @@ from torch import Tensor
 
 from segnet.bands import Bands
 from segnet.errors import DataError, MachineError
+from segnet.imagelike import ImageLike, as_bands
 from segnet.inference import Inference
 from segnet.machine import is_full_memory
-from segnet.pictures import Picture, as_bands
 from segnet.runtimes import open_runtime
 from segnet.segmentation import Segmentation
 from segnet.windows import Window
@@ -78,12 +78,12 @@ class Predictor:
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
 
-    def __call__(self, image: Picture, *, probabilities: bool = False) -> Segmentation:
+    def __call__(self, image: ImageLike, *, probabilities: bool = False) -> Segmentation:
         """Segments one image.
 
         Args:
             image: a path, a picture of Pillow's, an array (H, W) or (H, W, channels), or a tensor (channels, H, W), as
-                `segnet.pictures.as_bands` takes them: uint8, uint16 of 0-65535, or floating point of 0-1.
+                `segnet.imagelike.as_bands` takes them: uint8, uint16 of 0-65535, or floating point of 0-1.
             probabilities: whether to keep those of all classes.
 
         Raises:

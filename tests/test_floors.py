@@ -14,7 +14,7 @@ FLOORS = {
             download signals machine position charts storage windows web inputs polygons video overlap records""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report data.shards segmentation inference pictures outputs""",
+            data.report data.shards segmentation inference imagelike outputs""",
         2: "model classifier data data.survey",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
         4: "training evaluation inspection predictor conversion report sharding prediction",
