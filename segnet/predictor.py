@@ -13,8 +13,8 @@ from torch import Tensor
 
 from segnet.bands import Bands
 from segnet.errors import DataError, MachineError
+from segnet.imagelike import ImageLike, as_bands
 from segnet.inference import Inference
-from segnet.inputs import Input, as_bands
 from segnet.machine import is_full_memory
 from segnet.runtimes import open_runtime
 from segnet.segmentation import Segmentation
@@ -77,12 +77,12 @@ class Predictor:
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
 
-    def __call__(self, image: Input, *, probabilities: bool = False) -> Segmentation:
+    def __call__(self, image: ImageLike, probabilities: bool = False) -> Segmentation:
         """Segments one image.
 
         Args:
             image: a path, a picture of Pillow's, an array (H, W) or (H, W, channels), or a tensor (channels, H, W), as
-                `segnet.inputs.as_bands` takes them: uint8, uint16 of 0-65535, or floating point of 0-1.
+                `segnet.imagelike.as_bands` takes them: uint8, uint16 of 0-65535, or floating point of 0-1.
             probabilities: whether to keep those of all classes.
 
         Raises:
@@ -90,7 +90,7 @@ class Predictor:
         """
         return self.segment(as_bands(image, self.channels), probabilities=probabilities)
 
-    def segment(self, image: Bands, *, probabilities: bool = False) -> Segmentation:
+    def segment(self, image: Bands, probabilities: bool = False) -> Segmentation:
         """Segments one image that was read already.
 
         Args:
@@ -99,7 +99,7 @@ class Predictor:
         """
         return self.batch([image], probabilities=probabilities)[0]
 
-    def batch(self, images: Sequence[Bands], *, probabilities: bool = False) -> list[Segmentation]:
+    def batch(self, images: Sequence[Bands], probabilities: bool = False) -> list[Segmentation]:
         """Segments several images that were read already; of those of the same size, `batch_size` share a pass.
 
         Args:

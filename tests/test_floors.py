@@ -14,7 +14,7 @@ FLOORS = {
             download signals machine position charts windows""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report segmentation inference inputs""",
+            data.report segmentation inference imagelike""",
         2: "model classifier data data.survey",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
         4: "training evaluation inspection predictor conversion report",

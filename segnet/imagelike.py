@@ -1,4 +1,4 @@
-"""Inputs: whatever a person has of a picture, as the image that a model takes."""
+"""Image-likes: whatever a person has of a picture, as the image that a model takes."""
 
 import os
 from typing import Any
@@ -13,12 +13,12 @@ from segnet.bands import Bands, bands_of, read_bands, scaled
 from segnet.errors import DataError
 from segnet.images import scaled_to_uint8
 
-Input = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
+ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
 ANY = "the image"  # what errors call an image without a file
 
 
-def as_bands(image: Input, channels: int) -> Bands:
+def as_bands(image: ImageLike, channels: int) -> Bands:
     """An image as `segnet.bands.read_bands` gives it.
 
     Args:

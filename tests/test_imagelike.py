@@ -7,7 +7,7 @@ from PIL import Image
 
 from segnet.bands import read_bands
 from segnet.errors import DataError
-from segnet.inputs import as_bands
+from segnet.imagelike import as_bands
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
