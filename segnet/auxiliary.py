@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segnet.errors import ConfigError
 from segnet.layers import ConvNormAct, initialise
@@ -59,10 +58,9 @@ class FCNHead(nn.Module):
         self.classifier = nn.Conv2d(channels, num_classes, 1)
         initialise(self)
 
-    def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Features of each stage -> logits (B, num_classes, *size)."""
-        logits = self.classifier(self.dropout(self.conv(features[self.stage - 1])))
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.align_corners)
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Features of each stage -> logits in the size of one of them; the loss resizes them."""
+        return self.classifier(self.dropout(self.conv(features[self.stage - 1])))
 
 
 AUXILIARY_HEADS: dict[str, Callable[..., FCNHead]] = {

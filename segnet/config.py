@@ -116,6 +116,8 @@ class Config:
     """Of initialisation, order and augmentation."""
     deterministic: bool = False
     """Whether only operations are used that give the same result each time, on a GPU too; slower there."""
+    compile: bool = False
+    """Whether torch.compile translates backbone and decoder first, which takes a minute or so; needs a C++ compiler."""
     non_finite: str = "stop"
     """What a loss that is not finite does: stop the run, or skip that step."""
     logger: dict[str, Any] | None = None
@@ -153,6 +155,22 @@ class EvaluateConfig:
     """Share of a window that the next one repeats at least, 0-0.9."""
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of Lightning's Trainer."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardConfig:
+    """What `segnet shard` depends on."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.data.DATASETS: what is written as shards."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Not read; choices of dataset set it too."""
+    splits: list[str] = field(default_factory=lambda: ["train", "val"])
+    """Which to write, of train, val and test."""
+    output: str = "???"
+    """The folder to write; may not exist yet."""
+    images_per_shard: int = 500
+    """In each tar file, but the last of a split."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -42,6 +42,8 @@ def explained(batch: str, lower: str) -> Iterator[None]:
         ) from None
     except RuntimeError as error:
         message = _explanation(str(error), batch, lower)
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            message = f"compile=true: the model cannot be compiled here ({_reason(error)}): leave it out"
         if message is None:
             raise
         raise MachineError(message) from None
@@ -82,6 +84,12 @@ def _explanation(reason: str, batch: str, lower: str) -> str | None:
     if any(word in reason for word in peers):
         return f"another process of this run ended, or cannot be reached: its own message tells why ({_first(reason)})"
     return None
+
+
+def _reason(error: Exception) -> str:
+    """Of a failed compilation: what lies under it, when that is told."""
+    inner = error.__cause__ or getattr(error, "inner_exception", None) or error
+    return _first(str(inner) or type(inner).__name__)
 
 
 def _first(reason: str) -> str:

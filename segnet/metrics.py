@@ -37,10 +37,13 @@ class ConfusionMatrix(Metric):
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
         """Adds class ids of the same shape, any integer type; truth also holds `ignore_index`."""
-        truth = truth.reshape(-1).long()
-        counted = truth != self.ignore_index
-        cells = truth[counted] * self.num_classes + prediction.reshape(-1).long()[counted]
-        self.matrix += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.matrix)
+        # What is ignored goes into a cell of its own: picking out the rest would wait for the device.
+        num_cells = self.num_classes**2
+        cells = truth.to(torch.int32) * self.num_classes + prediction.to(torch.int32)
+        cells = cells.where(truth != self.ignore_index, num_cells).reshape(-1).long()
+        counts = torch.zeros(num_cells + 1, dtype=torch.int64, device=cells.device)
+        counts.scatter_add_(0, cells, torch.ones_like(cells))
+        self.matrix += counts[:-1].view_as(self.matrix)
 
     def compute(self) -> Tensor:
         """(num_classes, num_classes) int64: rows are the truth, columns the prediction."""

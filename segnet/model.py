@@ -109,7 +109,8 @@ class SegmentationModel(nn.Module):
         Raises:
             ConfigError: images of another number of channels, or in training a batch that norms cannot train on.
         """
-        return self.decode(self.encode(images), images.shape[2:])
+        logits = self.decoder(self.encode(images))
+        return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self.decoder.align_corners)
 
     def encode(self, images: Tensor) -> list[Tensor]:
         """Images as `forward` takes them -> the features of each stage of the backbone.
@@ -124,8 +125,3 @@ class SegmentationModel(nn.Module):
         if self.training:
             self.check_training_batch(images.shape[0], *images.shape[2:], processes=num_processes())
         return self.backbone(self.normalise(images))
-
-    def decode(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Features of each stage -> logits (B, num_classes, *size)."""
-        logits = self.decoder(features)
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=self.decoder.align_corners)

@@ -15,14 +15,15 @@ from segnet.errors import ConfigError
 Groups = list[dict[str, Any]]  # parameters with a learning rate and a weight decay of their own, as torch takes them
 
 
-def sgd(groups: Groups, optim: OptimConfig) -> Optimizer:
+def sgd(groups: Groups, optim: OptimConfig, fused: bool) -> Optimizer:
     """SGD with momentum."""
-    return SGD(groups, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
+    return SGD(groups, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay, fused=fused)
 
 
-def adamw(groups: Groups, optim: OptimConfig) -> Optimizer:
+def adamw(groups: Groups, optim: OptimConfig, fused: bool) -> Optimizer:
     """AdamW (arXiv 1711.05101)."""
-    return AdamW(groups, lr=optim.lr, betas=(optim.betas[0], optim.betas[1]), weight_decay=optim.weight_decay)
+    betas = (optim.betas[0], optim.betas[1])
+    return AdamW(groups, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=fused)
 
 
 def poly(done: float, optim: OptimConfig) -> float:
@@ -35,7 +36,7 @@ def cosine(done: float, optim: OptimConfig) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
-OPTIMIZERS: dict[str, Callable[[Groups, OptimConfig], Optimizer]] = {"sgd": sgd, "adamw": adamw}
+OPTIMIZERS: dict[str, Callable[[Groups, OptimConfig, bool], Optimizer]] = {"sgd": sgd, "adamw": adamw}
 SCHEDULES: dict[str, Callable[[float, OptimConfig], float]] = {"poly": poly, "cosine": cosine}  # of a share of the run
 
 
@@ -85,9 +86,9 @@ def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig)
     ]
 
 
-def build_optimizer(groups: Groups, optim: OptimConfig) -> Optimizer:
-    """The optimiser that `optim` names."""
-    return OPTIMIZERS[optim.name](groups, optim)
+def build_optimizer(groups: Groups, optim: OptimConfig, *, fused: bool = True) -> Optimizer:
+    """The optimiser that `optim` names; fused: all parameters in one kernel, which is faster."""
+    return OPTIMIZERS[optim.name](groups, optim, fused)
 
 
 def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> LambdaLR:

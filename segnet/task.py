@@ -55,6 +55,7 @@ class SegmentationTask(pl.LightningModule):
         self.save_hyperparameters(logger=False)
         self.classes = Classes.create(**classes)
         self.model = SegmentationModel(**model)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, and passed on
         num_classes = len(self.classes.names)
         self.loss = build("loss", LOSSES, loss, ignore_index=self.classes.ignore_index, num_classes=num_classes)
         self.auxiliary_head: FCNHead | None = None
@@ -116,14 +117,29 @@ class SegmentationTask(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)
 
+    def compile_network(self) -> None:
+        """Lets torch.compile translate what a training step runs; evaluation, of any image size, stays as it is."""
+        self._network = torch.compile(self._network)  # type: ignore[method-assign]
+
+    def _network(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        features = self.model.encode(images)
+        return features, self.model.decoder(features)
+
+    def losses(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What a step minimises of a batch, and the auxiliary head's share of it before its weight, if there is one."""
+        features, logits = self._network(images)
+        # The loss resizes the logits, so that they need not be kept in the images' size.
+        loss = self.loss(logits, mask, self.model.decoder.align_corners)
+        head = self.auxiliary_head
+        if head is None:
+            return loss, None
+        auxiliary_loss = self.loss(head(features), mask, head.align_corners)
+        return loss + head.weight * auxiliary_loss, auxiliary_loss
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        size = batch["mask"].shape[1:]
-        features = self.model.encode(batch["image"])
-        loss = self.loss(self.model.decode(features, size), batch["mask"])
-        if self.auxiliary_head is not None:
-            auxiliary_loss = self.loss(self.auxiliary_head(features, size), batch["mask"])
+        loss, auxiliary_loss = self.losses(batch["image"], batch["mask"])
+        if auxiliary_loss is not None:
             self.log("train/auxiliary_loss", auxiliary_loss)
-            loss = loss + self.auxiliary_head.weight * auxiliary_loss
         self.log("train/loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
         return loss
@@ -149,7 +165,10 @@ class SegmentationTask(pl.LightningModule):
         self.log_dict({IOU + name: iou for name, iou in zip(self.classes.names, self.scores.iou, strict=True)})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = build_optimizer(parameter_groups(self, self.model.backbone, self.optim), self.optim)
+        # Lightning cannot clip gradients of which a fused optimiser undoes the scale.
+        fused = self.trainer.scaler is None
+        groups = parameter_groups(self, self.model.backbone, self.optim)
+        optimizer = build_optimizer(groups, self.optim, fused=fused)
         num_steps = self.trainer.estimated_stepping_batches
         if num_steps == math.inf:
             raise ConfigError("the learning rate's schedule needs an end: set trainer.max_epochs or trainer.max_steps")

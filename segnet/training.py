@@ -85,6 +85,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
                 temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
             for logger in loggers if checkpoint is None else []:
                 logger.log_hyperparams(asdict(config))
+        if config.compile:
+            task.compile_network()
         try:
             trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint)
         except BaseException:

@@ -45,6 +45,7 @@ MODULES_OF_NO_TABLE = {
         "splits",
         "annotations",
         "report",
+        "shards",
         "survey",
     }
 }

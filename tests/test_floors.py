@@ -11,13 +11,13 @@ FLOORS = {
     floor: names.split()
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download signals machine position charts windows""",
+            download signals machine position charts storage windows""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report segmentation inference imagelike""",
+            data.report data.shards segmentation inference imagelike""",
         2: "model classifier data data.survey",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
-        4: "training evaluation inspection predictor conversion report",
+        4: "training evaluation inspection predictor conversion report sharding",
         5: "cli",
         6: "__main__",
     }.items()
@@ -35,6 +35,9 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("scenes", "windows"),
     ("data.dataset", "data.labels"),
     ("data.annotations", "data.labels"),
+    ("data.dataset", "data.report"),
+    ("data.shards", "data.dataset"),
+    ("data.shards", "data.labels"),
     ("segmentation", "visualization"),
     ("runtimes.pytorch", "checkpoint"),
     ("trainer", "checkpoint"),

@@ -52,6 +52,16 @@ def test_each_fault_is_one_line_with_the_way_out(error, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_failed_compilation_names_its_cause():
+    cause = RuntimeError("No working C++ compiler found\nlong story")
+    failed = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})("backend='inductor' raised")
+    failed.__cause__ = cause
+    message = r"compile=true.*No working C\+\+ compiler found\): leave it out"
+    with pytest.raises(MachineError, match=message) as caught, explained("", ""):
+        raise failed
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(2, "No such file"), DataError("a mask"), KeyError(1)])
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as caught, explained("", ""):

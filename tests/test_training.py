@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import CPU, configuration
+from tiny import CPU, components, configuration
 
 from segnet.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
@@ -97,6 +97,20 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
         weights.append(read_checkpoint(folder / "last.ckpt")["state_dict"])
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.slow
+def test_a_compiled_run_gives_the_same_weights_within_rounding(tmp_path):
+    parts = components()
+    parts["decoder"]["dropout"] = 0.0  # a compiled one draws otherwise
+    config = configuration(**parts, trainer={**CPU, "max_epochs": 1}, ema=EmaConfig(decay=0.5))
+    weights = []
+    for folder, compiled in ((tmp_path / "a", False), (tmp_path / "b", True)):
+        train(replace(config, compile=compiled), folder)
+        weights.append(read_checkpoint(folder / "last.ckpt")["state_dict"])
+    assert weights[0].keys() == weights[1].keys()
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, rtol=0, atol=3e-3)
 
 
 def test_a_deterministic_run_gives_the_same_weights_twice(tmp_path):

@@ -13,6 +13,7 @@ from segnet.errors import ConfigError, ExitCode, Interrupted, SegnetError
 
 VERBS = {
     "inspect": "look for what is wrong with a dataset: segnet inspect dataset=... [option=value ...]",
+    "shard": "pack a dataset into tar files to be streamed: segnet shard dataset=... output=FOLDER [option=value ...]",
     "train": "train a model: segnet train [option=value ...]",
     "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
     "predict": "segment pictures: segnet predict img.png [more files, folders, globs]",

@@ -16,6 +16,7 @@ from segnet.data.geotiff import GeoTIFF
 from segnet.data.label_studio import LabelStudio
 from segnet.data.labelme import LabelMe
 from segnet.data.shapes import Shapes
+from segnet.data.streaming import Streaming
 from segnet.data.voc import PascalVOC
 
 DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
@@ -32,5 +33,6 @@ DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "label_studio": LabelStudio,
     "labelme": LabelMe,
     "shapes": Shapes,
+    "streaming": Streaming,
     "voc": PascalVOC,
 }

@@ -73,8 +73,14 @@ class TrainSamples(Dataset[Batch]):
         self._transform = transform
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
-        epoch, index = key
-        sample = self._dataset.load(index)
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Batch]:
+        """Those of a batch: DataLoader prefers it, and the dataset may read them all at once."""
+        samples = self._dataset.load_many([index for _, index in keys])
+        return [self._augmented(sample, *key) for sample, key in zip(samples, keys, strict=True)]
+
+    def _augmented(self, sample: Sample, epoch: int, index: int) -> Batch:
         image, mask = self._transform(sample.image, sample.mask, epoch=epoch, index=index)
         return to_tensors(Sample(image, mask, sample.name))
 
@@ -143,11 +149,18 @@ class SegmentationDataModule(pl.LightningDataModule):
         return self._splits[name]
 
     def report(self, split: str) -> SplitReport:
-        """What the files of a split hold; they are read once."""
+        """What the files of a split hold; they are read once, unless that is stored with them."""
         if split not in self._reports:
-            self._memory = self._memory or Memory(self._spec, self.classes)
-            self._reports[split] = survey(self.split(split), split, self._memory, progress=self._is_first)
+            self._reports[split] = self._read_report(split)
         return self._reports[split]
+
+    def _read_report(self, split: str) -> SplitReport:
+        dataset = self.split(split)
+        findings = dataset.findings()
+        if findings is not None:
+            return SplitReport(split, dataset.classes, findings)
+        self._memory = self._memory or Memory(self._spec, self.classes)
+        return survey(dataset, split, self._memory, progress=self._is_first)
 
     def resume(self, epoch: int, batches: int) -> None:
         """Lets the next train loader begin in an epoch of which each process has had some batches already."""

@@ -5,7 +5,7 @@ files are `DataError` with the path, the value and how many pixels have it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segnet.bands import read_bands
 from segnet.classes import Classes
 from segnet.data.labels import Labels, Mask
+from segnet.data.report import Finding
 from segnet.errors import DataError
 
 Image = NDArray[np.uint8 | np.float32]
@@ -51,6 +52,17 @@ class SegmentationDataset(ABC):
         Raises:
             DataError: a file that cannot be read, or a mask that does not fit.
         """
+
+    def load_many(self, indices: Sequence[int]) -> Iterator[Sample]:
+        """Reads several samples, in that order; a dataset that is far away asks for all of them at once."""
+        return map(self.load, indices)
+
+    def findings(self) -> Sequence[Finding] | None:
+        """What the samples hold, where it was stored with them; None: it is not known before they are read.
+
+        A training then need not read all of them before its first step.
+        """
+        return None
 
     def files(self, index: int) -> Sequence[Path | str]:
         """All that the sample at `index` is read from: files, and what else tells it from other samples of them.

@@ -205,7 +205,7 @@ def class_id(target: int | str, classes: Classes, where: str) -> int:
     raise ConfigError(f"{where}: {target} is none of the {len(classes.names)} classes (0-{len(classes.names) - 1})")
 
 
-def checked_mask(mask: NDArray[np.integer], classes: Classes, path: Path, hint: str = "") -> Mask:
+def checked_mask(mask: NDArray[np.integer], classes: Classes, path: Path | str, hint: str = "") -> Mask:
     """Refuses labels that are no class and not `ignore_index`; gives the mask in the smallest type that holds all ids.
 
     Raises:

@@ -37,6 +37,17 @@ class Finding:
     image_hash: str = ""
     mask_hash: str = ""
 
+    @classmethod
+    def restored(cls, record: Sequence[Any]) -> "Finding":
+        """From what JSON keeps of `dataclasses.astuple(finding)`.
+
+        Raises:
+            ValueError, TypeError, AttributeError, IndexError: it is none.
+        """
+        name, problem, size, pixels, image_hash, mask_hash = record
+        counts = {int(label): int(count) for label, count in pixels.items()}
+        return cls(name, problem, (size[0], size[1]), counts, image_hash, mask_hash)
+
     def labelled(self, ignore_index: int) -> int:
         """How many pixels have a class."""
         return sum(count for label, count in self.pixels.items() if label != ignore_index)

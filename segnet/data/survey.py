@@ -21,7 +21,7 @@ from rich.progress import track
 
 from segnet import __version__
 from segnet.classes import Classes
-from segnet.data.dataset import SegmentationDataset
+from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.report import Finding, SplitReport
 from segnet.errors import DataError, MachineError
 from segnet.images import replacing
@@ -54,11 +54,8 @@ class Memory:
     def recall(self, files: Sequence[Path | str]) -> Finding | None:
         """What was found in a sample of these files; None: nothing is known, or they have changed."""
         try:
-            stamp, (name, problem, size, pixels, image_hash, mask_hash) = self._known[key_of(files)]
-            if stamp != stamp_of(files):
-                return None
-            counts = {int(label): int(count) for label, count in pixels.items()}
-            return Finding(name, problem, (size[0], size[1]), counts, image_hash, mask_hash)
+            stamp, record = self._known[key_of(files)]
+            return Finding.restored(record) if stamp == stamp_of(files) else None
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # new; torn; or written by somebody else
             return None
 
@@ -125,6 +122,11 @@ def look_at(dataset: SegmentationDataset, index: int) -> Finding:
     except DataError as error:
         files = dataset.files(index)
         return Finding(str(files[0]) if files else str(index), str(error))
+    return found_in(sample)
+
+
+def found_in(sample: Sample) -> Finding:
+    """What a sample holds."""
     labels, counts = _counted(sample.mask)
     return Finding(
         sample.name,

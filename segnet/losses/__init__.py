@@ -3,7 +3,8 @@
 The contract. A loss is built with ``ignore_index``, the mask value that does not count, and ``num_classes``; it is an
 ``nn.Module`` with
 
-* ``forward(logits, mask)``: logits (B, num_classes, H, W), float, and mask (B, H, W), integer -> scalar, float32.
+* ``forward(logits, mask, align_corners=False)``: logits (B, num_classes, h, w), float, and mask (B, H, W), integer
+  -> scalar, float32. Logits of another size are those of their bilinear resizing to the mask's.
 
 Ignored pixels have no influence and no gradient; where all are ignored the loss is 0, and so are the gradients.
 Several processes each take the loss of their own batch, and their gradients are averaged.
@@ -50,8 +51,9 @@ class WeightedSum(nn.Module):
                 build(f"loss.terms.{name}", LOSSES, spec, ignore_index=ignore_index, num_classes=num_classes)
             )
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        values = [weight * term(logits, mask) for weight, term in zip(self.weights, self.terms, strict=True)]
+    def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
+        weighted = zip(self.weights, self.terms, strict=True)
+        values = [weight * term(logits, mask, align_corners) for weight, term in weighted]
         return sum(values[1:], values[0])
 
 

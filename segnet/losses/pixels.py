@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from segnet.errors import ConfigError
+from segnet.losses.resized import CrossEntropyOptions, cross_entropy_map, cross_entropy_sum
 
 
 class _PixelLoss(nn.Module):
-    """Base: flattens the pixels, and holds the weights of the classes.
+    """Base: holds the weights of the classes.
 
     Args:
         ignore_index: mask value that does not count.
@@ -36,17 +36,12 @@ class _PixelLoss(nn.Module):
         # Not persistent: the stored spec is their only source.
         self.register_buffer("class_weight", weight, persistent=False)
 
-    def _flatten(self, logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K, H, W) and (B, H, W) -> (N, K) float32 and (N,) int64."""
-        # Flattened: the two-dimensional kernel of cross entropy is not deterministic on CUDA.
-        return logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1]), mask.reshape(-1).long()
-
-    def _weights(self, target: Tensor) -> Tensor:
-        """Weight of each pixel (N,), float32: 0 where it is ignored."""
-        counted = target != self.ignore_index
+    def _weights(self, mask: Tensor) -> Tensor:
+        """Weight of each pixel, in the shape of the mask, float32: 0 where it is ignored."""
+        counted = mask != self.ignore_index
         if self.class_weight is None:
             return counted.float()
-        return self.class_weight[target.where(counted, 0)] * counted
+        return self.class_weight[mask.long().where(counted, 0)] * counted
 
 
 def _mean(total: Tensor, weight: Tensor) -> Tensor:
@@ -79,17 +74,9 @@ class CrossEntropy(_PixelLoss):
             raise ConfigError(f"loss.label_smoothing={label_smoothing} is not a share in [0, 1)")
         self.label_smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        flat, target = self._flatten(logits, mask)
-        total = F.cross_entropy(
-            flat,
-            target,
-            weight=self.class_weight,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            reduction="sum",
-        )
-        return _mean(total, self._weights(target).sum())
+    def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
+        options = CrossEntropyOptions(self.ignore_index, align_corners, self.class_weight, self.label_smoothing)
+        return _mean(cross_entropy_sum(logits, mask, options), self._weights(mask).sum())
 
 
 class OHEM(_PixelLoss):
@@ -126,14 +113,16 @@ class OHEM(_PixelLoss):
         self.easiest = math.inf if thresh is None else -math.log(thresh)  # cross entropy from which a pixel is hard
         self.min_kept = min_kept
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        flat, target = self._flatten(logits, mask)
-        counted = target != self.ignore_index
-        losses = F.cross_entropy(flat, target, ignore_index=self.ignore_index, reduction="none")[counted]
-        kept = torch.zeros_like(losses, dtype=torch.bool)
-        kept[losses.detach().argsort(descending=True, stable=True)[: self.min_kept * len(logits)]] = True
-        weights = self._weights(target[counted]) * (kept | (losses.detach() > self.easiest))
-        return _mean((losses * weights).sum(), weights.sum())
+    def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
+        options = CrossEntropyOptions(self.ignore_index, align_corners)
+        losses = cross_entropy_map(logits, mask, options)
+        counted = (mask != self.ignore_index).reshape(-1)
+        order = losses.reshape(-1).where(counted, -1).argsort(descending=True, stable=True)
+        kept = torch.zeros_like(counted)
+        kept[order[: self.min_kept * len(logits)]] = True
+        kept = kept.view_as(losses) | (losses > self.easiest)
+        weights = self._weights(mask) * kept
+        return _mean(cross_entropy_sum(logits, mask, options, pixel_weight=weights), weights.sum())
 
 
 class Focal(_PixelLoss):
@@ -163,10 +152,12 @@ class Focal(_PixelLoss):
             raise ConfigError(f"loss.gamma={gamma} must be 0 or more")
         self.gamma = gamma
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        flat, target = self._flatten(logits, mask)
-        losses = F.cross_entropy(flat, target, ignore_index=self.ignore_index, reduction="none")
+    def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
+        weights = self._weights(mask)
+        options = CrossEntropyOptions(self.ignore_index, align_corners)
+        total = cross_entropy_sum(logits, mask, options, pixel_weight=weights, function=self._focused)
+        return _mean(total, weights.sum())
+
+    def _focused(self, losses: Tensor) -> Tensor:
         # 1 - exp(-loss) without cancellation; the floor keeps the slope of the power finite where gamma < 1.
-        missed = (-torch.expm1(-losses)).clamp(min=1e-12)
-        weights = self._weights(target)
-        return _mean((losses * missed**self.gamma * weights).sum(), weights.sum())
+        return losses * (-torch.expm1(-losses)).clamp(min=1e-12) ** self.gamma

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError
+from segnet.losses.resized import resized
 
 
 class Tversky(nn.Module):
@@ -37,8 +38,8 @@ class Tversky(nn.Module):
         self.ignore_index = ignore_index
         self.alpha, self.beta, self.smooth = alpha, beta, smooth
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        hits, false_positives, false_negatives = _overlap(logits, mask, self.ignore_index)
+    def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
+        hits, false_positives, false_negatives = _overlap(resized(logits, mask, align_corners), mask, self.ignore_index)
         missed = self.alpha * false_positives + self.beta * false_negatives
         return (missed / (hits + missed + self.smooth)).mean()
 
@@ -61,8 +62,8 @@ class Dice(nn.Module):
         _check_smooth(smooth)
         self.ignore_index, self.smooth = ignore_index, smooth
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        hits, false_positives, false_negatives = _overlap(logits, mask, self.ignore_index)
+    def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
+        hits, false_positives, false_negatives = _overlap(resized(logits, mask, align_corners), mask, self.ignore_index)
         missed = false_positives + false_negatives
         return (missed / (2 * hits + missed + self.smooth)).mean()
 
@@ -78,11 +79,12 @@ class LovaszSoftmax(nn.Module):
         super().__init__()
         self.ignore_index = ignore_index
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
         target = mask.reshape(-1).long()
         counted = target != self.ignore_index
         target = target[counted]
-        probabilities = logits.float().softmax(1).permute(0, 2, 3, 1).reshape(-1, logits.shape[1])[counted]
+        probabilities = resized(logits, mask, align_corners).softmax(1).permute(0, 2, 3, 1)
+        probabilities = probabilities.reshape(-1, logits.shape[1])[counted]
         present = target.unique().tolist()
         losses = [_lovasz_extension(probabilities[:, label], target == label) for label in present]
         return torch.stack(losses).mean() if losses else probabilities.sum()  # of no pixels, which is 0
@@ -106,7 +108,7 @@ def _lovasz_extension(probabilities: Tensor, truth: Tensor) -> Tensor:
 def _overlap(logits: Tensor, mask: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
     """Soft true positives, false positives and false negatives of each class (K,), float32."""
     counted = mask != ignore_index
-    probabilities = logits.float().softmax(1) * counted[:, None]
+    probabilities = logits.softmax(1) * counted[:, None]
     classes = torch.arange(logits.shape[1], device=mask.device)[:, None, None]
     truth = (mask[:, None] == classes) & counted[:, None]  # one bit a class and pixel: integers would take 8 bytes
     dims = (0, 2, 3)

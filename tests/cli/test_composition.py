@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from segnet.cli.composition import composed, run
-from segnet.config import Config, EvaluateConfig, InspectConfig
+from segnet.config import Config, EvaluateConfig, InspectConfig, ShardConfig
 from segnet.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,7 +181,7 @@ def test_help_lists_the_choices():
         assert word in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "inspect"])
+@pytest.mark.parametrize("verb", ["evaluate", "inspect", "shard"])
 def test_help_of_verbs_that_need_a_dataset_lists_the_choices(verb):
     command = [sys.executable, "-m", "segnet", verb, "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -189,7 +189,9 @@ def test_help_of_verbs_that_need_a_dataset_lists_the_choices(verb):
     assert "camvid" in done.stdout
 
 
-@pytest.mark.parametrize(("name", "schema"), [("evaluate", EvaluateConfig), ("inspect", InspectConfig)])
+@pytest.mark.parametrize(
+    ("name", "schema"), [("evaluate", EvaluateConfig), ("inspect", InspectConfig), ("shard", ShardConfig)]
+)
 def test_a_dataset_that_is_not_named_is_asked_for(name, schema):
     arguments = ["checkpoint=a.ckpt"] if name == "evaluate" else []
     with pytest.raises(ConfigError, match=r"dataset is not set: add dataset=\.\.\., one of .*camvid.*shapes"):

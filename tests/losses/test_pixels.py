@@ -94,7 +94,7 @@ def test_ignore_index_is_the_one_given():
 def test_a_mask_value_that_is_neither_a_class_nor_ignored_is_an_error(loss):
     logits, mask = sample()
     mask[0, 0, 0] = 4
-    with pytest.raises(IndexError):
+    with pytest.raises(RuntimeError, match="index 4 is out of bounds"):
         loss(IGNORED, NUM_CLASSES)(logits, mask)
 
 

@@ -1,0 +1,25 @@
+"""`segnet shard`: a dataset -> a folder of tar files, which dataset=streaming reads from wherever it is put."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segnet.cli.composition import run
+from segnet.config import ShardConfig
+from segnet.errors import ExitCode
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes what the options say; exit code 0 when it is complete."""
+    run("shard", ShardConfig, _shard, arguments)
+    return ExitCode.OK
+
+
+def _shard(config: ShardConfig, output_dir: Path) -> None:
+    from segnet.sharding import write_shards  # after composing: a wrong option need not wait for the datasets
+
+    index = write_shards(config)
+    for split, shards in index.splits.items():
+        num_images = sum(len(shard.offsets) - 1 for shard in shards)
+        size = sum(shard.offsets[-1] for shard in shards) / 1e6
+        print(f"{split}: {num_images:,} images in {len(shards):,} shards, {size:,.1f} MB")
+    print(f"shards: {config.output}; train on them with dataset=streaming dataset.root={config.output}")

@@ -1,0 +1,214 @@
+"""Shards: tar files in WebDataset's layout that hold a dataset, and the index by which each sample is read alone.
+
+A folder of shards holds ``train-000000.tar``, ..., likewise for the other splits; ``index.json``, which says where each
+sample begins; and ``train-findings.json``, what was found in the samples as they were written. A sample is three
+members of one key: ``000000012.jpg`` (png, webp, npz), ``000000012.mask.png`` and ``000000012.json``, its name and
+checksums.
+
+https://github.com/webdataset/webdataset, which writes and reads the samples. What differs: its own readers go through a
+shard from the beginning; here the index gives the bytes of any sample, so that order and augmentation are those of a
+dataset in files. Its openers run commands; here it only ever sees bytes.
+"""
+
+import io
+import json
+import re
+import tarfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from segnet.classes import Classes
+from segnet.data.dataset import Image as Pixels
+from segnet.data.dataset import Sample
+from segnet.data.labels import Mask, checked_mask
+from segnet.errors import ConfigError, DataError, MachineError
+
+FORMAT = 1
+INDEX = "index.json"
+MASK = "mask.png"
+ARRAY = "npz"
+PICTURES = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}  # member -> Pillow's name
+KEPT = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}  # files that are kept as they are
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by channels
+BLOCK = 512  # of a tar file [bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A tar file, and where its samples lie.
+
+    Attributes:
+        name: of the file.
+        offsets: first byte of each sample, and the byte behind the last.
+    """
+
+    name: str
+    offsets: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a folder of shards holds: the classes, the channels of the images, and the shards of each split."""
+
+    classes: Classes
+    channels: int
+    splits: Mapping[str, Sequence[Shard]]
+
+    def to_json(self) -> str:
+        splits = {
+            split: [{"shard": shard.name, "offsets": list(shard.offsets)} for shard in shards]
+            for split, shards in self.splits.items()
+        }
+        record = {"format": FORMAT, "classes": self.classes.to_dict(), "channels": self.channels, "splits": splits}
+        return json.dumps(record)
+
+    @classmethod
+    def from_json(cls, text: bytes, where: str) -> "Index":
+        """Raises:
+        DataError: it is no such index; `where` names it.
+        """
+        try:
+            record = json.loads(text)
+            if record["format"] != FORMAT:
+                raise DataError(f"{where}: is of format {record['format']}, which another segnet wrote: shard it again")
+            classes, channels = Classes.create(**record["classes"]), record["channels"]
+            splits = {
+                split: [Shard(entry["shard"], entry["offsets"]) for entry in entries]
+                for split, entries in record["splits"].items()
+            }
+            for shard in (shard for shards in splits.values() for shard in shards):
+                offsets = np.array(shard.offsets, np.int64)
+                if not re.fullmatch(r"\w[\w-]*\.tar", shard.name) or len(offsets) < 2 or (np.diff(offsets) <= 0).any():
+                    raise ValueError(shard.name)
+            if not isinstance(channels, int) or channels < 1:
+                raise ValueError(channels)
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, ConfigError):
+            raise DataError(f"{where}: is no index of `segnet shard`, or damaged: shard the dataset again") from None
+        return cls(classes, channels, splits)
+
+
+def findings_name(split: str) -> str:
+    """The file of what was found in a split's samples."""
+    return f"{split}-findings.json"
+
+
+def tar_writer(file: IO[bytes]) -> Any:
+    """WebDataset's writer of samples: mappings of "__key__" and members, as `pack` gives them."""
+    # One time and owner for all: the same samples make the same bytes.
+    return _webdataset("writer").TarWriter(file, encoder=False, mtime=0, user="segnet", group="segnet")
+
+
+def pack(sample: Sample, source: Path | None) -> dict[str, bytes]:
+    """The members of a sample.
+
+    Args:
+        source: the file that the image may have been read from; where its bytes alone give the same pixels, they are
+            kept, else the pixels are stored without loss.
+    """
+    suffix, data = _encoded(sample.image, source)
+    members = {suffix: data, MASK: _encoded_mask(sample.mask)}
+    checksums = {member: zlib.crc32(data) for member, data in members.items()}
+    return {**members, "json": json.dumps({"name": sample.name, "crc32": checksums}).encode()}
+
+
+def unpack(data: bytes, where: str, classes: Classes, channels: int) -> Sample:
+    """The sample in the bytes that the index tells.
+
+    Args:
+        where: names it in errors.
+
+    Raises:
+        DataError: damaged, or not what the index tells.
+    """
+    try:
+        members = _members(data, where)
+        description = json.loads(members["json"])
+        name, checksums = description["name"], description["crc32"]
+        (suffix,) = set(checksums) - {MASK}
+        if any(zlib.crc32(members[member]) != checksum for member, checksum in checksums.items()):
+            raise ValueError("checksum")
+        image = _decoded(suffix, members[suffix], channels)
+        mask = np.asarray(Image.open(io.BytesIO(members[MASK]), formats=["PNG"]))
+        if mask.shape != image.shape[:2] or image.shape[2] != channels:
+            raise ValueError("shape")
+    except MemoryError:
+        raise
+    except Exception:  # tar, JSON, decoders: each has its own for damaged bytes
+        raise DataError(f"{where}: is damaged, or not the shard of this {INDEX}: copy it again") from None
+    return Sample(image, checked_mask(mask, classes, where), str(name))
+
+
+def sample_offsets(path: Path) -> list[int]:
+    """Where the samples of a shard begin, and where the last ends [bytes]."""
+    offsets: dict[str, int] = {}
+    end = 0
+    with tarfile.open(path, "r:") as archive:
+        for member in archive:
+            offsets.setdefault(member.name.partition(".")[0], member.offset)
+            end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+    return [*offsets.values(), end]
+
+
+def require_webdataset() -> None:
+    """Raises:
+    MachineError: WebDataset is not installed.
+    """
+    _webdataset("writer")
+
+
+def _webdataset(module: str) -> Any:
+    try:
+        import webdataset.tariterators
+        import webdataset.writer
+    except ImportError:
+        raise MachineError(
+            'shards are written and read by webdataset, which is not installed: pip install "segnet[streaming]"'
+        ) from None
+    return getattr(webdataset, module)
+
+
+def _members(data: bytes, where: str) -> dict[str, bytes]:
+    library = _webdataset("tariterators")
+    (sample,) = library.group_by_keys(library.tar_file_expander([{"url": where, "stream": io.BytesIO(data)}]))
+    return dict(sample)
+
+
+def _encoded(image: Pixels, source: Path | None) -> tuple[str, bytes]:
+    channels = image.shape[2]
+    kept = KEPT.get(source.suffix.lower()) if source else None
+    if source and kept and channels in MODES and image.dtype == np.uint8:
+        try:
+            data = source.read_bytes()
+            if np.array_equal(_decoded(kept, data, channels), image):
+                return kept, data
+        except Exception:  # it need not be the image's file at all, and decoders raise many kinds
+            pass
+    buffer = io.BytesIO()
+    if channels in MODES and image.dtype == np.uint8:
+        Image.fromarray(image.squeeze(2) if channels == 1 else image).save(buffer, "PNG")
+        return "png", buffer.getvalue()
+    np.savez_compressed(buffer, image=image)
+    return ARRAY, buffer.getvalue()
+
+
+def _decoded(suffix: str, data: bytes, channels: int) -> Pixels:
+    if suffix == ARRAY:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return np.array(arrays["image"])
+    with Image.open(io.BytesIO(data), formats=[PICTURES[suffix]]) as picture:
+        upright = ImageOps.exif_transpose(picture)
+        return np.array(upright.convert(MODES[channels])).reshape(upright.height, upright.width, channels)
+
+
+def _encoded_mask(mask: Mask) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask if mask.dtype == np.uint8 else mask.astype(np.uint16)).save(buffer, "PNG")
+    return buffer.getvalue()

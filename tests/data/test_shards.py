@@ -1,0 +1,245 @@
+"""Samples as members of a tar file: nothing is lost, damage is told, and WebDataset's own reader reads them."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.bands import read_bands
+from segnet.classes import Classes
+from segnet.data.dataset import Sample
+from segnet.data.shards import Index, Shard, pack, sample_offsets, tar_writer, unpack
+from segnet.errors import DataError
+from segnet.images import read_image
+
+pytest.importorskip("webdataset", reason="webdataset is an optional package, and not installed")
+
+THREE = Classes.create(["road", "tree", "sky"])
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (20, 30, 3), np.uint8)
+MASK = RNG.integers(0, 3, (20, 30), np.uint8)
+
+
+def shard_of(path, *packed):
+    """Writes a shard; gives where its samples lie."""
+    with open(path, "wb") as file, tar_writer(file) as writer:
+        for index, members in enumerate(packed):
+            writer.write({"__key__": f"{index:09d}", **members})
+    return sample_offsets(path)
+
+
+def through(tmp_path, sample, source=None, classes=THREE):
+    """A sample, written and read again, and its members."""
+    members = pack(sample, source)
+    offsets = shard_of(tmp_path / "x.tar", members)
+    data = (tmp_path / "x.tar").read_bytes()[offsets[0] : offsets[1]]
+    return unpack(data, "x.tar", classes, sample.image.shape[2]), members
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.image, other.image)
+    np.testing.assert_array_equal(one.mask, other.mask)
+    assert (one.image.dtype, one.mask.dtype, one.name) == (other.image.dtype, other.mask.dtype, other.name)
+
+
+@pytest.mark.parametrize(("suffix", "member"), [("jpg", "jpg"), ("JPEG", "jpg"), ("png", "png"), ("webp", "webp")])
+def test_a_picture_file_is_kept_byte_for_byte(tmp_path, suffix, member):
+    source = tmp_path / f"a.{suffix}"
+    Image.fromarray(NOISE).save(source)
+    sample = Sample(read_image(source), MASK, str(source))
+    back, members = through(tmp_path, sample, source)
+    same(back, sample)
+    assert members[member] == source.read_bytes()
+    assert set(members) == {member, "mask.png", "json"}
+
+
+def test_a_photo_that_lies_on_its_side_comes_back_upright(tmp_path):
+    source = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(NOISE).save(source, exif=exif)
+    sample = Sample(read_image(source), MASK.T.copy(), "a")
+    assert sample.image.shape == (30, 20, 3)
+    back, members = through(tmp_path, sample, source)
+    same(back, sample)
+    assert members["jpg"] == source.read_bytes()
+
+
+def test_pixels_that_the_file_alone_does_not_give_are_stored_without_loss(tmp_path):
+    """Of a window, of 16 bits, of a file that is no picture."""
+    Image.fromarray(NOISE).save(tmp_path / "whole.jpg")
+    window = read_image(tmp_path / "whole.jpg")[2:9, 3:8]
+    Image.fromarray(NOISE[:, :, 0] * np.uint16(257)).save(tmp_path / "deep.png")
+    (tmp_path / "list.jpg").write_text("no picture")
+    for image, source in (
+        (window, tmp_path / "whole.jpg"),
+        (read_image(tmp_path / "deep.png"), tmp_path / "deep.png"),
+        (NOISE, tmp_path / "list.jpg"),
+        (NOISE, tmp_path / "gone.jpg"),
+        (NOISE, tmp_path / "a.tif"),
+        (NOISE, None),
+    ):
+        sample = Sample(image, MASK[: image.shape[0], : image.shape[1]], "a")
+        back, members = through(tmp_path, sample, source)
+        same(back, sample)
+        assert "png" in members
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "member"),
+    [
+        (1, np.uint8, "png"),
+        (4, np.uint8, "png"),
+        (2, np.uint8, "npz"),
+        (8, np.uint8, "npz"),
+        (1, np.float32, "npz"),
+        (8, np.float32, "npz"),
+    ],
+)
+def test_images_of_any_channels(tmp_path, channels, dtype, member):
+    image = (RNG.random((20, 30, channels)) * 255).astype(dtype)
+    sample = Sample(image, MASK, "a")
+    back, members = through(tmp_path, sample)
+    same(back, sample)
+    assert member in members
+
+
+def test_a_16_bit_grey_file_keeps_its_precision(tmp_path):
+    source = tmp_path / "deep.png"
+    Image.fromarray(RNG.integers(0, 65536, (20, 30)).astype(np.uint16)).save(source)
+    sample = Sample(read_bands(source, 1), MASK, "a")
+    assert sample.image.dtype == np.float32
+    same(through(tmp_path, sample, source)[0], sample)
+
+
+def test_masks_of_300_classes(tmp_path):
+    classes = Classes.create([f"class {number}" for number in range(300)], ignore_index=65535)
+    mask = RNG.integers(0, 300, (20, 30)).astype(np.int32)
+    mask[0, 0] = 65535
+    sample = Sample(NOISE, mask, "a")
+    same(through(tmp_path, sample, classes=classes)[0], sample)
+
+
+def test_the_same_samples_make_the_same_bytes(tmp_path):
+    packed = [pack(Sample(NOISE, MASK, name), None) for name in "ab"]
+    for name in ("one.tar", "two.tar"):
+        shard_of(tmp_path / name, *packed)
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+def test_webdataset_s_own_reader_reads_a_shard(tmp_path):
+    import webdataset
+
+    samples = [Sample(NOISE, np.full((20, 30), label, np.uint8), f"picture {label}") for label in range(3)]
+    shard_of(tmp_path / "x.tar", *(pack(sample, None) for sample in samples))
+    read = list(webdataset.WebDataset(str(tmp_path / "x.tar"), shardshuffle=False).decode("rgb8"))
+    assert [sample["json"]["name"] for sample in read] == [sample.name for sample in samples]
+    for theirs, sample in zip(read, samples, strict=True):
+        np.testing.assert_array_equal(theirs["png"], sample.image)
+        np.testing.assert_array_equal(theirs["mask.png"][:, :, 0], sample.mask)
+
+
+def test_each_sample_is_read_by_its_bytes_alone(tmp_path):
+    samples = [Sample(NOISE[: 5 + n, :7], MASK[: 5 + n, :7], f"picture {n}") for n in range(4)]
+    offsets = shard_of(tmp_path / "x.tar", *(pack(sample, None) for sample in samples))
+    data = (tmp_path / "x.tar").read_bytes()
+    assert len(offsets) == 5
+    assert offsets[0] == 0
+    for number in (2, 0, 3, 1):
+        part = data[offsets[number] : offsets[number + 1]]
+        same(unpack(part, "x.tar", THREE, 3), samples[number])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_changed_byte_is_told_or_changes_nothing(tmp_path, seed):
+    sample = Sample(NOISE, MASK, "a")
+    source = tmp_path / "a.jpg"
+    Image.fromarray(NOISE).save(source)
+    sample.image = read_image(source)
+    offsets = shard_of(tmp_path / "x.tar", pack(sample, source))
+    data = (tmp_path / "x.tar").read_bytes()[: offsets[1]]
+    errors = []
+    for place in np.random.default_rng(seed).integers(0, len(data), 40):
+        changed = bytearray(data)
+        changed[place] ^= 0x55
+        try:
+            back = unpack(bytes(changed), "x.tar (sample 0)", THREE, 3)
+        except DataError as error:
+            errors.append(str(error))
+        else:
+            np.testing.assert_array_equal(back.image, sample.image)
+            np.testing.assert_array_equal(back.mask, sample.mask)
+    assert errors
+    assert all(error.startswith("x.tar (sample 0): is damaged") and "\n" not in error for error in errors)
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 1024, b"<html>404</html>" * 100])
+def test_bytes_that_are_no_sample(data):
+    with pytest.raises(DataError, match=r"x\.tar: is damaged"):
+        unpack(data, "x.tar", THREE, 3)
+
+
+def test_a_tar_of_somebody_else_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, data in (("a.jpg", b"x"), ("a.json", b"{}")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    with pytest.raises(DataError, match=r"x\.tar: is damaged, or not the shard"):
+        unpack((tmp_path / "x.tar").read_bytes(), "x.tar", THREE, 3)
+
+
+def test_labels_that_are_no_class_of_the_index_are_told(tmp_path):
+    two = Classes.create(["road", "tree"])
+    with pytest.raises(DataError, match=r"x\.tar: label 2 \(\d+ pixels\) is none of the 2 classes"):
+        through(tmp_path, Sample(NOISE, MASK, "a"), classes=two)
+
+
+# The index
+
+INDEX = Index(
+    THREE, 3, {"train": [Shard("train-000000.tar", [0, 1024, 4096])], "val": [Shard("val-000000.tar", [0, 512])]}
+)
+
+
+def test_an_index_comes_back():
+    assert Index.from_json(INDEX.to_json().encode(), "index.json") == INDEX
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channels": 0},
+        {"channels": "3"},
+        {"classes": {"names": []}},
+        {"classes": None},
+        {"splits": []},
+        {"splits": {"train": [{"shard": "../secret.tar", "offsets": [0, 512]}]}},
+        {"splits": {"train": [{"shard": "/etc/x.tar", "offsets": [0, 512]}]}},
+        {"splits": {"train": [{"shard": "a.tar", "offsets": [0]}]}},
+        {"splits": {"train": [{"shard": "a.tar", "offsets": [512, 0]}]}},
+        {"splits": {"train": [{"shard": "a.tar", "offsets": [0, 10**30]}]}},
+        {"splits": {"train": [{"shard": "a.tar", "offsets": ["x", "y"]}]}},
+        {"splits": {"train": [{"shard": 3, "offsets": [0, 512]}]}},
+        {"splits": {"train": [{"offsets": [0, 512]}]}},
+    ],
+)
+def test_an_index_that_cannot_be_is_refused(change):
+    text = json.dumps({**json.loads(INDEX.to_json()), **change}).encode()
+    with pytest.raises(DataError, match=r"^index\.json: is no index of `segnet shard`, or damaged"):
+        Index.from_json(text, "index.json")
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"\xff\xfe", b"<html>", b"{}", INDEX.to_json().encode()[:-9]])
+def test_what_is_no_index_at_all_is_refused(text):
+    with pytest.raises(DataError, match=r"^index\.json: is no index of `segnet shard`, or damaged"):
+        Index.from_json(text, "index.json")
+
+
+def test_an_index_of_another_format_is_refused():
+    text = INDEX.to_json().replace('"format": 1', '"format": 2').encode()
+    with pytest.raises(DataError, match=r"index\.json: is of format 2, which another segnet wrote"):
+        Index.from_json(text, "index.json")
