@@ -78,7 +78,7 @@ class Predictor:
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
 
-    def __call__(self, image: ImageLike, *, probabilities: bool = False) -> Segmentation:
+    def __call__(self, image: ImageLike, probabilities: bool = False) -> Segmentation:
         """Segments one image.
 
         Args:
@@ -91,7 +91,7 @@ class Predictor:
         """
         return self.segment(as_bands(image, self.channels), probabilities=probabilities)
 
-    def segment(self, image: Bands, *, probabilities: bool = False) -> Segmentation:
+    def segment(self, image: Bands, probabilities: bool = False) -> Segmentation:
         """Segments one image that was read already.
 
         Args:
@@ -100,7 +100,7 @@ class Predictor:
         """
         return self.batch([image], probabilities=probabilities)[0]
 
-    def batch(self, images: Sequence[Bands], *, probabilities: bool = False) -> list[Segmentation]:
+    def batch(self, images: Sequence[Bands], probabilities: bool = False) -> list[Segmentation]:
         """Segments several images that were read already; of those of the same size, `batch_size` share a pass.
 
         Args:
