@@ -17,7 +17,7 @@ FLOORS = {
             data.report segmentation""",
         2: "model classifier data data.survey",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
-        4: "training evaluation inspection predictor conversion report",
+        4: "training evaluation inspection predictor conversion report serving",
         5: "cli",
         6: "__main__",
     }.items()
@@ -45,6 +45,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("training", "report"),
     ("report", "evaluation"),
     ("report", "predictor"),
+    ("serving.app", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

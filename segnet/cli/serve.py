@@ -1,0 +1,139 @@
+"""`segnet serve`: a page on which pictures are segmented, and `POST /predict` for programs."""
+
+import argparse
+import importlib.util
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from segnet.cli.arguments import Parser
+from segnet.cli.predict import RUNS, newest_checkpoint
+from segnet.errors import ConfigError, ExitCode, Interrupted, MachineError
+from segnet.predictor import Predictor
+from segnet.signals import ending_at_once
+
+MAX_CONNECTIONS = 512  # open at a time, far above what the queue takes: a barrier against those that ask nothing
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serves until a signal ends it: the exit code is then 128 + signal."""
+    options = _parse(arguments)
+    _require_packages()
+    checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
+    with ending_at_once("ended the server"), _bind(options.host, options.port) as listener:
+        _serve(options, checkpoint, Predictor(checkpoint, options.device), listener)
+    return ExitCode.OK
+
+
+def _serve(options: argparse.Namespace, checkpoint: Path, predictor: Predictor, listener: socket.socket) -> None:
+    import uvicorn  # absent where nobody serves, as is what the application needs
+
+    from segnet.serving.app import Limits, create_app
+    from segnet.serving.jobs import JobQueue
+
+    limits = Limits(
+        max_bytes=round(options.max_megabytes * 1e6),
+        max_pixels=round(options.max_megapixels * 1e6),
+        waiting=options.queue,
+        timeout=options.timeout,
+    )
+    queue = JobQueue(limits.waiting)
+    name = str(Path(*checkpoint.absolute().parts[-2:]))
+    config = uvicorn.Config(
+        create_app(predictor, name, limits, queue, (options.host, *options.allow_host)),
+        access_log=False,
+        log_level="error",
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=int(options.timeout) + 1,
+    )
+    print(f"checkpoint: {checkpoint}")
+    print(f"serving at {_url(listener)} (Ctrl-C ends it)", flush=True)
+    if not _is_loopback(listener):
+        print(
+            f"segnet: --host {options.host} lets everyone in who reaches this machine: there is no password",
+            file=sys.stderr,
+            flush=True,
+        )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except Interrupted as error:
+        if queue.running:  # nobody waits for it any more, but its thread would keep the process
+            print(f"segnet: {error}, a prediction was under way", file=sys.stderr, flush=True)
+            os._exit(error.exit_code)
+        raise
+
+
+def _require_packages() -> None:
+    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MachineError(f'segnet serve needs {" and ".join(missing)}: pip install "segnet[serve]"')
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; they wait until the model is loaded.
+
+    Raises:
+        ConfigError: no such address. MachineError: the port is taken, or not allowed.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError):
+        raise ConfigError(f"--host {host}: no such address; 127.0.0.1 is this machine alone, 0.0.0.0 everyone") from None
+    listener = socket.socket(family, kind)
+    try:
+        if os.name == "posix":  # a port whose last server has just ended is free; elsewhere it would be shared
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        reason = (error.strerror or str(error)).lower()
+        raise MachineError(f"--port {port}: {host} refuses it ({reason}); --port 0 takes one that is free") from None
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = socket.gethostname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="segnet serve",
+        description="Serves a page on which pictures are segmented, and POST /predict for programs.",
+    )
+    parser.add_argument("--checkpoint", metavar="FILE", help="default: the newest best.ckpt under runs/")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone; 0.0.0.0: everyone")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes one that is free")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a host name by which browsers may ask, such as that of a proxy; addresses and the machine's name always may",
+    )
+    parser.add_argument("--max-megabytes", type=float, default=50, metavar="N", help="of a file; default: 50")
+    parser.add_argument("--max-megapixels", type=float, default=50, metavar="N", help="of a picture; default: 50")
+    parser.add_argument("--queue", type=int, default=8, metavar="N", help="requests that may wait; default: 8")
+    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of a request; default: 60")
+    options = parser.parse_args(arguments)
+    for name, least in (("max_megabytes", 1e-3), ("max_megapixels", 1e-3), ("timeout", 0.1), ("queue", 0), ("port", 0)):
+        value = getattr(options, name)
+        if not least <= value < float("inf"):
+            raise ConfigError(f"--{name.replace('_', '-')} {value:g} must be {least:g} or more")
+    if options.port > 65535:
+        raise ConfigError(f"--port {options.port} must be 65535 or less")
+    return options

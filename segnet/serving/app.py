@@ -1,0 +1,245 @@
+"""The server's application: what each request goes through, and which error it may end in.
+
+A request takes a place in the queue, its picture is received into a file of its own, then read, predicted and rendered
+in the queue's thread. Its file and its place are given back when that thread is done with it, even if nobody waits any
+more: at no time is there more at hand than the places allow.
+"""
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections.abc import Collection
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from segnet import __version__
+from segnet.bands import Bands, read_bands
+from segnet.errors import ConfigError, DataError, SegnetError
+from segnet.images import IMAGE_FORMATS, decoding
+from segnet.predictor import Predictor
+from segnet.serving.answers import OUTPUTS, Wanted, describe, render
+from segnet.serving.guard import Guard
+from segnet.serving.jobs import JobQueue, QueueFullError
+
+# None of these a page of another site can send without asking first, which this server never allows.
+CONTENT_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+STATIC = Path(__file__).parent / "static"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may cost.
+
+    Attributes:
+        max_bytes: of an uploaded file.
+        max_pixels: of a picture.
+        waiting: how many requests may wait beside the one at work.
+        timeout: from a request's begin to its answer [seconds].
+    """
+
+    max_bytes: int = 50_000_000
+    max_pixels: int = 50_000_000
+    waiting: int = 8
+    timeout: float = 60.0
+
+
+def create_app(
+    predictor: Predictor, name: str, limits: Limits, queue: JobQueue, allow_hosts: Collection[str] = ()
+) -> Starlette:
+    """Puts the application together.
+
+    Args:
+        name: of the model, for people.
+        queue: where predictions run.
+        allow_hosts: names by which this server may be asked, beside its addresses and its own.
+    """
+    service = _Service(predictor, name, limits, queue)
+    return Starlette(
+        routes=[
+            Route("/predict", service.predict, methods=["POST"]),
+            Route("/model", service.model),
+            Route("/health", service.health),
+            Mount("/", StaticFiles(directory=STATIC, html=True)),
+        ],
+        middleware=[Middleware(Guard, names=allow_hosts)],
+        exception_handlers={HTTPException: _told, Exception: _our_fault},
+    )
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code not in (404, 405):
+        return JSONResponse({"error": " ".join(error.detail.split())}, error.status_code, error.headers)
+    if path == "/predict":  # by another method than POST the static files are asked for it
+        told = "/predict is asked by POST, with a picture as the body; /openapi.json says how"
+        return JSONResponse({"error": told}, 405, {"Allow": "POST"})
+    told = f"{request.method} {path}: no such thing here; /openapi.json says what there is"
+    return JSONResponse({"error": told}, error.status_code, error.headers)
+
+
+async def _our_fault(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "a fault of segnet's own: the server's log says more"}, 500)
+
+
+class _Service:
+    def __init__(self, predictor: Predictor, name: str, limits: Limits, queue: JobQueue) -> None:
+        self._predictor = predictor
+        self._name = name
+        self._limits = limits
+        self._queue = queue
+
+    async def health(self, request: Request) -> Response:
+        """Answers at once, however long the queue is."""
+        places = self._limits.waiting + 1
+        told = {"status": "ok", "version": __version__, "places": places, "places_taken": self._queue.num_taken}
+        return JSONResponse(told)
+
+    async def model(self, request: Request) -> Response:
+        """What the page, and a program, need to know beforehand."""
+        return JSONResponse(
+            {
+                "name": self._name,
+                "channels": self._predictor.channels,
+                "classes": describe(self._predictor.classes),
+                "limits": {
+                    "bytes": self._limits.max_bytes,
+                    "pixels": self._limits.max_pixels,
+                    "seconds": self._limits.timeout,
+                },
+            }
+        )
+
+    async def predict(self, request: Request) -> Response:
+        """Segments the picture that is the request's body."""
+        deadline = time.monotonic() + self._limits.timeout
+        try:
+            wanted = Wanted.read(request.query_params)
+        except ConfigError as error:
+            raise HTTPException(400, str(error)) from None
+        _require_content_type(request)
+        try:
+            with ExitStack() as held:
+                held.enter_context(self._queue.place())
+                folder = held.enter_context(tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True))
+                path = await self._receive(request, Path(folder), deadline)
+                job = self._queue.submit(lambda: self._work(path, wanted), held.pop_all().close)
+            body = await _outcome(job, request, deadline)
+        except QueueFullError as error:
+            message = f"the server is busy: try again in {error.retry_after} s"
+            raise HTTPException(503, message, {"Retry-After": str(error.retry_after)}) from None
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except DataError as error:
+            raise HTTPException(422, str(error).replace(f"{folder}/", "")) from None
+        except SegnetError as error:
+            raise HTTPException(500, str(error)) from None
+        return Response(body, media_type=OUTPUTS[wanted.output], headers={"Cache-Control": "no-store"})
+
+    async def _receive(self, request: Request, folder: Path, deadline: float) -> Path:
+        """Writes the body into a file, named by what it is: readers of TIFF go by the suffix.
+
+        Raises:
+            HTTPException: it is empty, too large or too slow. ClientDisconnect: it ended early.
+        """
+        too_large = HTTPException(413, f"the file has more than {self._limits.max_bytes / 1e6:g} MB: scale it down")
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > self._limits.max_bytes:
+            raise too_large
+        path = folder / "upload"
+        size, start = 0, b""
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                with open(path, "wb") as file:
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        if size > self._limits.max_bytes:
+                            raise too_large
+                        start = start if len(start) >= 4 else start + chunk[:4]
+                        file.write(chunk)
+        except TimeoutError:
+            message = f"the picture did not arrive within {self._limits.timeout:g} s"
+            raise HTTPException(408, message, {"Connection": "close"}) from None
+        if size == 0:
+            raise HTTPException(400, "the body is empty: send the bytes of a picture")
+        return path.rename(path.with_suffix(".tif")) if start[:4] in TIFF_STARTS else path
+
+    def _work(self, path: Path, wanted: Wanted) -> bytes:
+        """In the queue's thread: a picture's file -> the body of the answer."""
+        image = self._read(path)
+        started = time.perf_counter()
+        segmentation = self._predictor(image)
+        seconds = time.perf_counter() - started
+        logger.info("%d x %d pixels in %.2f s", image.shape[1], image.shape[0], seconds)
+        return render(segmentation, wanted, seconds)
+
+    def _read(self, path: Path) -> Bands:
+        """Raises:
+        HTTPException: too many pixels, by the file's head: before they are decoded. DataError: not usable.
+        """
+        try:
+            with decoding(path) as picture:
+                self._require_pixels(picture.width, picture.height)
+        except DataError:
+            if self._predictor.channels in (1, 3):
+                raise
+            # A TIFF of many bands, which another reader understands, and refuses beyond Pillow's own limit.
+        image = read_bands(path, self._predictor.channels)
+        self._require_pixels(image.shape[1], image.shape[0])
+        return image
+
+    def _require_pixels(self, width: int, height: int) -> None:
+        if width * height > self._limits.max_pixels:
+            limit = f"{self._limits.max_pixels / 1e6:g} megapixels"
+            raise HTTPException(413, f"the picture has {width} x {height} pixels, more than {limit}: scale it down")
+
+
+def _require_content_type(request: Request) -> None:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in CONTENT_TYPES:
+        raise HTTPException(
+            415,
+            f"Content-Type '{content_type}' is not taken: send the picture's bytes themselves, as one of "
+            f"{', '.join(CONTENT_TYPES)}",
+        )
+
+
+async def _outcome(job: Future[bytes], request: Request, deadline: float) -> bytes:
+    """Waits for a job, as long as somebody waits for its answer.
+
+    Raises:
+        HTTPException: it did not end in time. ClientDisconnect: nobody waits any more.
+    """
+    ended = asyncio.wrap_future(job)
+    ended.add_done_callback(lambda future: future.cancelled() or future.exception())  # else it complains if unread
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        timeout = max(0.0, deadline - time.monotonic())
+        done, _ = await asyncio.wait({ended, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+    if ended in done:
+        return ended.result()
+    job.cancel()  # where it waits it never runs; where it runs, nothing can stop it
+    if gone in done:
+        raise ClientDisconnect
+    raise HTTPException(504, "no answer within the server's time limit: send a smaller picture, or try again later")
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
