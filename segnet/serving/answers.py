@@ -14,6 +14,7 @@ from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.images import mask_picture
+from segnet.polygons import geojson
 from segnet.segmentation import Segmentation
 
 OUTPUTS = {  # output -> its content type
@@ -22,6 +23,7 @@ OUTPUTS = {  # output -> its content type
     "overlay": "image/png",
     "polygons": "application/geo+json",
 }
+PARAMETERS = {"json": "picture", "overlay": "opacity", "polygons": "tolerance"}  # output -> what goes with it alone
 PICTURE_SIDE = 2048  # the longer one of the picture that JSON may hold, at most [pixels]
 
 
@@ -32,11 +34,13 @@ class Wanted:
     Attributes:
         output: one of `OUTPUTS`.
         opacity: of the overlay's colours, 0-1.
+        tolerance: how far a polygon may lie beside the exact outline [pixels].
         picture: whether JSON holds the picture too, as the model saw it.
     """
 
     output: str = "json"
     opacity: float = 0.5
+    tolerance: float = 0.0
     picture: bool = False
 
     @classmethod
@@ -49,26 +53,28 @@ class Wanted:
         output = query.get("output", "json")
         if output not in OUTPUTS:
             raise ConfigError(f"output={output} is none of {', '.join(OUTPUTS)}")
-        takes = {"overlay": ("opacity",), "json": ("picture",)}.get(output, ())
+        known = ("output", *PARAMETERS.values())
         for key in query:
-            if key not in ("output", "opacity", "picture"):
-                raise ConfigError(f"{key}: no such parameter.{did_you_mean(key, ['output', 'opacity', 'picture'])}")
-            if key not in ("output", *takes):
+            if key not in known:
+                raise ConfigError(f"{key}: no such parameter.{did_you_mean(key, known)}")
+            if key not in ("output", PARAMETERS.get(output)):
                 raise ConfigError(f"{key} has no meaning with output={output}")
         picture = query.get("picture", "false")
         if picture not in ("true", "false"):
             raise ConfigError(f"picture={picture} is neither true nor false")
-        return cls(output, _opacity(query.get("opacity", "0.5")), picture == "true")
+        opacity = _number(query, "opacity", 0.5, 1)
+        tolerance = _number(query, "tolerance", 0, 1000)
+        return cls(output, opacity, tolerance, picture == "true")
 
 
-def _opacity(text: str) -> float:
+def _number(query: Mapping[str, str], key: str, default: float, most: float) -> float:
     try:
-        opacity = float(text)
+        number = float(query.get(key, default))
     except ValueError:
-        opacity = -1.0
-    if not 0 <= opacity <= 1:
-        raise ConfigError(f"opacity={text} is not a number of 0-1")
-    return opacity
+        number = -1.0
+    if not 0 <= number <= most:
+        raise ConfigError(f"{key}={query[key]} is not a number of 0-{most}")
+    return number
 
 
 def render(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
@@ -82,7 +88,7 @@ def render(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
     if wanted.output == "overlay":
         return _encoded(Image.fromarray(segmentation.overlay(wanted.opacity)), "PNG")
     if wanted.output == "polygons":
-        return _json(segmentation.polygons())
+        return _json(geojson(segmentation.polygons(tolerance=wanted.tolerance), segmentation.classes))
     height, width = segmentation.mask.shape
     shares = segmentation.shares
     told: dict[str, Any] = {

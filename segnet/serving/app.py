@@ -193,7 +193,8 @@ class _Service:
         """
         try:
             with decoding(path) as picture:
-                self._require_pixels(picture.width, picture.height)
+                size = picture.size
+            self._require_pixels(*size)
         except DataError:
             if self._predictor.channels in (1, 3):
                 raise
