@@ -84,7 +84,9 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError):
-        raise ConfigError(f"--host {host}: no such address; 127.0.0.1 is this machine alone, 0.0.0.0 everyone") from None
+        raise ConfigError(
+            f"--host {host}: no such address; 127.0.0.1 is this machine alone, 0.0.0.0 everyone"
+        ) from None
     listener = socket.socket(family, kind)
     try:
         if os.name == "posix":  # a port whose last server has just ended is free; elsewhere it would be shared
@@ -123,7 +125,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME",
-        help="a host name by which browsers may ask, such as that of a proxy; addresses and the machine's name always may",
+        help="a name by which browsers may ask, such as a proxy's; addresses and the machine's own name always may",
     )
     parser.add_argument("--max-megabytes", type=float, default=50, metavar="N", help="of a file; default: 50")
     parser.add_argument("--max-megapixels", type=float, default=50, metavar="N", help="of a picture; default: 50")

@@ -7,6 +7,7 @@ more: at no time is there more at hand than the places allow.
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Collection
@@ -14,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,17 +26,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from segnet import __version__
-from segnet.bands import Bands, read_bands
 from segnet.errors import ConfigError, DataError, SegnetError
-from segnet.images import IMAGE_FORMATS, decoding
 from segnet.predictor import Predictor
 from segnet.serving.answers import OUTPUTS, Wanted, describe, render
 from segnet.serving.guard import Guard
 from segnet.serving.jobs import JobQueue, QueueFullError
+from segnet.serving.uploads import read_upload, receive_upload, require_content_type
 
-# None of these a page of another site can send without asking first, which this server never allows.
-CONTENT_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 STATIC = Path(__file__).parent / "static"
 
 logger = logging.getLogger(__name__)
@@ -131,12 +129,12 @@ class _Service:
             wanted = Wanted.read(request.query_params)
         except ConfigError as error:
             raise HTTPException(400, str(error)) from None
-        _require_content_type(request)
+        require_content_type(request)
         try:
             with ExitStack() as held:
                 held.enter_context(self._queue.place())
                 folder = held.enter_context(tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True))
-                path = await self._receive(request, Path(folder), deadline)
+                path = await receive_upload(request, Path(folder), self._limits.max_bytes, deadline)
                 job = self._queue.submit(lambda: self._work(path, wanted), held.pop_all().close)
             body = await _outcome(job, request, deadline)
         except QueueFullError as error:
@@ -145,78 +143,19 @@ class _Service:
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except DataError as error:
-            raise HTTPException(422, str(error).replace(f"{folder}/", "")) from None
+            raise HTTPException(422, str(error).replace(f"{folder}{os.sep}", "")) from None
         except SegnetError as error:
             raise HTTPException(500, str(error)) from None
         return Response(body, media_type=OUTPUTS[wanted.output], headers={"Cache-Control": "no-store"})
 
-    async def _receive(self, request: Request, folder: Path, deadline: float) -> Path:
-        """Writes the body into a file, named by what it is: readers of TIFF go by the suffix.
-
-        Raises:
-            HTTPException: it is empty, too large or too slow. ClientDisconnect: it ended early.
-        """
-        too_large = HTTPException(413, f"the file has more than {self._limits.max_bytes / 1e6:g} MB: scale it down")
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._limits.max_bytes:
-            raise too_large
-        path = folder / "upload"
-        size, start = 0, b""
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                with open(path, "wb") as file:
-                    async for chunk in request.stream():
-                        size += len(chunk)
-                        if size > self._limits.max_bytes:
-                            raise too_large
-                        start = start if len(start) >= 4 else start + chunk[:4]
-                        file.write(chunk)
-        except TimeoutError:
-            message = f"the picture did not arrive within {self._limits.timeout:g} s"
-            raise HTTPException(408, message, {"Connection": "close"}) from None
-        if size == 0:
-            raise HTTPException(400, "the body is empty: send the bytes of a picture")
-        return path.rename(path.with_suffix(".tif")) if start[:4] in TIFF_STARTS else path
-
     def _work(self, path: Path, wanted: Wanted) -> bytes:
         """In the queue's thread: a picture's file -> the body of the answer."""
-        image = self._read(path)
+        image = read_upload(path, self._predictor.channels, self._limits.max_pixels)
         started = time.perf_counter()
         segmentation = self._predictor(image)
         seconds = time.perf_counter() - started
         logger.info("%d x %d pixels in %.2f s", image.shape[1], image.shape[0], seconds)
         return render(segmentation, wanted, seconds)
-
-    def _read(self, path: Path) -> Bands:
-        """Raises:
-        HTTPException: too many pixels, by the file's head: before they are decoded. DataError: not usable.
-        """
-        try:
-            with decoding(path) as picture:
-                size = picture.size
-            self._require_pixels(*size)
-        except DataError:
-            if self._predictor.channels in (1, 3):
-                raise
-            # A TIFF of many bands, which another reader understands, and refuses beyond Pillow's own limit.
-        image = read_bands(path, self._predictor.channels)
-        self._require_pixels(image.shape[1], image.shape[0])
-        return image
-
-    def _require_pixels(self, width: int, height: int) -> None:
-        if width * height > self._limits.max_pixels:
-            limit = f"{self._limits.max_pixels / 1e6:g} megapixels"
-            raise HTTPException(413, f"the picture has {width} x {height} pixels, more than {limit}: scale it down")
-
-
-def _require_content_type(request: Request) -> None:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in CONTENT_TYPES:
-        raise HTTPException(
-            415,
-            f"Content-Type '{content_type}' is not taken: send the picture's bytes themselves, as one of "
-            f"{', '.join(CONTENT_TYPES)}",
-        )
 
 
 async def _outcome(job: Future[bytes], request: Request, deadline: float) -> bytes:
@@ -230,7 +169,8 @@ async def _outcome(job: Future[bytes], request: Request, deadline: float) -> byt
     gone = asyncio.create_task(_disconnected(request))
     try:
         timeout = max(0.0, deadline - time.monotonic())
-        done, _ = await asyncio.wait({ended, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {ended, gone}
+        done, _ = await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.cancel()
     if ended in done:

@@ -1,6 +1,7 @@
 """Each limit and each error of the HTTP interface, without a network; answers are held against the published schema."""
 
 import asyncio
+import errno
 import io
 import json
 import re
@@ -176,7 +177,7 @@ def test_a_picture_that_comes_too_slowly_is_given_up():
 
     server = Server(timeout=0.2)
     answer = server.predict(drip())
-    assert "within 0.2 s" in error_of(answer, 408)
+    assert "within the server's time limit" in error_of(answer, 408)
     assert answer.headers["connection"] == "close"
     assert server.queue.num_taken == 0
 
@@ -302,6 +303,16 @@ def test_the_machines_faults_are_told_and_our_own_are_not():
     assert error_of(server.predict(encoded(halves())), 500) == "the GPU's memory is full"
     server.predictor.error = IndexError("secret")
     assert "secret" not in error_of(server.predict(encoded(halves())), 500)
+    assert server.queue.num_taken == 0
+
+
+def test_a_full_disk_is_told(monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("segnet.serving.uploads.open", full, raising=False)
+    server = Server()
+    assert "No space left on device" in error_of(server.predict(encoded(halves())), 500)
     assert server.queue.num_taken == 0
 
 
