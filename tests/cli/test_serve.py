@@ -145,7 +145,9 @@ def test_a_signal_ends_it_with_one_line_after_what_is_under_way_is_answered(serv
 def test_a_port_in_use_is_told_in_one_line(serve, checkpoint):
     _, url = serve()
     port = url.rpartition(":")[2]
-    with pytest.raises(MachineError, match=rf"--port {port}: 127\.0\.0\.1 refuses it \(address already in use\); --port 0"):
+    with pytest.raises(
+        MachineError, match=rf"--port {port}: 127\.0\.0\.1 refuses it \(address already in use\); --port 0"
+    ):
         main(["--checkpoint", str(checkpoint), "--port", port])
 
 

@@ -95,8 +95,10 @@ function toggleAll(visible) {
 }
 
 function setOpacity() {
+  const told = `${at("opacity").value}%`;
   at("overlay").style.opacity = at("opacity").value / 100;
-  at("percent").textContent = `${at("opacity").value}%`;
+  at("percent").textContent = told;
+  at("opacity").setAttribute("aria-valuetext", told);
 }
 
 async function savePolygons() {
