@@ -11,11 +11,8 @@ from pathlib import Path
 
 from segnet.cli.arguments import Parser
 from segnet.cli.predict import RUNS, newest_checkpoint
-from segnet.errors import ConfigError, ExitCode, Interrupted, MachineError
+from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.predictor import Predictor
-from segnet.signals import ending_at_once
-
-MAX_CONNECTIONS = 512  # open at a time, far above what the queue takes: a barrier against those that ask nothing
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,16 +20,15 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     _require_packages()
     checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
-    with ending_at_once("ended the server"), _bind(options.host, options.port) as listener:
+    with _bind(options.host, options.port) as listener:
         _serve(options, checkpoint, Predictor(checkpoint, options.device), listener)
     return ExitCode.OK
 
 
 def _serve(options: argparse.Namespace, checkpoint: Path, predictor: Predictor, listener: socket.socket) -> None:
-    import uvicorn  # absent where nobody serves, as is what the application needs
-
-    from segnet.serving.app import Limits, create_app
+    from segnet.serving.app import Limits, create_app  # needs packages that are absent where nobody serves
     from segnet.serving.jobs import JobQueue
+    from segnet.serving.server import run_server
 
     limits = Limits(
         max_bytes=round(options.max_megabytes * 1e6),
@@ -42,16 +38,7 @@ def _serve(options: argparse.Namespace, checkpoint: Path, predictor: Predictor, 
     )
     queue = JobQueue(limits.waiting)
     name = str(Path(*checkpoint.absolute().parts[-2:]))
-    config = uvicorn.Config(
-        create_app(predictor, name, limits, queue, (options.host, *options.allow_host)),
-        access_log=False,
-        log_level="error",
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=int(options.timeout) + 1,
-    )
+    app = create_app(predictor, name, limits, queue, (options.host, *options.allow_host))
     print(f"checkpoint: {checkpoint}")
     print(f"serving at {_url(listener)} (Ctrl-C ends it)", flush=True)
     if not _is_loopback(listener):
@@ -60,13 +47,7 @@ def _serve(options: argparse.Namespace, checkpoint: Path, predictor: Predictor, 
             file=sys.stderr,
             flush=True,
         )
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except Interrupted as error:
-        if queue.running:  # nobody waits for it any more, but its thread would keep the process
-            print(f"segnet: {error}, a prediction was under way", file=sys.stderr, flush=True)
-            os._exit(error.exit_code)
-        raise
+    run_server(app, listener, queue, limits.timeout)
 
 
 def _require_packages() -> None:

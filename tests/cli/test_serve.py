@@ -142,6 +142,39 @@ def test_a_signal_ends_it_with_one_line_after_what_is_under_way_is_answered(serv
 
 
 @needs_extra
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_second_ctrl_c_quits_at_once(checkpoint):
+    """In the middle of a prediction that would never end."""
+    script = f"""if True:
+        import threading
+        from segnet.predictor import Predictor
+        def never(self, image):
+            print("predicting", flush=True)
+            threading.Event().wait()
+        Predictor.__call__ = never
+        from segnet.cli import main
+        main(["serve", "--checkpoint", {str(checkpoint)!r}, "--device", "cpu", "--port", "0"])
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    url = next(line.split()[2] for line in process.stdout if line.startswith("serving at "))
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(ask, f"{url}/predict", noise(5, 5)[1])
+        assert process.stdout.readline() == "predicting\n"
+        process.send_signal(signal.SIGINT)
+        for line in process.stderr:
+            if "Ctrl-C again quits at once" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130
+        with pytest.raises((urllib.error.URLError, ConnectionError)):
+            under_way.result(120)
+    assert process.stderr.read() == "segnet: quit\n"
+    process.communicate()
+
+
+@needs_extra
 def test_a_port_in_use_is_told_in_one_line(serve, checkpoint):
     _, url = serve()
     port = url.rpartition(":")[2]

@@ -10,15 +10,23 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("starlette")
 pytest.importorskip("httpx")
 from PIL import Image
-from served import PNG, Server, Threshold, encoded, error_of, halves
+from served import CLASSES, PNG, Server, Threshold, encoded, error_of, halves
+from tiny import components
 
+from segnet.bands import read_bands
+from segnet.checkpoint import save_checkpoint
+from segnet.config import OptimConfig
 from segnet.errors import MachineError
+from segnet.predictor import Predictor
+from segnet.runtimes import open_runtime
 from segnet.segmentation import Segmentation
 from segnet.serving.app import STATIC
+from segnet.task import SegmentationTask
 
 SCHEMA = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
 
@@ -110,6 +118,28 @@ def test_tiffs_of_many_bands_are_told_by_their_first_bytes(tmp_path):
     assert "8" in error_of(server.predict(encoded(halves())), 422)
     small = Server(Threshold(channels=8), max_pixels=10)
     assert "5 x 4 pixels" in error_of(small.predict(content, headers={"Content-Type": "image/tiff"}), 413)
+
+
+def test_a_model_gets_bands_of_16_bits_as_they_are_read(tmp_path):
+    """The one place where what is read passes on to a real model: no second scaling lies between."""
+    tifffile = pytest.importorskip("tifffile")
+    torch.manual_seed(0)
+    model = components()
+    model["backbone"]["in_channels"] = 5
+    model |= {"mean": [0.5] * 5, "std": [0.2] * 5}
+    task = SegmentationTask.create(model=model, classes=CLASSES, loss={"name": "cross_entropy"}, optim=OptimConfig())
+    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, tmp_path / "a.ckpt")
+    values = np.random.default_rng(0).integers(0, 65536, (33, 40, 5)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
+
+    server = Server(Predictor(tmp_path / "a.ckpt", "cpu"))
+    content = (tmp_path / "a.tif").read_bytes()
+    mask = mask_of(server.predict(content, "?output=mask", {"Content-Type": "image/tiff"}))
+    bands = torch.from_numpy(read_bands(tmp_path / "a.tif", 5)).permute(2, 0, 1)[None]
+    expected = open_runtime(tmp_path / "a.ckpt", "cpu")(bands)[0].argmax(dim=0)
+    assert len(expected.unique()) > 1
+    assert (mask == expected.numpy()).mean() > 0.99
+    assert server.predict(content, "?picture=true", {"Content-Type": "image/tiff"}).json()["picture"]
 
 
 @pytest.mark.parametrize(
