@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import tempfile
 import threading
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -48,8 +50,10 @@ class Server:
     def __init__(self, predictor=None, allow_hosts=(), **limits):
         self.predictor = predictor or Threshold()
         limits = Limits(**limits)
+        self._folder = tempfile.TemporaryDirectory()
+        self.uploads = Path(self._folder.name)
         self.queue = JobQueue(limits.waiting)
-        self.app = create_app(self.predictor, "run/best.ckpt", limits, self.queue, allow_hosts)
+        self.app = create_app(self.predictor, "run/best.ckpt", limits, self.queue, self.uploads, allow_hosts)
 
     def client(self):
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)

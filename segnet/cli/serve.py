@@ -1,11 +1,13 @@
 """`segnet serve`: a page on which pictures are segmented, and `POST /predict` for programs."""
 
 import argparse
+import errno
 import importlib.util
 import ipaddress
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +22,17 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     _require_packages()
     checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
-    with _bind(options.host, options.port) as listener:
-        _serve(options, checkpoint, Predictor(checkpoint, options.device), listener)
+    with (
+        _bind(options.host, options.port) as listener,
+        tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True) as uploads,
+    ):
+        _serve(options, checkpoint, Predictor(checkpoint, options.device), listener, Path(uploads))
     return ExitCode.OK
 
 
-def _serve(options: argparse.Namespace, checkpoint: Path, predictor: Predictor, listener: socket.socket) -> None:
+def _serve(
+    options: argparse.Namespace, checkpoint: Path, predictor: Predictor, listener: socket.socket, uploads: Path
+) -> None:
     from segnet.serving.app import Limits, create_app  # needs packages that are absent where nobody serves
     from segnet.serving.jobs import JobQueue
     from segnet.serving.server import run_server
@@ -38,7 +45,7 @@ def _serve(options: argparse.Namespace, checkpoint: Path, predictor: Predictor, 
     )
     queue = JobQueue(limits.waiting)
     name = str(Path(*checkpoint.absolute().parts[-2:]))
-    app = create_app(predictor, name, limits, queue, (options.host, *options.allow_host))
+    app = create_app(predictor, name, limits, queue, uploads, (options.host, *options.allow_host))
     print(f"checkpoint: {checkpoint}")
     print(f"serving at {_url(listener)} (Ctrl-C ends it)", flush=True)
     if not _is_loopback(listener):
@@ -47,7 +54,7 @@ def _serve(options: argparse.Namespace, checkpoint: Path, predictor: Predictor, 
             file=sys.stderr,
             flush=True,
         )
-    run_server(app, listener, queue, limits.timeout)
+    run_server(app, listener, queue, limits.timeout, uploads)
 
 
 def _require_packages() -> None:
@@ -60,7 +67,7 @@ def _bind(host: str, port: int) -> socket.socket:
     """A socket that takes connections; they wait until the model is loaded.
 
     Raises:
-        ConfigError: no such address. MachineError: the port is taken, or not allowed.
+        ConfigError: no such address. MachineError: the address is another machine's; the port is taken, or not allowed.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -77,6 +84,8 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = (error.strerror or str(error)).lower()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise MachineError(f"--host {host}: {reason}; 127.0.0.1 is this machine alone, 0.0.0.0 everyone") from None
         raise MachineError(f"--port {port}: {host} refuses it ({reason}); --port 0 takes one that is free") from None
     return listener
 

@@ -56,16 +56,22 @@ class Limits:
 
 
 def create_app(
-    predictor: Predictor, name: str, limits: Limits, queue: JobQueue, allow_hosts: Collection[str] = ()
+    predictor: Predictor,
+    name: str,
+    limits: Limits,
+    queue: JobQueue,
+    uploads: Path,
+    allow_hosts: Collection[str] = (),
 ) -> Starlette:
     """Puts the application together.
 
     Args:
         name: of the model, for people.
         queue: where predictions run.
+        uploads: the folder that holds pictures until they are answered.
         allow_hosts: names by which this server may be asked, beside its addresses and its own.
     """
-    service = _Service(predictor, name, limits, queue)
+    service = _Service(predictor, name, limits, queue, uploads)
     return Starlette(
         routes=[
             Route("/predict", service.predict, methods=["POST"]),
@@ -95,11 +101,12 @@ async def _our_fault(request: Request, error: Exception) -> Response:
 
 
 class _Service:
-    def __init__(self, predictor: Predictor, name: str, limits: Limits, queue: JobQueue) -> None:
+    def __init__(self, predictor: Predictor, name: str, limits: Limits, queue: JobQueue, uploads: Path) -> None:
         self._predictor = predictor
         self._name = name
         self._limits = limits
         self._queue = queue
+        self._uploads = uploads
 
     async def health(self, request: Request) -> Response:
         """Answers at once, however long the queue is."""
@@ -133,7 +140,7 @@ class _Service:
         try:
             with ExitStack() as held:
                 held.enter_context(self._queue.place())
-                folder = held.enter_context(tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True))
+                folder = held.enter_context(tempfile.TemporaryDirectory(dir=self._uploads, ignore_cleanup_errors=True))
                 path = await receive_upload(request, Path(folder), self._limits.max_bytes, deadline)
                 job = self._queue.submit(lambda: self._work(path, wanted), held.pop_all().close)
             body = await _outcome(job, request, deadline)

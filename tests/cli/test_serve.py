@@ -143,8 +143,8 @@ def test_a_signal_ends_it_with_one_line_after_what_is_under_way_is_answered(serv
 
 @needs_extra
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_second_ctrl_c_quits_at_once(checkpoint):
-    """In the middle of a prediction that would never end."""
+def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
+    """In the middle of a prediction that would never end, and without leaving its picture behind."""
     script = f"""if True:
         import threading
         from segnet.predictor import Predictor
@@ -156,12 +156,18 @@ def test_a_second_ctrl_c_quits_at_once(checkpoint):
         main(["serve", "--checkpoint", {str(checkpoint)!r}, "--device", "cpu", "--port", "0"])
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     url = next(line.split()[2] for line in process.stdout if line.startswith("serving at "))
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(ask, f"{url}/predict", noise(5, 5)[1])
         assert process.stdout.readline() == "predicting\n"
+        assert len(list(tmp_path.rglob("upload"))) == 1
         process.send_signal(signal.SIGINT)
         for line in process.stderr:
             if "Ctrl-C again quits at once" in line:
@@ -171,6 +177,7 @@ def test_a_second_ctrl_c_quits_at_once(checkpoint):
         with pytest.raises((urllib.error.URLError, ConnectionError)):
             under_way.result(120)
     assert process.stderr.read() == "segnet: quit\n"
+    assert not list(tmp_path.glob("segnet-*"))
     process.communicate()
 
 
@@ -215,6 +222,12 @@ def test_options_out_of_range_are_refused(options, message):
 def test_an_address_that_is_none_is_refused(checkpoint):
     with pytest.raises(ConfigError, match=r"--host no\.such\.host\.invalid: no such address"):
         main(["--checkpoint", str(checkpoint), "--host", "no.such.host.invalid"])
+
+
+@needs_extra
+def test_an_address_of_another_machine_is_refused(checkpoint):
+    with pytest.raises(MachineError, match=r"--host 192\.0\.2\.1: .*; 127\.0\.0\.1 is this machine alone"):
+        main(["--checkpoint", str(checkpoint), "--host", "192.0.2.1"])
 
 
 @needs_extra

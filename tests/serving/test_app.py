@@ -267,8 +267,7 @@ def test_who_has_gone_is_not_predicted_for():
     assert server.predictor.num_calls == 1
 
 
-def test_a_body_that_breaks_off_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_a_body_that_breaks_off_leaves_nothing_behind():
     server = Server()
     messages = [{"type": "http.request", "body": b"\x89PNG", "more_body": True}, {"type": "http.disconnect"}]
     sent = []
@@ -283,15 +282,14 @@ def test_a_body_that_breaks_off_leaves_nothing_behind(tmp_path, monkeypatch):
     scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
     asyncio.run(server.app(scope, receive, send))
     assert server.queue.num_taken == 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(server.uploads.iterdir()) == []
 
 
-def test_no_upload_outlives_its_answer(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_no_upload_outlives_its_answer():
     server = Server(max_bytes=10_000)
     for content in (encoded(halves()), b"no picture", bomb(60000), b"x" * 10_001):
         server.predict(content)
-    assert list(tmp_path.iterdir()) == []
+    assert list(server.uploads.iterdir()) == []
 
 
 def test_many_at_a_time_none_is_lost_and_all_are_the_same():
