@@ -11,7 +11,7 @@ FLOORS = {
     floor: names.split()
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download signals machine position charts""",
+            download signals machine position charts polygons""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
             data.report segmentation""",
@@ -28,6 +28,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("class_sets", "classes"),
     ("naming", "schemes"),
     ("download", "images"),
+    ("polygons", "classes"),
     ("bands", "images"),
     ("scenes", "bands"),
     ("scenes", "classes"),
@@ -107,8 +108,9 @@ def test_hydra_lives_only_in_the_cli(path):
     assert not {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf"}
 
 
-def test_whoever_predicts_imports_neither_hydra_nor_lightning():
-    reached, waiting = set(), ["predictor"]
+@pytest.mark.parametrize("start", ["predictor", "cli.serve"])
+def test_whoever_predicts_imports_neither_hydra_nor_lightning(start):
+    reached, waiting = set(), [start]
     while waiting:
         module = waiting.pop()
         path = PACKAGE.joinpath(*module.split("."))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from segnet.classes import Classes
+from segnet.errors import ConfigError
 from segnet.segmentation import Segmentation
 from segnet.visualization import overlay
 
@@ -24,3 +25,28 @@ def test_the_overlay_mixes_picture_and_colours():
 def test_images_of_other_channels_can_be_overlaid(channels):
     image = np.random.default_rng(0).random((2, 2, channels)).astype(np.float32)
     assert Segmentation(image, MASK, CLASSES).overlay().shape == (2, 2, 3)
+
+
+def test_pixels_and_confidence():
+    probabilities = np.array([[[0.75, 0.25], [0.0, 0.5]], [[0.25, 0.75], [1.0, 0.5]]], np.float16)
+    classes = Classes.create(["a", "b"])
+    result = Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, classes, probabilities)
+    assert result.pixels == {"a": 1, "b": 3}
+    assert result.confidence.tolist() == [[0.75, 0.75], [1.0, 0.5]]
+
+
+def test_only_some_classes_are_drawn():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    result = Segmentation(image, MASK, CLASSES)
+    drawn = result.overlay(only=["a"])
+    assert drawn[0, 0].tolist() == [50, 50, 50]
+    assert (drawn[MASK == 1] == 100).all()
+    assert result.colours()[0, 1].tolist() == [200, 100, 0]
+    assert result.colours(["a"])[0, 1].tolist() == [255, 255, 255]
+    assert [polygon.class_id for polygon in result.polygons()] == [0, 1]
+    assert [polygon.area for polygon in result.polygons(["b", "c"])] == [3]
+
+
+def test_a_class_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="'roda' is no class of this model"):
+        Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).polygons(["roda"])

@@ -1,0 +1,243 @@
+"""Class maps as polygons: exact outlines along the pixels' edges, with their holes; GeoJSON, COCO RLE, LabelMe JSON.
+
+Coordinates are (x, y) [pixels] from the picture's upper left corner, y downwards: pixel (0, 0) has the corners (0, 0)
+and (1, 1), so that the area of a polygon less its holes is its number of pixels. Pixels that touch at a corner only
+belong to different polygons.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.classes import Classes
+
+# Ways along the edges of pixels with the class to the right: east, south, west, north; as (dx, dy).
+STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
+INNER = np.array([(0, 0), (-1, 0), (-1, -1), (0, -1)])  # from where such a way starts to the pixel on its right
+
+Ring = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Polygon:
+    """A connected region of one class.
+
+    Attributes:
+        class_id: of its pixels.
+        exterior: (N, 2) corners (x, y), the first not repeated, clockwise as displayed.
+        holes: the same, counter-clockwise.
+    """
+
+    class_id: int
+    exterior: Ring
+    holes: tuple[Ring, ...]
+
+    @property
+    def area(self) -> float:
+        """Of the region without its holes [pixels]."""
+        return ring_area(self.exterior) + sum(ring_area(hole) for hole in self.holes)
+
+
+def ring_area(ring: Ring) -> float:
+    """The area that a ring encloses [pixels]; negative where it runs counter-clockwise as displayed."""
+    x, y = ring[:, 0] - ring[0, 0], ring[:, 1] - ring[0, 1]
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def find_polygons(mask: NDArray[np.integer], class_ids: Collection[int], tolerance: float = 0.0) -> list[Polygon]:
+    """The regions of some classes, class by class.
+
+    Args:
+        mask: (H, W) class ids.
+        class_ids: of the classes wanted.
+        tolerance: how far a simplified outline may lie beside the exact one [pixels]; 0 keeps every corner.
+    """
+    found: list[Polygon] = []
+    for class_id in sorted(class_ids):
+        where = mask == class_id
+        if not where.any():
+            continue
+        rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+        top, left = int(rows[0]), int(columns[0])
+        found += _regions(where[top : rows[-1] + 1, left : columns[-1] + 1], class_id, (left, top), tolerance)
+    return found
+
+
+def _regions(where: NDArray[np.bool_], class_id: int, origin: tuple[int, int], tolerance: float) -> list[Polygon]:
+    _, labels = cv2.connectedComponents(where.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    exteriors: dict[int, Ring] = {}
+    holes: dict[int, list[Ring]] = {}
+    for corners, pixel in _rings(where):
+        label, is_hole = int(labels[pixel[1], pixel[0]]), ring_area(corners) < 0
+        ring = _simplified(corners, tolerance) + np.asarray(origin, np.float64)
+        if is_hole and abs(ring_area(ring)) > 0:
+            holes.setdefault(label, []).append(ring)
+        elif not is_hole:
+            exteriors[label] = ring
+    return [Polygon(class_id, ring, tuple(holes.get(label, ()))) for label, ring in sorted(exteriors.items())]
+
+
+def _simplified(ring: Ring, tolerance: float) -> Ring:
+    """By Douglas and Peucker; a ring that would lose its area stays as it is."""
+    if tolerance <= 0 or len(ring) <= 4:
+        return ring
+    simple = cv2.approxPolyDP(ring.astype(np.float32)[:, None], tolerance, closed=True)[:, 0].astype(np.float64)
+    return simple if len(simple) >= 3 and ring_area(simple) * ring_area(ring) > 0 else ring
+
+
+def _rings(where: NDArray[np.bool_]) -> list[tuple[Ring, tuple[int, int]]]:
+    """All outlines of a region, each with a pixel (x, y) that lies at it: outer ones clockwise, holes the other way."""
+    starts, ends, ways = _straight_ways(where)
+    width = where.shape[1] + 1
+    key_of_start = (starts[:, 1] * width + starts[:, 0]) * 4 + ways
+    order = np.argsort(key_of_start)
+    sorted_keys = key_of_start[order]
+
+    def way_from(turn: int) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        wanted = (ends[:, 1] * width + ends[:, 0]) * 4 + (ways + turn) % 4
+        place = np.minimum(np.searchsorted(sorted_keys, wanted), len(order) - 1)
+        return order[place], sorted_keys[place] == wanted
+
+    right, there_is_right = way_from(1)  # where two regions touch at a corner, turning right stays with the own one
+    left, _ = way_from(3)
+    following = np.where(there_is_right, right, left).tolist()
+    pixels = (starts + INNER[ways]).tolist()
+    visited = bytearray(len(following))
+    rings = []
+    for first in range(len(following)):
+        chain = []
+        way = first
+        while not visited[way]:
+            visited[way] = 1
+            chain.append(way)
+            way = following[way]
+        if chain:
+            rings.append((starts[chain].astype(np.float64), (pixels[first][0], pixels[first][1])))
+    return rings
+
+
+def _straight_ways(where: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """The edges of a region, joined as far as they are straight: starts and ends (N, 2) as (x, y), and ways (N,)."""
+    padded = np.pad(where, 1)
+    inner = padded[1:-1, 1:-1]
+    outside = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])  # above, right, below, left
+    starts, ends, ways = [], [], []
+    for way, neighbour in enumerate(outside):
+        edges = inner & ~neighbour  # of the pixels: true where this side of it is an outline
+        lines = edges if way % 2 == 0 else edges.T
+        steps = np.diff(np.pad(lines, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        line, low = np.nonzero(steps == 1)
+        _, high = np.nonzero(steps == -1)
+        across = line + (way in (1, 2))  # the right and lower sides lie one further
+        first, last = (low, high) if way in (0, 1) else (high, low)
+        flat = way % 2 == 0
+        starts.append(np.stack((first, across) if flat else (across, first), axis=1))
+        ends.append(np.stack((last, across) if flat else (across, last), axis=1))
+        ways.append(np.full(len(line), way))
+    return np.concatenate(starts), np.concatenate(ends), np.concatenate(ways)
+
+
+def geojson(polygons: Sequence[Polygon], classes: Classes) -> dict[str, Any]:
+    """A FeatureCollection (RFC 7946, but for coordinates in pixels): a Polygon for each region."""
+
+    def closed(ring: Ring) -> list[list[float]]:
+        return [*ring.tolist(), ring[0].tolist()]
+
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [closed(p.exterior), *map(closed, p.holes)]},
+                "properties": {
+                    "class": classes.names[p.class_id],
+                    "class_id": p.class_id,
+                    "area": p.area,
+                    "colour": "#{:02x}{:02x}{:02x}".format(*classes.palette[p.class_id]),
+                },
+            }
+            for p in polygons
+        ],
+    }
+
+
+def run_lengths(where: NDArray[np.bool_]) -> list[int]:
+    """COCO's run lengths: column by column, first of false, then of true, and so on."""
+    flat = where.ravel(order="F")
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    edges = np.concatenate(([0], changes, [flat.size]))
+    lengths = np.diff(edges).tolist()
+    return [0, *lengths] if flat.size and flat[0] else lengths
+
+
+def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes, file_name: str) -> dict[str, Any]:
+    """A dataset in COCO's format of this one picture: an annotation with a run-length code for each class in it."""
+    annotations: list[dict[str, Any]] = []
+    for class_id in sorted(class_ids):
+        where = mask == class_id
+        if not where.any():
+            continue
+        rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+        left, top = int(columns[0]), int(rows[0])
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": 1,
+                "category_id": class_id + 1,  # 0 is none of COCO's
+                "segmentation": {"size": list(mask.shape), "counts": run_lengths(where)},
+                "area": int(where.sum()),
+                "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
+                "iscrowd": 0,
+            }
+        )
+    return {
+        "images": [{"id": 1, "file_name": file_name, "height": mask.shape[0], "width": mask.shape[1]}],
+        "annotations": annotations,
+        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(classes.names)],
+    }
+
+
+def labelme(polygons: Sequence[Polygon], classes: Classes, size: tuple[int, int], file_name: str) -> dict[str, Any]:
+    """What labelme opens beside the picture: a polygon for each region, large ones below small ones.
+
+    Args:
+        polygons: the regions; labelme knows no holes, so an outline goes into each along a cut of no width.
+        classes: their names.
+        size: (height, width) of the picture.
+        file_name: of the picture.
+    """
+    return {
+        "version": "5.5.0",
+        "flags": {},
+        "shapes": [
+            {
+                "label": classes.names[polygon.class_id],
+                "points": _cut_open(polygon).tolist(),
+                "group_id": None,
+                "description": "",
+                "shape_type": "polygon",
+                "flags": {},
+                "mask": None,
+            }
+            for polygon in sorted(polygons, key=lambda polygon: -ring_area(polygon.exterior))
+        ],
+        "imagePath": file_name,
+        "imageData": None,
+        "imageHeight": size[0],
+        "imageWidth": size[1],
+    }
+
+
+def _cut_open(polygon: Polygon) -> Ring:
+    """One ring of the same area: to each hole and back along the shortest line between corners."""
+    ring = polygon.exterior
+    for hole in sorted(polygon.holes, key=lambda hole: float(hole[:, 0].min())):
+        start = int(hole[:, 0].argmin())
+        near = int(np.square(ring - hole[start]).sum(axis=1).argmin())
+        loop = np.concatenate((hole[start:], hole[: start + 1]))
+        ring = np.concatenate((ring[: near + 1], loop, ring[near:]))
+    return ring
