@@ -211,21 +211,25 @@ def _grey_of_colours(values: NDArray[np.generic], mode: str, path: Path) -> UInt
     )
 
 
-def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> None:
-    """Writes class ids as an indexed PNG in the classes' colours; with ids above 255, as a 16-bit grey PNG.
+def mask_picture(mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> Image.Image:
+    """Class ids as an indexed picture in the classes' colours; with ids above 255, as a 16-bit grey one.
 
     Args:
         mask: (H, W) ids, 0-65535.
         palette: RGB triples, 0-255.
     """
     if len(palette) > 256 or mask.max(initial=0) > 255:
-        picture = Image.fromarray(mask.astype(np.uint16))
-    else:
-        picture = Image.fromarray(mask.astype(np.uint8))
-        # Pillow saves as few bits a pixel as the palette needs: every id needs a colour, those of no class are white.
-        missing = int(mask.max(initial=0)) + 1 - len(palette)
-        picture.putpalette([value for colour in [*palette, *[(255, 255, 255)] * missing] for value in colour])
-    write_picture(path, picture)
+        return Image.fromarray(mask.astype(np.uint16))
+    picture = Image.fromarray(mask.astype(np.uint8))
+    # Pillow saves as few bits a pixel as the palette needs: every id needs a colour, those of no class are white.
+    missing = int(mask.max(initial=0)) + 1 - len(palette)
+    picture.putpalette([value for colour in [*palette, *[(255, 255, 255)] * missing] for value in colour])
+    return picture
+
+
+def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> None:
+    """Writes class ids as a PNG, as `mask_picture` makes it."""
+    write_picture(path, mask_picture(mask, palette))
 
 
 def write_picture(path: str | os.PathLike[str], picture: Image.Image | UInt8Array) -> None:

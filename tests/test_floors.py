@@ -17,7 +17,7 @@ FLOORS = {
             data.report data.shards segmentation inference imagelike outputs""",
         2: "model classifier data data.survey",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
-        4: "training evaluation inspection predictor conversion report sharding prediction",
+        4: "training evaluation inspection predictor conversion report sharding prediction serving",
         5: "cli",
         6: "__main__",
     }.items()
@@ -55,6 +55,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("training", "report"),
     ("report", "evaluation"),
     ("report", "predictor"),
+    ("serving.app", "predictor"),
 }
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -117,7 +118,7 @@ def test_hydra_lives_only_in_the_cli(path):
     assert not {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf"}
 
 
-@pytest.mark.parametrize("start", ["predictor", "cli.predict"])
+@pytest.mark.parametrize("start", ["predictor", "cli.predict", "cli.serve"])
 def test_whoever_predicts_imports_neither_hydra_nor_lightning(start):
     reached, waiting = set(), [start]
     while waiting:

@@ -17,6 +17,7 @@ VERBS = {
     "train": "train a model: segnet train [option=value ...]",
     "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
     "predict": "segment pictures: segnet predict img.png [more files, folders, globs]",
+    "serve": "segment pictures on a local web page: segnet serve [--checkpoint best.ckpt] [--port 8000]",
     "convert": "take over a model of PaddleSeg or mmsegmentation: segnet convert FILE --output model.ckpt",
 }
 

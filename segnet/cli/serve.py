@@ -1,0 +1,131 @@
+"""`segnet serve`: a page on which pictures are segmented, and `POST /predict` for programs."""
+
+import argparse
+import errno
+import importlib.util
+import ipaddress
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from segnet.cli.arguments import Parser
+from segnet.cli.predict import RUNS, newest_checkpoint
+from segnet.errors import ConfigError, ExitCode, MachineError
+from segnet.predictor import Predictor
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serves until a signal ends it: the exit code is then 128 + signal."""
+    options = _parse(arguments)
+    _require_packages()
+    checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
+    with (
+        _bind(options.host, options.port) as listener,
+        tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True) as uploads,
+    ):
+        _serve(options, checkpoint, Predictor(checkpoint, options.device), listener, Path(uploads))
+    return ExitCode.OK
+
+
+def _serve(
+    options: argparse.Namespace, checkpoint: Path, predictor: Predictor, listener: socket.socket, uploads: Path
+) -> None:
+    from segnet.serving.app import Limits, create_app  # needs packages that are absent where nobody serves
+    from segnet.serving.jobs import JobQueue
+    from segnet.serving.server import run_server
+
+    limits = Limits(
+        max_bytes=round(options.max_megabytes * 1e6),
+        max_pixels=round(options.max_megapixels * 1e6),
+        waiting=options.queue,
+        timeout=options.timeout,
+    )
+    queue = JobQueue(limits.waiting)
+    name = str(Path(*checkpoint.absolute().parts[-2:]))
+    app = create_app(predictor, name, limits, queue, uploads, (options.host, *options.allow_host))
+    print(f"checkpoint: {checkpoint}")
+    print(f"serving at {_url(listener)} (Ctrl-C ends it)", flush=True)
+    if not _is_loopback(listener):
+        print(
+            f"segnet: --host {options.host} lets everyone in who reaches this machine: there is no password",
+            file=sys.stderr,
+            flush=True,
+        )
+    run_server(app, listener, queue, limits.timeout, uploads)
+
+
+def _require_packages() -> None:
+    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MachineError(f'segnet serve needs {" and ".join(missing)}: pip install "segnet[serve]"')
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; they wait until the model is loaded.
+
+    Raises:
+        ConfigError: no such address. MachineError: the address is another machine's; the port is taken, or not allowed.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError):
+        raise ConfigError(
+            f"--host {host}: no such address; 127.0.0.1 is this machine alone, 0.0.0.0 everyone"
+        ) from None
+    listener = socket.socket(family, kind)
+    try:
+        if os.name == "posix":  # a port whose last server has just ended is free; elsewhere it would be shared
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        reason = (error.strerror or str(error)).lower()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise MachineError(f"--host {host}: {reason}; 127.0.0.1 is this machine alone, 0.0.0.0 everyone") from None
+        raise MachineError(f"--port {port}: {host} refuses it ({reason}); --port 0 takes one that is free") from None
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = socket.gethostname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="segnet serve",
+        description="Serves a page on which pictures are segmented, and POST /predict for programs.",
+    )
+    parser.add_argument("--checkpoint", metavar="FILE", help="default: the newest best.ckpt under runs/")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
+    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone; 0.0.0.0: everyone")
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes one that is free")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which browsers may ask, such as a proxy's; addresses and the machine's own name always may",
+    )
+    parser.add_argument("--max-megabytes", type=float, default=50, metavar="N", help="of a file; default: 50")
+    parser.add_argument("--max-megapixels", type=float, default=50, metavar="N", help="of a picture; default: 50")
+    parser.add_argument("--queue", type=int, default=8, metavar="N", help="requests that may wait; default: 8")
+    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of a request; default: 60")
+    options = parser.parse_args(arguments)
+    for name, least in (("max_megabytes", 1e-3), ("max_megapixels", 1e-3), ("timeout", 0.1), ("queue", 0), ("port", 0)):
+        value = getattr(options, name)
+        if not least <= value < float("inf"):
+            raise ConfigError(f"--{name.replace('_', '-')} {value:g} must be {least:g} or more")
+    if options.port > 65535:
+        raise ConfigError(f"--port {options.port} must be 65535 or less")
+    return options

@@ -1,0 +1,125 @@
+"""What a request can ask for, and its making: JSON with the mask, the mask or overlay as a PNG, polygons."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from segnet.bands import displayable
+from segnet.classes import Classes
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError
+from segnet.images import mask_picture
+from segnet.polygons import geojson
+from segnet.segmentation import Segmentation
+
+OUTPUTS = {  # output -> its content type
+    "json": "application/json",
+    "mask": "image/png",
+    "overlay": "image/png",
+    "polygons": "application/geo+json",
+}
+PARAMETERS = {"json": "picture", "overlay": "opacity", "polygons": "tolerance"}  # output -> what goes with it alone
+PICTURE_SIDE = 2048  # the longer one of the picture that JSON may hold, at most [pixels]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be answered.
+
+    Attributes:
+        output: one of `OUTPUTS`.
+        opacity: of the overlay's colours, 0-1.
+        tolerance: how far a polygon may lie beside the exact outline [pixels].
+        picture: whether JSON holds the picture too, as the model saw it.
+    """
+
+    output: str = "json"
+    opacity: float = 0.5
+    tolerance: float = 0.0
+    picture: bool = False
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> "Wanted":
+        """Reads the query of a request.
+
+        Raises:
+            ConfigError: an unknown parameter or value, or one that the output has no use for.
+        """
+        output = query.get("output", "json")
+        if output not in OUTPUTS:
+            raise ConfigError(f"output={output} is none of {', '.join(OUTPUTS)}")
+        known = ("output", *PARAMETERS.values())
+        for key in query:
+            if key not in known:
+                raise ConfigError(f"{key}: no such parameter.{did_you_mean(key, known)}")
+            if key not in ("output", PARAMETERS.get(output)):
+                raise ConfigError(f"{key} has no meaning with output={output}")
+        picture = query.get("picture", "false")
+        if picture not in ("true", "false"):
+            raise ConfigError(f"picture={picture} is neither true nor false")
+        opacity = _number(query, "opacity", 0.5, 1)
+        tolerance = _number(query, "tolerance", 0, 1000)
+        return cls(output, opacity, tolerance, picture == "true")
+
+
+def _number(query: Mapping[str, str], key: str, default: float, most: float) -> float:
+    try:
+        number = float(query.get(key, default))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= most:
+        raise ConfigError(f"{key}={query[key]} is not a number of 0-{most}")
+    return number
+
+
+def render(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
+    """The body of an answer.
+
+    Args:
+        seconds: that the prediction took, for the JSON.
+    """
+    if wanted.output == "mask":
+        return _mask_png(segmentation)
+    if wanted.output == "overlay":
+        return _encoded(Image.fromarray(segmentation.overlay(wanted.opacity)), "PNG")
+    if wanted.output == "polygons":
+        return _json(geojson(segmentation.polygons(tolerance=wanted.tolerance), segmentation.classes))
+    height, width = segmentation.mask.shape
+    shares = segmentation.shares
+    told: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "seconds": round(seconds, 4),
+        "classes": [{**entry, "share": shares[entry["name"]]} for entry in describe(segmentation.classes)],
+        "mask": base64.b64encode(_mask_png(segmentation)).decode(),
+    }
+    if wanted.picture:
+        picture = Image.fromarray(displayable(segmentation.image))
+        picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+        told["picture"] = base64.b64encode(_encoded(picture, "JPEG", quality=90)).decode()
+    return _json(told)
+
+
+def describe(classes: Classes) -> list[dict[str, Any]]:
+    """Id, name and colour of each class, as JSON tells them."""
+    pairs = zip(classes.names, classes.palette, strict=True)
+    return [{"id": index, "name": name, "colour": list(colour)} for index, (name, colour) in enumerate(pairs)]
+
+
+def _mask_png(segmentation: Segmentation) -> bytes:
+    return _encoded(mask_picture(segmentation.mask, segmentation.classes.palette), "PNG")
+
+
+def _encoded(picture: Image.Image, file_format: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

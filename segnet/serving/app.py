@@ -1,0 +1,193 @@
+"""The server's application: what each request goes through, and which error it may end in.
+
+A request takes a place in the queue, its picture is received into a file of its own, then read, predicted and rendered
+in the queue's thread. Its file and its place are given back when that thread is done with it, even if nobody waits any
+more: at no time is there more at hand than the places allow.
+"""
+
+import asyncio
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Collection
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from segnet import __version__
+from segnet.errors import ConfigError, DataError, SegnetError
+from segnet.predictor import Predictor
+from segnet.serving.answers import OUTPUTS, Wanted, describe, render
+from segnet.serving.guard import Guard
+from segnet.serving.jobs import JobQueue, QueueFullError
+from segnet.serving.uploads import read_upload, receive_upload, require_content_type
+
+STATIC = Path(__file__).parent / "static"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may cost.
+
+    Attributes:
+        max_bytes: of an uploaded file.
+        max_pixels: of a picture.
+        waiting: how many requests may wait beside the one at work.
+        timeout: from a request's begin to its answer [seconds].
+    """
+
+    max_bytes: int = 50_000_000
+    max_pixels: int = 50_000_000
+    waiting: int = 8
+    timeout: float = 60.0
+
+
+def create_app(
+    predictor: Predictor,
+    name: str,
+    limits: Limits,
+    queue: JobQueue,
+    uploads: Path,
+    allow_hosts: Collection[str] = (),
+) -> Starlette:
+    """Puts the application together.
+
+    Args:
+        name: of the model, for people.
+        queue: where predictions run.
+        uploads: the folder that holds pictures until they are answered.
+        allow_hosts: names by which this server may be asked, beside its addresses and its own.
+    """
+    service = _Service(predictor, name, limits, queue, uploads)
+    return Starlette(
+        routes=[
+            Route("/predict", service.predict, methods=["POST"]),
+            Route("/model", service.model),
+            Route("/health", service.health),
+            Mount("/", StaticFiles(directory=STATIC, html=True)),
+        ],
+        middleware=[Middleware(Guard, names=allow_hosts)],
+        exception_handlers={HTTPException: _told, Exception: _our_fault},
+    )
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code not in (404, 405):
+        return JSONResponse({"error": " ".join(error.detail.split())}, error.status_code, error.headers)
+    if path == "/predict":  # by another method than POST the static files are asked for it
+        told = "/predict is asked by POST, with a picture as the body; /openapi.json says how"
+        return JSONResponse({"error": told}, 405, {"Allow": "POST"})
+    told = f"{request.method} {path}: no such thing here; /openapi.json says what there is"
+    return JSONResponse({"error": told}, error.status_code, error.headers)
+
+
+async def _our_fault(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "a fault of segnet's own: the server's log says more"}, 500)
+
+
+class _Service:
+    def __init__(self, predictor: Predictor, name: str, limits: Limits, queue: JobQueue, uploads: Path) -> None:
+        self._predictor = predictor
+        self._name = name
+        self._limits = limits
+        self._queue = queue
+        self._uploads = uploads
+
+    async def health(self, request: Request) -> Response:
+        """Answers at once, however long the queue is."""
+        places = self._limits.waiting + 1
+        told = {"status": "ok", "version": __version__, "places": places, "places_taken": self._queue.num_taken}
+        return JSONResponse(told)
+
+    async def model(self, request: Request) -> Response:
+        """What the page, and a program, need to know beforehand."""
+        return JSONResponse(
+            {
+                "name": self._name,
+                "channels": self._predictor.channels,
+                "classes": describe(self._predictor.classes),
+                "limits": {
+                    "bytes": self._limits.max_bytes,
+                    "pixels": self._limits.max_pixels,
+                    "seconds": self._limits.timeout,
+                },
+            }
+        )
+
+    async def predict(self, request: Request) -> Response:
+        """Segments the picture that is the request's body."""
+        deadline = time.monotonic() + self._limits.timeout
+        try:
+            wanted = Wanted.read(request.query_params)
+        except ConfigError as error:
+            raise HTTPException(400, str(error)) from None
+        require_content_type(request)
+        try:
+            with ExitStack() as held:
+                held.enter_context(self._queue.place())
+                folder = held.enter_context(tempfile.TemporaryDirectory(dir=self._uploads, ignore_cleanup_errors=True))
+                path = await receive_upload(request, Path(folder), self._limits.max_bytes, deadline)
+                job = self._queue.submit(lambda: self._work(path, wanted), held.pop_all().close)
+            body = await _outcome(job, request, deadline)
+        except QueueFullError as error:
+            message = f"the server is busy: try again in {error.retry_after} s"
+            raise HTTPException(503, message, {"Retry-After": str(error.retry_after)}) from None
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
+        except DataError as error:
+            raise HTTPException(422, str(error).replace(f"{folder}{os.sep}", "")) from None
+        except SegnetError as error:
+            raise HTTPException(500, str(error)) from None
+        return Response(body, media_type=OUTPUTS[wanted.output], headers={"Cache-Control": "no-store"})
+
+    def _work(self, path: Path, wanted: Wanted) -> bytes:
+        """In the queue's thread: a picture's file -> the body of the answer."""
+        image = read_upload(path, self._predictor.channels, self._limits.max_pixels)
+        started = time.perf_counter()
+        segmentation = self._predictor.segment(image)
+        seconds = time.perf_counter() - started
+        logger.info("%d x %d pixels in %.2f s", image.shape[1], image.shape[0], seconds)
+        return render(segmentation, wanted, seconds)
+
+
+async def _outcome(job: Future[bytes], request: Request, deadline: float) -> bytes:
+    """Waits for a job, as long as somebody waits for its answer.
+
+    Raises:
+        HTTPException: it did not end in time. ClientDisconnect: nobody waits any more.
+    """
+    ended = asyncio.wrap_future(job)
+    ended.add_done_callback(lambda future: future.cancelled() or future.exception())  # else it complains if unread
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        timeout = max(0.0, deadline - time.monotonic())
+        either: set[asyncio.Future[Any]] = {ended, gone}
+        done, _ = await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+    if ended in done:
+        return ended.result()
+    job.cancel()  # where it waits it never runs; where it runs, nothing can stop it
+    if gone in done:
+        raise ClientDisconnect
+    raise HTTPException(504, "no answer within the server's time limit: send a smaller picture, or try again later")
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

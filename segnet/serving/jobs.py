@@ -1,0 +1,85 @@
+"""Work that arrives faster than it is done: one job at a time, so many more wait, and no further one is taken."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+
+class QueueFullError(Exception):
+    """No place is free.
+
+    Attributes:
+        retry_after: when one may be [seconds], 1 or more, by how long jobs have taken.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"no place is free, try again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+class JobQueue:
+    """Runs jobs one after another in a thread of its own: a prediction by itself takes all cores, or the GPU.
+
+    A place is taken before anything is received, so that places bound memory and disk too.
+
+    Args:
+        waiting: how many may wait beside the one that runs.
+    """
+
+    def __init__(self, waiting: int) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="segnet-predict")
+        self._lock = threading.Lock()
+        self._num_places = waiting + 1
+        self._num_taken = 0
+        self._num_running = 0
+        self._seconds = 1.0  # that a job takes, a moving average
+
+    @property
+    def num_taken(self) -> int:
+        """Places in use: by the job that runs, those that wait, and those that are still received."""
+        return self._num_taken
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is at work, though perhaps nobody waits for it any more."""
+        return self._num_running > 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Takes a place for as long as the context lasts.
+
+        Raises:
+            QueueFullError: none is free.
+        """
+        with self._lock:
+            if self._num_taken >= self._num_places:
+                raise QueueFullError(max(1, math.ceil(self._seconds * self._num_taken)))
+            self._num_taken += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_taken -= 1
+
+    def submit(self, work: Callable[[], bytes], end: Callable[[], None]) -> Future[bytes]:
+        """Queues a job.
+
+        Args:
+            work: what is done in the thread.
+            end: called once the job is over, or was cancelled before it began: gives its place back.
+        """
+        future = self._executor.submit(self._timed, work)
+        future.add_done_callback(lambda _: end())
+        return future
+
+    def _timed(self, work: Callable[[], bytes]) -> bytes:
+        self._num_running += 1
+        started = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._num_running -= 1
+            self._seconds += 0.2 * (time.monotonic() - started - self._seconds)

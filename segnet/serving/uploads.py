@@ -1,0 +1,92 @@
+"""Pictures that come in by HTTP: received into a file under a limit of bytes, read under a limit of pixels."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from segnet.bands import Bands, read_bands
+from segnet.errors import DataError, MachineError
+from segnet.images import IMAGE_FORMATS, decoding
+
+# None of these a page of another site can send without asking first, which this server never allows.
+CONTENT_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def require_content_type(request: Request) -> None:
+    """Raises:
+    HTTPException: the body is said to be something else than a picture.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in CONTENT_TYPES:
+        raise HTTPException(
+            415,
+            f"Content-Type '{content_type}' is not taken: send the picture's bytes themselves, as one of "
+            f"{', '.join(CONTENT_TYPES)}",
+        )
+
+
+async def receive_upload(request: Request, folder: Path, max_bytes: int, deadline: float) -> Path:
+    """Writes a request's body into a file, named by what it is: readers of TIFF go by the suffix.
+
+    Args:
+        deadline: until when it must have come, on `time.monotonic`'s clock [seconds].
+
+    Raises:
+        HTTPException: it is empty, too large or too slow. ClientDisconnect: it ended early.
+        MachineError: the disk refuses it.
+    """
+    too_large = HTTPException(413, f"the file has more than {max_bytes / 1e6:g} MB: scale it down")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large
+    path = folder / "upload"
+    size, start = 0, b""
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            with open(path, "wb") as file:
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > max_bytes:
+                        raise too_large
+                    start = start if len(start) >= 4 else start + chunk[:4]
+                    file.write(chunk)
+    except TimeoutError:
+        message = "the picture did not arrive within the server's time limit"
+        raise HTTPException(408, message, {"Connection": "close"}) from None
+    except OSError as error:
+        raise MachineError(f"the server cannot keep the picture ({error.strerror})") from None
+    if size == 0:
+        raise HTTPException(400, "the body is empty: send the bytes of a picture")
+    return path.rename(path.with_suffix(".tif")) if start[:4] in TIFF_STARTS else path
+
+
+def read_upload(path: Path, channels: int, max_pixels: int) -> Bands:
+    """Reads a picture whose head promises no more pixels than are allowed.
+
+    Returns:
+        (H, W, channels), as `segnet.bands.read_bands` gives it.
+
+    Raises:
+        HTTPException: too many pixels. DataError: not usable.
+    """
+    try:
+        with decoding(path) as picture:
+            size = picture.size
+        _require_pixels(*size, max_pixels)
+    except DataError:
+        if channels in (1, 3):
+            raise
+        # A TIFF of many bands, which another reader understands, and refuses beyond Pillow's own limit.
+    image = read_bands(path, channels)
+    _require_pixels(image.shape[1], image.shape[0], max_pixels)
+    return image
+
+
+def _require_pixels(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        told = f"the picture has {width} x {height} pixels, more than {most / 1e6:g} megapixels: scale it down"
+        raise HTTPException(413, told)

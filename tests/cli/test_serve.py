@@ -1,0 +1,242 @@
+"""`segnet serve` in a process of its own: a line when it is ready, one when it cannot be, and a good end."""
+
+import importlib.util
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import components
+
+from segnet.checkpoint import save_checkpoint
+from segnet.classes import Classes
+from segnet.cli.serve import main
+from segnet.config import OptimConfig
+from segnet.errors import CheckpointError, ConfigError, MachineError
+from segnet.predictor import Predictor
+from segnet.task import SegmentationTask
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+needs_extra = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("starlette", "uvicorn"))), reason='needs pip install "segnet[serve]"'
+)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """A real checkpoint of an untrained model."""
+    torch.manual_seed(0)
+    model = {**components(), "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    classes = Classes.create(["road", "tree", "sky"])
+    task = SegmentationTask.create(model=model, classes=classes, loss={"name": "cross_entropy"}, optim=OptimConfig())
+    path = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
+    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
+    return path
+
+
+@pytest.fixture
+def serve(checkpoint):
+    """Starts a server on a free port: (process, its URL)."""
+    processes = []
+
+    def start(*options):
+        command = ["-m", "segnet", "serve", "--checkpoint", checkpoint, "--device", "cpu", "--port", "0", *options]
+        process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            cwd=REPOSITORY,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        for line in process.stdout:
+            if line.startswith("serving at "):
+                return process, line.split()[2]
+        pytest.fail(process.communicate()[1])
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def ask(url, content=None):
+    """(status, body, headers); a server that ended is an OSError."""
+    request = urllib.request.Request(url, content, {"Content-Type": "image/png"} if content else {})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def noise(height, width):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return image, buffer.getvalue()
+
+
+@needs_extra
+def test_many_clients_at_a_time_get_what_the_predictor_gives(serve, checkpoint):
+    _, url = serve("--queue", "3")
+    image, content = noise(61, 47)
+    busy = []
+
+    def one(_):
+        while True:
+            status, body, headers = ask(f"{url}/predict?output=mask", content)
+            if status != 503:
+                return status, body
+            busy.append(int(headers["Retry-After"]))
+            time.sleep(0.02)
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(one, range(48)))
+    assert {status for status, _ in answers} == {200}
+    assert len({body for _, body in answers}) == 1
+    mask = np.array(Image.open(io.BytesIO(answers[0][1])))
+    np.testing.assert_array_equal(mask, Predictor(checkpoint, "cpu")(image).mask)
+    assert all(seconds >= 1 for seconds in busy)
+    assert json.loads(ask(f"{url}/health")[1])["places_taken"] == 0
+
+
+@needs_extra
+def test_limits_of_the_command_line_hold(serve):
+    _, url = serve("--max-megabytes", "0.01", "--max-megapixels", "0.001")
+    assert ask(f"{url}/predict", noise(10, 10)[1])[0] == 200
+    assert ask(f"{url}/predict", noise(40, 40)[1])[0] == 413  # 1600 pixels
+    status, body, _ = ask(f"{url}/predict", noise(100, 100)[1])  # 30 kB
+    assert (status, json.loads(body)["error"]) == (413, "the file has more than 0.01 MB: scale it down")
+
+
+@needs_extra
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("signum", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_ends_it_with_one_line_after_what_is_under_way_is_answered(serve, signum, name):
+    process, url = serve()
+    _, content = noise(700, 700)
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(ask, f"{url}/predict?output=mask", content)
+        while not json.loads(ask(f"{url}/health")[1])["places_taken"] and not under_way.done():
+            time.sleep(0.005)
+        process.send_signal(signum)
+        assert under_way.result(120)[0] == 200
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signum
+    assert errors.splitlines()[-1] == f"segnet: {name} ended the server"
+    assert "Traceback" not in errors
+
+
+@needs_extra
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
+    """In the middle of a prediction that would never end, and without leaving its picture behind."""
+    script = f"""if True:
+        import threading
+        from segnet.predictor import Predictor
+        def never(self, image):
+            print("predicting", flush=True)
+            threading.Event().wait()
+        Predictor.segment = never
+        from segnet.cli import main
+        main(["serve", "--checkpoint", {str(checkpoint)!r}, "--device", "cpu", "--port", "0"])
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = next(line.split()[2] for line in process.stdout if line.startswith("serving at "))
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(ask, f"{url}/predict", noise(5, 5)[1])
+        assert process.stdout.readline() == "predicting\n"
+        assert len(list(tmp_path.rglob("upload"))) == 1
+        process.send_signal(signal.SIGINT)
+        for line in process.stderr:
+            if "Ctrl-C again quits at once" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130
+        with pytest.raises((urllib.error.URLError, ConnectionError)):
+            under_way.result(120)
+    assert process.stderr.read() == "segnet: quit\n"
+    assert not list(tmp_path.glob("segnet-*"))
+    process.communicate()
+
+
+@needs_extra
+def test_a_port_in_use_is_told_in_one_line(serve, checkpoint):
+    _, url = serve()
+    port = url.rpartition(":")[2]
+    with pytest.raises(
+        MachineError, match=rf"--port {port}: 127\.0\.0\.1 refuses it \(address already in use\); --port 0"
+    ):
+        main(["--checkpoint", str(checkpoint), "--port", port])
+
+
+@needs_extra
+def test_serving_everyone_is_said_aloud(serve):
+    process, url = serve("--host", "0.0.0.0")
+    assert socket.gethostname() in url
+    assert ask(f"http://127.0.0.1:{url.rpartition(':')[2]}/health")[0] == 200
+    process.terminate()
+    assert "there is no password" in process.communicate(timeout=120)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--port", "70000"], "--port 70000 must be 65535 or less"),
+        (["--port", "-1"], "--port -1 must be 0 or more"),
+        (["--port", "http"], "--port"),
+        (["--queue", "-1"], "--queue -1 must be 0 or more"),
+        (["--timeout", "0"], "--timeout 0 must be 0.1 or more"),
+        (["--timeout", "nan"], "--timeout nan must be"),
+        (["--max-megabytes", "inf"], "--max-megabytes inf must be"),
+        (["--max-megapixels", "0"], "--max-megapixels 0 must be"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        main(options)
+
+
+@needs_extra
+def test_an_address_that_is_none_is_refused(checkpoint):
+    with pytest.raises(ConfigError, match=r"--host no\.such\.host\.invalid: no such address"):
+        main(["--checkpoint", str(checkpoint), "--host", "no.such.host.invalid"])
+
+
+@needs_extra
+def test_an_address_of_another_machine_is_refused(checkpoint):
+    with pytest.raises(MachineError, match=r"--host 192\.0\.2\.1: .*; 127\.0\.0\.1 is this machine alone"):
+        main(["--checkpoint", str(checkpoint), "--host", "192.0.2.1"])
+
+
+@needs_extra
+def test_a_missing_checkpoint_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
+        main(["--checkpoint", str(tmp_path / "none.ckpt"), "--port", "0"])
+
+
+def test_without_the_extra_one_line_says_what_to_install(checkpoint, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MachineError, match=r'needs starlette and uvicorn: pip install "segnet\[serve\]"'):
+        main(["--checkpoint", str(checkpoint)])

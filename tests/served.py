@@ -1,0 +1,94 @@
+"""A server's application without a network, and a predictor whose answers are known and can be held back."""
+
+import asyncio
+import io
+import tempfile
+import threading
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from segnet.classes import Classes
+from segnet.segmentation import Segmentation
+from segnet.serving.app import Limits, create_app
+from segnet.serving.jobs import JobQueue
+
+CLASSES = Classes.create(["dark", "<b>light</b>", "never"], [[20, 40, 60], [240, 200, 10], [1, 2, 3]])
+PNG = {"Content-Type": "image/png"}
+
+
+class Threshold:
+    """Class 1 where a pixel's first channel is above 127, else 0.
+
+    Attributes:
+        gate: while it is closed, predictions begin but do not end.
+        num_calls: of predictions that began.
+        most: that ran at the same time.
+    """
+
+    def __init__(self, channels=3):
+        self.classes, self.channels = CLASSES, channels
+        self.gate, self.began = threading.Event(), threading.Semaphore(0)
+        self.gate.set()
+        self.num_calls = self.most = self._running = 0
+
+    def segment(self, image):
+        self.num_calls += 1
+        self._running += 1
+        self.most = max(self.most, self._running)
+        self.began.release()
+        assert self.gate.wait(60)
+        self._running -= 1
+        return Segmentation(image, (image[:, :, 0] > 127).astype(np.uint8), self.classes)
+
+
+class Server:
+    """The application with a predictor, and requests to it: one by one, or many at a time within one loop."""
+
+    def __init__(self, predictor=None, allow_hosts=(), **limits):
+        self.predictor = predictor or Threshold()
+        limits = Limits(**limits)
+        self._folder = tempfile.TemporaryDirectory()
+        self.uploads = Path(self._folder.name)
+        self.queue = JobQueue(limits.waiting)
+        self.app = create_app(self.predictor, "run/best.ckpt", limits, self.queue, self.uploads, allow_hosts)
+
+    def client(self):
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", timeout=60)
+
+    def request(self, method, path, **options):
+        async def one():
+            async with self.client() as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(one())
+
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
+
+    def predict(self, content, query="", headers=PNG):
+        return self.request("POST", f"/predict{query}", content=content, headers=headers)
+
+
+def halves(height=6, width=10):
+    """A picture whose left half is dark: (H, W, 3) uint8 RGB."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, width // 2 :] = 200
+    return image
+
+
+def encoded(image, file_format="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def error_of(response, status):
+    """The one line of an error."""
+    assert response.status_code == status, response.text
+    assert set(response.json()) == {"error"}
+    assert "\n" not in response.json()["error"]
+    return response.json()["error"]

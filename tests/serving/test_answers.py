@@ -1,0 +1,91 @@
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.classes import Classes
+from segnet.errors import ConfigError
+from segnet.segmentation import Segmentation
+from segnet.serving.answers import Wanted, render
+
+CLASSES = Classes.create(["a", "b", "c"], [[9, 8, 7], [200, 100, 0], [0, 0, 255]])
+MASK = np.array([[0, 1, 1, 1], [2, 1, 1, 1]], np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (2, 4, 3), np.uint8)
+RESULT = Segmentation(IMAGE, MASK, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({}, Wanted()),
+        ({"output": "mask"}, Wanted("mask")),
+        ({"output": "overlay", "opacity": "1"}, Wanted("overlay", opacity=1)),
+        ({"output": "polygons", "tolerance": "1.5"}, Wanted("polygons", tolerance=1.5)),
+        ({"picture": "true"}, Wanted(picture=True)),
+    ],
+)
+def test_queries_that_are_understood(query, wanted):
+    assert Wanted.read(query) == wanted
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"output": "png"}, "output=png is none of json, mask, overlay, polygons"),
+        ({"ouput": "mask"}, "ouput: no such parameter. Did you mean 'output'?"),
+        ({"opacity": "0.3"}, "opacity has no meaning with output=json"),
+        ({"output": "mask", "picture": "true"}, "picture has no meaning with output=mask"),
+        ({"output": "overlay", "opacity": "1.1"}, "opacity=1.1 is not a number of 0-1"),
+        ({"output": "overlay", "opacity": "nan"}, "opacity=nan is not"),
+        ({"output": "overlay", "opacity": "half"}, "opacity=half is not"),
+        ({"output": "polygons", "tolerance": "-1"}, "tolerance=-1 is not"),
+        ({"picture": "1"}, "picture=1 is neither true nor false"),
+    ],
+)
+def test_queries_that_are_refused(query, message):
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?").replace(".", r"\.")):
+        Wanted.read(query)
+
+
+def decoded(content):
+    return Image.open(io.BytesIO(content))
+
+
+def test_the_mask_is_indexed_in_the_classes_colours():
+    picture = decoded(render(RESULT, Wanted("mask"), 0.1))
+    assert picture.mode == "P"
+    np.testing.assert_array_equal(np.array(picture), MASK)
+    np.testing.assert_array_equal(np.array(picture.convert("RGB"))[0, 1], CLASSES.palette[1])
+
+
+def test_json_holds_shares_mask_and_on_request_the_picture():
+    told = json.loads(render(RESULT, Wanted(), 0.12345))
+    assert (told["width"], told["height"], told["seconds"]) == (4, 2, 0.1235)
+    assert [entry["share"] for entry in told["classes"]] == [0.125, 0.75, 0.125]
+    assert told["classes"][1] == {"id": 1, "name": "b", "colour": [200, 100, 0], "share": 0.75}
+    np.testing.assert_array_equal(np.array(decoded(base64.b64decode(told["mask"]))), MASK)
+    assert "picture" not in told
+    told = json.loads(render(RESULT, Wanted(picture=True), 0))
+    assert decoded(base64.b64decode(told["picture"])).size == (4, 2)
+
+
+def test_the_picture_in_json_is_no_larger_than_people_see():
+    large = Segmentation(np.zeros((30, 4096, 3), np.uint8), np.zeros((30, 4096), np.uint8), CLASSES)
+    told = json.loads(render(large, Wanted(picture=True), 0))
+    assert decoded(base64.b64decode(told["picture"])).size == (2048, 15)
+    assert decoded(base64.b64decode(told["mask"])).size == (4096, 30)
+
+
+def test_the_overlay_is_the_segmentations_own():
+    picture = decoded(render(RESULT, Wanted("overlay", opacity=0.25), 0))
+    np.testing.assert_array_equal(np.array(picture), RESULT.overlay(0.25))
+
+
+def test_polygons_are_geojson_in_pixels():
+    told = json.loads(render(RESULT, Wanted("polygons"), 0))
+    assert told["type"] == "FeatureCollection"
+    areas = {feature["properties"]["class"]: feature["properties"]["area"] for feature in told["features"]}
+    assert areas == {"a": 1, "b": 6, "c": 1}

@@ -1,0 +1,386 @@
+"""Each limit and each error of the HTTP interface, without a network; answers are held against the published schema."""
+
+import asyncio
+import errno
+import io
+import json
+import re
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("starlette")
+pytest.importorskip("httpx")
+from PIL import Image
+from served import CLASSES, PNG, Server, Threshold, encoded, error_of, halves
+from tiny import components
+
+from segnet.bands import read_bands
+from segnet.checkpoint import save_checkpoint
+from segnet.config import OptimConfig
+from segnet.errors import MachineError
+from segnet.predictor import Predictor
+from segnet.runtimes import open_runtime
+from segnet.segmentation import Segmentation
+from segnet.serving.app import STATIC
+from segnet.task import SegmentationTask
+
+SCHEMA = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
+
+
+def check_schema(name, value):
+    jsonschema = pytest.importorskip("jsonschema")
+    # Its references read #/components/...: they are resolved within this document.
+    jsonschema.Draft202012Validator({**SCHEMA, "$ref": f"#/components/schemas/{name}"}).validate(value)
+
+
+def until(condition):
+    """Waits for what another thread is about to do."""
+
+    async def wait():
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    asyncio.run(wait())
+
+
+def mask_of(response):
+    assert response.status_code == 200, response.text
+    return np.array(Image.open(io.BytesIO(response.content)))
+
+
+def test_what_is_asked_for_comes_back():
+    server = Server()
+    answer = server.predict(encoded(halves()))
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    told = answer.json()
+    check_schema("Segmentation", told)
+    assert [entry["share"] for entry in told["classes"]] == [0.5, 0.5, 0]
+    check_schema("Segmentation", server.predict(encoded(halves()), "?picture=true").json())
+    for output, kind in (("mask", "image/png"), ("overlay", "image/png"), ("polygons", "application/geo+json")):
+        answer = server.predict(encoded(halves()), f"?output={output}")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+    check_schema("FeatureCollection", answer.json())
+    assert server.queue.num_taken == 0
+
+
+def test_the_model_and_the_health_are_as_the_schema_says():
+    server = Server(max_bytes=7, max_pixels=8, waiting=3, timeout=9)
+    told = server.get("/model").json()
+    check_schema("Model", told)
+    assert told["limits"] == {"bytes": 7, "pixels": 8, "seconds": 9}
+    assert [entry["name"] for entry in told["classes"]] == ["dark", "<b>light</b>", "never"]
+    told = server.get("/health").json()
+    check_schema("Health", told)
+    assert (told["places"], told["places_taken"]) == (4, 0)
+
+
+def test_the_schema_names_every_path_parameter_and_status():
+    assert set(SCHEMA["paths"]) == {"/predict", "/model", "/health"}
+    predict = SCHEMA["paths"]["/predict"]["post"]
+    assert [entry["name"] for entry in predict["parameters"]] == ["output", "opacity", "tolerance", "picture"]
+    assert set(predict["responses"]) == {"200", "400", "403", "408", "413", "415", "422", "500", "503", "504"}
+    assert Server().get("/openapi.json").json() == SCHEMA
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"])
+def test_every_format_is_read_whatever_its_content_type_says(file_format):
+    server = Server()
+    content = encoded(halves(16, 32), file_format)
+    for content_type in (f"image/{file_format.lower()}", "application/octet-stream", "image/png; charset=binary"):
+        mask = mask_of(server.predict(content, "?output=mask", {"Content-Type": content_type}))
+        np.testing.assert_array_equal(mask, halves(16, 32)[:, :, 0] > 127)
+
+
+def test_pictures_are_turned_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    mask = mask_of(Server().predict(encoded(halves(6, 10), "JPEG", quality=100, exif=exif.tobytes()), "?output=mask"))
+    assert mask.shape == (10, 6)
+    assert (mask[:4] == 0).all()
+    assert (mask[6:] == 1).all()
+
+
+def test_tiffs_of_many_bands_are_told_by_their_first_bytes(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    bands = np.zeros((4, 5, 8), np.uint16)
+    bands[:, 3:] = 60000
+    tifffile.imwrite(tmp_path / "a.tif", bands, photometric="minisblack", planarconfig="contig")
+    server = Server(Threshold(channels=8))
+    content = (tmp_path / "a.tif").read_bytes()
+    mask = mask_of(server.predict(content, "?output=mask", {"Content-Type": "application/octet-stream"}))
+    assert mask.tolist() == [[0, 0, 0, 1, 1]] * 4
+    assert "8" in error_of(server.predict(encoded(halves())), 422)
+    small = Server(Threshold(channels=8), max_pixels=10)
+    assert "5 x 4 pixels" in error_of(small.predict(content, headers={"Content-Type": "image/tiff"}), 413)
+
+
+def test_a_model_gets_bands_of_16_bits_as_they_are_read(tmp_path):
+    """The one place where what is read passes on to a real model: no second scaling lies between."""
+    tifffile = pytest.importorskip("tifffile")
+    torch.manual_seed(0)
+    model = components()
+    model["backbone"]["in_channels"] = 5
+    model |= {"mean": [0.5] * 5, "std": [0.2] * 5}
+    task = SegmentationTask.create(model=model, classes=CLASSES, loss={"name": "cross_entropy"}, optim=OptimConfig())
+    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, tmp_path / "a.ckpt")
+    values = np.random.default_rng(0).integers(0, 65536, (33, 40, 5)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
+
+    server = Server(Predictor(tmp_path / "a.ckpt", "cpu"))
+    content = (tmp_path / "a.tif").read_bytes()
+    mask = mask_of(server.predict(content, "?output=mask", {"Content-Type": "image/tiff"}))
+    bands = torch.from_numpy(read_bands(tmp_path / "a.tif", 5)).permute(2, 0, 1)[None]
+    expected = open_runtime(tmp_path / "a.ckpt", "cpu")(bands)[0].argmax(dim=0)
+    assert len(expected.unique()) > 1
+    assert (mask == expected.numpy()).mean() > 0.99
+    assert server.predict(content, "?picture=true", {"Content-Type": "image/tiff"}).json()["picture"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"hello", "upload: is not a picture in one of: JPEG, PNG, TIFF, WEBP, BMP, GIF"),
+        (encoded(halves(50, 50))[:-60], "upload: cannot be decoded"),
+        (encoded(halves(50, 50), "TIFF")[:300], "upload.tif: cannot be decoded"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "upload: is not a picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused_without_a_path_of_the_server(content, message):
+    server = Server()
+    told = error_of(server.predict(content), 422)
+    assert told.startswith(message)
+    assert "/" not in told
+    assert server.queue.num_taken == 0
+    assert server.predictor.num_calls == 0
+
+
+def test_an_empty_body_is_refused():
+    assert "send the bytes of a picture" in error_of(Server().predict(b""), 400)
+
+
+def test_parameters_are_checked_before_anything_is_received():
+    assert "Did you mean 'output'?" in error_of(Server(max_bytes=1).predict(encoded(halves()), "?outptu=mask"), 400)
+
+
+def test_files_above_the_limit_are_refused_by_their_length_and_while_they_come():
+    content = encoded(halves())
+    server = Server(max_bytes=len(content) - 1)
+    assert "MB" in error_of(server.predict(content), 413)
+
+    async def chunks():
+        for start in range(0, len(content), 10):
+            yield content[start : start + 10]
+
+    assert "MB" in error_of(server.predict(chunks()), 413)
+    assert server.queue.num_taken == 0
+    assert Server(max_bytes=len(content)).predict(chunks()).status_code == 200
+
+
+def bomb(side):
+    """A PNG whose head promises side x side pixels, and which holds none."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_pictures_above_the_limit_are_refused_by_their_head():
+    server = Server(max_pixels=60)
+    assert server.predict(encoded(halves(6, 10))).status_code == 200
+    assert "10 x 7 pixels" in error_of(server.predict(encoded(halves(7, 10))), 413)
+    assert "9000 x 9000 pixels, more than 50 megapixels" in error_of(Server().predict(bomb(9000)), 413)
+    assert "megapixels" in error_of(Server().predict(bomb(60000)), 422)
+
+
+def test_a_picture_that_comes_too_slowly_is_given_up():
+    async def drip():
+        yield encoded(halves())[:20]
+        await asyncio.sleep(3600)
+
+    server = Server(timeout=0.2)
+    answer = server.predict(drip())
+    assert "within the server's time limit" in error_of(answer, 408)
+    assert answer.headers["connection"] == "close"
+    assert server.queue.num_taken == 0
+
+
+def test_an_answer_that_takes_too_long_is_given_up_and_its_place_kept_until_it_has_ended():
+    server = Server(timeout=0.3, waiting=0)
+    server.predictor.gate.clear()
+    assert "time limit" in error_of(server.predict(encoded(halves())), 504)
+    assert server.queue.num_taken == 1
+    answer = server.predict(encoded(halves()))
+    error_of(answer, 503)
+    assert int(answer.headers["retry-after"]) >= 1
+    assert server.get("/health").json()["places_taken"] == 1
+    server.predictor.gate.set()
+    until(lambda: server.queue.num_taken == 0)
+    assert server.predict(encoded(halves())).status_code == 200
+
+
+def test_who_has_gone_is_not_predicted_for():
+    """A page that shows another picture by now has closed its request."""
+    server = Server(waiting=2)
+    server.predictor.gate.clear()
+
+    async def main():
+        async with server.client() as client:
+            first = asyncio.create_task(client.post("/predict", content=encoded(halves()), headers=PNG))
+            assert await asyncio.to_thread(server.predictor.began.acquire, timeout=60)
+            messages = [{"type": "http.request", "body": encoded(halves()), "more_body": False}]
+            gone = asyncio.Event()
+
+            async def receive():
+                if messages:
+                    return messages.pop()
+                await gone.wait()
+                return {"type": "http.disconnect"}
+
+            async def send(message):
+                pass
+
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/predict",
+                "query_string": b"",
+                "headers": [(b"content-type", b"image/png")],
+            }
+            second = asyncio.create_task(server.app(scope, receive, send))
+            while server.queue.num_taken < 2:
+                await asyncio.sleep(0.005)
+            gone.set()
+            await second
+            assert server.queue.num_taken == 1
+            server.predictor.gate.set()
+            assert (await first).status_code == 200
+
+    asyncio.run(main())
+    assert server.predictor.num_calls == 1
+
+
+def test_a_body_that_breaks_off_leaves_nothing_behind():
+    server = Server()
+    messages = [{"type": "http.request", "body": b"\x89PNG", "more_body": True}, {"type": "http.disconnect"}]
+    sent = []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"image/png")]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
+    asyncio.run(server.app(scope, receive, send))
+    assert server.queue.num_taken == 0
+    assert list(server.uploads.iterdir()) == []
+
+
+def test_no_upload_outlives_its_answer():
+    server = Server(max_bytes=10_000)
+    for content in (encoded(halves()), b"no picture", bomb(60000), b"x" * 10_001):
+        server.predict(content)
+    assert list(server.uploads.iterdir()) == []
+
+
+def test_many_at_a_time_none_is_lost_and_all_are_the_same():
+    server = Server(waiting=4)
+    content = encoded(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8))
+    alone = server.predict(content, "?output=mask").content
+    busy = []
+
+    async def ask(client):
+        while True:
+            answer = await client.post("/predict?output=mask", content=content, headers=PNG)
+            assert server.queue.num_taken <= 5
+            if answer.status_code != 503:
+                return answer
+            busy.append(int(answer.headers["retry-after"]))
+            await asyncio.sleep(0.01)
+
+    async def main():
+        async with server.client() as client:
+            return await asyncio.gather(*(ask(client) for _ in range(60)))
+
+    answers = asyncio.run(main())
+    assert [answer.status_code for answer in answers] == [200] * 60
+    assert {answer.content for answer in answers} == {alone}
+    assert server.predictor.num_calls == 61
+    assert server.predictor.most == 1
+    assert busy
+    assert min(busy) >= 1
+    assert server.queue.num_taken == 0
+
+
+def test_the_machines_faults_are_told_and_our_own_are_not():
+    class Failing(Threshold):
+        def segment(self, image):
+            raise self.error
+
+    server = Server(Failing())
+    server.predictor.error = MachineError("the GPU's memory is full")
+    assert error_of(server.predict(encoded(halves())), 500) == "the GPU's memory is full"
+    server.predictor.error = IndexError("secret")
+    assert "secret" not in error_of(server.predict(encoded(halves())), 500)
+    assert server.queue.num_taken == 0
+
+
+def test_a_full_disk_is_told(monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("segnet.serving.uploads.open", full, raising=False)
+    server = Server()
+    assert "No space left on device" in error_of(server.predict(encoded(halves())), 500)
+    assert server.queue.num_taken == 0
+
+
+def test_what_is_not_there_is_told_with_the_way_to_the_schema():
+    server = Server()
+    assert "/openapi.json" in error_of(server.get("/nowhere"), 404)
+    assert "/openapi.json" in error_of(server.request("POST", "/"), 405)
+    assert "/openapi.json" in error_of(server.request("DELETE", "/model"), 405)
+    answer = server.get("/predict")
+    assert "POST" in error_of(answer, 405)
+    assert answer.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/../app.py", "/%2e%2e/app.py", "/..%2fapp.py", "/%00", "/static", "//etc/passwd"])
+def test_nothing_but_the_page_is_served(path):
+    assert Server().get(path).status_code in (404, 405)
+
+
+def test_the_page_loads_nothing_from_elsewhere():
+    names = {path.name for path in STATIC.iterdir()}
+    assert names == {"index.html", "page.css", "page.js", "view.js", "png.js", "icon.svg", "openapi.json"}
+    server = Server()
+    kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    for name in names - {"openapi.json"}:
+        answer = server.get(f"/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].split(";")[0] == kinds[name.split(".")[1]]
+        text = answer.text.replace("http://www.w3.org/2000/svg", "").replace("https://www.w3.org/TR/png-3/", "")
+        assert not re.search(r"//\w", text)
+
+
+def test_an_image_that_the_model_has_many_classes_for_keeps_its_ids():
+    from segnet.classes import Classes, voc_palette
+
+    class Wide(Threshold):
+        def segment(self, image):
+            ids = np.array([[0, 299], [256, 7]], np.uint16)
+            return Segmentation(image, ids, self.classes)
+
+    predictor = Wide()
+    predictor.classes = Classes.create([f"c{i}" for i in range(300)], voc_palette(300), 65535)
+    mask = mask_of(Server(predictor).predict(encoded(halves(2, 2)), "?output=mask"))
+    assert mask.tolist() == [[0, 299], [256, 7]]

@@ -1,0 +1,274 @@
+"""The page in a real browser, headless: what a person does with it, and what is then seen."""
+
+import io
+import json
+import shutil
+import socket
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("httpx")
+pytest.importorskip("uvicorn")
+pytest.importorskip("playwright.sync_api", reason="needs pip install playwright, and a Chromium")
+import uvicorn
+from PIL import Image
+from playwright import sync_api as playwright
+from served import CLASSES, Server, encoded, halves
+
+from segnet.images import mask_picture
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--force-color-profile=srgb"]
+QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+DARK, LIGHT = CLASSES.palette[:2]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def server():
+    """The application on a port of this machine, with `url`, and `stop()`."""
+    server = Server(max_bytes=100_000)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    running = uvicorn.Server(uvicorn.Config(server.app, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+    thread.start()
+
+    def stop():
+        server.predictor.gate.set()
+        running.should_exit = True
+        thread.join(60)
+
+    server.stop = stop
+    yield server
+    stop()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page, opened; whatever it asks of another server, and whatever goes wrong in its scripts, is a failure."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    page.wrong = []
+    page.on(
+        "request",
+        lambda request: request.url.startswith((server.url, "blob:", "data:")) or page.wrong.append(request.url),
+    )
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda line: "Security" in line.text and page.wrong.append(line.text))
+    page.goto(server.url)
+    page.wait_for_selector("#classes li")
+    yield page
+    assert page.wrong == []
+    context.close()
+
+
+def choose(page, content=None, name="street.png"):
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content or encoded(halves())})
+
+
+def shown(page, content=None, name="street.png"):
+    choose(page, content, name)
+    page.wait_for_function("name => document.querySelector('#facts').textContent.startsWith(name)", arg=name)
+
+
+def canvas(page):
+    """(H, W, 4) of the overlay, before its opacity."""
+    size, values = page.evaluate(
+        """() => {
+            const canvas = document.querySelector("#overlay");
+            const context = canvas.getContext("2d");
+            return [[canvas.height, canvas.width], [...context.getImageData(0, 0, canvas.width, canvas.height).data]];
+        }"""
+    )
+    return np.array(values, np.uint8).reshape(*size, 4)
+
+
+def seen(page):
+    """The colours in the middle of the left and of the right half, as displayed."""
+    picture = np.array(Image.open(io.BytesIO(page.locator("#frame").screenshot())).convert("RGB")).astype(int)
+    middle = picture.shape[0] // 2
+    return picture[middle, picture.shape[1] // 4], picture[middle, picture.shape[1] * 3 // 4]
+
+
+def legend(page):
+    return [" ".join(text.split()) for text in page.locator("#classes li").all_inner_texts()]
+
+
+def test_a_chosen_picture_is_shown_under_its_classes(page):
+    assert page.locator("#model").inner_text() == "run/best.ckpt · 3 classes"
+    assert legend(page) == ["dark", "<b>light</b>", "never"]
+    assert page.locator("#mask").is_disabled()
+    shown(page)
+    drawn = canvas(page)
+    assert drawn.shape == (6, 10, 4)
+    assert (drawn[:, :5] == [*DARK, 255]).all()
+    assert (drawn[:, 5:] == [*LIGHT, 255]).all()
+    assert legend(page) == ["dark 50.0%", "<b>light</b> 50.0%", "never 0.0%"]
+    assert "street.png · 10 × 6" in page.locator("#facts").inner_text()
+    assert page.locator("#overlay").get_attribute("aria-label") == "Classes shown: dark, <b>light</b>"
+    assert not page.locator("#drop").is_visible()
+
+
+def test_classes_are_toggled_one_by_one_and_all_together(page):
+    shown(page)
+    page.get_by_role("checkbox", name="<b>light</b>").uncheck()
+    assert (canvas(page)[:, 5:, 3] == 0).all()
+    assert (canvas(page)[:, :5] == [*DARK, 255]).all()
+    page.get_by_role("button", name="Hide all").click()
+    assert (canvas(page)[:, :, 3] == 0).all()
+    assert page.locator("#overlay").get_attribute("aria-label") == "Classes shown: none"
+    page.get_by_role("checkbox", name="dark").check()
+    shown(page, encoded(halves(4, 8)), "next.png")  # what is hidden stays so
+    assert (canvas(page)[:, :4, 3] == 255).all()
+    assert (canvas(page)[:, 4:, 3] == 0).all()
+    page.get_by_role("button", name="Show all").click()
+    assert (canvas(page)[:, :, 3] == 255).all()
+
+
+def test_the_slider_goes_from_the_picture_to_the_classes_by_keyboard_too(page):
+    shown(page)
+    slider = page.get_by_label("Opacity of the classes")
+    slider.press("Home")
+    left, right = seen(page)
+    np.testing.assert_allclose((left, right), ([0] * 3, [200] * 3), atol=8)  # the picture came as a JPEG
+    slider.press("End")
+    assert page.locator("#percent").inner_text() == "100%"
+    np.testing.assert_allclose(seen(page), (DARK, LIGHT), atol=1)
+    slider.fill("50")
+    np.testing.assert_allclose(seen(page), ([10, 20, 30], [220, 200, 105]), atol=8)
+
+
+def test_mask_and_polygons_are_downloaded_under_the_pictures_name(page, server, tmp_path):
+    shown(page, name="my.street.png")
+    page.get_by_role("button", name="Hide all").click()  # which changes neither
+    for button, name in (("Mask", "my.street_mask.png"), ("Polygons", "my.street.geojson")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=button).click()
+        assert download.value.suggested_filename == name
+        download.value.save_as(tmp_path / name)
+    mask = Image.open(tmp_path / "my.street_mask.png")
+    assert mask.mode == "P"
+    np.testing.assert_array_equal(np.array(mask), halves()[:, :, 0] > 127)
+    polygons = json.loads((tmp_path / "my.street.geojson").read_text())
+    assert {(f["properties"]["class"], f["properties"]["area"]) for f in polygons["features"]} == {
+        ("dark", 30),
+        ("<b>light</b>", 30),
+    }
+    page.wait_for_function("!document.querySelector('#polygons').disabled")
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_a_picture_can_be_dropped_and_pasted(page, how):
+    page.evaluate(
+        """([how, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+            const options = { bubbles: true, cancelable: true };
+            const event = how === "drop" ? new DragEvent("drop", { ...options, dataTransfer: data })
+                : new ClipboardEvent("paste", { ...options, clipboardData: data });
+            document.body.dispatchEvent(event);
+        }""",
+        [how, list(encoded(halves()))],
+    )
+    page.wait_for_selector("body.shown")
+    assert legend(page)[:2] == ["dark 50.0%", "<b>light</b> 50.0%"]
+
+
+def test_what_is_dropped_without_a_file_is_told(page):
+    page.evaluate(
+        "document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, dataTransfer: new DataTransfer()}))"
+    )
+    assert "save the picture first" in page.get_by_role("alert").inner_text()
+
+
+def test_errors_are_one_line_that_names_the_file_and_leave_what_was_shown(page, server):
+    shown(page)
+    choose(page, b"hello", "notes.txt")
+    alert = page.get_by_role("alert")
+    playwright.expect(alert).to_have_text("notes.txt: is not a picture in one of: JPEG, PNG, TIFF, WEBP, BMP, GIF")
+    assert "street.png" in page.locator("#facts").inner_text()
+    choose(page, b"x" * 100_001, "large.bin")
+    playwright.expect(alert).to_have_text("large.bin: has 0.1 MB, more than 0.1: scale it down")
+    shown(page, name="again.png")
+    assert not alert.is_visible()
+    server.stop()
+    choose(page)
+    playwright.expect(alert).to_have_text("The server does not answer: is 'segnet serve' still running?")
+
+
+def test_a_newer_picture_takes_the_page(page, server):
+    server.predictor.gate.clear()
+    choose(page, name="first.png")
+    playwright.expect(page.get_by_role("status")).to_have_text("Segmenting first.png …")
+    assert server.predictor.began.acquire(timeout=60)
+    choose(page, encoded(halves(4, 8)), "second.png")
+    playwright.expect(page.get_by_role("status")).to_have_text("Segmenting second.png …")
+    server.predictor.gate.set()
+    page.wait_for_selector("body.shown")
+    assert "second.png · 8 × 4" in page.locator("#facts").inner_text()
+    playwright.expect(page.get_by_role("status")).to_have_text("")
+    assert not page.get_by_role("alert").is_visible()
+
+
+def test_the_class_under_the_pointer_is_told(page):
+    shown(page)
+    box = page.locator("#frame").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + box["height"] * 0.99)
+    assert page.locator("#pointed").inner_text() == "<b>light</b> at 9, 5"
+
+
+def test_everything_is_reached_by_the_keyboard(page):
+    shown(page)
+    reached = []
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.id || document.activeElement.type || document.activeElement.tagName")
+        )
+    wanted = ["file", "opacity", "all", "none", "checkbox", "checkbox", "checkbox", "mask", "polygons", "A"]
+    assert [name for name in reached if name in wanted][: len(wanted)] == wanted
+
+
+@pytest.mark.parametrize("size", [(360, 640), (820, 1100), (1366, 768)])
+def test_nothing_is_cut_off_at_the_side(page, size):
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    shown(page, encoded(halves(20, 300)), "a_name_" * 12 + ".png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    box = page.locator("#frame").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(15, rel=0.05)
+
+
+@pytest.mark.parametrize("num_classes", [2, 4, 16, 200, 300])
+@pytest.mark.parametrize("kind", ["noise", "smooth"])
+def test_masks_of_every_depth_are_read_as_they_are(page, num_classes, kind):
+    size = (23, 37)
+    noise = np.random.default_rng(0).integers(0, num_classes, size)
+    smooth = (np.add.outer(np.arange(23), np.arange(37)) * num_classes) // 60 % num_classes
+    mask = noise if kind == "noise" else smooth
+    palette = [(n % 256, n // 256, 0) for n in range(num_classes)]
+    written = [mask_picture(mask, palette)]
+    if num_classes == 200:
+        written.append(Image.fromarray(mask.astype(np.uint8)))  # Pillow filters the rows of grey pictures of 8 bits
+    for picture in written:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        ids = page.evaluate(
+            """async (bytes) => {
+                const { readMask } = await import("/png.js");
+                return [...(await readMask(new Uint8Array(bytes))).ids];
+            }""",
+            list(buffer.getvalue()),
+        )
+        assert ids == mask.ravel().tolist()
