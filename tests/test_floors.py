@@ -14,10 +14,10 @@ FLOORS = {
             download signals machine position charts""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report segmentation""",
+            data.report segmentation metadata""",
         2: "model classifier data data.survey",
-        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
-        4: "training evaluation inspection predictor conversion report",
+        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes pretrained exporters",
+        4: "training evaluation inspection predictor conversion report exporting quantisation hub",
         5: "cli",
         6: "__main__",
     }.items()
@@ -36,6 +36,11 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("data.annotations", "data.labels"),
     ("segmentation", "visualization"),
     ("runtimes.pytorch", "checkpoint"),
+    ("runtimes.pytorch", "pretrained"),
+    ("runtimes.cache", "checkpoint"),
+    ("runtimes.cache", "exporters"),
+    ("runtimes.openvino", "exporters.openvino"),
+    ("exporting", "quantisation"),
     ("trainer", "checkpoint"),
     ("trainer", "progress"),
     ("trainer", "resume"),

@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a model: segnet train [option=value ...]",
     "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
     "predict": "segment pictures: segnet predict img.png [more files, folders, globs]",
+    "export": "make a file for other programs: segnet export best.ckpt --format onnx",
     "convert": "take over a model of PaddleSeg or mmsegmentation: segnet convert FILE --output model.ckpt",
 }
 

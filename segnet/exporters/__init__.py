@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from segnet.exporters.exportable import exportable
+from segnet.exporters.exportable import exportable, metadata_of
 from segnet.exporters.onnx import export_onnx
 from segnet.exporters.openvino import export_openvino
 from segnet.exporters.program import export_program
@@ -24,4 +24,4 @@ EXPORTERS: dict[str, Exporter] = {
 }
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 
-__all__ = ["EXPORTERS", "SUFFIXES", "Exporter", "exportable"]
+__all__ = ["EXPORTERS", "SUFFIXES", "Exporter", "exportable", "metadata_of"]

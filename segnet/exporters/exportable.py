@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from segnet.classes import Classes
 from segnet.errors import MachineError
 from segnet.metadata import Metadata
+from segnet.model import SegmentationModel
 
 EXAMPLE = (2, 65, 97)  # batch, height, width of the images that the model is followed with
 
@@ -31,6 +33,15 @@ def exportable(model: nn.Module, metadata: Metadata) -> nn.Module:
     small = len(metadata.classes.names) <= 256
     ids = None if metadata.output == "logits" else (torch.uint8 if small else torch.int32)
     return _Exportable(model, ids).eval()
+
+
+def metadata_of(model: SegmentationModel, classes: Classes, input: str, output: str, digest: str) -> Metadata:
+    """What an export of a model tells of itself."""
+    mean, std = (
+        [round(value, 7) for value in (buffer.flatten() / 255).tolist()]  # as they were written, not as float32
+        for buffer in (model.normalise.mean, model.normalise.std)
+    )
+    return Metadata(classes, mean, std, input, output, digest)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""A checkpoint, or a folder of save_pretrained, run by torch."""
+"""A checkpoint, run by torch; or the folder of safetensors and JSON that it was exported to."""
 
 import os
 
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from segnet.checkpoint import load_checkpoint
 from segnet.errors import ConfigError, MachineError
 from segnet.model import SegmentationModel
+from segnet.pretrained import is_pretrained, load_pretrained
 from segnet.runtimes.optimisation import PROBE, optimise
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,7 +19,7 @@ class TorchRuntime:
     """Runs a checkpoint by torch, on any of its devices; the contract is `segnet.runtimes.Runtime`.
 
     Args:
-        checkpoint: path of a segnet checkpoint.
+        checkpoint: path of a segnet checkpoint, or what `segnet.pretrained` wrote.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
         precision: of backbone and decoder, from PRECISIONS; images are normalised and logits resized in float32.
 
@@ -30,9 +31,11 @@ class TorchRuntime:
     def __init__(
         self, checkpoint: str | os.PathLike[str], device: str | None = None, precision: str = "float32"
     ) -> None:
-        model, self.classes = load_checkpoint(checkpoint)
+        load = load_pretrained if is_pretrained(checkpoint) else load_checkpoint
+        model, self.classes = load(checkpoint)
         self.channels = model.in_channels
-        self.device = move(model, device)
+        self.device = choose_device(device)
+        model.to(self.device)
         if precision == "fp16" and self.device.type == "cpu":
             raise ConfigError("precision=fp16 needs a GPU: a CPU takes float32 or bf16")
         self._dtype = PRECISIONS[precision]
@@ -62,15 +65,15 @@ class _Network(nn.Module):
         return self.decoder(self.backbone(images))
 
 
-def move(model: nn.Module, device: str | None) -> torch.device:
-    """Moves a model to a device, which is returned; None takes a GPU where there is one.
+def choose_device(device: str | None) -> torch.device:
+    """The device of that name; None takes a GPU where there is one.
 
     Raises:
         MachineError: there is no such device.
     """
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        model.to(chosen)
+        torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
         raise MachineError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
     return chosen

@@ -1,0 +1,74 @@
+"""`segnet export`: a checkpoint -> a file for other programs, proven to compute the same."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from segnet.cli.arguments import Parser
+from segnet.errors import ConfigError, ExitCode
+from segnet.exporters import SUFFIXES
+from segnet.exporting import FORMATS, export
+from segnet.metadata import OUTPUTS, Metadata
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exports what the arguments name; exit code 0 when the file is there and computes the same."""
+    options = _parse(arguments)
+    checkpoint = Path(options.checkpoint)
+    output = _output(options, checkpoint)
+    print(f"checkpoint: {checkpoint}", flush=True)
+    metadata = export(checkpoint, options.format, output, options.output_kind, lambda it: print(f"  {it}", flush=True))
+    print(_describe(options.format, metadata))
+    print(f"exported: {output} ({_megabytes(output):.1f} MB)")
+    return ExitCode.OK
+
+
+def _output(options: argparse.Namespace, checkpoint: Path) -> Path:
+    """Where the export is to lie: as asked, or beside the checkpoint.
+
+    Raises:
+        ConfigError: another suffix than the format's, or the name is taken.
+    """
+    suffix = SUFFIXES.get(options.format, "")
+    default = checkpoint.with_suffix(suffix) if suffix else checkpoint.with_name(f"{checkpoint.stem}_pretrained")
+    output = Path(options.output) if options.output else default
+    if suffix and output.suffix != suffix:
+        raise ConfigError(f"--output {output}: the name of a model of format {options.format} ends in {suffix}")
+    taken = os.path.exists(output) and not (output.is_dir() and not any(output.iterdir()))
+    if taken and not options.overwrite:
+        raise ConfigError(f"--output {output}: exists already; --overwrite replaces it")
+    if taken and output.is_dir() and suffix:
+        raise ConfigError(f"--output {output}: is a folder; name a file")
+    return output
+
+
+def _describe(format: str, metadata: Metadata) -> str:
+    num_classes = len(metadata.classes.names)
+    image = f"{metadata.input} images (batch, {metadata.channels}, height, width) of 0-255"
+    if format == "safetensors":
+        return f"{num_classes} classes; segnet.hub.HubModel.from_pretrained reads it"
+    if metadata.output == "logits":
+        return f"{image} -> logits (batch, {num_classes}, height, width), float32"
+    return f"{image} -> class ids (batch, height, width), {'uint8' if num_classes <= 256 else 'int32'}"
+
+
+def _megabytes(output: Path) -> float:
+    files = list(output.iterdir()) if output.is_dir() else [output]
+    if output.suffix == ".xml":
+        files.append(output.with_suffix(".bin"))
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="segnet export",
+        description="Exports a checkpoint, runs the export at three sizes in its own runtime, and leaves it only where "
+        "it computes what the checkpoint does. Images go in as they are, 0-255: normalisation is inside.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="path of a segnet checkpoint")
+    parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
+    parser.add_argument("--output", metavar="PATH", help="default: beside the checkpoint; of safetensors a folder")
+    parser.add_argument("--output-kind", choices=OUTPUTS, default="logits", help="default: logits")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
+    return parser.parse_args(arguments)
