@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segnet.checkpoint import load_checkpoint, read_checkpoint
+from segnet.classes import Classes
 from segnet.errors import CheckpointError
 from segnet.exporters import EXPORTERS, SUFFIXES, exportable, metadata_of
+from segnet.exporters.openvino import convert_onnx
 from segnet.metadata import Metadata
 from segnet.pretrained import load_pretrained, save_pretrained
+from segnet.quantisation import Calibration, quantise
 from segnet.runtimes import Runtime, open_runtime
 from segnet.runtimes.cache import digest_of
 
@@ -47,7 +50,12 @@ class Comparison:
 
 
 def export(
-    checkpoint: Path, format: str, output: Path, output_kind: str, report: Callable[[Comparison], None]
+    checkpoint: Path,
+    format: str,
+    output: Path,
+    output_kind: str,
+    report: Callable[[object], None],
+    calibrate: Callable[[Classes], Calibration] | None = None,
 ) -> Metadata:
     """Exports a checkpoint, and compares the file with it; where it computes something else, no file is left.
 
@@ -56,7 +64,8 @@ def export(
         format: from FORMATS.
         output: path to be; of safetensors a folder.
         output_kind: "logits" or "classes".
-        report: is told each comparison.
+        report: is told each comparison, and the mIoU before and after `calibrate`.
+        calibrate: gives images for a model of the classes, which becomes one of 8 bits, of format onnx or openvino.
 
     Returns:
         What the file tells of itself.
@@ -70,22 +79,47 @@ def export(
     metadata = metadata_of(model, classes, kind, output_kind, digest_of(checkpoint))
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        written = Path(folder) / f"{output.stem}{SUFFIXES.get(format, '')}"
         if format == "safetensors":
-            written = Path(folder) / output.name
             spec = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
             save_pretrained(spec, model.state_dict(), classes, written)
             run: Callable[[Tensor], Tensor] = _inference(load_pretrained(written)[0])
         else:
-            written = Path(folder) / f"{output.stem}{SUFFIXES[format]}"
             EXPORTERS[format](exportable(model, metadata), metadata, written)
             run = open_runtime(written, "cpu", RUNTIME_OF[format])
         require_equal(model, run, metadata, report)
+        if calibrate:
+            _quantise(model, metadata, written, RUNTIME_OF[format], calibrate(classes), report)
         _put_in_place(written, output)
     return metadata
 
 
+def _quantise(
+    model: nn.Module,
+    metadata: Metadata,
+    written: Path,
+    runtime: str,
+    calibration: Calibration,
+    report: Callable[[object], None],
+) -> None:
+    """Puts a model of 8 bits in the place of `written`, which was found equal, and reports what it costs."""
+    before = calibration.measure(open_runtime(written, "cpu", runtime))
+    precise, small = (written.with_name(f"{written.stem}-{bits}.onnx") for bits in (32, 8))
+    EXPORTERS["onnx"](exportable(model, metadata), metadata, precise)
+    quantise(precise, small, calibration, metadata.input)
+    if written.suffix == ".xml":
+        convert_onnx(small, written)
+    else:
+        os.replace(small, written)
+    after = calibration.measure(open_runtime(written, "cpu", runtime))
+    report(
+        f"int8 by {calibration.num_images} images; mIoU of {len(calibration.val)} val images: "
+        f"{before:.4f} in float32, {after:.4f} in int8"
+    )
+
+
 def require_equal(
-    model: nn.Module, run: Callable[[Tensor], Tensor] | Runtime, metadata: Metadata, report: Callable[[Comparison], None]
+    model: nn.Module, run: Callable[[Tensor], Tensor] | Runtime, metadata: Metadata, report: Callable[[object], None]
 ) -> None:
     """Compares an export with its model at SIZES.
 

@@ -39,8 +39,12 @@ class Metadata:
     def to_json(self) -> str:
         """One line; `read` takes it."""
         record = {
-            **{"classes": self.classes.to_dict(), "mean": list(self.mean), "std": list(self.std)},
-            **{"input": self.input, "output": self.output, "checkpoint_sha256": self.digest},
+            "classes": self.classes.to_dict(),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "input": self.input,
+            "output": self.output,
+            "checkpoint_sha256": self.digest,
         }
         return json.dumps(record)
 

@@ -92,7 +92,7 @@ Takes RGB images of 0-255 in any size and normalises them itself (mean {list(spe
 from segnet.hub import HubModel
 
 model = HubModel.from_pretrained("NAME").eval()
-logits = model(images)  # uint8 (batch, {len(spec["mean"])}, height, width) -> (batch, {len(classes.names)}, height, width)
+logits = model(images)  # (batch, {len(spec["mean"])}, height, width) -> (batch, {len(classes.names)}, height, width)
 ```
 
 or `segnet predict photo.jpg --checkpoint FOLDER`.
@@ -101,6 +101,6 @@ or `segnet predict photo.jpg --checkpoint FOLDER`.
 | --- | --- | --- |
 {rows}
 
-Pixels of value {classes.ignore_index} were ignored in training. On which images it was trained, and what it is to be used
-for, whoever trained it writes here.
+Pixels of value {classes.ignore_index} were ignored in training. On which images it was trained, and what it is to be
+used for, whoever trained it writes here.
 """

@@ -4,7 +4,6 @@ onnxruntime's static quantisation (QDQ): the ranges of the activations are those
 weights have a scale for each channel. Both onnxruntime and OpenVINO run the result.
 """
 
-import importlib
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,8 +19,9 @@ from segnet.classes import Classes
 from segnet.components import build
 from segnet.data import DATASETS
 from segnet.data.dataset import SegmentationDataset
-from segnet.errors import ConfigError, DataError, MachineError
+from segnet.errors import ConfigError, DataError
 from segnet.exporters.onnx import INPUT
+from segnet.extras import import_extra
 from segnet.metrics import ConfusionMatrix, Scores
 from segnet.runtimes import Runtime
 
@@ -56,7 +56,11 @@ class Calibration:
         """
         spec: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": root}
         if name == "folder":
-            spec |= {"class_names": list(classes.names), "palette": classes.palette, "ignore_index": classes.ignore_index}
+            spec |= {
+                "class_names": list(classes.names),
+                "palette": classes.palette,
+                "ignore_index": classes.ignore_index,
+            }
         if num_images < 1:
             raise ConfigError(f"--calibration-images {num_images} must be 1 or more")
         images, val = (build("dataset", DATASETS, spec, split=split) for split in ("train", "val"))
@@ -91,12 +95,9 @@ def quantise(model: Path, quantised: Path, calibration: Calibration, dtype: str)
     Raises:
         MachineError: onnxruntime or onnx is not installed.
     """
-    try:
-        quantization = importlib.import_module("onnxruntime.quantization")
-        preprocess = importlib.import_module("onnxruntime.quantization.shape_inference").quant_pre_process
-        onnx = importlib.import_module("onnx")
-    except ImportError as error:
-        raise MachineError(f'--int8 needs onnxruntime and onnx ({error}): pip install "segnet[onnx]"') from None
+    quantization: Any = import_extra("onnxruntime.quantization", "onnx")
+    preprocess = import_extra("onnxruntime.quantization.shape_inference", "onnx").quant_pre_process
+    onnx: Any = import_extra("onnx", "onnx")
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it logs to the root what nobody can act on

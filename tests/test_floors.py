@@ -11,12 +11,13 @@ FLOORS = {
     floor: names.split()
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download signals machine position charts""",
+            download signals machine position charts extras""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
             data.report segmentation metadata""",
         2: "model classifier data data.survey",
-        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes pretrained exporters",
+        3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
+            exporters pretrained""",
         4: "training evaluation inspection predictor conversion report exporting quantisation hub",
         5: "cli",
         6: "__main__",
@@ -39,7 +40,6 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("runtimes.pytorch", "pretrained"),
     ("runtimes.cache", "checkpoint"),
     ("runtimes.cache", "exporters"),
-    ("runtimes.openvino", "exporters.openvino"),
     ("exporting", "quantisation"),
     ("trainer", "checkpoint"),
     ("trainer", "progress"),

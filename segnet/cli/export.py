@@ -2,14 +2,17 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from segnet.classes import Classes
 from segnet.cli.arguments import Parser
+from segnet.data import DATASETS
 from segnet.errors import ConfigError, ExitCode
 from segnet.exporters import SUFFIXES
 from segnet.exporting import FORMATS, export
 from segnet.metadata import OUTPUTS, Metadata
+from segnet.quantisation import Calibration
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,10 +21,30 @@ def main(arguments: Sequence[str]) -> int:
     checkpoint = Path(options.checkpoint)
     output = _output(options, checkpoint)
     print(f"checkpoint: {checkpoint}", flush=True)
-    metadata = export(checkpoint, options.format, output, options.output_kind, lambda it: print(f"  {it}", flush=True))
+    metadata = export(
+        checkpoint, options.format, output, options.output_kind, lambda it: print(f"  {it}", flush=True), _int8(options)
+    )
     print(_describe(options.format, metadata))
     print(f"exported: {output} ({_megabytes(output):.1f} MB)")
     return ExitCode.OK
+
+
+def _int8(options: argparse.Namespace) -> Callable[[Classes], Calibration] | None:
+    """How the images for --int8 are opened; None where it is not asked for.
+
+    Raises:
+        ConfigError: the options do not go together.
+    """
+    if not options.int8:
+        if options.calibrate or options.dataset:
+            raise ConfigError("--calibrate and --dataset are for --int8: add it")
+        return None
+    if options.format not in ("onnx", "openvino"):
+        raise ConfigError(f"--int8 is for --format onnx or openvino, not {options.format}")
+    if not options.calibrate and not options.dataset:
+        raise ConfigError("--int8 needs images: --calibrate FOLDER with images and masks, as dataset=folder trains on")
+    name = options.dataset or "folder"
+    return lambda classes: Calibration.open(name, options.calibrate, classes, options.calibration_images)
 
 
 def _output(options: argparse.Namespace, checkpoint: Path) -> Path:
@@ -70,5 +93,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
     parser.add_argument("--output", metavar="PATH", help="default: beside the checkpoint; of safetensors a folder")
     parser.add_argument("--output-kind", choices=OUTPUTS, default="logits", help="default: logits")
+    parser.add_argument("--int8", action="store_true", help="8-bit weights and activations (onnx, openvino)")
+    parser.add_argument(
+        "--calibrate",
+        metavar="FOLDER",
+        help="root of a dataset with train and val split: the one gives the ranges for --int8, the other the mIoU",
+    )
+    parser.add_argument("--dataset", choices=sorted(DATASETS), help="its layout; default: folder, of images and masks")
+    parser.add_argument("--calibration-images", type=int, default=64, metavar="N", help="default: 64")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
     return parser.parse_args(arguments)

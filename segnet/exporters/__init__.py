@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from segnet.exporters.exportable import exportable, metadata_of
+from segnet.exporters.graph import exportable, metadata_of
 from segnet.exporters.onnx import export_onnx
 from segnet.exporters.openvino import export_openvino
 from segnet.exporters.program import export_program

@@ -1,6 +1,5 @@
 """ONNX: for onnxruntime in Python, C++, C#, Java and browsers, and for most other libraries."""
 
-import importlib
 import logging
 import warnings
 from pathlib import Path
@@ -9,7 +8,8 @@ import torch
 from torch import nn
 
 from segnet.errors import MachineError
-from segnet.exporters.exportable import program
+from segnet.exporters.graph import program
+from segnet.extras import import_extra
 from segnet.images import replacing
 from segnet.metadata import Metadata
 
@@ -22,21 +22,24 @@ def export_onnx(model: nn.Module, metadata: Metadata, path: Path) -> None:
     """Writes one ONNX file; batch, height and width are free.
 
     Raises:
-        MachineError: onnx or onnxscript is not installed, the disk refuses it, or the model is larger than a file may be.
+        MachineError: onnx or onnxscript is not installed, the disk refuses it, or the model is larger than 2 GiB.
     """
     for package in ("onnx", "onnxscript"):
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise MachineError(f'writing ONNX needs {package}: pip install "segnet[onnx]"') from None
-    names = {"input_names": [INPUT], "output_names": [metadata.output], "opset_version": OPSET}
+        import_extra(package, "onnx")
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
     log.setLevel(logging.ERROR)  # it misses torchvision
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exported = torch.onnx.export(program(model, metadata), dynamo=True, verbose=False, **names)
+            exported = torch.onnx.export(
+                program(model, metadata),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[metadata.output],
+                opset_version=OPSET,
+                verbose=False,
+            )
     finally:
         log.setLevel(level)
     assert exported is not None

@@ -1,15 +1,12 @@
 """OpenVINO's IR: an .xml file with the graph, and a .bin file of the same name with the weights."""
 
-import importlib
-import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from segnet.errors import MachineError
 from segnet.exporters.onnx import export_onnx
+from segnet.extras import import_extra
 from segnet.images import replacing
 from segnet.metadata import Metadata
 
@@ -20,7 +17,7 @@ def export_openvino(model: nn.Module, metadata: Metadata, path: Path) -> None:
     Raises:
         MachineError: openvino or onnx is not installed, or the disk refuses it.
     """
-    import_openvino()  # before the long way
+    import_extra("openvino", "openvino")  # before the long way
     with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
         onnx_file = Path(folder) / "model.onnx"
         export_onnx(model, metadata, onnx_file)
@@ -33,7 +30,7 @@ def convert_onnx(onnx_file: Path, path: Path) -> None:
     Raises:
         MachineError: openvino is not installed, or the disk refuses it.
     """
-    openvino = import_openvino()
+    openvino = import_extra("openvino", "openvino")
     converted = openvino.Core().read_model(onnx_file)
     # OpenVINO looks for NAME.bin beside NAME.xml: both are written under other names, the weights are in place first.
     with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
@@ -42,16 +39,3 @@ def convert_onnx(onnx_file: Path, path: Path) -> None:
         for suffix in (".bin", ".xml"):
             with replacing(path.with_suffix(suffix)) as temporary:
                 temporary.write_bytes(written.with_suffix(suffix).read_bytes())
-
-
-def import_openvino() -> Any:
-    """The package openvino.
-
-    Raises:
-        MachineError: it is not installed.
-    """
-    os.environ.setdefault("OPENVINO_TELEMETRY_OPTOUT", "1")
-    try:
-        return importlib.import_module("openvino")
-    except ImportError:
-        raise MachineError('OpenVINO is not installed: pip install "segnet[openvino]"') from None

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from segnet.exporters.exportable import program
+from segnet.exporters.graph import program
 from segnet.images import replacing
 from segnet.metadata import KEY, Metadata
 

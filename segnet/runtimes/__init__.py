@@ -6,6 +6,7 @@ windows, flips and scales are the business of `segnet.predictor`, the same for a
 
 import importlib.util
 import os
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -81,7 +82,7 @@ def open_runtime(
     candidates = [runtime] if runtime else [name for name in ("openvino", "onnxruntime") if _is_usable(name, precision)]
     for name in candidates:
         _require_precision(name, precision)
-        opened = open_cached(path, lambda file, name=name: _open(name, file, device, precision), export=bool(runtime))
+        opened = open_cached(path, partial(_open, name, device=device, precision=precision), export=bool(runtime))
         if opened is not None:
             return opened
     return TorchRuntime(path, device, precision)

@@ -1,4 +1,4 @@
-"""The ONNX file of a checkpoint that onnxruntime and OpenVINO run: made once, kept beside it, made anew when it changes."""
+"""The ONNX file of a checkpoint that onnxruntime and OpenVINO run: kept beside it, made anew when that changes."""
 
 import hashlib
 import logging

@@ -29,7 +29,7 @@ def require_cpu(device: str | None, runtime: str) -> torch.device:
     MachineError: another device than the CPU is asked for.
     """
     if device not in (None, "cpu"):
-        raise MachineError(f"device '{device}' cannot be used: {runtime} runs on the CPU here; runtime torch has others")
+        raise MachineError(f"device '{device}' cannot be used: {runtime} runs on the CPU; torch has others")
     return torch.device("cpu")
 
 

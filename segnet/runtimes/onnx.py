@@ -1,13 +1,12 @@
 """An exported ONNX file, run by onnxruntime on the CPU."""
 
-import importlib
 import os
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from segnet.errors import CheckpointError, MachineError
+from segnet.errors import CheckpointError
+from segnet.extras import import_extra
 from segnet.metadata import KEY, Metadata
 from segnet.runtimes.exported import require_cpu, require_file, to_input, to_logits
 
@@ -27,7 +26,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str | None = None) -> None:
-        onnxruntime = import_onnxruntime()
+        onnxruntime = import_extra("onnxruntime", "onnx")
         self.device = require_cpu(device, "onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -46,15 +45,3 @@ class OnnxRuntime:
     def __call__(self, images: Tensor) -> Tensor:
         output = self._session.run(None, {self._input: to_input(images, self.metadata).numpy()})[0]
         return to_logits(output, self.metadata)
-
-
-def import_onnxruntime() -> Any:
-    """The package onnxruntime.
-
-    Raises:
-        MachineError: it is not installed.
-    """
-    try:
-        return importlib.import_module("onnxruntime")
-    except ImportError:
-        raise MachineError('onnxruntime is not installed: pip install "segnet[onnx]"') from None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segnet.errors import CheckpointError, MachineError
-from segnet.exporters.openvino import import_openvino
+from segnet.extras import import_extra
 from segnet.metadata import KEY, Metadata
 from segnet.runtimes.exported import require_cpu, require_file, to_input, to_logits
 
@@ -31,10 +31,8 @@ class OpenVINORuntime:
         MachineError: another device, a CPU without bf16, or OpenVINO is not installed.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], device: str | None = None, precision: str = "float32"
-    ) -> None:
-        core = import_openvino().Core()
+    def __init__(self, path: str | os.PathLike[str], device: str | None = None, precision: str = "float32") -> None:
+        core = import_extra("openvino", "openvino").Core()
         self.device = require_cpu(device, "openvino")
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise MachineError("precision=bf16: this CPU has no bf16 instructions, take float32")

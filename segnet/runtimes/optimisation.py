@@ -181,9 +181,7 @@ class PackedConv(nn.Module):
         self._places = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._activation = "relu" if relu else "none"
-        self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-            conv.weight.detach().to_mkldnn(), *self._places, usual
-        )
+        self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(conv.weight.detach().to_mkldnn(), *self._places, usual)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)

@@ -7,6 +7,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.export.passes import move_to_device_pass
 
 from segnet.errors import CheckpointError
 from segnet.metadata import KEY, Metadata
@@ -51,7 +52,7 @@ class ProgramRuntime:
         self.metadata = Metadata.read(extra[KEY] or None, path)
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
-        moved = torch.export.passes.move_to_device_pass(loaded, self.device) if self.device.type != "cpu" else loaded
+        moved = move_to_device_pass(loaded, self.device) if self.device.type != "cpu" else loaded
         self._module = moved.module()
 
     @torch.inference_mode()
