@@ -36,17 +36,21 @@ def optimise(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.floa
     optimised = _build(model, watched, torch.float32)
     error = float((optimised(probe) - watched.result).abs().max())
     if error > TOLERANCE * float(watched.result.abs().max()):
-        return copy.deepcopy(model).to(dtype=dtype, memory_format=torch.channels_last)
+        return _laid_out(copy.deepcopy(model), dtype)
     return optimised if dtype == torch.float32 else _build(model, watched, dtype)
 
 
 def _build(model: nn.Module, watched: "_Watch", dtype: torch.dtype) -> nn.Module:
     built = copy.deepcopy(model)
     _fold(built, watched)
-    built = built.to(dtype=dtype, memory_format=torch.channels_last)
+    built = _laid_out(built, dtype)
     if watched.result.device.type == "cpu":
         _prepare_for_cpu(built, watched, pack=packable(dtype))
     return built
+
+
+def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return model.to(dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def packable(dtype: torch.dtype) -> bool:
@@ -109,11 +113,12 @@ class _Watch:
 def _fold(model: nn.Module, watched: _Watch) -> None:
     """Takes batch norms into the convolutions before them."""
     for conv_name, norm_name in watched.norms.items():
-        conv, norm = model.get_submodule(conv_name), model.get_submodule(norm_name)
+        conv: Any = model.get_submodule(conv_name)
+        norm: Any = model.get_submodule(norm_name)
         rest = _rest_of_norm(norm)
         if rest is None or not (watched.once(conv_name) and watched.once(norm_name)):
             continue
-        _replace(model, conv_name, fuse_conv_bn_eval(conv, norm))  # type: ignore[type-var]
+        _replace(model, conv_name, fuse_conv_bn_eval(conv, norm))
         _replace(model, norm_name, rest)
         if norm_name in watched.activated:
             watched.activated[conv_name] = watched.activated[norm_name]
@@ -136,7 +141,7 @@ def _rest_of_norm(norm: nn.Module) -> nn.Module | None:
 def _prepare_for_cpu(model: nn.Module, watched: _Watch, *, pack: bool) -> None:
     """Prepares convolutions for oneDNN, and dilated depthwise ones for what is faster than it."""
     for name, shape in watched.shapes.items():
-        conv = model.get_submodule(name)
+        conv: Any = model.get_submodule(name)
         if not watched.once(name) or type(conv).forward is not nn.Conv2d.forward or conv.padding_mode != "zeros":
             continue
         if _is_dilated_depthwise(conv):
@@ -181,7 +186,8 @@ class PackedConv(nn.Module):
         self._places = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._activation = "relu" if relu else "none"
-        self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(conv.weight.detach().to_mkldnn(), *self._places, usual)
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        self._weight = reorder(conv.weight.detach().to_mkldnn(), *self._places, usual)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
