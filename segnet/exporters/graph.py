@@ -1,7 +1,10 @@
 """The model as it is exported: images in the asked type in, logits or class ids out."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.export import Dim, ExportedProgram
 
 from segnet.classes import Classes
@@ -28,8 +31,24 @@ class _Exportable(nn.Module):
         return logits if self.ids is None else logits.argmax(dim=1).to(self.ids)
 
 
+class _EvenPool(nn.Module):
+    """2x2 average pool that rounds sizes up and counts no padding, in operators that agree on images of a few pixels.
+
+    OpenVINO gives nothing there for torch's own, and torch.export refuses them. With the border repeated once, the last
+    mean of an odd size is that of a pixel and itself; of an even size the repetition is left over.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2)
+
+
 def exportable(model: nn.Module, metadata: Metadata) -> nn.Module:
-    """A model in evaluation mode -> what its export computes."""
+    """A model in evaluation mode -> what its export computes, the same function in operators that travel well."""
+    model = copy.deepcopy(model)
+    for name, pool in list(model.named_modules()):
+        if isinstance(pool, nn.AvgPool2d) and pool.ceil_mode and not pool.count_include_pad:
+            assert (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0), f"{name}: another pool than a shortcut's"
+            model.set_submodule(name, _EvenPool())
     small = len(metadata.classes.names) <= 256
     ids = None if metadata.output == "logits" else (torch.uint8 if small else torch.int32)
     return _Exportable(model, ids).eval()
