@@ -23,7 +23,7 @@ from segnet.runtimes.cache import digest_of
 
 FORMATS = (*EXPORTERS, "safetensors")
 RUNTIME_OF = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
-SIZES = ((1, 128, 192), (2, 97, 255), (1, 225, 161))  # batch, height, width
+SIZES = ((1, 128, 192), (2, 97, 255), (1, 225, 161), (1, 3, 5))  # batch, height, width
 LEAST_AGREEMENT = 0.9999
 
 

@@ -4,8 +4,9 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.export import Dim, ExportedProgram
+from torch.nn import functional as F
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from segnet.classes import Classes
 from segnet.errors import MachineError
@@ -73,6 +74,12 @@ def program(model: nn.Module, metadata: Metadata) -> ExportedProgram:
     batch, height, width = EXAMPLE
     images = torch.zeros(batch, metadata.channels, height, width, dtype=getattr(torch, metadata.input))
     try:
-        return torch.export.export(model, (images,), dynamic_shapes=({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},))
+        followed = torch.export.export(
+            model, (images,), dynamic_shapes=({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+        )
     except Exception as error:  # of many kinds, as models do what cannot be followed
         raise MachineError(f"the model cannot be exported: {str(error).splitlines()[0]}") from error
+    # torch takes for granted that no size on the way is 1. The operators do not mind, and exporting.SIZES has such images.
+    for size, values in followed.range_constraints.items():
+        followed.range_constraints[size] = ValueRanges(1, values.upper)
+    return followed

@@ -53,7 +53,7 @@ class ProgramRuntime:
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
         moved = move_to_device_pass(loaded, self.device) if self.device.type != "cpu" else loaded
-        self._module = moved.module()
+        self._module = moved.module(check_guards=False)  # of sizes: see segnet.exporters.graph
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

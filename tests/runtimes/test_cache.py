@@ -26,7 +26,9 @@ def same(runtime, checkpoint) -> bool:
 
 @pytest.fixture
 def _only_onnxruntime(monkeypatch):
-    monkeypatch.setattr("segnet.runtimes._is_usable", lambda name, precision: (name, precision) == ("onnxruntime", "float32"))
+    monkeypatch.setattr(
+        "segnet.runtimes._is_usable", lambda name, precision: (name, precision) == ("onnxruntime", "float32")
+    )
 
 
 @pytest.mark.usefixtures("_only_onnxruntime")
