@@ -67,9 +67,7 @@ Image.fromarray(mask.byte().numpy()).save("compiled.png")
 def main() -> int:
     """Prints the table."""
     parser = Parser(prog="cold_start.py", description="From process start to written mask, against an smp script.")
-    parser.add_argument(
-        "--peer", required=True, metavar="PYTHON", help="of the environment that benchmarks/peer.py names"
-    )
+    parser.add_argument("--peer", required=True, metavar="PYTHON", help="of the environment of benchmarks/peer.py")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--compiled-rounds", type=int, default=1, help="of Lightning and compiling; 0 leaves it out")
     options = parser.parse_args()

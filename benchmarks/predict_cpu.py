@@ -3,9 +3,9 @@
     python benchmarks/predict_cpu.py --peer peer-env/bin/python
 
 `benchmarks/peer.py` says how the peer's environment is made; ours needs segnet[onnx,openvino]. Both models are
-DeepLabV3+ on a ResNet-50-d with random weights and 19 classes, one image at a time, uint8 to logits of its size. The two
-decoders differ (smp's rates, one separable convolution less), so weights cannot be shared: of the peer only the shape of
-the result is checked, of our runtimes the logits and classes against our plain eager model, before anything is timed.
+DeepLabV3+ on a ResNet-50-d with random weights and 19 classes, one image at a time, uint8 to logits of its size. The
+two decoders differ (smp's rates, one separable convolution less), so weights cannot be shared: of the peer only the
+shape of the result is checked, of our runtimes the logits and classes against our plain eager model, before the timing.
 
 Each round runs everything once, one after the other, in two processes that wait for each other; printed are the median
 time and the median over rounds of peer time / time. The ceilings are a product of two 2048 x 2048 matrices and the copy
@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,9 +47,7 @@ PAUSE = 0.05  # until the threads of the one before have gone to sleep [seconds]
 def main() -> int:
     """Prints a table for each stride and size."""
     parser = Parser(prog="predict_cpu.py", description="Our runtimes on a CPU against segmentation_models.pytorch.")
-    parser.add_argument(
-        "--peer", required=True, metavar="PYTHON", help="of the environment that benchmarks/peer.py names"
-    )
+    parser.add_argument("--peer", required=True, metavar="PYTHON", help="of the environment of benchmarks/peer.py")
     parser.add_argument("--backbone", choices=ENCODERS, default="resnet50_vd")
     parser.add_argument("--output-strides", type=int, nargs="+", default=[16, 8])
     parser.add_argument("--rounds", type=int, default=11)
@@ -66,8 +65,9 @@ def main() -> int:
             for size in SIZES:
                 print(f"\n{options.backbone}, output stride {output_stride}, {size[0]} x {size[1]}")
                 compare_outputs(checkpoint, runs, size)
-                encoder = ENCODERS[options.backbone][0]
-                measure(runs, lambda s=size, o=output_stride: peer.run(encoder, o, *s), size, options.rounds)
+                measure(
+                    runs, partial(peer.run, ENCODERS[options.backbone][0], output_stride, *size), size, options.rounds
+                )
     return 0
 
 

@@ -79,7 +79,7 @@ def program(model: nn.Module, metadata: Metadata) -> ExportedProgram:
         )
     except Exception as error:  # of many kinds, as models do what cannot be followed
         raise MachineError(f"the model cannot be exported: {str(error).splitlines()[0]}") from error
-    # torch takes for granted that no size on the way is 1. The operators do not mind, and exporting.SIZES has such images.
+    # torch takes for granted that no size on the way is 1. The operators do not mind: exporting.SIZES has such images.
     for size, values in followed.range_constraints.items():
         followed.range_constraints[size] = ValueRanges(1, values.upper)
     return followed

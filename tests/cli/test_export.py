@@ -35,9 +35,8 @@ def test_what_is_exported_predicts_as_the_checkpoint(folder, capsys):
     assert "uint8 images (batch, 3, height, width) of 0-255 -> logits (batch, 4, height, width), float32" in out
     assert "exported: a.pt2 (" in out
     for checkpoint in ("a.pt2", "model"):
-        assert (
-            predict(["a.png", "--checkpoint", checkpoint, "--output", checkpoint.removesuffix(".pt2") + "-masks"]) == 0
-        )
+        output = checkpoint.removesuffix(".pt2") + "-masks"
+        assert predict(["a.png", "--checkpoint", checkpoint, "--output", output]) == 0
     masks = [np.asarray(Image.open(f"{name}/a_mask.png")) for name in ("torch", "a-masks", "model-masks")]
     assert (masks[0] == masks[1]).mean() > 0.999
     assert (masks[0] == masks[2]).all()
