@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from peer import NUM_CLASSES, Peer
 from torch import Tensor
+from torch.nn import functional
 
 from segnet.checkpoint import load_checkpoint, save_checkpoint
 from segnet.classes import Classes
@@ -72,7 +73,7 @@ def main() -> int:
 
 
 def write_checkpoint(path: Path, depths: list[int], output_stride: int) -> None:
-    """A checkpoint with random weights, and with the statistics that its norms measure on noise."""
+    """A checkpoint with random weights."""
     torch.manual_seed(0)
     spec = {
         "backbone": {"name": "resnet", "depths": depths, "output_stride": output_stride},
@@ -81,12 +82,7 @@ def write_checkpoint(path: Path, depths: list[int], output_stride: int) -> None:
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     }
-    model = SegmentationModel(**spec).train()
-    for layer in model.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = 1.0
-    with torch.no_grad():
-        model(torch.randint(0, 256, (2, 3, 128, 128)))
+    model = SegmentationModel(**spec)
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     classes = Classes.create([f"class {index}" for index in range(NUM_CLASSES)]).to_dict()
     save_checkpoint({"state_dict": weights, "hyper_parameters": {"model": spec, "classes": classes}}, path)
@@ -108,7 +104,8 @@ def open_all(checkpoint: Path) -> dict[str, Callable[[Tensor], Tensor]]:
 
 def compare_outputs(checkpoint: Path, runs: Mapping[str, Callable[[Tensor], Tensor]], size: tuple[int, int]) -> None:
     """Holds the runtimes against the plain model, in classes and logits."""
-    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+    coarse = 255 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))  # regions, as in a photo
+    image = functional.interpolate(coarse, size=size, mode="bilinear").to(torch.uint8)
     with torch.inference_mode():
         expected = load_checkpoint(checkpoint)[0](image)
     for name, run in runs.items():

@@ -6,6 +6,7 @@ of nine shifted products. That is what ``torch.compile`` with freezing comes to,
 """
 
 import copy
+import ctypes
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from segnet.norms import PooledBatchNorm, PooledSyncBatchNorm
 
 PROBE = 64  # side of the image on which the model is watched [pixels]
 USUAL = 512  # side of the images for which weights are laid out [pixels]; others are computed with them too
+KEPT = 2**29  # [bytes]
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 TOLERANCE = 1e-3  # by which the result may differ, of its largest value: rounding stays far below it
 
 
@@ -51,6 +54,19 @@ def _build(model: nn.Module, watched: "_Watch", dtype: torch.dtype) -> nn.Module
 
 def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model.to(dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what layers free for the next ones: of each image it otherwise returns all and asks for it anew.
+
+    For the whole process; at most KEPT stays with it. The page faults that this saves are a tenth of the time.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    set_option(M_MMAP_THRESHOLD, KEPT // 2)
+    set_option(M_TRIM_THRESHOLD, KEPT)
 
 
 def packable(dtype: torch.dtype) -> bool:

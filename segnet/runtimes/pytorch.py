@@ -10,7 +10,7 @@ from segnet.checkpoint import load_checkpoint
 from segnet.errors import ConfigError, MachineError
 from segnet.model import SegmentationModel
 from segnet.pretrained import is_pretrained, load_pretrained
-from segnet.runtimes.optimisation import PROBE, optimise
+from segnet.runtimes.optimisation import PROBE, keep_freed_memory, optimise
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,6 +41,8 @@ class TorchRuntime:
         self._dtype = PRECISIONS[precision]
         self._normalise = model.normalise
         self._align_corners: bool = model.decoder.align_corners
+        if self.device.type == "cpu":
+            keep_freed_memory()
         generator = torch.Generator().manual_seed(0)
         image = torch.randint(0, 256, (1, self.channels, PROBE, PROBE), generator=generator)
         with torch.inference_mode():
