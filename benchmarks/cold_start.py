@@ -96,7 +96,7 @@ def prepare(folder: Path, peer: str) -> dict[str, list[str]]:
     image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
     Image.fromarray(image).save(folder / "img.png")
     run([peer, "-c", SAVE_PEER], folder)
-    write_checkpoint(folder / "plain.ckpt", [3, 4, 6, 3], 16)
+    write_checkpoint(folder / "plain.ckpt", {"depths": [3, 4, 6, 3]}, 16)
     commands = {
         "smp script": [peer, "-c", PEER],
         "predict.py, torch": predict("plain.ckpt"),
@@ -104,7 +104,7 @@ def prepare(folder: Path, peer: str) -> dict[str, list[str]]:
     }
     for runtime in ("openvino", "onnxruntime"):
         cached = folder / "cached.ckpt"
-        write_checkpoint(cached, [3, 4, 6, 3], 16)
+        write_checkpoint(cached, {"depths": [3, 4, 6, 3]}, 16)
         try:
             open_runtime(cached, "cpu", runtime)
         except SegnetError as error:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from peer import NUM_CLASSES, Peer
@@ -34,7 +35,10 @@ from segnet.model import SegmentationModel
 from segnet.runtimes import open_runtime
 
 SIZES = ((512, 512), (512, 1024))
-ENCODERS = {"resnet50_vd": ("tu-resnet50d", [3, 4, 6, 3]), "resnet101_vd": ("tu-resnet101d", [3, 4, 23, 3])}
+ENCODERS = {
+    "resnet50_vd": ("tu-resnet50d", {"depths": [3, 4, 6, 3]}),
+    "resnet101_vd": ("tu-resnet101d", {"depths": [3, 4, 23, 3]}),
+}
 OURS = (
     ("torch", "float32"),
     ("onnxruntime", "float32"),
@@ -72,11 +76,11 @@ def main() -> int:
     return 0
 
 
-def write_checkpoint(path: Path, depths: list[int], output_stride: int) -> None:
+def write_checkpoint(path: Path, backbone: Mapping[str, Any], output_stride: int) -> None:
     """A checkpoint with random weights."""
     torch.manual_seed(0)
     spec = {
-        "backbone": {"name": "resnet", "depths": depths, "output_stride": output_stride},
+        "backbone": {"name": "resnet", **backbone, "output_stride": output_stride},
         "decoder": {"name": "deeplabv3plus", "output_stride": output_stride},
         "num_classes": NUM_CLASSES,
         "mean": [0.485, 0.456, 0.406],
