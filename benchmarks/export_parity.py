@@ -20,7 +20,7 @@ from segnet.errors import SegnetError
 from segnet.exporters import SUFFIXES
 from segnet.exporting import export
 
-LAYERS = {
+LAYERS: dict[int, dict[str, Any]] = {
     18: {"block": "basic", "depths": [2, 2, 2, 2]},
     50: {"depths": [3, 4, 6, 3]},
     101: {"depths": [3, 4, 23, 3]},

@@ -79,7 +79,7 @@ def main() -> int:
 def write_checkpoint(path: Path, backbone: Mapping[str, Any], output_stride: int) -> None:
     """A checkpoint with random weights."""
     torch.manual_seed(0)
-    spec = {
+    spec: dict[str, Any] = {
         "backbone": {"name": "resnet", **backbone, "output_stride": output_stride},
         "decoder": {"name": "deeplabv3plus", "output_stride": output_stride},
         "num_classes": NUM_CLASSES,
@@ -145,7 +145,7 @@ def print_ceilings() -> None:
     """What the machine does at best."""
     for dtype in (torch.float32, torch.bfloat16):
         left, right = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-        best = min(timed(lambda a=left, b=right: a @ b) for _ in range(8))
+        best = min(timed(partial(torch.matmul, left, right)) for _ in range(8))
         print(f"matrix product {dtype}: {2 * 2048**3 / best / 1e9:.0f} GFLOP/s")
     source = torch.zeros(2**26)
     target = torch.empty_like(source)

@@ -18,9 +18,7 @@ NEEDS = [["onnx", "onnxscript", "onnxruntime"], ["onnx", "onnxscript", "openvino
 CASES = list(zip(SNIPPETS, NEEDS, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("snippet", "needs"), zip(SNIPPETS, NEEDS, strict=True), ids=["onnx", "openvino", "pt2", "hub"]
-)
+@pytest.mark.parametrize(("snippet", "needs"), CASES, ids=["onnx", "openvino", "pt2", "hub"])
 def test_the_snippets_run(exports, tmp_path, monkeypatch, capsys, snippet, needs):
     for package in needs:
         pytest.importorskip(package)
