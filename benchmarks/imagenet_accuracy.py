@@ -31,7 +31,7 @@ from segnet.config import Config
 from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode
 from segnet.images import IMAGE_SUFFIXES, read_image
 from segnet.naming import split, translate_backbone
-from segnet.runtimes.pytorch import move
+from segnet.runtimes.pytorch import choose_device
 from segnet.weights import load_backbone_weights, read_weights
 
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare = Preparation(options.resize, options.crop, options.interpolation)
     classifier = load_classifier(options.backbone, options.weights)
     samples = list_samples(Path(options.images), classifier.head.out_features, options.class_list)
-    device = move(classifier, options.device)
+    device = choose_device(options.device)
+    classifier.to(device)
     loader = DataLoader(LabelledImages(samples, prepare), options.batch_size, num_workers=options.num_workers)
     top1, top5 = measure(classifier, loader, device)
     print(

@@ -37,8 +37,9 @@ class Predictor:
     is full, smaller windows are tried, and a warning is logged: with less around them, predictions differ a little.
 
     Args:
-        model: path of a segnet checkpoint.
+        model: path of a segnet checkpoint, or of what `segnet export` made of one.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
+        runtime, precision: see `segnet.runtimes.open_runtime`.
         flip: whether to average the probabilities of the image and its mirror image.
         scales: factors on the image's size over which probabilities are averaged.
         window: the side of the windows into which any larger image is cut [pixels]; None: 1024, for those of more than
@@ -61,6 +62,8 @@ class Predictor:
         model: str | os.PathLike[str],
         device: str | None = None,
         *,
+        runtime: str | None = None,
+        precision: str | None = None,
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
         window: int | None = None,
@@ -74,7 +77,7 @@ class Predictor:
         self._max_pixels = max_pixels
         self._fitting: int | None = None  # the largest window that memory held, once it was full
         self._most = batch_size  # images in a pass
-        self._runtime = open_runtime(model, device)
+        self._runtime = open_runtime(model, device, runtime, precision)
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
 

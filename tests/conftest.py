@@ -1,6 +1,7 @@
 """What several test files need once."""
 
 import pytest
+from exports import Exports
 from tiny import configuration
 
 from segnet.training import train
@@ -19,3 +20,9 @@ def run(tmp_path_factory):
     """A finished run of the smallest model: (folder, results). Nobody writes into it."""
     folder = tmp_path_factory.mktemp("run")
     return folder, train(configuration(), folder)
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory):
+    """A checkpoint of the smallest model and its exports; nobody changes them."""
+    return Exports(tmp_path_factory.mktemp("exports"))

@@ -11,13 +11,16 @@ FLOORS = {
     floor: names.split()
     for floor, names in {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download signals machine position charts storage windows web inputs polygons video overlap records""",
-        1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
+            download signals machine position charts storage windows web inputs polygons video overlap records
+            extras""",
+        1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization metadata
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
             data.report data.shards segmentation inference imagelike outputs""",
         2: "model classifier data data.survey",
-        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
-        4: "training evaluation inspection predictor conversion report sharding prediction serving",
+        3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
+            exporters pretrained""",
+        4: """training evaluation inspection predictor conversion report sharding prediction serving
+            exporting quantisation hub""",
         5: "cli",
         6: "__main__",
     }.items()
@@ -46,6 +49,10 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("outputs", "segmentation"),
     ("prediction", "predictor"),
     ("runtimes.pytorch", "checkpoint"),
+    ("runtimes.pytorch", "pretrained"),
+    ("runtimes.cache", "checkpoint"),
+    ("runtimes.cache", "exporters"),
+    ("exporting", "quantisation"),
     ("trainer", "checkpoint"),
     ("trainer", "progress"),
     ("trainer", "resume"),
@@ -145,9 +152,8 @@ def test_model_and_data_meet_only_in_the_wiring():
 def test_design_names_the_same_floors():
     text = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
     block = text.split("## Floors")[1].split("```")[1]
-    for line in block.strip().splitlines():
-        if line.startswith(" "):  # goes on with what the line above it says
-            continue
+    floors = block.strip().replace("\n   ", "  ").splitlines()  # what is indented goes on with the line above it
+    for line in floors:
         number, names = line.split(maxsplit=1)
         told = {name.removesuffix(".<dataset>") for name in names.split("   ")[0].split()}
         assert told == set(FLOORS[int(number)])

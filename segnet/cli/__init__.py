@@ -18,6 +18,7 @@ VERBS = {
     "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
     "predict": "segment pictures: segnet predict img.png [more files, folders, globs]",
     "serve": "segment pictures on a local web page: segnet serve [--checkpoint best.ckpt] [--port 8000]",
+    "export": "make a file for other programs: segnet export best.ckpt --format onnx",
     "convert": "take over a model of PaddleSeg or mmsegmentation: segnet convert FILE --output model.ckpt",
 }
 

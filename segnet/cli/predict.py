@@ -39,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
                 predictor = Predictor(
                     checkpoint,
                     options.device,
+                    runtime=options.runtime,
+                    precision=options.precision,
                     flip=options.flip,
                     scales=options.scales,
                     window=options.window,
@@ -83,6 +85,8 @@ def _settings(options: argparse.Namespace, predictor: Predictor, checkpoint: str
         "--flip": options.flip,
         "--scales": options.scales,
         "--window": options.window,
+        "--runtime": options.runtime,
+        "--precision": options.precision,
     }
     return Settings(
         kinds=options.save,

@@ -10,6 +10,8 @@ from segnet.cli.arguments import Parser
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.outputs import KINDS, WRITERS
+from segnet.runtimes import RUNTIMES
+from segnet.runtimes.pytorch import PRECISIONS
 from segnet.segmentation import class_ids
 
 EPILOG = """\
@@ -50,7 +52,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("inputs", nargs="*", metavar="PICTURE", help="what to segment, see below")
     add("--list", action="append", default=[], metavar="FILE", help="a list of files, one a line; - is stdin")
     add("--root", metavar="FOLDER", help="what a list's names are relative to, and lie in; default: the list's folder")
-    add("--checkpoint", metavar="FILE", help="default: the newest best.ckpt under runs/")
+    add("--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/")
     add("--output", default="predictions", metavar="FOLDER", help="default: predictions")
     add("--save", type=kinds_of(KINDS), default=("mask", "overlay"), metavar="KIND,...", help="default: mask,overlay")
     add(
@@ -72,6 +74,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--batch-size", type=int, default=1, metavar="N", help="pictures of one size at once; default: 1")
     add("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
+    add("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export that is kept already")
+    add("--precision", choices=PRECISIONS, help="default: float32")
     add("--shard", metavar="I/N", help="the i-th of n machines that share this command's inputs")
     add("--overwrite", action="store_true", help="replace existing results")
     add("--private-urls", action="store_true", help="fetch URLs of this machine and its network, too")

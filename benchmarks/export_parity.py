@@ -1,0 +1,67 @@
+"""Exports of ResNet_vd and DeepLabV3+ beside the model that they were made from: errors and agreement.
+
+    python benchmarks/export_parity.py
+
+Random weights, 19 classes, the images of `segnet.exporting`; needs segnet[onnx,openvino]. Printed is the worst of the
+sizes: the largest error over the largest logit, and the share of pixels of the same class. Exit code 1 where an export
+would have been refused.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from predict_cpu import write_checkpoint
+
+from segnet.cli import end_process
+from segnet.cli.arguments import Parser
+from segnet.errors import SegnetError
+from segnet.exporters import SUFFIXES
+from segnet.exporting import export
+
+LAYERS: dict[int, dict[str, Any]] = {
+    18: {"block": "basic", "depths": [2, 2, 2, 2]},
+    50: {"depths": [3, 4, 6, 3]},
+    101: {"depths": [3, 4, 23, 3]},
+}
+
+
+def main() -> int:
+    """Exports all of them; 0 where every one is equal."""
+    parser = Parser(prog="export_parity.py", description="Exports beside the models that they were made from.")
+    parser.add_argument("--layers", type=int, nargs="+", choices=LAYERS, default=list(LAYERS))
+    parser.add_argument("--formats", nargs="+", choices=SUFFIXES, default=list(SUFFIXES))
+    options = parser.parse_args()
+    print(f"torch {torch.__version__}\nmodel                   format     largest error  argmax agreement")
+    failures = 0
+    for layers in options.layers:
+        for output_stride in (16, 8):
+            failures += compare(layers, output_stride, options.formats)
+    return 1 if failures else 0
+
+
+def compare(layers: int, output_stride: int, formats: list[str]) -> int:
+    """Prints a line for each format; how many failed."""
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "model.ckpt"
+        write_checkpoint(checkpoint, LAYERS[layers], output_stride)
+        for format in formats:
+            found: list[Any] = []
+            name = f"resnet{layers}_vd, stride {output_stride}"
+            try:
+                export(checkpoint, format, Path(folder) / f"model{SUFFIXES[format]}", "logits", found.append)
+            except SegnetError as error:
+                print(f"{name:24s}{format:10s} {error}")
+                failures += 1
+                continue
+            error_ = max((it.error or 0) / it.largest for it in found)
+            print(
+                f"{name:24s}{format:10s} {error_:13.1e}  {100 * min(it.agreement for it in found):15.4f}%", flush=True
+            )
+    return failures
+
+
+if __name__ == "__main__":
+    end_process(main)

@@ -1,0 +1,173 @@
+"""Prediction on a CPU: our runtimes against segmentation_models.pytorch's DeepLabV3+ in eager float32.
+
+    python benchmarks/predict_cpu.py --peer peer-env/bin/python
+
+`benchmarks/peer.py` says how the peer's environment is made; ours needs segnet[onnx,openvino]. Both models are
+DeepLabV3+ on a ResNet-50-d with random weights and 19 classes, one image at a time, uint8 to logits of its size. The
+two decoders differ (smp's rates, one separable convolution less), so weights cannot be shared: of the peer only the
+shape of the result is checked, of our runtimes the logits and classes against our plain eager model, before the timing.
+
+Each round runs everything once, one after the other, in two processes that wait for each other; printed are the median
+time and the median over rounds of peer time / time. The ceilings are a product of two 2048 x 2048 matrices and the copy
+of 256 MiB.
+"""
+
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from peer import NUM_CLASSES, Peer
+from torch import Tensor
+from torch.nn import functional
+
+from segnet.checkpoint import load_checkpoint, save_checkpoint
+from segnet.classes import Classes
+from segnet.cli import end_process
+from segnet.cli.arguments import Parser
+from segnet.errors import SegnetError
+from segnet.model import SegmentationModel
+from segnet.runtimes import open_runtime
+
+SIZES = ((512, 512), (512, 1024))
+ENCODERS = {
+    "resnet50_vd": ("tu-resnet50d", {"depths": [3, 4, 6, 3]}),
+    "resnet101_vd": ("tu-resnet101d", {"depths": [3, 4, 23, 3]}),
+}
+OURS = (
+    ("torch", "float32"),
+    ("onnxruntime", "float32"),
+    ("openvino", "float32"),
+    ("torch", "bf16"),
+    ("openvino", "bf16"),
+)
+PAUSE = 0.05  # until the threads of the one before have gone to sleep [seconds]
+
+
+def main() -> int:
+    """Prints a table for each stride and size."""
+    parser = Parser(prog="predict_cpu.py", description="Our runtimes on a CPU against segmentation_models.pytorch.")
+    parser.add_argument("--peer", required=True, metavar="PYTHON", help="of the environment of benchmarks/peer.py")
+    parser.add_argument("--backbone", choices=ENCODERS, default="resnet50_vd")
+    parser.add_argument("--output-strides", type=int, nargs="+", default=[16, 8])
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--threads", type=int, help="of torch and our runtimes; the peer's: OMP_NUM_THREADS")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with Peer(options.peer) as peer, tempfile.TemporaryDirectory() as folder:
+        print(f"{cpu_name()}, {torch.get_num_threads()} threads; torch {torch.__version__}; peer: {peer.versions}")
+        print_ceilings()
+        for output_stride in options.output_strides:
+            checkpoint = Path(folder) / f"{options.backbone}-{output_stride}.ckpt"
+            write_checkpoint(checkpoint, ENCODERS[options.backbone][1], output_stride)
+            runs = open_all(checkpoint)
+            for size in SIZES:
+                print(f"\n{options.backbone}, output stride {output_stride}, {size[0]} x {size[1]}")
+                compare_outputs(checkpoint, runs, size)
+                measure(
+                    runs, partial(peer.run, ENCODERS[options.backbone][0], output_stride, *size), size, options.rounds
+                )
+    return 0
+
+
+def write_checkpoint(path: Path, backbone: Mapping[str, Any], output_stride: int) -> None:
+    """A checkpoint with random weights."""
+    torch.manual_seed(0)
+    spec: dict[str, Any] = {
+        "backbone": {"name": "resnet", **backbone, "output_stride": output_stride},
+        "decoder": {"name": "deeplabv3plus", "output_stride": output_stride},
+        "num_classes": NUM_CLASSES,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+    model = SegmentationModel(**spec)
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    classes = Classes.create([f"class {index}" for index in range(NUM_CLASSES)]).to_dict()
+    save_checkpoint({"state_dict": weights, "hyper_parameters": {"model": spec, "classes": classes}}, path)
+
+
+def open_all(checkpoint: Path) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Those of our runtimes that this machine has, and the seconds that each takes to open."""
+    runs: dict[str, Callable[[Tensor], Tensor]] = {}
+    for name, precision in OURS:
+        start = time.perf_counter()
+        try:
+            runs[f"{name} {precision}"] = open_runtime(checkpoint, "cpu", name, precision)
+        except SegnetError as error:
+            print(f"{name} {precision}: left out, {error}")
+            continue
+        print(f"{name} {precision}: opened in {time.perf_counter() - start:.1f} s")
+    return runs
+
+
+def compare_outputs(checkpoint: Path, runs: Mapping[str, Callable[[Tensor], Tensor]], size: tuple[int, int]) -> None:
+    """Holds the runtimes against the plain model, in classes and logits."""
+    coarse = 255 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))  # regions, as in a photo
+    image = functional.interpolate(coarse, size=size, mode="bilinear").to(torch.uint8)
+    with torch.inference_mode():
+        expected = load_checkpoint(checkpoint)[0](image)
+    for name, run in runs.items():
+        logits = run(image)
+        agreement = (logits.argmax(dim=1) == expected.argmax(dim=1)).double().mean().item()
+        error = ((logits - expected).abs().max() / expected.abs().max()).item()
+        print(f"  {name:22s} argmax agreement {100 * agreement:7.3f}%, largest error {error:.1e} of the largest logit")
+
+
+def measure(
+    runs: Mapping[str, Callable[[Tensor], Tensor]], run_peer: Callable[[], float], size: tuple[int, int], rounds: int
+) -> None:
+    """Times everything in turn."""
+    image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
+    seconds: dict[str, list[float]] = {name: [] for name in ("smp eager", *runs)}
+    for round_ in range(-2, rounds):  # two to warm up
+        time.sleep(PAUSE)
+        taken = {"smp eager": run_peer()}
+        for name, run in runs.items():
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            run(image)
+            taken[name] = time.perf_counter() - start
+        if round_ >= 0:
+            for name, value in taken.items():
+                seconds[name].append(value)
+    for name, values in seconds.items():
+        ratio = statistics.median(peer / ours for peer, ours in zip(seconds["smp eager"], values, strict=True))
+        print(f"  {name:22s} {1000 * statistics.median(values):7.0f} ms   {ratio:5.2f}x")
+
+
+def print_ceilings() -> None:
+    """What the machine does at best."""
+    for dtype in (torch.float32, torch.bfloat16):
+        left, right = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+        best = min(timed(partial(torch.matmul, left, right)) for _ in range(8))
+        print(f"matrix product {dtype}: {2 * 2048**3 / best / 1e9:.0f} GFLOP/s")
+    source = torch.zeros(2**26)
+    target = torch.empty_like(source)
+    best = min(timed(lambda: target.copy_(source)) for _ in range(8))
+    print(f"copy: {2 * 2**28 / best / 1e9:.1f} GB/s read and written")
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of one run."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def cpu_name() -> str:
+    """As the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    end_process(main)

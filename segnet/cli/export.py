@@ -1,0 +1,105 @@
+"""`segnet export`: a checkpoint -> a file for other programs, proven to compute the same."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from segnet.classes import Classes
+from segnet.cli.arguments import Parser
+from segnet.data import DATASETS
+from segnet.errors import ConfigError, ExitCode
+from segnet.exporters import SUFFIXES
+from segnet.exporting import FORMATS, export
+from segnet.metadata import OUTPUTS, Metadata
+from segnet.quantisation import Calibration
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exports what the arguments name; exit code 0 when the file is there and computes the same."""
+    options = _parse(arguments)
+    checkpoint = Path(options.checkpoint)
+    output = _output(options, checkpoint)
+    print(f"checkpoint: {checkpoint}", flush=True)
+    metadata = export(
+        checkpoint, options.format, output, options.output_kind, lambda it: print(f"  {it}", flush=True), _int8(options)
+    )
+    print(_describe(options.format, metadata))
+    print(f"exported: {output} ({_megabytes(output):.1f} MB)")
+    return ExitCode.OK
+
+
+def _int8(options: argparse.Namespace) -> Callable[[Classes], Calibration] | None:
+    """How the images for --int8 are opened; None where it is not asked for.
+
+    Raises:
+        ConfigError: the options do not go together.
+    """
+    if not options.int8:
+        if options.calibrate or options.dataset:
+            raise ConfigError("--calibrate and --dataset are for --int8: add it")
+        return None
+    if options.format not in ("onnx", "openvino"):
+        raise ConfigError(f"--int8 is for --format onnx or openvino, not {options.format}")
+    if not options.calibrate and not options.dataset:
+        raise ConfigError("--int8 needs images: --calibrate FOLDER with images and masks, as dataset=folder trains on")
+    name = options.dataset or "folder"
+    return lambda classes: Calibration.open(name, options.calibrate, classes, options.calibration_images)
+
+
+def _output(options: argparse.Namespace, checkpoint: Path) -> Path:
+    """Where the export is to lie: as asked, or beside the checkpoint.
+
+    Raises:
+        ConfigError: another suffix than the format's, or the name is taken.
+    """
+    suffix = SUFFIXES.get(options.format, "")
+    default = checkpoint.with_suffix(suffix) if suffix else checkpoint.with_name(f"{checkpoint.stem}_pretrained")
+    output = Path(options.output) if options.output else default
+    if suffix and output.suffix != suffix:
+        raise ConfigError(f"--output {output}: the name of a model of format {options.format} ends in {suffix}")
+    taken = os.path.exists(output) and not (output.is_dir() and not any(output.iterdir()))
+    if taken and not options.overwrite:
+        raise ConfigError(f"--output {output}: exists already; --overwrite replaces it")
+    if taken and output.is_dir() and suffix:
+        raise ConfigError(f"--output {output}: is a folder; name a file")
+    return output
+
+
+def _describe(format: str, metadata: Metadata) -> str:
+    num_classes = len(metadata.classes.names)
+    image = f"{metadata.input} images (batch, {metadata.channels}, height, width) of 0-255"
+    if format == "safetensors":
+        return f"{num_classes} classes; segnet.hub.HubModel.from_pretrained reads it"
+    if metadata.output == "logits":
+        return f"{image} -> logits (batch, {num_classes}, height, width), float32"
+    return f"{image} -> class ids (batch, height, width), {'uint8' if num_classes <= 256 else 'int32'}"
+
+
+def _megabytes(output: Path) -> float:
+    files = list(output.iterdir()) if output.is_dir() else [output]
+    if output.suffix == ".xml":
+        files.append(output.with_suffix(".bin"))
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="segnet export",
+        description="Exports a checkpoint, runs the export at three sizes in its own runtime, and leaves it only where "
+        "it computes what the checkpoint does. Images go in as they are, 0-255: normalisation is inside.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="path of a segnet checkpoint")
+    parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
+    parser.add_argument("--output", metavar="PATH", help="default: beside the checkpoint; of safetensors a folder")
+    parser.add_argument("--output-kind", choices=OUTPUTS, default="logits", help="default: logits")
+    parser.add_argument("--int8", action="store_true", help="8-bit weights and activations (onnx, openvino)")
+    parser.add_argument(
+        "--calibrate",
+        metavar="FOLDER",
+        help="root of a dataset with train and val split: the one gives the ranges for --int8, the other the mIoU",
+    )
+    parser.add_argument("--dataset", choices=sorted(DATASETS), help="its layout; default: folder, of images and masks")
+    parser.add_argument("--calibration-images", type=int, default=64, metavar="N", help="default: 64")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
+    return parser.parse_args(arguments)

@@ -1,0 +1,41 @@
+"""OpenVINO's IR: an .xml file with the graph, and a .bin file of the same name with the weights."""
+
+import tempfile
+from pathlib import Path
+
+from torch import nn
+
+from segnet.exporters.onnx import export_onnx
+from segnet.extras import import_extra
+from segnet.images import replacing
+from segnet.metadata import Metadata
+
+
+def export_openvino(model: nn.Module, metadata: Metadata, path: Path) -> None:
+    """Writes both files, by way of ONNX, whose metadata OpenVINO keeps.
+
+    Raises:
+        MachineError: openvino or onnx is not installed, or the disk refuses it.
+    """
+    import_extra("openvino", "openvino")  # before the long way
+    with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
+        onnx_file = Path(folder) / "model.onnx"
+        export_onnx(model, metadata, onnx_file)
+        convert_onnx(onnx_file, path)
+
+
+def convert_onnx(onnx_file: Path, path: Path) -> None:
+    """An ONNX file becomes an IR, its weights in their own precision.
+
+    Raises:
+        MachineError: openvino is not installed, or the disk refuses it.
+    """
+    openvino = import_extra("openvino", "openvino")
+    converted = openvino.Core().read_model(onnx_file)
+    # OpenVINO looks for NAME.bin beside NAME.xml: both are written under other names, the weights are in place first.
+    with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
+        written = Path(folder) / "model.xml"
+        openvino.save_model(converted, written, compress_to_fp16=False)
+        for suffix in (".bin", ".xml"):
+            with replacing(path.with_suffix(suffix)) as temporary:
+                temporary.write_bytes(written.with_suffix(suffix).read_bytes())

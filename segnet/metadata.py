@@ -1,0 +1,89 @@
+"""What an exported file tells of itself, under the key "segnet" of its own metadata: all that `predict` needs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from segnet.classes import Classes
+from segnet.errors import CheckpointError, ConfigError
+
+KEY = "segnet"
+INPUTS = ("uint8", "float32")
+OUTPUTS = ("logits", "classes")
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What an exported model takes and gives.
+
+    Attributes:
+        classes: names, palette and ignore_index.
+        mean, std: of each channel, for values scaled to 0-1. The normalisation is inside the model: only to be known.
+        input: type of the images (B, C, H, W), 0-255, from INPUTS.
+        output: "logits" (B, classes, H, W), float32, or "classes" (B, H, W), ids as uint8, or int32 above 256 classes.
+        digest: sha256 of the checkpoint that it was made from; empty where it is not known.
+    """
+
+    classes: Classes
+    mean: Sequence[float]
+    std: Sequence[float]
+    input: str
+    output: str
+    digest: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Of the images."""
+        return len(self.mean)
+
+    def to_json(self) -> str:
+        """One line; `read` takes it."""
+        record = {
+            "classes": self.classes.to_dict(),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "input": self.input,
+            "output": self.output,
+            "checkpoint_sha256": self.digest,
+        }
+        return json.dumps(record)
+
+    def to_props(self) -> Mapping[str, str]:
+        """For people and programs that know nothing of segnet, each part under a name of its own; and all of it."""
+        return {
+            KEY: self.to_json(),
+            "class_names": json.dumps(list(self.classes.names)),
+            "palette": json.dumps([list(colour) for colour in self.classes.palette]),
+            "ignore_index": str(self.classes.ignore_index),
+            "mean": json.dumps(list(self.mean)),
+            "std": json.dumps(list(self.std)),
+        }
+
+    @classmethod
+    def read(cls, text: str | None, path: object) -> "Metadata":
+        """What `to_json` wrote.
+
+        Args:
+            text: None where the file has none.
+            path: of the file, for the message.
+
+        Raises:
+            CheckpointError: it is no export of segnet.
+        """
+        if text is None:
+            raise CheckpointError(f"{path}: was not exported by segnet: its metadata name no classes")
+        try:
+            record = json.loads(text)
+            found = cls(
+                Classes.create(**record["classes"]),
+                tuple(record["mean"]),
+                tuple(record["std"]),
+                record["input"],
+                record["output"],
+                record["checkpoint_sha256"],
+            )
+        except (ValueError, KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"{path}: its metadata are damaged ({error})") from None
+        if found.input not in INPUTS or found.output not in OUTPUTS:
+            raise CheckpointError(f"{path}: was exported by another version of segnet: export it again")
+        return found

@@ -1,0 +1,244 @@
+"""What makes a trained model fast where torch runs it, without compiling it: the same function in fewer, better steps.
+
+Batch norms go into the convolutions before them. On a CPU, moreover, convolutions get their weights in oneDNN's own
+order and a ReLU behind them inside, and dilated depthwise convolutions, for which oneDNN has no fast code, become a sum
+of nine shifted products. That is what ``torch.compile`` with freezing comes to, which takes 20-40 s to compile.
+"""
+
+import copy
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+
+from segnet.norms import PooledBatchNorm, PooledSyncBatchNorm
+
+PROBE = 64  # side of the image on which the model is watched [pixels]
+USUAL = 512  # side of the images for which weights are laid out [pixels]; others are computed with them too
+KEPT = 2**29  # [bytes]
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+TOLERANCE = 1e-3  # by which the result may differ, of its largest value: rounding stays far below it
+
+
+@torch.inference_mode()
+def optimise(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A copy of a model in evaluation mode that computes the same from the same images, faster.
+
+    The model is watched at work on `probe`: which batch norm takes what which convolution gives, of any family. Where
+    the copy then gives something else, as it would where a convolution's result is used twice, nothing is taken
+    together.
+
+    Args:
+        model: in float32; on a CPU the copy can be neither moved nor saved.
+        probe: (1, C, PROBE, PROBE) as the model takes it, on its device.
+        dtype: of the copy's weights and input.
+    """
+    watched = _Watch(model, probe)
+    optimised = _build(model, watched, torch.float32)
+    error = float((optimised(probe) - watched.result).abs().max())
+    if error > TOLERANCE * float(watched.result.abs().max()):
+        return _laid_out(copy.deepcopy(model), dtype)
+    return optimised if dtype == torch.float32 else _build(model, watched, dtype)
+
+
+def _build(model: nn.Module, watched: "_Watch", dtype: torch.dtype) -> nn.Module:
+    built = copy.deepcopy(model)
+    _fold(built, watched)
+    built = _laid_out(built, dtype)
+    if watched.result.device.type == "cpu":
+        _prepare_for_cpu(built, watched, pack=packable(dtype))
+    return built
+
+
+def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    return model.to(dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what layers free for the next ones: of each image it otherwise returns all and asks for it anew.
+
+    For the whole process; at most KEPT stays with it. The page faults that this saves are a tenth of the time.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    set_option(M_MMAP_THRESHOLD, KEPT // 2)
+    set_option(M_TRIM_THRESHOLD, KEPT)
+
+
+def packable(dtype: torch.dtype) -> bool:
+    """Whether this torch has oneDNN for the type, and the operators with which torch.compile prepares convolutions."""
+    operators = torch.ops.mkldnn
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+        and hasattr(operators, "_convolution_pointwise")
+        and (dtype == torch.float32 or (dtype == torch.bfloat16 and operators._is_mkldnn_bf16_supported()))
+    )
+
+
+class _Watch:
+    """What happens while a model works on `probe`.
+
+    Attributes:
+        norms: name of a convolution -> name of the batch norm that takes its result.
+        activated: names of convolutions and batch norms whose result a ReLU takes, and its name.
+        shapes: name of a convolution -> shape of its input.
+        result: of the model.
+    """
+
+    def __init__(self, model: nn.Module, probe: Tensor) -> None:
+        self.norms: dict[str, str] = {}
+        self.activated: dict[str, str] = {}
+        self.shapes: dict[str, list[int]] = {}
+        self._calls: dict[str, int] = {}
+        self._givers: dict[int, tuple[str, Tensor]] = {}  # id of a result -> who gave it; holds it, so ids stay unique
+        kinds = (nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.ReLU)
+        handles = [
+            layer.register_forward_hook(self._hook(name))
+            for name, layer in model.named_modules()
+            if isinstance(layer, kinds)
+        ]
+        try:
+            self.result = model(probe)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, name: str) -> Any:
+        def note(layer: nn.Module, inputs: tuple[Tensor, ...], result: Tensor) -> None:
+            self._calls[name] = self._calls.get(name, 0) + 1
+            giver, _ = self._givers.get(id(inputs[0]), ("", None))
+            if isinstance(layer, nn.Conv2d):
+                self.shapes[name] = list(inputs[0].shape)
+            elif giver:
+                (self.activated if isinstance(layer, nn.ReLU) else self.norms)[giver] = name
+            if not isinstance(layer, nn.ReLU):
+                self._givers[id(result)] = (name, result)
+
+        return note
+
+    def once(self, name: str) -> bool:
+        """Whether a layer worked exactly once: one that is shared must stay as it is."""
+        return self._calls.get(name) == 1
+
+
+def _fold(model: nn.Module, watched: _Watch) -> None:
+    """Takes batch norms into the convolutions before them."""
+    for conv_name, norm_name in watched.norms.items():
+        conv: Any = model.get_submodule(conv_name)
+        norm: Any = model.get_submodule(norm_name)
+        rest = _rest_of_norm(norm)
+        if rest is None or not (watched.once(conv_name) and watched.once(norm_name)):
+            continue
+        _replace(model, conv_name, fuse_conv_bn_eval(conv, norm))
+        _replace(model, norm_name, rest)
+        if norm_name in watched.activated:
+            watched.activated[conv_name] = watched.activated[norm_name]
+
+
+def _rest_of_norm(norm: nn.Module) -> nn.Module | None:
+    """What a batch norm does in evaluation besides scale and bias; None: it is not known, or uses the batch.
+
+    That is nothing but for timm's BatchNormAct2d, which has its activation inside.
+    """
+    if getattr(norm, "running_mean", None) is None:
+        return None
+    if type(norm) in (nn.BatchNorm2d, nn.SyncBatchNorm, PooledBatchNorm, PooledSyncBatchNorm):
+        return nn.Identity()
+    if type(norm).__name__ != "BatchNormAct2d":
+        return None
+    return nn.Sequential(*(part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part))
+
+
+def _prepare_for_cpu(model: nn.Module, watched: _Watch, *, pack: bool) -> None:
+    """Prepares convolutions for oneDNN, and dilated depthwise ones for what is faster than it."""
+    for name, shape in watched.shapes.items():
+        conv: Any = model.get_submodule(name)
+        if not watched.once(name) or type(conv).forward is not nn.Conv2d.forward or conv.padding_mode != "zeros":
+            continue
+        if _is_dilated_depthwise(conv):
+            _replace(model, name, ShiftedDepthwise(conv))
+        elif pack and not isinstance(conv.padding, str):
+            relu = watched.activated.get(name, "")
+            fuse = watched.once(relu)
+            usual = [1, shape[1], *(max(1, size * USUAL // PROBE) for size in shape[2:])]
+            _replace(model, name, PackedConv(conv, usual, relu=fuse))
+            if fuse:
+                _replace(model, relu, nn.Identity())
+
+
+def _is_dilated_depthwise(conv: nn.Conv2d) -> bool:
+    return (
+        conv.groups == conv.in_channels == conv.out_channels > 1
+        and min(conv.dilation) > 1
+        and conv.stride == (1, 1)
+        and conv.kernel_size == (3, 3)
+        and conv.padding == conv.dilation
+        and conv.padding_mode == "zeros"
+    )
+
+
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
+
+
+class PackedConv(nn.Module):
+    """A convolution with its weights in oneDNN's own order, and perhaps a ReLU behind it.
+
+    The operators are those into which torch.compile turns convolutions on a CPU (torch/_inductor/mkldnn_ir.py).
+
+    Args:
+        usual: shape of the input for which the order is chosen.
+        relu: whether the ReLU is part of it.
+    """
+
+    def __init__(self, conv: nn.Conv2d, usual: list[int], *, relu: bool) -> None:
+        super().__init__()
+        self._places = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        self._bias = None if conv.bias is None else conv.bias.detach()
+        self._activation = "relu" if relu else "none"
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        self._weight = reorder(conv.weight.detach().to_mkldnn(), *self._places, usual)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self._bias, *self._places, self._activation, [], ""
+        )
+
+
+class ShiftedDepthwise(nn.Module):
+    """A dilated depthwise 3x3 convolution as the sum of nine shifted images, each times a weight a channel."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self._dilation = conv.dilation
+        self._bias = None if conv.bias is None else conv.bias.detach().view(1, -1, 1, 1)
+        self._taps = [
+            [conv.weight.detach()[:, 0, row, column].contiguous().view(1, -1, 1, 1) for column in range(3)]
+            for row in range(3)
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        result = x * self._taps[1][1]
+        if self._bias is not None:
+            result += self._bias
+        for row, column in [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]:
+            down, to_down = _overlap(x.shape[2], (row - 1) * self._dilation[0])
+            right, to_right = _overlap(x.shape[3], (column - 1) * self._dilation[1])
+            result[:, :, to_down, to_right].addcmul_(x[:, :, down, right], self._taps[row][column])
+        return result
+
+
+def _overlap(size: int, shift: int) -> tuple[slice, slice]:
+    """From where and to where values move along an axis, so that position i gets that of i + shift; may be empty."""
+    length = max(0, size - abs(shift))
+    start = min(size, max(0, shift))
+    target = min(size, max(0, -shift))
+    return slice(start, start + length), slice(target, target + length)

@@ -1,0 +1,45 @@
+"""A checkpoint of the smallest model, and what it is exported to: each once for all tests."""
+
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import components
+
+from segnet.checkpoint import save_checkpoint
+from segnet.classes import Classes
+from segnet.exporting import export
+from segnet.model import SegmentationModel
+
+CLASSES = Classes.create(["sky", "Straße", "tree", "car"], ignore_index=200)
+SPEC = {**components(), "num_classes": 4, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "pt2": ()}
+
+
+def write_checkpoint(path: Path, seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    model = SegmentationModel(**SPEC)
+    torch.nn.init.normal_(model.decoder.classifier.weight)  # logits that are not all near 0
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    save_checkpoint({"state_dict": weights, "hyper_parameters": {"model": SPEC, "classes": CLASSES.to_dict()}}, path)
+    return path
+
+
+class Exports:
+    """Args:
+    folder: where they lie; nobody changes them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoint = write_checkpoint(folder / "model.ckpt")
+        self.get = functools.cache(self._get)
+
+    def _get(self, format: str, output_kind: str = "logits") -> Path:
+        for package in NEEDS[format]:
+            pytest.importorskip(package)
+        suffix = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}[format]
+        output = self.folder / f"{format}-{output_kind}{suffix}"
+        export(self.checkpoint, format, output, output_kind, lambda _: None)
+        return output

@@ -1,0 +1,44 @@
+"""What docs/deploy.md says to run in Python runs, on the exports that it names."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exports import CLASSES
+from PIL import Image
+
+from segnet.exporting import export
+from segnet.predictor import Predictor
+
+TEXT = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"<!-- run -->\n```python\n(.*?)```", TEXT, flags=re.DOTALL)
+NEEDS = [["onnx", "onnxscript", "onnxruntime"], ["onnx", "onnxscript", "openvino"], [], ["huggingface_hub"]]
+CASES = list(zip(SNIPPETS, NEEDS, strict=True))
+
+
+@pytest.mark.parametrize(("snippet", "needs"), CASES, ids=["onnx", "openvino", "pt2", "hub"])
+def test_the_snippets_run(exports, tmp_path, monkeypatch, capsys, snippet, needs):
+    for package in needs:
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)
+    Image.fromarray(image).save("photo.png")
+    for name, format in (("best.onnx", "onnx"), ("best.xml", "openvino"), ("best.pt2", "pt2")):
+        if name in snippet:
+            for suffix in {Path(name).suffix, ".bin" if format == "openvino" else Path(name).suffix}:
+                shutil.copy(exports.get(format).with_suffix(suffix), f"best{suffix}")
+    if "HubModel" in snippet:
+        export(exports.checkpoint, "safetensors", Path("model"), "logits", lambda _: None)
+    names: dict[str, object] = {}
+    exec(snippet, names)
+    if "mask" not in names:
+        assert "('sky', 'Straße', 'tree', 'car')" in capsys.readouterr().out
+        return
+    expected = Predictor(exports.checkpoint, "cpu")(image).mask
+    assert (np.asarray(names["mask"]) == expected).mean() > 0.999
+    if "palette" in names:
+        colours = np.asarray(Image.open("colours.png"))
+        assert (colours == np.array(CLASSES.palette, np.uint8)[expected]).mean() > 0.999
+        assert "Straße: " in capsys.readouterr().out
