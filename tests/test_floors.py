@@ -16,7 +16,8 @@ FLOORS = {
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
             data.report segmentation""",
         2: "model classifier data data.survey",
-        3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
+        3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
+            processes""",
         4: "training evaluation inspection predictor conversion report",
         5: "cli",
         6: "__main__",
@@ -39,6 +40,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("trainer", "checkpoint"),
     ("trainer", "progress"),
     ("trainer", "resume"),
+    ("resume", "processes"),
     ("runs", "checkpoint"),
     ("training", "evaluation"),
     ("training", "predictor"),
