@@ -22,6 +22,7 @@ from segnet.images import replacing
 from segnet.metrics import MONITOR
 from segnet.nonfinite import NonFiniteLoss
 from segnet.norms import num_processes
+from segnet.profiling import PartsOfStep, StepProfile
 from segnet.progress import progress_callbacks
 from segnet.resume import LastCheckpoint, MetricsLogger
 
@@ -78,18 +79,37 @@ def training_trainer(
     defaults: dict[str, Any] = {"num_sanity_val_steps": 0, "enable_model_summary": False}
     if config.deterministic:
         defaults["deterministic"] = True
+    profiler, measuring = _measuring(config, output_dir)
     progress = progress_callbacks()
     last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
     return _trainer(
-        in_steps({**defaults, **config.trainer}),
+        in_steps({**defaults, **profiler, **config.trainer}),
         logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
         # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
-        callbacks=[*callbacks, last, best_callback(output_dir), NonFiniteLoss(config.non_finite), *progress],
+        callbacks=[
+            *callbacks,
+            last,
+            best_callback(output_dir),
+            NonFiniteLoss(config.non_finite),
+            *progress,
+            *measuring,
+        ],
         plugins=[WholeCheckpointIO(), *([] if "sync_batchnorm" in config.trainer else [SyncBatchNorms()])],
         default_root_dir=output_dir,
         use_distributed_sampler=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in progress),
     )
+
+
+def _measuring(config: Config, folder: Path) -> tuple[dict[str, Any], list[Callback]]:
+    """What `profile=true` adds to a Trainer: an option, and a callback."""
+    if not config.profile:
+        return {}, []
+    if "profiler" in config.trainer:
+        own = config.trainer["profiler"]
+        raise ConfigError(f"profile=true brings a profiler of its own: leave out trainer.profiler={own}")
+    parts = PartsOfStep()
+    return {"profiler": parts}, [StepProfile(folder, parts)]
 
 
 def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:

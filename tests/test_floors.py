@@ -17,7 +17,7 @@ FLOORS = {
             data.report segmentation""",
         2: "model classifier data data.survey",
         3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
-            processes""",
+            processes profiling""",
         4: "training evaluation inspection predictor conversion report",
         5: "cli",
         6: "__main__",
@@ -38,6 +38,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("segmentation", "visualization"),
     ("runtimes.pytorch", "checkpoint"),
     ("trainer", "checkpoint"),
+    ("trainer", "profiling"),
     ("trainer", "progress"),
     ("trainer", "resume"),
     ("resume", "processes"),
