@@ -60,7 +60,7 @@ class SyncBatchNorms(TorchSyncBatchNorm):
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        on_gpu = all(parameter.is_cuda for parameter in model.parameters())
+        on_gpu = all(parameter.device.type == "cuda" for parameter in model.parameters())
         return super().apply(model) if on_gpu and num_processes() > 1 else model
 
 
