@@ -297,3 +297,94 @@ def test_a_sweep_over_two_processes_is_refused(tmp_path):
     code, output = segnet([*TWO, "--multirun", "seed=1,2"], tmp_path)
     assert code == 2
     assert "leave out --multirun" in output
+
+
+FULL_DISK = """
+import resource
+from segnet.task import SegmentationTask
+original = SegmentationTask.training_step
+def training_step(self, batch, batch_idx):
+    if self.trainer.is_global_zero and self.trainer.global_step in (1, 2):
+        full = 50_000 if self.trainer.global_step == 1 else resource.RLIM_INFINITY
+        resource.setrlimit(resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+    return original(self, batch, batch_idx)
+SegmentationTask.training_step = training_step
+from segnet.cli import main
+main()
+"""
+
+
+def test_a_full_disk_within_an_epoch_keeps_both_in_step(two, tmp_path):
+    """The first alone writes, and alone is refused: at step 2."""
+    script = tmp_path / "full.py"
+    script.write_text(FULL_DISK)
+    code, output = segnet(["train", *TWO, "checkpoint_every=1"], tmp_path, str(script))
+    assert code == 0, output
+    assert output.count("last.ckpt: cannot be written") == 1
+    assert_same(tmp_path, two)
+
+
+FAKE_SRUN = """#!{python}
+import os, signal, subprocess, sys
+command = [word for word in sys.argv[1:] if word != "--kill-on-bad-exit=1"]
+each, nodes = int(os.environ["SLURM_NTASKS_PER_NODE"]), int(os.environ["SLURM_NNODES"])
+tasks = []
+for rank in range(each * nodes):
+    places = dict(SLURM_PROCID=rank, SLURM_LOCALID=rank % each, SLURM_NODEID=rank // each, SLURM_NTASKS=each * nodes)
+    tasks.append(subprocess.Popen(command, env=os.environ | {{key: str(value) for key, value in places.items()}}))
+signal.signal(signal.SIGUSR1, lambda *_: [task.send_signal(signal.SIGUSR1) for task in tasks])
+sys.exit(max(task.wait() for task in tasks))
+"""
+
+
+def test_the_job_file_is_requeued_after_its_notice_and_goes_on(two, tmp_path):
+    """docs/slurm.sh with an srun and an scontrol that do what SLURM's do."""
+    programs = {
+        "bin/srun": FAKE_SRUN.format(python=sys.executable),
+        "bin/scontrol": '#!/bin/sh\necho "scontrol $@"\n',
+        ".venv/bin/python": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    job = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_NAME": "segnet",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NNODES": "2",
+        "SLURM_NODELIST": "localhost",
+        "SLURM_CPUS_PER_TASK": "1",
+        "MASTER_PORT": str(free_port()),
+    }
+
+    def start():
+        return subprocess.Popen(
+            ["bash", str(ROOT / "docs" / "slurm.sh"), *ONE_EACH],
+            cwd=tmp_path,
+            env={**ENVIRONMENT, **job},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    process = start()
+    for line in process.stdout:
+        if line.startswith("epoch   1"):
+            [srun] = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+            os.kill(int(srun), signal.SIGUSR1)
+            break
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 138, output
+    assert "scontrol requeue 4711" in output
+    process = start()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "going on with" in output
+    assert "scontrol" not in output
+    (run,) = (tmp_path / "runs" / "job_4711").iterdir()
+    expected = read_checkpoint(the_run(two) / "last.ckpt")["state_dict"]
+    found = read_checkpoint(run / "last.ckpt")["state_dict"]
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
