@@ -51,12 +51,20 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             ) from error
         raise CheckpointError(f"{path}: is not a checkpoint") from None
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: is not a checkpoint, or damaged or cut off ({reason})") from None
+        raise CheckpointError(f"{path}: {_what_is_wrong(path, error)}") from None
     hyper_parameters = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not isinstance(hyper_parameters, dict) or not {"model", "classes"} <= hyper_parameters.keys():
         raise CheckpointError(f"{path}: is not a checkpoint of segnet: it lacks the description of the model")
     return checkpoint
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    """With a file that torch cannot read: its own reasons are those of an unpickler that was given anything."""
+    if path.is_file() and path.stat().st_size == 0:
+        return "is not a checkpoint: it is empty (0 bytes)"
+    if isinstance(error, OSError | RuntimeError) and str(error):
+        return f"is not a checkpoint, or damaged or cut off ({str(error).splitlines()[0].split('. ')[0]})"
+    return "is not a checkpoint, or damaged or cut off"
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Classes]:

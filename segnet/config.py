@@ -122,6 +122,8 @@ class Config:
     """What a loss that is not finite does: stop the run, or skip that step."""
     logger: dict[str, Any] | None = None
     """Spec from segnet.loggers.LOGGERS: where the metrics go besides metrics.csv; null: nowhere."""
+    profile: bool = False
+    """Whether a few steps are measured: profile.txt tells where their time goes, profile.json is a trace for Chrome."""
     worst_images: int = 8
     """How many val images of the lowest mIoU report.html shows."""
     init_from: str | None = None

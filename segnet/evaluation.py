@@ -19,6 +19,7 @@ from segnet.images import replacing
 from segnet.inference import Inference
 from segnet.machine import explained
 from segnet.metrics import Scores
+from segnet.processes import require_one_process
 from segnet.signals import ending_at_once
 from segnet.task import SegmentationTask
 from segnet.trainer import evaluation_trainer
@@ -83,7 +84,7 @@ def evaluate(
         dataset: spec from `segnet.data.DATASETS`.
         split: "train", "val" or "test".
         data: only the workers count.
-        trainer: arguments of Lightning's Trainer.
+        trainer: arguments of Lightning's Trainer; one device unless they say otherwise, which is refused.
         inference: flips, scales and windows; None: the model's own prediction of each image alone.
 
     Raises:
@@ -105,6 +106,7 @@ def evaluate(
     require_same_classes(task.classes, samples.classes, checkpoint)
     by_image = ImageScores()
     runner = evaluation_trainer(trainer, [by_image])
+    require_one_process(runner)
     with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):
         runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
     assert task.scores is not None

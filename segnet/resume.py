@@ -6,8 +6,8 @@ state of every process's random numbers, and the rows of metrics.csv. Order and 
 functions of (seed, epoch, index).
 """
 
-import contextlib
 import csv
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -21,10 +21,13 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from segnet.errors import ConfigError, Interrupted
+from segnet.errors import ConfigError, Interrupted, MachineError
 from segnet.images import replacing
 from segnet.position import Position, set_counters, told_by
+from segnet.processes import agreed, gathered
 from segnet.signals import StopRequest, name_of
+
+log = logging.getLogger(__name__)
 
 
 class MetricsLogger(CSVLogger):
@@ -87,11 +90,13 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         self._phase = "batch"
         self._take_up_randomness(trainer)
-        signum, due = _agreed(trainer, [self._request.signum, self._is_due(trainer)])
+        signum, due = agreed(trainer, [self._request.signum, self._is_due(trainer)])
         if batch_idx % trainer.accumulate_grad_batches:
             return  # gradients are held back for the next step: they are in no checkpoint
-        if due or signum:
+        if signum:
             self._save(trainer)
+        elif due:
+            self._save_or_warn(trainer)
         self._end_if(signum, trainer)
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
@@ -107,13 +112,13 @@ class LastCheckpoint(Checkpoint):
             self._take_up_randomness(trainer)
             self._save(trainer)
             batches = int(sum(trainer.num_val_batches))
-            self._common_batches = -_agreed(trainer, [-batches])[0]
+            self._common_batches = -agreed(trainer, [-batches])[0]
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if _validates_a_training(trainer) and batch_idx < self._common_batches:
-            self._end_if(_agreed(trainer, [self._request.signum])[0], trainer)  # saved when it began
+            self._end_if(agreed(trainer, [self._request.signum])[0], trainer)  # saved when it began
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if _validates_a_training(trainer):
@@ -126,11 +131,20 @@ class LastCheckpoint(Checkpoint):
         self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._end_if(_agreed(trainer, [self._request.signum])[0], trainer)
+        self._end_if(agreed(trainer, [self._request.signum])[0], trainer)
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+    def _save_or_warn(self, trainer: pl.Trainer) -> None:
+        """Within an epoch a full disk is no reason to end: the next save may find space again."""
+        try:
+            self._save(trainer)
+        except MachineError as error:  # in the first process: the others wait for it behind their save
+            log.warning("%s; the run goes on, and the checkpoint before is as it was", error)
+            trainer.strategy.barrier()
+            self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
     def _end_if(self, signum: int, trainer: pl.Trainer) -> None:
         if signum:
@@ -144,7 +158,7 @@ class LastCheckpoint(Checkpoint):
         assert trainer is not None
         return {
             **asdict(self._position(trainer)),
-            "randomness": _gathered(trainer, _randomness(trainer)),
+            "randomness": gathered(trainer, _randomness(trainer)),
             "metrics": "".join(logger.rows() for logger in _metrics_loggers(trainer)),
         }
 
@@ -225,15 +239,6 @@ def _metrics_loggers(trainer: pl.Trainer) -> list[MetricsLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, MetricsLogger) and trainer.is_global_zero]
 
 
-def _agreed(trainer: pl.Trainer, values: list[int]) -> list[int]:
-    """The largest of each value over all processes."""
-    if trainer.world_size == 1:
-        return [int(value) for value in values]
-    tensor = torch.tensor(values, dtype=torch.int64, device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(tensor, op=torch.distributed.ReduceOp.MAX)
-    return [int(value) for value in tensor.tolist()]
-
-
 def _randomness(trainer: pl.Trainer) -> Tensor:
     """State of this process's generators, uint8: dropout and stochastic depth draw from them."""
     states = [torch.get_rng_state()]
@@ -247,24 +252,3 @@ def _set_randomness(trainer: pl.Trainer, state: Tensor) -> None:
     torch.set_rng_state(state[:size].clone())
     if trainer.strategy.root_device.type == "cuda" and len(state) > size:
         torch.cuda.set_rng_state(state[size:].clone(), trainer.strategy.root_device)
-
-
-def _gathered(trainer: pl.Trainer, state: Tensor) -> Tensor:
-    """(processes, bytes) of each process's (bytes)."""
-    if trainer.world_size == 1:
-        return state[None]
-    gathered = trainer.strategy.all_gather(state.to(trainer.strategy.root_device))
-    return gathered.reshape(trainer.world_size, -1).cpu()
-
-
-def end_children(trainer: pl.Trainer, grace: float = 5.0) -> None:
-    """Ends the processes that this one started for other devices: they would wait for it for ever.
-
-    Args:
-        grace: time for a message of their own [s].
-    """
-    for child in getattr(trainer.strategy.launcher, "procs", []):
-        with contextlib.suppress(Exception):
-            child.wait(timeout=grace)
-        if child.poll() is None:
-            child.kill()

@@ -28,6 +28,7 @@ LOCK = ".lock"
 FREE = {
     *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
     "logger",
+    "profile",
     "worst_images",
     *["data.num_workers", "data.timeout", "data.check"],
     *["trainer.enable_progress_bar", "trainer.max_time", "trainer.profiler", "trainer.detect_anomaly"],

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from torch import nn
 
 from segnet.checkpoint import read_checkpoint, save_checkpoint
 from segnet.components import check_options
@@ -20,6 +21,8 @@ from segnet.errors import ConfigError
 from segnet.images import replacing
 from segnet.metrics import MONITOR
 from segnet.nonfinite import NonFiniteLoss
+from segnet.norms import num_processes
+from segnet.profiling import PartsOfStep, StepProfile
 from segnet.progress import progress_callbacks
 from segnet.resume import LastCheckpoint, MetricsLogger
 
@@ -50,6 +53,17 @@ class WholeCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path)
 
 
+class SyncBatchNorms(TorchSyncBatchNorm):
+    """Batch norms over the images of all processes, exactly where several train together on GPUs.
+
+    A CPU has none, and a single process needs none.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        on_gpu = all(parameter.device.type == "cuda" for parameter in model.parameters())
+        return super().apply(model) if on_gpu and num_processes() > 1 else model
+
+
 def training_trainer(
     config: Config, output_dir: Path, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
 ) -> pl.Trainer:
@@ -62,25 +76,40 @@ def training_trainer(
     Raises:
         ConfigError: an unknown or impossible option.
     """
-    defaults: dict[str, Any] = {
-        "sync_batchnorm": torch.cuda.is_available(),
-        "num_sanity_val_steps": 0,
-        "enable_model_summary": False,
-    }
+    defaults: dict[str, Any] = {"num_sanity_val_steps": 0, "enable_model_summary": False}
     if config.deterministic:
         defaults["deterministic"] = True
+    profiler, measuring = _measuring(config, output_dir)
     progress = progress_callbacks()
     last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
     return _trainer(
-        in_steps({**defaults, **config.trainer}),
+        in_steps({**defaults, **profiler, **config.trainer}),
         logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
         # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
-        callbacks=[*callbacks, last, best_callback(output_dir), NonFiniteLoss(config.non_finite), *progress],
-        plugins=[WholeCheckpointIO()],
+        callbacks=[
+            *callbacks,
+            last,
+            best_callback(output_dir),
+            NonFiniteLoss(config.non_finite),
+            *progress,
+            *measuring,
+        ],
+        plugins=[WholeCheckpointIO(), *([] if "sync_batchnorm" in config.trainer else [SyncBatchNorms()])],
         default_root_dir=output_dir,
         use_distributed_sampler=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in progress),
     )
+
+
+def _measuring(config: Config, folder: Path) -> tuple[dict[str, Any], list[Callback]]:
+    """What `profile=true` adds to a Trainer: an option, and a callback."""
+    if not config.profile:
+        return {}, []
+    if "profiler" in config.trainer:
+        own = config.trainer["profiler"]
+        raise ConfigError(f"profile=true brings a profiler of its own: leave out trainer.profiler={own}")
+    parts = PartsOfStep()
+    return {"profiler": parts}, [StepProfile(folder, parts)]
 
 
 def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +132,7 @@ def evaluation_trainer(options: Mapping[str, Any], callbacks: Sequence[Callback]
     Raises:
         ConfigError: an unknown or impossible option.
     """
-    defaults = {"enable_checkpointing": False, "enable_model_summary": False}
+    defaults = {"devices": 1, "enable_checkpointing": False, "enable_model_summary": False}
     return _trainer({**defaults, **options}, logger=False, callbacks=list(callbacks), enable_progress_bar=False)
 
 
@@ -153,6 +182,7 @@ def quieten_lightning() -> None:
     """Hides Lightning's advertisements and the warnings that say nothing to our users."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     for harmless in (
         ".*does not have many workers.*",
         ".*number of training batches.*smaller than the logging interval.*",

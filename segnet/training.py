@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,8 +10,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import yaml
-from pytorch_lightning.strategies import ParallelStrategy
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from segnet.bands import displayable
 from segnet.batches import describe, scale_lr
@@ -30,9 +27,9 @@ from segnet.machine import explained
 from segnet.naming import Weights
 from segnet.optim import check_optim
 from segnet.predictor import Predictor
+from segnet.processes import agreed_checkpoint, end_children, is_first, require_as_many
 from segnet.recipe import recipe_callbacks
 from segnet.report import write_report
-from segnet.resume import end_children
 from segnet.runs import chosen_checkpoint, locked, remove_torn_files, run_folder
 from segnet.signals import ending_at_once
 from segnet.task import SegmentationTask
@@ -46,7 +43,6 @@ NUM_PREVIEWS = 6
 LOWER_TRAINING = (
     "data.batch_size or data.crop_size, or set trainer.precision=bf16-mixed or backbone.activation_checkpointing=true"
 )
-CHECKPOINT_VARIABLE = "SEGNET_CHECKPOINT"  # with it the first process tells those that Lightning starts
 
 
 def train(config: Config, output_dir: Path) -> Results | None:
@@ -66,15 +62,15 @@ def train(config: Config, output_dir: Path) -> Results | None:
     """
     start = time.monotonic()
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    is_first = _is_first()
-    checkpoint = chosen_checkpoint(config, output_dir) if is_first else None
+    checkpoint = chosen_checkpoint(config, output_dir) if is_first() else None
     folder = run_folder(checkpoint, output_dir)
     loggers = [build_logger(config.logger, folder)] if config.logger else []
     trainer = training_trainer(config, folder, recipe_callbacks(config), loggers)
+    require_as_many(trainer)
     checkpoint = agreed_checkpoint(trainer, checkpoint)
     config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
     with explained(_crops(config.data), LOWER_TRAINING), contextlib.ExitStack() as stack:
-        if is_first:
+        if is_first():
             stack.enter_context(locked(folder))
             remove_torn_files(folder)
             log.info("run folder: %s", folder)
@@ -92,7 +88,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
         except BaseException:
             end_children(trainer)
             raise
-        if not is_first:
+        if not is_first():
             return None
         if torch.distributed.is_initialized():  # or the counts would be summed over processes that take no part
             torch.distributed.destroy_process_group()
@@ -164,27 +160,6 @@ def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
         np.array([report.pixels[label] for label in labels], float),
         np.array([report.labelled_where_present[label] for label in labels], float),
     )
-
-
-def agreed_checkpoint(trainer: pl.Trainer, checkpoint: Path | None) -> Path | None:
-    """The first process's checkpoint, in all processes of a run."""
-    if trainer.world_size == 1:
-        return checkpoint
-    if not _is_first() and CHECKPOINT_VARIABLE in os.environ:  # started by Lightning in the first process
-        told = os.environ[CHECKPOINT_VARIABLE]
-        return Path(told) if told else None
-    assert isinstance(trainer.strategy, ParallelStrategy)
-    assert trainer.strategy.cluster_environment is not None
-    if trainer.strategy.cluster_environment.creates_processes_externally:  # torchrun, SLURM: all are there already
-        trainer.strategy.setup_environment()
-        return trainer.strategy.broadcast(checkpoint)
-    os.environ[CHECKPOINT_VARIABLE] = str(checkpoint or "")
-    return checkpoint
-
-
-def _is_first() -> bool:
-    """Whether this is the first process of a run; the environment tells it before any Trainer does."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning sets it so
 
 
 def _finish(

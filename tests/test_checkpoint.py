@@ -195,3 +195,17 @@ def test_weights_and_description_must_belong_together(tmp_path, content, tamper)
     with pytest.raises(CheckpointError, match=r"a\.ckpt: weights and description do not fit") as error:
         load_checkpoint(tmp_path / "a.ckpt")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "a.ckpt: is not a checkpoint: it is empty (0 bytes)"),
+        (b"hello\n" * 100, "a.ckpt: is not a checkpoint, or damaged or cut off"),  # not: (101)
+    ],
+)
+def test_what_torch_makes_of_other_files_is_not_told(content, message, tmp_path):
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(tmp_path / "a.ckpt")
+    assert str(caught.value) == f"{tmp_path}/{message}"

@@ -10,10 +10,11 @@ from PIL import Image
 from tiny import CPU, SHAPES
 
 from segnet.classes import Classes
-from segnet.config import DataConfig
+from segnet.cli.evaluate import _evaluate
+from segnet.config import DataConfig, EvaluateConfig
 from segnet.conversion import convert, published_settings
 from segnet.data.shapes import CLASSES, Shapes
-from segnet.errors import DataError
+from segnet.errors import ConfigError, DataError
 from segnet.evaluation import evaluate
 from segnet.inference import Inference
 from segnet.predictor import Predictor
@@ -25,6 +26,28 @@ def test_evaluation_gives_the_same_figure_to_the_last_digit(run):
     data = DataConfig(batch_size=3, num_workers=1)
     again = evaluate(folder / "best.ckpt", dataset=SHAPES, split="val", data=data, trainer=CPU)
     assert again.scores.to_dict(again.classes) == results.scores.to_dict(results.classes)
+
+
+def test_an_evaluation_by_two_processes_is_refused(run):
+    """Lightning would fill up their shares with images that were counted already: of five images it counts six."""
+    folder, _ = run
+    with pytest.raises(ConfigError, match="each image counts once, not in 2"):
+        evaluate(
+            folder / "best.ckpt",
+            dataset=SHAPES,
+            split="val",
+            data=DataConfig(num_workers=0),
+            trainer={**CPU, "devices": 2},
+        )
+
+
+def test_an_evaluation_that_a_launcher_multiplied_is_refused(run, monkeypatch, tmp_path):
+    folder, _ = run
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config = EvaluateConfig(checkpoint=str(folder / "best.ckpt"), dataset=SHAPES, trainer=CPU)
+    with pytest.raises(ConfigError, match="torchrun started 2 processes, and an evaluation runs in one"):
+        _evaluate(config, tmp_path)
 
 
 def test_the_figure_is_that_of_the_predictions(run):

@@ -18,7 +18,7 @@ FLOORS = {
             data.report data.shards segmentation inference imagelike outputs""",
         2: "model classifier data data.survey",
         3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
-            exporters pretrained""",
+            processes profiling exporters pretrained""",
         4: """training evaluation inspection predictor conversion report sharding prediction serving
             exporting quantisation hub""",
         5: "cli",
@@ -54,8 +54,10 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("runtimes.cache", "exporters"),
     ("exporting", "quantisation"),
     ("trainer", "checkpoint"),
+    ("trainer", "profiling"),
     ("trainer", "progress"),
     ("trainer", "resume"),
+    ("resume", "processes"),
     ("runs", "checkpoint"),
     ("training", "evaluation"),
     ("training", "predictor"),

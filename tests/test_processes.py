@@ -1,183 +1,119 @@
-"""Two processes on the CPU, for real (gloo): what comes out is what one process gives.
+"""Who started the processes of a run, and what is refused where they are others than the options say.
 
-Each run takes seconds to start: `pytest -m slow`.
+That they train as one is in test_two_processes.py.
 """
 
-import json
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-import torch
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from tiny import CPU
 
-from segnet.checkpoint import read_checkpoint
+from segnet.errors import ConfigError
+from segnet.processes import is_first, launched, require_as_many, require_one_process
 
-pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[1]
-OPTIONS = [
-    "backbone.depths=[1,1,1,1]",
-    "norm.name=group",  # no statistics over the batch: two processes of 2 images are one of 4
-    "decoder.aspp_channels=8",
-    "decoder.low_level_channels=4",
-    "decoder.decoder_channels=8",
-    "decoder.dropout=0",
-    "dataset.num_train=13",
-    "dataset.num_val=5",
-    "dataset.size=[40,32]",
-    "data.crop_size=[32,32]",
-    "data.scale_range=[1,2]",  # no padding: a mean over counted pixels is then a mean over images
-    "data.num_workers=0",
-    "optim.lr=0.002",  # at higher rates the rounding of float32 grows in a few steps
-    "trainer.accelerator=cpu",
-    "trainer.max_epochs=2",
-    "trainer.log_every_n_steps=1",
-]
-TWO = [*OPTIONS, "trainer.devices=2", "data.batch_size=2"]
-ENVIRONMENT = {
-    **{key: value for key, value in os.environ.items() if not key.startswith(("SLURM", "RANK", "LOCAL_RANK"))},
-    "PYTHONPATH": str(ROOT),
-    "OMP_NUM_THREADS": "1",
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "WORLD_SIZE": "4",
+    "LOCAL_WORLD_SIZE": "2",
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "GROUP_RANK": "0",
+}
+SLURM = {
+    "SLURM_NTASKS": "4",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_NNODES": "2",
+    "SLURM_PROCID": "3",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURM_NODELIST": "node[7-8]",
+    "SLURM_JOB_ID": "4711",
+    "SLURM_JOB_NAME": "train",
 }
 
 
-def segnet(arguments, folder, *launcher, environment=None, wait=True):
-    process = subprocess.Popen(
-        [sys.executable, *(launcher or ["-m", "segnet", "train"]), *arguments],
-        cwd=folder,
-        env={**ENVIRONMENT, **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    if not wait:
-        return process
-    output, _ = process.communicate(timeout=300)
-    return process.returncode, output
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """set(variables): as a launcher would; nothing of this machine's own."""
+    monkeypatch.setattr(rank_zero_only, "rank", rank_zero_only.rank)  # a Trainer sets it
+    for name in (*TORCHRUN, *SLURM):
+        monkeypatch.delenv(name, raising=False)
+    return lambda variables: [monkeypatch.setenv(name, value) for name, value in variables.items()]
 
 
-def the_run(folder):
-    """The one run folder."""
-    [run] = (folder / "runs").iterdir()
-    return run
+def trainer(**options):
+    return pl.Trainer(**{**CPU, **options}, logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
 
-def outcome(folder):
-    run = the_run(folder)
-    return read_checkpoint(run / "last.ckpt")["state_dict"], json.loads((run / "results.json").read_text())
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, ("", 1)),
+        (TORCHRUN, ("torchrun", 4)),
+        (SLURM, ("SLURM", 4)),
+        ({**SLURM, **TORCHRUN, "WORLD_SIZE": "8"}, ("torchrun", 8)),  # srun torchrun: it starts the processes
+        ({**SLURM, "SLURM_JOB_NAME": "bash"}, ("", 1)),
+        ({"SLURM_PROCID": "0", "SLURM_JOB_ID": "3"}, ("", 1)),  # a job without --ntasks
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "3"}, ("", 1)),  # a shell of salloc
+    ],
+)
+def test_the_launcher_is_known_by_its_environment(variables, expected, environment):
+    environment(variables)
+    assert launched() == expected
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """A finished run of two processes."""
-    folder = tmp_path_factory.mktemp("two")
-    code, output = segnet(TWO, folder)
-    assert code == 0, output
-    return folder
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [({}, True), (TORCHRUN, False), (SLURM, False), ({**TORCHRUN, "RANK": "0"}, True), ({"LOCAL_RANK": "1"}, False)],
+)
+def test_the_first_process_knows_it_before_any_trainer(variables, first, environment):
+    """In a process of its own: Lightning looks once."""
+    environment(variables)
+    code = "from segnet.processes import is_first; print(is_first())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(first)
+    assert is_first()  # this one is alone
 
 
-def test_two_processes_end_as_one_with_twice_the_batch(two, tmp_path):
-    code, output = segnet([*OPTIONS, "data.batch_size=4"], tmp_path)
-    assert code == 0, output
-    (weights, results), (expected, once) = outcome(two), outcome(tmp_path)
-    for name in expected:
-        torch.testing.assert_close(weights[name], expected[name], rtol=1e-4, atol=1e-5)
-    assert results["steps"] == once["steps"] == 6
-    assert results["num_images"] == 5
+@pytest.mark.parametrize(
+    ("variables", "options", "message"),
+    [
+        (TORCHRUN, {}, r"torchrun started 4 processes, but trainer\.devices=1 x trainer\.num_nodes=1 are 1: "),
+        (SLURM, {}, r"SLURM started 4 processes, but trainer\.devices=1 x trainer\.num_nodes=1 are 1: "),
+        # Lightning would train on one of the two devices, and say nothing.
+        (
+            {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
+            {"devices": 2},
+            r"SLURM started 1 process, but trainer\.devices=2 x trainer\.num_nodes=1 are 2: .*srun --ntasks-per-node",
+        ),
+        # It would wait for the other machine until its time is up.
+        ({}, {"num_nodes": 2}, r"trainer\.num_nodes=2, but nothing starts the processes of the other machines"),
+    ],
+)
+def test_other_processes_than_were_started_are_refused(variables, options, message, environment):
+    environment(variables)
+    with pytest.raises(ConfigError, match=message):
+        require_as_many(trainer(**options))
 
 
-def test_the_figure_while_training_is_that_of_one_process(two):
-    """val/miou of the best epoch, counted by two processes over five images, and the final evaluation by one."""
-    _, results = outcome(two)
-    rows = (the_run(two) / "metrics.csv").read_text().splitlines()
-    column = rows[0].split(",").index("val/miou")
-    figures = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
-    assert len(figures) == 2
-    assert torch.tensor(max(figures), dtype=torch.float32) == torch.tensor(results["miou"], dtype=torch.float32)
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ({}, {}),
+        ({}, {"devices": 2}),
+        (TORCHRUN, {"devices": 2, "num_nodes": 2}),
+        (SLURM, {"devices": 2, "num_nodes": 2}),
+    ],
+)
+def test_as_many_as_were_started_are_welcome(variables, options, environment):
+    environment(variables)
+    require_as_many(trainer(**options))
 
 
-def test_torchrun_gives_the_same_in_one_folder(two, tmp_path):
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
-    code, output = segnet(["train", *TWO], tmp_path, *launcher, "-m", "segnet")
-    assert code == 0, output
-    (weights, results), (expected, once) = outcome(tmp_path), outcome(two)
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    assert results["miou"] == once["miou"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.mark.parametrize("whom", ["first", "group"])
-def test_a_signal_ends_both_and_the_run_goes_on_exactly(two, tmp_path, whom):
-    process = segnet([*TWO, "trainer.max_epochs=2"], tmp_path, wait=False)
-    for line in process.stdout:
-        if line.startswith("epoch   1"):
-            (os.kill if whom == "first" else os.killpg)(process.pid, signal.SIGTERM)
-            break
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 143, output
-    assert output.count("SIGTERM at step") == 1
-    code, output = segnet([*TWO, "checkpoint=auto"], tmp_path)
-    assert code == 0, output
-    (weights, results), (expected, once) = outcome(tmp_path), outcome(two)
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    assert results["miou"] == once["miou"]
-
-
-FAILING = """
-import os, sys
-from segnet.errors import DataError
-from segnet.task import SegmentationTask
-original = SegmentationTask.training_step
-def training_step(self, batch, batch_idx):
-    if self.trainer.global_rank == int(os.environ["FAILING"]) and self.trainer.global_step == 2:
-        if os.environ["HOW"] == "kill":
-            os.kill(os.getpid(), 9)
-        raise DataError("b.png: is damaged")
-    return original(self, batch, batch_idx)
-SegmentationTask.training_step = training_step
-from segnet.cli import main
-main()
-"""
-
-
-@pytest.mark.parametrize("how", ["error", "kill"])
-@pytest.mark.parametrize("rank", [0, 1])
-def test_what_ends_one_process_ends_both(tmp_path, rank, how):
-    script = tmp_path / "failing.py"
-    script.write_text(FAILING)
-    process = segnet(["train", *TWO], tmp_path, str(script), environment={"FAILING": str(rank), "HOW": how}, wait=False)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode != 0
-    if how == "error":
-        assert "segnet: error: b.png: is damaged" in output
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:  # the process group is gone when nobody is left in it
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    pytest.fail(f"a process went on: {output}")
-
-
-def test_fewer_val_images_than_processes_are_refused(tmp_path):
-    code, output = segnet([*TWO, "dataset.num_val=1"], tmp_path)
-    assert code == 3
-    assert "the val split has 1 images, fewer than the 2 processes" in output
-
-
-def test_a_sweep_over_two_processes_is_refused(tmp_path):
-    code, output = segnet([*TWO, "--multirun", "seed=1,2"], tmp_path)
-    assert code == 2
-    assert "leave out --multirun" in output
+def test_an_evaluation_takes_one_process():
+    require_one_process(trainer())
+    with pytest.raises(ConfigError, match=r"so that each image counts once, not in 2: leave out trainer\.devices"):
+        require_one_process(trainer(devices=2))

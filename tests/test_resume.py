@@ -3,9 +3,11 @@
 `benchmarks/kill_and_resume.py` does the same with SIGKILL at random moments; here the moments are chosen.
 """
 
+import contextlib
 import csv
 import json
 import os
+import resource
 import signal
 from dataclasses import replace
 
@@ -15,7 +17,7 @@ from tiny import components
 
 from segnet.checkpoint import read_checkpoint, save_checkpoint
 from segnet.config import Config, DataConfig, OptimConfig
-from segnet.errors import ConfigError, Interrupted
+from segnet.errors import ConfigError, Interrupted, MachineError
 from segnet.task import SegmentationTask
 from segnet.training import train
 
@@ -219,6 +221,58 @@ def test_without_intervals_they_come_with_validations_only(tmp_path, monkeypatch
     with pytest.raises(Killed):
         train(config, tmp_path)
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 5
+
+
+@contextlib.contextmanager
+def full_disk():
+    """By a limit on the size of a file: to the writer it is the same. metrics.csv stays below it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_within_an_epoch_is_a_warning_and_the_run_goes_on(tmp_path, monkeypatch, caplog, unbroken):
+    saved = []
+    with contextlib.ExitStack() as disk, monkeypatch.context() as patch:
+        cut(patch, "training_step", 2, lambda: disk.enter_context(full_disk()))
+
+        def free():  # the fifth batch: the save before it, at step 4, was refused
+            saved.append(read_checkpoint(tmp_path / "last.ckpt")["global_step"] if last.exists() else None)
+            disk.close()
+
+        last = tmp_path / "last.ckpt"
+        cut(patch, "training_step", 5, free)
+        train(configuration(), tmp_path)
+    assert saved == [None]
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    refused = [message for message in warnings if "last.ckpt: cannot be written" in message]
+    assert len(refused) == 2  # at steps 2 and 4
+    assert all("the run goes on" in message for message in refused)
+    assert_equal(outcome(tmp_path), unbroken({}))
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("action", [lambda: None, lambda: os.kill(os.getpid(), signal.SIGTERM)])
+def test_a_full_disk_where_it_counts_ends_the_run_and_the_older_checkpoint_stays(
+    action, tmp_path, monkeypatch, unbroken
+):
+    """At the last save before an end: by a signal, or of the epoch."""
+    with contextlib.ExitStack() as disk, monkeypatch.context() as patch:
+
+        def fill():
+            disk.enter_context(full_disk())
+            action()
+
+        cut(patch, "training_step", 15, fill)
+        with pytest.raises(MachineError, match=r"(last|best)\.ckpt: cannot be written") as caught:
+            train(configuration(), tmp_path)
+    assert caught.value.exit_code == 5
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 14
+    train(configuration(checkpoint=str(tmp_path / "last.ckpt")), tmp_path)
+    assert_equal(outcome(tmp_path), unbroken({}))
 
 
 @pytest.mark.parametrize("option", ["checkpoint_every", "checkpoint_minutes"])

@@ -85,7 +85,8 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
                 raise
             failures.append(error)
         with contextlib.suppress(OSError):
-            output_dir.rmdir()  # succeeds where nothing was written: refused, or gone on with in another folder
+            if output_dir != Path.cwd():  # which all but the first of several processes were given
+                output_dir.rmdir()  # succeeds where nothing was written: refused, or gone on with in another folder
 
     application()
     if failures:

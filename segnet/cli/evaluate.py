@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segnet.cli.composition import run
 from segnet.config import EvaluateConfig
-from segnet.errors import ExitCode
+from segnet.errors import ConfigError, ExitCode
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,7 +18,11 @@ def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
     from segnet.evaluation import evaluate
     from segnet.inference import Inference
+    from segnet.processes import launched
 
+    launcher, count = launched()
+    if count > 1:
+        raise ConfigError(f"{launcher} started {count} processes, and an evaluation runs in one: start one")
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     results = evaluate(
         Path(config.checkpoint).expanduser(),
