@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-STRIP = 8  # windows side by side: the overlaps of a row of windows wait for the next one, and are as long as a strip
+STRIP = 6  # windows side by side: the overlaps of a row of windows wait for the next one, and are as long as a strip
 
 
 @dataclass(frozen=True, slots=True)

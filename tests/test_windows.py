@@ -77,5 +77,5 @@ def test_what_waits_does_not_grow_with_the_picture(length):
 
 
 def test_strips_cost_few_windows_more():
-    assert len(list(Mosaic((1000, 1000), 100, 0.5))) == 19 * (19 + 2 * 1)
+    assert len(list(Mosaic((1000, 1000), 100, 0.5))) == 19 * (19 + 3)
     assert len({window for window, _ in Mosaic((1000, 1000), 100, 0.5)}) == 19 * 19
