@@ -29,7 +29,7 @@ FREE = {
     *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
     "logger",
     "worst_images",
-    *["data.num_workers", "data.timeout", "data.check"],
+    *["data.num_workers", "data.timeout", "data.check", "data.cache", "data.cache_size"],
     *["trainer.enable_progress_bar", "trainer.max_time", "trainer.profiler", "trainer.detect_anomaly"],
 }
 

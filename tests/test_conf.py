@@ -46,6 +46,11 @@ MODULES_OF_NO_TABLE = {
         "annotations",
         "report",
         "survey",
+        "crops",
+        "sampler",
+        "stamps",
+        "records",
+        "cache",
     }
 }
 

@@ -14,8 +14,8 @@ FLOORS = {
             download signals machine position charts""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report segmentation""",
-        2: "model classifier data data.survey",
+            data.report data.crops data.sampler data.stamps data.records segmentation""",
+        2: "model classifier data data.survey data.cache",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
         4: "training evaluation inspection predictor conversion report",
         5: "cli",
@@ -33,6 +33,8 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("scenes", "classes"),
     ("scenes", "images"),
     ("data.dataset", "data.labels"),
+    ("data.records", "data.dataset"),
+    ("data.transforms", "data.crops"),
     ("data.annotations", "data.labels"),
     ("segmentation", "visualization"),
     ("runtimes.pytorch", "checkpoint"),

@@ -23,6 +23,7 @@ from segnet import __version__
 from segnet.classes import Classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.report import Finding, SplitReport
+from segnet.data.stamps import cache_folder, key_of, stamp_of
 from segnet.errors import DataError, MachineError
 from segnet.images import replacing
 
@@ -78,11 +79,6 @@ class Memory:
                 temporary.write_text(json.dumps(self._known), encoding="utf-8")
         except MachineError as error:
             log.info("what was found is not remembered: %s", error)
-
-
-def cache_folder() -> Path:
-    """The user's, for segnet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet"
 
 
 def survey(
@@ -147,24 +143,6 @@ def content_hash(values: NDArray[Any]) -> str:
     digest = hashlib.blake2b(f"{values.dtype} {values.shape}".encode(), digest_size=12)
     digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
-
-
-def key_of(files: Sequence[Path | str]) -> str:
-    """What a sample is remembered by: the paths of its files."""
-    return "\n".join(str(file.absolute()) if isinstance(file, Path) else file for file in files)
-
-
-def stamp_of(files: Sequence[Path | str]) -> list[int]:
-    """Sizes [bytes] and times of change [ns] of a sample's files; empty: one is not there, or there are none."""
-    stamp = []
-    for file in files:
-        if isinstance(file, Path):
-            try:
-                status = file.stat()
-            except (OSError, ValueError):  # such as a name with NUL
-                return []
-            stamp += [status.st_size, status.st_mtime_ns]
-    return stamp
 
 
 def _shown(found: Iterator[Finding], total: int, text: str, progress: bool) -> Iterable[Finding]:
