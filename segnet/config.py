@@ -156,16 +156,10 @@ class EvaluateConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class InspectConfig:
-    """What `segnet inspect` depends on."""
+class InspectConfig(Config):
+    """What `segnet inspect` depends on; it takes a training's options, and reads dataset, data and seed of them."""
 
-    dataset: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.data.DATASETS."""
     splits: list[str] = field(default_factory=lambda: ["train", "val"])
     """Which to look at, of train, val and test."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """The augmentation that the contact sheet shows."""
     num_pictures: int = 8
-    """Rows of the contact sheet."""
-    seed: int = 0
-    """Of that augmentation."""
+    """Rows of the contact sheet, which shows the augmentation too."""

@@ -7,7 +7,6 @@ without a cache.
 
 import contextlib
 import hashlib
-import json
 import logging
 import mmap
 import multiprocessing
@@ -19,10 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from segnet import __version__
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.records import packed, size_of, unpacked
-from segnet.data.stamps import cache_folder, key_of, stamp_of
+from segnet.data.stamps import cache_folder, digest_of, key_of, stamp_of
 from segnet.errors import ConfigError, MachineError
 from segnet.images import replacing
 
@@ -226,8 +224,7 @@ def with_cache(
         arena = Arena(min(limit, ROOM * size))
         return {name: MemoryCache(dataset, arena) for name, dataset in splits.items()}
     root = cache_folder() / "decoded"
-    key = json.dumps([__version__, dict(spec), next(iter(splits.values())).classes.to_dict()], default=str)
-    folder = root / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = root / digest_of(spec, next(iter(splits.values())).classes)
     budget = Budget(limit, make_room(root, folder, size, limit))
     return {name: DiskCache(dataset, budget, folder) for name, dataset in splits.items()}
 

@@ -2,8 +2,8 @@
 
 Images of rare classes can come several times an epoch, by the repeat factors of LVIS (Gupta, Dollár and Girshick, 2019,
 arXiv 1908.03195, appendix): a class that a share f of the images holds has the factor max(1, sqrt(threshold / f)), an
-image the largest of its classes. Here an epoch always has equally many samples: which images come the one time more that
-the fractions of their factors stand for is drawn so.
+image the largest of its classes. Here an epoch always has equally many samples: which images come the one time more
+that the fractions of their factors stand for is drawn so.
 """
 
 from collections import Counter

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from segnet import __version__
 from segnet.classes import Classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.report import Finding, SplitReport
-from segnet.data.stamps import cache_folder, key_of, stamp_of
+from segnet.data.stamps import cache_folder, digest_of, key_of, stamp_of
 from segnet.errors import DataError, MachineError
 from segnet.images import replacing
 
@@ -39,8 +38,7 @@ class Memory:
     """
 
     def __init__(self, spec: Mapping[str, Any], classes: Classes, folder: Path | None = None) -> None:
-        key = json.dumps([__version__, dict(spec), classes.to_dict()], sort_keys=True, default=str)
-        name = f"inspection-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+        name = f"inspection-{digest_of(spec, classes)}.json"
         self._path = (folder or cache_folder()) / name
         self._known = self._read()
         self._changed = False
