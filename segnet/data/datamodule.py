@@ -148,6 +148,7 @@ class SegmentationDataModule(pl.LightningDataModule):
                 "dataset.channels and backbone.in_channels alike"
             )
         self._train_transform()
+        _ = self._read_splits  # refuses an impossible cache
         needed = self._data.batch_size * num_processes
         if len(self.split("train")) < needed:
             raise DataError(
@@ -183,13 +184,11 @@ class SegmentationDataModule(pl.LightningDataModule):
         report = self.report("train")
         ignored = self.classes.ignore_index
         present = [[label for label in finding.pixels if label != ignored] for finding in report.findings]
+        rare = {label: factor for label, factor in sorted(class_factors(present, threshold).items()) if factor > 1}
         if self._is_first:
-            factors = sorted(class_factors(present, threshold).items())
-            rare = [f"{self.classes.names[label]} {factor:.3g}" for label, factor in factors if factor > 1]
-            log.info(
-                "data.oversample_rare=%g: %s", threshold, f"times {', '.join(rare)}" if rare else "no class is rare"
-            )
-        return repeat_factors(present, threshold)
+            told = ", ".join(f"{self.classes.names[label]} {factor:.3g}" for label, factor in rare.items())
+            log.info("data.oversample_rare=%g: %s", threshold, f"times {told}" if rare else "no class is rare")
+        return repeat_factors(present, threshold) if rare else None
 
     def _train_transform(self) -> TrainTransform:
         return train_transform(self._data, self._mean, self.classes.ignore_index, self._seed)

@@ -107,6 +107,74 @@ def test_padding_has_the_mean_colour_and_ignore_index():
         assert (colours == torch.tensor([51, 102, 153])).all()
 
 
+# Rare classes
+
+RARE = {**SHAPES, "num_train": 12, "seed": 3}
+
+
+def test_images_of_rare_classes_come_again_with_other_augmentations():
+    data = module(RARE, oversample_rare=1.0, batch_size=1)
+    batches = epochs(data, range(1))
+    counts = {name: names(batches).count(name) for name in names(batches)}
+    assert set(counts) == {f"shapes/train/{index}" for index in range(12)}
+    assert len(batches) > 12
+    again = next(name for name, count in counts.items() if count > 1)
+    first, second = [batch["image"] for batch in batches if batch["name"] == [again]][:2]
+    assert not torch.equal(first, second)
+    holds = [set(np.unique(data.split("train").load(index).mask)) for index in range(12)]
+    rarest = min(range(6), key=lambda label: sum(label in present for present in holds) or 99)
+    often = [counts[f"shapes/train/{index}"] for index in range(12) if rarest in holds[index]]
+    assert np.mean(often) > np.mean(list(counts.values()))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_repeated_images_are_the_same_for_any_number_of_workers_and_after_a_resume(num_workers):
+    whole = epochs(module(RARE, oversample_rare=1.0), range(1, 2))
+    assert same(whole, epochs(module(RARE, oversample_rare=1.0, num_workers=num_workers), range(1, 2)))
+    resumed = module(RARE, oversample_rare=1.0, num_workers=num_workers)
+    resumed.resume(epoch=1, batches=2)
+    assert same(list(resumed.train_dataloader()), whole[2:])
+
+
+def test_classes_that_are_common_enough_change_nothing():
+    assert same(epochs(module()), epochs(module(oversample_rare=0.01)))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_impossible_shares_are_refused(share):
+    with pytest.raises(ConfigError, match=r"data\.oversample_rare=.* is not a share"):
+        module(oversample_rare=share)
+
+
+# Caches
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_a_cache_changes_no_batch(tmp_path, monkeypatch, folder_spec, kind, num_workers):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    plain = module(folder_spec)
+    for _ in range(2):  # the second run finds what the first kept on disk
+        data = module(folder_spec, cache=kind, num_workers=num_workers)
+        data.check()
+        assert same(epochs(data, range(3)), epochs(plain, range(3)))
+        for _ in range(2):
+            assert same(list(data.val_dataloader()), list(plain.val_dataloader()))
+
+
+def test_training_and_validation_decode_what_the_check_has_read_no_second_time(folder_spec, monkeypatch):
+    data = module(folder_spec, cache="memory")
+    data.check()
+    monkeypatch.setattr("segnet.data.dataset.read_bands", None)
+    assert len(epochs(data, range(3))) == 3
+    assert len(list(data.val_dataloader())) == 4
+
+
+def test_an_impossible_cache_is_refused_before_the_first_step():
+    with pytest.raises(ConfigError, match=r"data\.cache=ram is unknown"):
+        module(cache="ram", check=False).check()
+
+
 # Evaluation
 
 

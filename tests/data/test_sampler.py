@@ -1,8 +1,9 @@
 """The order of training samples: by seed and epoch, shared by processes, rare classes more often."""
 
+import numpy as np
 import pytest
 
-from segnet.data.sampler import EpochSampler
+from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
 
 
 def test_sampler_gives_every_index_once_with_its_epoch():
@@ -48,3 +49,55 @@ def test_a_resumed_sampler_leaves_out_what_it_gave_in_that_epoch_only(rank):
         resumed.set_epoch(epoch)
         assert list(resumed) == list(whole)[4 if epoch == 2 else 0 :]
     assert len(resumed) == len(whole) == 5  # the learning-rate schedule counts whole epochs
+
+
+# Rare classes
+
+PRESENT = [[0], [0], [0], [0, 1], [0], [0, 1, 2], [0], [0], [0], []]  # labels of ten images
+
+
+def test_factors_are_those_of_lvis():
+    """max(1, sqrt(threshold / share of the images)); of an image the largest of its classes."""
+    assert class_factors(PRESENT, 0.4) == pytest.approx({0: 1, 1: (0.4 / 0.2) ** 0.5, 2: (0.4 / 0.1) ** 0.5})
+    np.testing.assert_allclose(repeat_factors(PRESENT, 0.4), [1, 1, 1, 2**0.5, 1, 2, 1, 1, 1, 1])
+    np.testing.assert_array_equal(repeat_factors(PRESENT, 0), np.ones(10))
+
+
+REPEATS = [1.0, 2.5, 1.25, 1.0, 3.0, 1.4]
+
+
+def numbers(sampler: EpochSampler, epoch: int = 0) -> list[int]:
+    sampler.set_epoch(epoch)
+    return [number for _, number in sampler]
+
+
+def test_images_come_as_often_as_their_factors_on_average_and_always_at_least_the_whole_times():
+    sampler = EpochSampler(6, seed=1, repeats=REPEATS)
+    counts = np.zeros((2000, 6))
+    for epoch in range(2000):
+        drawn = numbers(sampler, epoch)
+        assert len(drawn) == len(sampler) == 10  # 9 whole times, and 1.15 more
+        counts[epoch] = np.bincount(np.array(drawn) % 6, minlength=6)
+        assert (counts[epoch] >= np.floor(REPEATS)).all()
+    extra = np.subtract(REPEATS, np.floor(REPEATS))
+    np.testing.assert_allclose(counts.mean(axis=0), np.floor(REPEATS) + extra / extra.sum(), atol=0.04)
+
+
+def test_every_repetition_is_a_number_of_its_own():
+    drawn = numbers(EpochSampler(6, seed=1, repeats=REPEATS))
+    assert len(set(drawn)) == len(drawn)
+    assert {number for number in drawn if number < 6} == set(range(6))
+    assert max(drawn) < 6 * 4
+
+
+def test_factors_of_1_leave_every_image_once():
+    assert sorted(numbers(EpochSampler(6, seed=1, repeats=np.ones(6)))) == list(range(6))
+
+
+def test_repeated_images_are_shared_and_resumed_like_others():
+    whole = numbers(EpochSampler(6, seed=1, repeats=REPEATS), epoch=3)
+    shares = [EpochSampler(6, 1, rank, 2, repeats=REPEATS) for rank in range(2)]
+    assert [numbers(share, epoch=3) for share in shares] == [whole[::2], whole[1::2]]
+    resumed = EpochSampler(6, 1, 1, 2, repeats=REPEATS)
+    resumed.resume(epoch=3, num_samples=2)
+    assert [number for _, number in resumed] == whole[1::2][2:]
