@@ -88,11 +88,11 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
     """
     path = Path(path)
     with decoding(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode.startswith("I") or upright.mode == "F":
-            grey = _scale_to_uint8(np.asarray(upright), path)
+        ImageOps.exif_transpose(picture, in_place=True)  # else it would copy what stands upright
+        if picture.mode.startswith("I") or picture.mode == "F":
+            grey = _scale_to_uint8(np.asarray(picture), path)
             return np.repeat(grey[:, :, None], 3, axis=2)
-        return np.array(upright.convert("RGB"))
+        return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def _scale_to_uint8(values: NDArray[np.generic], path: Path) -> UInt8Array:
@@ -133,7 +133,7 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np
     path = Path(path)
     with _decoding_mask(path) as picture:
         raw_mode = _raw_mode(picture)
-        picture = ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)  # else it would copy what stands upright
         values = np.asarray(picture)
         if picture.mode == "1":
             return values.astype(np.uint8)
@@ -159,7 +159,7 @@ def read_mask_colours(path: str | os.PathLike[str]) -> UInt8Array:
     """
     path = Path(path)
     with _decoding_mask(path) as picture:
-        picture = ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
             raise DataError(f"{path}: a mask of mode {picture.mode} holds no colours of 8 bits: save it as PNG in RGB")
         return np.array(picture.convert("RGB"))
