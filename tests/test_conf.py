@@ -51,6 +51,7 @@ MODULES_OF_NO_TABLE = {
         "stamps",
         "records",
         "cache",
+        "cache_folders",
     }
 }
 

@@ -14,7 +14,7 @@ FLOORS = {
             download signals machine position charts""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report data.crops data.sampler data.stamps data.records segmentation""",
+            data.report data.crops data.sampler data.stamps data.records data.cache_folders segmentation""",
         2: "model classifier data data.survey data.cache",
         3: "task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes",
         4: "training evaluation inspection predictor conversion report",
