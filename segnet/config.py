@@ -21,6 +21,14 @@ class DataConfig:
     """Probability of a horizontal flip."""
     colour_jitter: float = 0.4
     """Strength on brightness, contrast and saturation, 0-1; on hue a quarter of it."""
+    category_max_ratio: float = 1.0
+    """Share of the labelled pixels from which a class makes a crop be drawn at another place; 1: never."""
+    oversample_rare: float = 0.0
+    """Share of the images, 0-1: images that hold a class that fewer hold come more often; 0: all come equally often."""
+    cache: str | None = None
+    """Where decoded images and masks of the training and val splits are kept: memory or disk; null: nowhere."""
+    cache_size: float = 8.0
+    """How much memory, of each process that trains, or disk, of all datasets, that may take [GiB]."""
     num_workers: int | None = None
     """Processes that load data; null: half of the cores, at most 8."""
     timeout: float = 300.0
@@ -176,16 +184,10 @@ class ShardConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class InspectConfig:
-    """What `segnet inspect` depends on."""
+class InspectConfig(Config):
+    """What `segnet inspect` depends on; it takes a training's options, and reads dataset, data and seed of them."""
 
-    dataset: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.data.DATASETS."""
     splits: list[str] = field(default_factory=lambda: ["train", "val"])
     """Which to look at, of train, val and test."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """The augmentation that the contact sheet shows."""
     num_pictures: int = 8
-    """Rows of the contact sheet."""
-    seed: int = 0
-    """Of that augmentation."""
+    """Rows of the contact sheet, which shows the augmentation too."""

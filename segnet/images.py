@@ -88,16 +88,20 @@ def read_image(path: str | os.PathLike[str]) -> UInt8Array:
     """
     path = Path(path)
     with decoding(path) as picture:
-        return rgb_of(picture, path)
+        ImageOps.exif_transpose(picture, in_place=True)  # else it would copy what stands upright
+        return _rgb(picture, path)
 
 
 def rgb_of(picture: Image.Image, source: Path | str) -> UInt8Array:
     """A picture of Pillow's as `read_image` gives it; `source` is what an error calls it."""
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I") or upright.mode == "F":
-        grey = scaled_to_uint8(np.asarray(upright), source)
+    return _rgb(ImageOps.exif_transpose(picture), source)
+
+
+def _rgb(picture: Image.Image, source: Path | str) -> UInt8Array:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        grey = scaled_to_uint8(np.asarray(picture), source)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(upright.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def scaled_to_uint8(values: NDArray[np.generic], source: Path | str) -> UInt8Array:
@@ -142,7 +146,7 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np
     path = Path(path)
     with _decoding_mask(path) as picture:
         raw_mode = _raw_mode(picture)
-        picture = ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)  # else it would copy what stands upright
         values = np.asarray(picture)
         if picture.mode == "1":
             return values.astype(np.uint8)
@@ -168,7 +172,7 @@ def read_mask_colours(path: str | os.PathLike[str]) -> UInt8Array:
     """
     path = Path(path)
     with _decoding_mask(path) as picture:
-        picture = ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
             raise DataError(f"{path}: a mask of mode {picture.mode} holds no colours of 8 bits: save it as PNG in RGB")
         return np.array(picture.convert("RGB"))

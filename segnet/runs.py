@@ -30,7 +30,7 @@ FREE = {
     "logger",
     "profile",
     "worst_images",
-    *["data.num_workers", "data.timeout", "data.check"],
+    *["data.num_workers", "data.timeout", "data.check", "data.cache", "data.cache_size"],
     *["trainer.enable_progress_bar", "trainer.max_time", "trainer.profiler", "trainer.detect_anomaly"],
 }
 

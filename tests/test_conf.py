@@ -47,6 +47,12 @@ MODULES_OF_NO_TABLE = {
         "report",
         "shards",
         "survey",
+        "crops",
+        "sampler",
+        "stamps",
+        "records",
+        "cache",
+        "cache_folders",
     }
 }
 

@@ -15,8 +15,9 @@ FLOORS = {
             extras""",
         1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization metadata
             data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report data.shards segmentation inference imagelike outputs""",
-        2: "model classifier data data.survey",
+            data.report data.shards data.crops data.sampler data.stamps data.records data.cache_folders segmentation
+            inference imagelike outputs""",
+        2: "model classifier data data.survey data.cache",
         3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
             processes profiling exporters pretrained""",
         4: """training evaluation inspection predictor conversion report sharding prediction serving
@@ -41,6 +42,8 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("scenes", "images"),
     ("scenes", "windows"),
     ("data.dataset", "data.labels"),
+    ("data.records", "data.dataset"),
+    ("data.transforms", "data.crops"),
     ("data.annotations", "data.labels"),
     ("data.dataset", "data.report"),
     ("data.shards", "data.dataset"),

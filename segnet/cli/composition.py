@@ -5,7 +5,7 @@ once on trial before Hydra runs it.
 """
 
 import contextlib
-import inspect
+import dataclasses
 import os
 import re
 import sys
@@ -174,10 +174,10 @@ def _first_of_sweep(override: str) -> str:
 
 def _keys(schema: type, prefix: str = "") -> Iterator[str]:
     """All dotted keys of a dataclass; an open section counts as one."""
-    for name, value in inspect.get_annotations(schema).items():
-        yield prefix + name
-        if isinstance(value, type) and hasattr(value, "__dataclass_fields__"):
-            yield from _keys(value, f"{prefix}{name}.")
+    for field in dataclasses.fields(schema):
+        yield prefix + field.name
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            yield from _keys(field.type, f"{prefix}{field.name}.")
 
 
 def _refuse_unknown(composed: DictConfig, schema: type) -> None:

@@ -2,21 +2,25 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from segnet.components import build
 from segnet.config import DataConfig
 from segnet.data import DATASETS
+from segnet.data.cache import with_cache
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.report import Report, SplitReport
+from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
 from segnet.data.survey import Memory, survey
 from segnet.data.transforms import TrainTransform
 from segnet.errors import ConfigError, DataError
@@ -28,45 +32,8 @@ log = logging.getLogger(__name__)
 Batch = dict[str, Any]
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index) in an order drawn from (seed, epoch); each process takes every n-th.
-
-    Args:
-        length: of the dataset.
-        seed: of the order.
-        rank, num_processes: this process, and how many there are.
-    """
-
-    def __init__(self, length: int, seed: int, rank: int = 0, num_processes: int = 1) -> None:
-        self._length = length
-        self._seed = seed
-        self._rank = rank
-        self._num_processes = num_processes
-        self._epoch = 0
-        self._resumed: tuple[int, int] | None = None  # epoch, samples
-
-    def resume(self, epoch: int, num_samples: int) -> None:
-        """Begins in an epoch of which this process has had some samples already: they are left out, that time."""
-        self._epoch = epoch
-        self._resumed = (epoch, num_samples)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._length // self._num_processes
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self._seed, self._epoch]).permutation(self._length)
-        mine = order[: len(self) * self._num_processes][self._rank :: self._num_processes]
-        if self._resumed and self._resumed[0] == self._epoch:
-            mine = mine[self._resumed[1] :]
-        return iter([(self._epoch, int(index)) for index in mine])
-
-
 class TrainSamples(Dataset[Batch]):
-    """The augmented training samples, addressed by (epoch, index)."""
+    """The augmented training samples, addressed by (epoch, number), as `EpochSampler` gives them."""
 
     def __init__(self, dataset: SegmentationDataset, transform: TrainTransform) -> None:
         self._dataset = dataset
@@ -77,11 +44,11 @@ class TrainSamples(Dataset[Batch]):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Batch]:
         """Those of a batch: DataLoader prefers it, and the dataset may read them all at once."""
-        samples = self._dataset.load_many([index for _, index in keys])
+        samples = self._dataset.load_many([number % len(self._dataset) for _, number in keys])
         return [self._augmented(sample, *key) for sample, key in zip(samples, keys, strict=True)]
 
-    def _augmented(self, sample: Sample, epoch: int, index: int) -> Batch:
-        image, mask = self._transform(sample.image, sample.mask, epoch=epoch, index=index)
+    def _augmented(self, sample: Sample, epoch: int, number: int) -> Batch:
+        image, mask = self._transform(sample.image, sample.mask, epoch=epoch, index=number)
         return to_tensors(Sample(image, mask, sample.name))
 
 
@@ -99,10 +66,13 @@ class WholeSamples(Dataset[Batch]):
 
 
 def to_tensors(sample: Sample) -> Batch:
-    """A sample as tensors: image (channels, H, W), mask (H, W)."""
+    """A sample as tensors of their own memory: image (channels, H, W), mask (H, W)."""
+    height, width, channels = sample.image.shape
+    planes = np.empty((channels, height, width), sample.image.dtype)
+    cv2.split(sample.image, list(planes))  # several times as fast as a transposed copy
     return {
-        "image": torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1))),
-        "mask": torch.from_numpy(np.ascontiguousarray(sample.mask)),
+        "image": torch.from_numpy(planes),
+        "mask": torch.from_numpy(np.array(sample.mask)),
         "name": sample.name,
     }
 
@@ -132,6 +102,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         super().__init__()
         if data.batch_size < 1:
             raise ConfigError(f"data.batch_size={data.batch_size} must be 1 or more")
+        if not 0 <= data.oversample_rare <= 1:
+            raise ConfigError(f"data.oversample_rare={data.oversample_rare} is not a share between 0 and 1")
         self._spec = dict(dataset)
         self._data = data
         self._mean = mean
@@ -160,7 +132,15 @@ class SegmentationDataModule(pl.LightningDataModule):
         if findings is not None:
             return SplitReport(split, dataset.classes, findings)
         self._memory = self._memory or Memory(self._spec, self.classes)
-        return survey(dataset, split, self._memory, progress=self._is_first)
+        return survey(self._read_splits.get(split) or dataset, split, self._memory, progress=self._is_first)
+
+    @cached_property
+    def _read_splits(self) -> Mapping[str, SegmentationDataset]:
+        """The splits that a training reads again and again: with a cache, where it is configured."""
+        splits = {name: self.split(name) for name in ("train", "val")}
+        if self._data.cache is None:
+            return splits
+        return with_cache(splits, self._data.cache, self._data.cache_size, self._spec, told=self._is_first)
 
     def resume(self, epoch: int, batches: int) -> None:
         """Lets the next train loader begin in an epoch of which each process has had some batches already."""
@@ -180,6 +160,7 @@ class SegmentationDataModule(pl.LightningDataModule):
                 "dataset.channels and backbone.in_channels alike"
             )
         self._train_transform()
+        _ = self._read_splits  # refuses an impossible cache
         needed = self._data.batch_size * num_processes
         if len(self.split("train")) < needed:
             raise DataError(
@@ -199,26 +180,42 @@ class SegmentationDataModule(pl.LightningDataModule):
                     log.info("look at your data: %s", warning)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        dataset = self.split("train")
-        sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes)
+        dataset = self._read_splits["train"]
+        sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes, self._repeats())
         if self._resumed:
             epoch, batches = self._resumed
             sampler.resume(epoch, batches * self._data.batch_size)
         samples = TrainSamples(dataset, self._train_transform())
         return self._loader(samples, sampler=sampler, batch_size=self._data.batch_size, drop_last=True)
 
+    def _repeats(self) -> NDArray[np.float64] | None:
+        """How often each training image comes in an epoch; None: once."""
+        threshold = self._data.oversample_rare
+        if threshold == 0:
+            return None
+        report = self.report("train")
+        ignored = self.classes.ignore_index
+        present = [[label for label in finding.pixels if label != ignored] for finding in report.findings]
+        rare = {label: factor for label, factor in sorted(class_factors(present, threshold).items()) if factor > 1}
+        if self._is_first:
+            told = ", ".join(f"{self.classes.names[label]} {factor:.3g}" for label, factor in rare.items())
+            log.info("data.oversample_rare=%g: %s", threshold, f"times {told}" if rare else "no class is rare")
+        return repeat_factors(present, threshold) if rare else None
+
     def _train_transform(self) -> TrainTransform:
         return train_transform(self._data, self._mean, self.classes.ignore_index, self._seed)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self.evaluation_dataloader("val")
+        return self._whole_images(self._read_splits["val"])
 
     def test_dataloader(self) -> DataLoader[Batch]:
         return self.evaluation_dataloader("test")
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Batch]:
         """Whole images of a split, one at a time; several processes share them without padding."""
-        dataset = self.split(split)
+        return self._whole_images(self.split(split))
+
+    def _whole_images(self, dataset: SegmentationDataset) -> DataLoader[Batch]:
         mine = range(self._rank, len(dataset), self._num_processes)
         return self._loader(WholeSamples(dataset), sampler=mine, batch_size=1)
 
@@ -261,6 +258,7 @@ def train_transform(data: DataConfig, mean: Sequence[float], ignore_index: int, 
         scale_range=data.scale_range,
         flip=data.flip,
         colour_jitter=data.colour_jitter,
+        category_max_ratio=data.category_max_ratio,
         fill=[round(255 * value) for value in mean],
         ignore_index=ignore_index,
         seed=seed,

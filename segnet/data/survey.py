@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from segnet import __version__
 from segnet.classes import Classes
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.report import Finding, SplitReport
+from segnet.data.stamps import cache_folder, digest_of, key_of, stamp_of
 from segnet.errors import DataError, MachineError
 from segnet.images import replacing
 
@@ -38,8 +38,7 @@ class Memory:
     """
 
     def __init__(self, spec: Mapping[str, Any], classes: Classes, folder: Path | None = None) -> None:
-        key = json.dumps([__version__, dict(spec), classes.to_dict()], sort_keys=True, default=str)
-        name = f"inspection-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+        name = f"inspection-{digest_of(spec, classes)}.json"
         self._path = (folder or cache_folder()) / name
         self._known = self._read()
         self._changed = False
@@ -75,11 +74,6 @@ class Memory:
                 temporary.write_text(json.dumps(self._known), encoding="utf-8")
         except MachineError as error:
             log.info("what was found is not remembered: %s", error)
-
-
-def cache_folder() -> Path:
-    """The user's, for segnet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet"
 
 
 def survey(
@@ -149,24 +143,6 @@ def content_hash(values: NDArray[Any]) -> str:
     digest = hashlib.blake2b(f"{values.dtype} {values.shape}".encode(), digest_size=12)
     digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
-
-
-def key_of(files: Sequence[Path | str]) -> str:
-    """What a sample is remembered by: the paths of its files."""
-    return "\n".join(str(file.absolute()) if isinstance(file, Path) else file for file in files)
-
-
-def stamp_of(files: Sequence[Path | str]) -> list[int]:
-    """Sizes [bytes] and times of change [ns] of a sample's files; empty: one is not there, or there are none."""
-    stamp = []
-    for file in files:
-        if isinstance(file, Path):
-            try:
-                status = file.stat()
-            except (OSError, ValueError):  # such as a name with NUL
-                return []
-            stamp += [status.st_size, status.st_mtime_ns]
-    return stamp
 
 
 def _shown(found: Iterator[Finding], total: int, text: str, progress: bool) -> Iterable[Finding]:

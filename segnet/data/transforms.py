@@ -1,4 +1,4 @@
-"""Augmentation by albumentations: geometry and colour only; images stay uint8 RGB.
+"""Augmentation: scale and crop (`segnet.data.crops`), then flip and colour by albumentations; images stay uint8 RGB.
 
 The one module that knows albumentations, so that it can be replaced.
 """
@@ -6,7 +6,6 @@ The one module that knows albumentations, so that it can be replaced.
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +13,9 @@ from numpy.typing import NDArray
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
 
 import albumentations as A
-import cv2
 
+from segnet.data.crops import cut_at_random
 from segnet.errors import ConfigError
-
-
-class RandomScale(A.RandomScale):
-    """Leaves at least one pixel of a picture that is only a few pixels high or wide; albumentations fails there."""
-
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        smallest = (1 + 1e-6) / min(params["shape"][:2])  # sizes are rounded down
-        return {"scale": max(params["scale"], smallest)}
 
 
 class TrainTransform:
@@ -35,6 +26,7 @@ class TrainTransform:
         scale_range: smallest and largest factor on the image's size.
         flip: probability of a horizontal flip.
         colour_jitter: strength on brightness, contrast and saturation, 0 for none; on hue a quarter of it.
+        category_max_ratio: share of the labelled pixels from which a class makes a crop be drawn again; 1: never.
         fill: value of padded pixels in each channel before colour jitter, 0-255.
         ignore_index: mask value of padded pixels.
         seed: with the epoch and the index of the image, the only source of randomness.
@@ -50,6 +42,7 @@ class TrainTransform:
         scale_range: Sequence[float],
         flip: float,
         colour_jitter: float,
+        category_max_ratio: float = 1.0,
         fill: Sequence[int],
         ignore_index: int,
         seed: int,
@@ -67,30 +60,13 @@ class TrainTransform:
                 f"data.colour_jitter={colour_jitter} is for RGB, but the images have {len(fill)} channels: "
                 "set data.colour_jitter=0"
             )
-        # OpenCV pads at most 4 channels with values of their own: of more, the fill is made 0 for the while.
-        self._offset = np.array(fill, np.float32) if len(fill) > 4 else None
-        height, width = crop_size
+        if not 0 < category_max_ratio <= 1:
+            raise ConfigError(f"data.category_max_ratio={category_max_ratio} is not a share above 0, up to 1")
         strength = colour_jitter
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # an unknown argument is only warned about
             self._pipeline = A.Compose(
                 [
-                    RandomScale(
-                        (scale_range[0] - 1, scale_range[1] - 1),
-                        interpolation=cv2.INTER_LINEAR,
-                        mask_interpolation=cv2.INTER_NEAREST_EXACT,  # INTER_NEAREST is half a pixel off the image
-                        p=1,
-                    ),
-                    A.PadIfNeeded(
-                        height,
-                        width,
-                        position="random",
-                        border_mode=cv2.BORDER_CONSTANT,
-                        fill=0 if self._offset is not None else tuple(fill),
-                        fill_mask=ignore_index,
-                        p=1,
-                    ),
-                    A.RandomCrop(height, width, p=1),
                     A.HorizontalFlip(p=flip),
                     A.ColorJitter(
                         brightness=(1 - strength, 1 + strength),
@@ -101,17 +77,30 @@ class TrainTransform:
                     ),
                 ],
             )
+        self._crop_size = (crop_size[0], crop_size[1])
+        self._scale_range = (scale_range[0], scale_range[1])
+        self._category_max_ratio = category_max_ratio
+        self._fill = tuple(fill)
+        self._ignore_index = ignore_index
         self._seed = seed
 
     def __call__(
         self, image: NDArray[np.uint8 | np.float32], mask: NDArray[np.uint8 | np.int32], *, epoch: int, index: int
     ) -> tuple[NDArray[np.uint8 | np.float32], NDArray[np.uint8 | np.int32]]:
         """Image (H, W, channels), 0-255, and mask (H, W) -> both in crop size, with the types they came in."""
+        seed = np.random.SeedSequence([self._seed, epoch, index])
+        rng = np.random.default_rng(seed)
         # Set before each sample: albumentations repeats its draws in every worker and every epoch otherwise.
-        self._pipeline.set_random_seed(int(np.random.SeedSequence([self._seed, epoch, index]).generate_state(1)[0]))
-        if self._offset is None:
-            result = self._pipeline(image=image, mask=mask)
-            return result["image"], result["mask"]
-        result = self._pipeline(image=image.astype(np.float32) - self._offset, mask=mask)
-        shifted = result["image"] + self._offset
-        return (shifted.round().astype(np.uint8) if image.dtype == np.uint8 else shifted), result["mask"]
+        self._pipeline.set_random_seed(int(seed.spawn(1)[0].generate_state(1)[0]))
+        image, mask = cut_at_random(
+            rng,
+            image,
+            mask,
+            crop_size=self._crop_size,
+            scale=rng.uniform(*self._scale_range),
+            fill=self._fill,
+            ignore_index=self._ignore_index,
+            category_max_ratio=self._category_max_ratio,
+        )
+        result = self._pipeline(image=image, mask=mask)
+        return result["image"], result["mask"]

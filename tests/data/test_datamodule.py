@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from segnet.config import DataConfig
-from segnet.data.datamodule import EpochSampler, SegmentationDataModule
+from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import ConfigError, DataError
 
 MEAN = (0.2, 0.4, 0.6)
@@ -44,54 +44,6 @@ def same(one: list[dict], other: list[dict]) -> bool:
 
 def names(batches: list[dict]) -> list[str]:
     return [name for batch in batches for name in batch["name"]]
-
-
-# The sampler
-
-
-def test_sampler_gives_every_index_once_with_its_epoch():
-    sampler = EpochSampler(11, seed=0)
-    sampler.set_epoch(4)
-    keys = list(sampler)
-    assert len(sampler) == len(keys) == 11
-    assert {epoch for epoch, _ in keys} == {4}
-    assert sorted(index for _, index in keys) == list(range(11))
-
-
-def test_sampler_order_depends_on_seed_and_epoch_alone():
-    def order(seed: int, epoch: int) -> list[int]:
-        sampler = EpochSampler(30, seed)
-        list(sampler)  # an earlier pass changes nothing
-        sampler.set_epoch(epoch)
-        return [index for _, index in sampler]
-
-    orders = [order(seed, epoch) for seed in range(3) for epoch in range(3)]
-    assert orders == [order(seed, epoch) for seed in range(3) for epoch in range(3)]
-    assert len({tuple(indices) for indices in orders}) == 9
-    assert list(range(30)) not in orders
-
-
-@pytest.mark.parametrize(("length", "num_processes"), [(12, 2), (11, 2), (13, 4), (3, 3)])
-def test_ranks_share_the_samples_evenly_without_overlap(length, num_processes):
-    samplers = [EpochSampler(length, 5, rank, num_processes) for rank in range(num_processes)]
-    shares = [[index for _, index in sampler] for sampler in samplers]
-    assert {len(share) for share in shares} == {len(samplers[0])} == {length // num_processes}
-    together = [index for share in shares for index in share]
-    assert len(set(together)) == len(together)
-    assert set(together) <= set(range(length))
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_resumed_sampler_leaves_out_what_it_gave_in_that_epoch_only(rank):
-    whole, resumed = (EpochSampler(11, 3, rank, 2) for _ in range(2))
-    resumed.resume(epoch=2, num_samples=4)
-    whole.set_epoch(2)
-    assert list(resumed) == list(whole)[4:]  # even before Lightning tells the epoch: workers begin at once
-    for epoch in (2, 3):
-        whole.set_epoch(epoch)
-        resumed.set_epoch(epoch)
-        assert list(resumed) == list(whole)[4 if epoch == 2 else 0 :]
-    assert len(resumed) == len(whole) == 5  # the learning-rate schedule counts whole epochs
 
 
 # Training batches
@@ -153,6 +105,74 @@ def test_padding_has_the_mean_colour_and_ignore_index():
         assert 0.3 < padded.float().mean() < 1
         colours = batch["image"].permute(0, 2, 3, 1)[padded]
         assert (colours == torch.tensor([51, 102, 153])).all()
+
+
+# Rare classes
+
+RARE = {**SHAPES, "num_train": 12, "seed": 3}
+
+
+def test_images_of_rare_classes_come_again_with_other_augmentations():
+    data = module(RARE, oversample_rare=1.0, batch_size=1)
+    batches = epochs(data, range(1))
+    counts = {name: names(batches).count(name) for name in names(batches)}
+    assert set(counts) == {f"shapes/train/{index}" for index in range(12)}
+    assert len(batches) > 12
+    again = next(name for name, count in counts.items() if count > 1)
+    first, second = [batch["image"] for batch in batches if batch["name"] == [again]][:2]
+    assert not torch.equal(first, second)
+    holds = [set(np.unique(data.split("train").load(index).mask)) for index in range(12)]
+    rarest = min(range(6), key=lambda label: sum(label in present for present in holds) or 99)
+    often = [counts[f"shapes/train/{index}"] for index in range(12) if rarest in holds[index]]
+    assert np.mean(often) > np.mean(list(counts.values()))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_repeated_images_are_the_same_for_any_number_of_workers_and_after_a_resume(num_workers):
+    whole = epochs(module(RARE, oversample_rare=1.0), range(1, 2))
+    assert same(whole, epochs(module(RARE, oversample_rare=1.0, num_workers=num_workers), range(1, 2)))
+    resumed = module(RARE, oversample_rare=1.0, num_workers=num_workers)
+    resumed.resume(epoch=1, batches=2)
+    assert same(list(resumed.train_dataloader()), whole[2:])
+
+
+def test_classes_that_are_common_enough_change_nothing():
+    assert same(epochs(module()), epochs(module(oversample_rare=0.01)))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_impossible_shares_are_refused(share):
+    with pytest.raises(ConfigError, match=r"data\.oversample_rare=.* is not a share"):
+        module(oversample_rare=share)
+
+
+# Caches
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_a_cache_changes_no_batch(tmp_path, monkeypatch, folder_spec, kind, num_workers):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    plain = module(folder_spec)
+    for _ in range(2):  # the second run finds what the first kept on disk
+        data = module(folder_spec, cache=kind, num_workers=num_workers)
+        data.check()
+        assert same(epochs(data, range(3)), epochs(plain, range(3)))
+        for _ in range(2):
+            assert same(list(data.val_dataloader()), list(plain.val_dataloader()))
+
+
+def test_training_and_validation_decode_what_the_check_has_read_no_second_time(folder_spec, monkeypatch):
+    data = module(folder_spec, cache="memory")
+    data.check()
+    monkeypatch.setattr("segnet.data.dataset.read_bands", None)
+    assert len(epochs(data, range(3))) == 3
+    assert len(list(data.val_dataloader())) == 4
+
+
+def test_an_impossible_cache_is_refused_before_the_first_step():
+    with pytest.raises(ConfigError, match=r"data\.cache=ram is unknown"):
+        module(cache="ram", check=False).check()
 
 
 # Evaluation

@@ -10,6 +10,7 @@ from PIL import Image
 from segnet.classes import Classes
 from segnet.data import survey as module
 from segnet.data.dataset import FileDataset
+from segnet.data.stamps import digest_of
 from segnet.data.survey import Memory, content_hash, survey
 
 THREE = Classes.create(["road", "tree", "sky"], ignore_index=255)
@@ -114,3 +115,10 @@ def test_equal_content_is_equal_values_of_one_type_and_shape():
     assert content_hash(values.reshape(2, 3)) == content_hash(np.asfortranarray(values.reshape(2, 3)))
     others = [values.reshape(3, 2), values.reshape(2, 3).astype(np.int32), values.reshape(2, 3)[::-1]]
     assert len({content_hash(other) for other in others} | {content_hash(values.reshape(2, 3))}) == 4
+
+
+def test_an_id_map_of_numbers_and_words_can_be_remembered(tmp_path):
+    spec = {"name": "folder", "id_map": {0: "ignore", 1: 0, "other": "same"}}
+    Memory(spec, THREE, tmp_path)
+    turned = {"id_map": {"other": "same", 1: 0, 0: "ignore"}, "name": "folder"}
+    assert digest_of(spec, THREE) == digest_of(turned, THREE) != digest_of({**spec, "id_map": {0: 1}}, THREE)

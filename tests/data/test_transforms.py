@@ -41,11 +41,12 @@ def digest(augment: TrainTransform, epoch: int, index: int) -> str:
     return hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()
 
 
-def test_300_draws_have_crop_size_known_ids_and_marked_padding():
-    augment = transform(colour_jitter=0)
+@pytest.mark.parametrize("category_max_ratio", [1.0, 0.4])
+def test_1000_draws_have_crop_size_known_ids_and_marked_padding(category_max_ratio):
+    augment = transform(colour_jitter=0, category_max_ratio=category_max_ratio)
     image, mask = sample()
     padded_shares = []
-    for index in range(300):
+    for index in range(1000):
         out, ids = augment(image, mask, epoch=0, index=index)
         assert (out.dtype, out.shape, ids.dtype, ids.shape) == (np.uint8, (40, 48, 3), np.uint8, (40, 48))
         assert set(np.unique(ids)) <= {0, 1, 2, 3, 255}
@@ -54,6 +55,30 @@ def test_300_draws_have_crop_size_known_ids_and_marked_padding():
         padded_shares.append(padded.mean())
     assert max(padded_shares) > 0.5  # at scale 0.5 most of the crop
     assert min(padded_shares) == 0
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "ids", "ignore_index"),
+    [
+        (3, np.uint8, [0, 1, 7], 255),
+        (1, np.uint8, [0, 1, 7], 9),
+        (4, np.float32, [1, 3], 0),
+        (8, np.float32, [0, 300], 65535),
+    ],
+)
+def test_1000_draws_ignore_all_padding_and_invent_no_class(channels, dtype, ids, ignore_index):
+    """Whatever image, channels and ids: padded pixels, which alone are 0 in every channel, are `ignore_index`."""
+    augment = transform(colour_jitter=0, fill=[0] * channels, ignore_index=ignore_index)
+    rng = np.random.default_rng(channels)
+    for index in range(1000):
+        size = rng.integers(1, 90, 2)
+        mask = rng.choice(ids, size).astype(np.uint8 if max(*ids, ignore_index) < 256 else np.int32)
+        image = rng.integers(1, 256, (*size, channels)).astype(dtype)
+        out, drawn = augment(image, mask, epoch=0, index=index)
+        assert (out.dtype, out.shape, drawn.dtype) == (dtype, (40, 48, channels), mask.dtype)
+        padded = (out == 0).all(axis=2)
+        np.testing.assert_array_equal(drawn == ignore_index, padded)
+        assert set(np.unique(drawn)) <= {*np.unique(mask), ignore_index}
 
 
 def test_padding_lies_outside_of_one_rectangle():
@@ -205,6 +230,8 @@ def test_draws_are_the_same_in_a_fresh_process():
         ({"flip": -0.1}, r"data\.flip=-0\.1"),
         ({"colour_jitter": 1.1}, r"data\.colour_jitter=1\.1"),
         ({"colour_jitter": -1}, r"data\.colour_jitter=-1"),
+        ({"category_max_ratio": 0}, r"data\.category_max_ratio=0 is"),
+        ({"category_max_ratio": 1.1}, r"data\.category_max_ratio=1\.1"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
@@ -238,3 +265,15 @@ def test_colour_jitter_needs_rgb():
         ConfigError, match=r"data\.colour_jitter=0\.4 is for RGB, but the images have 4 .*colour_jitter=0"
     ):
         transform(fill=[0, 0, 0, 0])
+
+
+def test_crops_of_one_class_are_drawn_again_where_the_share_is_set():
+    mask = np.zeros((120, 480), np.uint8)
+    mask[:, 400:] = 1
+    image = np.zeros((120, 480, 3), np.uint8)
+
+    def both(ratio: float) -> float:
+        augment = transform(category_max_ratio=ratio)
+        return np.mean([len(np.unique(augment(image, mask, epoch=0, index=i)[1])) > 1 for i in range(100)])
+
+    assert both(0.75) > 1.5 * both(1.0)

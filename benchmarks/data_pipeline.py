@@ -1,0 +1,192 @@
+"""Measures how many training samples a second one core makes, against the plain albumentations pipeline.
+
+    python benchmarks/data_pipeline.py
+
+Plain means: the whole image is resized by a random factor, padded, cropped, flipped, changed in colour, normalised to
+float and made a tensor, all by albumentations. segnet's samples are uint8: the model normalises. Both read the same
+made-up files by the same decoder and end with tensors; no part runs in more than one thread. The variants take turns on
+each image, and a ratio is the median over the rounds, so that other work on the machine falls on all alike.
+"""
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import albumentations as A
+import cv2
+import numpy as np
+import PIL
+import torch
+from albumentations.pytorch import ToTensorV2
+from PIL import Image
+
+from segnet.classes import Classes
+from segnet.config import DataConfig
+from segnet.data.cache import GIB, Arena, Budget, DiskCache, MemoryCache
+from segnet.data.datamodule import TrainSamples, to_tensors, train_transform
+from segnet.data.dataset import FileDataset, Sample
+
+NUM_CLASSES = 19
+IGNORE_INDEX = 255
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes are (height, width) [pixels]; the recipes' crops."""
+
+    name: str
+    size: tuple[int, int]
+    crop_size: tuple[int, int]
+    suffix: str
+
+
+SETTINGS = (
+    Setting("CamVid, PNG", (360, 480), (256, 320), ".png"),
+    Setting("Cityscapes, PNG", (1024, 2048), (512, 1024), ".png"),
+    Setting("Cityscapes, JPEG", (1024, 2048), (512, 1024), ".jpg"),
+)
+
+
+def write_files(folder: Path, setting: Setting, count: int) -> FileDataset:
+    """Surfaces of noise on which there are blocks of classes: about as hard to compress as photos of streets."""
+    pairs = []
+    height, width = setting.size
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        ids = rng.integers(0, NUM_CLASSES, (height // 40, width // 40), np.uint8)
+        mask = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST)
+        colours = rng.integers(40, 216, (NUM_CLASSES, 3))[mask]
+        noise = cv2.GaussianBlur(rng.normal(0, 25, (height, width, 3)).astype(np.float32), (0, 0), 2)
+        image = (colours + noise).clip(0, 255).round().astype(np.uint8)
+        pair = folder / f"{number}{setting.suffix}", folder / f"{number}_mask.png"
+        Image.fromarray(image).save(pair[0], quality=90)  # of JPEG
+        Image.fromarray(mask).save(pair[1])
+        pairs.append(pair)
+    return FileDataset(pairs, Classes.create([f"class {number}" for number in range(NUM_CLASSES)]))
+
+
+def plain_pipeline(data: DataConfig) -> A.Compose:
+    """What `data` asks for, as a user of albumentations would write it."""
+    strength = data.colour_jitter
+    around_1 = (1 - strength, 1 + strength)
+    return A.Compose(
+        [
+            A.RandomScale((data.scale_range[0] - 1, data.scale_range[1] - 1), interpolation=cv2.INTER_LINEAR, p=1),
+            A.PadIfNeeded(
+                *data.crop_size,
+                position="random",
+                border_mode=cv2.BORDER_CONSTANT,
+                fill=tuple(round(255 * value) for value in MEAN),
+                fill_mask=IGNORE_INDEX,
+                p=1,
+            ),
+            A.RandomCrop(*data.crop_size, p=1),
+            A.HorizontalFlip(p=data.flip),
+            A.ColorJitter(
+                brightness=around_1, contrast=around_1, saturation=around_1, hue=(-strength / 4, strength / 4), p=1
+            ),
+            A.Normalize(MEAN, STD),
+            ToTensorV2(),
+        ],
+        seed=0,
+    )
+
+
+def variants(dataset: FileDataset, data: DataConfig, folder: Path) -> dict[str, Callable[[int, int], object]]:
+    """What is timed: functions of round and image."""
+    plain = plain_pipeline(data)
+    own = train_transform(data, MEAN, IGNORE_INDEX, seed=0)
+    decoded = [dataset.load(index) for index in range(len(dataset))]
+
+    def augment_own(epoch: int, index: int) -> object:
+        image, mask = own(decoded[index].image, decoded[index].mask, epoch=epoch, index=index)
+        return to_tensors(Sample(image, mask, ""))
+
+    def whole_plain(epoch: int, index: int) -> object:
+        sample = dataset.load(index)
+        return plain(image=sample.image, mask=sample.mask)
+
+    def samples(source: FileDataset | MemoryCache | DiskCache) -> Callable[[int, int], object]:
+        reader = TrainSamples(source, own)
+        return lambda epoch, index: reader[epoch, index]
+
+    return {
+        "decode": lambda epoch, index: dataset.load(index),
+        "plain: augment": lambda epoch, index: plain(image=decoded[index].image, mask=decoded[index].mask),
+        "segnet: augment": augment_own,
+        "plain: all": whole_plain,
+        "segnet: all": samples(dataset),
+        "segnet: all, data.cache=disk": samples(DiskCache(dataset, Budget(GIB), folder / "kept")),
+        "segnet: all, data.cache=memory": samples(MemoryCache(dataset, Arena(GIB))),
+    }
+
+
+def measure(functions: dict[str, Callable[[int, int], object]], num_images: int, rounds: int) -> dict[str, list[float]]:
+    """Mean time of a sample in each round, after one that does not count [s]."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(rounds + 1):
+        taken = dict.fromkeys(functions, 0.0)
+        for index in range(num_images):
+            for name, function in functions.items():
+                start = time.perf_counter()
+                function(number, index)
+                taken[name] += time.perf_counter() - start
+        for name, seconds in taken.items() if number else ():
+            times[name].append(seconds / num_images)
+    return times
+
+
+def table(times: dict[str, list[float]]) -> str:
+    """Medians, and the medians of the ratios to the plain pipeline's time for the same."""
+    lines = [f"{'':32} {'ms a sample':>12} {'samples/s':>10} {'against plain':>14}"]
+    for name, seconds in times.items():
+        same = "plain: augment" if "augment" in name else "plain: all"
+        ratio = statistics.median(plain / own for plain, own in zip(times[same], seconds, strict=True))
+        told = f"{ratio:.1f} x" if name.startswith("segnet") else ""
+        typical = statistics.median(seconds)
+        lines.append(f"{name:32} {1000 * typical:12.2f} {1 / typical:10.1f} {told:>14}")
+    return "\n".join(lines)
+
+
+def cpu() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=8, help="of each size")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--sizes", nargs="*", default=[setting.name for setting in SETTINGS], help="some of the names")
+    options = parser.parse_args(arguments)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    print(
+        f"{cpu()}, one thread; Python {platform.python_version()}, albumentations {A.__version__}, OpenCV "
+        f"{cv2.__version__}, Pillow {PIL.__version__}, numpy {np.__version__}, torch {torch.__version__}"
+    )
+    for setting in (setting for setting in SETTINGS if setting.name in options.sizes):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            dataset = write_files(folder, setting, options.images)
+            data = DataConfig(crop_size=list(setting.crop_size))
+            size = statistics.mean(pair[0].stat().st_size for pair in dataset.pairs)
+            print(
+                f"\n{setting.name}: {setting.size[1]} x {setting.size[0]}, {size / 1e6:.2f} MB a file, crops of "
+                f"{setting.crop_size[1]} x {setting.crop_size[0]}"
+            )
+            print(table(measure(variants(dataset, data, folder), options.images, options.rounds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The order of the training samples: drawn from (seed, epoch) alone, and the same whatever reads them.
+
+Images of rare classes can come several times an epoch, by the repeat factors of LVIS (Gupta, Dollár and Girshick, 2019,
+arXiv 1908.03195, appendix): a class that a share f of the images holds has the factor max(1, sqrt(threshold / f)), an
+image the largest of its classes. Here an epoch always has equally many samples: which images come the one time more
+that the fractions of their factors stand for is drawn so.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, number) in an order drawn from (seed, epoch); each process takes every n-th.
+
+    A number is the index of an image; when it comes again in the epoch, plus once, twice, ... the dataset's length.
+
+    Args:
+        length: of the dataset.
+        seed: of the order.
+        rank, num_processes: this process, and how many there are.
+        repeats: how often each image comes in an epoch on average, 1 or more; None: all once.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        rank: int = 0,
+        num_processes: int = 1,
+        repeats: Sequence[float] | NDArray[np.float64] | None = None,
+    ) -> None:
+        self._length = length
+        self._seed = seed
+        self._rank = rank
+        self._num_processes = num_processes
+        self._repeats = None if repeats is None else np.asarray(repeats, float)
+        self._epoch = 0
+        self._resumed: tuple[int, int] | None = None  # epoch, samples
+
+    def resume(self, epoch: int, num_samples: int) -> None:
+        """Begins in an epoch of which this process has had some samples already: they are left out, that time."""
+        self._epoch = epoch
+        self._resumed = (epoch, num_samples)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self._epoch = epoch
+
+    @property
+    def total(self) -> int:
+        """Samples of an epoch, of all processes together."""
+        if self._repeats is None:
+            return self._length
+        whole = np.floor(self._repeats)
+        return int(whole.sum()) + int((self._repeats - whole).sum())
+
+    def __len__(self) -> int:
+        return self.total // self._num_processes
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rng = np.random.default_rng([self._seed, self._epoch])
+        order = rng.permutation(self._length if self._repeats is None else self._repeated(rng, self._repeats))
+        mine = order[: len(self) * self._num_processes][self._rank :: self._num_processes]
+        if self._resumed and self._resumed[0] == self._epoch:
+            mine = mine[self._resumed[1] :]
+        return iter([(self._epoch, int(number)) for number in mine])
+
+    def _repeated(self, rng: np.random.Generator, repeats: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The numbers of an epoch: each image as often as the whole part of its factor says, some once more.
+
+        Those are the images in whose part of a line, as long as the fraction of its factor, a point of a regular grid
+        falls (systematic sampling): always equally many.
+        """
+        copies = np.floor(repeats).astype(np.int64)
+        order = rng.permutation(self._length)
+        ends = np.cumsum((repeats - copies)[order])
+        num_more = self.total - int(copies.sum())
+        if num_more:
+            grid = (np.arange(num_more) + rng.random()) * (ends[-1] / num_more)
+            np.add.at(copies, order[np.searchsorted(ends, grid, side="right").clip(max=self._length - 1)], 1)
+        first = np.cumsum(copies) - copies
+        again = np.arange(copies.sum()) - np.repeat(first, copies)
+        return np.repeat(np.arange(self._length), copies) + self._length * again
+
+
+def class_factors(present: Sequence[Collection[int]], threshold: float) -> dict[int, float]:
+    """How many times as often as it stands in the dataset each label should come: 1 or more.
+
+    Args:
+        present: the labels that each image holds.
+        threshold: share of images below which a label is rare, 0-1.
+    """
+    images = Counter(label for labels in present for label in labels)
+    return {label: max(1.0, float(np.sqrt(threshold * len(present) / number))) for label, number in images.items()}
+
+
+def repeat_factors(present: Sequence[Collection[int]], threshold: float) -> NDArray[np.float64]:
+    """How often each image should come in an epoch: (images,), 1 or more. Arguments as of `class_factors`."""
+    factors = class_factors(present, threshold)
+    return np.array([max((factors[label] for label in labels), default=1.0) for labels in present])
