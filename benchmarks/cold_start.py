@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from predict_cpu import cpu_name, write_checkpoint
+from predict_cpu import write_checkpoint
+from side_by_side import machine
 
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
@@ -74,7 +75,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         commands = prepare(folder, options.peer)
-        print(f"{cpu_name()}, {torch.get_num_threads()} threads; torch {torch.__version__}")
+        print(machine(torch.device("cpu")))
         seconds: dict[str, list[float]] = {title: [] for title in commands}
         for round_ in range(-1, options.rounds):  # one to warm the disk's cache
             for title, command in commands.items():

@@ -9,7 +9,6 @@ each image, and a ratio is the median over the rounds, so that other work on the
 """
 
 import argparse
-import platform
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ import PIL
 import torch
 from albumentations.pytorch import ToTensorV2
 from PIL import Image
+from side_by_side import machine
 
 from segnet.classes import Classes
 from segnet.config import DataConfig
@@ -154,15 +154,6 @@ def table(times: dict[str, list[float]]) -> str:
     return "\n".join(lines)
 
 
-def cpu() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=8, help="of each size")
@@ -172,8 +163,8 @@ def main(arguments: list[str] | None = None) -> None:
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     print(
-        f"{cpu()}, one thread; Python {platform.python_version()}, albumentations {A.__version__}, OpenCV "
-        f"{cv2.__version__}, Pillow {PIL.__version__}, numpy {np.__version__}, torch {torch.__version__}"
+        f"{machine(torch.device('cpu'))}, albumentations {A.__version__}, OpenCV {cv2.__version__}, Pillow "
+        f"{PIL.__version__}, numpy {np.__version__}"
     )
     for setting in (setting for setting in SETTINGS if setting.name in options.sizes):
         with tempfile.TemporaryDirectory() as name:

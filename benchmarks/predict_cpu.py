@@ -8,11 +8,9 @@ two decoders differ (smp's rates, one separable convolution less), so weights ca
 shape of the result is checked, of our runtimes the logits and classes against our plain eager model, before the timing.
 
 Each round runs everything once, one after the other, in two processes that wait for each other; printed are the median
-time and the median over rounds of peer time / time. The ceilings are a product of two 2048 x 2048 matrices and the copy
-of 256 MiB.
+time and the median over rounds of peer time / time.
 """
 
-import platform
 import statistics
 import tempfile
 import time
@@ -23,6 +21,7 @@ from typing import Any
 
 import torch
 from peer import NUM_CLASSES, Peer
+from side_by_side import ceilings, machine
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,7 +33,7 @@ from segnet.errors import SegnetError
 from segnet.model import SegmentationModel
 from segnet.runtimes import open_runtime
 
-SIZES = ((512, 512), (512, 1024))
+SIZES = ((512, 512), (1024, 1024))
 ENCODERS = {
     "resnet50_vd": ("tu-resnet50d", {"depths": [3, 4, 6, 3]}),
     "resnet101_vd": ("tu-resnet101d", {"depths": [3, 4, 23, 3]}),
@@ -46,6 +45,7 @@ OURS = (
     ("torch", "bf16"),
     ("openvino", "bf16"),
 )
+CPU = torch.device("cpu")
 PAUSE = 0.05  # until the threads of the one before have gone to sleep [seconds]
 
 
@@ -61,8 +61,9 @@ def main() -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     with Peer(options.peer) as peer, tempfile.TemporaryDirectory() as folder:
-        print(f"{cpu_name()}, {torch.get_num_threads()} threads; torch {torch.__version__}; peer: {peer.versions}")
-        print_ceilings()
+        print(f"{machine(CPU)}; peer: {peer.versions}")
+        for dtype in (torch.float32, torch.bfloat16):
+            print(ceilings(CPU, dtype))
         for output_stride in options.output_strides:
             checkpoint = Path(folder) / f"{options.backbone}-{output_stride}.ckpt"
             write_checkpoint(checkpoint, ENCODERS[options.backbone][1], output_stride)
@@ -139,34 +140,6 @@ def measure(
     for name, values in seconds.items():
         ratio = statistics.median(peer / ours for peer, ours in zip(seconds["smp eager"], values, strict=True))
         print(f"  {name:22s} {1000 * statistics.median(values):7.0f} ms   {ratio:5.2f}x")
-
-
-def print_ceilings() -> None:
-    """What the machine does at best."""
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-        best = min(timed(partial(torch.matmul, left, right)) for _ in range(8))
-        print(f"matrix product {dtype}: {2 * 2048**3 / best / 1e9:.0f} GFLOP/s")
-    source = torch.zeros(2**26)
-    target = torch.empty_like(source)
-    best = min(timed(lambda: target.copy_(source)) for _ in range(8))
-    print(f"copy: {2 * 2**28 / best / 1e9:.1f} GB/s read and written")
-
-
-def timed(run: Callable[[], object]) -> float:
-    """Seconds of one run."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def cpu_name() -> str:
-    """As the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
