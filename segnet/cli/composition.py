@@ -226,7 +226,7 @@ def _explain(error: Exception, schema: type) -> str:
         return f"an option cannot be read: {first}"
     unknown = re.match(r"Could not override '([^']+)'", first)
     if unknown:
-        known = set(_keys(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+        known = (set(_keys(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}) - {unknown[1]}
         return f"{unknown[1]} is not an option.{did_you_mean(unknown[1], known)}"
     if error.__cause__ is not None:
         key = getattr(error.__cause__, "full_key", None)
