@@ -7,6 +7,7 @@ data is loaded and no picture decoded: batches are noise in memory.
 import json
 import logging
 import multiprocessing
+import signal
 import statistics
 import tempfile
 import time
@@ -183,7 +184,12 @@ def _apart(task: Callable[[Path, BenchmarkConfig], Any], checkpoint: Path, confi
     height, width = config.image_size
     batch = f"{config.batch_size} images of {height} x {width}"
     try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            1,
+            multiprocessing.get_context("spawn"),
+            initializer=signal.signal,  # at Ctrl-C it ends at once, and without a word
+            initargs=(signal.SIGINT, signal.SIG_DFL),
+        ) as pool:
             return pool.submit(_explained, task, checkpoint, config, batch).result()
     except BrokenProcessPool:
         raise MachineError(
