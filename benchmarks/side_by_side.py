@@ -1,13 +1,14 @@
 """What the benchmarks share: turns taken by the ways that are compared, and what the machine can do at most."""
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
+
+from segnet.machine import machine_line as machine
+
+__all__ = ["ceilings", "machine", "ratio", "synchronise", "times"]
 
 
 def times(ways: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
@@ -35,13 +36,6 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def machine(device: torch.device) -> str:
-    """Processor or GPU, threads and versions, in a line."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} of {os.cpu_count()} threads"
-    return f"{name}{threads}; Python {platform.python_version()}, torch {torch.__version__}"
-
-
 def ceilings(device: torch.device, dtype: torch.dtype) -> str:
     """What a large matrix product and a large copy reach, in a line: no network can be faster."""
     size = 8192 if device.type == "cuda" else 2048
@@ -52,11 +46,3 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> str:
     flops = 2 * size**3 / min(taken["product"]) / 1e12
     bandwidth = 2 * block.numel() * block.element_size() / min(taken["copy"]) / 1e9
     return f"at most {flops:.2f} TFLOP/s (product of two {size} x {size} {dtype}), {bandwidth:.0f} GB/s (copy)"
-
-
-def _processor() -> str:
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

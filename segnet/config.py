@@ -191,3 +191,41 @@ class InspectConfig(Config):
     """Which to look at, of train, val and test."""
     num_pictures: int = 8
     """Rows of the contact sheet, which shows the augmentation too."""
+
+
+@dataclass(slots=True, kw_only=True)
+class BenchmarkConfig:
+    """What `segnet benchmark` depends on."""
+
+    checkpoint: str | None = None
+    """The .ckpt file whose model is measured; null: that of the options that follow, untrained."""
+    backbone: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.backbones.BACKBONES; this and what follows up to num_classes are not read with a checkpoint."""
+    backbone_weights: str | None = None
+    """Not to be set: they change no speed; choices of backbone name it."""
+    decoder: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.decoders.DECODERS."""
+    loss: dict[str, Any] = field(default_factory=dict)
+    """Spec from segnet.losses.LOSSES."""
+    auxiliary_head: dict[str, Any] | None = None
+    """Spec from segnet.auxiliary.AUXILIARY_HEADS; null: none."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    output_stride: int = 16
+    """Of the backbone; exists to be interpolated into the specs: nothing reads it."""
+    norm: dict[str, Any] = field(default_factory=lambda: {"name": "batch"})
+    """Spec from segnet.norms.NORMS, likewise."""
+    num_classes: int = 19
+    image_size: list[int] = field(default_factory=lambda: [512, 512])
+    """[height, width] of the images [pixels]."""
+    batch_size: int = 4
+    """Images in a batch, of training and prediction alike."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; null: a GPU where there is one."""
+    precision: str = "float32"
+    """float32, bf16 or fp16: of a prediction as predict takes it, of training by autocast."""
+    runtime: str | None = None
+    """Of a prediction: torch, onnxruntime or openvino; null chooses as predict does."""
+    compile: bool = False
+    """Whether torch.compile translates what a training step runs."""
+    seconds: float = 10.0
+    """How long training and prediction are each measured; at least one batch [seconds]."""

@@ -1,9 +1,12 @@
-"""What the machine does to a run, told in one line: full memory, full disk, dead workers, dead fellow processes."""
+"""The machine in one line, and what it does to a run: full memory, full disk, dead workers, dead fellow processes."""
 
 import contextlib
 import errno
+import os
+import platform
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -94,3 +97,18 @@ def _reason(error: Exception) -> str:
 
 def _first(reason: str) -> str:
     return reason.strip().splitlines()[0][:120]
+
+
+def machine_line(device: torch.device) -> str:
+    """Processor or GPU, threads and versions, in a line."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} of {os.cpu_count()} threads"
+    return f"{name}{threads}; Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -21,7 +21,7 @@ FLOORS = {
         3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
             processes profiling exporters pretrained""",
         4: """training evaluation inspection predictor conversion report sharding prediction serving
-            exporting quantisation hub""",
+            exporting quantisation hub benchmarking""",
         5: "cli",
         6: "__main__",
     }.items()

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from segnet.errors import DataError, MachineError
-from segnet.machine import explained
+from segnet.machine import explained, machine_line
 
 ROOT = Path(__file__).resolve().parents[1]
 KILLED = "DataLoader worker (pid 17) is killed by signal: Killed. "
@@ -111,3 +111,9 @@ def test_a_disk_that_is_really_full_leaves_the_older_checkpoint(tmp_path):
     assert re.match(r"MachineError .*a\.ckpt: cannot be written", told)
     assert float(weights) == 0
     assert os.listdir(tmp_path) == ["a.ckpt"]
+
+
+def test_the_machine_is_named_with_what_its_speed_depends_on():
+    line = machine_line(torch.device("cpu"))
+    assert f"{torch.get_num_threads()} of {os.cpu_count()} threads" in line
+    assert f"torch {torch.__version__}" in line

@@ -16,6 +16,7 @@ VERBS = {
     "shard": "pack a dataset into tar files to be streamed: segnet shard dataset=... output=FOLDER [option=value ...]",
     "train": "train a model: segnet train [option=value ...]",
     "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
+    "benchmark": "what a model costs here: segnet benchmark [checkpoint=best.ckpt | backbone=... output_stride=...]",
     "predict": "segment pictures: segnet predict img.png [more files, folders, globs]",
     "serve": "segment pictures on a local web page: segnet serve [--checkpoint best.ckpt] [--port 8000]",
     "export": "make a file for other programs: segnet export best.ckpt --format onnx",

@@ -140,7 +140,7 @@ def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             tree = compose(name, overrides=single_job)
-        if not tree.dataset:
+        if "dataset" in tree and not tree.dataset:
             choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
             raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
         missing = sorted(OmegaConf.missing_keys(tree))
@@ -226,7 +226,7 @@ def _explain(error: Exception, schema: type) -> str:
         return f"an option cannot be read: {first}"
     unknown = re.match(r"Could not override '([^']+)'", first)
     if unknown:
-        known = set(_keys(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+        known = (set(_keys(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}) - {unknown[1]}
         return f"{unknown[1]} is not an option.{did_you_mean(unknown[1], known)}"
     if error.__cause__ is not None:
         key = getattr(error.__cause__, "full_key", None)

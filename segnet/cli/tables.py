@@ -3,8 +3,10 @@
 from rich.console import Console
 from rich.table import Table
 
+from segnet.benchmarking import Benchmark
 from segnet.data.report import Report
 from segnet.evaluation import Results
+from segnet.machine import GIB
 from segnet.metrics import DEFINITION
 
 NUM_ERRORS = 50  # that are printed
@@ -50,6 +52,31 @@ def print_report(report: Report) -> None:
         print(f"error: {error}")
     if len(errors) > NUM_ERRORS:
         print(f"and {len(errors) - NUM_ERRORS:,} more errors, see inspection.json")
+
+
+def print_benchmark(found: Benchmark) -> None:
+    """Prints what a model costs: its size, and speed and memory of training and prediction."""
+    height, width = found.config.image_size
+    backbone, decoder = found.model["backbone"], found.model["decoder"]
+    depth = backbone.get("model") or backbone.get("depths", "")
+    title = f"{backbone['name']} {depth}, {decoder['name']}, output stride {backbone['output_stride']}"
+    table = Table(title=f"{title}, {found.model['num_classes']} classes")
+    table.add_column("")
+    for column in ("images/s", "ms a batch", "peak memory [GiB]"):
+        table.add_column(column, justify="right")
+    table.add_column("by")
+    for name, cost in (("training", found.training), ("prediction", found.prediction)):
+        memory = "n/a" if cost.memory is None else f"{cost.memory / GIB:.2f}"
+        table.add_row(name, f"{cost.images_per_second:.2f}", f"{1000 * cost.seconds:.1f}", memory, cost.runs_on)
+    Console().print(table)
+    size = f"{height} x {width}"
+    print(f"{found.config.batch_size} images of {size} a batch, {found.config.precision}; {found.training.machine}")
+    if found.prediction.machine != found.training.machine:
+        print(f"prediction: {found.prediction.machine}")
+    print(f"parameters: {found.parameters / 1e6:.2f} M")
+    print(f"a prediction of one image: {found.macs / 1e9:.2f} GMACs = {2 * found.macs / 1e9:.2f} GFLOPs")
+    for kind in dict.fromkeys((found.training.memory_is, found.prediction.memory_is)):
+        print(f"memory: {kind}")
 
 
 def percent(ratio: float) -> str:

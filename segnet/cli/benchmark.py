@@ -1,0 +1,31 @@
+"""`segnet benchmark`: what a model costs on this machine -> table, benchmark.json."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from segnet.cli.composition import run
+from segnet.config import BenchmarkConfig
+from segnet.errors import ConfigError, ExitCode
+
+OF_A_CHECKPOINT = "backbone|decoder|loss|auxiliary_head|optim|output_stride|norm|num_classes"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures what the options say; exit code 0 when it ended."""
+    if any(re.match(r"\+*checkpoint=(?!null$)", argument) for argument in arguments):
+        for argument in arguments:
+            if own := re.match(rf"[+~]*({OF_A_CHECKPOINT})\b", argument):
+                raise ConfigError(f"{argument}: a checkpoint has its own {own[1]}; leave out one of them")
+    run("benchmark", BenchmarkConfig, _benchmark, arguments)
+    return ExitCode.OK
+
+
+def _benchmark(config: BenchmarkConfig, output_dir: Path) -> None:
+    from segnet.benchmarking import benchmark  # after composing: a wrong option need not wait for Lightning
+    from segnet.cli.tables import print_benchmark
+
+    found = benchmark(config)
+    found.write(output_dir / "benchmark.json")
+    print_benchmark(found)
+    print(f"benchmark: {output_dir / 'benchmark.json'}")

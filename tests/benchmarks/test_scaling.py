@@ -1,0 +1,55 @@
+"""The benchmark of scaling: what it times is the whole dataset, and growth is told as such."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import scaling
+
+    yield scaling
+    for name in ("scaling", "predict_memory", "side_by_side"):
+        sys.modules.pop(name, None)
+
+
+def test_growth_is_of_a_file_among_the_most_to_the_cheapest(benchmark):
+    taken = {10: (1.0, 2.0), 100: (5.0, 20.0), 1000: (100.0, 200.0)}
+    assert benchmark.growth(taken) == pytest.approx([2.0, 1.0])
+
+
+def test_every_file_is_opened_read_and_remembered(benchmark, tmp_path, monkeypatch):
+    benchmark.write_dataset(tmp_path, 1003)
+    assert len(benchmark.Folder("train", str(tmp_path), benchmark.NAMES)) == 1003
+    monkeypatch.setattr(benchmark, "survey", watched := Watched(benchmark.survey))
+    assert min(benchmark.time_dataset(tmp_path, 2)) > 0
+    assert watched.num_images == [1003] * 4
+    assert len(list(tmp_path.glob("memory */*.json"))) == 2
+
+
+class Watched:
+    """A survey that remembers of how many images each one was, and that no two were alike."""
+
+    def __init__(self, survey):
+        self._survey = survey
+        self.num_images = []
+
+    def __call__(self, *arguments, **options):
+        report = self._survey(*arguments, **options)
+        self.num_images.append(len({finding.image_hash for finding in report.findings}))
+        return report
+
+
+@pytest.mark.parametrize(("peak", "holds"), [(100, True), (120, False)])
+def test_the_claim_fails_where_memory_grows(benchmark, capsys, monkeypatch, peak, holds):
+    def found(checkpoint, way, side, window):
+        return {"seconds": side**2 / 1e6, "peak": (peak if side == 4000 else 100) * 2**20, "arrays": 0}
+
+    monkeypatch.setattr(benchmark, "in_a_process_of_its_own", found)
+    assert benchmark.main(["--files", "--sides", "500", "2000", "4000"]) == (0 if holds else 1)
+    assert ("does NOT hold" in capsys.readouterr().out) is not holds
