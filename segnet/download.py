@@ -181,7 +181,7 @@ def _fetch_from_hub(name: str) -> Path:
         path = Path(hub.hf_hub_download(name, "model.safetensors"))
         _fetch_config(hub, errors, name)
     except Exception as error:  # an HTTP library's errors, of which huggingface_hub lets some through
-        raise _hub_error(hub, errors, name, error) from None
+        raise hub_error(hub, errors, name, error) from None
     return path
 
 
@@ -195,7 +195,15 @@ def _fetch_config(hub: Any, errors: Any, name: str) -> None:
         pass
 
 
-def _hub_error(hub: Any, errors: Any, name: str, error: Exception) -> SegnetError:
+def hub_error(hub: Any, errors: Any, name: str, error: Exception, instead: str = "model.safetensors") -> SegnetError:
+    """What went wrong on the hub, in one line.
+
+    Args:
+        hub, errors: the modules huggingface_hub and huggingface_hub.errors.
+        name: of the model.
+        error: of huggingface_hub, or of the library that it asks the network with.
+        instead: what can be named once the files were downloaded by hand.
+    """
     if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
         return CheckpointError(f"{name}: no such file, and the hub has no public model of that name")
     if isinstance(error, errors.EntryNotFoundError) and not isinstance(error, errors.LocalEntryNotFoundError):
@@ -204,5 +212,5 @@ def _hub_error(hub: Any, errors: Any, name: str, error: Exception) -> SegnetErro
     offline = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") else "the hub cannot be reached"
     return MachineError(
         f"{name}: no such file, and not in the cache of the hub ({offline}): download {urls} by hand "
-        "into one folder, and name that model.safetensors instead"
+        f"into one folder, and name that {instead} instead"
     )

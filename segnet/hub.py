@@ -10,14 +10,19 @@ Imports huggingface_hub, an optional package: nothing in segnet imports this mod
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, PyTorchModelHubMixin
+import huggingface_hub
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, errors
+from safetensors import SafetensorError
 
 from segnet.checkpoint import load_checkpoint, read_checkpoint
 from segnet.classes import Classes
+from segnet.download import HUB_NAME, hub_error
+from segnet.errors import CheckpointError, SegnetError
 from segnet.model import SegmentationModel
-from segnet.pretrained import TAGS, model_card
+from segnet.pretrained import CONFIG, TAGS, WEIGHTS, model_card
 
 
 class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", tags=TAGS):
@@ -56,6 +61,37 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
         model = cls(**read_checkpoint(path)["hyper_parameters"]["model"], classes=classes.to_dict())
         model.load_state_dict(trained.state_dict())
         return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any) -> "HubModel":
+        """The model of a folder, or of a name on the hub, in evaluation mode.
+
+        Args:
+            options: as huggingface_hub's mixin takes them: revision, token, cache_dir, local_files_only, ...
+
+        Raises:
+            CheckpointError: there is no such folder or name, or it holds no model of segnet.
+            MachineError: the network does not allow it, or HF_HUB_OFFLINE forbids it.
+        """
+        name = os.fspath(pretrained_model_name_or_path)
+        folder = Path(name)
+        if folder.is_dir():
+            for file in (CONFIG, WEIGHTS):
+                if not (folder / file).is_file():
+                    raise CheckpointError(f"{name}: has no {file}")
+        elif folder.exists() or not HUB_NAME.fullmatch(name):
+            raise CheckpointError(f"{name}: no such folder, and no name of a model on the hub, as user/model")
+        try:
+            return super().from_pretrained(name, **options)
+        except SegnetError:
+            raise
+        except (TypeError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, errors.HFValidationError):
+                raise hub_error(huggingface_hub, errors, name, error, "folder") from None
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(f"{name}: is no model of segnet, or damaged ({reason})") from None
+        except Exception as error:  # the network's, of huggingface_hub or of what it asks with
+            raise hub_error(huggingface_hub, errors, name, error, "folder") from None
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """segnet's own card."""

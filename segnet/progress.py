@@ -86,6 +86,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
+def share(value: float) -> str:
+    """With four decimals; "n/a" where it is 0 / 0, as the mIoU without a labelled pixel."""
+    return "n/a" if math.isnan(value) else f"{value:.4f}"
+
+
 class EpochLines(Callback):
     """A line for each validation, where the output is no terminal and a moving bar would be noise."""
 
@@ -104,7 +109,7 @@ class EpochLines(Callback):
         told = self._pace.told(trainer)
         print(
             f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
-            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {metrics.get(MONITOR, math.nan):.4f}  "
+            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {share(metrics.get(MONITOR, math.nan))}  "
             f"{told['images/s']} images/s  {told.get('memory', '')}  {told['left']} left",
             flush=True,
         )
@@ -121,6 +126,9 @@ class Bar(RichProgressBar):
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
         numbers = {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in items.items()}
+        miou = numbers.get(MONITOR)
+        if isinstance(miou, float):
+            numbers[MONITOR] = share(miou)
         return {**numbers, **self._pace.told(trainer)}
 
     def _get_train_description(self, current_epoch: int) -> str:

@@ -80,10 +80,15 @@ class StopWithoutProgress(EarlyStopping):
             raise ConfigError(f"early_stopping.patience={options.patience} is not a number of validations, 1 or more")
         if not 0 <= options.min_delta < math.inf:
             raise ConfigError(f"early_stopping.min_delta={options.min_delta} must be 0 or more")
-        # Not check_finite: a validation without a labelled pixel has no mIoU, and counts as one without a higher one.
+        # Not check_finite: a validation without a labelled pixel has no mIoU, and that is no reason to end.
         super().__init__(
             MONITOR, options.min_delta, options.patience, mode="max", check_finite=False, check_on_train_epoch_end=False
         )
+
+    def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
+        if torch.isnan(current):  # it says nothing about progress: not counted
+            return False, None
+        return super()._evaluate_stopping_criteria(current)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.wait_count >= self.patience and trainer.is_global_zero:

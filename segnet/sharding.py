@@ -1,5 +1,6 @@
 """Writes a dataset as shards, without Hydra: on all cores, and the folder appears once it is complete."""
 
+import glob
 import json
 import os
 import secrets
@@ -22,6 +23,8 @@ from segnet.data.report import Finding, Report, SplitReport
 from segnet.data.shards import INDEX, Index, Shard, findings_name, pack, require_webdataset, sample_offsets, tar_writer
 from segnet.data.survey import found_in
 from segnet.errors import ConfigError, MachineError
+from segnet.runs import in_use, locked
+from segnet.signals import ending_at_once
 
 
 def write_shards(config: ShardConfig) -> Index:
@@ -31,6 +34,7 @@ def write_shards(config: ShardConfig) -> Index:
         ConfigError: an option that cannot be, or a folder that is there already.
         DataError: a sample that cannot be read, or labels that are in doubt.
         MachineError: the disk refuses it, or WebDataset is not installed.
+        Interrupted: a signal came; nothing is left.
     """
     if not config.splits or set(config.splits) - set(SPLITS):
         raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")
@@ -43,7 +47,7 @@ def write_shards(config: ShardConfig) -> Index:
     splits = list(dict.fromkeys(config.splits))
     datasets = {split: build("dataset", DATASETS, config.dataset, split=split) for split in splits}
     first = datasets[splits[0]]
-    with _new_folder(output) as folder, _progress() as progress:
+    with ending_at_once("while packing"), _new_folder(output) as folder, _progress() as progress:
         shards = {}
         for split, dataset in datasets.items():
             shards[split], findings = _write_split(dataset, split, folder, config.images_per_shard, progress)
@@ -90,13 +94,19 @@ def _write_split(
 def _new_folder(target: Path) -> Iterator[Path]:
     """Gives a temporary folder beside `target` that takes its name once all is written.
 
+    What a killed process left there is removed; what another one is writing is locked, and stays.
+
     Raises:
         MachineError: the disk refuses it; nothing is left.
     """
+    for stale in target.parent.glob(f".{glob.escape(target.name)}.????????.tmp"):
+        if not in_use(stale):
+            shutil.rmtree(stale, ignore_errors=True)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir(parents=True)
-        yield temporary
+        with locked(temporary):
+            yield temporary
         temporary.rename(target)
     except OSError as error:
         raise MachineError(f"{target}: cannot be written ({error.strerror or error})") from None

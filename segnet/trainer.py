@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
-from torch import nn
+from torch import Tensor, nn
 
 from segnet.checkpoint import read_checkpoint, save_checkpoint
 from segnet.components import check_options
@@ -25,6 +26,7 @@ from segnet.norms import num_processes
 from segnet.profiling import PartsOfStep, StepProfile
 from segnet.progress import progress_callbacks
 from segnet.resume import LastCheckpoint, MetricsLogger
+from segnet.unlabelled import UnlabelledCrops
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +91,9 @@ def training_trainer(
         callbacks=[
             *callbacks,
             last,
-            best_callback(output_dir),
+            BestCheckpoint(output_dir),
             NonFiniteLoss(config.non_finite),
+            UnlabelledCrops(),
             *progress,
             *measuring,
         ],
@@ -145,33 +148,62 @@ def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
         raise ConfigError(f"trainer: Lightning refuses the options: {str(error).splitlines()[0]}") from None
 
 
-def best_callback(folder: Path) -> ModelCheckpoint:
-    """best.ckpt, of the highest val/miou."""
-    return ModelCheckpoint(
-        folder,
-        "best",
-        monitor=MONITOR,
-        mode="max",
-        save_top_k=1,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-        save_on_train_epoch_end=False,  # but with the validation: the epoch's last.ckpt has to know of it
-    )
+class BestCheckpoint(ModelCheckpoint):
+    """Writes best.ckpt, of the highest val/miou.
+
+    A val split without a labelled pixel has no mIoU: Lightning would take its NaN for the lowest there is, and keep it.
+
+    Attributes:
+        saw_no_labels: whether there was such a validation.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            folder,
+            "best",
+            monitor=MONITOR,
+            mode="max",
+            save_top_k=1,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+            save_on_train_epoch_end=False,  # but with the validation: the epoch's last.ckpt has to know of it
+        )
+        self.saw_no_labels = False
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        if current is not None and torch.isnan(current):
+            self.saw_no_labels = True
+            return False
+        return super().check_monitor_top_k(trainer, current)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "saw_no_labels": self.saw_no_labels}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.saw_no_labels = state_dict["saw_no_labels"]
 
 
 def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
     """best.ckpt of a finished run; of a run that ended before its first validation, a copy of last.ckpt.
 
+    Where no validation had a labelled pixel nothing says which weights are best, and it is last.ckpt itself.
+
     Raises:
         ConfigError: nothing was written.
     """
     best, last = folder / "best.ckpt", folder / "last.ckpt"
-    if any(
-        isinstance(callback, ModelCheckpoint) and callback.best_model_score for callback in trainer.checkpoint_callbacks
-    ):
+    callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)]
+    if any(callback.best_model_score is not None for callback in callbacks):
         return best
     if not last.exists():
         raise ConfigError("no checkpoint was written: the run ended before its first epoch did")
+    if any(callback.saw_no_labels for callback in callbacks):
+        log.warning(
+            "no best checkpoint could be chosen: the val split has no labelled pixel, hence no mIoU (segnet inspect "
+            "tells more); what follows is of last.ckpt"
+        )
+        return last
     log.info("the run ended before its first validation: its last weights count as its best")
     with replacing(best) as temporary:
         shutil.copyfile(last, temporary)

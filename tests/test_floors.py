@@ -13,8 +13,8 @@ FLOORS = {
         0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
             download signals machine position charts storage windows web inputs polygons video overlap records
             extras""",
-        1: """backbones decoders auxiliary losses batches nonfinite metrics optim weightfiles visualization metadata
-            data.dataset data.transforms data.labels data.pairing data.splits data.annotations
+        1: """backbones decoders auxiliary losses batches nonfinite unlabelled metrics optim weightfiles visualization
+            metadata data.dataset data.transforms data.labels data.pairing data.splits data.annotations
             data.report data.shards data.crops data.sampler data.stamps data.records data.cache_folders segmentation
             inference imagelike outputs""",
         2: "model classifier data data.survey data.cache",

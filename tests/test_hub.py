@@ -1,10 +1,14 @@
 """huggingface_hub's mixin reads and writes the same files."""
 
+import json
+import socket
+
 import pytest
 import torch
 from exports import CLASSES, write_checkpoint
 
 from segnet.checkpoint import load_checkpoint
+from segnet.errors import CheckpointError, MachineError
 from segnet.exporting import export
 from segnet.pretrained import load_pretrained
 
@@ -26,3 +30,64 @@ def test_there_and_back(tmp_path):
         assert torch.equal(model(images), expected)
         assert torch.equal(load_pretrained(tmp_path / folder)[0](images), expected)
         assert "| 1 | Straße |" in (tmp_path / folder / "README.md").read_text(encoding="utf-8")
+
+
+def missing(folder, name):
+    (folder / name).unlink()
+
+
+def damaged(folder, name):
+    (folder / name).write_bytes(b"[1" if name == "config.json" else b"damaged")
+
+
+def another_programs(folder, name):
+    (folder / name).write_text(json.dumps({"architectures": ["ResNet"]}))
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        (missing, "config.json", "has no config.json"),
+        (missing, "model.safetensors", "has no model.safetensors"),
+        (damaged, "config.json", "is no model of segnet, or damaged"),
+        (damaged, "model.safetensors", "is no model of segnet, or damaged"),
+        (another_programs, "config.json", "is no model of segnet, or damaged"),
+    ],
+)
+def test_a_folder_without_a_model_says_what_it_lacks(change, name, message, tmp_path):
+    from segnet.hub import HubModel
+
+    HubModel.from_checkpoint(write_checkpoint(tmp_path / "a.ckpt")).save_pretrained(tmp_path / "saved")
+    change(tmp_path / "saved", name)
+    with pytest.raises(CheckpointError) as error:
+        HubModel.from_pretrained(tmp_path / "saved")
+    assert str(error.value).startswith(f"{tmp_path / 'saved'}: {message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["./no/folder", "a/b/c", "a name", "folder"])
+def test_neither_a_folder_nor_a_name_is_told(name, tmp_path, monkeypatch):
+    from segnet.hub import HubModel
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError) as error:
+        HubModel.from_pretrained(name)
+    assert str(error.value) == f"{name}: no such folder, and no name of a model on the hub, as user/model"
+
+
+def test_a_name_that_is_not_cached_is_told_without_the_network_where_that_is_forbidden(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    from segnet.hub import HubModel
+
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *place, **_: asked.append(place))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # it reads the variable when imported
+    with pytest.raises(MachineError) as error:
+        HubModel.from_pretrained("user/model", cache_dir=tmp_path)
+    assert str(error.value).startswith(
+        "user/model: no such file, and not in the cache of the hub (HF_HUB_OFFLINE is set)"
+    )
+    assert str(error.value).endswith("name that folder instead")
+    assert not asked

@@ -96,3 +96,9 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert [type(callback) for callback in progress_callbacks()] == [Pace, Bar]
     monkeypatch.setenv("TERM", "dumb")
     assert [type(callback) for callback in progress_callbacks()] == [Pace, EpochLines]
+
+
+@pytest.mark.parametrize(("miou", "text"), [(math.nan, "n/a"), (0.5, "0.5000")])
+def test_the_bar_knows_a_missing_miou(miou, text, monkeypatch):
+    monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: {progress.MONITOR: torch.tensor(miou)})
+    assert Bar(Pace()).get_metrics(trainer(0), None)[progress.MONITOR] == text

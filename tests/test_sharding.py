@@ -3,6 +3,10 @@
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -130,3 +134,45 @@ def test_the_command_line_shards_inspects_and_shards_again(tmp_path, monkeypatch
     assert (tmp_path / "again" / "train-000001.tar").read_bytes() == (
         tmp_path / "out" / "train-000001.tar"
     ).read_bytes()
+
+
+@pytest.fixture
+def packing(tmp_path):
+    """A process that packs more than the tests wait for, and the temporary folder that it writes into."""
+    options = ["dataset=shapes", "dataset.num_train=100000", "images_per_shard=10", f"output={tmp_path / 'out'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "segnet", "shard", *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(tmp_path.glob(".out.*.tmp/*.tar")):
+        time.sleep(0.05)
+    [folder] = tmp_path.glob(".out.*.tmp")
+    yield process, folder
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(("signum", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_leaves_nothing(packing, signum, name, tmp_path):
+    process, _ = packing
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (128 + signum, f"segnet: {name} while packing\n")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(packing, tmp_path):
+    process, folder = packing
+    write_shards(config(tmp_path / "out"))
+    assert (folder / "train-000000.tar").exists()
+    assert ".lock" not in os.listdir(tmp_path / "out")
+    process.kill()
+    process.wait()
+    write_shards(config(tmp_path / "other"))  # of another name
+    assert folder.exists()
+    (tmp_path / "out").rename(tmp_path / "before")
+    write_shards(config(tmp_path / "out"))
+    assert sorted(os.listdir(tmp_path)) == ["before", "other", "out"]

@@ -227,6 +227,58 @@ def test_a_signal_ends_both_and_the_run_goes_on_exactly(two, tmp_path, whom):
     assert_same(tmp_path, two)
 
 
+# In an epoch between two checkpoints, in the middle of a write of one, and while a validation goes on.
+KILLING = """
+import os, signal, sys
+import torch
+from segnet.task import SegmentationTask
+def kill(when):
+    if when == os.environ["WHEN"] and int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ["WHOM"]):
+        os.killpg(0, signal.SIGKILL)
+training_step, validation_step, save = SegmentationTask.training_step, SegmentationTask.validation_step, torch.save
+def counted_step(self, batch, batch_idx):
+    if self.trainer.global_step == 4:
+        kill("step")
+    return training_step(self, batch, batch_idx)
+def counted_validation(self, batch, batch_idx):
+    if self.current_epoch == 1:
+        kill("validation")
+    return validation_step(self, batch, batch_idx)
+def torn_save(content, path):
+    save(content, path)
+    if content["global_step"] == 4:
+        os.truncate(path, 1000)
+        kill("save")
+SegmentationTask.training_step, SegmentationTask.validation_step = counted_step, counted_validation
+torch.save = torn_save
+from segnet.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("when", "whom"), [("step", 0), ("step", 1), ("validation", 1), ("save", 0)])
+def test_a_kill_of_both_loses_nothing(two, tmp_path, when, whom):
+    """SIGKILL of the whole process group: neither process, nor a handler of theirs, can do anything about it."""
+    script = tmp_path / "killing.py"
+    script.write_text(KILLING)
+    options = [*TWO, "checkpoint_every=1", "checkpoint=auto"]
+    environment = {"WHEN": when, "WHOM": str(whom)}
+    process = segnet(["train", *options], tmp_path, str(script), environment=environment, wait=False)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, output
+    assert_nobody_left(process, output)
+    run = the_run(tmp_path)
+    assert not (run / "results.json").exists()
+    assert bool(list(run.glob(".last.ckpt.*.tmp"))) == (when == "save")
+    code, output = segnet(options, tmp_path)
+    assert code == 0, output
+    assert "going on with" in output
+    assert not list(run.glob(".*.tmp"))
+    assert_same(tmp_path, two)
+    columns = [(the_run(folder) / "metrics.csv").read_text() for folder in (tmp_path, two)]
+    assert columns[0] == columns[1]
+
+
 FAILING = """
 import os, sys
 from segnet.errors import DataError

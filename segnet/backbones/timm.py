@@ -190,7 +190,15 @@ def import_timm() -> ModuleType:
             raise MachineError(f"backbone.name=timm: timm cannot be imported ({error}): install it again") from None
         raise MachineError('backbone.name=timm needs the package timm: pip install "segnet[timm]"') from None
     except Exception as error:  # a torchvision that does not match torch fails with a RuntimeError
-        raise MachineError(f"backbone.name=timm: timm cannot be imported ({_first_line(error)})") from None
+        reason = _first_line(error)
+        if "torchvision" in reason:
+            way = (
+                f"torchvision does not match torch {torch.__version__}: install the torchvision of that release from "
+                "where torch came, or segnet in an environment of its own"
+            )
+        else:
+            way = "install it again, or segnet in an environment of its own"
+        raise MachineError(f"backbone.name=timm: timm cannot be imported ({reason}): {way}") from None
 
 
 def check_name(timm: ModuleType, model: str) -> None:

@@ -15,6 +15,8 @@ from segnet.cli.arguments import Parser
 from segnet.cli.predict import RUNS, newest_checkpoint
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.predictor import Predictor
+from segnet.runtimes import RUNTIMES
+from segnet.runtimes.pytorch import PRECISIONS
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
         _bind(options.host, options.port) as listener,
         tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True) as uploads,
     ):
-        _serve(options, checkpoint, Predictor(checkpoint, options.device), listener, Path(uploads))
+        predictor = Predictor(checkpoint, options.device, runtime=options.runtime, precision=options.precision)
+        _serve(options, checkpoint, predictor, listener, Path(uploads))
     return ExitCode.OK
 
 
@@ -106,8 +109,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         prog="segnet serve",
         description="Serves a page on which pictures are segmented, and POST /predict for programs.",
     )
-    parser.add_argument("--checkpoint", metavar="FILE", help="default: the newest best.ckpt under runs/")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/"
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export that is kept already"
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: float32")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone; 0.0.0.0: everyone")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes one that is free")
     parser.add_argument(

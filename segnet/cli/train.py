@@ -22,5 +22,5 @@ def _train(config: Config, output_dir: Path) -> None:
     if results is None:  # another process tells
         return
     print_scores(results)
-    print(f"best checkpoint: {results.checkpoint}")
+    print(f"{results.checkpoint.stem} checkpoint: {results.checkpoint}")
     print(f"report: {results.checkpoint.with_name('report.html')}")

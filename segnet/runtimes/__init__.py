@@ -77,7 +77,13 @@ def open_runtime(
     path = Path(model)
     if path.suffix in OF_SUFFIX:
         return _open_file(path, device, runtime, precision)
-    if runtime == "torch" or path.is_dir() or (runtime is None and not _on_cpu(device)):
+    if path.is_dir() or path.suffix == ".safetensors":
+        if runtime not in (None, "torch"):
+            raise ConfigError(
+                f"runtime={runtime} does not run {path}: take torch, or the checkpoint that it was made of"
+            )
+        return TorchRuntime(path, device, precision)
+    if runtime == "torch" or (runtime is None and not _on_cpu(device)):
         return TorchRuntime(path, device, precision)
     candidates = [runtime] if runtime else [name for name in ("openvino", "onnxruntime") if _is_usable(name, precision)]
     for name in candidates:

@@ -25,6 +25,7 @@ from segnet.classes import Classes
 from segnet.cli.serve import main
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, MachineError
+from segnet.exporting import export
 from segnet.predictor import Predictor
 from segnet.task import SegmentationTask
 
@@ -112,6 +113,31 @@ def test_many_clients_at_a_time_get_what_the_predictor_gives(serve, checkpoint):
     np.testing.assert_array_equal(mask, Predictor(checkpoint, "cpu")(image).mask)
     assert all(seconds >= 1 for seconds in busy)
     assert json.loads(ask(f"{url}/health")[1])["places_taken"] == 0
+
+
+@needs_extra
+def test_an_exported_file_is_served(serve, checkpoint, tmp_path):
+    export(checkpoint, "pt2", tmp_path / "model.pt2", "logits", lambda _: None)
+    _, url = serve("--checkpoint", tmp_path / "model.pt2", "--runtime", "torch")
+    image, content = noise(40, 33)
+    status, body, _ = ask(f"{url}/predict?output=mask", content)
+    assert status == 200
+    mask = np.array(Image.open(io.BytesIO(body)))
+    assert (mask == Predictor(checkpoint, "cpu")(image).mask).mean() > 0.99
+
+
+@needs_extra
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--runtime", "torch", "--precision", "fp16"], "precision=fp16 needs a GPU"),
+        (["--runtime", "onnxruntime", "--precision", "bf16"], "precision=bf16 is not for runtime=onnxruntime"),
+        (["--runtime", "onyx"], "argument --runtime: invalid choice"),
+    ],
+)
+def test_runtime_and_precision_go_to_the_predictor(checkpoint, options, message):
+    with pytest.raises(ConfigError, match=message):
+        main(["--checkpoint", str(checkpoint), "--device", "cpu", "--port", "0", *options])
 
 
 @needs_extra

@@ -9,6 +9,7 @@ from exports import CLASSES
 
 from segnet.checkpoint import load_checkpoint
 from segnet.errors import CheckpointError, ConfigError, MachineError
+from segnet.exporting import export
 from segnet.runtimes import open_runtime
 from segnet.runtimes.onnx import OnnxRuntime
 from segnet.runtimes.openvino import OpenVINORuntime
@@ -92,6 +93,15 @@ def test_bf16_is_near(exports, runtime):
 def test_what_cannot_be_is_told(exports, options, message):
     with pytest.raises(ConfigError, match=message):
         open_runtime(exports.checkpoint, "cpu", **options)
+
+
+@pytest.mark.parametrize("name", ["folder", "folder/model.safetensors"])
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_safetensors_run_in_torch_alone(exports, name, runtime, tmp_path):
+    export(exports.checkpoint, "safetensors", tmp_path / "folder", "logits", lambda _: None)
+    with pytest.raises(ConfigError, match=f"runtime={runtime} does not run .*{name}: take torch"):
+        open_runtime(tmp_path / name, "cpu", runtime)
+    assert type(open_runtime(tmp_path / name, "cpu")).__name__ == "TorchRuntime"
 
 
 def test_an_exported_file_takes_its_own_runtimes(exports):

@@ -1,0 +1,72 @@
+"""Training crops without a labelled pixel: they cost a step and teach nothing, so many of them are told."""
+
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+WINDOW = 50  # steps over which the share is measured
+MOST = 0.2  # share of the crops
+
+
+class UnlabelledCrops(Callback):
+    """Counts them, and warns once a run where a window of steps has too many.
+
+    They are counted where they lie, and read once a window: no step waits for a GPU. Of several processes the first
+    counts, for all.
+    """
+
+    def __init__(self) -> None:
+        self._warned = False
+        self._start_window()
+
+    def _start_window(self) -> None:
+        self._num_steps = self._num_crops = 0
+        self._num_unlabelled: Tensor | int = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._warned or not trainer.is_global_zero:
+            return
+        mask = batch["mask"]
+        ignored = mask == pl_module.classes.ignore_index  # type: ignore[union-attr]  # it is our task
+        self._num_unlabelled = self._num_unlabelled + ignored.flatten(1).all(1).sum()
+        self._num_crops += len(mask)
+        self._num_steps += 1
+        if self._num_steps == WINDOW:
+            self._end_window()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._end_window()
+
+    def _end_window(self) -> None:
+        unlabelled = int(self._num_unlabelled)
+        if not self._warned and unlabelled > MOST * self._num_crops:
+            self._warned = True
+            log.warning(
+                "%d of the %d training crops of the last %d steps have no labelled pixel and teach nothing: raise "
+                "data.crop_size, narrow data.scale_range, or look at the masks (segnet inspect)",
+                unlabelled,
+                self._num_crops,
+                self._num_steps,
+            )
+        self._start_window()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "warned": self._warned,
+            "num_steps": self._num_steps,
+            "num_crops": self._num_crops,
+            "num_unlabelled": int(self._num_unlabelled),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._warned = state_dict["warned"]
+        self._num_steps = state_dict["num_steps"]
+        self._num_crops = state_dict["num_crops"]
+        self._num_unlabelled = state_dict["num_unlabelled"]
