@@ -66,7 +66,8 @@ def test_the_figure_is_that_of_the_predictions(run):
         union = np.sum((truth == label) | (predicted == label))
         if union:
             ious.append(np.sum((truth == label) & (predicted == label)) / union)
-    assert results.scores.miou == pytest.approx(np.mean(ious), abs=1e-12)
+    # Prediction folds norms into convolutions: rounding may change the class of a pixel or so.
+    assert results.scores.miou == pytest.approx(np.mean(ious), abs=1e-3)
 
 
 @pytest.mark.parametrize("options", [{"flip": True, "scales": [0.5, 1.0, 1.5]}, {"window": 32, "overlap": 0.5}])
@@ -81,7 +82,8 @@ def test_flips_scales_and_windows_are_those_of_predictions(run, tmp_path, option
     for index in range(len(samples)):
         sample = samples.load(index)
         np.add.at(counts, (sample.mask.ravel(), predictor(sample.image).mask.ravel()), 1)
-    assert results.confusion == counts.tolist()
+    differing = np.abs(np.array(results.confusion) - counts).sum() / 2
+    assert differing <= 0.002 * counts.sum()  # rounding may change the class of a pixel or so
     assert results.confusion != plain.confusion
 
     results.write(tmp_path / "results.json")

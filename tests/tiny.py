@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from segnet.config import Config, DataConfig, OptimConfig
 
 CPU = {"accelerator": "cpu", "devices": 1}
@@ -33,3 +35,10 @@ def configuration(**changes: Any) -> Config:
         "trainer": {**CPU, "max_epochs": 2, "log_every_n_steps": 2},
     }
     return Config(**{**sections, **changes})
+
+
+def assert_same_classes(mask: Any, expected: Any) -> None:
+    """Of two ways to compute the same: where rounding makes two classes change places, a pixel or so may differ."""
+    mask, expected = np.asarray(mask), np.asarray(expected)
+    assert mask.shape == expected.shape
+    assert np.mean(mask == expected) >= 0.998
