@@ -8,9 +8,7 @@ import json
 import logging
 import multiprocessing
 import signal
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -25,12 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from segnet.checkpoint import read_checkpoint, save_checkpoint
 from segnet.classes import Classes
 from segnet.config import BenchmarkConfig
+from segnet.costs import Cost, cost, resident
 from segnet.errors import ConfigError, MachineError
 from segnet.images import replacing
-from segnet.machine import explained, is_full_memory, machine_line
+from segnet.machine import explained, is_full_memory
 from segnet.model import SegmentationModel
 from segnet.optim import build_optimizer, parameter_groups
-from segnet.progress import memory_used
 from segnet.runtimes import PRECISIONS, open_runtime
 from segnet.runtimes.onnx import OnnxRuntime
 from segnet.runtimes.openvino import OpenVINORuntime
@@ -38,33 +36,9 @@ from segnet.runtimes.pytorch import choose_device
 from segnet.task import SegmentationTask
 
 SMALLEST_SIDE = 64  # of the images: below it no batch of one can be trained at an output stride of 32 [pixels]
-ALLOCATED = "allocated by torch on the GPU"
 LOWER = "batch_size or image_size"
-RESIDENT = "growth of the process's resident memory"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What training or prediction takes.
-
-    Attributes:
-        images_per_second: of batches in memory.
-        seconds: for a batch; of training forward, loss, backward and the optimiser's step; of prediction from uint8
-            images in the machine's memory to class ids there.
-        memory: at the peak, the model included [bytes]; None: not known here.
-        memory_is: what was measured, ALLOCATED or RESIDENT.
-        runs_on: what ran it: torch, torch.compile, onnxruntime or openvino.
-        machine: processor or GPU, threads and versions.
-    """
-
-    images_per_second: float
-    seconds: float
-    memory: int | None
-    memory_is: str
-    runs_on: str
-    machine: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +189,7 @@ def _open(checkpoint: Path, config: BenchmarkConfig) -> None:
 
 def measure_prediction(checkpoint: Path, config: BenchmarkConfig) -> Cost:
     """Predicts batches, as a Predictor does; to be called in a fresh process."""
-    before = _resident()
+    before = resident()
     runtime = open_runtime(checkpoint, config.device, config.runtime, config.precision)
     images = _noise(config.batch_size, runtime.channels, config.image_size)
 
@@ -223,12 +197,12 @@ def measure_prediction(checkpoint: Path, config: BenchmarkConfig) -> Cost:
         return runtime(images.to(runtime.device)).argmax(dim=1).cpu()
 
     library = {OnnxRuntime: "onnxruntime", OpenVINORuntime: "openvino"}.get(type(runtime), "torch")
-    return _cost(predict, config, runtime.device, before, library)
+    return cost(predict, config.batch_size, config.seconds, runtime.device, before, library)
 
 
 def measure_training(checkpoint: Path, config: BenchmarkConfig) -> Cost:
     """Trains on batches that lie on the device, as the task does; to be called in a fresh process."""
-    before = _resident()
+    before = resident()
     device = choose_device(config.device)
     hyper_parameters = read_checkpoint(checkpoint)["hyper_parameters"]
     task = SegmentationTask(**{"loss": {"name": "cross_entropy"}, "optim": {}, **hyper_parameters}).to(device)
@@ -249,7 +223,8 @@ def measure_training(checkpoint: Path, config: BenchmarkConfig) -> Cost:
         scaler.step(optimizer)
         scaler.update()
 
-    return _cost(step, config, device, before, "torch.compile" if config.compile else "torch")
+    library = "torch.compile" if config.compile else "torch"
+    return cost(step, config.batch_size, config.seconds, device, before, library)
 
 
 def _noise(batch_size: int, channels: int, image_size: list[int]) -> Tensor:
@@ -264,59 +239,3 @@ def _patches(config: BenchmarkConfig, num_classes: int) -> Tensor:
     patches = torch.randint(0, num_classes, size, generator=torch.Generator().manual_seed(0))
     mask = patches.repeat_interleave(32, 1).repeat_interleave(32, 2)[:, :height, :width]
     return mask.to(torch.uint8 if num_classes <= 256 else torch.int32)
-
-
-def _cost(step: Callable[[], object], config: BenchmarkConfig, device: torch.device, before: int, library: str) -> Cost:
-    step()  # chooses algorithms, compiles, allocates what stays
-    step()
-    durations = [_timed(step, 1, device)]
-    at_once = max(1, int(config.seconds / 5 / durations[0]))  # without waiting for the device in between
-    durations = [_timed(step, at_once, device) for _ in range(5)] if durations[0] < config.seconds else durations
-    memory, memory_is = _peak(device, before)
-    seconds = statistics.median(durations)
-    return Cost(
-        images_per_second=config.batch_size / seconds,
-        seconds=seconds,
-        memory=memory,
-        memory_is=memory_is,
-        runs_on=library,
-        machine=machine_line(device),
-    )
-
-
-def _timed(step: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """The mean time of a step [seconds]."""
-    _synchronise(device)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        step()
-    _synchronise(device)
-    return (time.perf_counter() - start) / repeats
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def _peak(device: torch.device, before: int) -> tuple[int | None, str]:
-    """The most memory so far [bytes], and what it is of; None: not known here.
-
-    Args:
-        before: `_resident()` before the model was there.
-    """
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device), ALLOCATED
-    resident = _resident()
-    return (resident - before if resident and device.type == "cpu" else None), RESIDENT
-
-
-def _resident() -> int:
-    """The most of the machine's memory that this process has had; 0: unknown [bytes]."""
-    try:  # Linux: what getrusage says begins with what the process had that started this one
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):
-        return memory_used(torch.device("cpu"))

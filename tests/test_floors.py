@@ -19,7 +19,7 @@ FLOORS = {
             inference imagelike outputs""",
         2: "model classifier data data.survey data.cache",
         3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
-            processes profiling exporters pretrained""",
+            processes profiling exporters pretrained costs""",
         4: """training evaluation inspection predictor conversion report sharding prediction serving
             exporting quantisation hub benchmarking""",
         5: "cli",
@@ -58,6 +58,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("exporting", "quantisation"),
     ("trainer", "checkpoint"),
     ("trainer", "profiling"),
+    ("costs", "progress"),
     ("trainer", "progress"),
     ("trainer", "resume"),
     ("resume", "processes"),

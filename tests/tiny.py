@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from segnet.config import Config, DataConfig, OptimConfig
 
@@ -37,8 +38,14 @@ def configuration(**changes: Any) -> Config:
     return Config(**{**sections, **changes})
 
 
+@torch.inference_mode()
+def classes_of(model: torch.nn.Module, image: Any) -> Any:
+    """What a model as it was trained says of an image (H, W, channels): class ids (H, W)."""
+    return model(torch.tensor(image).permute(2, 0, 1)[None])[0].argmax(dim=0).numpy()
+
+
 def assert_same_classes(mask: Any, expected: Any) -> None:
     """Of two ways to compute the same: where rounding makes two classes change places, a pixel or so may differ."""
     mask, expected = np.asarray(mask), np.asarray(expected)
     assert mask.shape == expected.shape
-    assert np.mean(mask == expected) >= 0.998
+    assert np.sum(mask != expected) <= 2

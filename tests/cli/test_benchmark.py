@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from segnet.benchmarking import RESIDENT, Benchmark, Cost
+from segnet.benchmarking import Benchmark
 from segnet.cli.benchmark import main
 from segnet.cli.composition import composed
 from segnet.cli.tables import print_benchmark
 from segnet.config import BenchmarkConfig
+from segnet.costs import RESIDENT, Cost
 from segnet.errors import CheckpointError, ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
