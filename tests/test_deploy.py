@@ -1,7 +1,10 @@
-"""What docs/deploy.md says to run in Python runs, on the exports that it names."""
+"""What docs/deploy.md says to run in Python and C++ runs, on the exports that it names."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from segnet.predictor import Predictor
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"<!-- run -->\n```python\n(.*?)```", TEXT, flags=re.DOTALL)
 NEEDS = [["onnx", "onnxscript", "onnxruntime"], ["onnx", "onnxscript", "openvino"], [], ["huggingface_hub"]]
+PROGRAM, BUILD = re.findall(r"<!-- build -->\n```(?:cpp)?\n(.*?)```", TEXT, flags=re.DOTALL)
 CASES = list(zip(SNIPPETS, NEEDS, strict=True))
 
 
@@ -42,3 +46,20 @@ def test_the_snippets_run(exports, tmp_path, monkeypatch, capsys, snippet, needs
         colours = np.asarray(Image.open("colours.png"))
         assert (colours == np.array(CLASSES.palette, np.uint8)[expected]).mean() > 0.999
         assert "Straße: " in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_the_program_in_c_plus_plus_is_built_and_run(exports, tmp_path):
+    for package in ("onnx", "onnxscript", "openvino"):
+        pytest.importorskip(package)
+    image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "photo.ppm")
+    export(exports.checkpoint, "onnx", tmp_path / "ids.onnx", "classes", lambda _: None)
+    (tmp_path / "segment.cpp").write_text(PROGRAM, encoding="utf-8")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # "python" is this one
+    done = subprocess.run(
+        ["bash", "-euc", BUILD], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    mask = np.asarray(Image.open(tmp_path / "mask.pgm"))
+    assert (mask == Predictor(exports.checkpoint, "cpu")(image).mask).mean() > 0.999

@@ -1,6 +1,7 @@
 """huggingface_hub's mixin reads and writes the same files."""
 
 import json
+import shutil
 import socket
 
 import pytest
@@ -13,6 +14,32 @@ from segnet.exporting import export
 from segnet.pretrained import load_pretrained
 
 pytest.importorskip("huggingface_hub")
+
+
+def test_what_goes_to_the_hub_is_what_predict_reads(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    from segnet.hub import HubModel
+
+    path = write_checkpoint(tmp_path / "a.ckpt")
+    sent = {}
+
+    def create_repo(self, **options):
+        sent["repository"] = options["repo_id"]
+        return huggingface_hub.RepoUrl(f"https://huggingface.co/{options['repo_id']}")
+
+    def upload_folder(self, **options):
+        sent["to"] = options["repo_id"]
+        shutil.copytree(options["folder_path"], tmp_path / "sent")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub.HfApi, "upload_folder", upload_folder)
+    HubModel.from_checkpoint(path).push_to_hub("user/model")
+    assert sent == {"repository": "user/model", "to": "user/model"}
+    image = torch.zeros(1, 3, 17, 33, dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(load_pretrained(tmp_path / "sent")[0](image), load_checkpoint(path)[0](image))
+    assert "| 1 | Straße |" in (tmp_path / "sent" / "README.md").read_text(encoding="utf-8")
 
 
 @torch.inference_mode()
