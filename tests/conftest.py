@@ -1,10 +1,20 @@
 """What several test files need once."""
 
+import os
+
 import pytest
+import torch
 from exports import Exports
 from tiny import configuration
 
 from segnet.training import train
+
+
+def pytest_configure():
+    """Tests that run side by side, and what they start, keep to a core each: waiting threads are slower than none."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -119,7 +119,7 @@ def test_a_hidden_command_is_refused_and_never_runs(tmp_path, hide, protocol):
         b"bytes",
         None,
     ],
-    ids=lambda value: repr(getattr(value, "call", value)),
+    ids=lambda value: repr(value.call[0].__qualname__ if isinstance(value, Calls) else value),
 )
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_whatever_is_no_array_of_plain_numbers_is_refused(tmp_path, value, protocol):
