@@ -17,9 +17,13 @@ T = TypeVar("T")
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """The sentence to append to an error about an unknown `word`: the nearest choice, if any, and all choices."""
     choices = sorted(choices)
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{hint} Choose from: {', '.join(choices)}."
+    return f"{nearest(word, choices)} Choose from: {', '.join(choices)}."
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """The question whether the choice nearest to an unknown `word` was meant; empty where none is near."""
+    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def build(kind: str, table: Mapping[str, Callable[..., T]], spec: Mapping[str, Any], **context: Any) -> T:

@@ -140,7 +140,7 @@ def test_segnet_predict_is_the_same_command(folder, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--flop", "3"], 2, "unrecognized arguments: --flop 3; see --help"),
+        (["--flop", "3"], 2, "--flop is not understood. Did you mean '--flip'? See --help"),
         (["--save", "msak"], 2, "argument --save: 'msak' is no kind. Did you mean 'mask'?"),
         (["--save", ","], 2, "argument --save: name at least one of mask, overlay"),
         (["--shard", "3/2"], 2, "--shard 3/2 must be i/n with 1 <= i <= n"),
