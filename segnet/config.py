@@ -23,6 +23,8 @@ class DataConfig:
     """Strength on brightness, contrast and saturation, 0-1; on hue a quarter of it."""
     category_max_ratio: float = 1.0
     """Share of the labelled pixels from which a class makes a crop be drawn at another place; 1: never."""
+    cutmix: float = 0.0
+    """Probability that a rectangle of a crop comes from another crop of its batch."""
     oversample_rare: float = 0.0
     """Share of the images, 0-1: images that hold a class that fewer hold come more often; 0: all come equally often."""
     cache: str | None = None

@@ -48,6 +48,7 @@ MODULES_OF_NO_TABLE = {
         "shards",
         "survey",
         "crops",
+        "mixing",
         "sampler",
         "stamps",
         "records",

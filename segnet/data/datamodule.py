@@ -19,6 +19,7 @@ from segnet.config import DataConfig
 from segnet.data import DATASETS
 from segnet.data.cache import with_cache
 from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.mixing import CutMix
 from segnet.data.report import Report, SplitReport
 from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
 from segnet.data.survey import Memory, survey
@@ -35,9 +36,10 @@ Batch = dict[str, Any]
 class TrainSamples(Dataset[Batch]):
     """The augmented training samples, addressed by (epoch, number), as `EpochSampler` gives them."""
 
-    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform) -> None:
+    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, mix: CutMix | None = None) -> None:
         self._dataset = dataset
         self._transform = transform
+        self._mix = mix
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         return self.__getitems__([key])[0]
@@ -45,11 +47,12 @@ class TrainSamples(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Batch]:
         """Those of a batch: DataLoader prefers it, and the dataset may read them all at once."""
         samples = self._dataset.load_many([number % len(self._dataset) for _, number in keys])
-        return [self._augmented(sample, *key) for sample, key in zip(samples, keys, strict=True)]
+        crops = [self._augmented(sample, *key) for sample, key in zip(samples, keys, strict=True)]
+        return [to_tensors(crop) for crop in (self._mix(crops, keys) if self._mix else crops)]
 
-    def _augmented(self, sample: Sample, epoch: int, number: int) -> Batch:
+    def _augmented(self, sample: Sample, epoch: int, number: int) -> Sample:
         image, mask = self._transform(sample.image, sample.mask, epoch=epoch, index=number)
-        return to_tensors(Sample(image, mask, sample.name))
+        return Sample(image, mask, sample.name)
 
 
 class WholeSamples(Dataset[Batch]):
@@ -104,6 +107,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             raise ConfigError(f"data.batch_size={data.batch_size} must be 1 or more")
         if not 0 <= data.oversample_rare <= 1:
             raise ConfigError(f"data.oversample_rare={data.oversample_rare} is not a share between 0 and 1")
+        self._mix = CutMix(data.cutmix, seed)
         self._spec = dict(dataset)
         self._data = data
         self._mean = mean
@@ -185,7 +189,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self._resumed:
             epoch, batches = self._resumed
             sampler.resume(epoch, batches * self._data.batch_size)
-        samples = TrainSamples(dataset, self._train_transform())
+        samples = TrainSamples(dataset, self._train_transform(), self._mix)
         return self._loader(samples, sampler=sampler, batch_size=self._data.batch_size, drop_last=True)
 
     def _repeats(self) -> NDArray[np.float64] | None:

@@ -146,6 +146,20 @@ def test_impossible_shares_are_refused(share):
         module(oversample_rare=share)
 
 
+# CutMix
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_mixed_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(num_workers):
+    whole = epochs(module(cutmix=1.0), range(1, 2))
+    assert not same(whole, epochs(module(), range(1, 2)))
+    assert names(whole) == names(epochs(module(), range(1, 2)))
+    assert same(whole, epochs(module(cutmix=1.0, num_workers=num_workers), range(1, 2)))
+    resumed = module(cutmix=1.0, num_workers=num_workers)
+    resumed.resume(epoch=1, batches=2)
+    assert same(list(resumed.train_dataloader()), whole[2:])
+
+
 # Caches
 
 
