@@ -51,7 +51,7 @@ MODULES_OF_NO_TABLE = {
         "mixing",
         "sampler",
         "stamps",
-        "records",
+        "packing",
         "cache",
         "cache_folders",
     }

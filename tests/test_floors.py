@@ -15,7 +15,7 @@ FLOORS = {
             extras""",
         1: """backbones decoders auxiliary losses batches nonfinite unlabelled metrics optim weightfiles visualization
             metadata data.dataset data.transforms data.labels data.pairing data.splits data.annotations
-            data.report data.shards data.crops data.mixing data.sampler data.stamps data.records data.cache_folders
+            data.report data.shards data.crops data.mixing data.sampler data.stamps data.packing data.cache_folders
             segmentation inference imagelike outputs""",
         2: "model classifier data data.survey data.cache",
         3: """task checkpoint trainer recipe weights data.datamodule resume runs finetuning loggers progress runtimes
@@ -42,7 +42,7 @@ GLANCES = {  # within a floor, as DESIGN.md says beside it
     ("scenes", "images"),
     ("scenes", "windows"),
     ("data.dataset", "data.labels"),
-    ("data.records", "data.dataset"),
+    ("data.packing", "data.dataset"),
     ("data.transforms", "data.crops"),
     ("data.mixing", "data.dataset"),
     ("data.annotations", "data.labels"),

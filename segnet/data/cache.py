@@ -18,7 +18,7 @@ import numpy as np
 
 from segnet.data.cache_folders import make_room
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.records import packed, size_of, unpacked
+from segnet.data.packing import packed, size_of, unpacked
 from segnet.data.stamps import cache_folder, digest_of, key_of, stamp_of
 from segnet.errors import ConfigError, MachineError
 from segnet.images import replacing
