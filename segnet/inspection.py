@@ -9,7 +9,8 @@ from segnet.components import build
 from segnet.config import InspectConfig
 from segnet.data import DATASETS
 from segnet.data.datamodule import train_transform
-from segnet.data.dataset import SegmentationDataset
+from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.mixing import CutMix
 from segnet.data.pairing import SPLITS, lost_files
 from segnet.data.report import Report
 from segnet.data.survey import Memory, survey
@@ -49,10 +50,16 @@ def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config:
     """Writes a sheet of samples that are spread over those usable, each as it is and as a training may see it."""
     data = config.data if samples.channels == 3 else replace(config.data, colour_jitter=0.0)  # which is for RGB
     transform = train_transform(data, [0.5] * samples.channels, samples.classes.ignore_index, config.seed)
+    mix = CutMix(data.cutmix, config.seed)
     count = min(config.num_pictures, len(usable))
-    rows = []
-    for index in (usable[number * len(usable) // count] for number in range(count)):
-        sample = samples.load(index)
-        image, mask = transform(sample.image, sample.mask, epoch=0, index=index)
-        rows.append((displayable(sample.image), sample.mask, displayable(image), mask))
+    keys = [(0, usable[number * len(usable) // count]) for number in range(count)]  # epoch and number
+    shown = [samples.load(number) for _, number in keys]
+    crops = [
+        Sample(*transform(sample.image, sample.mask, epoch=epoch, index=number), sample.name)
+        for sample, (epoch, number) in zip(shown, keys, strict=True)
+    ]
+    rows = [
+        (displayable(sample.image), sample.mask, displayable(crop.image), crop.mask)
+        for sample, crop in zip(shown, mix(crops, keys), strict=True)
+    ]
     write_picture(target, contact_sheet(rows, samples.classes))

@@ -1,6 +1,7 @@
 """`segnet inspect` finds what is wrong with a dataset, each file for itself, and shows the rest."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,19 @@ def test_a_sound_dataset_has_a_report_and_a_contact_sheet(root, tmp_path):
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 256
         assert sheet.height > 2 * round(256 * 20 / 30)
+
+
+def test_the_contact_sheet_shows_the_augmentation_that_is_configured(root, tmp_path):
+    still = {"crop_size": [20, 30], "scale_range": [1.0, 1.0], "flip": 0.0, "colour_jitter": 0.0}
+    sheets = {}
+    for name, options in (("plain", still), ("mixed", {**still, "cutmix": 1.0})):
+        inspect(replace(config(root), data=DataConfig(**options)), tmp_path / name)
+        with Image.open(tmp_path / name / "contact_sheet.png") as sheet:
+            sheets[name] = np.asarray(sheet.convert("RGB"))
+    width = sheets["plain"].shape[1]
+    changed = (sheets["plain"] != sheets["mixed"]).any(axis=2)
+    assert not changed[:, : width // 2].any()  # the images and masks as they are
+    assert changed[:, width // 2 :].any()
 
 
 def test_twelve_planted_defects_are_each_reported_with_their_file(root, tmp_path):
