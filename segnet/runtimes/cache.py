@@ -9,7 +9,6 @@ from typing import Protocol, TypeVar
 
 from segnet.checkpoint import load_checkpoint
 from segnet.errors import CheckpointError
-from segnet.exporters import EXPORTERS, exportable, metadata_of
 from segnet.metadata import Metadata
 
 SUFFIX = ".cache.onnx"
@@ -75,6 +74,8 @@ def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: boo
 
 
 def _export(checkpoint: Path, digest: str) -> Path:
+    from segnet.exporters import EXPORTERS, exportable, metadata_of  # a third of a second, which few predictions need
+
     model, classes = load_checkpoint(checkpoint)
     metadata = metadata_of(model, classes, "float32", "logits", digest)
     beside, in_cache = cache_places(checkpoint)
