@@ -33,7 +33,7 @@ from segnet.errors import SegnetError
 from segnet.model import SegmentationModel
 from segnet.runtimes import open_runtime
 
-SIZES = ((512, 512), (1024, 1024))
+SIZES = ((512, 512), (512, 1024), (1024, 1024))
 ENCODERS = {
     "resnet50_vd": ("tu-resnet50d", {"depths": [3, 4, 6, 3]}),
     "resnet101_vd": ("tu-resnet101d", {"depths": [3, 4, 23, 3]}),
