@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError
-from segnet.losses.resized import resized
+from segnet.losses.resized import CHUNK, resized
 
 
 class Tversky(nn.Module):
@@ -83,26 +83,32 @@ class LovaszSoftmax(nn.Module):
         target = mask.reshape(-1).long()
         counted = target != self.ignore_index
         target = target[counted]
-        probabilities = resized(logits, mask, align_corners).softmax(1).permute(0, 2, 3, 1)
-        probabilities = probabilities.reshape(-1, logits.shape[1])[counted]
-        present = target.unique().tolist()
-        losses = [_lovasz_extension(probabilities[:, label], target == label) for label in present]
-        return torch.stack(losses).mean() if losses else probabilities.sum()  # of no pixels, which is 0
+        probabilities = resized(logits, mask, align_corners).softmax(1).transpose(0, 1)
+        probabilities = probabilities.reshape(logits.shape[1], -1)[:, counted]
+        present = target.unique()
+        if not len(present):
+            return probabilities.sum()  # of no pixels, which is 0
+        groups = present.split(max(1, CHUNK // len(target)))
+        losses = [_lovasz_extension(probabilities[group], target == group[:, None]) for group in groups]
+        return torch.cat(losses).mean()
 
 
 def _lovasz_extension(probabilities: Tensor, truth: Tensor) -> Tensor:
     """Algorithm 1 of the paper: errors in falling order, each times what it adds to 1 - IoU.
 
     Args:
-        probabilities: (N,) of a class.
-        truth: (N,) bool, the pixels of that class.
+        probabilities: (K, N) of some classes: together, because torch sorts rows side by side, but not within one.
+        truth: (K, N) bool, the pixels of each class.
+
+    Returns:
+        (K,) float32.
     """
-    errors, order = (probabilities - truth.float()).abs().sort(descending=True)
-    truth = truth[order].long()  # counts: a cumulated sum of floats is not deterministic on CUDA
-    size = truth.sum()
-    union = size + (1 - truth).cumsum(0)
-    loss = 1 - (size - truth.cumsum(0)).double() / union  # of all errors up to here; differences of it are tiny
-    return errors @ torch.diff(loss, prepend=loss.new_zeros(1)).float()
+    errors, order = (probabilities - truth.float()).abs().sort(dim=1, descending=True)
+    truth = truth.gather(1, order).long()  # counts: a cumulated sum of floats is not deterministic on CUDA
+    size = truth.sum(1, keepdim=True)
+    union = size + (1 - truth).cumsum(1)
+    loss = 1 - (size - truth.cumsum(1)).double() / union  # of all errors up to here; differences of it are tiny
+    return (errors * torch.diff(loss, prepend=loss.new_zeros(len(loss), 1)).float()).sum(1)
 
 
 def _overlap(logits: Tensor, mask: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:

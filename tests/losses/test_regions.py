@@ -105,6 +105,14 @@ def test_lovasz_is_the_extension_of_the_jaccard_loss(ignored_share, absent):
     assert loss.item() == pytest.approx(lovasz_by_hand(logits, mask), rel=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [1, 100])
+def test_lovasz_of_classes_a_few_at_a_time_is_that_of_all(chunk, monkeypatch):
+    logits, mask = sample()
+    expected = LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask).item()
+    monkeypatch.setattr("segnet.losses.regions.CHUNK", chunk)
+    assert LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask).item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_on_certain_predictions_lovasz_is_one_less_the_iou():
     generator = torch.Generator().manual_seed(2)
     mask = torch.randint(0, NUM_CLASSES, (2, 5, 6), generator=generator)
