@@ -1,8 +1,8 @@
 """Images of any number of channels: grey, RGB, or the bands of a TIFF of a satellite, a microscope, a depth camera.
 
-RGB is read by Pillow as uint8. Other images keep the precision of their file: of 8 bits as uint8, of 16 bits as float32
-scaled from 0-65535 to 0-255, of floating point as float32 scaled from 0-1 to 0-255. The mean and std of a model are
-those of values scaled to 0-1: of a uint16 band with mean 1200 it is 1200 / 65535.
+RGB is read as uint8, by Pillow or, where it cannot, by tifffile. Other images keep the precision of their file: 8 bits
+as uint8, 16 bits as float32 scaled from 0-65535 to 0-255, floating point as float32 scaled from 0-1 to 0-255. The
+mean and std of a model are those of values scaled to 0-1: of a uint16 band with mean 1200 it is 1200 / 65535.
 """
 
 import logging
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from segnet.errors import DataError, MachineError
-from segnet.images import decoding, rgb_of
+from segnet.images import decoding, num_bands_in_tiff, rgb_of, scaled_to_uint8
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MODES = {1: "L", 4: "RGBA"}  # of Pillow, for what is no TIFF
 
 Bands = NDArray[np.uint8 | np.float32]
@@ -26,8 +27,8 @@ Bands = NDArray[np.uint8 | np.float32]
 def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
     """Reads a picture of `channels` channels.
 
-    With 3, any picture as RGB. With 1, any picture as grey. With another number, a TIFF of as many bands, or with 4 a
-    picture with alpha.
+    With 3, any picture as RGB, a TIFF of floats from 0-1 too. With 1, any picture as grey. With another number, a TIFF
+    of as many bands, or with 4 a picture with alpha.
 
     Returns:
         (H, W, channels) uint8 or float32, 0-255.
@@ -37,10 +38,27 @@ def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
         MachineError: tifffile, which reads such TIFFs, is not installed.
     """
     path = Path(path)
-    if channels not in (1, 3) and path.suffix.lower() in TIFF_SUFFIXES:
-        return scaled(_read_tiff(path, channels), path)
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        if channels not in (1, 3):
+            return scaled(_read_tiff(path, channels), path)
+        if channels == 3 and _is_beyond_pillow(path):
+            return scaled_to_uint8(_read_tiff(path, channels), path)
     with decoding(path) as picture:
         return bands_of(picture, channels, path)
+
+
+def _is_beyond_pillow(path: Path) -> bool:
+    """Whether this is a TIFF of colours that Pillow does not read, or not all: floats, or one plane after another."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) not in TIFF_STARTS:
+                return False
+        with Image.open(path, formats=["TIFF"]) as picture:
+            return num_bands_in_tiff(picture) == 3 > len(picture.getbands())
+    except Image.UnidentifiedImageError:
+        return True
+    except Exception:  # told by whoever reads it
+        return False
 
 
 def bands_of(picture: Image.Image, channels: int, source: Path | str) -> Bands:

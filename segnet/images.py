@@ -65,9 +65,14 @@ def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[I
         raise DataError(f"{path}: cannot be decoded, damaged or cut off ({error})") from None
 
 
+def num_bands_in_tiff(picture: Image.Image) -> int:
+    """How many bands the file tells of; 1 for what is no TIFF."""
+    return int(getattr(picture, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1))
+
+
 def _refuse_lost_bands(picture: Image.Image, path: Path) -> None:
     """Of a TIFF whose bands lie one after the other Pillow takes the first alone, without a word."""
-    num_bands = getattr(picture, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
+    num_bands = num_bands_in_tiff(picture)
     if num_bands > 1 == len(picture.getbands()):
         raise DataError(
             f"{path}: has {num_bands} bands: set dataset.channels={num_bands} and backbone.in_channels={num_bands}"

@@ -121,6 +121,34 @@ class TestWithTifffile:
         with pytest.raises(DataError, match=message):
             read_bands(tmp_path / "a.tif", 4)
 
+    @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+    @pytest.mark.parametrize(
+        ("dtype", "top", "factor"),
+        [(np.float32, 1, 255), (np.float64, 1, 255), (np.uint16, 65535, 1 / 257), (np.uint8, 255, 1)],
+    )
+    def test_colours_are_rgb_in_whatever_type_a_tiff_has_them(
+        self, tmp_path, tifffile, planarconfig, dtype, top, factor
+    ):
+        values = noise(5, 7, 3, dtype=dtype, top=top)
+        stored = values if planarconfig == "contig" else np.moveaxis(values, -1, 0)
+        tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planarconfig, compression="zlib")
+        image = read_bands(tmp_path / "a.tif", 3)
+        assert image.dtype == np.uint8
+        assert np.abs(image - values * factor).max() <= 1  # Pillow cuts 16 bits off, which we round
+
+    @pytest.mark.parametrize("wrong", [-0.1, 1.5, np.nan])
+    def test_float_colours_outside_of_0_to_1_are_refused(self, tmp_path, tifffile, wrong):
+        values = noise(5, 7, 3, dtype=np.float32, top=1)
+        values[2, 3, 1] = wrong
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
+        with pytest.raises(DataError, match="are outside 0-1"):
+            read_bands(tmp_path / "a.tif", 3)
+
+    def test_a_text_by_the_name_of_a_tiff_is_no_picture(self, tmp_path):
+        (tmp_path / "a.tif").write_text("hello")
+        with pytest.raises(DataError, match="is not a picture in one of"):
+            read_bands(tmp_path / "a.tif", 3)
+
     @pytest.mark.parametrize("channels", [1, 3])
     def test_a_tiff_of_many_bands_is_never_read_by_its_first_alone(self, tmp_path, tifffile, channels):
         values = noise(4, 9, 11, dtype=np.uint16)

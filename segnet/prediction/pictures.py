@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from segnet.bands import Bands, read_bands
+from segnet.bands import TIFF_STARTS, Bands, read_bands
 from segnet.errors import DataError, SegnetError
 from segnet.images import IMAGE_FORMATS
 from segnet.inputs import Input, require_file
@@ -23,7 +23,6 @@ from segnet.segmentation import Segmentation
 from segnet.web import MAX_BYTES, download
 
 ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")  # others, such as MPO, hold further pictures that are no animation
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclass(frozen=True)

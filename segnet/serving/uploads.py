@@ -7,13 +7,12 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from segnet.bands import Bands, read_bands
+from segnet.bands import TIFF_STARTS, Bands, read_bands
 from segnet.errors import DataError, MachineError
 from segnet.images import IMAGE_FORMATS, decoding
 
 # None of these a page of another site can send without asking first, which this server never allows.
 CONTENT_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def require_content_type(request: Request) -> None:
@@ -78,9 +77,7 @@ def read_upload(path: Path, channels: int, max_pixels: int) -> Bands:
             size = picture.size
         _require_pixels(*size, max_pixels)
     except DataError:
-        if channels in (1, 3):
-            raise
-        # A TIFF of many bands, which another reader understands, and refuses beyond Pillow's own limit.
+        pass  # read_bands tells it, or knows another reader, which refuses what is beyond Pillow's own limit
     image = read_bands(path, channels)
     _require_pixels(image.shape[1], image.shape[0], max_pixels)
     return image
