@@ -132,10 +132,11 @@ def test_every_experiment_composes_builds_and_opens_with_its_command(experiment)
     check_optim(config.optim)
     assert config.optim.batch_size == config.data.batch_size  # on one device the learning rate is the recipe's
     check_options("trainer", "Lightning's Trainer", pl.Trainer, config.trainer)
+    names = [str(index) for index, _ in enumerate(config.loss.get("class_weight") or "ab")]
     with torch.device("meta"):
         SegmentationTask.create(
             model={"backbone": config.backbone, "decoder": config.decoder, "mean": [0.5] * 3, "std": [0.5] * 3},
-            classes=Classes.create(["a", "b"]),
+            classes=Classes.create(names),
             loss=config.loss,
             optim=config.optim,
             auxiliary_head=config.auxiliary_head,
