@@ -5,6 +5,7 @@ as uint8, 16 bits as float32 scaled from 0-65535 to 0-255, floating point as flo
 mean and std of a model are those of values scaled to 0-1: of a uint16 band with mean 1200 it is 1200 / 65535.
 """
 
+import importlib.util
 import logging
 import os
 from pathlib import Path
@@ -41,7 +42,8 @@ def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
     if path.suffix.lower() in TIFF_SUFFIXES:
         if channels not in (1, 3):
             return scaled(_read_tiff(path, channels), path)
-        if channels == 3 and _is_beyond_pillow(path):
+        # Without tifffile Pillow refuses it, as one bad picture among others.
+        if channels == 3 and _is_beyond_pillow(path) and importlib.util.find_spec("tifffile"):
             return scaled_to_uint8(_read_tiff(path, channels), path)
     with decoding(path) as picture:
         return bands_of(picture, channels, path)

@@ -57,7 +57,10 @@ def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[I
         size = os.path.getsize(path)
         reason = "is empty (0 bytes)" if size == 0 else f"is not a picture in one of: {', '.join(formats)}"
         if size and path.suffix.lower() in (".tif", ".tiff"):
-            reason += "; a TIFF of many bands needs dataset.channels and backbone.in_channels"
+            reason += (
+                '; colours of floats need pip install "segnet[multiband]", other than 3 bands dataset.channels and '
+                "backbone.in_channels too"
+            )
         raise DataError(f"{path}: {reason}") from None
     except MemoryError:
         raise
@@ -74,9 +77,9 @@ def _refuse_lost_bands(picture: Image.Image, path: Path) -> None:
     """Of a TIFF whose bands lie one after the other Pillow takes the first alone, without a word."""
     num_bands = num_bands_in_tiff(picture)
     if num_bands > 1 == len(picture.getbands()):
-        raise DataError(
-            f"{path}: has {num_bands} bands: set dataset.channels={num_bands} and backbone.in_channels={num_bands}"
-        )
+        options = f"set dataset.channels={num_bands} and backbone.in_channels={num_bands}"
+        remedy = 'pip install "segnet[multiband]"' if num_bands == 3 else options
+        raise DataError(f"{path}: has {num_bands} bands, each a plane of its own: {remedy}")
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8Array:

@@ -136,6 +136,21 @@ class TestWithTifffile:
         assert image.dtype == np.uint8
         assert np.abs(image - values * factor).max() <= 1  # Pillow cuts 16 bits off, which we round
 
+    @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+    def test_without_tifffile_such_colours_are_one_bad_picture_among_others(
+        self, tmp_path, tifffile, planarconfig, monkeypatch
+    ):
+        together = planarconfig == "contig"
+        values = noise(5, 7, 3, dtype=np.float32, top=1) if together else noise(3, 5, 7, dtype=np.uint16, top=65535)
+        photometric = "rgb" if together else "minisblack"
+        tifffile.imwrite(
+            tmp_path / "a.tif", values, photometric=photometric, planarconfig=planarconfig, compression="zlib"
+        )
+        assert read_bands(tmp_path / "a.tif", 3).shape == (5, 7, 3)
+        monkeypatch.setitem(sys.modules, "tifffile", None)
+        with pytest.raises(DataError, match=r'pip install "segnet\[multiband\]"'):
+            read_bands(tmp_path / "a.tif", 3)
+
     @pytest.mark.parametrize("wrong", [-0.1, 1.5, np.nan])
     def test_float_colours_outside_of_0_to_1_are_refused(self, tmp_path, tifffile, wrong):
         values = noise(5, 7, 3, dtype=np.float32, top=1)
@@ -157,7 +172,7 @@ class TestWithTifffile:
         )
         with Image.open(tmp_path / "a.tif") as picture:
             assert len(picture.getbands()) == 1  # Pillow would
-        with pytest.raises(DataError, match=r"has 4 bands: set dataset\.channels=4 and backbone\.in_channels=4"):
+        with pytest.raises(DataError, match=r"has 4 bands, .*: set dataset\.channels=4 and backbone\.in_channels=4"):
             read_bands(tmp_path / "a.tif", channels)
 
     def test_damaged_and_missing_files_are_named(self, tmp_path, tifffile):
