@@ -17,6 +17,7 @@ from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.predictor import Predictor
 from segnet.runtimes import RUNTIMES
 from segnet.runtimes.pytorch import PRECISIONS
+from segnet.signals import ending_at_once
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     _require_packages()
     checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
     with (
+        ending_at_once("ended the server"),  # outermost: the folder is removed
         _bind(options.host, options.port) as listener,
         tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True) as uploads,
     ):

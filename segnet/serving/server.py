@@ -14,13 +14,14 @@ from starlette.types import ASGIApp
 
 from segnet.errors import Interrupted
 from segnet.serving.jobs import JobQueue
-from segnet.signals import ending_at_once
 
 MAX_CONNECTIONS = 512  # open at a time, far above what the queue takes: a barrier against those that ask nothing
 
 
 def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: float, uploads: Path) -> None:
     """Serves until a signal comes, then answers what is under way; a second Ctrl-C quits at once.
+
+    Called where signals raise Interrupted, see segnet.signals.ending_at_once.
 
     Args:
         listener: where connections come in.
@@ -42,8 +43,7 @@ def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: 
         timeout_graceful_shutdown=int(timeout) + 1,
     )
     try:
-        with ending_at_once("ended the server"):
-            _Server(config, queue, uploads).run(sockets=[listener])
+        _Server(config, queue, uploads).run(sockets=[listener])  # sends itself the signal again when it has ended
     except Interrupted as error:
         if queue.running:  # nobody waits for it any more, but its thread would keep the process
             print(f"segnet: {error}, a prediction was under way", file=sys.stderr, flush=True)

@@ -70,8 +70,8 @@ def serve(checkpoint):
 
     yield start
     for process in processes:
-        process.kill()
-        process.communicate()
+        process.terminate()  # not killed: it removes its folder of uploads
+        process.communicate(timeout=120)
 
 
 def ask(url, content=None):
@@ -165,6 +165,23 @@ def test_a_signal_ends_it_with_one_line_after_what_is_under_way_is_answered(serv
     assert process.returncode == 128 + signum
     assert errors.splitlines()[-1] == f"segnet: {name} ended the server"
     assert "Traceback" not in errors
+
+
+@needs_extra
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_signal_while_the_model_is_loaded_ends_it_the_same_way(checkpoint, tmp_path):
+    script = f"""if True:
+        import os, signal
+        from segnet.cli import main, serve
+        serve.Predictor = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGTERM)
+        raise SystemExit(main(["serve", "--checkpoint", {str(checkpoint)!r}, "--port", "0"]))
+    """
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "segnet: SIGTERM ended the server\n")
+    assert not list(tmp_path.glob("segnet-*"))
 
 
 @needs_extra
