@@ -93,7 +93,8 @@ def _peak(device: torch.device, before: int) -> tuple[int | None, str]:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), ALLOCATED
     most = resident()
-    return (most - before if most and device.type == "cpu" else None), RESIDENT
+    grown = max(0, most - before)  # the kernel counts by processor, and a peak read later may be some pages lower
+    return (grown if most and device.type == "cpu" else None), RESIDENT
 
 
 def resident() -> int:
