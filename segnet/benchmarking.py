@@ -26,6 +26,7 @@ from segnet.config import BenchmarkConfig
 from segnet.costs import Cost, cost, resident
 from segnet.errors import ConfigError, MachineError
 from segnet.images import replacing
+from segnet.inference import class_ids
 from segnet.machine import explained, is_full_memory
 from segnet.model import SegmentationModel
 from segnet.optim import build_optimizer, parameter_groups
@@ -194,7 +195,7 @@ def measure_prediction(checkpoint: Path, config: BenchmarkConfig) -> Cost:
     images = _noise(config.batch_size, runtime.channels, config.image_size)
 
     def predict() -> Tensor:
-        return runtime(images.to(runtime.device)).argmax(dim=1).cpu()
+        return class_ids(runtime(images.to(runtime.device))).cpu()
 
     library = {OnnxRuntime: "onnxruntime", OpenVINORuntime: "openvino"}.get(type(runtime), "torch")
     return cost(predict, config.batch_size, config.seconds, runtime.device, before, library)

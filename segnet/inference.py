@@ -112,6 +112,20 @@ class Inference:
         return replace(self, window=window, batch_size=batch_size or self.batch_size)
 
 
+def class_ids(scores: Tensor) -> Tensor:
+    """The class of the highest score, the first of equals: (..., classes, H, W) -> (..., H, W), int64.
+
+    NaN counts as highest, whatever its class. On a CPU, torch's argmax over planes, as exported models give them, takes
+    ten times as long.
+    """
+    classes = scores.shape[-3]
+    if scores.device.type != "cpu":
+        return scores.argmax(dim=-3)
+    ranks = torch.arange(classes, 0, -1, dtype=torch.uint8 if classes < 256 else torch.int16)[:, None, None]
+    is_best = (scores < scores.amax(dim=-3, keepdim=True)).logical_not_()  # as `==`, but NaN is among the best
+    return classes - (is_best * ranks).amax(dim=-3).long()
+
+
 def resized(images: Tensor, scale: float) -> Tensor:
     """Images (B, channels, H, W) at another size, in their dtype; bilinear, as training resizes its images."""
     size = [max(1, round(side * scale)) for side in images.shape[2:]]

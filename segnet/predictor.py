@@ -14,7 +14,7 @@ from torch import Tensor
 from segnet.bands import Bands
 from segnet.errors import DataError, MachineError
 from segnet.imagelike import ImageLike, as_bands
-from segnet.inference import Inference
+from segnet.inference import Inference, class_ids
 from segnet.machine import is_full_memory
 from segnet.runtimes import open_runtime
 from segnet.segmentation import Segmentation
@@ -232,7 +232,7 @@ class Predictor:
 
     def _ids(self, scores: Tensor) -> Ids:
         """(classes, H, W) -> (H, W)."""
-        return scores.argmax(dim=0).cpu().numpy().astype(self._id_type)
+        return class_ids(scores).cpu().numpy().astype(self._id_type)
 
     @property
     def _id_type(self) -> type[np.uint8] | type[np.uint16]:

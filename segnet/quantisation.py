@@ -22,6 +22,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError
 from segnet.exporters.onnx import INPUT
 from segnet.extras import import_extra
+from segnet.inference import class_ids
 from segnet.metrics import ConfusionMatrix, Scores
 from segnet.runtimes import Runtime
 
@@ -80,7 +81,7 @@ class Calibration:
         for index in range(len(self.val)):
             sample = self.val.load(index)
             image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))[None]
-            confusion.update(runtime(image)[0].argmax(dim=0), torch.from_numpy(sample.mask))
+            confusion.update(class_ids(runtime(image))[0], torch.from_numpy(sample.mask))
         return Scores.from_matrix(confusion.compute()).miou
 
 

@@ -15,7 +15,7 @@ from segnet.classes import Classes
 from segnet.components import build
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
-from segnet.inference import Inference
+from segnet.inference import Inference, class_ids
 from segnet.losses import LOSSES
 from segnet.metrics import IOU, ConfusionMatrix, Scores
 from segnet.model import SegmentationModel
@@ -150,10 +150,10 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         if self.inference is None:
             logits = self.model(batch["image"])
-            prediction = logits.argmax(dim=1)
+            prediction = class_ids(logits)
         else:
             probabilities = self.inference(self.model, batch["image"])
-            prediction = probabilities.argmax(dim=1)
+            prediction = class_ids(probabilities)
             logits = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()  # for the loss
         self.confusion.update(prediction, batch["mask"])
         self.log("val/loss", self.loss(logits, batch["mask"]), batch_size=len(batch["image"]), sync_dist=True)

@@ -8,7 +8,7 @@ from tiny import components
 from torch import Tensor
 
 from segnet.errors import ConfigError
-from segnet.inference import Inference, resized
+from segnet.inference import Inference, class_ids, resized
 from segnet.model import SegmentationModel
 from segnet.windows import Mosaic
 
@@ -143,3 +143,23 @@ def test_windows_show_no_seam():
 def test_options_out_of_range_are_named(options, told):
     with pytest.raises(ConfigError, match=told):
         Inference(**options)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 19, 255, 256, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_the_class_of_a_pixel_is_the_first_of_the_highest_scores(classes, dtype, channels_last):
+    scores = torch.randint(-40, 40, (2, classes, 13, 17), generator=torch.Generator().manual_seed(0)).to(dtype)
+    scores[:, :, 3] = -torch.inf  # all alike
+    scores[:, classes // 2, 4] = torch.inf
+    if channels_last:
+        scores = scores.contiguous(memory_format=torch.channels_last)
+    expected = scores.double().numpy().argmax(axis=1)  # numpy: "the indices corresponding to the first occurrence"
+    np.testing.assert_array_equal(class_ids(scores), expected)
+    np.testing.assert_array_equal(class_ids(scores[1, :, 2:9, 5:]), expected[1, 2:9, 5:])
+
+
+def test_scores_that_are_no_numbers_give_a_class_that_there_is():
+    scores = torch.full((3, 2, 2), torch.nan)
+    scores[1:, 0] = 1
+    assert class_ids(scores).max() < 3

@@ -30,6 +30,8 @@ class OnnxRuntime:
         self.device = require_cpu(device, "onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        # Its threads would go on turning after a batch, on the cores that then look for the highest class.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors alone
         path = require_file(path)
         try:
