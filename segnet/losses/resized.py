@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+FLOATS_A_REGISTER = 16  # AVX-512
 CHUNK = 2**25  # how many values are held in the mask's size at a time, one image at least
 
 
@@ -67,7 +68,7 @@ def cross_entropy_map(logits: Tensor, mask: Tensor, options: CrossEntropyOptions
     """Cross entropy of each pixel (B, H, W), arguments as above, without a gradient."""
     parts = []
     for some, truth, _ in _chunks(logits, mask, None):
-        logs = _pixels(resized(_channels_last(some), truth, options.align_corners)).log_softmax(1)
+        logs = _log_probabilities(_pixels(resized(_channels_last(some), truth, options.align_corners)))
         parts.append(_losses(logs, *_truth(truth, logs, options), options).view(truth.shape))
     return torch.cat(parts)
 
@@ -89,7 +90,7 @@ class _CrossEntropySum(torch.autograd.Function):
                 small = _channels_last(some.detach().to(torch.promote_types(some.dtype, torch.float32)))
                 small.requires_grad_(wanted)
                 large = resized(small, truth, options.align_corners)
-            logs = _pixels(large.detach()).log_softmax(1)
+            logs = _log_probabilities(_pixels(large.detach()))
             label, true_weight, even_weight = _truth(truth, logs, options)
             losses = _losses(logs, label, true_weight, even_weight, options)
             value, slope = _value_and_slope(losses, weight, function)
@@ -127,6 +128,17 @@ def _channels_last(logits: Tensor) -> Tensor:
 def _pixels(logits: Tensor) -> Tensor:
     """(B, K, H, W) -> (N, K)."""
     return logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """Their log-softmax, (N, K) -> (N, K).
+
+    torch's own goes value by value on a CPU where a pixel's do not fill a vector register: three times as long.
+    """
+    if logits.device.type == "cpu" and logits.shape[1] < FLOATS_A_REGISTER:
+        shifted = logits - logits.amax(1, keepdim=True)
+        return shifted.sub_(shifted.exp().sum(1, keepdim=True).log_())
+    return logits.log_softmax(1)
 
 
 def _truth(mask: Tensor, like: Tensor, options: CrossEntropyOptions) -> tuple[Tensor, Tensor, Tensor]:

@@ -88,3 +88,14 @@ def test_nothing_is_kept_of_all_classes_in_the_size_of_the_mask(name):
         LOSSES[name](IGNORED, NUM_CLASSES)(logits, mask)
     assert kept
     assert max(kept) <= max(mask.numel(), logits.numel())
+
+
+@pytest.mark.parametrize("classes", [2, 15, 16])
+def test_certain_pixels_keep_their_small_losses(classes):
+    """Below what float32 can tell apart at the size of their logits."""
+    logits = torch.full((1, classes, 4, 4), -1000.0)
+    logits[:, 0], logits[:, 1] = 1000.0, 990.0
+    mask = torch.zeros(1, 4, 4, dtype=torch.long)
+    expected = whole(logits.double(), mask, False)
+    assert 0 < expected.max() < 1e-4
+    torch.testing.assert_close(cross_entropy_map(logits, mask, CrossEntropyOptions(IGNORED, False)), expected.float())
