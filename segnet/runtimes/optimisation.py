@@ -16,7 +16,8 @@ from torch.nn.utils import fuse_conv_bn_eval
 from segnet.norms import PooledBatchNorm, PooledSyncBatchNorm
 
 PROBE = 64  # side of the image on which the model is watched [pixels]
-USUAL = 512  # side of the images for which weights are laid out [pixels]; others are computed with them too
+USUAL = 512  # side of the images for which weights are laid out at first [pixels]; others are computed with them too
+REPEATED = 3  # inputs in a row of another shape, after which weights are laid out for that; flips come in pairs
 KEPT = 2**29  # [bytes]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 TOLERANCE = 1e-3  # by which the result may differ, of its largest value: rounding stays far below it
@@ -40,7 +41,13 @@ def optimise(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.floa
     error = float((optimised(probe) - watched.result).abs().max())
     if error > TOLERANCE * float(watched.result.abs().max()):
         return _laid_out(copy.deepcopy(model), dtype)
-    return optimised if dtype == torch.float32 else _build(model, watched, dtype)
+    if dtype != torch.float32:
+        optimised = _build(model, watched, dtype)
+    for name, layer in optimised.named_modules():
+        if isinstance(layer, PackedConv):
+            _, channels, *size = watched.shapes[name]
+            layer.lay_out([1, channels, *(max(1, side * USUAL // PROBE) for side in size)])
+    return optimised
 
 
 def _build(model: nn.Module, watched: "_Watch", dtype: torch.dtype) -> nn.Module:
@@ -156,7 +163,7 @@ def _rest_of_norm(norm: nn.Module) -> nn.Module | None:
 
 def _prepare_for_cpu(model: nn.Module, watched: _Watch, *, pack: bool) -> None:
     """Prepares convolutions for oneDNN, and dilated depthwise ones for what is faster than it."""
-    for name, shape in watched.shapes.items():
+    for name in watched.shapes:
         conv: Any = model.get_submodule(name)
         if not watched.once(name) or type(conv).forward is not nn.Conv2d.forward or conv.padding_mode != "zeros":
             continue
@@ -165,8 +172,7 @@ def _prepare_for_cpu(model: nn.Module, watched: _Watch, *, pack: bool) -> None:
         elif pack and not isinstance(conv.padding, str):
             relu = watched.activated.get(name, "")
             fuse = watched.once(relu)
-            usual = [1, shape[1], *(max(1, size * USUAL // PROBE) for size in shape[2:])]
-            _replace(model, name, PackedConv(conv, usual, relu=fuse))
+            _replace(model, name, PackedConv(conv, relu=fuse))
             if fuse:
                 _replace(model, relu, nn.Identity())
 
@@ -190,26 +196,45 @@ def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
 class PackedConv(nn.Module):
     """A convolution with its weights in oneDNN's own order, and perhaps a ReLU behind it.
 
-    The operators are those into which torch.compile turns convolutions on a CPU (torch/_inductor/mkldnn_ir.py).
+    The operators are those into which torch.compile turns convolutions on a CPU (torch/_inductor/mkldnn_ir.py). The
+    best order depends on the input's shape. With another the result is the same, but oneDNN changes the order for each
+    input anew: a network then takes a tenth more time for large images, and up to ten times as long for small ones.
 
     Args:
-        usual: shape of the input for which the order is chosen.
         relu: whether the ReLU is part of it.
     """
 
-    def __init__(self, conv: nn.Conv2d, usual: list[int], *, relu: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, *, relu: bool) -> None:
         super().__init__()
         self._places = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._activation = "relu" if relu else "none"
+        self._weight = conv.weight.detach().to_mkldnn()
+        self._laid_out_for: list[int] = []
+        self._lately: tuple[list[int], int] = ([], 0)  # another shape, and how many inputs in a row have had it
+
+    def lay_out(self, shape: list[int]) -> None:
+        """Puts the weights into the best order for inputs of a shape."""
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-        self._weight = reorder(conv.weight.detach().to_mkldnn(), *self._places, usual)
+        plain = self._weight.to_dense().to_mkldnn()  # from one of its orders to another, oneDNN is several times slower
+        self._weight = reorder(plain, *self._places, shape)
+        self._laid_out_for = shape
 
     def forward(self, x: Tensor) -> Tensor:
+        self._follow(list(x.shape))
         x = x.contiguous(memory_format=torch.channels_last)
         return torch.ops.mkldnn._convolution_pointwise(
             x, self._weight, self._bias, *self._places, self._activation, [], ""
         )
+
+    def _follow(self, shape: list[int]) -> None:
+        before, times = self._lately
+        if shape == self._laid_out_for:
+            self._lately = ([], 0)
+            return
+        self._lately = (shape, times + 1 if shape == before else 1)
+        if self._lately[1] == REPEATED:
+            self.lay_out(shape)
 
 
 class ShiftedDepthwise(nn.Module):

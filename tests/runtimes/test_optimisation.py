@@ -111,6 +111,22 @@ def test_on_a_cpu_all_convolutions_are_prepared():
     assert kinds(optimised, ShiftedDepthwise) == 3
 
 
+@pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
+@torch.inference_mode()
+def test_weights_follow_the_size_of_images_and_compute_the_same():
+    """They are laid out for a size that comes again and again, not for each that comes along."""
+    conv = nn.Conv2d(256, 512, 1)
+    packed = PackedConv(conv, relu=True)
+    packed.lay_out([1, 256, 8, 8])
+    orders = [packed._weight]
+    for size in [(8, 8), (4, 4), (4, 4), (8, 8), (4, 4), (4, 4), (9, 9), (64, 64), (64, 64), (64, 64), (64, 64)]:
+        x = images(1, 256, *size)
+        torch.testing.assert_close(packed(x), F.relu(F.conv2d(x, conv.weight, conv.bias)), rtol=1e-4, atol=1e-3)
+        if packed._weight is not orders[-1]:
+            orders.append(packed._weight)
+    assert len(orders) == 2
+
+
 def test_without_onednn_it_computes_the_same(monkeypatch):
     monkeypatch.setattr("segnet.runtimes.optimisation.packable", lambda dtype: False)
     optimised = check(network())
