@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from segnet.backbones import BACKBONES
 from segnet.components import build
 from segnet.decoders import DECODERS
+from segnet.depthwise import shift_dilated_depthwise
 from segnet.errors import ConfigError
 from segnet.layers import Normalise
 from segnet.norms import PooledBatchNorm, PooledSyncBatchNorm, num_processes
@@ -51,6 +52,7 @@ class SegmentationModel(nn.Module):
             strides=self.backbone.strides,
             num_classes=num_classes,
         )
+        shift_dilated_depthwise(self)
 
     @property
     def output_stride(self) -> int:

@@ -1,8 +1,7 @@
 """What makes a trained model fast where torch runs it, without compiling it: the same function in fewer, better steps.
 
 Batch norms go into the convolutions before them. On a CPU, moreover, convolutions get their weights in oneDNN's own
-order and a ReLU behind them inside, and dilated depthwise convolutions, for which oneDNN has no fast code, become a sum
-of nine shifted products. That is what ``torch.compile`` with freezing comes to, which takes 20-40 s to compile.
+order and a ReLU behind them inside. That is what ``torch.compile`` with freezing comes to, which compiles for 20-40 s.
 """
 
 import copy
@@ -54,8 +53,8 @@ def _build(model: nn.Module, watched: "_Watch", dtype: torch.dtype) -> nn.Module
     built = copy.deepcopy(model)
     _fold(built, watched)
     built = _laid_out(built, dtype)
-    if watched.result.device.type == "cpu":
-        _prepare_for_cpu(built, watched, pack=packable(dtype))
+    if watched.result.device.type == "cpu" and packable(dtype):
+        _pack(built, watched)
     return built
 
 
@@ -161,31 +160,18 @@ def _rest_of_norm(norm: nn.Module) -> nn.Module | None:
     return nn.Sequential(*(part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part))
 
 
-def _prepare_for_cpu(model: nn.Module, watched: _Watch, *, pack: bool) -> None:
-    """Prepares convolutions for oneDNN, and dilated depthwise ones for what is faster than it."""
+def _pack(model: nn.Module, watched: _Watch) -> None:
+    """Prepares convolutions for oneDNN, but those that do without it: `segnet.depthwise`."""
     for name in watched.shapes:
         conv: Any = model.get_submodule(name)
-        if not watched.once(name) or type(conv).forward is not nn.Conv2d.forward or conv.padding_mode != "zeros":
+        usual = type(conv).forward is nn.Conv2d.forward and conv.padding_mode == "zeros"
+        if not watched.once(name) or not usual or isinstance(conv.padding, str):
             continue
-        if _is_dilated_depthwise(conv):
-            _replace(model, name, ShiftedDepthwise(conv))
-        elif pack and not isinstance(conv.padding, str):
-            relu = watched.activated.get(name, "")
-            fuse = watched.once(relu)
-            _replace(model, name, PackedConv(conv, relu=fuse))
-            if fuse:
-                _replace(model, relu, nn.Identity())
-
-
-def _is_dilated_depthwise(conv: nn.Conv2d) -> bool:
-    return (
-        conv.groups == conv.in_channels == conv.out_channels > 1
-        and min(conv.dilation) > 1
-        and conv.stride == (1, 1)
-        and conv.kernel_size == (3, 3)
-        and conv.padding == conv.dilation
-        and conv.padding_mode == "zeros"
-    )
+        relu = watched.activated.get(name, "")
+        fuse = watched.once(relu)
+        _replace(model, name, PackedConv(conv, relu=fuse))
+        if fuse:
+            _replace(model, relu, nn.Identity())
 
 
 def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
@@ -235,35 +221,3 @@ class PackedConv(nn.Module):
         self._lately = (shape, times + 1 if shape == before else 1)
         if self._lately[1] == REPEATED:
             self.lay_out(shape)
-
-
-class ShiftedDepthwise(nn.Module):
-    """A dilated depthwise 3x3 convolution as the sum of nine shifted images, each times a weight a channel."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self._dilation = conv.dilation
-        self._bias = None if conv.bias is None else conv.bias.detach().view(1, -1, 1, 1)
-        self._taps = [
-            [conv.weight.detach()[:, 0, row, column].contiguous().view(1, -1, 1, 1) for column in range(3)]
-            for row in range(3)
-        ]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same."""
-        result = x * self._taps[1][1]
-        if self._bias is not None:
-            result += self._bias
-        for row, column in [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]:
-            down, to_down = _overlap(x.shape[2], (row - 1) * self._dilation[0])
-            right, to_right = _overlap(x.shape[3], (column - 1) * self._dilation[1])
-            result[:, :, to_down, to_right].addcmul_(x[:, :, down, right], self._taps[row][column])
-        return result
-
-
-def _overlap(size: int, shift: int) -> tuple[slice, slice]:
-    """From where and to where values move along an axis, so that position i gets that of i + shift; may be empty."""
-    length = max(0, size - abs(shift))
-    start = min(size, max(0, shift))
-    target = min(size, max(0, -shift))
-    return slice(start, start + length), slice(target, target + length)

@@ -8,8 +8,9 @@ from tiny import components
 from torch import nn
 from torch.nn import functional as F
 
+from segnet.depthwise import DilatedDepthwiseConv
 from segnet.model import SegmentationModel
-from segnet.runtimes.optimisation import PackedConv, ShiftedDepthwise, optimise, packable
+from segnet.runtimes.optimisation import PackedConv, optimise, packable
 
 RESNETS = {
     "vd": {},
@@ -106,9 +107,8 @@ def test_the_model_itself_stays_as_it_is():
 @pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
 def test_on_a_cpu_all_convolutions_are_prepared():
     optimised = optimise(network(), images(1, 3, 64, 64))
-    assert kinds(optimised, nn.Conv2d) == 0
+    assert kinds(optimised, nn.Conv2d) == kinds(optimised, DilatedDepthwiseConv) == 3
     assert kinds(optimised, PackedConv) > 20
-    assert kinds(optimised, ShiftedDepthwise) == 3
 
 
 @pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
@@ -156,15 +156,6 @@ class Twice(Shared):
 def test_what_is_used_twice_is_not_taken_together(model):
     torch.manual_seed(0)
     check(model().eval())
-
-
-@pytest.mark.parametrize("size", [(1, 1), (5, 40), (13, 7), (40, 40)])
-@pytest.mark.parametrize("dilation", [2, 6, 18])
-def test_shifted_products_are_the_dilated_depthwise_convolution(size, dilation):
-    conv = nn.Conv2d(4, 4, 3, padding=dilation, dilation=dilation, groups=4)
-    x = images(2, 4, *size)
-    expected = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), 1, dilation, dilation, 4)
-    torch.testing.assert_close(ShiftedDepthwise(conv)(x).double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @torch.inference_mode()
