@@ -1,8 +1,8 @@
 """Dilated depthwise convolutions on a CPU, as sums of shifted products.
 
 oneDNN, which computes torch's convolutions there, has no fast code for them: forward and backward of those of an ASPP
-take 5 to 10 times as long. In bf16 it is wrong besides (torch 2.13, oneDNN on AMD EPYC): from a width of about 30 on,
-the gradient of the weights is that of other memory, up to NaN and crashes.
+take 5 to 10 times as long. In bf16 and channels-last memory it is wrong besides (torch 2.13, on an AMD EPYC): from a
+width of about 30 on, the gradient of the weights is that of other memory, up to NaN and crashes.
 """
 
 from collections.abc import Iterator

@@ -129,3 +129,18 @@ def test_a_small_dilation_is_torchs_own_where_that_is_right():
     x = images(1, CHANNELS, 9, 9)
     expected = F.conv2d(x, conv.weight, conv.bias, 1, 2, 2, CHANNELS)
     assert torch.equal(conv(x), expected)
+
+
+def test_all_gradients_of_a_model_in_bf16_point_where_those_of_float32_do():
+    torch.manual_seed(0)
+    model = SegmentationModel(**components(), num_classes=3, mean=[0.5] * 3, std=[0.2] * 3).eval()
+    model.to(memory_format=torch.channels_last)  # as in training
+    x = torch.randint(0, 256, (1, 3, 272, 528), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits = model(x)
+        loss = F.cross_entropy(logits.float(), torch.ones(1, 272, 528, dtype=torch.long))
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    for (name, _), exact, found in zip(model.named_parameters(), *gradients, strict=True):
+        assert F.cosine_similarity(exact.flatten(), found.flatten(), dim=0) > 0.98, name
