@@ -17,6 +17,13 @@ FULL_MEMORY = ("can't allocate memory", "not enough memory")  # in a RuntimeErro
 GIB = 2**30
 
 
+def num_cores() -> int:
+    """The processor's cores that this process may use: a job of a cluster or a container may have few of many."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def explained(batch: str, lower: str) -> Iterator[None]:
     """Turns the machine's errors within into one line each.
@@ -102,7 +109,7 @@ def _first(reason: str) -> str:
 def machine_line(device: torch.device) -> str:
     """Processor or GPU, threads and versions, in a line."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} of {os.cpu_count()} threads"
+    threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} of {num_cores()} threads"
     return f"{name}{threads}; Python {platform.python_version()}, torch {torch.__version__}"
 
 

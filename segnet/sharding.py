@@ -23,6 +23,7 @@ from segnet.data.report import Finding, Report, SplitReport
 from segnet.data.shards import INDEX, Index, Shard, findings_name, pack, require_webdataset, sample_offsets, tar_writer
 from segnet.data.survey import found_in
 from segnet.errors import ConfigError, MachineError
+from segnet.machine import num_cores
 from segnet.runs import in_use, locked
 from segnet.signals import ending_at_once
 
@@ -72,7 +73,7 @@ def _write_split(
     shards: list[Shard] = []
     findings: list[Finding] = []
     task = progress.add_task(f"packing the {split} split", total=len(dataset))
-    pool = ThreadPoolExecutor(os.cpu_count())  # decoders, encoders and checksums let go of Python's lock
+    pool = ThreadPoolExecutor(num_cores())  # decoders, encoders and checksums let go of Python's lock
     try:
         for first in range(0, len(dataset), images_per_shard):  # no more than a shard waits in memory to be written
             indices = range(first, min(first + images_per_shard, len(dataset)))

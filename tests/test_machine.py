@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from segnet.errors import DataError, MachineError
-from segnet.machine import explained, machine_line
+from segnet.machine import explained, machine_line, num_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 KILLED = "DataLoader worker (pid 17) is killed by signal: Killed. "
@@ -113,7 +113,18 @@ def test_a_disk_that_is_really_full_leaves_the_older_checkpoint(tmp_path):
     assert os.listdir(tmp_path) == ["a.ckpt"]
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
+def test_cores_are_those_that_the_process_may_use():
+    """As SLURM, taskset and docker --cpuset-cpus give them; workers of the loaders go by it."""
+    code = (
+        "import os; mine = sorted(os.sched_getaffinity(0))[:1]; os.sched_setaffinity(0, mine); "
+        "from segnet.machine import num_cores; print(num_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
+
+
 def test_the_machine_is_named_with_what_its_speed_depends_on():
     line = machine_line(torch.device("cpu"))
-    assert f"{torch.get_num_threads()} of {os.cpu_count()} threads" in line
+    assert f"{torch.get_num_threads()} of {num_cores()} threads" in line
     assert f"torch {torch.__version__}" in line

@@ -1,7 +1,6 @@
 """Feeds a dataset to Lightning: samples in an order and with augmentations that (seed, epoch, index) alone decide."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -25,6 +24,7 @@ from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
 from segnet.data.survey import Memory, survey
 from segnet.data.transforms import TrainTransform
 from segnet.errors import ConfigError, DataError
+from segnet.machine import num_cores
 from segnet.signals import shield_worker
 
 log = logging.getLogger(__name__)
@@ -226,7 +226,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     def _loader(self, dataset: Dataset[Batch], **options: Any) -> DataLoader[Batch]:
         num_workers = self._data.num_workers
         if num_workers is None:
-            num_workers = min(8, max(1, (os.cpu_count() or 1) // 2))
+            num_workers = min(8, max(1, num_cores() // 2))
         return DataLoader(
             dataset,
             num_workers=num_workers,

@@ -7,7 +7,6 @@ configuration of a dataset, in which a sample counts as long as path, size and t
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
@@ -25,6 +24,7 @@ from segnet.data.report import Finding, SplitReport
 from segnet.data.stamps import cache_folder, digest_of, key_of, stamp_of
 from segnet.errors import DataError, MachineError
 from segnet.images import replacing
+from segnet.machine import num_cores
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def survey(
             memory.remember(files, finding)
         return finding
 
-    pool = ThreadPoolExecutor(os.cpu_count())  # decoders and hashes let go of Python's lock
+    pool = ThreadPoolExecutor(num_cores())  # decoders and hashes let go of Python's lock
     try:
         found = pool.map(finding_of, range(len(dataset)))
         findings = list(_shown(found, len(dataset), f"reading the {split} split", progress))

@@ -1,7 +1,6 @@
 """Pictures: reading, computing and writing overlap; what comes from stdin or the web becomes a file first."""
 
 import contextlib
-import os
 import sys
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from segnet.bands import TIFF_STARTS, Bands, read_bands
 from segnet.errors import DataError, SegnetError
 from segnet.images import IMAGE_FORMATS
 from segnet.inputs import Input, require_file
+from segnet.machine import num_cores
 from segnet.overlap import Done, Steps, overlapped
 from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Prediction, Report, Task
 from segnet.records import Origin
@@ -52,7 +52,7 @@ def segment_pictures(
         write=lambda task, loaded, result: _write(prediction, task, loaded, result),
         report=report,
     )
-    overlapped(tasks, steps, batch_size, PIXELS_IN_WORK, stopped, readers=min(4, os.cpu_count() or 1))
+    overlapped(tasks, steps, batch_size, PIXELS_IN_WORK, stopped, readers=min(4, num_cores()))
 
 
 def _read(prediction: Prediction, task: Task, stopped: threading.Event) -> _Loaded:
