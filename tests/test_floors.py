@@ -10,8 +10,8 @@ PACKAGE = ROOT / "segnet"
 FLOORS = {
     floor: names.split()
     for floor, names in {
-        0: """errors components classes class_sets config norms layers images bands scenes pdparams schemes naming
-            download signals machine position charts storage windows web inputs polygons video overlap records
+        0: """errors components classes class_sets config norms layers depthwise images bands scenes pdparams schemes
+            naming download signals machine position charts storage windows web inputs polygons video overlap records
             extras""",
         1: """backbones decoders auxiliary losses batches nonfinite unlabelled metrics optim weightfiles visualization
             metadata data.dataset data.transforms data.labels data.pairing data.splits data.annotations
