@@ -214,10 +214,12 @@ class PackedConv(nn.Module):
         )
 
     def _follow(self, shape: list[int]) -> None:
-        before, times = self._lately
+        """Lays the weights out for a shape that comes again and again; threads that meet here do it twice at worst."""
         if shape == self._laid_out_for:
             self._lately = ([], 0)
             return
-        self._lately = (shape, times + 1 if shape == before else 1)
-        if self._lately[1] == REPEATED:
+        before, times = self._lately
+        times = times + 1 if shape == before else 1
+        self._lately = (shape, times)
+        if times >= REPEATED:
             self.lay_out(shape)
