@@ -19,11 +19,13 @@ from torch.nn import functional as F
 from segnet.errors import ConfigError
 from segnet.windows import Mosaic, Piece, Window
 
-Model = Callable[[Tensor], Tensor]  # images (B, channels, H, W), 0-255 -> logits (B, classes, H, W)
+Model = Callable[[Tensor], Tensor]  # images (B, channels, H, W), 0-255 -> logits (B, classes, H, W), not kept by it
 Read = Callable[[Window], Tensor]  # -> (channels, h, w), 0-255, on the model's device
 Write = Callable[[Window, Tensor], None]  # probabilities (classes, h, w)
 T = TypeVar("T")
 AT_ONCE = 2**22  # scores that are looked through at a time
+IN_CACHE = 2**18  # scores of which a processor's cache holds some copies
+LANES = 16  # from as many classes on, torch's softmax is fast along values that lie side by side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,8 @@ class Inference:
         Args:
             size: (height, width) [pixels].
             read: gives a window of the picture; a window may be asked for twice.
-            write: takes the probabilities of a part once they are complete; the parts cover every pixel once.
+            write: takes the probabilities of a part once they are complete, in memory that is used again afterwards;
+                the parts cover every pixel once.
         """
         mosaic = Mosaic(size, self.window or max(size), self.overlap)
         waiting: dict[Window, Tensor] = {}
@@ -95,17 +98,16 @@ class Inference:
         assert not waiting
 
     def _slide_in_memory(self, model: Model, image: Tensor) -> Tensor:
-        parts: list[tuple[Window, Tensor]] = []
         height, width = image.shape[1:]
-        self.slide(
-            model,
-            (height, width),
-            lambda window: image[:, *window.within()],
-            lambda place, part: parts.append((place, part)),
-        )
-        result = parts[0][1].new_empty(len(parts[0][1]), height, width)
-        for place, part in parts:
+        result: Tensor | None = None
+
+        def write(place: Window, part: Tensor) -> None:
+            nonlocal result
+            result = part.new_empty(len(part), height, width) if result is None else result
             result[:, *place.within()] = part
+
+        self.slide(model, (height, width), lambda window: image[:, *window.within()], write)
+        assert result is not None
         return result
 
     def with_window(self, window: int | None, batch_size: int | None = None) -> "Inference":
@@ -146,7 +148,22 @@ def _probabilities(model: Model, images: Tensor, scale: float, mirrored: bool) -
     logits = model(seen.flip(3)).flip(3) if mirrored else model(seen)
     if logits.shape[2:] != images.shape[2:]:
         logits = F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=False)
-    return logits.softmax(dim=1)
+    return _softmax(logits)
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Logits (B, classes, H, W) -> probabilities; on a CPU in the same memory.
+
+    torch's softmax first makes planes of logits that lie class by class, and so holds large ones three times at once;
+    a few rows at a time take a half to a fifteenth of its time.
+    """
+    if logits.device.type != "cpu" or logits.dtype != torch.float32:
+        return logits.softmax(dim=1)
+    side_by_side = logits.stride(1) == 1 and logits.shape[1] >= LANES
+    for rows in logits.split(max(1, IN_CACHE // (logits.shape[1] * logits.shape[3])), dim=2):
+        some = rows.movedim(1, -1) if side_by_side else rows
+        some.copy_(some.softmax(dim=-1 if side_by_side else 1))
+    return logits
 
 
 def _stack(batch: Sequence[tuple[Window, list[Piece]]], read: Read) -> Tensor:
@@ -167,13 +184,14 @@ def _blend(
             vertical, horizontal = piece.place.within(window)
             part = probabilities[:, vertical, horizontal]
             if piece.shared:
-                part = part * (rows[vertical, None] * columns[horizontal])
+                part.mul_(rows[vertical, None] * columns[horizontal])
                 before = waiting.pop(piece.place, None)
-                part = part if before is None else part.add_(before)
+                if before is not None:
+                    part.add_(before)
             if piece.complete:
                 write(piece.place, part)
             else:
-                waiting[piece.place] = part
+                waiting[piece.place] = part.clone()  # or it would keep all of the window
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -59,6 +59,24 @@ def test_probabilities_are_averaged_over_flips_and_scales(model, flip, scales):
     assert len(one_by_one) == len(scales) * (1 + flip)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(2, 1, 40, 30), (1, 15, 700, 90), (3, 16, 300, 200), (2, 200, 37, 81)])
+def test_probabilities_of_any_layout_are_those_of_float64(size, dtype, layout):
+    torch.manual_seed(0)
+    logits = (torch.randn(size, dtype=dtype) * 30).contiguous(memory_format=layout)
+    expected = softmax(logits.movedim(1, -1).numpy()).transpose(0, 3, 1, 2)
+    result = Inference()(lambda images: logits, torch.zeros(size[0], 3, *size[2:]))
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_logits_class_by_class_become_probabilities_where_they_lie():
+    logits = torch.randn(1, 19, 64, 64).contiguous(memory_format=torch.channels_last)
+    result = Inference()(lambda images: logits, torch.zeros(1, 3, 64, 64))
+    assert result.data_ptr() == logits.data_ptr()
+
+
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.0, 1.25, 1.75])
 def test_images_are_resized_as_in_training(scale):
     image = noise(40, 60)

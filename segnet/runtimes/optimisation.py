@@ -17,7 +17,8 @@ from segnet.norms import PooledBatchNorm, PooledSyncBatchNorm
 PROBE = 64  # side of the image on which the model is watched [pixels]
 USUAL = 512  # side of the images for which weights are laid out at first [pixels]; others are computed with them too
 REPEATED = 3  # inputs in a row of another shape, after which weights are laid out for that; flips come in pairs
-KEPT = 2**29  # [bytes]
+KEPT = 2**29  # freed memory [bytes]
+LARGEST = 72 * 2**20  # of an array that is kept: more than 64 channels of 512 x 512, the features of a window [bytes]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 TOLERANCE = 1e-3  # by which the result may differ, of its largest value: rounding stays far below it
 
@@ -65,13 +66,15 @@ def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 def keep_freed_memory() -> None:
     """Has glibc keep what layers free for the next ones: of each image it otherwise returns all and asks for it anew.
 
-    For the whole process; at most KEPT stays with it. The page faults that this saves are a tenth of the time.
+    For the whole process; at most KEPT stays with it. The page faults that this saves are a third of the time. What is
+    larger than LARGEST, as a window's scores, goes back: where parts of it wait for the next window, its place is
+    taken, and with luck alone the peak would not grow from one window to the next.
     """
     try:
         set_option = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library
         return
-    set_option(M_MMAP_THRESHOLD, KEPT // 2)
+    set_option(M_MMAP_THRESHOLD, LARGEST)
     set_option(M_TRIM_THRESHOLD, KEPT)
 
 
