@@ -66,9 +66,9 @@ def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 def keep_freed_memory() -> None:
     """Has glibc keep what layers free for the next ones: of each image it otherwise returns all and asks for it anew.
 
-    For the whole process; at most KEPT stays with it. The page faults that this saves are a third of the time. What is
-    larger than LARGEST, as a window's scores, goes back: where parts of it wait for the next window, its place is
-    taken, and with luck alone the peak would not grow from one window to the next.
+    For the whole process; at most KEPT stays with it. The page faults that this saves are up to a third of the time.
+    What is larger than LARGEST, such as the scores of a window, goes back all the same: what waits for the next window
+    would take parts of its place, and how far the peak grew would be luck.
     """
     try:
         set_option = ctypes.CDLL(None).mallopt
