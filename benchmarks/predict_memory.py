@@ -3,11 +3,12 @@
     python benchmarks/predict_memory.py
     python benchmarks/predict_memory.py --backbone resnet18_vd --sizes 4000 20000
 
-Each picture is segmented in processes of its own, whose peak is what the system says (ru_maxrss): the median of some,
-for where an allocator puts things is luck, which is told as "from" and "to". "streamed": windows
-of the picture come from a function and parts of the mask go to one, as with `segnet predict --scene`. "in memory": the
-picture and the mask are arrays, whose bytes are subtracted. The weights are random, which memory does not mind. The
-default network is a small one, beside which a growth shows most: what grows with a picture is not the network's.
+Each picture is segmented by some processes of its own, whose peaks are what the system says (ru_maxrss). They differ by
+where the allocator finds room: the table has their median, and the lowest ("from") and the highest ("to"). "streamed":
+windows of the picture come from a function and parts of the mask go to one, as with `segnet predict --scene`. "in
+memory": the picture and the mask are arrays, whose bytes are subtracted. The weights are random, which memory does not
+mind. The default network is a small one, beside which a growth shows most: what grows with a picture is not the
+network's.
 """
 
 import argparse

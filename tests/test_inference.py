@@ -71,7 +71,7 @@ def test_probabilities_of_any_layout_are_those_of_float64(size, dtype, layout):
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
-def test_logits_class_by_class_become_probabilities_where_they_lie():
+def test_logits_side_by_side_become_probabilities_where_they_lie():
     logits = torch.randn(1, 19, 64, 64).contiguous(memory_format=torch.channels_last)
     result = Inference()(lambda images: logits, torch.zeros(1, 3, 64, 64))
     assert result.data_ptr() == logits.data_ptr()
