@@ -25,7 +25,7 @@ from side_by_side import machine
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.errors import SegnetError
-from segnet.runtimes import open_runtime
+from segnet.inference.runtimes import open_runtime
 
 PREDICT = Path(__file__).resolve().parents[1] / "predict.py"
 BUILD = """
@@ -55,7 +55,7 @@ import numpy as np
 import pytorch_lightning
 import torch
 from PIL import Image
-from segnet.checkpoint import load_checkpoint
+from segnet.models.checkpoint import load_checkpoint
 torch._inductor.config.freezing = True
 model = torch.compile(load_checkpoint("plain.ckpt")[0])
 image = torch.from_numpy(np.array(Image.open("img.png").convert("RGB"))).permute(2, 0, 1)[None]

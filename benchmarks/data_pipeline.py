@@ -27,7 +27,7 @@ from side_by_side import machine
 
 from segnet.classes import Classes
 from segnet.config import DataConfig
-from segnet.data.cache import GIB, Arena, Budget, DiskCache, MemoryCache
+from segnet.data.cache.decoded import GIB, Arena, Budget, DiskCache, MemoryCache
 from segnet.data.datamodule import TrainSamples, to_tensors, train_transform
 from segnet.data.dataset import FileDataset, Sample
 

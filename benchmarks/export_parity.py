@@ -2,9 +2,9 @@
 
     python benchmarks/export_parity.py
 
-Random weights, 19 classes, the images of `segnet.exporting`; needs segnet[onnx,openvino]. Printed is the worst of the
-sizes: the largest error over the largest logit, and the share of pixels of the same class. Exit code 1 where an export
-would have been refused.
+Random weights, 19 classes, the images of `segnet.workflows.export`; needs segnet[onnx,openvino]. Prints the worst size:
+the largest error relative to the largest logit, and the fraction of pixels of the same class. Exit code 1 where an
+export would have been refused.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.errors import SegnetError
 from segnet.exporters import SUFFIXES
-from segnet.exporting import export
+from segnet.workflows.export import export
 
 LAYERS: dict[int, dict[str, Any]] = {
     18: {"block": "basic", "depths": [2, 2, 2, 2]},

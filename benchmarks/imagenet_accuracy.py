@@ -17,22 +17,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from classifier import ImageNetClassifier
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from segnet.classifier import ImageNetClassifier
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.cli.composition import composed
 from segnet.config import Config
 from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode
-from segnet.images import IMAGE_SUFFIXES, read_image
-from segnet.naming import split, translate_backbone
-from segnet.runtimes.pytorch import choose_device
-from segnet.weights import load_backbone_weights, read_weights
+from segnet.images.files import IMAGE_SUFFIXES, read_image
+from segnet.inference.runtimes.pytorch import choose_device
+from segnet.weights.load import load_backbone_weights, read_weights
+from segnet.weights.names import split, translate_backbone
 
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

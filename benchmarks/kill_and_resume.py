@@ -23,10 +23,10 @@ from pathlib import Path
 
 import torch
 
-from segnet.checkpoint import read_checkpoint
 from segnet.config import Config, DataConfig, OptimConfig
-from segnet.trainer import quieten_lightning
-from segnet.training import train
+from segnet.models.checkpoint import read_checkpoint
+from segnet.training.trainer import quieten_lightning
+from segnet.workflows.train import train
 
 
 def configuration(workers: int, steps: int, accumulate: int) -> Config:

@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
-from segnet.metrics import ConfusionMatrix
+from segnet.training.metrics import ConfusionMatrix
 
 IGNORED = 255
 

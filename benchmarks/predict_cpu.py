@@ -25,13 +25,13 @@ from side_by_side import ceilings, machine
 from torch import Tensor
 from torch.nn import functional
 
-from segnet.checkpoint import load_checkpoint, save_checkpoint
 from segnet.classes import Classes
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.errors import SegnetError
-from segnet.model import SegmentationModel
-from segnet.runtimes import open_runtime
+from segnet.inference.runtimes import open_runtime
+from segnet.models.checkpoint import load_checkpoint, save_checkpoint
+from segnet.models.segmentation_model import SegmentationModel
 
 SIZES = ((512, 512), (512, 1024), (1024, 1024))
 ENCODERS = {

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segnet.checkpoint import save_checkpoint
 from segnet.classes import Classes
-from segnet.model import SegmentationModel
-from segnet.predictor import Predictor
-from segnet.windows import Window, grid
+from segnet.images.windows import Window, grid
+from segnet.inference.predictor import Predictor
+from segnet.models.checkpoint import save_checkpoint
+from segnet.models.segmentation_model import SegmentationModel
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "small": {"block": "basic", "depths": [1, 1, 1, 1], "base_channels": 8, "stem_channels": 8},  # and a small decoder

@@ -29,8 +29,8 @@ import torch
 from predict_memory import BACKBONES, MIB, in_a_process_of_its_own, write_checkpoint
 from side_by_side import machine
 
-from segnet.data.folder import Folder
-from segnet.data.survey import Memory, survey
+from segnet.data.datasets.folder import Folder
+from segnet.data.scan.scan import Memory, survey
 
 T = TypeVar("T")
 

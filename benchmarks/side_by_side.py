@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch.nn import functional
 
-from segnet.machine import machine_line as machine
+from segnet.system.machine import machine_line as machine
 
 __all__ = ["ceilings", "machine", "ratio", "synchronise", "times"]
 

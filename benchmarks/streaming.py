@@ -21,11 +21,11 @@ from segnet.classes import Classes
 from segnet.config import DataConfig, ShardConfig
 from segnet.data.datamodule import EpochSampler, TrainSamples, train_transform
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.folder import Folder
-from segnet.data.shapes import Shapes
-from segnet.data.streaming import Streaming
-from segnet.images import write_mask, write_picture
-from segnet.sharding import write_shards
+from segnet.data.datasets.folder import Folder
+from segnet.data.datasets.shapes import Shapes
+from segnet.data.datasets.streaming import Streaming
+from segnet.images.files import write_mask, write_picture
+from segnet.workflows.shard import write_shards
 
 
 class OneByOne(Streaming):

@@ -31,14 +31,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segnet.backbones.resnet import ResNet
-from segnet.backbones.resnet.blocks import Bottleneck
-from segnet.backbones.timm import import_timm
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.errors import MachineError
-from segnet.naming import Weights, recognise, split
-from segnet.weights import load_backbone_weights, read_weights
+from segnet.models.backbones.resnet import ResNet
+from segnet.models.backbones.resnet.blocks import Bottleneck
+from segnet.models.backbones.timm import import_timm
+from segnet.weights.load import load_backbone_weights, read_weights
+from segnet.weights.names import Weights, recognise, split
 
 DEPTHS = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
 SIZES = [(65, 97), (127, 63), (33, 161), (64, 96)]

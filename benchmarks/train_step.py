@@ -26,8 +26,8 @@ from segnet.cli.arguments import Parser
 from segnet.cli.composition import composed
 from segnet.config import Config
 from segnet.errors import MachineError
-from segnet.optim import build_optimizer, parameter_groups
-from segnet.task import SegmentationTask
+from segnet.training.optim import build_optimizer, parameter_groups
+from segnet.training.task import SegmentationTask
 
 IGNORED = 255
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

@@ -15,8 +15,8 @@ from typing import Any
 import ray
 
 from segnet.errors import DataError
-from segnet.images import write_mask
-from segnet.inputs import Collector, result_names
+from segnet.images.files import write_mask
+from segnet.prediction.inputs import Collector, result_names
 
 
 class Segment:
@@ -28,14 +28,14 @@ class Segment:
     """
 
     def __init__(self, checkpoint: str, folder: str) -> None:
-        from segnet.predictor import Predictor  # here, not where the work is only handed out
+        from segnet.inference.predictor import Predictor  # here, not where the work is only handed out
 
         self._predictor = Predictor(checkpoint)
         self._folder = Path(folder)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Segments the picture of a row ("path", "name") and writes its mask; gives the row with what came of it."""
-        from segnet.bands import read_bands
+        from segnet.images.bands import read_bands
 
         try:
             result = self._predictor(read_bands(row["path"], self._predictor.channels))

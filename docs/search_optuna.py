@@ -14,7 +14,7 @@ import optuna
 from segnet.cli.composition import composed
 from segnet.config import Config
 from segnet.errors import SegnetError
-from segnet.training import train
+from segnet.workflows.train import train
 
 FOLDER = Path("runs/optuna")
 

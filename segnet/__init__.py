@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segnet.predictor import Predictor
-    from segnet.segmentation import Segmentation
+    from segnet.inference.predictor import Predictor
+    from segnet.inference.segmentation import Segmentation
 
 __all__ = ["Predictor", "Segmentation", "__version__"]
 __version__ = "0.1.0"
@@ -13,11 +13,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Imports what predicts, and torch with it, only when it is asked for."""
     if name == "Predictor":
-        from segnet.predictor import Predictor
+        from segnet.inference.predictor import Predictor
 
         return Predictor
     if name == "Segmentation":
-        from segnet.segmentation import Segmentation
+        from segnet.inference.segmentation import Segmentation
 
         return Segmentation
     raise AttributeError(f"module 'segnet' has no attribute '{name}'")

@@ -1,4 +1,4 @@
-"""The configuration of a training run: plain dataclasses, which Hydra fills and `segnet.training.train` takes.
+"""The configuration of a training run: plain dataclasses, which Hydra fills and `segnet.workflows.train.train` takes.
 
 ``slots=True`` is not for speed: without it a misspelt option that Hydra lets through would be dropped silently.
 """
@@ -44,7 +44,7 @@ class OptimConfig:
     """The optimiser, and its learning rate over the run: a warm-up, then a schedule; both change every step."""
 
     name: str = "sgd"
-    """Of segnet.optim.OPTIMIZERS: sgd or adamw."""
+    """Of segnet.training.optim.OPTIMIZERS: sgd or adamw."""
     lr: float = 0.01
     """Highest learning rate; the schedule's first."""
     batch_size: int | None = None
@@ -61,7 +61,7 @@ class OptimConfig:
     norm_decay: bool = True
     """Whether norms and biases decay too, as in PaddleSeg's and mmsegmentation's recipes for sgd."""
     schedule: str = "poly"
-    """Of segnet.optim.SCHEDULES: poly, lr * (1 - step / steps) ** power, or cosine."""
+    """Of segnet.training.optim.SCHEDULES: poly, lr * (1 - step / steps) ** power, or cosine."""
     power: float = 0.9
     """Exponent of poly; 0 keeps the learning rate."""
     min_lr: float = 0.0
@@ -93,7 +93,7 @@ class Config:
     """Everything that a training run depends on."""
 
     backbone: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.backbones.BACKBONES."""
+    """Spec from segnet.models.backbones.BACKBONES."""
     backbone_weights: str | None = None
     """File, URL or name on the hub to initialise the backbone from."""
     mean: list[float] | None = None
@@ -101,11 +101,11 @@ class Config:
     std: list[float] | None = None
     """Standard deviation of each channel, 0-1; null: as for mean."""
     decoder: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.decoders.DECODERS."""
+    """Spec from segnet.models.decoders.DECODERS."""
     loss: dict[str, Any] = field(default_factory=dict)
     """Spec from segnet.losses.LOSSES."""
     auxiliary_head: dict[str, Any] | None = None
-    """Spec from segnet.auxiliary.AUXILIARY_HEADS: a second loss while training; null: none."""
+    """Spec from segnet.models.auxiliary.AUXILIARY_HEADS: a second loss while training; null: none."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Spec from segnet.data.DATASETS."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -117,7 +117,7 @@ class Config:
     output_stride: int = 16
     """Of the backbone; exists to be interpolated into the specs: nothing reads it."""
     norm: dict[str, Any] = field(default_factory=lambda: {"name": "batch"})
-    """Spec from segnet.norms.NORMS, for backbone and decoder; exists to be interpolated into theirs."""
+    """Spec from segnet.models.norms.NORMS, for backbone and decoder; exists to be interpolated into theirs."""
     frozen_stages: int | None = None
     """Up to which part of the backbone nothing trains: 0 the stem, 1 also the first stage, ...; null: all train."""
     norm_eval: bool = False
@@ -131,7 +131,7 @@ class Config:
     non_finite: str = "stop"
     """What a loss that is not finite does: stop the run, or skip that step."""
     logger: dict[str, Any] | None = None
-    """Spec from segnet.loggers.LOGGERS: where the metrics go besides metrics.csv; null: nowhere."""
+    """Spec from segnet.training.loggers.LOGGERS: where the metrics go besides metrics.csv; null: nowhere."""
     profile: bool = False
     """Whether a few steps are measured: profile.txt tells where their time goes, profile.json is a trace for Chrome."""
     worst_images: int = 8
@@ -202,20 +202,20 @@ class BenchmarkConfig:
     checkpoint: str | None = None
     """The .ckpt file whose model is measured; null: that of the options that follow, untrained."""
     backbone: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.backbones.BACKBONES; this and what follows up to num_classes are not read with a checkpoint."""
+    """Spec from segnet.models.backbones.BACKBONES; a checkpoint replaces this and all options down to num_classes."""
     backbone_weights: str | None = None
     """Not to be set: they change no speed; choices of backbone name it."""
     decoder: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.decoders.DECODERS."""
+    """Spec from segnet.models.decoders.DECODERS."""
     loss: dict[str, Any] = field(default_factory=dict)
     """Spec from segnet.losses.LOSSES."""
     auxiliary_head: dict[str, Any] | None = None
-    """Spec from segnet.auxiliary.AUXILIARY_HEADS; null: none."""
+    """Spec from segnet.models.auxiliary.AUXILIARY_HEADS; null: none."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     output_stride: int = 16
     """Of the backbone; exists to be interpolated into the specs: nothing reads it."""
     norm: dict[str, Any] = field(default_factory=lambda: {"name": "batch"})
-    """Spec from segnet.norms.NORMS, likewise."""
+    """Spec from segnet.models.norms.NORMS, likewise."""
     num_classes: int = 19
     image_size: list[int] = field(default_factory=lambda: [512, 512])
     """[height, width] of the images [pixels]."""

@@ -17,16 +17,16 @@ import huggingface_hub
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, errors
 from safetensors import SafetensorError
 
-from segnet.checkpoint import load_checkpoint, read_checkpoint
 from segnet.classes import Classes
-from segnet.download import HUB_NAME, hub_error
 from segnet.errors import CheckpointError, SegnetError
-from segnet.model import SegmentationModel
-from segnet.pretrained import CONFIG, TAGS, WEIGHTS, model_card
+from segnet.models.checkpoint import load_checkpoint, read_checkpoint
+from segnet.models.pretrained import CONFIG, TAGS, WEIGHTS, model_card
+from segnet.models.segmentation_model import SegmentationModel
+from segnet.weights.download import HUB_NAME, hub_error
 
 
 class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", tags=TAGS):
-    """A SegmentationModel that knows its classes; `segnet.pretrained` says what its files hold.
+    """A SegmentationModel that knows its classes; `segnet.models.pretrained` says what its files hold.
 
     Args:
         classes: as `Classes.create` takes them.

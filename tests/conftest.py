@@ -7,7 +7,7 @@ import torch
 from exports import Exports
 from tiny import configuration
 
-from segnet.training import train
+from segnet.workflows.train import train
 
 
 def pytest_configure():

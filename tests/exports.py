@@ -7,10 +7,10 @@ import pytest
 import torch
 from tiny import components
 
-from segnet.checkpoint import save_checkpoint
 from segnet.classes import Classes
-from segnet.exporting import export
-from segnet.model import SegmentationModel
+from segnet.models.checkpoint import save_checkpoint
+from segnet.models.segmentation_model import SegmentationModel
+from segnet.workflows.export import export
 
 CLASSES = Classes.create(["sky", "Straße", "tree", "car"], ignore_index=200)
 SPEC = {**components(), "num_classes": 4, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.segmentation import Segmentation
+from segnet.inference.segmentation import Segmentation
 from segnet.serving.app import Limits, create_app
 from segnet.serving.jobs import JobQueue
 

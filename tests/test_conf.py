@@ -11,18 +11,18 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from segnet.auxiliary import AUXILIARY_HEADS
-from segnet.backbones import BACKBONES
 from segnet.classes import Classes
 from segnet.components import check_options
 from segnet.config import Config
 from segnet.data import DATASETS
-from segnet.decoders import DECODERS
-from segnet.loggers import LOGGERS
 from segnet.losses import LOSSES
-from segnet.model import SegmentationModel
-from segnet.optim import check_optim
-from segnet.task import SegmentationTask
+from segnet.models.auxiliary import AUXILIARY_HEADS
+from segnet.models.backbones import BACKBONES
+from segnet.models.decoders import DECODERS
+from segnet.models.segmentation_model import SegmentationModel
+from segnet.training.loggers import LOGGERS
+from segnet.training.optim import check_optim
+from segnet.training.task import SegmentationTask
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"

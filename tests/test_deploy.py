@@ -12,8 +12,8 @@ import pytest
 from exports import CLASSES
 from PIL import Image
 
-from segnet.exporting import export
-from segnet.predictor import Predictor
+from segnet.inference.predictor import Predictor
+from segnet.workflows.export import export
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"<!-- run -->\n```python\n(.*?)```", TEXT, flags=re.DOTALL)

@@ -14,11 +14,11 @@ import pytest
 import torch
 from tiny import components, configuration
 
-from segnet.checkpoint import read_checkpoint
 from segnet.errors import Interrupted, MachineError
-from segnet.profiling import TABLE
-from segnet.task import SegmentationTask
-from segnet.training import train
+from segnet.models.checkpoint import read_checkpoint
+from segnet.training.callbacks.profiling import TABLE
+from segnet.training.task import SegmentationTask
+from segnet.workflows.train import train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +47,7 @@ GLOO = """
 import sys
 from pytorch_lightning.strategies import DDPStrategy
 DDPStrategy._get_process_group_backend = lambda self: "gloo"
-from segnet.task import SegmentationTask
+from segnet.training.task import SegmentationTask
 from torch import nn
 def on_train_start(self):
     if self.trainer.is_global_zero:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from exports import CLASSES, write_checkpoint
 
-from segnet.checkpoint import load_checkpoint
 from segnet.errors import CheckpointError, MachineError
-from segnet.exporting import export
-from segnet.pretrained import load_pretrained
+from segnet.models.checkpoint import load_checkpoint
+from segnet.models.pretrained import load_pretrained
+from segnet.workflows.export import export
 
 pytest.importorskip("huggingface_hub")
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import segnet
-from segnet.predictor import Predictor
-from segnet.segmentation import Segmentation
+from segnet.inference.predictor import Predictor
+from segnet.inference.segmentation import Segmentation
 
 
 def test_what_predicts_is_imported_when_it_is_asked_for():

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segnet.checkpoint import read_checkpoint
+from segnet.models.checkpoint import read_checkpoint
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -231,7 +231,7 @@ def test_a_signal_ends_both_and_the_run_goes_on_exactly(two, tmp_path, whom):
 KILLING = """
 import os, signal, sys
 import torch
-from segnet.task import SegmentationTask
+from segnet.training.task import SegmentationTask
 def kill(when):
     if when == os.environ["WHEN"] and int(os.environ.get("LOCAL_RANK", 0)) == int(os.environ["WHOM"]):
         os.killpg(0, signal.SIGKILL)
@@ -282,7 +282,7 @@ def test_a_kill_of_both_loses_nothing(two, tmp_path, when, whom):
 FAILING = """
 import os, sys
 from segnet.errors import DataError
-from segnet.task import SegmentationTask
+from segnet.training.task import SegmentationTask
 original = SegmentationTask.training_step
 def training_step(self, batch, batch_idx):
     if self.trainer.global_rank == int(os.environ["FAILING"]) and self.trainer.global_step == 2:
@@ -353,7 +353,7 @@ def test_a_sweep_over_two_processes_is_refused(tmp_path):
 
 FULL_DISK = """
 import resource
-from segnet.task import SegmentationTask
+from segnet.training.task import SegmentationTask
 original = SegmentationTask.training_step
 def training_step(self, batch, batch_idx):
     if self.trainer.is_global_zero and self.trainer.global_step in (1, 2):

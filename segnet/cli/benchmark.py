@@ -22,8 +22,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _benchmark(config: BenchmarkConfig, output_dir: Path) -> None:
-    from segnet.benchmarking import benchmark  # after composing: a wrong option need not wait for Lightning
     from segnet.cli.tables import print_benchmark
+    from segnet.workflows.benchmark import benchmark  # after composing: a wrong option need not wait for Lightning
 
     found = benchmark(config)
     found.write(output_dir / "benchmark.json")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from segnet.class_sets import CLASS_SETS
 from segnet.cli.arguments import Parser
-from segnet.conversion import Settings, convert, find_classes, published_settings
 from segnet.errors import ConfigError, ExitCode, MachineError
-from segnet.weights import read_weights
+from segnet.weights.load import read_weights
+from segnet.workflows.convert import Settings, convert, find_classes, published_settings
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,9 +16,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
-    from segnet.evaluation import evaluate
-    from segnet.inference import Inference
-    from segnet.processes import launched
+    from segnet.inference.tta import Inference
+    from segnet.training.distributed import launched
+    from segnet.workflows.evaluate import evaluate
 
     launcher, count = launched()
     if count > 1:

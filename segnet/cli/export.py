@@ -10,9 +10,9 @@ from segnet.cli.arguments import Parser
 from segnet.data import DATASETS
 from segnet.errors import ConfigError, ExitCode
 from segnet.exporters import SUFFIXES
-from segnet.exporting import FORMATS, export
-from segnet.metadata import OUTPUTS, Metadata
-from segnet.quantisation import Calibration
+from segnet.models.metadata import OUTPUTS, Metadata
+from segnet.workflows.export import FORMATS, export
+from segnet.workflows.quantize import Calibration
 
 
 def main(arguments: Sequence[str]) -> int:

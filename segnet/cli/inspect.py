@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _inspect(config: InspectConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_report  # after composing: a wrong option need not wait for Lightning
-    from segnet.inspection import inspect
+    from segnet.workflows.inspect import inspect
 
     report = inspect(config, output_dir)
     print_report(report)

@@ -11,15 +11,15 @@ from pathlib import Path
 from segnet.cli.display import Display
 from segnet.cli.predict_options import chosen_classes, parse
 from segnet.errors import CheckpointError, ConfigError, ExitCode, Interrupted, MachineError, SegnetError
-from segnet.inputs import Collector, result_names, shard
-from segnet.outputs import Style, write_shares
+from segnet.inference.predictor import Predictor
 from segnet.prediction import Prediction, Report, Settings, Task
 from segnet.prediction.georeferenced import segment_scene_file
-from segnet.prediction.pictures import segment_pictures
+from segnet.prediction.images import segment_pictures
+from segnet.prediction.inputs import Collector, result_names, shard
+from segnet.prediction.outputs import Style, write_shares
+from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
 from segnet.prediction.videos import segment_video
-from segnet.predictor import Predictor
-from segnet.records import FOLDER, Records, is_result, remove_stale_files
-from segnet.signals import ending_at_once
+from segnet.system.signals import ending_at_once
 
 RUNS = Path("runs")
 

@@ -9,10 +9,10 @@ from segnet.classes import Classes
 from segnet.cli.arguments import Parser
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
-from segnet.outputs import KINDS, WRITERS
-from segnet.runtimes import RUNTIMES
-from segnet.runtimes.pytorch import PRECISIONS
-from segnet.segmentation import class_ids
+from segnet.inference.runtimes import RUNTIMES
+from segnet.inference.runtimes.pytorch import PRECISIONS
+from segnet.inference.segmentation import class_ids
+from segnet.prediction.outputs import KINDS, WRITERS
 
 EPILOG = """\
 inputs

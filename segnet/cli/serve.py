@@ -14,10 +14,10 @@ from pathlib import Path
 from segnet.cli.arguments import Parser
 from segnet.cli.predict import RUNS, newest_checkpoint
 from segnet.errors import ConfigError, ExitCode, MachineError
-from segnet.predictor import Predictor
-from segnet.runtimes import RUNTIMES
-from segnet.runtimes.pytorch import PRECISIONS
-from segnet.signals import ending_at_once
+from segnet.inference.predictor import Predictor
+from segnet.inference.runtimes import RUNTIMES
+from segnet.inference.runtimes.pytorch import PRECISIONS
+from segnet.system.signals import ending_at_once
 
 
 def main(arguments: Sequence[str]) -> int:

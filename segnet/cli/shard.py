@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _shard(config: ShardConfig, output_dir: Path) -> None:
-    from segnet.sharding import write_shards  # after composing: a wrong option need not wait for the datasets
+    from segnet.workflows.shard import write_shards  # after composing: a wrong option need not wait for the datasets
 
     index = write_shards(config)
     for split, shards in index.splits.items():

@@ -3,11 +3,11 @@
 from rich.console import Console
 from rich.table import Table
 
-from segnet.benchmarking import Benchmark
-from segnet.data.report import Report
-from segnet.evaluation import Results
-from segnet.machine import GIB
-from segnet.metrics import DEFINITION
+from segnet.data.scan.report import Report
+from segnet.system.machine import GIB
+from segnet.training.metrics import DEFINITION
+from segnet.workflows.benchmark import Benchmark
+from segnet.workflows.evaluate import Results
 
 NUM_ERRORS = 50  # that are printed
 

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _train(config: Config, output_dir: Path) -> None:
     from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
-    from segnet.training import train
+    from segnet.workflows.train import train
 
     results = train(config, output_dir)
     if results is None:  # another process tells

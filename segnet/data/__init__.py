@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 
-from segnet.data.ade20k import ADE20K
-from segnet.data.camvid import CamVid
-from segnet.data.camvid_original import CamVidOriginal
-from segnet.data.cityscapes import Cityscapes
-from segnet.data.coco_instances import COCOInstances
-from segnet.data.coco_panoptic import COCOPanoptic
-from segnet.data.coco_stuff import COCOStuff
-from segnet.data.cvat import CVAT
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.folder import Folder
-from segnet.data.geotiff import GeoTIFF
-from segnet.data.label_studio import LabelStudio
-from segnet.data.labelme import LabelMe
-from segnet.data.shapes import Shapes
-from segnet.data.streaming import Streaming
-from segnet.data.voc import PascalVOC
+from segnet.data.datasets.ade20k import ADE20K
+from segnet.data.datasets.camvid import CamVid
+from segnet.data.datasets.camvid_original import CamVidOriginal
+from segnet.data.datasets.cityscapes import Cityscapes
+from segnet.data.datasets.coco_instances import COCOInstances
+from segnet.data.datasets.coco_panoptic import COCOPanoptic
+from segnet.data.datasets.coco_stuff import COCOStuff
+from segnet.data.datasets.cvat import CVAT
+from segnet.data.datasets.folder import Folder
+from segnet.data.datasets.geotiff import GeoTIFF
+from segnet.data.datasets.label_studio import LabelStudio
+from segnet.data.datasets.labelme import LabelMe
+from segnet.data.datasets.shapes import Shapes
+from segnet.data.datasets.streaming import Streaming
+from segnet.data.datasets.voc import PascalVOC
 
 DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "ade20k": ADE20K,

@@ -16,16 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 from segnet.components import build
 from segnet.config import DataConfig
 from segnet.data import DATASETS
-from segnet.data.cache import with_cache
+from segnet.data.augment.mixing import CutMix
+from segnet.data.augment.transforms import TrainTransform
+from segnet.data.cache.decoded import with_cache
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.mixing import CutMix
-from segnet.data.report import Report, SplitReport
 from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
-from segnet.data.survey import Memory, survey
-from segnet.data.transforms import TrainTransform
+from segnet.data.scan.report import Report, SplitReport
+from segnet.data.scan.scan import Memory, survey
 from segnet.errors import ConfigError, DataError
-from segnet.machine import num_cores
-from segnet.signals import shield_worker
+from segnet.system.machine import num_cores
+from segnet.system.signals import shield_worker
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.bands import read_bands
 from segnet.classes import Classes
-from segnet.data.labels import Labels, Mask
-from segnet.data.report import Finding
+from segnet.data.datasets.labels import Labels, Mask
+from segnet.data.scan.report import Finding
 from segnet.errors import DataError
+from segnet.images.bands import read_bands
 
 Image = NDArray[np.uint8 | np.float32]
 
@@ -26,7 +26,7 @@ class Sample:
     """An image with its mask.
 
     Attributes:
-        image: (H, W, channels), 0-255: uint8 RGB, or what `segnet.bands` reads, which may be float32.
+        image: (H, W, channels), 0-255: uint8 RGB, or what `segnet.images.bands` reads, which may be float32.
         mask: (H, W) class ids or `ignore_index`; uint8 where they fit, else int32.
         name: path or number, as messages name it.
     """
@@ -83,7 +83,7 @@ class FileDataset(SegmentationDataset):
         pairs: image and mask.
         classes: what the ids mean.
         labels: how the masks are read; None: they hold the ids of `classes`.
-        channels: of the images; with other than 3 they are read as `segnet.bands` says.
+        channels: of the images; with other than 3 they are read as `segnet.images.bands` says.
     """
 
     def __init__(

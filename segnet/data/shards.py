@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 from segnet.classes import Classes
 from segnet.data.dataset import Image as Pixels
 from segnet.data.dataset import Sample
-from segnet.data.labels import Mask, checked_mask
+from segnet.data.datasets.labels import Mask, checked_mask
 from segnet.errors import ConfigError, DataError, MachineError
 
 FORMAT = 1

@@ -13,7 +13,7 @@ from segnet.exporters.graph import exportable, metadata_of
 from segnet.exporters.onnx import export_onnx
 from segnet.exporters.openvino import export_openvino
 from segnet.exporters.program import export_program
-from segnet.metadata import Metadata
+from segnet.models.metadata import Metadata
 
 Exporter = Callable[[nn.Module, Metadata, Path], None]
 

@@ -10,8 +10,8 @@ from torch.utils._sympy.value_ranges import ValueRanges
 
 from segnet.classes import Classes
 from segnet.errors import MachineError
-from segnet.metadata import Metadata
-from segnet.model import SegmentationModel
+from segnet.models.metadata import Metadata
+from segnet.models.segmentation_model import SegmentationModel
 
 EXAMPLE = (2, 65, 97)  # batch, height, width of the images that the model is followed with
 

@@ -10,8 +10,8 @@ from torch import nn
 from segnet.errors import MachineError
 from segnet.exporters.graph import program
 from segnet.extras import import_extra
-from segnet.images import replacing
-from segnet.metadata import Metadata
+from segnet.models.metadata import Metadata
+from segnet.system.files import replacing
 
 OPSET = 18  # what torch's exporter writes by itself: no other is translated twice
 INPUT = "images"

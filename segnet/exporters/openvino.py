@@ -7,8 +7,8 @@ from torch import nn
 
 from segnet.exporters.onnx import export_onnx
 from segnet.extras import import_extra
-from segnet.images import replacing
-from segnet.metadata import Metadata
+from segnet.models.metadata import Metadata
+from segnet.system.files import replacing
 
 
 def export_openvino(model: nn.Module, metadata: Metadata, path: Path) -> None:

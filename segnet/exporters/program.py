@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from segnet.exporters.graph import program
-from segnet.images import replacing
-from segnet.metadata import KEY, Metadata
+from segnet.models.metadata import KEY, Metadata
+from segnet.system.files import replacing
 
 
 def export_program(model: nn.Module, metadata: Metadata, path: Path) -> None:

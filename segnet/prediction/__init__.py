@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segnet.bands import Bands
-from segnet.inputs import Input, require_file
-from segnet.outputs import NEED_PROBABILITIES, WRITERS, Style
-from segnet.predictor import Predictor
-from segnet.records import Origin, Records
-from segnet.segmentation import Segmentation
+from segnet.images.bands import Bands
+from segnet.inference.predictor import Predictor
+from segnet.inference.segmentation import Segmentation
+from segnet.prediction.inputs import Input, require_file
+from segnet.prediction.outputs import NEED_PROBABILITIES, WRITERS, Style
+from segnet.prediction.records import Origin, Records
 
 PIXELS_IN_WORK = 64e6  # of all pictures that are read, computed on or written at one time
 
@@ -21,7 +21,7 @@ class Settings:
     """What is written of each input, and how.
 
     Attributes:
-        kinds: of `segnet.outputs.KINDS`.
+        kinds: of `segnet.prediction.outputs.KINDS`.
         frame_kinds: of those that are written of each frame of a video, too.
         style: how results are drawn.
         batch_size: the most pictures of one size that the model gets at once.

@@ -1,8 +1,8 @@
 """GeoTIFF scenes, window by window."""
 
 from segnet.errors import DataError
+from segnet.images.geotiff import segment_scene
 from segnet.prediction import DONE_BEFORE, Prediction, Report, Task
-from segnet.scenes import segment_scene
 
 
 def segment_scene_file(prediction: Prediction, task: Task) -> Report:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from segnet.bands import Bands
 from segnet.errors import DataError, Interrupted, SegnetError
-from segnet.images import replacing
-from segnet.overlap import Steps, overlapped
+from segnet.images.bands import Bands
+from segnet.images.video import Frames, VideoWriter
+from segnet.inference.segmentation import Segmentation
 from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Prediction, Report, Task
-from segnet.segmentation import Segmentation
-from segnet.video import Frames, VideoWriter
+from segnet.system.files import replacing
+from segnet.system.pipeline import Steps, overlapped
 
 
 def segment_video(

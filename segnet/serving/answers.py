@@ -9,13 +9,13 @@ from typing import Any
 
 from PIL import Image
 
-from segnet.bands import displayable
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
-from segnet.images import mask_picture
-from segnet.polygons import geojson
-from segnet.segmentation import Segmentation
+from segnet.images.bands import displayable
+from segnet.images.files import mask_picture
+from segnet.inference.polygons import geojson
+from segnet.inference.segmentation import Segmentation
 
 OUTPUTS = {  # output -> its content type
     "json": "application/json",

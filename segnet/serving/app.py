@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 from segnet import __version__
 from segnet.errors import ConfigError, DataError, SegnetError
-from segnet.predictor import Predictor
+from segnet.inference.predictor import Predictor
 from segnet.serving.answers import OUTPUTS, Wanted, describe, render
 from segnet.serving.guard import Guard
 from segnet.serving.jobs import JobQueue, QueueFullError

@@ -21,7 +21,7 @@ MAX_CONNECTIONS = 512  # open at a time, far above what the queue takes: a barri
 def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: float, uploads: Path) -> None:
     """Serves until a signal comes, then answers what is under way; a second Ctrl-C quits at once.
 
-    Called where signals raise Interrupted, see segnet.signals.ending_at_once.
+    Called where signals raise Interrupted, see segnet.system.signals.ending_at_once.
 
     Args:
         listener: where connections come in.

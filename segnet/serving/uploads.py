@@ -7,9 +7,9 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from segnet.bands import TIFF_STARTS, Bands, read_bands
 from segnet.errors import DataError, MachineError
-from segnet.images import IMAGE_FORMATS, decoding
+from segnet.images.bands import TIFF_STARTS, Bands, read_bands
+from segnet.images.files import IMAGE_FORMATS, decoding
 
 # None of these a page of another site can send without asking first, which this server never allows.
 CONTENT_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
@@ -67,7 +67,7 @@ def read_upload(path: Path, channels: int, max_pixels: int) -> Bands:
     """Reads a picture whose head promises no more pixels than are allowed.
 
     Returns:
-        (H, W, channels), as `segnet.bands.read_bands` gives it.
+        (H, W, channels), as `segnet.images.bands.read_bands` gives it.
 
     Raises:
         HTTPException: too many pixels. DataError: not usable.

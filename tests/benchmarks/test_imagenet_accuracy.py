@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from segnet.errors import CheckpointError, ConfigError, DataError
-from segnet.naming import CLASSIFIER
+from segnet.weights.names import CLASSIFIER
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "imagenet_accuracy.py"
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from segnet.backbones.resnet import ResNet
+from segnet.models.backbones.resnet import ResNet
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "timm_parity.py"
 spec = importlib.util.spec_from_file_location("timm_parity", SCRIPT)

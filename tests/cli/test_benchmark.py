@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from segnet.benchmarking import Benchmark
 from segnet.cli.benchmark import main
 from segnet.cli.composition import composed
 from segnet.cli.tables import print_benchmark
 from segnet.config import BenchmarkConfig
-from segnet.costs import RESIDENT, Cost
 from segnet.errors import CheckpointError, ConfigError
+from segnet.workflows.benchmark import Benchmark
+from segnet.workflows.costs import RESIDENT, Cost
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ["backbone.depths=[1,1,1,1]", "backbone.base_channels=8", "decoder.aspp_channels=8", "image_size=[64,64]"]

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from segnet.checkpoint import load_checkpoint
 from segnet.class_sets import CITYSCAPES
 from segnet.cli.convert import main
 from segnet.errors import CheckpointError, ConfigError, MachineError
+from segnet.models.checkpoint import load_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

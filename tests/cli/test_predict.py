@@ -16,19 +16,19 @@ import torch
 from PIL import Image
 from tiny import assert_same_classes, components
 
-from segnet.checkpoint import load_checkpoint, save_checkpoint
 from segnet.classes import Classes
 from segnet.cli.predict import describe, digest_of, main, newest_checkpoint
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, MachineError
-from segnet.images import read_image, read_mask
-from segnet.outputs import WRITERS
+from segnet.images.files import read_image, read_mask
+from segnet.images.video import Frames, VideoWriter
+from segnet.inference.predictor import Predictor
+from segnet.inference.runtimes.pytorch import TorchRuntime
+from segnet.models.checkpoint import load_checkpoint, save_checkpoint
 from segnet.prediction import Report
-from segnet.predictor import Predictor
-from segnet.records import SUFFIXES
-from segnet.runtimes.pytorch import TorchRuntime
-from segnet.task import SegmentationTask
-from segnet.video import Frames, VideoWriter
+from segnet.prediction.outputs import WRITERS
+from segnet.prediction.records import SUFFIXES
+from segnet.training.task import SegmentationTask
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLASSES = Classes.create(["road", "tree", "sky"], [[200, 10, 20], [30, 210, 40], [50, 60, 220]])
@@ -551,7 +551,7 @@ def test_a_fault_of_our_own_in_a_thread_keeps_its_stack_trace(folder, checkpoint
         raise IndexError("a bug")
 
     picture("a.png")
-    monkeypatch.setattr("segnet.prediction.pictures.read_bands", fail)
+    monkeypatch.setattr("segnet.prediction.images.read_bands", fail)
     with pytest.raises(IndexError, match="a bug"):
         main(["a.png", "--checkpoint", str(checkpoint)])
 

@@ -20,14 +20,14 @@ import torch
 from PIL import Image
 from tiny import components
 
-from segnet.checkpoint import save_checkpoint
 from segnet.classes import Classes
 from segnet.cli.serve import main
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, MachineError
-from segnet.exporting import export
-from segnet.predictor import Predictor
-from segnet.task import SegmentationTask
+from segnet.inference.predictor import Predictor
+from segnet.models.checkpoint import save_checkpoint
+from segnet.training.task import SegmentationTask
+from segnet.workflows.export import export
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 needs_extra = pytest.mark.skipif(
@@ -190,7 +190,7 @@ def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
     """In the middle of a prediction that would never end, and without leaving its picture behind."""
     script = f"""if True:
         import threading
-        from segnet.predictor import Predictor
+        from segnet.inference.predictor import Predictor
         def never(self, image):
             print("predicting", flush=True)
             threading.Event().wait()

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.bands import read_bands
 from segnet.classes import Classes
 from segnet.data.dataset import Sample
 from segnet.data.shards import Index, Shard, pack, sample_offsets, tar_writer, unpack
 from segnet.errors import DataError
-from segnet.images import read_image
+from segnet.images.bands import read_bands
+from segnet.images.files import read_image
 
 pytest.importorskip("webdataset", reason="webdataset is an optional package, and not installed")
 

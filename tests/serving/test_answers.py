@@ -8,7 +8,7 @@ from PIL import Image
 
 from segnet.classes import Classes
 from segnet.errors import ConfigError
-from segnet.segmentation import Segmentation
+from segnet.inference.segmentation import Segmentation
 from segnet.serving.answers import Wanted, render
 
 CLASSES = Classes.create(["a", "b", "c"], [[9, 8, 7], [200, 100, 0], [0, 0, 255]])

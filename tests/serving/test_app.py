@@ -18,15 +18,15 @@ from PIL import Image
 from served import CLASSES, PNG, Server, Threshold, encoded, error_of, halves
 from tiny import components
 
-from segnet.bands import read_bands
-from segnet.checkpoint import save_checkpoint
 from segnet.config import OptimConfig
 from segnet.errors import MachineError
-from segnet.predictor import Predictor
-from segnet.runtimes import open_runtime
-from segnet.segmentation import Segmentation
+from segnet.images.bands import read_bands
+from segnet.inference.predictor import Predictor
+from segnet.inference.runtimes import open_runtime
+from segnet.inference.segmentation import Segmentation
+from segnet.models.checkpoint import save_checkpoint
 from segnet.serving.app import STATIC
-from segnet.task import SegmentationTask
+from segnet.training.task import SegmentationTask
 
 SCHEMA = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
 

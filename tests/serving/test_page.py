@@ -18,7 +18,7 @@ from PIL import Image
 from playwright import sync_api as playwright
 from served import CLASSES, Server, encoded, halves
 
-from segnet.images import mask_picture
+from segnet.images.files import mask_picture
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")

@@ -1,0 +1,1 @@
+"""Augmentation: crops, albumentations transforms, CutMix."""

@@ -1,0 +1,108 @@
+"""Augmentation: scale and crop (`segnet.data.augment.crops`), then flip and color jitter by albumentations.
+
+Images stay uint8 RGB.
+
+The one module that knows albumentations, so that it can be replaced.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
+
+import albumentations as A
+
+from segnet.data.augment.crops import cut_at_random
+from segnet.errors import ConfigError
+
+
+class TrainTransform:
+    """Random scale, pad, crop, flip and colour jitter.
+
+    Args:
+        crop_size: (height, width) of what comes out [pixels].
+        scale_range: smallest and largest factor on the image's size.
+        flip: probability of a horizontal flip.
+        colour_jitter: strength on brightness, contrast and saturation, 0 for none; on hue a quarter of it.
+        category_max_ratio: share of the labelled pixels from which a class makes a crop be drawn again; 1: never.
+        fill: value of padded pixels in each channel before colour jitter, 0-255.
+        ignore_index: mask value of padded pixels.
+        seed: with the epoch and the index of the image, the only source of randomness.
+
+    Raises:
+        ConfigError: a value outside these.
+    """
+
+    def __init__(
+        self,
+        *,
+        crop_size: Sequence[int],
+        scale_range: Sequence[float],
+        flip: float,
+        colour_jitter: float,
+        category_max_ratio: float = 1.0,
+        fill: Sequence[int],
+        ignore_index: int,
+        seed: int,
+    ) -> None:
+        if len(crop_size) != 2 or min(crop_size) < 1:
+            raise ConfigError(f"data.crop_size={list(crop_size)} is not [height, width], each 1 or more")
+        if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
+            raise ConfigError(f"data.scale_range={list(scale_range)} is not [smallest, largest], both above 0")
+        if not 0 <= flip <= 1:
+            raise ConfigError(f"data.flip={flip} is not a probability between 0 and 1")
+        if not 0 <= colour_jitter <= 1:
+            raise ConfigError(f"data.colour_jitter={colour_jitter} is not a strength between 0 and 1")
+        if colour_jitter > 0 and len(fill) != 3:
+            raise ConfigError(
+                f"data.colour_jitter={colour_jitter} is for RGB, but the images have {len(fill)} channels: "
+                "set data.colour_jitter=0"
+            )
+        if not 0 < category_max_ratio <= 1:
+            raise ConfigError(f"data.category_max_ratio={category_max_ratio} is not a share above 0, up to 1")
+        strength = colour_jitter
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # an unknown argument is only warned about
+            self._pipeline = A.Compose(
+                [
+                    A.HorizontalFlip(p=flip),
+                    A.ColorJitter(
+                        brightness=(1 - strength, 1 + strength),
+                        contrast=(1 - strength, 1 + strength),
+                        saturation=(1 - strength, 1 + strength),
+                        hue=(-strength / 4, strength / 4),
+                        p=float(strength > 0),
+                    ),
+                ],
+            )
+        self._crop_size = (crop_size[0], crop_size[1])
+        self._scale_range = (scale_range[0], scale_range[1])
+        self._category_max_ratio = category_max_ratio
+        self._fill = tuple(fill)
+        self._ignore_index = ignore_index
+        self._seed = seed
+
+    def __call__(
+        self, image: NDArray[np.uint8 | np.float32], mask: NDArray[np.uint8 | np.int32], *, epoch: int, index: int
+    ) -> tuple[NDArray[np.uint8 | np.float32], NDArray[np.uint8 | np.int32]]:
+        """Image (H, W, channels), 0-255, and mask (H, W) -> both in crop size, with the types they came in."""
+        seed = np.random.SeedSequence([self._seed, epoch, index])
+        rng = np.random.default_rng(seed)
+        # Set before each sample: albumentations repeats its draws in every worker and every epoch otherwise.
+        self._pipeline.set_random_seed(int(seed.spawn(1)[0].generate_state(1)[0]))
+        image, mask = cut_at_random(
+            rng,
+            image,
+            mask,
+            crop_size=self._crop_size,
+            scale=rng.uniform(*self._scale_range),
+            fill=self._fill,
+            ignore_index=self._ignore_index,
+            category_max_ratio=self._category_max_ratio,
+        )
+        result = self._pipeline(image=image, mask=mask)
+        return result["image"], result["mask"]

@@ -1,0 +1,139 @@
+"""A dataset of your own: images and masks in folders or lists, paired by file name.
+
+Either with the splits as folders, ``images/train`` and ``masks/train`` (or ``train/images`` and ``train/masks``), and
+likewise for val; or with a list file for each split; or all in one, ``images`` and ``masks``, from which a seeded share
+is set aside for validation. All folders may have folders inside.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segnet.classes import Classes
+from segnet.data.dataset import FileDataset
+from segnet.data.datasets.labels import Labels
+from segnet.data.datasets.pairing import (
+    Pair,
+    listed_pairs,
+    pair_folders,
+    refuse_missing,
+    require_folder,
+    require_root,
+    require_split,
+)
+from segnet.data.datasets.splits import Division
+from segnet.errors import ConfigError
+
+
+class Folder(FileDataset):
+    """Images and masks in folders.
+
+    Args:
+        split: "train" or "val", and "test" where there is a folder, a list or a share for it.
+        root: folder that holds ``images`` and ``masks``, or ``train`` and ``val``; or several such.
+        class_names: in the order of the ids in the masks, from 0.
+        palette: RGB colours, 0-255, one a class; chosen where not given.
+        ignore_index: value in the masks that is no class.
+        images, masks: names of the two folders.
+        image_suffix, mask_suffix: what the names end in before the ending: "_mask" pairs a.jpg with a_mask.png.
+        id_map, colour_map: what the values or colours of masks mean, see `segnet.data.datasets.labels`.
+        train_list, val_list, test_list: list files, relative to each root: an image, or an image and its mask, a line.
+        val_fraction, test_fraction: shares of the pairs set aside, where there are no folders or lists for splits.
+        split_seed: of that choice.
+        group: regular expression; images in whose path it matches the same text stay in one split.
+        channels: of the images.
+
+    Raises:
+        ConfigError: a value outside these.
+        DataError: a folder that is not there or is empty, an image without mask, or two files of one name.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        root: str | Sequence[str],
+        class_names: Sequence[str],
+        palette: Sequence[Sequence[int]] | None = None,
+        ignore_index: int = 255,
+        images: str = "images",
+        masks: str = "masks",
+        image_suffix: str = "",
+        mask_suffix: str = "",
+        id_map: Mapping[Any, Any] | None = None,
+        colour_map: Sequence[Sequence[int | str]] | str | None = None,
+        train_list: str | None = None,
+        val_list: str | None = None,
+        test_list: str | None = None,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
+        split_seed: int = 0,
+        group: str | None = None,
+        channels: int = 3,
+    ) -> None:
+        require_split(split)
+        division = Division(val_fraction, test_fraction, split_seed, group)
+        if isinstance(class_names, str):
+            raise ConfigError(f"dataset.class_names={class_names} is not a list: write dataset.class_names=[sky,road]")
+        if channels < 1:
+            raise ConfigError(f"dataset.channels={channels} must be 1 or more")
+        if colour_map == "palette" and palette is None:
+            raise ConfigError("dataset.colour_map=palette needs dataset.palette, the colours of the classes")
+        roots = [root] if isinstance(root, str) else list(root)
+        if not roots:
+            raise ConfigError("dataset.root=[] names no folder")
+        classes = Classes.create(class_names, palette, ignore_index)
+        names = Names(images, masks, image_suffix, mask_suffix)
+        lists = {"train": train_list, "val": val_list, "test": test_list}
+        pairs: list[Pair] = []
+        undivided: list[tuple[Pair, str]] = []
+        for folder in [require_root(name) for name in roots]:
+            if any(lists.values()):
+                pairs += _listed(folder, names, lists, split)
+            elif (folders := names.split_folders(folder, split)) is not None:
+                pairs += names.pairs(*folders)
+            else:
+                undivided += [(pair, pair[0].relative_to(folder).as_posix()) for pair in names.all_pairs(folder)[1]]
+        if undivided:
+            where = str(undivided[0][0][0].parent)
+            pairs += division.choose([pair for pair, _ in undivided], [key for _, key in undivided], split, where)
+        super().__init__(pairs, classes, Labels(classes, id_map, colour_map, configurable=True), channels)
+
+
+class Names:
+    """Where images and masks of a `Folder` lie, and what their names end in."""
+
+    def __init__(self, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
+        self.images, self.masks = images, masks
+        self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
+
+    def pairs(self, images: Path, masks: Path) -> list[Pair]:
+        return pair_folders(images, masks, self.image_suffix, self.mask_suffix)
+
+    def split_folders(self, root: Path, split: str) -> tuple[Path, Path] | None:
+        """The folders of a split's images and masks; None: the splits are no folders."""
+        for images, masks in (
+            (f"{self.images}/{{}}", f"{self.masks}/{{}}"),
+            (f"{{}}/{self.images}", f"{{}}/{self.masks}"),
+        ):
+            if (root / images.format("train")).is_dir():
+                return (
+                    require_folder(root / images.format(split), f"the {split} images of dataset.root"),
+                    require_folder(root / masks.format(split), f"the {split} masks of dataset.root"),
+                )
+        return None
+
+    def all_pairs(self, root: Path) -> tuple[Path, list[Pair]]:
+        """The folder of images, and all pairs of a root, whatever their split."""
+        images = require_folder(root / self.images, "the images of dataset.root")
+        masks = require_folder(root / self.masks, "the masks of dataset.root")
+        return images, self.pairs(images, masks)
+
+
+def _listed(folder: Path, names: Names, lists: Mapping[str, str | None], split: str) -> list[Pair]:
+    listing = lists[split]
+    if listing is None:
+        others = ", ".join(f"dataset.{name}_list" for name, value in lists.items() if value)
+        raise ConfigError(f"dataset.{split}_list is not set, but {others} is: name a list for each split")
+    pairs = listed_pairs(folder / listing, folder, lambda: names.all_pairs(folder))
+    refuse_missing(pairs, folder / listing)
+    return pairs

@@ -1,0 +1,244 @@
+"""How the values of mask files become class ids: as they are, by an id map, or by a colour map. Checked for each file.
+
+An id map says what each value in the masks is: ``{0: ignore, 1: road, 255: 1}``, source id -> class (its id or name) or
+"ignore". The key "other" stands for every value not listed, and its target may also be "same": such values stay what
+they are. A colour map is a list of ``[red, green, blue, class]``, or "palette": the classes' own colours.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.classes import Classes
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError, DataError
+from segnet.images.files import ColouredMaskError, read_mask, read_mask_colours
+
+IGNORE, OTHER, SAME, PALETTE = "ignore", "other", "same", "palette"
+NUM_VALUES = 65536  # of a 16-bit mask: a table of them is faster than a search
+UNKNOWN = -1
+NUM_LISTED = 5
+
+Mask = NDArray[np.uint8 | np.int32]
+ColourMap = Sequence[Sequence[int | str]] | str
+
+
+class Labels:
+    """Reads masks of a dataset as class ids.
+
+    Args:
+        classes: what the ids mean.
+        id_map: source id -> class or "ignore", as the module says; None: the values are the class ids.
+        colour_map: list of [red, green, blue, class], or "palette"; None: masks hold ids, not colours.
+        configurable: whether the two maps are options of the dataset, so that an error can say how to set them.
+
+    Raises:
+        ConfigError: a map with a key or class that is none, or both maps.
+    """
+
+    def __init__(
+        self,
+        classes: Classes,
+        id_map: Mapping[Any, Any] | None = None,
+        colour_map: ColourMap | None = None,
+        configurable: bool = False,
+    ) -> None:
+        if id_map is not None and colour_map is not None:
+            raise ConfigError("dataset.id_map and dataset.colour_map exclude each other: masks hold ids or colours")
+        self.classes = classes
+        self.configurable = configurable
+        self._table = None if id_map is None else id_table(id_map, classes)
+        self._colours = None if colour_map is None else colour_table(colour_map, classes)
+
+    def read(self, path: Path) -> Mask:
+        """Reads a mask: (H, W) class ids or `ignore_index`, in the smallest type that holds all of them.
+
+        Raises:
+            DataError: a file that is no mask, or values that are no class, with their pixel counts.
+        """
+        if self._colours is not None:
+            return self._of_colours(read_mask_colours(path), path)
+        try:
+            values = read_mask(path)
+        except ColouredMaskError as error:
+            way_out = f"add {self._colour_line(error.colours)}" if self.configurable else "save class ids instead"
+            raise DataError(f"{error}: {way_out}") from None
+        return self.convert(values, path)
+
+    def convert(self, values: NDArray[np.integer], path: Path) -> Mask:
+        """Class ids of the values that a mask file holds.
+
+        Raises:
+            DataError: as `read`.
+        """
+        if self._table is None:
+            return checked_mask(values, self.classes, path, self._id_line(values) if self.configurable else "")
+        wide = values.astype(np.int64)  # NUM_VALUES itself is no 8 or 16-bit number
+        ids = self._table[np.where((wide >= 0) & (wide < NUM_VALUES), wide, NUM_VALUES)]
+        if (unknown := ids == UNKNOWN).any():
+            listed = listed_values(values[unknown])
+            way_out = " to dataset.id_map, or other: ignore" if self.configurable else ""
+            raise DataError(f"{path}: label {listed} is not in the id map: {'add it' + way_out or 'correct the mask'}")
+        return ids.astype(mask_type(self.classes))
+
+    def doubt(self, present: Iterable[int]) -> str:
+        """What to ask of somebody whose masks hold these ids and no others; empty where all is clear.
+
+        A mask of 0 and 255 may be a binary one, or one of class 0 and unlabelled pixels: only its author knows.
+        """
+        ignore_index = self.classes.ignore_index
+        plain = self.configurable and self._table is None and self._colours is None
+        if not plain or len(self.classes.names) > 2 or ignore_index != 255 or set(present) != {0, 255}:
+            return ""
+        name = self.classes.names[-1]
+        names = "" if len(self.classes.names) == 2 else f' "dataset.class_names=[background,{name}]"'
+        return (
+            f"hold 0 and 255 only, and 255 is ignore_index: no pixel would be '{name}'. If 255 is '{name}', "
+            f'add{names} "dataset.id_map={{0:0,255:1}}"; if it is unlabelled, "dataset.id_map={{0:0,255:ignore}}"'
+        )
+
+    def _of_colours(self, colours: NDArray[np.uint8], path: Path) -> Mask:
+        assert self._colours is not None
+        known, targets = self._colours
+        codes = packed(colours)
+        places = np.searchsorted(known, codes).clip(max=len(known) - 1)
+        if (unknown := known[places] != codes).any():
+            values, counts = np.unique(codes[unknown], return_counts=True)
+            listed = ", ".join(
+                f"{unpacked(value)} ({count} pixels)"
+                for value, count in zip(values[:NUM_LISTED], counts[:NUM_LISTED], strict=True)
+            )
+            more = f" and {len(values) - NUM_LISTED} more" if len(values) > NUM_LISTED else ""
+            way_out = "correct the mask, or add [red, green, blue, class or ignore] to dataset.colour_map"
+            raise DataError(
+                f"{path}: colour {listed}{more} is of no class: {way_out if self.configurable else 'correct the mask'}"
+            )
+        return targets[places].astype(mask_type(self.classes))
+
+    def _id_line(self, values: NDArray[np.integer]) -> str:
+        """The option that would make sense of a mask whose values are not all class ids."""
+        num_classes, present = len(self.classes.names), {int(value) for value in np.unique(values)}
+        if num_classes == 2 and present <= {0, 255}:
+            pairs = ["0:0", "255:1"]
+        elif present - {self.classes.ignore_index} <= set(range(num_classes + 1)) and num_classes <= 20:
+            pairs = ["0:ignore", *(f"{index + 1}:{index}" for index in range(num_classes))]
+            if self.classes.ignore_index in present:
+                pairs.append(f"{self.classes.ignore_index}:ignore")
+        else:
+            wrong = sorted(present - set(range(num_classes)) - {self.classes.ignore_index})
+            pairs = [*(f"{value}:ignore" for value in wrong[:NUM_LISTED]), "other:same"]
+        return f'; if that is what they mean, add "dataset.id_map={{{",".join(pairs)}}}"'
+
+    def _colour_line(self, colours: Sequence[tuple[int, int, int]]) -> str:
+        if set(colours) <= set(self.classes.palette):
+            return "dataset.colour_map=palette"
+        rows = ",".join(f"[{r},{g},{b},CLASS]" for r, g, b in colours[:NUM_LISTED])
+        return (
+            f'"dataset.colour_map=[{rows}{",..." if len(colours) > NUM_LISTED else ""}]" with a class or ignore in each'
+        )
+
+
+def id_table(id_map: Mapping[Any, Any], classes: Classes) -> NDArray[np.int32]:
+    """The class id of each source id 0-65535, and of all others at the end; -1 where the map says nothing.
+
+    Raises:
+        ConfigError: a key that is no id, or a target that is no class.
+    """
+    table = np.full(NUM_VALUES + 1, UNKNOWN, np.int32)
+    rest = id_map.get(OTHER)
+    if rest == SAME:
+        own = [*range(len(classes.names)), classes.ignore_index]
+        table[own] = own
+    elif rest is not None:
+        table[:] = class_id(rest, classes, f"dataset.id_map.{OTHER}")
+    for key, target in id_map.items():
+        if key == OTHER:
+            continue
+        if not str(key).isdecimal() or int(key) >= NUM_VALUES:
+            raise ConfigError(f"dataset.id_map: {key} is not an id of 0-{NUM_VALUES - 1}, nor '{OTHER}'")
+        table[int(key)] = class_id(target, classes, f"dataset.id_map.{key}")
+    return table
+
+
+def colour_table(colour_map: ColourMap, classes: Classes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The colours of a map, packed and in order, and the class id of each.
+
+    Raises:
+        ConfigError: an entry that is not [red, green, blue, class], or a colour that stands twice.
+    """
+    if colour_map == PALETTE:
+        rows: list[Sequence[Any]] = [(*colour, index) for index, colour in enumerate(classes.palette)]
+    elif isinstance(colour_map, str) or not colour_map:
+        raise ConfigError(f"dataset.colour_map={colour_map} is neither '{PALETTE}' nor a list of [r, g, b, class]")
+    else:
+        rows = list(colour_map)
+    targets: dict[int, int] = {}
+    for row in rows:
+        colour = row[:3]
+        if len(row) != 4 or not all(isinstance(value, int) and 0 <= value <= 255 for value in colour):
+            raise ConfigError(f"dataset.colour_map: {list(row)} is not [red, green, blue, class], colours of 0-255")
+        code = int(packed(np.array(colour, np.int32)))
+        target = class_id(row[3], classes, f"dataset.colour_map: {list(row)}")
+        if targets.setdefault(code, target) != target:
+            raise ConfigError(f"dataset.colour_map: colour {list(colour)} is given two classes")
+    order = sorted(targets)
+    return np.array(order, np.int32), np.array([targets[code] for code in order], np.int32)
+
+
+def class_id(target: int | str, classes: Classes, where: str) -> int:
+    """The id of a class by its name or id, or `ignore_index` for "ignore".
+
+    Raises:
+        ConfigError: no such class; `where` is the option that names it.
+    """
+    if target in classes.names:
+        return classes.names.index(str(target))
+    if target == IGNORE or (isinstance(target, int) and target == classes.ignore_index):
+        return classes.ignore_index
+    if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(classes.names):
+        return target
+    if isinstance(target, str):
+        raise ConfigError(f"{where}: '{target}' is no class.{did_you_mean(target, [*classes.names, IGNORE])}")
+    raise ConfigError(f"{where}: {target} is none of the {len(classes.names)} classes (0-{len(classes.names) - 1})")
+
+
+def checked_mask(mask: NDArray[np.integer], classes: Classes, path: Path | str, hint: str = "") -> Mask:
+    """Refuses labels that are no class and not `ignore_index`; gives the mask in the smallest type that holds all ids.
+
+    Raises:
+        DataError: with the path, the values and their pixel counts, and `hint` at the end.
+    """
+    num_classes, ignore_index = len(classes.names), classes.ignore_index
+    wrong = ((mask < 0) | (mask >= num_classes)) & (mask != ignore_index)
+    if wrong.any():
+        raise DataError(
+            f"{path}: label {listed_values(mask[wrong])} is none of the {num_classes} classes (0-{num_classes - 1}) "
+            f"and not ignore_index={ignore_index}: correct the mask, the class names or ignore_index{hint}"
+        )
+    return mask.astype(mask_type(classes))
+
+
+def mask_type(classes: Classes) -> type[np.uint8] | type[np.int32]:
+    """The smallest type that holds all class ids and `ignore_index`."""
+    return np.uint8 if max(len(classes.names) - 1, classes.ignore_index) <= 255 else np.int32
+
+
+def listed_values(values: NDArray[np.integer]) -> str:
+    """ "37 (12 pixels), 41 (3 pixels)", and how many more values there are."""
+    distinct, counts = np.unique(values, return_counts=True)
+    pairs = zip(distinct[:NUM_LISTED], counts[:NUM_LISTED], strict=True)
+    more = f" and {len(distinct) - NUM_LISTED} more values" if len(distinct) > NUM_LISTED else ""
+    return ", ".join(f"{value} ({count} pixels)" for value, count in pairs) + more
+
+
+def packed(colours: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Colours (..., 3) as one number each."""
+    wide = colours.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def unpacked(code: int) -> tuple[int, int, int]:
+    return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255

@@ -1,0 +1,85 @@
+"""A dataset in shards, as `segnet shard` writes them: in a folder, in a bucket or behind a web server.
+
+Each sample is read alone, by its range of bytes, when its turn has come; nothing is kept on the disk. So a dataset may
+be larger than any disk, and its samples come in the same order, to the same processes and workers, as they would from
+files: a training gives the same weights.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segnet.components import did_you_mean
+from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.scan.report import Finding
+from segnet.data.shards import INDEX, Index, findings_name, require_webdataset, unpack
+from segnet.errors import ConfigError, DataError
+from segnet.system.storage import is_local, place, read_file, read_ranges
+
+
+class Streaming(SegmentationDataset):
+    """Samples in shards.
+
+    Args:
+        split: one of those that were sharded.
+        root: path or URL of the folder: s3://, gs://, https:// or what else fsspec reads.
+
+    Raises:
+        ConfigError: a split that was not sharded, or a URL of an unknown kind.
+        DataError: there is no index, or it is damaged.
+        MachineError: a package is missing, or the folder cannot be reached.
+    """
+
+    def __init__(self, split: str, root: str) -> None:
+        require_webdataset()
+        self._root = str(Path(root).expanduser()) if is_local(root) else root
+        try:
+            text = read_file(self._root, INDEX)
+        except DataError as error:
+            raise DataError(f"{error}: dataset.root is what `segnet shard` wrote") from None
+        index = Index.from_json(text, place(self._root, INDEX))
+        if not index.splits.get(split):
+            raise ConfigError(f"split={split} is not in {place(self._root, INDEX)}.{did_you_mean(split, index.splits)}")
+        self._split = split
+        self.classes, self.channels = index.classes, index.channels
+        shards = index.splits[split]
+        # Arrays, not lists: a list's numbers would be copied into every worker as they are touched.
+        self._starts = np.concatenate([np.array(shard.offsets[:-1], np.int64) for shard in shards])
+        self._ends = np.concatenate([np.array(shard.offsets[1:], np.int64) for shard in shards])
+        self._numbers = np.repeat(np.arange(len(shards)), [len(shard.offsets) - 1 for shard in shards])
+        self._names = [shard.name for shard in shards]
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def load(self, index: int) -> Sample:
+        return next(self.load_many([index]))
+
+    def load_many(self, indices: Sequence[int]) -> Iterator[Sample]:
+        parts = [self._part(index) for index in indices]
+        for index, data in zip(indices, read_ranges(self._root, parts), strict=True):
+            yield unpack(data, self._where(index), self.classes, self.channels)
+
+    def files(self, index: int) -> Sequence[Path | str]:
+        if not is_local(self._root):
+            return ()
+        return Path(self._root, self._names[self._numbers[index]]), f"sample {index}"
+
+    def findings(self) -> Sequence[Finding] | None:
+        where = place(self._root, findings_name(self._split))
+        records = read_file(self._root, findings_name(self._split))
+        try:
+            found = [Finding.restored(record) for record in json.loads(records)]
+        except (ValueError, TypeError, AttributeError, KeyError, IndexError):
+            raise DataError(f"{where}: is damaged: copy it again") from None
+        if len(found) != len(self):
+            raise DataError(f"{where}: tells of {len(found)} samples, {INDEX} of {len(self)}: shard the dataset again")
+        return found
+
+    def _part(self, index: int) -> tuple[str, int, int]:
+        return self._names[self._numbers[index]], int(self._starts[index]), int(self._ends[index])
+
+    def _where(self, index: int) -> str:
+        return f"{place(self._root, self._names[self._numbers[index]])} (sample {index})"

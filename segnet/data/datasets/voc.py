@@ -1,0 +1,63 @@
+"""PASCAL VOC 2012: 20 classes and background, 255 = the objects' outlines; and the augmented training list.
+
+Source: Everingham et al., "The PASCAL visual object classes challenge", 2010, in the layout of its development kit:
+``JPEGImages/*.jpg``, ``SegmentationClass/*.png`` (palette), ``ImageSets/Segmentation/{train,val,trainval}.txt``.
+Augmented: Hariharan et al., "Semantic contours from inverse detectors", 2011; its masks lie in
+``SegmentationClassAug/*.png``, its list of 10,582 images is ``trainaug.txt`` (or ``train_aug.txt``, or ``aug.txt`` with
+what ``train.txt`` lacks). Where VOC itself has a mask, that one counts.
+"""
+
+from pathlib import Path
+
+from segnet.class_sets import VOC
+from segnet.data.dataset import FileDataset
+from segnet.data.datasets.pairing import first_folder, read_lines, refuse_missing, require_root, require_split
+from segnet.errors import DataError
+
+
+class PascalVOC(FileDataset):
+    """PASCAL VOC 2012.
+
+    Args:
+        split: "train", "val" or "trainval"; the masks of the test split are not public.
+        root: ``VOC2012``, or a folder that holds it or ``VOCdevkit/VOC2012``.
+        augmented: whether the training split is the augmented one.
+
+    Raises:
+        ConfigError: an unknown split.
+        DataError: a folder or file that is not there.
+    """
+
+    def __init__(self, split: str, root: str, augmented: bool = False) -> None:
+        require_split(split, ("train", "val", "trainval"))
+        top = require_root(root)
+        images = first_folder(
+            [top / place / "JPEGImages" for place in (".", "VOC2012", "VOCdevkit/VOC2012")], "VOC's images"
+        )
+        masks = first_folder([images.parent / "SegmentationClass"], "VOC's masks")
+        lists = images.parent / "ImageSets" / "Segmentation"
+        if augmented and split == "train":
+            more_masks = first_folder([images.parent / "SegmentationClassAug"], "the masks of dataset.augmented")
+            listing, stems = augmented_list(lists)
+            own = {stem for stem in stems if (masks / f"{stem}.png").is_file()}
+            pairs = [(images / f"{s}.jpg", (masks if s in own else more_masks) / f"{s}.png") for s in stems]
+        else:
+            listing = lists / f"{split}.txt"
+            pairs = [(images / f"{stem}.jpg", masks / f"{stem}.png") for stem in read_lines(listing)]
+        refuse_missing(pairs, listing)
+        super().__init__(pairs, VOC)
+
+
+def augmented_list(folder: Path) -> tuple[Path, list[str]]:
+    """The list of the augmented training split, and the names in it.
+
+    Raises:
+        DataError: there is none of the known ones.
+    """
+    for name in ("trainaug.txt", "train_aug.txt"):
+        if (folder / name).is_file():
+            # Some of these lists hold the paths of image and mask: the image's name is what they share.
+            return folder / name, [Path(line.split()[0]).stem for line in read_lines(folder / name)]
+    if (folder / "aug.txt").is_file():
+        return folder / "aug.txt", [*read_lines(folder / "train.txt"), *read_lines(folder / "aug.txt")]
+    raise DataError(f"{folder / 'trainaug.txt'}: no such file, nor train_aug.txt, nor aug.txt (dataset.augmented)")

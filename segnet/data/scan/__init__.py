@@ -1,0 +1,1 @@
+"""The dataset scan that runs before training and in `segnet inspect`, and its report."""

@@ -1,0 +1,1 @@
+"""Image files and arrays: decoding, bands, GeoTIFF, video, sliding windows, drawing."""

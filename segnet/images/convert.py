@@ -1,0 +1,76 @@
+"""Image-likes: whatever a person has of a picture, as the image that a model takes."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from segnet.errors import DataError
+from segnet.images.bands import Bands, bands_of, read_bands, scaled
+from segnet.images.files import scaled_to_uint8
+
+ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
+
+ANY = "the image"  # what errors call an image without a file
+
+
+def as_bands(image: ImageLike, channels: int) -> Bands:
+    """An image as `segnet.images.bands.read_bands` gives it.
+
+    Args:
+        image: a path; a picture of Pillow's, which is turned upright by its EXIF; an array (H, W) or (H, W, bands); a
+            tensor (H, W) or (bands, H, W). Values are uint8, uint16 of 0-65535 or floating point of 0-1. Grey becomes
+            RGB, and alpha is dropped, where the model takes RGB.
+        channels: of the model.
+
+    Returns:
+        (H, W, channels) uint8 or float32, 0-255.
+
+    Raises:
+        DataError: no image, another number of channels, or values outside of their range.
+    """
+    if isinstance(image, (str, os.PathLike)):
+        return read_bands(image, channels)
+    if isinstance(image, Image.Image):
+        try:
+            return bands_of(image, channels, ANY)
+        except OSError as error:  # Pillow reads the file only now
+            raise DataError(f"{ANY}: cannot be decoded, damaged or cut off ({error})") from None
+    if isinstance(image, Tensor):
+        values = image.detach().cpu()
+        image = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        image = np.moveaxis(image, 0, -1) if image.ndim == 3 else image
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"{ANY}: a {type(image).__name__} is neither a path nor an array, a tensor or a picture")
+    return _of_array(image, channels)
+
+
+def _of_array(values: NDArray[Any], channels: int) -> Bands:
+    if values.ndim not in (2, 3) or 0 in values.shape:
+        raise DataError(
+            f"{ANY}: of shape {values.shape}: arrays are (H, W) or (H, W, channels), tensors (channels, H, W)"
+        )
+    if values.dtype not in (np.uint8, np.uint16) and values.dtype.kind != "f":
+        raise DataError(f"{ANY}: of type {values.dtype}: convert it to uint8, uint16 (0-65535) or float32 (0-1)")
+    if values.dtype.kind == "f" and not (values.min() >= 0 and values.max() <= 1):  # also true for NaN
+        raise DataError(
+            f"{ANY}: floating-point values {values.min():g} to {values.max():g} are outside 0-1: divide them, or give "
+            "Predictor.segment an array (H, W, channels) of 0-255"
+        )
+    values = _with_channels(values if values.ndim == 3 else values[:, :, None], channels)
+    return scaled_to_uint8(values, ANY) if channels == 3 else scaled(values, ANY)
+
+
+def _with_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:
+    present = values.shape[2]
+    if present == channels:
+        return values
+    if channels == 3 and present in (1, 4):
+        return np.repeat(values, 3, axis=2) if present == 1 else values[:, :, :3]
+    if channels == 1 and present in (3, 4) and values.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(values)).convert("L"))[:, :, None]
+    raise DataError(f"{ANY}: has {present} channels (of shape {values.shape}), but the model takes {channels}")

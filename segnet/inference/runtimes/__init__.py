@@ -1,0 +1,132 @@
+"""What runs a trained model: torch, or another library on an exported file.
+
+The contract: a runtime has `classes`, `channels` and `device`, and maps a batch of images to logits. Whole pictures,
+windows, flips and scales are the business of `segnet.inference.predictor`, the same for all of them.
+"""
+
+import importlib.util
+import os
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from segnet.classes import Classes
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError
+from segnet.inference.runtimes.cache import open_cached
+from segnet.inference.runtimes.onnx import OnnxRuntime
+from segnet.inference.runtimes.openvino import OpenVINORuntime
+from segnet.inference.runtimes.program import ProgramRuntime
+from segnet.inference.runtimes.pytorch import PRECISIONS, TorchRuntime
+
+RUNTIMES = ("torch", "onnxruntime", "openvino")
+# Which libraries run an exported file, the first where none is asked for and it is installed.
+OF_SUFFIX = {".onnx": ("openvino", "onnxruntime"), ".xml": ("openvino",), ".pt2": ("torch",)}
+
+
+class Runtime(Protocol):
+    """A model that is ready to run.
+
+    Attributes:
+        classes: names, palette and ignore_index.
+        channels: of the images, as `segnet.images.bands.read_bands` takes it.
+        device: where images are wanted and logits come out.
+    """
+
+    classes: Classes
+    channels: int
+    device: torch.device
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (B, channels, H, W), uint8 or float32, 0-255, any H, W >= 1 -> logits (B, classes, H, W), float32.
+
+        Both on `device`. May be called by several threads at the same time.
+        """
+        ...
+
+
+def open_runtime(
+    model: str | os.PathLike[str],
+    device: str | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
+) -> Runtime:
+    """Opens a trained model.
+
+    Of a checkpoint, `onnxruntime` and `openvino` run an export that is made once and kept beside it. That takes longer
+    than many pictures do: without `runtime`, they are taken on a CPU where that export is there already, else torch.
+
+    Args:
+        model: path of a segnet checkpoint, of a folder or .safetensors file of `segnet.models.pretrained`, or of a
+            file that `segnet export` wrote: .onnx, .xml, .pt2.
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
+        runtime: from RUNTIMES; None chooses.
+        precision: "float32", which None is; "bf16", with torch or openvino; "fp16", with torch on a GPU.
+
+    Raises:
+        CheckpointError: the file cannot be used. MachineError: there is no such device, or a package is not installed.
+        ConfigError: an unknown runtime or precision, or one that the file, device or runtime does not have.
+    """
+    precision = precision or "float32"
+    for option, value, choices in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
+        if value is not None and value not in choices:
+            raise ConfigError(f"{option}={value} is unknown.{did_you_mean(value, choices)}")
+    path = Path(model)
+    if path.suffix in OF_SUFFIX:
+        return _open_file(path, device, runtime, precision)
+    if path.is_dir() or path.suffix == ".safetensors":
+        if runtime not in (None, "torch"):
+            raise ConfigError(
+                f"runtime={runtime} does not run {path}: take torch, or the checkpoint that it was made of"
+            )
+        return TorchRuntime(path, device, precision)
+    if runtime == "torch" or (runtime is None and not _on_cpu(device)):
+        return TorchRuntime(path, device, precision)
+    candidates = [runtime] if runtime else [name for name in ("openvino", "onnxruntime") if _is_usable(name, precision)]
+    for name in candidates:
+        _require_precision(name, precision)
+        opened = open_cached(path, partial(_open, name, device=device, precision=precision), export=bool(runtime))
+        if opened is not None:
+            return opened
+    return TorchRuntime(path, device, precision)
+
+
+def _open_file(path: Path, device: str | None, runtime: str | None, precision: str) -> Runtime:
+    possible = OF_SUFFIX[path.suffix]
+    if runtime is not None and runtime not in possible:
+        raise ConfigError(f"runtime={runtime} does not run {path}: take {' or '.join(possible)}")
+    chosen = runtime or next((name for name in possible if _is_usable(name, precision)), possible[-1])
+    if chosen == "torch":
+        if precision != "float32":
+            raise ConfigError(f"precision={precision}: {path} is float32; the checkpoint runs in other precisions")
+        return ProgramRuntime(path, device)
+    _require_precision(chosen, precision)
+    return _open(chosen, path, device, precision)
+
+
+def _open(name: str, path: Path, device: str | None, precision: str) -> OnnxRuntime | OpenVINORuntime:
+    if name == "onnxruntime":
+        return OnnxRuntime(path, device)
+    return OpenVINORuntime(path, device, precision)
+
+
+def _require_precision(runtime: str, precision: str) -> None:
+    """Raises:
+    ConfigError: the runtime does not have it.
+    """
+    if precision == "fp16" or (precision, runtime) == ("bf16", "onnxruntime"):
+        others = "openvino or torch" if precision == "bf16" else "torch on a GPU"
+        raise ConfigError(f"precision={precision} is not for runtime={runtime}: take {others}")
+
+
+def _is_usable(name: str, precision: str) -> bool:
+    """Whether a library is installed and computes in that precision."""
+    fits = precision == "float32" or (precision, name) == ("bf16", "openvino")
+    return name == "torch" or (fits and importlib.util.find_spec(name) is not None)
+
+
+def _on_cpu(device: str | None) -> bool:
+    return device == "cpu" if device is not None else not torch.cuda.is_available()

@@ -1,0 +1,85 @@
+"""The ONNX file of a checkpoint that onnxruntime and OpenVINO run: kept beside it, made anew when that changes."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from segnet.errors import CheckpointError
+from segnet.models.checkpoint import load_checkpoint
+from segnet.models.metadata import Metadata
+
+SUFFIX = ".cache.onnx"
+
+log = logging.getLogger(__name__)
+
+
+class _OfFile(Protocol):
+    """A runtime of an exported file."""
+
+    metadata: Metadata
+
+
+T = TypeVar("T", bound=_OfFile)
+
+
+def digest_of(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file, hexadecimal.
+
+    Raises:
+        CheckpointError: there is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def cache_places(checkpoint: Path) -> list[Path]:
+    """Where the export of a checkpoint may lie: beside it, or in the user's cache where that folder is read-only."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet" / "exports"
+    place = hashlib.sha256(os.fsencode(checkpoint.resolve())).hexdigest()[:16]
+    return [checkpoint.with_suffix(SUFFIX), root / f"{checkpoint.stem}-{place}{SUFFIX}"]
+
+
+def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: bool) -> T | None:
+    """Opens the export that was made of this very checkpoint.
+
+    Args:
+        open_file: a runtime of an ONNX file.
+        export: whether to make it where there is none, or only of another state of the checkpoint: some seconds.
+
+    Returns:
+        The runtime; None where there is no such export, and none is to be made.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used. MachineError: a package is not installed.
+    """
+    found = [place for place in cache_places(checkpoint) if place.is_file()]
+    if not found and not export:
+        return None
+    digest = digest_of(checkpoint)
+    for place in found:
+        try:
+            runtime = open_file(place)
+        except CheckpointError as error:  # damaged: it is made anew
+            log.warning("%s", error)
+            continue
+        if runtime.metadata.digest == digest:
+            return runtime
+    return open_file(_export(checkpoint, digest)) if export else None
+
+
+def _export(checkpoint: Path, digest: str) -> Path:
+    from segnet.exporters import EXPORTERS, exportable, metadata_of  # a third of a second, which few predictions need
+
+    model, classes = load_checkpoint(checkpoint)
+    metadata = metadata_of(model, classes, "float32", "logits", digest)
+    beside, in_cache = cache_places(checkpoint)
+    target = beside if os.access(beside.parent, os.W_OK) else in_cache
+    log.info("%s: exported to %s, once, for runs to come", checkpoint, target)
+    EXPORTERS["onnx"](exportable(model, metadata), metadata, target)
+    return target

@@ -1,0 +1,69 @@
+"""An exported ONNX file or OpenVINO IR, run by OpenVINO on the CPU."""
+
+import os
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segnet.errors import CheckpointError, MachineError
+from segnet.extras import import_extra
+from segnet.inference.runtimes.exported import require_cpu, require_file, to_input, to_logits
+from segnet.models.metadata import KEY, Metadata
+
+PRECISIONS = {"float32": "f32", "bf16": "bf16"}
+
+
+class OpenVINORuntime:
+    """Runs an ONNX or .xml file of segnet; the contract is `segnet.inference.runtimes.Runtime`.
+
+    Args:
+        path: of the file; an .xml file has its .bin file beside it.
+        device: None or "cpu".
+        precision: "float32", or "bf16", which takes a CPU with instructions for it.
+
+    Attributes:
+        metadata: what the file tells of itself.
+
+    Raises:
+        CheckpointError: the file cannot be used.
+        MachineError: another device, a CPU without bf16, or OpenVINO is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], device: str | None = None, precision: str = "float32") -> None:
+        core = import_extra("openvino", "openvino").Core()
+        self.device = require_cpu(device, "openvino")
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise MachineError("precision=bf16: this CPU has no bf16 instructions, take float32")
+        path = require_file(path)
+        if path.suffix == ".xml":
+            require_file(path.with_suffix(".bin"))
+        try:
+            model = core.read_model(path)
+            # Left to itself, OpenVINO computes in bf16 wherever it can.
+            options = {
+                "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "PERFORMANCE_HINT": "LATENCY",
+            }
+            self._compiled = core.compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise CheckpointError(f"{path}: is no model that OpenVINO reads, or damaged ({reason})") from None
+        self.metadata = Metadata.read(_stored(model), path)
+        self.classes = self.metadata.classes
+        self.channels = self.metadata.channels
+        self._requests = threading.local()  # one runs a single batch at a time
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if not hasattr(self._requests, "request"):
+            self._requests.request = self._compiled.create_infer_request()
+        output = self._requests.request.infer({0: to_input(images, self.metadata).numpy()})[0]
+        return to_logits(output, self.metadata)
+
+
+def _stored(model: Any) -> str | None:
+    """Where OpenVINO puts the metadata of an ONNX file, and keeps them when it writes its own."""
+    place = ["framework", KEY]
+    return model.get_rt_info(place).value if model.has_rt_info(place) else None

@@ -1,0 +1,81 @@
+"""A checkpoint, run by torch; or the folder of safetensors and JSON that it was exported to."""
+
+import os
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segnet.errors import ConfigError, MachineError
+from segnet.inference.runtimes.optimisation import PROBE, keep_freed_memory, optimise
+from segnet.models.checkpoint import load_checkpoint
+from segnet.models.pretrained import is_pretrained, load_pretrained
+from segnet.models.segmentation_model import SegmentationModel
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class TorchRuntime:
+    """Runs a checkpoint by torch, on any of its devices; the contract is `segnet.inference.runtimes.Runtime`.
+
+    Args:
+        checkpoint: path of a segnet checkpoint, or what `segnet.models.pretrained` wrote.
+        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
+        precision: of backbone and decoder, from PRECISIONS; images are normalised and logits resized in float32.
+
+    Raises:
+        CheckpointError: the file cannot be used. MachineError: there is no such device.
+        ConfigError: fp16 on a CPU.
+    """
+
+    def __init__(
+        self, checkpoint: str | os.PathLike[str], device: str | None = None, precision: str = "float32"
+    ) -> None:
+        load = load_pretrained if is_pretrained(checkpoint) else load_checkpoint
+        model, self.classes = load(checkpoint)
+        self.channels = model.in_channels
+        self.device = choose_device(device)
+        model.to(self.device)
+        if precision == "fp16" and self.device.type == "cpu":
+            raise ConfigError("precision=fp16 needs a GPU: a CPU takes float32 or bf16")
+        self._dtype = PRECISIONS[precision]
+        self._normalise = model.normalise
+        self._align_corners: bool = model.decoder.align_corners
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randint(0, 256, (1, self.channels, PROBE, PROBE), generator=generator)
+        with torch.inference_mode():
+            self._network = optimise(_Network(model), self._normalise(image.to(self.device)), dtype=self._dtype)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        normalised = self._normalise(images).to(self._dtype, memory_format=torch.channels_last)
+        logits = self._network(normalised).float()
+        return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self._align_corners)
+
+
+class _Network(nn.Module):
+    """Of a model what runs in the chosen precision: normalised images -> logits at the decoder's stride."""
+
+    def __init__(self, model: SegmentationModel) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.decoder = model.decoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decoder(self.backbone(images))
+
+
+def choose_device(device: str | None) -> torch.device:
+    """The device of that name; None takes a GPU where there is one.
+
+    Raises:
+        MachineError: there is no such device.
+    """
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError) as error:
+        raise MachineError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
+    return chosen

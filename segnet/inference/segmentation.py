@@ -1,0 +1,101 @@
+"""Segmentation: what a model says of one picture."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.classes import Classes
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError
+from segnet.images.bands import Bands, displayable
+from segnet.images.drawing import colourise, overlay
+from segnet.inference.polygons import Polygon, find_polygons
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A picture with the class of each of its pixels.
+
+    Attributes:
+        image: (H, W, channels), 0-255: uint8 RGB, or what `segnet.images.bands.read_bands` gives.
+        mask: (H, W) class ids, uint8 where they fit, else uint16.
+        classes: what the ids mean.
+        probabilities: (classes, H, W) float16, where they were asked for.
+    """
+
+    image: Bands
+    mask: NDArray[np.uint8 | np.uint16]
+    classes: Classes
+    probabilities: NDArray[np.float16] | None = None
+
+    @cached_property
+    def pixels(self) -> dict[str, int]:
+        """The number of pixels of each class, by name."""
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.classes.names))
+        return {name: int(counts[index]) for index, name in enumerate(self.classes.names)}
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of each class among the pixels, 0-1, by name."""
+        return {name: count / self.mask.size for name, count in self.pixels.items()}
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """The probability of each pixel's class, (H, W), 0-1; of a result whose probabilities were asked for."""
+        assert self.probabilities is not None
+        return self.probabilities.max(axis=0).astype(np.float32)
+
+    def overlay(self, opacity: float = 0.5, only: Collection[str] | None = None) -> NDArray[np.uint8]:
+        """The picture under its classes' colours, (H, W, 3) uint8 RGB.
+
+        Args:
+            opacity: of the colours, 0-1.
+            only: names of the classes to colour; None: all.
+
+        Raises:
+            ConfigError: a name that is no class.
+        """
+        shown = displayable(self.image)
+        mixed = overlay(shown, self.mask, self.classes, opacity)
+        return mixed if only is None else np.where(self._is_one_of(only)[:, :, None], mixed, shown)
+
+    def colours(self, only: Collection[str] | None = None) -> NDArray[np.uint8]:
+        """The classes' colours, (H, W, 3) uint8 RGB; white where the class is not among `only`.
+
+        Raises:
+            ConfigError: a name that is no class.
+        """
+        mask: NDArray[np.integer] = self.mask
+        if only is not None:
+            mask = np.where(self._is_one_of(only), mask, np.int32(-1))
+        return colourise(mask, self.classes)
+
+    def polygons(self, only: Collection[str] | None = None, tolerance: float = 0.0) -> list[Polygon]:
+        """The regions of the classes as polygons with holes, in pixels.
+
+        Args:
+            only: names of the classes wanted; None: all.
+            tolerance: how far a simplified outline may lie beside the exact one [pixels]; 0 keeps every corner.
+
+        Raises:
+            ConfigError: a name that is no class.
+        """
+        return find_polygons(self.mask, class_ids(self.classes, only), tolerance)
+
+    def _is_one_of(self, names: Collection[str]) -> NDArray[np.bool_]:
+        return np.isin(self.mask, class_ids(self.classes, names))
+
+
+def class_ids(classes: Classes, names: Collection[str] | None) -> list[int]:
+    """The ids of the classes of these names, in order; None: of all.
+
+    Raises:
+        ConfigError: a name that is no class.
+    """
+    for name in names or ():
+        if name not in classes.names:
+            raise ConfigError(f"'{name}' is no class of this model.{did_you_mean(name, classes.names)}")
+    return [index for index, name in enumerate(classes.names) if names is None or name in names]

@@ -1,0 +1,1 @@
+"""The network: normalization, backbone, decoder, and the checkpoints that hold them."""

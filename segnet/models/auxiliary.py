@@ -1,0 +1,68 @@
+"""Auxiliary heads: a second loss on features halfway up the backbone, while training (PSPNet, arXiv 1612.01105, 3.3).
+
+A head belongs to the training and not to the model: neither prediction nor export know it.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from segnet.errors import ConfigError
+from segnet.models.layers import ConvNormAct, initialise
+from segnet.models.norms import norm_layer
+
+
+class FCNHead(nn.Module):
+    """A 3x3 convolution, dropout and a classifier, as mmsegmentation's auxiliary FCNHead.
+
+    Args:
+        backbone_channels: of each stage's features.
+        num_classes: channels of the logits.
+        weight: of this head's loss; that of the decoder has weight 1.
+        stage: which features, counted from 1.
+        channels: of the convolution.
+        dropout: probability, before the classifier.
+        align_corners: of the resizing of the logits.
+        norm: spec from `segnet.models.norms.NORMS`; None is batch norm.
+
+    Raises:
+        ConfigError: a value outside these.
+    """
+
+    def __init__(
+        self,
+        backbone_channels: Sequence[int],
+        num_classes: int,
+        *,
+        weight: float = 0.4,
+        stage: int = 3,
+        channels: int = 256,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+        norm: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= weight < math.inf:
+            raise ConfigError(f"auxiliary_head.weight={weight} must be 0 or more")
+        if not 1 <= stage <= len(backbone_channels):
+            raise ConfigError(f"auxiliary_head.stage={stage}: the backbone has stages 1 to {len(backbone_channels)}")
+        if channels < 1:
+            raise ConfigError(f"auxiliary_head.channels={channels} is not a number of channels, 1 or more")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"auxiliary_head.dropout={dropout} is not a probability in [0, 1)")
+        self.weight, self.stage, self.align_corners = weight, stage, align_corners
+        self.conv = ConvNormAct(backbone_channels[stage - 1], channels, 3, norm=norm_layer(norm))
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(channels, num_classes, 1)
+        initialise(self)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Features of each stage -> logits in the size of one of them; the loss resizes them."""
+        return self.classifier(self.dropout(self.conv(features[self.stage - 1])))
+
+
+AUXILIARY_HEADS: dict[str, Callable[..., FCNHead]] = {
+    "fcn": FCNHead,
+}

@@ -1,0 +1,247 @@
+"""The blocks of a ResNet, and how training treats them: stochastic depth, activation checkpointing."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from segnet.models.layers import ConvNormAct
+from segnet.models.norms import NormFactory
+
+
+class Shortcut(nn.Sequential):
+    """1x1 convolution and norm; where the block strides, the convolution does, or a 2x2 average pool before it.
+
+    The names of its parameters do not depend on the stride: weights fit a backbone of any output stride.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        *,
+        pool: bool = True,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        if pool and stride > 1:
+            # Ceil mode keeps odd sizes equal to what the strided 3x3 gives; padding must not count, or borders darken.
+            self.pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+            stride = 1
+        self.project = ConvNormAct(in_channels, out_channels, 1, stride=stride, act=False, norm=norm)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): in training a whole branch is dropped, for each sample alone.
+
+    Args:
+        rate: probability of dropping; what stays is scaled by 1 / (1 - rate), so that evaluation needs nothing.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return branch
+        keep = branch.new_empty(branch.shape[0], 1, 1, 1).bernoulli_(1 - self.rate)
+        return branch * (keep / (1 - self.rate))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions; the stride sits on the first, the dilation on both.
+
+    Args:
+        dilate_second: whether the second convolution is dilated as the first is.
+        project: whether the shortcut is a Shortcut; else it is the identity.
+        pool: whether a Shortcut strides by pooling.
+        drop_path_rate: probability at which training drops the convolutions.
+    """
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        stride: int,
+        dilation: int,
+        project: bool,
+        dilate_second: bool = True,
+        pool: bool = True,
+        drop_path_rate: float = 0.0,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        self.conv1 = ConvNormAct(in_channels, channels, 3, stride=stride, dilation=dilation, norm=norm)
+        second = dilation if dilate_second else 1
+        self.conv2 = ConvNormAct(channels, channels, 3, dilation=second, act=False, norm=norm)
+        self.shortcut = Shortcut(in_channels, channels, stride, pool=pool, norm=norm) if project else nn.Identity()
+        self.drop_path = DropPath(drop_path_rate)
+        self.act = nn.ReLU(inplace=True)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm before the sum."""
+        return self.conv2.norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop_path(self.conv2(self.conv1(x))) + self.shortcut(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolution; the dilation sits on the 3x3.
+
+    Args:
+        groups, base_width: of the 3x3, which has channels * base_width / 64 * groups channels (ResNeXt).
+        stride_first: whether the stride sits on the first 1x1 (caffe), not on the 3x3.
+        project, pool, drop_path_rate: as of a BasicBlock.
+    """
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        stride: int,
+        dilation: int,
+        project: bool,
+        groups: int = 1,
+        base_width: int = 64,
+        stride_first: bool = False,
+        pool: bool = True,
+        drop_path_rate: float = 0.0,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        width = channels * base_width // 64 * groups
+        out_channels = channels * self.expansion
+        strides = (stride, 1) if stride_first else (1, stride)
+        self.conv1 = ConvNormAct(in_channels, width, 1, stride=strides[0], norm=norm)
+        self.conv2 = ConvNormAct(width, width, 3, stride=strides[1], dilation=dilation, groups=groups, norm=norm)
+        self.conv3 = ConvNormAct(width, out_channels, 1, act=False, norm=norm)
+        self.shortcut = Shortcut(in_channels, out_channels, stride, pool=pool, norm=norm) if project else nn.Identity()
+        self.drop_path = DropPath(drop_path_rate)
+        self.act = nn.ReLU(inplace=True)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        """The norm before the sum."""
+        return self.conv3.norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop_path(self.conv3(self.conv2(self.conv1(x)))) + self.shortcut(x))
+
+
+def make_stem(in_channels: int, channels: int, *, deep: bool, norm: NormFactory) -> nn.Sequential:
+    """Stride 4: three 3x3 convolutions or one 7x7, of which the first strides, and a max-pool.
+
+    Args:
+        channels: of the result; the first two of the three 3x3 have half as many.
+    """
+    half = channels // 2
+    if deep:
+        convs = [
+            ConvNormAct(in_channels, half, 3, stride=2, norm=norm),
+            ConvNormAct(half, half, 3, norm=norm),
+            ConvNormAct(half, channels, 3, norm=norm),
+        ]
+    else:
+        convs = [ConvNormAct(in_channels, channels, 7, stride=2, norm=norm)]
+    return nn.Sequential(*convs, nn.MaxPool2d(3, stride=2, padding=1))
+
+
+class _StatisticsAside:
+    """While it is entered, the batch norms below a module count into copies of their running statistics.
+
+    Copies, because without any they would save fewer tensors for the backward pass than the first computation did.
+    """
+
+    BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+    def __init__(self, module: nn.Module) -> None:
+        self._norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+        self._buffers: list[tuple[nn.Module, str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        self._buffers = [(norm, name, norm.get_buffer(name)) for norm in self._norms for name in self.BUFFERS]
+        for norm, name, buffer in self._buffers:
+            setattr(norm, name, buffer.clone())
+
+    def __exit__(self, *_: object) -> None:
+        for norm, name, buffer in self._buffers:
+            setattr(norm, name, buffer)
+
+
+def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
+    """``block(x)``, of which only `x` is kept for the backward pass: the rest is computed again there.
+
+    The second computation draws the same random numbers, and the batch norms do not count the batch a second time.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _StatisticsAside(block)
+
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+
+
+class Stage(nn.Sequential):
+    """Blocks one after the other.
+
+    Args:
+        checkpointing: whether training keeps only each block's input and computes the rest twice.
+    """
+
+    def __init__(self, *blocks: nn.Module, checkpointing: bool = False) -> None:
+        super().__init__(*blocks)
+        self.checkpointing = checkpointing
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return super().forward(x)
+        for block in self.children():
+            x = checkpointed(block, x)
+        return x
+
+
+def make_stage(
+    make_block: Callable[..., nn.Module],
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int,
+    rates: Sequence[int],
+    project: bool,
+    drop_rates: Iterator[float],
+    checkpointing: bool,
+) -> Stage:
+    """The blocks of a stage.
+
+    Args:
+        stride: of the first block.
+        rates: dilation of each block.
+        project: whether the first block has a Shortcut; the others have the identity.
+        drop_rates: from which each block takes its drop path rate.
+        checkpointing: of the Stage.
+    """
+    blocks = []
+    for number, rate in enumerate(rates):
+        first = number == 0
+        blocks.append(
+            make_block(
+                in_channels if first else out_channels,
+                stride=stride if first else 1,
+                dilation=rate,
+                project=project and first,
+                drop_path_rate=next(drop_rates),
+            )
+        )
+    return Stage(*blocks, checkpointing=checkpointing)

@@ -1,0 +1,92 @@
+"""DeepLabV3+: "Encoder-Decoder with Atrous Separable Convolution", 2018, arXiv 1802.02611.
+
+Layout and details as in PaddleSeg's DeepLabV3P. It differs in that convolutions before a norm have no bias.
+mmsegmentation's is the same with ``projection_kernel=3, depthwise_act=True``.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segnet.errors import ConfigError
+from segnet.models.layers import ASPP, ConvNormAct, SeparableConv, atrous_rates, check_width, initialise
+from segnet.models.norms import norm_layer
+
+
+class DeepLabV3Plus(nn.Module):
+    """DeepLabV3+ decoder; see `segnet.models.decoders` for the contract.
+
+    Args:
+        output_stride: at which the backbone ends [pixels]; the atrous rates follow from it: 6, 12, 18 at 16,
+            doubled at 8, halved at 32.
+        aspp_channels: width of each ASPP branch.
+        low_level_channels: width to which the first stage's features are reduced.
+        decoder_channels: width of the two 3x3 convolutions.
+        separable: whether the atrous and the decoder's 3x3 convolutions are depthwise-separable.
+        depthwise_act: whether a ReLU follows the depthwise halves of those too.
+        projection_kernel: size of the convolution that closes the ASPP, 1 or 3.
+        dropout: probability, after the ASPP.
+        align_corners: of all bilinear resizing.
+        norm: spec from `segnet.models.norms.NORMS`; None is batch norm.
+
+    Raises:
+        ConfigError: a value outside these, or a backbone that ends at another stride.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        num_classes: int,
+        *,
+        output_stride: int,
+        aspp_channels: int = 256,
+        low_level_channels: int = 48,
+        decoder_channels: int = 256,
+        separable: bool = True,
+        depthwise_act: bool = False,
+        projection_kernel: int = 1,
+        dropout: float = 0.1,
+        align_corners: bool = False,
+        norm: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+        self.atrous_rates = atrous_rates(output_stride, strides)
+        if depthwise_act and not separable:
+            raise ConfigError("decoder.depthwise_act=True needs depthwise convolutions: set decoder.separable=true")
+        check_width("low_level_channels", low_level_channels)
+        check_width("decoder_channels", decoder_channels)
+        make_norm = norm_layer(norm)
+        conv3x3: partial[SeparableConv] | partial[ConvNormAct] = (
+            partial(SeparableConv, depthwise_act=depthwise_act, norm=make_norm)
+            if separable
+            else partial(ConvNormAct, kernel_size=3, norm=make_norm)
+        )
+        self.aspp = ASPP(
+            channels[-1],
+            aspp_channels,
+            self.atrous_rates,
+            conv3x3=conv3x3,
+            projection_kernel=projection_kernel,
+            dropout=dropout,
+            norm=make_norm,
+        )
+        self.low_level = ConvNormAct(channels[0], low_level_channels, 1, norm=make_norm)
+        self.fuse = nn.Sequential(
+            conv3x3(aspp_channels + low_level_channels, decoder_channels),
+            conv3x3(decoder_channels, decoder_channels),
+        )
+        self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
+        initialise(self)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Features of the backbone -> logits at the first stage's stride."""
+        low_level = self.low_level(features[0])
+        context = self.aspp(features[-1])
+        context = F.interpolate(context, size=low_level.shape[2:], mode="bilinear", align_corners=self.align_corners)
+        return self.classifier(self.fuse(torch.cat([context, low_level], dim=1)))

@@ -1,0 +1,207 @@
+"""Layers that two or more families use; what one family needs stays in its own file."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segnet.errors import ConfigError
+from segnet.models.norms import NormFactory, pooled_norm
+
+
+class Normalise(nn.Module):
+    """Images as they come -> what a backbone takes: (x / 255 - mean) / std.
+
+    Args:
+        mean, std: of each channel, for values scaled to 0-1.
+        in_channels: of the backbone.
+
+    Raises:
+        ConfigError: not a value for each channel, or values that cannot be.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], in_channels: int) -> None:
+        super().__init__()
+        for option, values in (("mean", mean), ("std", std)):
+            if len(values) != in_channels:
+                raise ConfigError(
+                    f"{option}={list(values)} has {len(values)} values, but backbone.in_channels={in_channels}: "
+                    "give one for each channel of the images"
+                )
+            if not all(math.isfinite(value) for value in values):
+                raise ConfigError(f"{option}={list(values)} must be finite")
+        if min(std) <= 0:
+            raise ConfigError(f"std={list(std)} must be above 0")
+        # Not persistent: the stored spec is their only source. For values of 0-255, as images come.
+        self.register_buffer("mean", 255 * torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, in_channels, H, W), uint8 (or float), 0-255 -> float, normalised."""
+        return (images.to(self.mean.dtype) - self.mean) / self.std
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution without bias, norm, ReLU; padded so that at stride 1 the size stays.
+
+    Args:
+        stride, dilation: of the convolution [pixels].
+        groups: `in_channels` for a depthwise convolution.
+        act: whether the ReLU follows.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        act: bool = True,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=groups,
+            bias=False,
+        )
+        self.norm = norm(out_channels)
+        if act:
+            self.act = nn.ReLU(inplace=True)
+
+
+class SeparableConv(nn.Sequential):
+    """Depthwise 3x3 convolution and norm, then a pointwise ConvNormAct (arXiv 1610.02357).
+
+    Args:
+        depthwise_act: whether a ReLU stands between the two too, as in mmsegmentation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        dilation: int = 1,
+        depthwise_act: bool = False,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        self.depthwise = ConvNormAct(
+            in_channels, in_channels, 3, dilation=dilation, groups=in_channels, act=depthwise_act, norm=norm
+        )
+        self.pointwise = ConvNormAct(in_channels, out_channels, 1, norm=norm)
+
+
+class ImagePooling(nn.Module):
+    """Image-level features (ParseNet, arXiv 1506.04579; DeepLabV3): mean over the image, 1x1 convolution, broadcast."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: NormFactory = nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.project = ConvNormAct(in_channels, out_channels, 1, norm=norm)
+        self.project.norm = pooled_norm(self.project.norm, out_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, out_channels, H, W), constant over the image."""
+        # A mean: the backward of an adaptive average pool is not deterministic on CUDA.
+        pooled = self.project(features.mean(dim=(2, 3), keepdim=True))
+        return pooled.expand(-1, -1, *features.shape[2:])
+
+
+RATES_AT_16 = (6, 12, 18)  # arXiv 1706.05587, section 4.1.2; doubled at output stride 8
+
+
+def atrous_rates(output_stride: int, strides: Sequence[int]) -> tuple[int, ...]:
+    """The rates of an ASPP: 6, 12, 18 at output stride 16, doubled at 8, halved at 32.
+
+    Args:
+        output_stride: for which the decoder is built [pixels].
+        strides: of the backbone's stages.
+
+    Raises:
+        ConfigError: another stride, or a backbone that ends at another.
+    """
+    if output_stride not in (8, 16, 32):
+        raise ConfigError(f"output_stride={output_stride} is not possible: choose 8, 16 or 32")
+    if strides[-1] != output_stride:
+        raise ConfigError(
+            f"decoder.output_stride={output_stride}, but the backbone ends at stride {strides[-1]}: "
+            f"set both at once with output_stride={strides[-1]}"
+        )
+    return tuple(rate * 16 // output_stride for rate in RATES_AT_16)
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: a 1x1, a 3x3 at each rate and image pooling; concatenated and projected.
+
+    Args:
+        channels: width of each branch and of the result.
+        atrous_rates: dilation of each 3x3.
+        conv3x3: makes the 3x3 convolutions: ConvNormAct's arguments but the kernel's size.
+        projection_kernel: size of the projection; 1 in the paper and in PaddleSeg, 3 in mmsegmentation.
+        dropout: probability, after the projection.
+
+    Raises:
+        ConfigError: a value that cannot work, named as an option of the decoder.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        atrous_rates: Sequence[int],
+        *,
+        conv3x3: Callable[..., nn.Module],
+        projection_kernel: int = 1,
+        dropout: float = 0.1,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        check_width("aspp_channels", channels)
+        if projection_kernel not in (1, 3):
+            raise ConfigError(f"decoder.projection_kernel={projection_kernel} is not possible: choose 1 or 3")
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+            raise ConfigError(f"decoder.dropout={dropout} is not a probability in [0, 1)")
+        self.branches = nn.ModuleList(
+            [
+                ConvNormAct(in_channels, channels, 1, norm=norm),
+                *(conv3x3(in_channels, channels, dilation=rate) for rate in atrous_rates),
+                ImagePooling(in_channels, channels, norm=norm),
+            ]
+        )
+        self.project = ConvNormAct(channels * len(self.branches), channels, projection_kernel, norm=norm)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, channels, H, W)."""
+        return self.dropout(self.project(torch.cat([branch(features) for branch in self.branches], dim=1)))
+
+
+def check_width(option: str, width: object) -> None:
+    """Raises:
+    ConfigError: a width of a decoder's layer that is no number of channels.
+    """
+    if not isinstance(width, int) or width < 1:
+        raise ConfigError(f"decoder.{option}={width} is not a number of channels, 1 or more")
+
+
+@torch.no_grad()
+def initialise(module: nn.Module) -> None:
+    """He initialisation (arXiv 1502.01852, fan in) of all convolutions below `module`; norms start as the identity."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

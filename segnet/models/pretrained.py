@@ -1,0 +1,106 @@
+"""A model as safetensors and JSON: the folder that huggingface_hub's `from_pretrained` reads, with a model card.
+
+``model.safetensors`` holds the weights, ``config.json`` the arguments of `segnet.hub.HubModel`, ``README.md`` the card.
+Nothing of it needs huggingface_hub; `segnet.hub` does.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from segnet.classes import Classes
+from segnet.errors import CheckpointError, SegnetError
+from segnet.models.segmentation_model import SegmentationModel
+from segnet.system.files import replacing
+
+WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+TAGS = ["segnet", "image-segmentation", "semantic-segmentation"]
+
+
+def is_pretrained(path: str | os.PathLike[str]) -> bool:
+    """Whether it is such a folder, or the .safetensors file in one."""
+    return Path(path).suffix == ".safetensors" or (Path(path) / CONFIG).is_file()
+
+
+def save_pretrained(spec: Mapping[str, Any], state: Mapping[str, Tensor], classes: Classes, folder: Path) -> None:
+    """Writes the three files, each whole or not at all.
+
+    Args:
+        spec: arguments of SegmentationModel.
+        state: its weights.
+
+    Raises:
+        MachineError: the disk refuses it.
+    """
+    config = {**spec, "classes": classes.to_dict()}
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file({name: value.contiguous() for name, value in state.items()}, temporary, metadata={"format": "pt"})
+    for name, text in ((CONFIG, json.dumps(config, indent=2) + "\n"), (CARD, model_card(spec, classes))):
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def load_pretrained(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Classes]:
+    """Builds the model that such a folder describes, with its weights.
+
+    Returns:
+        The model on the CPU, in evaluation mode, and its classes.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or they do not belong together.
+    """
+    folder = Path(path).parent if Path(path).suffix == ".safetensors" else Path(path)
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        classes = Classes.create(**config.pop("classes"))
+        model = SegmentationModel(**config)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: has no {Path(str(error.filename or WEIGHTS)).name}") from None
+    except (SegnetError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{folder}: is no model of segnet, or damaged ({reason})") from None
+    return model.eval(), classes
+
+
+def model_card(spec: Mapping[str, Any], classes: Classes) -> str:
+    """README.md of a model: what it is, its classes, how to use it."""
+    tags = "\n".join(f"- {tag}" for tag in TAGS)
+    rows = "\n".join(
+        f"| {index} | {name} | {', '.join(map(str, colour))} |"
+        for index, (name, colour) in enumerate(zip(classes.names, classes.palette, strict=True))
+    )
+    return f"""---
+library_name: segnet
+pipeline_tag: image-segmentation
+tags:
+{tags}
+---
+
+# Semantic segmentation: {len(classes.names)} classes
+
+{spec["decoder"].get("name")} on {spec["backbone"].get("name")} at output stride {spec["decoder"].get("output_stride")}.
+Takes RGB images of 0-255 in any size and normalises them itself (mean {list(spec["mean"])}, std {list(spec["std"])}).
+
+```python
+from segnet.hub import HubModel
+
+model = HubModel.from_pretrained("NAME").eval()
+logits = model(images)  # (batch, {len(spec["mean"])}, height, width) -> (batch, {len(classes.names)}, height, width)
+```
+
+or `segnet predict photo.jpg --checkpoint FOLDER`.
+
+| id | class | colour (red, green, blue) |
+| --- | --- | --- |
+{rows}
+
+Pixels of value {classes.ignore_index} were ignored in training. On which images it was trained, and what it is to be
+used for, whoever trained it writes here.
+"""

@@ -1,0 +1,130 @@
+"""Pictures: reading, computing and writing overlap; what comes from stdin or the web becomes a file first."""
+
+import contextlib
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from segnet.errors import DataError, SegnetError
+from segnet.images.bands import TIFF_STARTS, Bands, read_bands
+from segnet.images.files import IMAGE_FORMATS
+from segnet.inference.segmentation import Segmentation
+from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Prediction, Report, Task
+from segnet.prediction.inputs import Input, require_file
+from segnet.prediction.records import Origin
+from segnet.system.machine import num_cores
+from segnet.system.pipeline import Done, Steps, overlapped
+from segnet.system.web import MAX_BYTES, download
+
+ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")  # others, such as MPO, hold further pictures that are no animation
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    image: Bands
+    pending: list[str]
+    origin: Origin
+    warning: str
+
+
+def segment_pictures(
+    prediction: Prediction, tasks: Sequence[Task], report: Callable[[Task, Report | SegnetError], None]
+) -> None:
+    """Segments pictures and tells of each, in their order.
+
+    Raises:
+        MachineError: the disk or the device does not allow it, or a package is not installed.
+    """
+    stopped = threading.Event()
+    batch_size = prediction.settings.batch_size
+    least = PIXELS_IN_WORK / (16 + 2 * batch_size)  # so that of small ones there are not thousands in work
+    steps = Steps[Task, _Loaded, Segmentation](
+        weigh=lambda task: max(least, prediction.weight(_pixels(task.input))),
+        read=lambda task: _read(prediction, task, stopped),
+        key=lambda loaded: (loaded.image.shape, loaded.image.dtype),
+        compute=lambda batch: prediction.segment([loaded.image for loaded in batch]),
+        write=lambda task, loaded, result: _write(prediction, task, loaded, result),
+        report=report,
+    )
+    overlapped(tasks, steps, batch_size, PIXELS_IN_WORK, stopped, readers=min(4, num_cores()))
+
+
+def _read(prediction: Prediction, task: Task, stopped: threading.Event) -> _Loaded:
+    item, settings = task.input, prediction.settings
+    if item.problem:
+        raise DataError(item.problem)
+    origin = prediction.origin(item)
+    pending = prediction.records.pending(task.name, settings.kinds, origin)
+    if not pending:
+        raise Done(DONE_BEFORE)
+    with _local(item, settings.private_urls, stopped) as path:
+        return _Loaded(read_bands(path, prediction.predictor.channels), pending, origin, _animation(path))
+
+
+def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmentation) -> Report:
+    facts = prediction.facts(result.mask.shape, result.pixels)
+    with prediction.records.taken(task.name, loaded.pending, loaded.origin, facts):
+        files = prediction.write_files(task.name, loaded.pending, result, loaded.origin.source)
+    return Report(tuple(files), result.shares, warning=loaded.warning)
+
+
+@contextlib.contextmanager
+def _local(item: Input, private_urls: bool, stopped: threading.Event) -> Iterator[Path]:
+    """The file of an input; what comes from elsewhere is put into one, and called by its own name in errors."""
+    if item.path is not None:
+        yield item.path
+        return
+    with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
+        path = Path(folder) / "picture"
+        with open(path, "wb") as file:
+            if item.kind == "stdin":
+                _copy_stdin(file)
+            else:
+                download(item.text, file, private_urls, stopped=stopped)
+        with open(path, "rb") as file:
+            is_tiff = file.read(4) in TIFF_STARTS
+        if is_tiff:
+            path = path.rename(path.with_suffix(".tif"))
+        try:
+            yield path
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), item.text)) from None
+
+
+def _copy_stdin(file: BinaryIO) -> None:
+    if sys.stdin.isatty():
+        raise DataError("-: stdin is a terminal: give it a picture, as in 'segnet predict - < picture.jpg'")
+    received = 0
+    while chunk := sys.stdin.buffer.read(2**20):
+        received += len(chunk)
+        if received > MAX_BYTES:
+            raise DataError(f"-: is larger than {MAX_BYTES >> 20} MiB")
+        file.write(chunk)
+
+
+def _pixels(item: Input) -> float:
+    """Of a picture, by its head; 0 where that cannot be read: reading the rest will tell why."""
+    try:
+        if item.path is None:
+            return 0
+        require_file(item.path)
+        with open(item.path, "rb") as file, Image.open(file, formats=IMAGE_FORMATS) as picture:
+            return float(picture.width * picture.height)
+    except Exception:  # of many kinds, on damaged files
+        return 0
+
+
+def _animation(path: Path) -> str:
+    """What is to be said of a file that holds several pictures; empty of others."""
+    try:
+        with open(path, "rb") as file, Image.open(file, formats=IMAGE_FORMATS) as picture:
+            several = picture.format in ANIMATED and getattr(picture, "is_animated", False)
+    except Exception:  # a TIFF of many bands, which Pillow does not read
+        return ""
+    return "holds several pictures, of which the first is taken" if several else ""

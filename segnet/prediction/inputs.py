@@ -1,0 +1,296 @@
+"""What a command line names: pictures, folders, globs, lists, URLs, stdin, videos, cameras -> inputs, one by one.
+
+Nothing is read here but folders and lists. What cannot be used becomes an input with a `problem`, so that it is told in
+its place among the others, and counted.
+"""
+
+import glob
+import os
+import stat
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from segnet.errors import ConfigError, DataError
+from segnet.images.files import IMAGE_SUFFIXES
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"})
+MAX_LIST_BYTES = 2**28
+MAX_NAME_BYTES = 180  # of a file name's part that is ours: endings follow, and 255 is what file systems hold
+
+Kind = Literal["picture", "video", "camera", "url", "stdin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One thing to segment.
+
+    Attributes:
+        text: as it was named, for people.
+        kind: how it is read.
+        name: what its results are called after: the path below the folder that was named, or the file's name.
+        path: of a file.
+        problem: why it cannot be used; empty where it can.
+    """
+
+    text: str
+    kind: Kind
+    name: PurePath
+    path: Path | None = None
+    problem: str = ""
+
+
+class Collector:
+    """Gathers inputs; the same file is taken once.
+
+    Args:
+        is_result: whether a file below a folder that is searched is the result of an earlier prediction.
+
+    Attributes:
+        inputs: so far.
+        notes: what was left out, for people.
+    """
+
+    def __init__(self, is_result: Callable[[Path], bool] = lambda path: False) -> None:
+        self._is_result = is_result
+        self._seen: set[str] = set()
+        self.inputs: list[Input] = []
+        self.notes: list[str] = []
+
+    def add(self, argument: str, root: str | None = None) -> None:
+        """An argument: "-", @list, URL, camera number, file, folder or glob; `root` is for a list.
+
+        Raises:
+            DataError: a folder or glob without any picture, or a list that cannot be read.
+        """
+        if argument == "-":
+            self._append(Input("-", "stdin", PurePath("stdin")), "-")
+        elif _exists(argument):
+            self._add_path(Path(argument))
+        elif argument.startswith("@"):
+            self.add_list(argument[1:], root)
+        elif "://" in argument:
+            self._append(Input(argument, "url", _url_name(argument)), argument)
+        elif argument.isdecimal():
+            self._append(Input(f"camera {argument}", "camera", PurePath(f"camera{argument}")), f"camera {argument}")
+        elif glob.has_magic(argument):
+            self._add_glob(argument)
+        else:
+            self._add_file(Path(argument))  # a missing file is reported with the others
+
+    def _add_path(self, path: Path) -> None:
+        if path.is_dir():
+            self._add_found(self._walked(path), str(path), path)
+        else:
+            self._add_file(path)
+
+    def _add_glob(self, pattern: str) -> None:
+        found: list[Path] = []
+        for path in sorted(Path(name) for name in glob.glob(pattern, recursive=True)):
+            if _has_suffix(path) and not path.is_dir() and not self._is_result(path):
+                found.append(path)
+        self._add_found(found, pattern, None)
+
+    def _add_found(self, found: Sequence[Path], what: str, top: Path | None) -> None:
+        if not found:
+            raise DataError(f"{what}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}) and no video")
+        for path in found:
+            self._add_file(path, path.relative_to(top) if top else None)
+
+    def _add_file(self, path: Path, name: PurePath | None = None, text: str | None = None) -> None:
+        kind: Kind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "picture"
+        self._append(Input(text or str(path), kind, name or PurePath(path.name), path), os.path.abspath(path))
+
+    def _append(self, item: Input, key: str) -> None:
+        if key not in self._seen:
+            self._seen.add(key)
+            self.inputs.append(item)
+
+    def _walked(self, top: Path) -> list[Path]:
+        """All pictures and videos below a folder, by name; links to folders are followed, each folder once."""
+        found: list[Path] = []
+        num_hidden = num_results = 0
+        seen: dict[str, str] = {}
+
+        def unreadable(error: OSError) -> None:
+            folder = os.fspath(error.filename)
+            problem = f"{folder}: the folder may not be read ({error.strerror})"
+            self._append(Input(folder, "picture", PurePath("_"), None, problem), f"{folder}/")
+
+        for parent, folders, files in os.walk(top, followlinks=True, onerror=unreadable):
+            real = os.path.realpath(parent)
+            if real in seen:
+                self.notes.append(f"{parent}: is {seen[real]} again, by a link: left out")
+                folders.clear()
+                continue
+            seen[real] = parent
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for path in (Path(parent, name) for name in files):
+                if not _has_suffix(path):
+                    continue
+                if path.name.startswith("."):
+                    num_hidden += 1
+                elif self._is_result(path):
+                    num_results += 1
+                else:
+                    found.append(path)
+        if num_hidden:
+            self.notes.append(f"{top}: hidden pictures left out: {num_hidden}")
+        if num_results:
+            self.notes.append(f"{top}: results of earlier predictions left out: {num_results}")
+        return sorted(found)
+
+    def add_list(self, listing: str, root: str | None = None) -> None:
+        """The files that a list names, one a line, relative to `root` and below it; URLs too.
+
+        Args:
+            listing: the list's path; "-" is stdin.
+            root: default: the list's own folder, of stdin the current one.
+
+        Raises:
+            DataError: it cannot be read, or is empty.
+        """
+        source = "stdin" if listing == "-" else listing
+        top = Path(root) if root else Path() if listing == "-" else Path(listing).parent
+        lines = [line.strip() for line in os.fsdecode(_list_bytes(listing)).split("\n")]
+        if not any(lines):
+            raise DataError(f"{source}: lists no picture")
+        real_top = os.path.realpath(top)
+        for line in filter(None, lines):
+            if line.startswith(("http://", "https://")):
+                self._append(Input(line, "url", _url_name(line)), line)
+                continue
+            try:
+                self._add_file(_below(top, real_top, line), _inner(PurePath(line)))
+            except ValueError:
+                problem = f"{source}: {line!r} leads out of {top or '.'}: --root FOLDER names what a list may reach"
+                self._append(Input(line, "picture", PurePath("_"), None, problem), f"{source}\0{line}")
+
+
+def _list_bytes(listing: str) -> bytes:
+    try:
+        if listing == "-":
+            content = sys.stdin.buffer.read(MAX_LIST_BYTES + 1)
+        else:
+            with open(listing, "rb") as file:
+                content = file.read(MAX_LIST_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{listing}: cannot be read as a list of files ({error.strerror})") from None
+    if len(content) > MAX_LIST_BYTES:
+        raise DataError(f"{listing}: refused, above {MAX_LIST_BYTES >> 20} MiB: divide it")
+    return content.removeprefix(b"\xef\xbb\xbf")
+
+
+def _below(top: Path, real_top: str, line: str) -> Path:
+    """Raises:
+    ValueError: the line leads out of `top`, by its words or by a link.
+    """
+    if "\0" in line:
+        raise ValueError
+    path = top / line
+    if not Path(os.path.realpath(path)).is_relative_to(real_top):
+        raise ValueError
+    return path
+
+
+def _inner(path: PurePath) -> PurePath:
+    """A path without what would lead out of a folder that it is put into."""
+    parts = [part for part in path.parts if part not in (path.anchor, "..", ".")]
+    return PurePath(*(parts or ["_"]))
+
+
+def _exists(argument: str) -> bool:
+    return os.path.lexists(argument)  # unlike the methods of Path, it does not fail on a name that is too long
+
+
+def _has_suffix(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES
+
+
+def _url_name(url: str) -> PurePath:
+    try:
+        name = PurePath(unquote(urlsplit(url).path)).name
+    except ValueError:
+        name = ""
+    return PurePath(name.replace("\0", "_").lstrip(".") or "url")
+
+
+def require_file(path: Path) -> os.stat_result:
+    """What a file's status is, so that nothing else is opened: a pipe without a writer would never answer.
+
+    Raises:
+        DataError: no such file, or none that can be read.
+    """
+    if "\0" in str(path):
+        raise DataError(f"{path}: no such file")
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise DataError(f"{path}: is a folder, not a picture")
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path}: is a device or a pipe, not a file: give a pipe's bytes as '-'")
+    return status
+
+
+def result_names(inputs: Sequence[Input]) -> list[str]:
+    """A name for the results of each input, without ending; sub-folders are kept, and no two inputs share one.
+
+    Its own path without ending; where that is not unique, with its ending; where that is not, behind the whole path
+    that was named; and then a number follows. Upper and lower case count as one, as on some file systems.
+    """
+
+    def counted(names: Iterable[PurePath]) -> Counter[str]:
+        return Counter(str(name).casefold() for name in names)
+
+    stems = counted(item.name.with_suffix("") for item in inputs)
+    full_names = counted(item.name for item in inputs)
+    taken: set[str] = set()
+    chosen = []
+    for item in inputs:
+        if stems[str(item.name.with_suffix("")).casefold()] == 1:
+            name = item.name.with_suffix("")
+        elif full_names[str(item.name).casefold()] == 1 or item.path is None:
+            name = item.name
+        else:
+            name = _inner(item.path)
+        shortened = str(PurePath(*map(_shortened, name.parts)))
+        unique, number = shortened, 2
+        while unique.casefold() in taken:
+            unique, number = f"{shortened}_{number}", number + 1
+        taken.add(unique.casefold())
+        chosen.append(unique)
+    return chosen
+
+
+def _shortened(part: str) -> str:
+    """A part of a path as a name that any file system holds, with an ending behind it; what was cut off is counted."""
+    if len(os.fsencode(part)) <= MAX_NAME_BYTES:
+        return part
+    while len(os.fsencode(part)) > MAX_NAME_BYTES - 1:
+        part = part[:-1]
+    return part + "~"
+
+
+def shard(inputs: Sequence[Input], text: str) -> list[int]:
+    """The places of the inputs that fall to one of several machines, which all are given the same inputs.
+
+    Args:
+        text: "2/8": the second of eight. By name order each takes every eighth.
+
+    Raises:
+        ConfigError: another form, or a number out of range.
+    """
+    first, _, last = text.partition("/")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise ConfigError(f"--shard {text} must be i/n with 1 <= i <= n, such as 1/4")
+    order = sorted(range(len(inputs)), key=lambda place: (str(inputs[place].name), inputs[place].text))
+    return sorted(order[int(first) - 1 :: int(last)])

@@ -1,0 +1,136 @@
+"""The files that a prediction writes, by kind; and the table of class shares."""
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segnet.images.files import write_mask, write_picture
+from segnet.inference.polygons import coco, geojson, labelme
+from segnet.inference.segmentation import Segmentation, class_ids
+from segnet.prediction.records import FOLDER, SHARES, Records
+from segnet.system.files import replacing
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How results are drawn.
+
+    Attributes:
+        only: names of the classes that are drawn; None: all.
+        tolerance: how far the outlines of polygons may lie beside the exact ones [pixels].
+    """
+
+    only: tuple[str, ...] | None = None
+    tolerance: float = 0.0
+
+
+def _mask(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    write_mask(path, result.mask, result.classes.palette)
+
+
+def _overlay(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    write_picture(path, result.overlay(only=style.only))
+
+
+def _colours(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    write_picture(path, result.colours(style.only))
+
+
+def _confidence(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    write_picture(path, (255 * result.confidence).round().astype(np.uint8))
+
+
+def _probabilities(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    assert result.probabilities is not None
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, probabilities=result.probabilities, classes=np.array(result.classes.names))
+
+
+def _geojson(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    _write_json(path, geojson(result.polygons(style.only, style.tolerance), result.classes))
+
+
+def _coco(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    ids = class_ids(result.classes, style.only)
+    _write_json(path, coco(result.mask, ids, result.classes, os.path.basename(source)))
+
+
+def _labelme(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    place = source if "://" in source else os.path.relpath(source, path.parent)
+    height, width = result.mask.shape
+    polygons = result.polygons(style.only, style.tolerance)
+    _write_json(path, labelme(polygons, result.classes, (height, width), place))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+# The last argument is where the picture came from: a path or URL.
+WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
+    "mask": _mask,
+    "overlay": _overlay,
+    "colours": _colours,
+    "confidence": _confidence,
+    "probabilities": _probabilities,
+    "geojson": _geojson,
+    "coco": _coco,
+    "labelme": _labelme,
+}
+NEED_PROBABILITIES = frozenset({"confidence", "probabilities"})
+KINDS = (*WRITERS, "csv")
+
+
+def write_shares(records: Records, class_names: Sequence[str]) -> Path:
+    """Writes shares.csv: a row for each input of which a record in the folder knows the pixels.
+
+    Of predictions that end at the same time the last one writes all rows.
+
+    Raises:
+        MachineError: the disk refuses it.
+    """
+    path = records.folder / SHARES
+    path.parent.joinpath(FOLDER).mkdir(parents=True, exist_ok=True)
+    with open(path.parent / FOLDER / "lock", "a", encoding="utf-8") as lock:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.lockf(lock, fcntl.LOCK_EX)
+        rows = [(name, record) for name, record in records.done() if "pixels" in record]
+        names = list(dict.fromkeys([*class_names, *(key for _, record in rows for key in record["pixels"])]))
+        with (
+            replacing(path) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            table = csv.writer(file)
+            table.writerow(map(_inert, ["result", "input", "checkpoint", "height", "width", "frames", *names]))
+            for name, record in rows:
+                table.writerow(
+                    map(_inert, [name, record["source"], record.get("checkpoint", ""), *_numbers(record, names)])
+                )
+    return path
+
+
+def _numbers(record: dict[str, Any], names: Collection[str]) -> list[str]:
+    counts = record["pixels"]
+    total = max(1, sum(counts.values()))
+    height, width = record.get("size", ("", ""))
+    shares = [f"{counts[name] / total:.6f}" if name in counts else "" for name in names]
+    return [str(height), str(width), str(record.get("frames", 1)), *shares]
+
+
+def _inert(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -1,0 +1,1 @@
+"""The training loop on Lightning: task, trainer, optimizers, metrics, callbacks, run folders."""

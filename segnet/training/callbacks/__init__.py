@@ -1,0 +1,1 @@
+"""Lightning callbacks: exact resumption, EMA weights, non-finite losses, progress, profiling."""

@@ -1,0 +1,145 @@
+"""What a training shows while it runs: how far it is, how fast, with how much memory, how long it will still take."""
+
+import math
+import os
+import sys
+import time
+from collections import deque
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
+
+from segnet.system.machine import GIB
+from segnet.training.metrics import MONITOR
+
+RECENT = 50  # batches that the speed is measured over
+
+
+class Pace(Callback):
+    """Measures a training: its speed without the validations, its end with them."""
+
+    def __init__(self) -> None:
+        self._start = self._since = 0.0
+        self._first_step = 0
+        self._batches: deque[tuple[int, float]] = deque(maxlen=RECENT)  # images, seconds
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = self._since = time.monotonic()
+        self._first_step = trainer.global_step
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.monotonic()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        self._batches.append((len(batch["image"]) * trainer.world_size, now - self._since))
+        self._since = now
+
+    @property
+    def images_per_second(self) -> float:
+        """Of all processes, over the last batches; NaN before the first."""
+        seconds = sum(seconds for _, seconds in self._batches)
+        return sum(images for images, _ in self._batches) / seconds if seconds else math.nan
+
+    def seconds_left(self, trainer: pl.Trainer) -> float:
+        """Until the last step, validations included; NaN before the first."""
+        done, total = trainer.global_step, trainer.estimated_stepping_batches
+        if done == self._first_step:
+            return math.nan
+        return (time.monotonic() - self._start) / (done - self._first_step) * (total - done)
+
+    def told(self, trainer: pl.Trainer) -> dict[str, str]:
+        """Speed, memory and time left, as texts."""
+        memory, speed = memory_used(trainer.strategy.root_device), self.images_per_second
+        return {
+            "images/s": f"{speed:.{1 if speed < 100 else 0}f}" if math.isfinite(speed) else "?",
+            **({"memory": f"{memory / GIB:.1f} GiB"} if memory else {}),
+            "left": duration(self.seconds_left(trainer)),
+        }
+
+
+def memory_used(device: torch.device) -> int:
+    """The most that this process has had: of the GPU's memory, or on a CPU of the machine's; 0: unknown [bytes]."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def duration(seconds: float) -> str:
+    """As h:mm:ss, or "?" where it is not known."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def share(value: float) -> str:
+    """With four decimals; "n/a" where it is 0 / 0, as the mIoU without a labelled pixel."""
+    return "n/a" if math.isnan(value) else f"{value:.4f}"
+
+
+class EpochLines(Callback):
+    """A line for each validation, where the output is no terminal and a moving bar would be noise."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        done, total = trainer.global_step, int(trainer.estimated_stepping_batches)
+        if trainer.max_epochs and trainer.max_epochs > 0:
+            place = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
+        else:
+            place = f"step {done:{len(str(total))}d}/{total}"
+        told = self._pace.told(trainer)
+        print(
+            f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
+            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {share(metrics.get(MONITOR, math.nan))}  "
+            f"{told['images/s']} images/s  {told.get('memory', '')}  {told['left']} left",
+            flush=True,
+        )
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar, with loss, learning rate, mIoU and what `Pace` tells."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__(leave=False, theme=RichProgressBarTheme(metrics_format=".4g"))  # rates are small
+        self._pace = pace
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        numbers = {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in items.items()}
+        miou = numbers.get(MONITOR)
+        if isinstance(miou, float):
+            numbers[MONITOR] = share(miou)
+        return {**numbers, **self._pace.told(trainer)}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        if self.trainer.max_epochs == -1:  # Lightning would count towards epoch -2
+            return f"Epoch {current_epoch}, up to step {self.trainer.max_steps}"
+        return super()._get_train_description(current_epoch)
+
+
+def progress_callbacks() -> list[Callback]:
+    """A bar in a terminal; elsewhere a line for each validation."""
+    pace = Pace()
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        return [pace, Bar(pace)]
+    return [pace, EpochLines(pace)]

@@ -1,0 +1,187 @@
+"""Run folders: which one a run continues, who is at work in it, and what a killed one left behind."""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segnet.config import Config
+from segnet.errors import CheckpointError, ConfigError, MachineError
+from segnet.models.checkpoint import read_checkpoint
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+LOCK = ".lock"
+# Options that may change from one part of a run to the next without changing what comes out.
+FREE = {
+    *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
+    "logger",
+    "profile",
+    "worst_images",
+    *["data.num_workers", "data.timeout", "data.check", "data.cache", "data.cache_size"],
+    *["trainer.enable_progress_bar", "trainer.max_time", "trainer.profiler", "trainer.detect_anomaly"],
+}
+
+
+def chosen_checkpoint(config: Config, output_dir: Path) -> Path | None:
+    """The checkpoint that a run continues; None: it begins anew.
+
+    Args:
+        config: `checkpoint` is a path, "auto" or None.
+        output_dir: where a new run would write; "auto" looks into the folders beside it.
+
+    Raises:
+        CheckpointError: the named one cannot be used, or holds a model only.
+    """
+    if config.checkpoint is None:
+        return None
+    if config.checkpoint == AUTO:
+        found = _newest(config, output_dir.absolute().parent)
+        log.info("checkpoint=auto: %s", f"going on with {found}" if found else "none of this configuration: a new run")
+        return found
+    path = Path(config.checkpoint).expanduser().absolute()
+    require_resumable(read_checkpoint(path), path)
+    stored = _stored_config(path.parent)
+    changed = differences(stored, config) if stored else []
+    if changed:
+        log.warning("the run goes on with other options than it began with: %s", ", ".join(changed))
+    return path
+
+
+def run_folder(checkpoint: Path | None, output_dir: Path) -> Path:
+    """Where a run writes: a continued one into its own folder, so that its metrics and its best stay together.
+
+    A checkpoint that was taken out of its run folder is continued in `output_dir`.
+    """
+    return checkpoint.parent if checkpoint and (checkpoint.parent / "config.yaml").is_file() else output_dir
+
+
+def require_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Raises:
+    CheckpointError: the checkpoint holds a model, but not the state of its training.
+    """
+    if not {"optimizer_states", "lr_schedulers", "loops"} <= checkpoint.keys():
+        raise CheckpointError(
+            f"{path}: holds a model without the state of its training: start from it with init_from={path}"
+        )
+
+
+def _newest(config: Config, parent: Path) -> Path | None:
+    """The newest usable checkpoint in the run folders of one configuration; what is torn or in use is passed over."""
+    found = [path for path in parent.glob("*/*.ckpt") if not differences(_stored_config(path.parent), config)]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if in_use(path.parent):
+            log.warning("checkpoint=auto: passed over %s: another run is at work in that folder", path)
+            continue
+        try:
+            require_resumable(read_checkpoint(path), path)
+        except CheckpointError as error:
+            log.warning("checkpoint=auto: passed over a file: %s", error)
+            continue
+        return path
+    return None
+
+
+def _stored_config(folder: Path) -> dict[str, Any]:
+    """config.yaml of a run folder; empty where there is none that can be read."""
+    try:
+        stored = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
+    """The options that would change what comes out, as "optim.lr=0.1 (was 0.2)".
+
+    An option that `stored` lacks, because it is newer than the run, has its default. A mean or std that is not
+    configured is the run's own.
+    """
+    before, now, defaults = _flat(stored), _flat(asdict(config)), _flat(asdict(Config()))
+    changed = []
+    for key in now.keys() | before.keys():
+        old, new = before.get(key, defaults.get(key)), now.get(key)
+        if key in FREE or key.partition(".")[0] in FREE or (key in ("mean", "std") and new is None):
+            continue
+        if _plain(old) != _plain(new):
+            changed.append(f"{key}={new} (was {old})")
+    return sorted(changed)
+
+
+def _flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as {"optim.lr": 0.1}."""
+    flat: dict[str, Any] = {}
+    for name, value in sections.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + str(name)] = value
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """As YAML gives it back: tuples are lists, and 1 is not told from 1.0."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a living process of another run holds the folder."""
+    try:
+        with locked(folder):
+            return False
+    except ConfigError:
+        return True
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a run folder against a second run; a killed process holds nothing.
+
+    Raises:
+        ConfigError: another run holds it.
+        MachineError: it cannot be written to.
+    """
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not flock: that would stay with the processes that load data, for a while after a kill.
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise MachineError(f"{folder}: cannot be written to ({error.strerror})") from None
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                file.seek(0)
+                raise ConfigError(
+                    f"{folder}: another run is at work there ({file.read().strip()}): wait for it or end it, or choose "
+                    "another hydra.run.dir"
+                ) from None
+            except OSError:  # a file system without locks
+                log.debug("%s: no locks on this file system", folder)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def remove_torn_files(folder: Path) -> None:
+    """Remove the temporary files that a killed run left behind (`segnet.system.files.replacing`)."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)

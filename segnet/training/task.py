@@ -1,0 +1,195 @@
+"""SegmentationTask: step, log, optimise. What the network is, it reads off the spec that the checkpoint stores."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from segnet.classes import Classes
+from segnet.components import build
+from segnet.config import OptimConfig
+from segnet.errors import ConfigError
+from segnet.inference.tta import Inference, class_ids
+from segnet.losses import LOSSES
+from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
+from segnet.models.segmentation_model import SegmentationModel
+from segnet.training.metrics import IOU, ConfusionMatrix, Scores
+from segnet.training.optim import build_optimizer, build_schedule, check_optim, parameter_groups
+
+
+class SegmentationTask(pl.LightningModule):
+    """Trains and measures a SegmentationModel.
+
+    All arguments are builtins and become the checkpoint's ``hyper_parameters``: the single store of what was trained.
+
+    Args:
+        model: keyword arguments of SegmentationModel.
+        classes: keyword arguments of Classes.create.
+        loss: spec from `segnet.losses.LOSSES`.
+        optim: keyword arguments of OptimConfig.
+        frozen_stages: up to which of the backbone's `parts` nothing trains, running statistics included: 0 the stem,
+            1 also the first stage, and so on; None: everything trains.
+        norm_eval: whether the backbone's batch norms keep their running statistics (their scale and bias train).
+        auxiliary_head: spec from `segnet.models.auxiliary.AUXILIARY_HEADS`; None: no second loss.
+
+    Raises:
+        ConfigError: an unknown or impossible option.
+    """
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        classes: dict[str, Any],
+        loss: dict[str, Any],
+        optim: dict[str, Any],
+        frozen_stages: int | None = None,
+        norm_eval: bool = False,
+        auxiliary_head: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.classes = Classes.create(**classes)
+        self.model = SegmentationModel(**model)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, and passed on
+        num_classes = len(self.classes.names)
+        self.loss = build("loss", LOSSES, loss, ignore_index=self.classes.ignore_index, num_classes=num_classes)
+        self.auxiliary_head: FCNHead | None = None
+        if auxiliary_head:
+            channels = self.model.backbone.channels
+            self.auxiliary_head = build(
+                "auxiliary_head", AUXILIARY_HEADS, auxiliary_head, backbone_channels=channels, num_classes=num_classes
+            )
+        self.optim = OptimConfig(**optim)
+        check_optim(self.optim)
+        self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
+        self.scores: Scores | None = None  # of the last evaluation
+        self.inference: Inference | None = None  # what an evaluation averages; None: the model alone
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        for part in frozen_parts(self.model.backbone, frozen_stages):
+            part.requires_grad_(False)
+        self.train()  # Lightning trains a module in the mode in which it finds it
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        model: dict[str, Any],
+        classes: Classes,
+        loss: dict[str, Any],
+        optim: OptimConfig,
+        frozen_stages: int | None = None,
+        norm_eval: bool = False,
+        auxiliary_head: dict[str, Any] | None = None,
+    ) -> "SegmentationTask":
+        """Builds the task of a configuration; the classes fix the number of channels."""
+        model = {**model, "num_classes": len(classes.names)}
+        return cls(
+            model=model,
+            classes=classes.to_dict(),
+            loss=dict(loss),
+            optim=asdict(optim),
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            auxiliary_head=dict(auxiliary_head) if auxiliary_head else None,
+        )
+
+    def train(self, mode: bool = True) -> "SegmentationTask":
+        """Switches to training or evaluation; what is frozen stays in evaluation, whoever switches."""
+        super().train(mode)
+        for part in frozen_parts(self.model.backbone, self.frozen_stages):
+            part.eval()
+        if self.norm_eval:
+            for layer in self.model.backbone.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        return self
+
+    def on_fit_start(self) -> None:
+        synchronised = any(isinstance(layer, nn.SyncBatchNorm) for layer in self.modules())
+        if synchronised and self.trainer.world_size > 1 and self.device.type == "cpu":
+            raise ConfigError("sync batch norm of several processes needs GPUs: use norm.name=batch, or devices=1")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+    def compile_network(self) -> None:
+        """Lets torch.compile translate what a training step runs; evaluation, of any image size, stays as it is."""
+        self._network = torch.compile(self._network)  # type: ignore[method-assign]
+
+    def _network(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        features = self.model.encode(images)
+        return features, self.model.decoder(features)
+
+    def losses(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What a step minimises of a batch, and the auxiliary head's share of it before its weight, if there is one."""
+        features, logits = self._network(images)
+        # The loss resizes the logits, so that they need not be kept in the images' size.
+        loss = self.loss(logits, mask, self.model.decoder.align_corners)
+        head = self.auxiliary_head
+        if head is None:
+            return loss, None
+        auxiliary_loss = self.loss(head(features), mask, head.align_corners)
+        return loss + head.weight * auxiliary_loss, auxiliary_loss
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss, auxiliary_loss = self.losses(batch["image"], batch["mask"])
+        if auxiliary_loss is not None:
+            self.log("train/auxiliary_loss", auxiliary_loss)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.confusion.reset()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        if self.inference is None:
+            logits = self.model(batch["image"])
+            prediction = class_ids(logits)
+        else:
+            probabilities = self.inference(self.model, batch["image"])
+            prediction = class_ids(probabilities)
+            logits = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()  # for the loss
+        self.confusion.update(prediction, batch["mask"])
+        self.log("val/loss", self.loss(logits, batch["mask"]), batch_size=len(batch["image"]), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        self.scores = Scores.from_matrix(self.confusion.compute())
+        self.log("val/miou", self.scores.miou, prog_bar=True)
+        self.log("val/pixel_accuracy", self.scores.pixel_accuracy)
+        self.log_dict({IOU + name: iou for name, iou in zip(self.classes.names, self.scores.iou, strict=True)})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        # Lightning cannot clip gradients of which a fused optimiser undoes the scale.
+        fused = self.trainer.scaler is None
+        groups = parameter_groups(self, self.model.backbone, self.optim)
+        optimizer = build_optimizer(groups, self.optim, fused=fused)
+        num_steps = self.trainer.estimated_stepping_batches
+        if num_steps == math.inf:
+            raise ConfigError("the learning rate's schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+        schedule = build_schedule(optimizer, self.optim, int(num_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def frozen_parts(backbone: nn.Module, frozen_stages: int | None) -> list[nn.Module]:
+    """The parts of a backbone that do not train.
+
+    Raises:
+        ConfigError: the backbone has fewer parts, or none that can be told apart.
+    """
+    if frozen_stages is None:
+        return []
+    parts = getattr(backbone, "parts", None)
+    if parts is None:
+        raise ConfigError(f"frozen_stages={frozen_stages}: this backbone has no stages to freeze; leave it at null")
+    if not 0 <= frozen_stages < len(parts):
+        raise ConfigError(
+            f"frozen_stages={frozen_stages} is out of range: 0 freezes the stem, up to {len(parts) - 1} stages can be "
+            "frozen with it, and null freezes nothing"
+        )
+    return list(parts[: frozen_stages + 1])

@@ -1,0 +1,1 @@
+"""Pretrained weights: download, file formats, and the naming schemes of other projects."""

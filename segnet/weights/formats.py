@@ -1,0 +1,113 @@
+"""Reads weight files of several formats, told apart by content, without running what they might hide.
+
+torch's ``.pth``, ``.pt`` and ``.ckpt`` (zip and the older pickles, ``weights_only``), ``.safetensors``, and Paddle's
+``.pdparams``. A pickle that names anything but what arrays need is refused before any of it is called.
+"""
+
+import json
+import logging
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from segnet.errors import CheckpointError
+from segnet.weights.pdparams import read_pdparams
+
+log = logging.getLogger(__name__)
+
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
+# A pickle of torch's magic number opens the files of torch before 1.6.
+TORCH_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
+GZIP = b"\x1f\x8b"
+# The first of these that a file has holds its weights; an average of them is never preferred silently.
+WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema")
+KEPT = ("hyper_parameters", "meta")  # what segnet and mmsegmentation write beside the weights
+
+
+def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads the weights in a file.
+
+    Returns:
+        Name -> tensor, in the file's own names (less "module." of torch's data parallelism); and what is told beside
+        them: "hyper_parameters" (segnet), "meta" (mmsegmentation), and for ``.safetensors`` the contents of a
+        config.json in the same folder.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe or holds no weights.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(len(TORCH_PICKLE))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: is a folder; name the file in it") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    if start.startswith(GZIP):
+        raise CheckpointError(f"{path}: is an archive: unpack it, and name the file in it that holds the weights")
+    if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < path.stat().st_size:
+        return _read_safetensors(path)
+    if start == TORCH_PICKLE or start.startswith(b"PK\x03\x04") or path.suffix in TORCH_SUFFIXES:
+        return _unwrap(_load_torch(path), path)
+    return {name: torch.from_numpy(np.array(array)) for name, array in read_pdparams(path).items()}, {}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: is a damaged .safetensors file ({str(error).splitlines()[0]})") from None
+    try:
+        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        config = {}
+    except (OSError, ValueError):
+        raise CheckpointError(f"{path.parent / 'config.json'}: is no JSON that tells how to use {path.name}") from None
+    return state, config if isinstance(config, dict) else {}
+
+
+def _load_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript, which is refused
+            # A zip is mapped, not read: an optimiser's state beside the weights then costs nothing.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a hand-made or damaged file can fail in any way
+        reason = " ".join(str(error).split())
+        named = re.search(r"GLOBAL ([\w.]+)", reason)
+        if named or "TorchScript" in reason:
+            raise CheckpointError(
+                f"{path}: holds more than tensors and plain values ({named[1] if named else 'TorchScript'}) and was "
+                "not loaded: it may be unsafe. Where you trust it, load it yourself and save its state_dict alone"
+            ) from None
+        raise CheckpointError(f"{path}: is not a weight file, or damaged or cut off ({type(error).__name__})") from None
+
+
+def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights among what a file of torch holds, and what is told beside them."""
+    meta: dict[str, Any] = {}
+    if isinstance(content, Mapping):
+        meta = {key: content[key] for key in KEPT if isinstance(content.get(key), dict)}
+        found = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
+        if found:
+            if len(found) > 1 or "ema" in found[0]:
+                log.info("%s: its '%s' is used, of %s", path, found[0], ", ".join(found))
+            content = content[found[0]]
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"{path}: holds no dict of weights but a {type(content).__name__}")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f"{path}: holds no dict of weights: its entry {name!r} is a {type(value).__name__}")
+    parallel = all(name.startswith("module.") for name in content)
+    return {name.removeprefix("module.") if parallel else name: value for name, value in content.items()}, meta

@@ -1,0 +1,258 @@
+"""Weights from elsewhere into our backbones and models: from a file, a URL or the hub, under any known naming scheme.
+
+Reading never runs what a file hides: see `weightfiles`. Everything maps, or the load fails with the lists of what is
+missing and what is left over; only a classifier head may be dropped, and that is said. The normalisation that weights
+were trained with comes with them.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segnet.errors import CheckpointError, ConfigError
+from segnet.weights.download import fetch
+from segnet.weights.formats import read_file
+from segnet.weights.names import (
+    Weights,
+    depths_of,
+    pools_shortcuts,
+    recognise,
+    split,
+    translate_backbone,
+    translate_model,
+)
+from segnet.weights.schemes import CLASSIFIER
+
+log = logging.getLogger(__name__)
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # PaddleSeg's, and ours where nothing is known to fit better
+TOLERANCE = 1e-3  # of a mean or standard deviation: 0.224 is also written 0.2240, or 57.12 / 255
+NUM_LISTED = 5
+
+
+def read_weights(source: str | os.PathLike[str]) -> Weights:
+    """Fetches and reads weights, recognises whose names they have, and finds out how their images were normalised.
+
+    Args:
+        source: path of a ``.pth``, ``.pt``, ``.ckpt``, ``.safetensors`` or ``.pdparams`` file, URL, or name on the hub.
+
+    Raises:
+        CheckpointError: there is no such file, or it cannot be used.
+        MachineError: it cannot be downloaded.
+    """
+    path = fetch(source)
+    state, meta = read_file(path)
+    scheme = recognise(state)
+    mean, std = _normalisation(scheme, state, meta) or (None, None)
+    return Weights(os.fspath(source), scheme, state, mean, std, meta)
+
+
+def _normalisation(
+    scheme: str, state: Iterable[str], meta: Mapping[str, Any]
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation that the weights were trained with; None where nothing tells."""
+    trained = meta.get("hyper_parameters")
+    # timm's config.json, of today and of before, and segnet's own checkpoints
+    for told in (meta.get("pretrained_cfg"), meta, trained.get("model") if isinstance(trained, dict) else None):
+        if isinstance(told, dict) and _are_numbers(told.get("mean")) and _are_numbers(told.get("std")):
+            return tuple(told["mean"]), tuple(told["std"])
+    if scheme == "paddle":
+        return IMAGENET if any(CLASSIFIER.fullmatch(name) for name in state) else HALF
+    return IMAGENET if scheme in ("paddleclas", "timm", "torchvision", "mmseg") else None
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
+
+
+def resolve_normalisation(
+    mean: Sequence[float] | None, std: Sequence[float] | None, weights: Weights | None, num_channels: int
+) -> tuple[list[float], list[float]]:
+    """Decides by which mean and standard deviation images are normalised.
+
+    Args:
+        mean, std: what the configuration says; None: what the weights were trained with, or 0.5 without weights.
+        weights: of the backbone.
+        num_channels: of the images. Statistics of other channels than the weights' are 0.5, unless configured.
+
+    Raises:
+        ConfigError: they are not those of the weights, or the weights' are not known and none are configured.
+    """
+    resolved = []
+    for option, configured, trained in (
+        ("mean", mean, weights.mean if weights else None),
+        ("std", std, weights.std if weights else None),
+    ):
+        if weights and trained is None and configured is None:
+            raise ConfigError(
+                f"{weights.source} does not tell the {option} of the images that it was trained with: "
+                f"set {option}=[...], for values of 0-1, such as {list(IMAGENET[option == 'std'])} for ImageNet's"
+            )
+        if trained is None or len(trained) != num_channels:
+            resolved.append(list(configured) if configured is not None else [0.5] * num_channels)
+            continue
+        if configured is not None and not _close(configured, trained):
+            raise ConfigError(
+                f"{option}={list(configured)}, but {weights.source if weights else ''} was trained with "
+                f"{option}={list(trained)}: leave mean and std out, or set them so"
+            )
+        resolved.append(list(trained))
+    return resolved[0], resolved[1]
+
+
+def _close(values: Sequence[float], others: Sequence[float]) -> bool:
+    return len(values) == len(others) and all(abs(a - b) <= TOLERANCE for a, b in zip(values, others, strict=True))
+
+
+def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
+    """Initialises a backbone.
+
+    Args:
+        backbone: one of `segnet.models.backbones`.
+        source: weights of a backbone, a classifier or a whole model; as `read_weights` takes or gives them.
+
+    Raises:
+        CheckpointError: the file cannot be read, or does not fit the backbone.
+        MachineError: it cannot be downloaded.
+    """
+    weights = source if isinstance(source, Weights) else read_weights(source)
+    _, rest = split(weights)
+    load_pretrained = getattr(backbone, "load_pretrained", None)
+    if load_pretrained is not None:  # a family with names of its own
+        missing, left_over = load_pretrained(weights.state)
+        _refuse_misfit(missing, left_over, weights.source)
+    else:
+        state, _ = translate_backbone(weights, depths_of(backbone.state_dict()))
+        _refuse_other_shortcuts(backbone, weights)
+        _load(backbone, state, weights)
+    if rest:
+        log.info("%s: %d weights of its head are not used (%s)", weights.source, len(rest), _listed(list(rest)))
+
+
+def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
+    """Initialises a whole SegmentationModel.
+
+    Args:
+        model: a SegmentationModel with a ResNet and a DeepLabV3 or DeepLabV3+ decoder.
+        source: weights of PaddleSeg's or mmsegmentation's DeepLab models, or of segnet's; as `read_weights` takes or
+            gives them.
+
+    Raises:
+        CheckpointError: the file cannot be read, or does not fit the model.
+        MachineError: it cannot be downloaded.
+    """
+    weights = source if isinstance(source, Weights) else read_weights(source)
+    state, auxiliary = translate_model(weights, depths_of(model.state_dict()))
+    _refuse_other_shortcuts(model, weights)
+    _load(model, state, weights, prefix="backbone.")
+    if auxiliary:
+        log.info(
+            "%s: %d weights of an auxiliary head are not used (%s)", weights.source, len(auxiliary), _listed(auxiliary)
+        )
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], weights: Weights, prefix: str = "") -> None:
+    """Loads `state`, all of it into all of `module`; `prefix` leads to the backbone.
+
+    Raises:
+        CheckpointError: with what is missing, left over, or of another shape.
+    """
+    own = {name: value for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    if not weights.scheme.startswith("paddle"):  # Paddle's have a shortcut there
+        _complete_shortcuts(module, own, state)
+    _refuse_misfit(own.keys() - state.keys(), state.keys() - own.keys(), weights.source)
+    for name in own:
+        if not state[name].is_floating_point():
+            # Paddle stores bfloat16 as uint16: taken as numbers that would be nonsense.
+            raise CheckpointError(
+                f"{weights.source}: does not fit the model: {name} is of type {state[name].dtype}, "
+                "needed are float16, float32 or float64"
+            )
+    _adapt_stem(own, state, f"{prefix}stem.0.conv.weight", weights.source)
+    for name, value in own.items():
+        if value.shape != state[name].shape:
+            raise CheckpointError(
+                f"{weights.source}: does not fit the model: {name} is {list(state[name].shape)} in the file "
+                f"and {list(value.shape)} in the model"
+            )
+    module.load_state_dict(state, strict=False)  # strict but for num_batches_tracked, which other schemes lack
+
+
+def _refuse_misfit(missing: Iterable[str], left_over: Iterable[str], source: str) -> None:
+    missing, left_over = sorted(missing), sorted(left_over)
+    if missing or left_over:
+        raise CheckpointError(
+            f"{source}: does not fit the model: {len(missing)} weights are missing ({_listed(missing)}), "
+            f"{len(left_over)} are left over ({_listed(left_over)})"
+        )
+
+
+def _refuse_other_shortcuts(module: nn.Module, weights: Weights) -> None:
+    """Refuses weights whose shortcuts stride in another way, which names and shapes do not show.
+
+    Raises:
+        CheckpointError: with the option to change.
+    """
+    theirs = pools_shortcuts(weights)
+    ours = any(name.endswith("shortcut.pool") for name, _ in module.named_modules())
+    if theirs is not None and theirs != ours:
+        kind, way = ("a pool", "pool") if theirs else ("their convolution", "conv")
+        raise CheckpointError(
+            f"{weights.source}: does not fit the backbone: its shortcuts stride by {kind}, set backbone.shortcut={way} "
+            "or choose a variant that has it"
+        )
+
+
+def _complete_shortcuts(module: nn.Module, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> None:
+    """Makes an identity of each shortcut that ours has and the file lacks, where input and output are alike.
+
+    So it is in the first stage of 18 and 34 layers: there timm's and mmsegmentation's vd variants have none.
+    """
+    for name, value in own.items():
+        place = name.removesuffix("conv.weight")
+        alike = value.ndim == 4 and value.shape[0] == value.shape[1]
+        if not (name.endswith(".shortcut.project.conv.weight") and alike) or f"{place}norm.running_mean" not in own:
+            continue
+        if not any(theirs.startswith(place) for theirs in state):
+            norm = module.get_submodule(f"{place}norm")
+            assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
+            state.update({place + part: weight for part, weight in _identity(value.shape[0], norm.eps).items()})
+
+
+def _identity(channels: int, eps: float) -> dict[str, Tensor]:
+    """The weights of a 1x1 convolution and batch norm that together return what they are given, exactly."""
+    one, zero = torch.ones(channels), torch.zeros(channels)
+    variance = torch.nextafter(one - eps, zero)
+    while (variance + eps)[0] < 1:  # 1 - eps is no float32: take the one that eps completes to 1
+        variance = torch.nextafter(variance, 2 * one)
+    return {
+        "conv.weight": torch.eye(channels)[:, :, None, None],
+        "norm.weight": one,
+        "norm.bias": zero,
+        "norm.running_mean": zero,
+        "norm.running_var": variance,
+    }
+
+
+def _adapt_stem(own: Mapping[str, Tensor], state: dict[str, Tensor], name: str, source: str) -> None:
+    """Fits the first convolution of three channels to a backbone of another number, as timm does.
+
+    One channel gets the sum over red, green and blue; more get the three in turn, scaled to the same total.
+    """
+    weight, wanted = state.get(name), own[name].shape[1] if name in own else 3
+    if weight is None or weight.ndim != 4 or weight.shape[1] != 3 or wanted == 3:
+        return
+    if wanted == 1:
+        state[name] = weight.float().sum(dim=1, keepdim=True)
+    else:
+        state[name] = weight.float()[:, [channel % 3 for channel in range(wanted)]] * (3 / wanted)
+    log.info("%s: its first convolution takes 3 channels, and was adapted to %d", source, wanted)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:NUM_LISTED]) + (", ..." if len(names) > NUM_LISTED else "") if names else "none"

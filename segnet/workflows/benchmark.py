@@ -1,0 +1,242 @@
+"""What a model costs on this machine: parameters, operations, memory, images a second in training and in prediction.
+
+Training and prediction are measured each in a process of its own, so that no memory is counted that is not theirs. No
+data is loaded and no picture decoded: batches are noise in memory.
+"""
+
+import json
+import logging
+import multiprocessing
+import signal
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from segnet.classes import Classes
+from segnet.config import BenchmarkConfig
+from segnet.errors import ConfigError, MachineError
+from segnet.inference.runtimes import PRECISIONS, open_runtime
+from segnet.inference.runtimes.onnx import OnnxRuntime
+from segnet.inference.runtimes.openvino import OpenVINORuntime
+from segnet.inference.runtimes.pytorch import choose_device
+from segnet.inference.tta import class_ids
+from segnet.models.checkpoint import read_checkpoint, save_checkpoint
+from segnet.models.segmentation_model import SegmentationModel
+from segnet.system.files import replacing
+from segnet.system.machine import explained, is_full_memory
+from segnet.training.optim import build_optimizer, parameter_groups
+from segnet.training.task import SegmentationTask
+from segnet.workflows.costs import Cost, cost, resident
+
+SMALLEST_SIDE = 64  # of the images: below it no batch of one can be trained at an output stride of 32 [pixels]
+LOWER = "batch_size or image_size"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """What a model costs.
+
+    Attributes:
+        model: the spec that a checkpoint stores.
+        parameters: of the model, without an auxiliary head.
+        macs: multiply-accumulate operations of convolutions and matrix products in a prediction of one image.
+    """
+
+    config: BenchmarkConfig
+    model: dict[str, Any]
+    parameters: int
+    macs: int
+    training: Cost
+    prediction: Cost
+
+    def to_dict(self) -> dict[str, Any]:
+        """As builtins."""
+        options = ("checkpoint", "image_size", "batch_size", "precision", "compile")
+        return {
+            **{name: getattr(self.config, name) for name in options},
+            "model": self.model,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "flops": 2 * self.macs,
+            "training": asdict(self.training),
+            "prediction": asdict(self.prediction),
+        }
+
+    def write(self, path: Path) -> None:
+        """Writes JSON."""
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def benchmark(config: BenchmarkConfig) -> Benchmark:
+    """Measures the model of a checkpoint, or an untrained one of the options.
+
+    Raises:
+        ConfigError: an option that cannot be. CheckpointError: the checkpoint cannot be used.
+        MachineError: the memory is full; there is no such device; a package is not installed.
+    """
+    _check(config)
+    with tempfile.TemporaryDirectory() as folder:
+        if config.checkpoint:
+            checkpoint = Path(config.checkpoint).expanduser()
+        else:
+            checkpoint = _write_untrained(config, Path(folder) / "untrained.ckpt")
+        model = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
+        parameters, macs = count(model, config.image_size)
+        if config.runtime not in (None, "torch"):
+            _apart(_open, checkpoint, config)  # makes the export where there is none, whose memory is not prediction's
+        log.info("measuring prediction")
+        prediction = _apart(measure_prediction, checkpoint, config)
+        log.info("measuring training")
+        training = _apart(measure_training, checkpoint, config)
+    return Benchmark(
+        config=config, model=model, parameters=parameters, macs=macs, training=training, prediction=prediction
+    )
+
+
+def _check(config: BenchmarkConfig) -> None:
+    for name in ("num_classes", "batch_size"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name}={getattr(config, name)} must be 1 or more")
+    if not 0 < config.seconds <= 3600:
+        raise ConfigError(f"seconds={config.seconds} must be above 0, at most 3600")
+    if len(config.image_size) != 2 or min(config.image_size) < SMALLEST_SIDE:
+        raise ConfigError(f"image_size={config.image_size} must be [height, width], each {SMALLEST_SIDE} or more")
+    if config.backbone_weights is not None:
+        raise ConfigError(f"backbone_weights={config.backbone_weights} changes no speed: leave it out")
+    if config.loss and isinstance(config.loss.get("class_weight"), str):
+        raise ConfigError(
+            f"loss.class_weight={config.loss['class_weight']} asks for training masks, and a benchmark has none: leave "
+            "it out, or name a checkpoint that was trained so"
+        )
+
+
+def _write_untrained(config: BenchmarkConfig, path: Path) -> Path:
+    names = [f"class {index}" for index in range(config.num_classes)]
+    half = [0.5] * config.backbone.get("in_channels", 3)
+    task = SegmentationTask.create(
+        model={"backbone": config.backbone, "decoder": config.decoder, "mean": half, "std": half},
+        classes=Classes.create(names, ignore_index=max(255, len(names))),
+        loss=config.loss,
+        optim=config.optim,
+        auxiliary_head=config.auxiliary_head,
+    )
+    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
+    return path
+
+
+def count(model: dict[str, Any], image_size: list[int]) -> tuple[int, int]:
+    """Parameters, and multiply-accumulate operations of a prediction of one image; nothing is computed.
+
+    Args:
+        model: spec of a SegmentationModel.
+        image_size: (height, width) [pixels].
+    """
+    with torch.device("meta"):
+        network = SegmentationModel(**model).eval()
+        image = torch.zeros(1, network.in_channels, *image_size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(image)
+    return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2
+
+
+def _apart(task: Callable[[Path, BenchmarkConfig], Any], checkpoint: Path, config: BenchmarkConfig) -> Any:
+    """Calls `task` in a fresh process.
+
+    Raises:
+        MachineError: the memory is full, or the process was killed.
+    """
+    height, width = config.image_size
+    batch = f"{config.batch_size} images of {height} x {width}"
+    try:
+        with ProcessPoolExecutor(
+            1,
+            multiprocessing.get_context("spawn"),
+            initializer=signal.signal,  # at Ctrl-C it ends at once, and without a word
+            initargs=(signal.SIGINT, signal.SIG_DFL),
+        ) as pool:
+            return pool.submit(_explained, task, checkpoint, config, batch).result()
+    except BrokenProcessPool:
+        raise MachineError(
+            f"the process that measures was killed: most likely the memory is full with {batch}: lower {LOWER}"
+        ) from None
+
+
+def _explained(
+    task: Callable[[Path, BenchmarkConfig], Any], checkpoint: Path, config: BenchmarkConfig, batch: str
+) -> Any:
+    with explained(batch, LOWER):
+        try:
+            return task(checkpoint, config)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or not is_full_memory(error):
+                raise
+        raise MachineError(f"the memory is full with {batch}: lower {LOWER}")  # no data is loaded that could be lowered
+
+
+def _open(checkpoint: Path, config: BenchmarkConfig) -> None:
+    open_runtime(checkpoint, config.device, config.runtime, config.precision)
+
+
+def measure_prediction(checkpoint: Path, config: BenchmarkConfig) -> Cost:
+    """Predicts batches, as a Predictor does; to be called in a fresh process."""
+    before = resident()
+    runtime = open_runtime(checkpoint, config.device, config.runtime, config.precision)
+    images = _noise(config.batch_size, runtime.channels, config.image_size)
+
+    def predict() -> Tensor:
+        return class_ids(runtime(images.to(runtime.device))).cpu()
+
+    library = {OnnxRuntime: "onnxruntime", OpenVINORuntime: "openvino"}.get(type(runtime), "torch")
+    return cost(predict, config.batch_size, config.seconds, runtime.device, before, library)
+
+
+def measure_training(checkpoint: Path, config: BenchmarkConfig) -> Cost:
+    """Trains on batches that lie on the device, as the task does; to be called in a fresh process."""
+    before = resident()
+    device = choose_device(config.device)
+    hyper_parameters = read_checkpoint(checkpoint)["hyper_parameters"]
+    task = SegmentationTask(**{"loss": {"name": "cross_entropy"}, "optim": {}, **hyper_parameters}).to(device)
+    if config.compile:
+        task.compile_network()
+    dtype = PRECISIONS[config.precision]
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    groups = parameter_groups(task, task.model.backbone, task.optim)
+    optimizer = build_optimizer(groups, task.optim, fused=not scaler.is_enabled())
+    images = _noise(config.batch_size, task.model.in_channels, config.image_size).to(device)
+    mask = _patches(config, len(task.classes.names)).to(device)
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss, _ = task.losses(images, mask)
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    library = "torch.compile" if config.compile else "torch"
+    return cost(step, config.batch_size, config.seconds, device, before, library)
+
+
+def _noise(batch_size: int, channels: int, image_size: list[int]) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (batch_size, channels, *image_size), dtype=torch.uint8, generator=generator)
+
+
+def _patches(config: BenchmarkConfig, num_classes: int) -> Tensor:
+    """A mask of patches of 32 x 32 pixels (B, H, W)."""
+    height, width = config.image_size
+    size = (config.batch_size, -(-height // 32), -(-width // 32))
+    patches = torch.randint(0, num_classes, size, generator=torch.Generator().manual_seed(0))
+    mask = patches.repeat_interleave(32, 1).repeat_interleave(32, 2)[:, :height, :width]
+    return mask.to(torch.uint8 if num_classes <= 256 else torch.int32)

@@ -1,0 +1,223 @@
+"""Trained models of PaddleSeg and mmsegmentation into checkpoints of segnet.
+
+Sources of the published settings, which no weight shows: PaddleSeg's configs/deeplabv3p and configs/deeplabv3 (output
+stride 8, multi-grid 1, 2, 4); mmsegmentation's configs/_base_/models/deeplabv3plus_r50-d8.py (stride 8, the first block
+of a dilated stage at half the rate, a ReLU between depthwise and pointwise convolution).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from segnet.class_sets import CLASS_SETS
+from segnet.classes import Classes
+from segnet.components import did_you_mean
+from segnet.config import OptimConfig
+from segnet.errors import CheckpointError, ConfigError
+from segnet.models.checkpoint import save_checkpoint
+from segnet.models.segmentation_model import SegmentationModel
+from segnet.weights.load import load_model_weights
+from segnet.weights.names import Weights, depths_of, pools_shortcuts, translate_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a trained model was built with and its weights do not show.
+
+    Attributes:
+        output_stride: of the backbone [pixels].
+        multi_grid: of the last stage's blocks; factors on its dilation (PaddleSeg) or the dilations themselves
+            (mmsegmentation). None for none.
+        align_corners: of all bilinear resizing.
+    """
+
+    output_stride: int
+    multi_grid: tuple[int, ...] | None
+    align_corners: bool = False
+
+
+PUBLISHED = {
+    "paddle": Settings(output_stride=8, multi_grid=(1, 2, 4)),
+    "mmseg": Settings(output_stride=8, multi_grid=None),
+}
+_FOUR = r"[(\[]\s*" + r"\s*,\s*".join([r"(\d+)"] * 4) + r"\s*,?\s*[)\]]"
+STRIDES: dict[tuple[str | Any, ...], int] = {  # by mmsegmentation's dilations
+    ("1", "1", "2", "4"): 8,
+    ("1", "1", "1", "2"): 16,
+    ("1", "1", "1", "1"): 32,
+}
+
+
+def published_settings(weights: Weights) -> Settings:
+    """The settings of the models that a project publishes, or those that the file itself tells.
+
+    Raises:
+        CheckpointError: weights of a project whose models are not known here, or dilations that no stride has.
+    """
+    if weights.scheme not in PUBLISHED:
+        raise CheckpointError(
+            f"{weights.source}: is not a whole model of PaddleSeg or mmsegmentation (its names are {weights.scheme}'s)"
+        )
+    settings = PUBLISHED[weights.scheme]
+    meta = weights.meta.get("meta", {})
+    told = str(meta.get("config") or meta.get("cfg"))  # of mmcv and mmengine
+    if dilations := re.search(rf"dilations\s*=\s*{_FOUR}", told):
+        stride = STRIDES.get(dilations.groups())
+        if stride is None:
+            raise CheckpointError(
+                f"{weights.source}: was built with dilations {','.join(dilations.groups())}, of no output stride"
+            )
+        settings = replace(settings, output_stride=stride)
+    if grid := re.search(r"multi_grid\s*=\s*[(\[]([\d,\s]+)[)\]]", told):
+        settings = replace(settings, multi_grid=tuple(int(rate) for rate in grid[1].split(",") if rate.strip()))
+    return replace(settings, align_corners=True) if re.search(r"align_corners\s*=\s*True", told) else settings
+
+
+def find_classes(named: str | None, weights: Weights) -> Classes:
+    """The classes of a model: by the name of a dataset, from a file, as a list, or as its own file tells them.
+
+    Args:
+        named: "cityscapes", "road,tree,car", or the path of a YAML file: a list of names, or ``names``, ``palette`` and
+            ``ignore_index``. None takes what mmsegmentation wrote into the file.
+
+    Raises:
+        ConfigError: no such dataset or file, or none is named and the file tells none.
+    """
+    if named is None:
+        meta = weights.meta.get("meta", {})
+        told = meta.get("dataset_meta") or meta
+        names = told.get("classes") or told.get("CLASSES")
+        if not names:
+            raise ConfigError(
+                f"{weights.source}: does not tell its classes: add --classes with {', '.join(sorted(CLASS_SETS))}, "
+                "a list such as road,tree,car or a YAML file"
+            )
+        palette = told.get("palette") or told.get("PALETTE")
+        return Classes.create([str(name).strip() for name in names], palette)
+    if named in CLASS_SETS:
+        return CLASS_SETS[named]
+    if Path(named).suffix in (".yaml", ".yml", ".json"):
+        return _read_classes(Path(named))
+    if "," in named:
+        return Classes.create([name.strip() for name in named.split(",")])
+    raise ConfigError(f"--classes {named}: no such dataset.{did_you_mean(named, CLASS_SETS)}")
+
+
+def _read_classes(path: Path) -> Classes:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--classes {path}: cannot be read: {' '.join(str(error).split())}") from None
+    if isinstance(content, list):
+        content = {"names": content}
+    if not isinstance(content, dict) or not {"names"} <= content.keys() <= {"names", "palette", "ignore_index"}:
+        raise ConfigError(f"--classes {path}: is neither a list of names nor names, palette and ignore_index")
+    return Classes.create(**content)
+
+
+def convert(weights: Weights, classes: Classes, settings: Settings, output: Path) -> SegmentationModel:
+    """Writes a checkpoint that predict and evaluate take.
+
+    Args:
+        weights: of a whole model.
+        output: the .ckpt file; an older one of that name is replaced.
+
+    Returns:
+        The model, on the CPU and in evaluation mode.
+
+    Raises:
+        CheckpointError: weights that do not form a DeepLabV3 or DeepLabV3+, or of another number of classes.
+        MachineError: the disk refuses the file.
+    """
+    state, _ = translate_model(weights)
+    spec = describe(state, weights, settings)
+    if spec["num_classes"] != len(classes.names):
+        raise CheckpointError(
+            f"{weights.source}: has {spec['num_classes']} classes, but --classes names {len(classes.names)}: "
+            f"{', '.join(classes.names[:5])}{', ...' if len(classes.names) > 5 else ''}"
+        )
+    model = SegmentationModel(**spec)
+    load_model_weights(model, weights)
+    checkpoint = {
+        "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},
+        "hyper_parameters": {
+            "model": spec,
+            "classes": classes.to_dict(),
+            "loss": {"name": "cross_entropy"},
+            "optim": asdict(OptimConfig()),
+        },
+    }
+    save_checkpoint(checkpoint, output)
+    return model.eval()
+
+
+def describe(state: Mapping[str, Tensor], weights: Weights, settings: Settings) -> dict[str, Any]:
+    """The keyword arguments of the SegmentationModel that a state with our names belongs to, read off its shapes.
+
+    Raises:
+        CheckpointError: no backbone or no decoder that segnet has.
+    """
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    needed = ("backbone.stages.0.0.conv2.conv.weight", "decoder.classifier.weight", "decoder.aspp.project.conv.weight")
+    absent = [name for name in needed if name not in shapes]
+    if absent or weights.mean is None or weights.std is None:
+        raise CheckpointError(
+            f"{weights.source}: is not a DeepLabV3 or DeepLabV3+ with a ResNet: {absent[0]} is missing"
+        )
+    return {
+        "backbone": _describe_backbone(shapes, weights, settings),
+        "decoder": _describe_decoder(shapes, weights.scheme, settings),
+        "num_classes": shapes["decoder.classifier.weight"][0],
+        "mean": list(weights.mean),
+        "std": list(weights.std),
+    }
+
+
+def _describe_backbone(shapes: Mapping[str, Sequence[int]], weights: Weights, settings: Settings) -> dict[str, Any]:
+    bottleneck = "backbone.stages.0.0.conv3.conv.weight" in shapes
+    deep_stem = "backbone.stem.2.conv.weight" in shapes
+    width, group_width = shapes["backbone.stages.0.0.conv2.conv.weight"][:2]
+    last = "conv3" if bottleneck else "conv2"
+    base_channels = shapes[f"backbone.stages.0.0.{last}.conv.weight"][0] // (4 if bottleneck else 1)
+    groups = width // group_width
+    return {
+        "name": "resnet",
+        "block": "bottleneck" if bottleneck else "basic",
+        "depths": list(depths_of(shapes)),
+        "in_channels": shapes["backbone.stem.0.conv.weight"][1],
+        "stem": "deep" if deep_stem else "conv7x7",
+        "stem_channels": shapes[f"backbone.stem.{2 if deep_stem else 0}.conv.weight"][0],
+        "base_channels": base_channels,
+        "groups": groups,
+        "base_width": 64 * width // (groups * base_channels),
+        "shortcut": "pool" if pools_shortcuts(weights) else "conv",
+        "contract_dilation": weights.scheme == "mmseg",
+        "basic_dilation": "first" if weights.scheme == "mmseg" and not bottleneck else "both",
+        "output_stride": settings.output_stride,
+        "multi_grid": None if settings.multi_grid is None else list(settings.multi_grid),
+    }
+
+
+def _describe_decoder(shapes: Mapping[str, Sequence[int]], scheme: str, settings: Settings) -> dict[str, Any]:
+    spec = {
+        "name": "deeplabv3plus" if "decoder.low_level.conv.weight" in shapes else "deeplabv3",
+        "output_stride": settings.output_stride,
+        "aspp_channels": shapes["decoder.aspp.project.conv.weight"][0],
+        "projection_kernel": shapes["decoder.aspp.project.conv.weight"][-1],
+        "align_corners": settings.align_corners,
+    }
+    if spec["name"] == "deeplabv3plus":
+        separable = "decoder.fuse.0.depthwise.conv.weight" in shapes
+        last = "decoder.fuse.1.pointwise.conv.weight" if separable else "decoder.fuse.1.conv.weight"
+        spec |= {
+            "separable": separable,
+            "depthwise_act": separable and scheme == "mmseg",
+            "low_level_channels": shapes["decoder.low_level.conv.weight"][0],
+            "decoder_channels": shapes[last][0],
+        }
+    return spec

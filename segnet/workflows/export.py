@@ -1,0 +1,172 @@
+"""A checkpoint becomes an exported file, which must compute the same in its own runtime before it gets its name."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segnet.classes import Classes
+from segnet.errors import CheckpointError
+from segnet.exporters import EXPORTERS, SUFFIXES, exportable, metadata_of
+from segnet.exporters.openvino import convert_onnx
+from segnet.inference.runtimes import Runtime, open_runtime
+from segnet.inference.runtimes.cache import digest_of
+from segnet.models.checkpoint import load_checkpoint, read_checkpoint
+from segnet.models.metadata import Metadata
+from segnet.models.pretrained import load_pretrained, save_pretrained
+from segnet.workflows.quantize import Calibration, quantise
+
+FORMATS = (*EXPORTERS, "safetensors")
+RUNTIME_OF = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
+SIZES = ((1, 128, 192), (2, 97, 255), (1, 225, 161), (1, 3, 5))  # batch, height, width
+LEAST_AGREEMENT = 0.9999
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An export beside the model that it was made from, on images of one size.
+
+    Attributes:
+        size: batch, height, width.
+        error: largest difference of the logits; None of a file that gives class ids.
+        largest: of the model's own logits, absolute.
+        agreement: share of pixels of the same class, 0-1.
+    """
+
+    size: tuple[int, int, int]
+    error: float | None
+    largest: float
+    agreement: float
+
+    def __str__(self) -> str:
+        batch, height, width = self.size
+        error = "" if self.error is None else f"largest error {self.error:.1e} of {self.largest:.1f}, "
+        return f"{batch} x {height} x {width}: {error}argmax agreement {100 * self.agreement:.3f}%"
+
+
+def export(
+    checkpoint: Path,
+    format: str,
+    output: Path,
+    output_kind: str,
+    report: Callable[[object], None],
+    calibrate: Callable[[Classes], Calibration] | None = None,
+) -> Metadata:
+    """Exports a checkpoint, and compares the file with it; where it computes something else, no file is left.
+
+    Args:
+        checkpoint: path of a segnet checkpoint.
+        format: from FORMATS.
+        output: path to be; of safetensors a folder.
+        output_kind: "logits" or "classes".
+        report: is told each comparison, and the mIoU before and after `calibrate`.
+        calibrate: gives images for a model of the classes, which becomes one of 8 bits, of format onnx or openvino.
+
+    Returns:
+        What the file tells of itself.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used, or the export does not compute the same.
+        MachineError: a package is not installed, or the disk refuses it.
+    """
+    model, classes = load_checkpoint(checkpoint)
+    kind = "uint8" if model.in_channels == 3 else "float32"
+    metadata = metadata_of(model, classes, kind, output_kind, digest_of(checkpoint))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        written = Path(folder) / f"{output.stem}{SUFFIXES.get(format, '')}"
+        if format == "safetensors":
+            spec = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
+            save_pretrained(spec, model.state_dict(), classes, written)
+            run: Callable[[Tensor], Tensor] = _inference(load_pretrained(written)[0])
+        else:
+            EXPORTERS[format](exportable(model, metadata), metadata, written)
+            run = open_runtime(written, "cpu", RUNTIME_OF[format])
+        require_equal(model, run, metadata, report)
+        if calibrate:
+            _quantise(model, metadata, written, RUNTIME_OF[format], calibrate(classes), report)
+        _put_in_place(written, output)
+    return metadata
+
+
+def _quantise(
+    model: nn.Module,
+    metadata: Metadata,
+    written: Path,
+    runtime: str,
+    calibration: Calibration,
+    report: Callable[[object], None],
+) -> None:
+    """Puts a model of 8 bits in the place of `written`, which was found equal, and reports what it costs."""
+    before = calibration.measure(open_runtime(written, "cpu", runtime))
+    precise, small = (written.with_name(f"{written.stem}-{bits}.onnx") for bits in (32, 8))
+    EXPORTERS["onnx"](exportable(model, metadata), metadata, precise)
+    quantise(precise, small, calibration, metadata.input)
+    if written.suffix == ".xml":
+        convert_onnx(small, written)
+    else:
+        os.replace(small, written)
+    after = calibration.measure(open_runtime(written, "cpu", runtime))
+    report(
+        f"int8 by {calibration.num_images} images; mIoU of {len(calibration.val)} val images: "
+        f"{before:.4f} in float32, {after:.4f} in int8"
+    )
+
+
+def require_equal(
+    model: nn.Module, run: Callable[[Tensor], Tensor] | Runtime, metadata: Metadata, report: Callable[[object], None]
+) -> None:
+    """Compares an export with its model at SIZES.
+
+    Raises:
+        CheckpointError: fewer than LEAST_AGREEMENT of the pixels of a size have the same class.
+    """
+    for images in example_images(metadata.channels):
+        comparison = compare(model, run, images, metadata.output)
+        report(comparison)
+        if not comparison.agreement >= LEAST_AGREEMENT:
+            raise CheckpointError(
+                f"the export does not compute what the checkpoint does ({comparison}; {100 * LEAST_AGREEMENT:g}% "
+                "is the least): nothing was written. Please report it"
+            )
+
+
+def compare(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, output_kind: str) -> Comparison:
+    """Runs both on the same images (B, C, H, W), uint8."""
+    expected, given = _inference(model)(images), run(images)
+    agreement = (expected.argmax(dim=1) == given.argmax(dim=1)).double().mean().item()
+    error = (expected - given).abs().max().item() if output_kind == "logits" else None
+    batch, _, height, width = images.shape
+    return Comparison((batch, height, width), error, expected.abs().max().item(), agreement)
+
+
+def example_images(channels: int) -> Iterator[Tensor]:
+    """Images of SIZES: smooth colours with a little noise, so that classes have regions as in photos."""
+    generator = torch.Generator().manual_seed(0)
+    for batch, height, width in SIZES:
+        coarse = torch.rand(batch, channels, 5, 7, generator=generator) * 255
+        smooth = F.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
+        noise = 8 * torch.randn(smooth.shape, generator=generator)
+        yield (smooth + noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def _inference(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return torch.inference_mode()(model)
+
+
+def _put_in_place(written: Path, output: Path) -> None:
+    """Moves what was written: a folder's files or a file, and the weights that lie beside it, these first."""
+    if written.is_dir():
+        output.mkdir(exist_ok=True)
+        for file in written.iterdir():
+            os.replace(file, output / file.name)
+        return
+    weights = written.with_suffix(".bin")
+    if weights.exists():
+        os.replace(weights, output.with_suffix(".bin"))
+    os.replace(written, output)

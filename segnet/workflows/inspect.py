@@ -1,0 +1,66 @@
+"""The inspection of a dataset, without Hydra: every file is read, as at the start of a training, and reported on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from segnet.components import build
+from segnet.config import InspectConfig
+from segnet.data import DATASETS
+from segnet.data.augment.mixing import CutMix
+from segnet.data.datamodule import train_transform
+from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.datasets.pairing import SPLITS, lost_files
+from segnet.data.scan.report import Report
+from segnet.data.scan.scan import Memory, survey
+from segnet.errors import ConfigError
+from segnet.images.bands import displayable
+from segnet.images.drawing import contact_sheet
+from segnet.images.files import write_picture
+from segnet.system.files import replacing
+
+
+def inspect(config: InspectConfig, output_dir: Path) -> Report:
+    """Reads a dataset and reports on it.
+
+    Writes into the folder: inspection.json, and contact_sheet.png where any sample can be read.
+
+    Raises:
+        ConfigError: an option that cannot be.
+        DataError: a split cannot even be put together; what is wrong with single files is in the report.
+    """
+    if not config.splits or set(config.splits) - set(SPLITS):
+        raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")
+    if config.num_pictures < 0:
+        raise ConfigError(f"num_pictures={config.num_pictures} must be 0 or more")
+    with lost_files() as lost:
+        datasets = {split: build("dataset", DATASETS, config.dataset, split=split) for split in config.splits}
+    memory = Memory(config.dataset, next(iter(datasets.values())).classes)
+    reports = [survey(dataset, split, memory) for split, dataset in datasets.items()]
+    report = Report(reports, list(dict.fromkeys(lost)))
+    with replacing(output_dir / "inspection.json") as temporary:
+        temporary.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    first = reports[0]
+    usable = [index for index, finding in enumerate(first.findings) if not finding.problem]
+    if usable and config.num_pictures:
+        write_contact_sheet(datasets[first.split], usable, config, output_dir / "contact_sheet.png")
+    return report
+
+
+def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config: InspectConfig, target: Path) -> None:
+    """Writes a sheet of samples that are spread over those usable, each as it is and as a training may see it."""
+    data = config.data if samples.channels == 3 else replace(config.data, colour_jitter=0.0)  # which is for RGB
+    transform = train_transform(data, [0.5] * samples.channels, samples.classes.ignore_index, config.seed)
+    mix = CutMix(data.cutmix, config.seed)
+    count = min(config.num_pictures, len(usable))
+    keys = [(0, usable[number * len(usable) // count]) for number in range(count)]  # epoch and number
+    shown = [samples.load(number) for _, number in keys]
+    crops = [
+        Sample(*transform(sample.image, sample.mask, epoch=epoch, index=number), sample.name)
+        for sample, (epoch, number) in zip(shown, keys, strict=True)
+    ]
+    rows = [
+        (displayable(sample.image), sample.mask, displayable(crop.image), crop.mask)
+        for sample, crop in zip(shown, mix(crops, keys), strict=True)
+    ]
+    write_picture(target, contact_sheet(rows, samples.classes))

@@ -1,0 +1,200 @@
+"""A training run: the wiring of data, task and Trainer, without Hydra."""
+
+import contextlib
+import logging
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import yaml
+
+from segnet.config import Config, DataConfig
+from segnet.data.datamodule import SegmentationDataModule
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.scan.report import Report
+from segnet.images.bands import displayable
+from segnet.images.drawing import comparison, plot_curves
+from segnet.images.files import write_picture
+from segnet.inference.predictor import Predictor
+from segnet.losses.class_weight import LabelCounts, with_class_weights
+from segnet.models.checkpoint import read_checkpoint
+from segnet.system.files import replacing
+from segnet.system.machine import explained
+from segnet.system.signals import ending_at_once
+from segnet.training.batches import describe, scale_lr
+from segnet.training.callbacks.recipe import recipe_callbacks
+from segnet.training.distributed import agreed_checkpoint, end_children, is_first, require_as_many
+from segnet.training.finetuning import require_same_model, start_from
+from segnet.training.loggers import build_logger
+from segnet.training.optim import check_optim
+from segnet.training.run_folder import chosen_checkpoint, locked, remove_torn_files, run_folder
+from segnet.training.task import SegmentationTask
+from segnet.training.trainer import best_checkpoint, training_trainer
+from segnet.weights.load import load_backbone_weights, read_weights, resolve_normalisation
+from segnet.weights.names import Weights
+from segnet.workflows.evaluate import Results, device_options, evaluate
+from segnet.workflows.report import write_report
+
+log = logging.getLogger(__name__)
+
+NUM_PREVIEWS = 6
+LOWER_TRAINING = (
+    "data.batch_size or data.crop_size, or set trainer.precision=bf16-mixed or backbone.activation_checkpointing=true"
+)
+
+
+def train(config: Config, output_dir: Path) -> Results | None:
+    """Trains a configuration and evaluates the best checkpoint on the val split.
+
+    Of several processes the first evaluates and returns the results, the others return None.
+
+    Args:
+        output_dir: the run folder of a new run; a run that goes on (`config.checkpoint`) stays in its own.
+
+    Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json,
+    report.html.
+
+    Raises:
+        SegnetError: an option, a file or the machine does not allow it.
+        Interrupted: a signal ended the run; last.ckpt is up to date.
+    """
+    start = time.monotonic()
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    checkpoint = chosen_checkpoint(config, output_dir) if is_first() else None
+    folder = run_folder(checkpoint, output_dir)
+    loggers = [build_logger(config.logger, folder)] if config.logger else []
+    trainer = training_trainer(config, folder, recipe_callbacks(config), loggers)
+    require_as_many(trainer)
+    checkpoint = agreed_checkpoint(trainer, checkpoint)
+    config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
+    with explained(_crops(config.data), LOWER_TRAINING), contextlib.ExitStack() as stack:
+        if is_first():
+            stack.enter_context(locked(folder))
+            remove_torn_files(folder)
+            log.info("run folder: %s", folder)
+            log.info(
+                describe(config.optim, config.data.batch_size, trainer.world_size, trainer.accumulate_grad_batches)
+            )
+            with replacing(folder / "config.yaml") as temporary:
+                temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
+            for logger in loggers if checkpoint is None else []:
+                logger.log_hyperparams(asdict(config))
+        if config.compile:
+            task.compile_network()
+        try:
+            trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint)
+        except BaseException:
+            end_children(trainer)
+            raise
+        if not is_first():
+            return None
+        if torch.distributed.is_initialized():  # or the counts would be summed over processes that take no part
+            torch.distributed.destroy_process_group()
+        with ending_at_once(f"after the training: evaluate with checkpoint={folder / 'last.ckpt'}"):
+            return _finish(config, folder, trainer, datamodule, start)
+
+
+def prepare(
+    config: Config, checkpoint: Path | None, num_processes: int, accumulated: int
+) -> tuple[Config, SegmentationDataModule, SegmentationTask]:
+    """Reads all that a run starts from, and checks it.
+
+    Args:
+        checkpoint: with which a run goes on; None: a new run.
+        accumulated: batches whose gradients a step sums up.
+
+    Returns:
+        The configuration as it was decided, the data, and the task with its first weights.
+
+    Raises:
+        SegnetError: an option or a file does not allow it.
+    """
+    resumed = read_checkpoint(checkpoint) if checkpoint else None
+    started = read_checkpoint(config.init_from) if config.init_from and not resumed else None
+    weights = read_weights(config.backbone_weights) if config.backbone_weights and not (resumed or started) else None
+    normalised_as = weights
+    if base := resumed or started:
+        spec = base["hyper_parameters"]["model"]
+        source = str(checkpoint or config.init_from)
+        normalised_as = Weights(source, "segnet", {}, tuple(spec["mean"]), tuple(spec["std"]), {})
+    channels = config.backbone.get("in_channels", 3)
+    channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
+    mean, std = resolve_normalisation(config.mean, config.std, normalised_as, channels)
+    check_optim(config.optim)
+    optim = scale_lr(config.optim, config.data.batch_size * num_processes * accumulated)
+    config = replace(config, mean=mean, std=std, optim=optim, checkpoint=None)  # stored as it was decided
+    datamodule = SegmentationDataModule(config.dataset, config.data, mean, config.seed)
+    task = SegmentationTask.create(
+        model={"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std},
+        classes=datamodule.classes,
+        loss=with_class_weights(config.loss, datamodule.classes.names, lambda: label_counts(datamodule)),
+        optim=config.optim,
+        frozen_stages=config.frozen_stages,
+        norm_eval=config.norm_eval,
+        auxiliary_head=config.auxiliary_head,
+    )
+    task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
+    task.model.zero_unreached_taps(*config.data.crop_size)
+    if resumed and checkpoint:
+        require_same_model(task, resumed, task.hparams["model"], checkpoint)
+    elif started:
+        start_from(task.model, datamodule.classes, started, Path(str(config.init_from)))
+    elif weights is not None:
+        load_backbone_weights(task.model.backbone, weights)
+    datamodule.check(num_processes)
+    return config, datamodule, task
+
+
+def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
+    """What the training masks hold.
+
+    Raises:
+        DataError: a file of the training split cannot be used.
+    """
+    report = datamodule.report("train")
+    Report([report]).require_sound()
+    labels = range(len(datamodule.classes.names))
+    return LabelCounts(
+        np.array([report.pixels[label] for label in labels], float),
+        np.array([report.labelled_where_present[label] for label in labels], float),
+    )
+
+
+def _finish(
+    config: Config, folder: Path, trainer: pl.Trainer, datamodule: SegmentationDataModule, start: float
+) -> Results:
+    """Evaluates the best checkpoint, and writes all that is made of it."""
+    best = best_checkpoint(trainer, folder)
+    task = trainer.lightning_module
+    assert isinstance(task, SegmentationTask)
+    results = evaluate(
+        best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
+    )
+    facts = {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "parameters": sum(p.numel() for p in task.model.parameters()),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    results.write(folder / "results.json", **facts, config=asdict(config))
+    if (folder / "metrics.csv").exists():  # a run of a few steps may have logged nothing
+        plot_curves(folder / "metrics.csv", folder / "curves.png")
+    write_preview(best, datamodule.split("val"), folder / "preview.png")
+    write_report(folder, results, datamodule.split("val"), facts, config.worst_images)
+    return results
+
+
+def _crops(data: DataConfig) -> str:
+    return f"data.batch_size={data.batch_size} and data.crop_size={list(data.crop_size)}"
+
+
+def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) -> None:
+    """Writes a sheet of images, truths and predictions, spread over the split."""
+    predictor = Predictor(checkpoint)
+    count = min(NUM_PREVIEWS, len(samples))
+    chosen = [samples.load(index * len(samples) // count) for index in range(count)]
+    rows = [(displayable(sample.image), sample.mask, predictor.segment(sample.image).mask) for sample in chosen]
+    write_picture(target, comparison(rows, predictor.classes))

@@ -1,0 +1,97 @@
+"""CamVid: generated in its layout, and the real one where it is at hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segnet.class_sets import CAMVID
+from segnet.data.datasets.camvid import CamVid
+from segnet.errors import ConfigError, DataError
+
+REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "camvid"
+NAMES = ["0001TP_006690", "0001TP_006720", "Seq05VD_f00000"]
+
+
+@pytest.fixture
+def root(tmp_path, write_pairs):
+    """A tree with train (listed backwards, with the tutorial author's paths) and val (without a list)."""
+    write_pairs(tmp_path / "train", tmp_path / "trainannot", NAMES)
+    write_pairs(tmp_path / "val", tmp_path / "valannot", NAMES[:2])
+    write_list(tmp_path / "train.txt", reversed(NAMES))
+    return tmp_path
+
+
+def write_list(path: Path, names) -> None:
+    lines = [f"/SegNet/CamVid/train/{name}.jpg /SegNet/CamVid/trainannot/{name}.png\n" for name in names]
+    path.write_text("".join(lines) + "\n")
+
+
+def stems(dataset: CamVid) -> list[str]:
+    return [image.stem for image, _ in dataset.pairs]
+
+
+def test_list_gives_the_images_and_their_order(root):
+    dataset = CamVid("train", str(root))
+    assert stems(dataset) == NAMES[::-1]
+    assert dataset.pairs[0] == (root / "train" / f"{NAMES[2]}.png", root / "trainannot" / f"{NAMES[2]}.png")
+    assert dataset.load(0).mask.max() == 2
+
+
+def test_list_may_leave_images_out(root):
+    write_list(root / "train.txt", NAMES[1:2])
+    assert stems(CamVid("train", str(root))) == NAMES[1:2]
+
+
+def test_without_a_list_all_images_count(root):
+    assert stems(CamVid("val", str(root))) == NAMES[:2]
+
+
+def test_list_that_names_missing_images_is_refused(root):
+    write_list(root / "train.txt", [*NAMES, "gone", "lost"])
+    with pytest.raises(DataError, match=r"names 2 images that are not in .*, first 'gone'") as caught:
+        CamVid("train", str(root))
+    assert str(caught.value).startswith(str(root / "train.txt"))
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"\n \n", "lists no image"), (b"\xff\xfe\x00", "cannot be read as")])
+def test_list_that_is_none_is_refused(root, content, message):
+    (root / "train.txt").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        CamVid("train", str(root))
+
+
+def test_missing_folders_are_named(root):
+    with pytest.raises(DataError, match=r"the test images of dataset\.root") as caught:
+        CamVid("test", str(root))
+    assert str(root / "test") in str(caught.value)
+    (root / "test").mkdir()
+    with pytest.raises(DataError, match=r"the test masks of dataset\.root"):
+        CamVid("test", str(root))
+    with pytest.raises(DataError, match=r"no such folder \(dataset\.root\)"):
+        CamVid("train", str(root / "nowhere"))
+
+
+def test_unknown_split_is_refused(root):
+    with pytest.raises(ConfigError, match="split=all is unknown: choose from train, val, test"):
+        CamVid("all", str(root))
+
+
+def test_classes_are_the_tutorial_s():
+    assert len(CAMVID.names) == len(CAMVID.palette) == 11
+    assert CAMVID.ignore_index == 11
+    assert len(set(CAMVID.palette)) == 11
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not in {REAL}")
+@pytest.mark.parametrize(("split", "length"), [("train", 367), ("val", 101)])
+def test_real_camvid_loads(split, length):
+    dataset = CamVid(split, str(REAL))
+    assert len(dataset) == length
+    seen = set()
+    for index in range(length):
+        sample = dataset.load(index)
+        assert sample.image.shape == (360, 480, 3)
+        assert sample.mask.shape == (360, 480)
+        seen |= set(np.unique(sample.mask).tolist())
+    assert seen == set(range(12))

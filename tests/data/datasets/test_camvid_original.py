@@ -1,0 +1,75 @@
+"""CamVid's original frames: colours to classes, frames to splits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.class_sets import CAMVID
+from segnet.data.datasets.camvid_original import COLOUR_MAP, CamVidOriginal, split_of
+from segnet.errors import DataError
+
+REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "camvid"
+FRAMES = {"0001TP_006690": "train", "0016E5_07959": "val", "0001TP_008550": "test", "Seq05VD_f00000": "test"}
+
+
+def write(images: Path, masks: Path, name: str, colours: list[tuple[int, int, int]]) -> None:
+    for folder in (images, masks):
+        folder.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (len(colours), 1)).save(images / f"{name}.png")
+    Image.fromarray(np.array([colours], np.uint8)).save(masks / f"{name}_L.png")
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in FRAMES:
+        # Sky, Bridge, TrafficCone, LaneMkgsDriv, Sidewalk, VegetationMisc, TrafficLight, Fence, Train, Child, Void
+        colours = [(128, 128, 128), (0, 128, 64), (0, 0, 64), (128, 0, 192), (0, 0, 192), (192, 192, 0), (0, 64, 64)]
+        colours += [(64, 64, 128), (192, 64, 128), (192, 128, 64), (192, 0, 192), (0, 0, 0)]
+        write(tmp_path / "701_StillsRaw_full", tmp_path / "LabeledApproved_full", name, colours)
+    return tmp_path
+
+
+def test_colours_become_the_eleven_classes(root):
+    sample = CamVidOriginal("val", str(root)).load(0)
+    assert sample.mask[0].tolist() == [*range(11), CAMVID.ignore_index]
+
+
+def test_frames_go_to_the_tutorial_s_splits(root):
+    for split in ("train", "val", "test"):
+        stems = [image.stem for image, _ in CamVidOriginal(split, str(root)).pairs]
+        assert stems == sorted(name for name, home in FRAMES.items() if home == split)
+
+
+def test_all_32_colours_are_known_once():
+    colours = [tuple(row[:3]) for row in COLOUR_MAP]
+    assert len(colours) == len(set(colours)) == 32
+    assert {row[3] for row in COLOUR_MAP} == {*CAMVID.names, "ignore"}
+    for name, colour in zip(CAMVID.names, CAMVID.palette, strict=True):
+        if name != "pavement":  # SegNet gave it a colour of its own
+            assert (*colour, name) in COLOUR_MAP
+
+
+def test_divided_layout(tmp_path):
+    for split, name in (("train", "any_name"), ("val", "0001TP_006690")):
+        write(tmp_path / split, tmp_path / f"{split}_labels", name, [(128, 64, 128)])
+        assert [image.stem for image, _ in CamVidOriginal(split, str(tmp_path)).pairs] == [name]
+
+
+def test_faults_are_named(root, tmp_path):
+    write(root / "701_StillsRaw_full", root / "LabeledApproved_full", "0016E5_07961", [(1, 2, 3)])
+    with pytest.raises(DataError, match=r"0016E5_07961_L\.png: colour \(1, 2, 3\) \(1 pixels\)"):
+        CamVidOriginal("val", str(root)).load(1)
+    write(root / "701_StillsRaw_full", root / "LabeledApproved_full", "holiday", [(0, 0, 0)])
+    with pytest.raises(DataError, match=r"holiday\.png: is named like no frame of CamVid"):
+        CamVidOriginal("val", str(root))
+    with pytest.raises(DataError, match="701_StillsRaw_full: no such folder"):
+        CamVidOriginal("val", str(root / "701_StillsRaw_full"))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not in {REAL}")
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_splits_are_those_of_the_tutorial_s_lists(split):
+    names = [Path(line.split()[0]) for line in (REAL / f"{split}.txt").read_text().splitlines()]
+    assert {split_of(name) for name in names} == {split}

@@ -1,0 +1,191 @@
+"""Images of other than three channels: each value arrives, scaled by the type of its file."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.errors import DataError, MachineError
+from segnet.images.bands import displayable, read_bands
+from segnet.images.files import read_image
+
+
+def noise(*shape: int, dtype: type = np.uint8, top: float = 256) -> np.ndarray:
+    return (np.random.default_rng(5).random(shape) * top).astype(dtype)
+
+
+def test_three_channels_are_what_read_image_gives(tmp_path):
+    Image.fromarray(noise(5, 7)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_bands(tmp_path / "a.png", 3), read_image(tmp_path / "a.png"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "P"])
+def test_any_picture_can_be_grey(tmp_path, mode):
+    picture = Image.fromarray(noise(5, 7)).convert(mode)
+    picture.save(tmp_path / "a.png")
+    image = read_bands(tmp_path / "a.png", 1)
+    assert (image.shape, image.dtype) == ((5, 7, 1), np.uint8)
+    np.testing.assert_array_equal(image[..., 0], np.asarray(picture.convert("L")))
+
+
+def test_16_bit_grey_keeps_its_precision(tmp_path):
+    values = noise(5, 7, dtype=np.uint16, top=65536)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    image = read_bands(tmp_path / "a.png", 1)
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image[..., 0], values / 257, rtol=1e-6)
+
+
+def test_exif_orientation_turns_grey_and_alpha_too(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for mode, channels in (("L", 1), ("RGBA", 4), ("I;16", 1)):
+        values = noise(4, 6, dtype=np.uint16) if mode == "I;16" else noise(4, 6, 4)
+        picture = Image.fromarray(values) if mode != "L" else Image.fromarray(values[..., 0])
+        picture.save(tmp_path / "a.png", exif=exif)
+        assert read_bands(tmp_path / "a.png", channels).shape == (6, 4, channels)
+
+
+def test_alpha_is_a_fourth_channel(tmp_path):
+    values = noise(5, 7, 4)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_bands(tmp_path / "a.png", 4), values)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 8])
+def test_other_numbers_of_channels_are_refused_with_both(tmp_path, channels):
+    Image.fromarray(noise(5, 7, 3)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=f"has 3 channels, but {channels} are asked for") as caught:
+        read_bands(tmp_path / "a.png", channels)
+    assert str(tmp_path / "a.png") in str(caught.value)
+
+
+def test_without_tifffile_the_package_to_install_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(MachineError, match=r'pip install "segnet\[multiband\]"'):
+        read_bands(tmp_path / "a.tif", 4)
+
+
+def test_many_bands_are_shown_by_the_first_three_each_stretched():
+    image = np.stack([np.linspace(0, scale, 400).reshape(20, 20) for scale in (1, 255, 0.01, 7)], axis=-1)
+    shown = displayable(image.astype(np.float32))
+    assert (shown.shape, shown.dtype) == ((20, 20, 3), np.uint8)
+    for band in range(3):
+        assert (shown[0, 0, band], shown[-1, -1, band]) == (0, 255)
+    grey = displayable(noise(6, 6, 1))
+    assert grey.shape == (6, 6, 3)
+    rgb = noise(6, 6, 3)
+    assert displayable(rgb) is rgb
+
+
+class TestWithTifffile:
+    @pytest.fixture
+    def tifffile(self):
+        return pytest.importorskip("tifffile", reason="tifffile is an optional package, and not installed")
+
+    @pytest.mark.parametrize("bands", [2, 4, 8, 13])
+    @pytest.mark.parametrize("planar", ["contig", "separate"])
+    @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 256), (np.uint16, 65536), (np.float32, 1.5)])
+    def test_bands_arrive_in_their_order_scaled_by_their_type(self, tmp_path, tifffile, bands, planar, dtype, top):
+        values = noise(9, 11, bands, dtype=dtype, top=top)
+        stored = values if planar == "contig" else values.transpose(2, 0, 1)
+        tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig=planar)
+        image = read_bands(tmp_path / "a.tif", bands)
+        full = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
+        assert image.dtype == (np.uint8 if dtype is np.uint8 else np.float32)
+        np.testing.assert_allclose(image, values.astype(float) * 255 / full, rtol=1e-6)
+
+    def test_compressed_tiles_are_read(self, tmp_path, tifffile):
+        values = noise(40, 50, 4, dtype=np.uint16, top=3000)
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            values,
+            photometric="minisblack",
+            planarconfig="contig",
+            tile=(16, 16),
+            compression="zlib",
+        )
+        np.testing.assert_allclose(read_bands(tmp_path / "a.tif", 4) * 257, values, atol=0.01)
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (np.zeros((5, 6, 5), np.uint16), "has 5 bands, but 4 are asked for"),
+            (np.zeros((5, 6, 4), np.int16), "bands of type int16 are not read"),
+            (np.full((5, 6, 4), np.nan, np.float32), "holds NaN or infinity"),
+        ],
+    )
+    def test_what_cannot_be_used_is_refused(self, tmp_path, tifffile, values, message):
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
+        with pytest.raises(DataError, match=message):
+            read_bands(tmp_path / "a.tif", 4)
+
+    @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+    @pytest.mark.parametrize(
+        ("dtype", "top", "factor"),
+        [(np.float32, 1, 255), (np.float64, 1, 255), (np.uint16, 65535, 1 / 257), (np.uint8, 255, 1)],
+    )
+    def test_colours_are_rgb_in_whatever_type_a_tiff_has_them(
+        self, tmp_path, tifffile, planarconfig, dtype, top, factor
+    ):
+        values = noise(5, 7, 3, dtype=dtype, top=top)
+        stored = values if planarconfig == "contig" else np.moveaxis(values, -1, 0)
+        tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planarconfig, compression="zlib")
+        image = read_bands(tmp_path / "a.tif", 3)
+        assert image.dtype == np.uint8
+        assert np.abs(image - values * factor).max() <= 1  # Pillow cuts 16 bits off, which we round
+
+    @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
+    def test_without_tifffile_such_colours_are_one_bad_picture_among_others(
+        self, tmp_path, tifffile, planarconfig, monkeypatch
+    ):
+        together = planarconfig == "contig"
+        values = noise(5, 7, 3, dtype=np.float32, top=1) if together else noise(3, 5, 7, dtype=np.uint16, top=65535)
+        photometric = "rgb" if together else "minisblack"
+        tifffile.imwrite(
+            tmp_path / "a.tif", values, photometric=photometric, planarconfig=planarconfig, compression="zlib"
+        )
+        assert read_bands(tmp_path / "a.tif", 3).shape == (5, 7, 3)
+        monkeypatch.setitem(sys.modules, "tifffile", None)
+        with pytest.raises(DataError, match=r'pip install "segnet\[multiband\]"'):
+            read_bands(tmp_path / "a.tif", 3)
+
+    @pytest.mark.parametrize("wrong", [-0.1, 1.5, np.nan])
+    def test_float_colours_outside_of_0_to_1_are_refused(self, tmp_path, tifffile, wrong):
+        values = noise(5, 7, 3, dtype=np.float32, top=1)
+        values[2, 3, 1] = wrong
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
+        with pytest.raises(DataError, match="are outside 0-1"):
+            read_bands(tmp_path / "a.tif", 3)
+
+    def test_a_text_by_the_name_of_a_tiff_is_no_picture(self, tmp_path):
+        (tmp_path / "a.tif").write_text("hello")
+        with pytest.raises(DataError, match="is not a picture in one of"):
+            read_bands(tmp_path / "a.tif", 3)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_a_tiff_of_many_bands_is_never_read_by_its_first_alone(self, tmp_path, tifffile, channels):
+        values = noise(4, 9, 11, dtype=np.uint16)
+        tifffile.imwrite(
+            tmp_path / "a.tif", values, photometric="minisblack", planarconfig="separate", compression="zlib"
+        )
+        with Image.open(tmp_path / "a.tif") as picture:
+            assert len(picture.getbands()) == 1  # Pillow would
+        with pytest.raises(DataError, match=r"has 4 bands, .*: set dataset\.channels=4 and backbone\.in_channels=4"):
+            read_bands(tmp_path / "a.tif", channels)
+
+    def test_damaged_and_missing_files_are_named(self, tmp_path, tifffile):
+        with pytest.raises(DataError, match="no such file"):
+            read_bands(tmp_path / "a.tif", 4)
+        (tmp_path / "a.tif").write_bytes(b"II*\0nonsense")
+        with pytest.raises(DataError, match="cannot be decoded"):
+            read_bands(tmp_path / "a.tif", 4)
+        values = noise(64, 64, 4)
+        tifffile.imwrite(
+            tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig", compression="zlib"
+        )
+        whole = (tmp_path / "a.tif").read_bytes()
+        (tmp_path / "a.tif").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DataError, match="cannot be decoded"):
+            read_bands(tmp_path / "a.tif", 4)

@@ -1,0 +1,136 @@
+"""Scenes are read by windows, and their masks lie where they do."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from segnet.classes import Classes
+from segnet.errors import DataError, MachineError
+from segnet.images.geotiff import opened, read_window, segment_scene
+from segnet.images.windows import Window, grid
+
+CLASSES = Classes.create(["water", "wood", "field"], [[0, 0, 200], [0, 120, 0], [200, 200, 0]])
+PLACE = (0.5, 0, 399960, 0, -0.5, 5700000)  # of an affine transform: pixels of half a metre
+
+
+def write(path, values: np.ndarray, **options):
+    """Writes (bands, H, W) as a tiled GeoTIFF in UTM zone 32."""
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
+    profile = {"count": values.shape[0], "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype}
+    profile |= {"driver": "GTiff", "crs": "EPSG:32632", "transform": rasterio.Affine(*PLACE), "tiled": True}
+    with rasterio.open(path, "w", **profile | {"blockxsize": 16, "blockysize": 16} | options) as file:
+        file.write(values)
+    return path
+
+
+def by_parts(window, predict=lambda image: np.digitize(image[..., 0], [60, 170])):
+    """What segments a picture part by part, and what it does with each of them."""
+
+    def segment(size, read, write):
+        for part in grid(size, (window, window)):
+            write(part, predict(read(part)))
+
+    return segment, predict
+
+
+def test_without_rasterio_the_package_to_install_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(MachineError, match=r'pip install "segnet\[geo\]"'), opened(tmp_path / "a.tif"):
+        pass
+
+
+class TestWithRasterio:
+    @pytest.fixture(autouse=True)
+    def _installed(self):
+        pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
+
+    @pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
+    def test_a_window_holds_its_pixels_scaled_by_their_type(self, tmp_path, dtype, full):
+        values = (np.random.default_rng(0).random((4, 40, 50)) * full).astype(dtype)
+        path = write(tmp_path / "a.tif", values)
+        with opened(path) as scene:
+            image, valid = read_window(scene, Window(7, 21, 13, 29), 4, path)
+        expected = values[:, 7:20, 21:50].transpose(1, 2, 0).astype(float) * 255 / full
+        np.testing.assert_allclose(image, expected, rtol=1e-6)
+        assert valid.all()
+
+    def test_three_bands_are_rgb_of_8_bits(self, tmp_path):
+        values = (np.random.default_rng(0).random((3, 20, 20)) * 65535).astype(np.uint16)
+        path = write(tmp_path / "a.tif", values)
+        with opened(path) as scene:
+            image, _ = read_window(scene, Window(0, 0, 20, 20), 3, path)
+        assert image.dtype == np.uint8
+        np.testing.assert_allclose(image, values.transpose(1, 2, 0) / 257, atol=0.5001)
+
+    def test_colours_beyond_their_range_are_refused(self, tmp_path):
+        path = write(tmp_path / "a.tif", np.full((3, 20, 20), 1.2, np.float32))
+        with opened(path) as scene, pytest.raises(DataError, match="outside 0-1"):
+            read_window(scene, Window(0, 0, 20, 20), 3, path)
+
+    @pytest.mark.parametrize(("dtype", "nodata"), [(np.uint16, 0), (np.float32, np.nan)])
+    def test_pixels_without_data_are_told(self, tmp_path, dtype, nodata):
+        values = np.full((2, 20, 20), 0.5 if dtype is np.float32 else 9, dtype)
+        values[:, 3, 4] = nodata
+        path = write(tmp_path / "a.tif", values, nodata=nodata)
+        with opened(path) as scene:
+            image, valid = read_window(scene, Window(2, 2, 10, 10), 2, path)
+        assert np.argwhere(~valid).tolist() == [[1, 2]]
+        assert np.isfinite(image).all()
+
+    def test_a_band_of_opacity_tells_where_data_is_unless_it_is_asked_for(self, tmp_path):
+        values = np.random.default_rng(0).integers(1, 256, (4, 20, 20)).astype(np.uint8)
+        values[3, 2, 5] = 0
+        path = write(tmp_path / "a.tif", values)  # GDAL takes the last of four for opacity
+        with opened(path) as scene:
+            image, valid = read_window(scene, Window(0, 0, 20, 20), 3, path)
+            all_bands, all_valid = read_window(scene, Window(0, 0, 20, 20), 4, path)
+        assert np.argwhere(~valid).tolist() == [[2, 5]]
+        np.testing.assert_array_equal(image, values[:3].transpose(1, 2, 0))
+        assert all_valid.all()
+        np.testing.assert_array_equal(all_bands, values.transpose(1, 2, 0))
+
+    def test_faults_are_named(self, tmp_path):
+        with pytest.raises(DataError, match="no such file"), opened(tmp_path / "a.tif"):
+            pass
+        (tmp_path / "a.tif").write_bytes(b"II*\0nonsense")
+        with pytest.raises(DataError, match="cannot be read as a GeoTIFF"), opened(tmp_path / "a.tif"):
+            pass
+        path = write(tmp_path / "b.tif", np.zeros((5, 20, 20), np.uint8))
+        with opened(path) as scene, pytest.raises(DataError, match="has 5 bands, but 4 are asked for"):
+            read_window(scene, Window(0, 0, 5, 5), 4, path)
+
+    @pytest.mark.parametrize("window", [16, 37, 500])
+    def test_a_scene_is_segmented_and_its_mask_lies_where_it_does(self, tmp_path, window):
+        import rasterio
+
+        segment, predict = by_parts(window)
+        values = np.random.default_rng(3).integers(0, 256, (1, 90, 70)).astype(np.uint8)
+        values = np.maximum(values, 1)
+        values[0, :6, 60:] = 0
+        source = write(tmp_path / "scene.tif", values, nodata=0)
+        segment_scene(segment, source, tmp_path / "mask.tif", CLASSES, 1)
+        expected = predict(values[0, :, :, None])
+        assert len(np.unique(expected)) == 3
+        expected[:6, 60:] = 255
+        with rasterio.open(tmp_path / "mask.tif") as mask, rasterio.open(source) as scene:
+            np.testing.assert_array_equal(mask.read(1), expected)
+            assert (mask.crs, mask.transform, mask.nodata) == (scene.crs, scene.transform, 255)
+            assert mask.dtypes == ("uint8",)
+            assert mask.colormap(1)[1] == (0, 120, 0, 255)
+
+    def test_more_than_256_classes_give_16_bits(self, tmp_path):
+        import rasterio
+
+        classes = Classes.create([f"c{index}" for index in range(300)], ignore_index=65535)
+        source = write(tmp_path / "scene.tif", np.ones((1, 20, 20), np.uint8))
+        segment, _ = by_parts(16, lambda image: np.full(image.shape[:2], 299))
+        segment_scene(segment, source, tmp_path / "m.tif", classes, 1)
+        with rasterio.open(tmp_path / "m.tif") as mask:
+            assert (mask.dtypes[0], mask.read(1).max()) == ("uint16", 299)
+
+    def test_a_failed_prediction_leaves_no_file(self, tmp_path):
+        source = write(tmp_path / "scene.tif", np.ones((2, 20, 20), np.uint8))
+        with pytest.raises(DataError, match="has 2 bands, but 3"):
+            segment_scene(by_parts(16)[0], source, tmp_path / "mask.tif", CLASSES, 3)
+        assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]

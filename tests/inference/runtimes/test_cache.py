@@ -1,0 +1,66 @@
+"""The kept export of a checkpoint: made when asked for, used by itself then, made anew when the checkpoint changes."""
+
+import os
+
+import pytest
+import torch
+from exports import write_checkpoint
+
+from segnet.inference.runtimes import open_runtime
+from segnet.inference.runtimes.cache import cache_places
+from segnet.inference.runtimes.onnx import OnnxRuntime
+from segnet.inference.runtimes.pytorch import TorchRuntime
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+
+def images() -> torch.Tensor:
+    return torch.randint(0, 256, (1, 3, 33, 47), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+
+
+def same(runtime, checkpoint) -> bool:
+    return torch.allclose(runtime(images()), TorchRuntime(checkpoint, "cpu")(images()), rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture
+def _only_onnxruntime(monkeypatch):
+    monkeypatch.setattr(
+        "segnet.inference.runtimes._is_usable", lambda name, precision: (name, precision) == ("onnxruntime", "float32")
+    )
+
+
+@pytest.mark.usefixtures("_only_onnxruntime")
+def test_it_is_made_once_and_anew_when_the_checkpoint_changes(tmp_path):
+    path = write_checkpoint(tmp_path / "best.ckpt")
+    first = open_runtime(path, "cpu", "onnxruntime")
+    kept = tmp_path / "best.cache.onnx"
+    assert sorted(tmp_path.iterdir()) == [kept, path]
+    assert same(first, path)
+    time = kept.stat().st_mtime_ns
+    assert isinstance(open_runtime(path, "cpu"), OnnxRuntime)  # it is there: nobody has to ask
+    assert isinstance(open_runtime(path, "cpu", precision="bf16"), TorchRuntime)
+    assert kept.stat().st_mtime_ns == time
+
+    write_checkpoint(path, seed=1)
+    by_itself = open_runtime(path, "cpu")
+    assert isinstance(by_itself, TorchRuntime)
+    again = open_runtime(path, "cpu", "onnxruntime")
+    assert same(again, path)
+    assert not same(first, path)
+
+    kept.write_bytes(b"damaged")
+    assert isinstance(open_runtime(path, "cpu"), TorchRuntime)
+    assert same(open_runtime(path, "cpu", "onnxruntime"), path)
+
+
+def test_beside_a_checkpoint_in_a_read_only_folder_it_goes_into_the_users_cache(tmp_path, monkeypatch):
+    path = write_checkpoint(tmp_path / "best.ckpt")
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != path.parent)  # root may write everywhere
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert isinstance(open_runtime(path, "cpu", "onnxruntime"), OnnxRuntime)
+    beside, in_cache = cache_places(path)
+    assert not beside.exists()
+    assert in_cache.is_file()
+    assert in_cache.is_relative_to(tmp_path / "cache" / "segnet")

@@ -1,0 +1,168 @@
+"""The optimised model computes what the model does: for every family and norm, and where it must leave things alone."""
+
+import copy
+
+import pytest
+import torch
+from tiny import components
+from torch import nn
+from torch.nn import functional as F
+
+from segnet.inference.runtimes.optimisation import PackedConv, optimise, packable
+from segnet.models.depthwise import DilatedDepthwiseConv
+from segnet.models.segmentation_model import SegmentationModel
+
+RESNETS = {
+    "vd": {},
+    "plain": {"stem": "conv7x7", "shortcut": "conv"},
+    "v1c": {"shortcut": "conv", "block": "bottleneck"},
+    "caffe": {"block": "bottleneck", "style": "caffe", "shortcut": "conv"},
+    "resnext": {"block": "bottleneck", "groups": 4, "base_width": 16},
+}
+
+
+def network(norm="batch", output_stride=16, decoder=(), **backbone) -> nn.Module:
+    """A model with norms that have seen something, without normalisation of images and resizing."""
+    torch.manual_seed(0)
+    specs = components(output_stride)
+    if backbone.get("name") == "timm":
+        specs["backbone"] = {**backbone, "output_stride": output_stride}
+    else:
+        specs["backbone"] |= {"base_channels": 16, "stem_channels": 16, "norm": {"name": norm}, **backbone}
+    specs["decoder"] |= {"norm": {"name": norm}, **dict(decoder)}
+    model = SegmentationModel(**specs, num_classes=5, mean=[0.5] * 3, std=[0.2] * 3)
+    for layer in model.modules():
+        if isinstance(layer, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, 0, 0.1)
+    model.eval()
+    return Network(model)
+
+
+class Network(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.backbone, self.decoder = model.backbone, model.decoder
+
+    def forward(self, images):
+        return self.decoder(self.backbone(images))
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+def check(model: nn.Module, tolerance: float = 1e-5) -> nn.Module:
+    """Equal on sizes that the model was not watched on."""
+    optimised = optimise(model, images(1, 3, 64, 64))
+    for shape in ((2, 3, 64, 64), (1, 3, 1, 1), (1, 3, 97, 45), (3, 3, 17, 130)):
+        expected, result = model(images(*shape)), optimised(images(*shape))
+        assert result.shape == expected.shape
+        assert (result - expected).abs().max() <= tolerance * expected.abs().max()
+        if shape[2] > 1:
+            agreement = (result.argmax(dim=1) == expected.argmax(dim=1)).double().mean()
+            assert agreement >= 0.999
+    return optimised
+
+
+def kinds(model: nn.Module, kind: type[nn.Module]) -> int:
+    return sum(isinstance(layer, kind) for layer in model.modules())
+
+
+@pytest.mark.parametrize("norm", ["batch", "sync_batch", "group", "layer", "instance"])
+def test_every_norm(norm):
+    check(network(norm))
+
+
+@pytest.mark.parametrize("variant", RESNETS)
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_every_kind_of_resnet(variant, output_stride):
+    optimised = check(network(output_stride=output_stride, **RESNETS[variant]))
+    assert kinds(optimised, nn.BatchNorm2d) == 0
+
+
+@pytest.mark.parametrize("decoder", [{"depthwise_act": True}, {"separable": False}, {"projection_kernel": 3}])
+def test_every_kind_of_decoder(decoder):
+    check(network(decoder=decoder))
+
+
+@pytest.mark.parametrize("model", ["resnet10t", "regnety_002", "mobilenetv3_small_050", "convnext_atto"])
+def test_families_of_timm(model):
+    pytest.importorskip("timm", exc_type=Exception)
+    stride = 32 if model == "convnext_atto" else 16
+    check(network(name="timm", model=model, output_stride=stride), tolerance=1e-4)
+
+
+def test_the_model_itself_stays_as_it_is():
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    optimise(model, images(1, 3, 64, 64))
+    assert kinds(model, nn.BatchNorm2d) > 0
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
+def test_on_a_cpu_all_convolutions_are_prepared():
+    optimised = optimise(network(), images(1, 3, 64, 64))
+    assert kinds(optimised, nn.Conv2d) == kinds(optimised, DilatedDepthwiseConv) == 3
+    assert kinds(optimised, PackedConv) > 20
+
+
+@pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
+@torch.inference_mode()
+def test_weights_follow_the_size_of_images_and_compute_the_same():
+    """They are laid out for a size that comes again and again, not for each that comes along."""
+    conv = nn.Conv2d(256, 512, 1)
+    packed = PackedConv(conv, relu=True)
+    packed.lay_out([1, 256, 8, 8])
+    orders = [packed._weight]
+    for size in [(8, 8), (4, 4), (4, 4), (8, 8), (4, 4), (4, 4), (9, 9), (64, 64), (64, 64), (64, 64), (64, 64)]:
+        x = images(1, 256, *size)
+        torch.testing.assert_close(packed(x), F.relu(F.conv2d(x, conv.weight, conv.bias)), rtol=1e-4, atol=1e-3)
+        if packed._weight is not orders[-1]:
+            orders.append(packed._weight)
+    assert len(orders) == 2
+
+
+def test_without_onednn_it_computes_the_same(monkeypatch):
+    monkeypatch.setattr("segnet.inference.runtimes.optimisation.packable", lambda dtype: False)
+    optimised = check(network())
+    assert kinds(optimised, PackedConv) == 0
+    assert kinds(optimised, nn.BatchNorm2d) == 0
+
+
+class Shared(nn.Module):
+    """A convolution whose result is used before its norm too, and one that works twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()
+        self.norm.running_mean.fill_(1.0)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return self.act(self.norm(y)) + y
+
+
+class Twice(Shared):
+    def forward(self, x):
+        return self.norm(self.conv(self.act(self.norm(self.conv(x)))))
+
+
+@pytest.mark.parametrize("model", [Shared, Twice])
+def test_what_is_used_twice_is_not_taken_together(model):
+    torch.manual_seed(0)
+    check(model().eval())
+
+
+@torch.inference_mode()
+def test_bf16_is_near_and_of_its_type():
+    model = network()
+    optimised = optimise(model, images(1, 3, 64, 64), dtype=torch.bfloat16)
+    x = images(1, 3, 97, 45)
+    result, expected = optimised(x.bfloat16()), model(x)
+    assert result.dtype == torch.bfloat16
+    assert (result.float() - expected).abs().max() < 0.1 * expected.abs().max()

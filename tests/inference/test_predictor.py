@@ -1,0 +1,268 @@
+import copy
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import assert_same_classes, components
+
+from segnet.classes import Classes, voc_palette
+from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
+from segnet.images.windows import Window
+from segnet.inference.predictor import Predictor
+from segnet.inference.runtimes.pytorch import TorchRuntime
+from segnet.inference.tta import Inference
+from segnet.models.checkpoint import save_checkpoint
+from segnet.models.segmentation_model import SegmentationModel
+
+SPEC = {
+    **components(),
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
+
+
+def checkpoint(path, num_classes, bias=None):
+    torch.manual_seed(1)
+    spec = {**copy.deepcopy(SPEC), "num_classes": num_classes}
+    model = SegmentationModel(**spec)
+    if bias is not None:
+        torch.nn.init.zeros_(model.decoder.classifier.weight)
+        model.decoder.classifier.bias.data = torch.tensor(bias, dtype=torch.float32)
+    classes = Classes.create([f"c{i}" for i in range(num_classes)], voc_palette(num_classes), 65535)
+    weights = {f"model.{name}": value for name, value in model.state_dict().items()}
+    save_checkpoint({"state_dict": weights, "hyper_parameters": {"model": spec, "classes": classes.to_dict()}}, path)
+    return model.eval(), classes
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 3), (33, 65)])
+def test_any_size_in_same_size_out(tmp_path, size):
+    checkpoint(tmp_path / "a.ckpt", 4)
+    mask = Predictor(tmp_path / "a.ckpt", "cpu")(np.full((*size, 3), 77, np.uint8)).mask
+    assert mask.shape == size
+    assert mask.dtype == np.uint8
+
+
+@torch.inference_mode()
+def test_the_map_is_the_argmax_of_the_models_logits(tmp_path):
+    model, classes = checkpoint(tmp_path / "a.ckpt", 4)
+    predictor = Predictor(tmp_path / "a.ckpt", "cpu")
+    assert predictor.classes == classes
+    image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    logits = model(torch.tensor(image).permute(2, 0, 1)[None])
+    expected = logits[0].argmax(dim=0).numpy()
+    assert len(np.unique(expected)) > 1
+    assert_same_classes(predictor(image).mask, expected)
+    assert_same_classes(predictor(image[:, ::-1][:, ::-1]).mask, expected)  # a view is as good
+
+
+@pytest.mark.parametrize(("num_classes", "dtype"), [(256, np.uint8), (300, np.uint16)])
+def test_ids_beyond_a_byte_keep_their_value(tmp_path, num_classes, dtype):
+    bias = np.zeros(num_classes)
+    bias[-1] = 1
+    checkpoint(tmp_path / "a.ckpt", num_classes, bias)
+    mask = Predictor(tmp_path / "a.ckpt", "cpu")(np.zeros((5, 6, 3), np.uint8)).mask
+    assert mask.dtype == dtype
+    assert (mask == num_classes - 1).all()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x", "meta2"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(tmp_path, device):
+    checkpoint(tmp_path / "a.ckpt", 2)
+    with pytest.raises(MachineError, match=f"device '{device}' cannot be used") as error:
+        Predictor(tmp_path / "a.ckpt", device)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_checkpoint_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
+        Predictor(tmp_path / "none.ckpt")
+
+
+@pytest.fixture
+def path(tmp_path):
+    checkpoint(tmp_path / "a.ckpt", 4)
+    return tmp_path / "a.ckpt"
+
+
+def noise(*size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def reference(path, image: np.ndarray, **options) -> np.ndarray:
+    """Probabilities (classes, H, W)."""
+    model, _ = checkpoint(path, 4)
+    return Inference(**options)(model, torch.tensor(image).permute(2, 0, 1)[None])[0].numpy()
+
+
+def test_paths_pictures_arrays_and_tensors_give_the_same(path, tmp_path):
+    image = noise(40, 56)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    predictor = Predictor(path, "cpu")
+    expected = predictor(image)
+    np.testing.assert_array_equal(expected.image, image)
+    for form in (tmp_path / "a.png", Image.fromarray(image), image / 255, torch.tensor(image).permute(2, 0, 1)):
+        np.testing.assert_array_equal(predictor(form).mask, expected.mask)
+
+
+def test_probabilities_come_on_request(path):
+    image = noise(40, 56)
+    assert Predictor(path, "cpu")(image).probabilities is None
+    for options in ({}, {"window": 32}):
+        result = Predictor(path, "cpu", **options)(image, probabilities=True)
+        assert result.probabilities.dtype == np.float16
+        expected = reference(path, image, **options)
+        np.testing.assert_allclose(result.probabilities, expected, atol=1e-3)
+        assert_same_classes(result.mask, expected.argmax(axis=0))
+
+
+@pytest.mark.parametrize(
+    "options", [{"flip": True, "scales": (0.5, 1.25)}, {"window": 32}, {"window": 24, "flip": True}]
+)
+def test_options_are_those_of_inference(path, options):
+    image = noise(40, 100)
+    expected = reference(path, image, **options).argmax(axis=0)
+    assert (Predictor(path, "cpu")(image).mask != expected).any()
+    assert_same_classes(Predictor(path, "cpu", **options)(image).mask, expected)
+
+
+def test_windows_come_above_a_size(path, monkeypatch):
+    monkeypatch.setattr("segnet.inference.predictor.WINDOW", 32)
+    predictor = Predictor(path, "cpu", max_pixels=40 * 50)
+    image = noise(40, 51)
+    assert_same_classes(predictor(image[:, :50]).mask, reference(path, image[:, :50]).argmax(axis=0))
+    assert_same_classes(predictor(image).mask, reference(path, image, window=32).argmax(axis=0))
+
+
+def test_several_threads_get_what_one_gets(path):
+    images = [noise(30 + seed % 3, 70, seed=seed) for seed in range(12)]
+    for options in ({}, {"window": 32, "flip": True}):
+        predictor = Predictor(path, "cpu", **options)
+        expected = [predictor(image, probabilities=True) for image in images]
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(lambda image: predictor(image, probabilities=True), images))  # noqa: B023
+        for one, other in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(one.mask, other.mask)
+            np.testing.assert_array_equal(one.probabilities, other.probabilities)
+
+
+def test_images_of_the_same_size_share_a_pass(path, monkeypatch):
+    sizes = []
+    run = TorchRuntime.__call__
+    monkeypatch.setattr(TorchRuntime, "__call__", lambda self, x: (sizes.append(len(x)), run(self, x))[1])
+    images = [noise(*size, seed=seed) for seed, size in enumerate([(20, 30), (33, 9), (20, 30), (20, 30)])]
+    results = Predictor(path, "cpu", batch_size=2).batch(images)
+    assert sorted(sizes) == [1, 1, 2]
+    for image, result in zip(images, results, strict=True):
+        np.testing.assert_array_equal(result.image, image)
+        assert_same_classes(result.mask, Predictor(path, "cpu")(image).mask)
+    assert Predictor(path, "cpu").batch([]) == []
+
+
+def test_a_picture_is_streamed(path):
+    image, mask, asked = noise(70, 90), np.full((70, 90), 99), []
+
+    def read(window: Window) -> np.ndarray:
+        asked.append(window)
+        return image[window.within()]
+
+    def write(part: Window, ids: np.ndarray) -> None:
+        mask[part.within()] = ids
+
+    Predictor(path, "cpu", window=32).stream((70, 90), read, write)
+    assert_same_classes(mask, Predictor(path, "cpu", window=32)(image).mask)
+    assert {(window.height, window.width) for window in asked} == {(32, 32)}
+
+
+class FullMemory:
+    """A runtime whose memory holds batches of so many pixels."""
+
+    def __init__(self, path, pixels: int, error: Exception) -> None:
+        self._runtime, self._pixels, self._error = TorchRuntime(path, "cpu"), pixels, error
+        self.classes, self.channels, self.device = self._runtime.classes, 3, self._runtime.device
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) * images.shape[2] * images.shape[3] > self._pixels:
+            raise self._error
+        return self._runtime(images)
+
+
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+]
+
+
+@pytest.fixture
+def full(path, monkeypatch):
+    def install(pixels: int, error: Exception = FULL[0]) -> None:
+        monkeypatch.setattr("segnet.inference.predictor.open_runtime", lambda *_: FullMemory(path, pixels, error))
+        monkeypatch.setattr("segnet.inference.predictor.SMALLEST_WINDOW", 16)
+
+    return install
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_full_memory_leads_to_smaller_windows_and_is_told(path, full, caplog, error):
+    full(40 * 40, error)
+    image = noise(70, 90)
+    predictor = Predictor(path)
+    with caplog.at_level(logging.WARNING):
+        mask = predictor(image).mask
+    assert_same_classes(mask, reference(path, image, window=22).argmax(axis=0))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the memory is full with 70 x 90 pixels: going on with windows of 45",
+        "the memory is full with windows of 45 pixels: going on with windows of 22",
+    ]
+    caplog.clear()
+    np.testing.assert_array_equal(predictor(image).mask, mask)  # without trying again
+    small = image[:20, :20]
+    assert_same_classes(predictor(small).mask, reference(path, small).argmax(axis=0))
+    assert not caplog.records
+
+
+def test_a_full_memory_leads_to_single_images_first(path, full, caplog):
+    full(40 * 40)
+    images = [noise(40, 40, seed=seed) for seed in range(3)]
+    results = Predictor(path, batch_size=3).batch(images)
+    for image, result in zip(images, results, strict=True):
+        assert_same_classes(result.mask, reference(path, image).argmax(axis=0))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the memory is full with 3 images in a pass: going on with one"
+    ]
+
+
+def test_a_streamed_picture_is_written_anew_with_smaller_windows(path, full):
+    full(25 * 25)
+    image, mask = noise(70, 90), np.full((70, 90), 99)
+
+    def write(part: Window, ids: np.ndarray) -> None:
+        mask[part.within()] = ids
+
+    Predictor(path, window=40).stream((70, 90), lambda window: image[window.within()], write)
+    assert_same_classes(mask, reference(path, image, window=20).argmax(axis=0))
+
+
+def test_a_memory_that_holds_nothing_is_told_in_one_line(path, full):
+    full(1)
+    with pytest.raises(MachineError, match=r"the memory is full even with windows of 22 pixels") as error:
+        Predictor(path)(noise(70, 90))
+    assert "\n" not in str(error.value)
+
+
+def test_other_errors_are_not_taken_for_a_full_memory(path, full):
+    full(1, RuntimeError("size mismatch"))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        Predictor(path)(noise(70, 90))
+
+
+def test_what_the_model_cannot_take_is_told(path):
+    predictor = Predictor(path, "cpu")
+    with pytest.raises(DataError, match=r"of shape \(5, 6\) and type uint8: the model takes \(H, W, 3\)"):
+        predictor.segment(np.zeros((5, 6), np.uint8))
+    with pytest.raises(DataError, match="type float64"):
+        predictor.segment(np.zeros((5, 6, 3)))
+    with pytest.raises(ConfigError, match="overlap=2"):
+        Predictor(path, "cpu", overlap=2)

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from segnet.classes import Classes
+from segnet.errors import ConfigError
+from segnet.images.drawing import overlay
+from segnet.inference.segmentation import Segmentation
+
+CLASSES = Classes.create(["a", "b", "c"], [[0, 0, 0], [200, 100, 0], [0, 0, 255]], 255)
+MASK = np.array([[0, 1], [1, 1]], np.uint8)
+
+
+def test_shares_name_every_class():
+    assert Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).shares == {"a": 0.25, "b": 0.75, "c": 0.0}
+
+
+def test_the_overlay_mixes_picture_and_colours():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    mixed = Segmentation(image, MASK, CLASSES).overlay(0.25)
+    np.testing.assert_array_equal(mixed, overlay(image, MASK, CLASSES, 0.25))
+    assert mixed[0, 1].tolist() == [125, 100, 75]
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_images_of_other_channels_can_be_overlaid(channels):
+    image = np.random.default_rng(0).random((2, 2, channels)).astype(np.float32)
+    assert Segmentation(image, MASK, CLASSES).overlay().shape == (2, 2, 3)
+
+
+def test_pixels_and_confidence():
+    probabilities = np.array([[[0.75, 0.25], [0.0, 0.5]], [[0.25, 0.75], [1.0, 0.5]]], np.float16)
+    classes = Classes.create(["a", "b"])
+    result = Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, classes, probabilities)
+    assert result.pixels == {"a": 1, "b": 3}
+    assert result.confidence.tolist() == [[0.75, 0.75], [1.0, 0.5]]
+
+
+def test_only_some_classes_are_drawn():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    result = Segmentation(image, MASK, CLASSES)
+    drawn = result.overlay(only=["a"])
+    assert drawn[0, 0].tolist() == [50, 50, 50]
+    assert (drawn[MASK == 1] == 100).all()
+    assert result.colours()[0, 1].tolist() == [200, 100, 0]
+    assert result.colours(["a"])[0, 1].tolist() == [255, 255, 255]
+    assert [polygon.class_id for polygon in result.polygons()] == [0, 1]
+    assert [polygon.area for polygon in result.polygons(["b", "c"])] == [3]
+
+
+def test_a_class_that_is_none_is_refused():
+    with pytest.raises(ConfigError, match="'roda' is no class of this model"):
+        Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).polygons(["roda"])

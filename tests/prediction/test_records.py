@@ -1,0 +1,152 @@
+"""What a folder of predictions remembers: nobody takes results for one's own that are others'."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segnet.errors import DataError
+from segnet.prediction import records as module
+from segnet.prediction.records import FOLDER, Origin, Records, is_result, remove_stale_files
+
+ORIGIN = Origin("/in/a.png", [10, 20], {"checkpoint": "12", "--classes": None})
+KINDS = ["mask", "overlay"]
+
+
+def make(folder: Path, name="a", kinds=KINDS, origin=ORIGIN, overwrite=False, **facts) -> None:
+    records = Records(folder, overwrite)
+    with records.taken(name, kinds, origin, facts):
+        for kind in kinds:
+            path = records.target(name, kind)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("whole")
+
+
+def test_what_is_there_and_ones_own_is_done(tmp_path):
+    records = Records(tmp_path)
+    assert records.pending("sub/a", KINDS, ORIGIN) == KINDS
+    make(tmp_path, "sub/a", pixels={"road": 3})
+    assert records.pending("sub/a", KINDS, ORIGIN) == []
+    assert records.pending("sub/a", [*KINDS, "geojson"], ORIGIN) == ["geojson"]
+    (tmp_path / "sub/a_mask.png").unlink()
+    assert records.pending("sub/a", KINDS, ORIGIN) == ["mask"]
+    make(tmp_path, "sub/a", ["geojson"])
+    assert [(name, record["pixels"], record["saved"]) for name, record in records.done()] == [
+        ("sub/a", {"road": 3}, ["geojson", "mask", "overlay"])
+    ]
+    assert Records(tmp_path, overwrite=True).pending("sub/a", KINDS, ORIGIN) == KINDS
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Origin("/in/b.png", [10, 20], ORIGIN.job), "made of /in/a.png"),
+        (Origin("/in/a.png", [10, 21], ORIGIN.job), "made of an earlier state of this input"),
+        (Origin("/in/a.png", None, ORIGIN.job), "made of /in/a.png before"),
+        (Origin("/in/a.png", [10, 20], {"checkpoint": "13", "--classes": None}), r"other options \(checkpoint\)"),
+        (Origin("/in/a.png", [10, 20], {"checkpoint": "12", "--flip": True}), r"other options \(--flip\)"),
+    ],
+)
+def test_results_of_something_else_are_refused(tmp_path, other, message):
+    make(tmp_path)
+    with pytest.raises(DataError, match=message):
+        Records(tmp_path).pending("a", KINDS, other)
+    with pytest.raises(DataError, match=message):  # of other kinds, too: one name is of one thing
+        Records(tmp_path).pending("a", ["geojson"], other)
+    with pytest.raises(DataError, match=message):
+        make(tmp_path, origin=other)
+    assert Records(tmp_path).read("a")["source"] == ORIGIN.source
+    make(tmp_path, origin=other, overwrite=True)
+    assert Records(tmp_path).read("a")["stamp"] == other.stamp
+
+
+def test_files_that_nobody_vouches_for_are_refused(tmp_path):
+    (tmp_path / "a_mask.png").write_text("precious")
+    with pytest.raises(DataError, match=r"a_mask\.png: exists already, made by something else; --overwrite"):
+        Records(tmp_path).pending("a", KINDS, ORIGIN)
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "a.json").write_text('{"torn')
+    with pytest.raises(DataError, match="made by something else"):
+        Records(tmp_path).pending("a", KINDS, ORIGIN)
+
+
+def test_results_that_were_deleted_are_in_nobodys_way(tmp_path):
+    make(tmp_path)
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+    other = Origin("/in/b.png", [1, 2], {})
+    assert Records(tmp_path).pending("a", KINDS, other) == KINDS
+    make(tmp_path, origin=other)
+    assert Records(tmp_path).read("a")["source"] == "/in/b.png"
+
+
+def test_an_overwriting_that_is_killed_leaves_nothing_that_passes_for_done(tmp_path):
+    make(tmp_path)
+    other = Origin("/in/a.png", [10, 20], {"checkpoint": "13"})
+    with pytest.raises(KeyboardInterrupt), Records(tmp_path, overwrite=True).taken("a", KINDS, other):
+        raise KeyboardInterrupt  # before any file was replaced
+    with pytest.raises(DataError, match="exists already"):
+        Records(tmp_path).pending("a", KINDS, other)
+
+
+def test_a_new_prediction_that_is_killed_goes_on(tmp_path):
+    with Records(tmp_path).taken("a", KINDS, ORIGIN):  # what it does after the last file only adds facts
+        (tmp_path / "a_mask.png").write_text("whole")
+    assert Records(tmp_path).pending("a", KINDS, ORIGIN) == ["overlay"]
+
+
+def test_of_two_at_the_same_time_only_one_gets_a_name(tmp_path):
+    other = Origin("/in/b.png", [1, 2], ORIGIN.job)
+
+    def claim_by(process: str) -> None:
+        record = {"source": "/in/b.png", "stamp": [1, 2], "job": dict(other.job), "saved": KINDS, "by": process}
+        (tmp_path / FOLDER).mkdir(exist_ok=True)
+        (tmp_path / FOLDER / "a.json").write_text(json.dumps(record))
+
+    host = module.OWN_PROCESS.rpartition(":")[0]
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for process, taken in ((f"{host}:{os.getppid()}", True), (f"{host}:{dead.pid}", False), ("elsewhere:1", True)):
+        claim_by(process)  # it has not written its first file
+        if taken:
+            with pytest.raises(DataError, match="another prediction into this folder has just taken this name"):
+                make(tmp_path)
+            assert not list(tmp_path.glob("*.png"))
+        else:
+            make(tmp_path)
+            for path in tmp_path.glob("*.png"):
+                path.unlink()
+    os.utime(tmp_path / FOLDER / "a.json", (1, 1))  # long ago, on another machine
+    make(tmp_path)
+
+
+def test_results_are_known_as_such(tmp_path):
+    make(tmp_path, "sub/a")
+    make(tmp_path, "clip", ["video"])
+    (tmp_path / "clip").mkdir()
+    for name in ("clip/000001_mask.png", "sub/b_mask.png", "sub/a.png", "a_mask.png"):
+        (tmp_path / name).touch()
+    results = [path for path in tmp_path.rglob("*") if path.is_file() and FOLDER not in path.parts and is_result(path)]
+    assert sorted(str(path.relative_to(tmp_path)) for path in results) == [
+        "clip/000001_mask.png",
+        "clip_overlay.mp4",
+        "sub/a_mask.png",
+        "sub/a_overlay.png",
+    ]
+
+
+def test_what_killed_predictions_left_is_removed_after_an_hour(tmp_path):
+    old = [".a_mask.png.abcd1234.tmp", "sub/.b.json.abcd1234.tmp", ".segnet/.0123abcd.tmp", ".shares.csv.abcd1234.tmp"]
+    kept = [".mine.tmp", "a_mask.png", ".c_mask.png.abcd1234.tmp"]
+    for name in [*old, *kept]:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        if not name.startswith(".c"):  # that one is being written
+            os.utime(path, (1, 1))
+    remove_stale_files(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(kept)

@@ -1,0 +1,130 @@
+"""What the machine does to a run is told in one line, with the way out."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from segnet.errors import DataError, MachineError
+from segnet.system.machine import explained, machine_line, num_cores
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLED = "DataLoader worker (pid 17) is killed by signal: Killed. "
+BUS = (
+    "DataLoader worker (pid 17) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+    "shared memory. Please try to raise your shared memory limit."
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+            "GPU's memory is full with 8 crops .*2.00 GiB.*: lower data.batch_size",
+        ),
+        (MemoryError(), "the memory is full with 8 crops: lower data.batch_size"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"),
+            "the memory is full with 8 crops",
+        ),
+        (RuntimeError(KILLED), "loads data was killed by signal: Killed: .*lower data.num_workers"),
+        (RuntimeError("DataLoader worker (pid(s) 1, 2) exited unexpectedly"), "loads data exited unexpectedly: "),
+        (RuntimeError(BUS), "/dev/shm.*--shm-size"),
+        (RuntimeError("DataLoader timed out after 300.0 seconds"), "data.timeout"),
+        (OSError(28, "No space left on device", "metrics.csv"), "metrics.csv: cannot be written .No space left"),
+        (
+            RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:3"),
+            "another process",
+        ),
+    ],
+)
+def test_each_fault_is_one_line_with_the_way_out(error, message):
+    with pytest.raises(MachineError, match=message) as caught, explained("8 crops", "data.batch_size"):
+        raise error
+    assert "\n" not in str(caught.value)
+
+
+def test_a_failed_compilation_names_its_cause():
+    cause = RuntimeError("No working C++ compiler found\nlong story")
+    failed = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})("backend='inductor' raised")
+    failed.__cause__ = cause
+    message = r"compile=true.*No working C\+\+ compiler found\): leave it out"
+    with pytest.raises(MachineError, match=message) as caught, explained("", ""):
+        raise failed
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(2, "No such file"), DataError("a mask"), KeyError(1)])
+def test_other_errors_stay_what_they_are(error):
+    with pytest.raises(type(error)) as caught, explained("", ""):
+        raise error
+    assert caught.value is error
+
+
+class Dying(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_really_killed_is_told():
+    with pytest.raises(MachineError, match="a process that loads data"), explained("", ""):
+        list(DataLoader(Dying(), num_workers=1))
+
+
+FULL_DISK = """
+import resource, sys, torch
+from segnet.models.checkpoint import read_checkpoint, save_checkpoint
+content = {"hyper_parameters": {"model": {}, "classes": {}}, "weights": torch.zeros(100_000)}
+save_checkpoint(content, sys.argv[1])
+content["weights"] += 1
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    save_checkpoint(content, sys.argv[1])
+except Exception as error:
+    print(type(error).__name__, error)
+print(read_checkpoint(sys.argv[1])["weights"].sum().item())
+"""
+
+
+def test_a_disk_that_is_really_full_leaves_the_older_checkpoint(tmp_path):
+    """By a limit on the size of a file: to the writer it is the same."""
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, -1)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.ckpt")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    told, weights = done.stdout.splitlines()
+    assert re.match(r"MachineError .*a\.ckpt: cannot be written", told)
+    assert float(weights) == 0
+    assert os.listdir(tmp_path) == ["a.ckpt"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
+def test_cores_are_those_that_the_process_may_use():
+    """As SLURM, taskset and docker --cpuset-cpus give them; workers of the loaders go by it."""
+    code = (
+        "import os; mine = sorted(os.sched_getaffinity(0))[:1]; os.sched_setaffinity(0, mine); "
+        "from segnet.system.machine import num_cores; print(num_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
+
+
+def test_the_machine_is_named_with_what_its_speed_depends_on():
+    line = machine_line(torch.device("cpu"))
+    assert f"{torch.get_num_threads()} of {num_cores()} threads" in line
+    assert f"torch {torch.__version__}" in line

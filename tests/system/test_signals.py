@@ -1,0 +1,82 @@
+"""Signals that ask a process to end: noted, obeyed at once, or kept from the workers."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from segnet.errors import Interrupted
+from segnet.system.signals import ENDING, StopRequest, ending_at_once, name_of, shield_worker
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    before = {signum: signal.getsignal(signum) for signum in ENDING}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+@pytest.mark.parametrize("signum", ENDING)
+def test_the_first_signal_is_noted(signum):
+    request = StopRequest()
+    request.listen()
+    assert request.signum == 0
+    os.kill(os.getpid(), signum)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert request.signum == signum
+
+
+TWICE = """
+import os, signal
+from segnet.system.signals import StopRequest
+StopRequest().listen()
+os.kill(os.getpid(), signal.SIGINT)
+print("once", flush=True)
+os.kill(os.getpid(), signal.SIGINT)
+print("twice", flush=True)
+"""
+
+
+def test_a_second_ctrl_c_quits_at_once():
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 130
+    assert done.stdout == "once\n"
+    assert "Ctrl-C again quits" in done.stderr
+
+
+def test_what_can_be_done_again_ends_at_once():
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.raises(Interrupted, match="SIGTERM during the evaluation") as caught,
+        ending_at_once("during the evaluation"),
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert caught.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_worker_outlives_what_its_group_gets():
+    process = os.fork()
+    if process == 0:
+        shield_worker()
+        for signum in ENDING:
+            os.kill(os.getpid(), signum)
+        left = signal.alarm(0)
+        os._exit(42 if 0 < left <= 30 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 42
+
+
+def test_names():
+    assert (name_of(signal.SIGINT), name_of(signal.SIGTERM)) == ("Ctrl-C", "SIGTERM")

@@ -1,0 +1,168 @@
+"""Fetching from the web: what is refused, and that limits hold."""
+
+import http.server
+import io
+import threading
+
+import pytest
+
+from segnet.errors import DataError
+from segnet.system.web import download, is_private
+
+BODY = bytes(range(256)) * 8
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        answer = self.server.answers.get(self.path)
+        if answer is None:
+            self.send_error(404)
+        else:
+            answer(self)
+
+    def log_message(self, *_):
+        pass
+
+
+def body(content: bytes = BODY, length: int | None = None):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content) if length is None else length))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return answer
+
+
+def redirect(target: str):
+    def answer(handler):
+        handler.send_response(302)
+        handler.send_header("Location", target)
+        handler.end_headers()
+
+    return answer
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answers, server.requests = {}, []
+    server.released = threading.Event()
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def refusal(url: str, **options) -> str:
+    with pytest.raises(DataError) as error:
+        download(url, io.BytesIO(), **{"private": True, **options})
+    assert str(error.value).startswith(f"{url}: ")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_body_arrives_whole(server):
+    server.answers["/a"] = body()
+    server.answers["/b"] = redirect("/a")
+    for path in ("/a", "/b"):
+        file = io.BytesIO()
+        download(server.url + path, file, private=True)
+        assert file.getvalue() == BODY
+
+
+def test_a_private_address_is_not_even_asked(server):
+    server.answers["/a"] = body()
+    for host in ("127.0.0.1", "localhost"):
+        url = f"http://{host}:{server.server_port}/a"
+        assert "leads into a private network" in refusal(url, private=False)
+        assert "leads into a private network" in refusal(url.replace("http", "https"), private=False)
+    assert server.requests == []
+
+
+def test_a_name_that_changes_its_address_does_not_help(server, monkeypatch):
+    """The address that counts is the connection's, not what a name server said before."""
+    server.answers["/a"] = body()
+    monkeypatch.setattr("segnet.system.web.is_private", lambda host: False)
+    assert "leads into a private network (127.0.0.1)" in refusal(f"{server.url}/a", private=False)
+    assert server.requests == []
+
+
+def test_a_proxy_may_be_private_but_not_what_is_asked_of_it(server, monkeypatch):
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.setenv("http_proxy", server.url)
+    server.answers["http://8.8.8.8/a"] = body()
+    file = io.BytesIO()
+    download("http://8.8.8.8/a", file)
+    assert file.getvalue() == BODY
+    assert "leads into a private network" in refusal("http://10.0.0.1/a", private=False)
+    assert server.requests == ["http://8.8.8.8/a"]
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/a", "rtsp://host/a", "http://", "http:///a"])
+def test_other_addresses_than_the_webs_are_refused(url):
+    assert "only http:// and https:// are fetched" in refusal(url)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "/loop"])
+def test_redirects_elsewhere_are_not_followed(server, target):
+    server.answers["/loop"] = redirect(target)
+    refusal(f"{server.url}/loop")
+
+
+@pytest.mark.parametrize("length", [10 * 2**30, 2048])
+def test_a_body_that_is_too_large_is_refused(server, length):
+    server.answers["/a"] = body(length=length)
+    assert "is larger than" in refusal(f"{server.url}/a", max_bytes=1000)
+
+
+def test_a_body_that_is_cut_off_is_refused(server):
+    server.answers["/a"] = body(length=len(BODY) + 1)
+    assert f"was cut off after {len(BODY)} of {len(BODY) + 1} bytes" in refusal(f"{server.url}/a")
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_what_only_drips_is_given_up(server, header):
+    def drip(handler):
+        if header:
+            handler.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+        else:
+            handler.send_response(200)
+            handler.end_headers()
+        while not server.released.wait(0.02):
+            try:
+                handler.wfile.write(b"x")
+                handler.wfile.flush()
+            except OSError:
+                return
+
+    server.answers["/a"] = drip
+    assert "takes longer than 0.3 seconds" in refusal(f"{server.url}/a", max_seconds=0.3)
+
+
+def test_it_ends_when_asked_to(server):
+    server.answers["/a"] = body()
+    stopped = threading.Event()
+    stopped.set()
+    assert "interrupted" in refusal(f"{server.url}/a", stopped=stopped)
+
+
+def test_the_servers_refusal_is_told(server):
+    assert "the server says 404" in refusal(f"{server.url}/gone")
+    server.shutdown()
+    server.server_close()
+    assert "cannot be fetched" in refusal(f"{server.url}/gone")
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [("8.8.8.8", False), ("10.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("169.254.169.254", True)],
+)
+def test_private_addresses(host, private):
+    assert is_private(host) is private

@@ -1,0 +1,361 @@
+"""A run that was cut off anywhere goes on as if it had never stopped: same weights, rates, metrics.csv and results.
+
+`benchmarks/kill_and_resume.py` does the same with SIGKILL at random moments; here the moments are chosen.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import resource
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import components
+
+from segnet.config import Config, DataConfig, OptimConfig
+from segnet.errors import ConfigError, Interrupted, MachineError
+from segnet.models.checkpoint import read_checkpoint, save_checkpoint
+from segnet.training.task import SegmentationTask
+from segnet.workflows.train import train
+
+CPU = {"accelerator": "cpu", "devices": 1}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing of ours catches it."""
+
+
+def configuration(trainer=None, **changes):
+    parts = components()
+    parts["decoder"]["dropout"] = 0.3  # draws random numbers in training
+    sections = {
+        **parts,
+        "loss": {"name": "cross_entropy"},
+        "dataset": {"name": "shapes", "num_train": 11, "num_val": 3, "size": [40, 32]},
+        "data": DataConfig(batch_size=2, crop_size=[32, 32], num_workers=0),
+        "optim": OptimConfig(lr=0.05),
+        "trainer": {**CPU, "max_epochs": 3, "log_every_n_steps": 1, **(trainer or {})},
+        "checkpoint_every": 2,
+    }
+    return Config(**{**sections, **changes})
+
+
+def outcome(folder):
+    """What has to be equal; times and paths need not."""
+    checkpoint = read_checkpoint(folder / "last.ckpt")
+    results = json.loads((folder / "results.json").read_text())
+    return {
+        "weights": checkpoint["state_dict"],
+        "optimiser": checkpoint["optimizer_states"][0]["state"],
+        "rates": checkpoint["lr_schedulers"],
+        "best": read_checkpoint(folder / "best.ckpt")["state_dict"],
+        "metrics": (folder / "metrics.csv").read_text(),
+        "results": {key: value for key, value in results.items() if key not in ("seconds", "checkpoint", "config")},
+    }
+
+
+def assert_equal(found, expected, place=""):
+    assert type(found) is type(expected), place
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), place
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), place
+        for key in expected:
+            assert_equal(found[key], expected[key], f"{place}/{key}")
+    elif isinstance(expected, list):
+        assert len(found) == len(expected), place
+        for index, value in enumerate(expected):
+            assert_equal(found[index], value, f"{place}/{index}")
+    else:
+        assert found == expected, place
+
+
+def cut(monkeypatch, method, number, action):
+    """Lets a method of the task do `action` before its `number`-th call."""
+    calls, original = [], getattr(SegmentationTask, method)
+
+    def cutting(self, *arguments):
+        calls.append(1)
+        if len(calls) == number:
+            action()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(SegmentationTask, method, cutting)
+
+
+def kill():
+    raise Killed
+
+
+def train_in_two_parts(config, folder, monkeypatch, method, number, action=kill, error=Killed):
+    """Trains, is cut off, and goes on; returns at which step it did."""
+    with monkeypatch.context() as patch:
+        cut(patch, method, number, action)
+        with pytest.raises(error):
+            train(config, folder)
+    step = read_checkpoint(folder / "last.ckpt")["global_step"]
+    train(replace(config, checkpoint=str(folder / "last.ckpt")), folder.parent / "unused")
+    assert not (folder.parent / "unused").exists()
+    return step
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """outcome(options): of a run that nobody cut off, once for each set of options."""
+    done = {}
+
+    def run(trainer):
+        key = tuple(sorted(trainer.items()))
+        if key not in done:
+            folder = tmp_path_factory.mktemp("unbroken")
+            train(configuration(trainer), folder)
+            done[key] = outcome(folder)
+        return done[key]
+
+    return run
+
+
+HALVES = {"val_check_interval": 0.4}  # every 2 of 5 batches
+STEPS = {"max_epochs": -1, "max_steps": 12}  # ends within the third epoch
+WHOLE = {"max_epochs": -1, "max_steps": 10}  # ends with the second
+PAIRS = {"accumulate_grad_batches": 2}  # 3 steps an epoch, the last of one batch
+
+
+@pytest.mark.parametrize(
+    ("trainer", "method", "number", "step"),
+    [
+        ({}, "training_step", 4, 2),  # within the first epoch
+        ({}, "validation_step", 2, 5),  # within the first validation: it comes again
+        ({}, "training_step", 6, 5),  # at the beginning of the second epoch
+        ({}, "training_step", 10, 8),
+        ({}, "validation_step", 8, 15),  # within the last
+        ({}, "on_train_end", 1, 15),  # when all was done
+        (HALVES, "validation_step", 5, 4),
+        (HALVES, "training_step", 5, 4),
+        (HALVES, "training_step", 8, 7),
+        (STEPS, "training_step", 12, 10),
+        (STEPS, "on_train_end", 1, 12),
+        (WHOLE, "validation_step", 5, 10),
+        (WHOLE, "on_train_end", 1, 10),
+        (PAIRS, "training_step", 5, 2),
+        (PAIRS, "training_step", 9, 4),
+    ],
+)
+def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
+    trainer, method, number, step, tmp_path, monkeypatch, unbroken
+):
+    config = configuration(trainer)
+    assert train_in_two_parts(config, tmp_path / "run", monkeypatch, method, number) == step
+    assert_equal(outcome(tmp_path / "run"), unbroken(trainer))
+
+
+def test_a_run_can_be_cut_off_again_and_again(tmp_path, monkeypatch, unbroken):
+    config = configuration(checkpoint="auto")
+    for number, method in enumerate(["training_step", "training_step", "validation_step"] * 3):
+        with monkeypatch.context() as patch:
+            cut(patch, method, 3, kill)
+            with pytest.raises(Killed):
+                train(config, tmp_path / f"{number}")
+    train(config, tmp_path / "last")
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    assert_equal(outcome(tmp_path / "0"), unbroken({}))
+
+
+@pytest.mark.parametrize(
+    ("signum", "trainer", "method", "number", "step"),
+    [
+        (signal.SIGTERM, {}, "training_step", 1, 1),
+        (signal.SIGTERM, {}, "training_step", 8, 8),
+        (signal.SIGUSR1, {}, "training_step", 8, 8),
+        (signal.SIGINT, {}, "training_step", 8, 8),
+        (signal.SIGTERM, {}, "validation_step", 4, 10),
+        (signal.SIGTERM, {}, "training_step", 15, 15),  # the last batch: its validation owes nothing to be done again
+        (signal.SIGTERM, PAIRS, "training_step", 3, 2),  # saved with the step that its batches are gathered for
+    ],
+)
+def test_a_signal_is_obeyed_within_a_step_and_nothing_is_lost(
+    signum, trainer, method, number, step, tmp_path, monkeypatch, unbroken
+):
+    before = signal.getsignal(signum)
+    config = replace(configuration(trainer), checkpoint_every=None)
+    saved = train_in_two_parts(
+        config, tmp_path / "run", monkeypatch, method, number, lambda: os.kill(os.getpid(), signum), Interrupted
+    )
+    assert saved == step
+    assert_equal(outcome(tmp_path / "run"), unbroken(trainer))
+    assert signal.getsignal(signum) is before
+
+
+def test_the_message_says_how_to_go_on_and_the_exit_code_names_the_signal(tmp_path, monkeypatch):
+    cut(monkeypatch, "training_step", 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match=r"SIGTERM at step 3: go on with checkpoint=.*last\.ckpt") as caught:
+        train(configuration(), tmp_path)
+    assert caught.value.exit_code == 143
+
+
+def test_a_signal_during_the_final_evaluation_ends_it(tmp_path, monkeypatch, unbroken):
+    config = configuration()
+    cut(monkeypatch, "validation_step", 11, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        train(config, tmp_path)
+    assert not (tmp_path / "results.json").exists()
+    monkeypatch.undo()
+    train(replace(config, checkpoint=str(tmp_path / "last.ckpt")), tmp_path)
+    assert_equal(outcome(tmp_path), unbroken({}))
+
+
+def test_checkpoints_within_an_epoch_come_by_time_too(tmp_path, monkeypatch):
+    config = replace(configuration(), checkpoint_every=None, checkpoint_minutes=1e-9)
+    cut(monkeypatch, "training_step", 4, kill)
+    with pytest.raises(Killed):
+        train(config, tmp_path)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3
+
+
+def test_without_intervals_they_come_with_validations_only(tmp_path, monkeypatch):
+    config = replace(configuration(), checkpoint_every=None, checkpoint_minutes=None)
+    cut(monkeypatch, "training_step", 9, kill)
+    with pytest.raises(Killed):
+        train(config, tmp_path)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 5
+
+
+@contextlib.contextmanager
+def full_disk():
+    """By a limit on the size of a file: to the writer it is the same. metrics.csv stays below it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_within_an_epoch_is_a_warning_and_the_run_goes_on(tmp_path, monkeypatch, caplog, unbroken):
+    saved = []
+    with contextlib.ExitStack() as disk, monkeypatch.context() as patch:
+        cut(patch, "training_step", 2, lambda: disk.enter_context(full_disk()))
+
+        def free():  # the fifth batch: the save before it, at step 4, was refused
+            saved.append(read_checkpoint(tmp_path / "last.ckpt")["global_step"] if last.exists() else None)
+            disk.close()
+
+        last = tmp_path / "last.ckpt"
+        cut(patch, "training_step", 5, free)
+        train(configuration(), tmp_path)
+    assert saved == [None]
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    refused = [message for message in warnings if "last.ckpt: cannot be written" in message]
+    assert len(refused) == 2  # at steps 2 and 4
+    assert all("the run goes on" in message for message in refused)
+    assert_equal(outcome(tmp_path), unbroken({}))
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("action", [lambda: None, lambda: os.kill(os.getpid(), signal.SIGTERM)])
+def test_a_full_disk_where_it_counts_ends_the_run_and_the_older_checkpoint_stays(
+    action, tmp_path, monkeypatch, unbroken
+):
+    """At the last save before an end: by a signal, or of the epoch."""
+    with contextlib.ExitStack() as disk, monkeypatch.context() as patch:
+
+        def fill():
+            disk.enter_context(full_disk())
+            action()
+
+        cut(patch, "training_step", 15, fill)
+        with pytest.raises(MachineError, match=r"(last|best)\.ckpt: cannot be written") as caught:
+            train(configuration(), tmp_path)
+    assert caught.value.exit_code == 5
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 14
+    train(configuration(checkpoint=str(tmp_path / "last.ckpt")), tmp_path)
+    assert_equal(outcome(tmp_path), unbroken({}))
+
+
+@pytest.mark.parametrize("option", ["checkpoint_every", "checkpoint_minutes"])
+def test_an_interval_of_nothing_is_refused(option, tmp_path):
+    with pytest.raises(ConfigError, match=f"{option}=0 must be above 0"):
+        train(replace(configuration(), **{option: 0}), tmp_path)
+
+
+def test_the_best_checkpoint_can_be_gone_on_with(tmp_path, monkeypatch, unbroken):
+    """It is written when its validation has ended, and the epoch has not.
+
+    Which epoch is the best differs with the processor's arithmetic: the run is cut in its last
+    epoch, so that it is never that one.
+    """
+    config = configuration()
+    cut(monkeypatch, "training_step", 13, kill)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+    best = tmp_path / "run" / "best.ckpt"
+    assert read_checkpoint(best)["global_step"] in (5, 10)
+    train(replace(config, checkpoint=str(best)), tmp_path)
+    assert_equal(outcome(tmp_path / "run"), unbroken({}))
+
+
+def test_a_run_folder_can_be_moved(tmp_path, monkeypatch, unbroken):
+    config = configuration()
+    cut(monkeypatch, "training_step", 8, kill)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    train(replace(config, checkpoint=str(tmp_path / "moved" / "last.ckpt")), tmp_path / "unused")
+    assert_equal(outcome(tmp_path / "moved"), unbroken({}))
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+
+
+def test_a_checkpoint_out_of_its_folder_goes_on_in_a_new_one(tmp_path, monkeypatch):
+    config = configuration()
+    cut(monkeypatch, "training_step", 8, kill)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run" / "last.ckpt").rename(tmp_path / "elsewhere" / "last.ckpt")
+    train(replace(config, checkpoint=str(tmp_path / "elsewhere" / "last.ckpt")), tmp_path / "new")
+    assert read_checkpoint(tmp_path / "new" / "last.ckpt")["global_step"] == 15
+    with open(tmp_path / "new" / "metrics.csv", newline="") as file:
+        assert sum(1 for row in csv.DictReader(file) if row["train/loss"]) == 15
+
+
+def test_a_checkpoint_from_before_positions_were_stored_goes_on_with_the_next_epoch(tmp_path, monkeypatch, unbroken):
+    config = configuration()
+    cut(monkeypatch, "training_step", 6, kill)
+    with pytest.raises(Killed):
+        train(config, tmp_path)
+    monkeypatch.undo()
+    content = read_checkpoint(tmp_path / "last.ckpt")
+    assert content["global_step"] == 5
+    del content["callbacks"]["LastCheckpoint"]
+    save_checkpoint(content, tmp_path / "last.ckpt")
+    train(replace(config, checkpoint=str(tmp_path / "last.ckpt")), tmp_path)
+    found, expected = outcome(tmp_path), unbroken({})
+    assert_equal(found["rates"], expected["rates"])
+    assert found["results"]["steps"] == 15
+
+
+def test_fewer_epochs_than_it_has_had_are_refused(tmp_path):
+    config = configuration()
+    train(config, tmp_path)
+    shorter = configuration({"max_epochs": 2}, checkpoint=str(tmp_path / "last.ckpt"))
+    with pytest.raises(ConfigError, match=r"trainer\.max_epochs=2, but the checkpoint has had 3 epochs"):
+        train(shorter, tmp_path)
+
+
+def test_a_finished_run_goes_on_with_more_steps(tmp_path):
+    """Where max_steps ended it within an epoch, that epoch goes on."""
+    flat = OptimConfig(lr=0.05, power=0)  # or the schedules would differ
+    train(configuration({"max_epochs": -1, "max_steps": 13}, optim=flat), tmp_path / "long")
+    train(configuration({"max_epochs": -1, "max_steps": 8}, optim=flat), tmp_path / "short")
+    longer = configuration(
+        {"max_epochs": -1, "max_steps": 13}, optim=flat, checkpoint=str(tmp_path / "short" / "last.ckpt")
+    )
+    train(longer, tmp_path)
+    weights = [read_checkpoint(tmp_path / name / "last.ckpt")["state_dict"] for name in ("long", "short")]
+    assert_equal(weights[1], weights[0])

@@ -1,0 +1,79 @@
+"""A loss that is not finite stops the run and names the files, or its step leaves no trace."""
+
+import logging
+
+import pytest
+from test_resume import assert_equal, configuration
+
+from segnet.config import OptimConfig
+from segnet.errors import ConfigError
+from segnet.models.checkpoint import read_checkpoint
+from segnet.training.callbacks.nonfinite import MOST_IN_A_ROW, NonFiniteLoss
+from segnet.training.task import SegmentationTask
+from segnet.workflows.train import train
+
+
+def losing(monkeypatch, steps):
+    """Lets the loss of some training steps, from 0, be lost, gradients and running statistics with it."""
+    calls, original = [], SegmentationTask.training_step
+
+    def training_step(self, batch, batch_idx):
+        calls.append(batch["name"])
+        loss = original(self, batch, batch_idx)
+        if len(calls) - 1 in steps:
+            for name, buffer in self.named_buffers():
+                if name.endswith("running_mean"):
+                    buffer.data.fill_(float("nan"))  # past autograd, which needs it once more
+            return loss * float("nan")
+        return loss
+
+    monkeypatch.setattr(SegmentationTask, "training_step", training_step)
+    return calls
+
+
+def test_the_run_stops_at_that_step_and_names_the_files(tmp_path, monkeypatch):
+    names = losing(monkeypatch, {3})
+    with pytest.raises(ConfigError, match=r"the loss is nan at step 3 \(epoch 0\).*lower optim\.lr") as caught:
+        train(configuration({"log_every_n_steps": 50}), tmp_path)
+    assert len(names) == 4
+    assert all(name in str(caught.value) for name in names[3])
+    weights = read_checkpoint(tmp_path / "last.ckpt")["state_dict"]  # of step 2
+    assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_skipped_step_leaves_no_trace_in_the_weights(accumulate, tmp_path, monkeypatch, caplog):
+    """A step that is lost in the last batches: the weights are those of the step before."""
+    steps = {"max_epochs": -1, "accumulate_grad_batches": accumulate, "limit_val_batches": 0}
+    finished = []
+    for number, last in (("with", 3), ("without", 2)):
+        with monkeypatch.context() as patch:
+            losing(patch, {2 * accumulate} if number == "with" else set())
+            flat = OptimConfig(lr=0.05, power=0)
+            config = configuration({**steps, "max_steps": last}, non_finite="skip", optim=flat)
+            train(config, tmp_path / number)
+        finished.append(read_checkpoint(tmp_path / number / "last.ckpt"))
+    assert_equal(finished[0]["state_dict"], finished[1]["state_dict"])
+    assert_equal(finished[0]["optimizer_states"][0]["state"], finished[1]["optimizer_states"][0]["state"])
+    assert finished[0]["global_step"] == 3
+    assert "the step is skipped" in caplog.text
+
+
+def test_many_in_a_row_stop_the_run_all_the_same(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING, "segnet")
+    losing(monkeypatch, set(range(2, 99)))
+    with pytest.raises(ConfigError, match=rf"{MOST_IN_A_ROW} steps in a row were skipped"):
+        train(configuration(non_finite="skip"), tmp_path)
+    assert caplog.text.count("the step is skipped") == MOST_IN_A_ROW
+
+
+def test_without_such_a_loss_skip_changes_nothing(tmp_path):
+    for action in ("stop", "skip"):
+        train(configuration({"max_epochs": 1}, non_finite=action), tmp_path / action)
+    one, other = (read_checkpoint(tmp_path / action / "last.ckpt")["state_dict"] for action in ("stop", "skip"))
+    assert_equal(one, other)
+
+
+def test_another_action_is_refused():
+    with pytest.raises(ConfigError, match="non_finite=ignore is neither stop nor skip"):
+        NonFiniteLoss("ignore")

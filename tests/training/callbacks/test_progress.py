@@ -1,0 +1,104 @@
+"""What is shown while a run goes: numbers from a clock of the tests' own, in a terminal and in a log file."""
+
+import math
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny import CPU, configuration
+
+from segnet.training.callbacks import progress
+from segnet.training.callbacks.progress import Bar, EpochLines, Pace, duration, memory_used, progress_callbacks
+from segnet.workflows.train import train
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    time = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: time.now)
+    return time
+
+
+def trainer(step, total=100, processes=1):
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    return SimpleNamespace(global_step=step, estimated_stepping_batches=total, world_size=processes, strategy=strategy)
+
+
+def batch(pace, clock, seconds, images=8, processes=1):
+    clock.now += seconds
+    pace.on_train_batch_end(trainer(0, processes=processes), None, None, {"image": [0] * images}, 0)
+
+
+def test_speed_is_that_of_all_processes_without_validations(clock):
+    pace = Pace()
+    pace.on_train_start(trainer(0), None)
+    assert math.isnan(pace.images_per_second)
+    batch(pace, clock, 2.0, processes=4)
+    clock.now += 500  # a validation
+    pace.on_validation_end(trainer(0), None)
+    batch(pace, clock, 2.0, processes=4)
+    clock.now += 500  # between two epochs
+    pace.on_train_epoch_start(trainer(0), None)
+    batch(pace, clock, 4.0, processes=4)
+    assert pace.images_per_second == 3 * 8 * 4 / 8.0
+
+
+def test_speed_forgets_batches_of_long_ago(clock):
+    pace = Pace()
+    pace.on_train_start(trainer(0), None)
+    batch(pace, clock, 600.0)
+    for _ in range(progress.RECENT):
+        batch(pace, clock, 0.5)
+    assert pace.images_per_second == 16
+
+
+def test_the_time_left_counts_the_steps_of_this_process_only(clock):
+    pace = Pace()
+    pace.on_train_start(trainer(60), None)  # goes on at step 60
+    assert math.isnan(pace.seconds_left(trainer(60)))
+    assert pace.told(trainer(60))["left"] == pace.told(trainer(60))["images/s"] == "?"
+    clock.now += 30
+    assert pace.seconds_left(trainer(70)) == 90
+    assert pace.told(trainer(70))["left"] == "0:01:30"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0:00:00"), (59.6, "0:01:00"), (3599.7, "1:00:00"), (360_000, "100:00:00")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_memory_of_the_process_counts_what_it_holds():
+    block = torch.ones(64, 2**20, dtype=torch.uint8)
+    assert memory_used(torch.device("cpu")) > block.numel()
+
+
+def test_a_log_file_gets_a_line_a_validation_and_no_advertisement(tmp_path, capfd, recwarn):
+    train(configuration(trainer={**CPU, "max_epochs": 2}), tmp_path)
+    out, err = capfd.readouterr()
+    line = (
+        r"epoch   {}/2  loss \d\.\d{{4}}  lr 0\.\d{{5}}  val mIoU 0\.\d{{4}}  \d+(\.\d)? images/s  \d+\.\d GiB  "
+        r"0:00:\d\d left"
+    )
+    first, second = out.splitlines()
+    assert re.fullmatch(line.format(1), first)
+    assert re.fullmatch(line.format(2), second)
+    assert "0:00:00 left" in second
+    assert not err
+    assert not [str(warning.message) for warning in recwarn if "pytorch_lightning" in str(warning.filename)]
+
+
+def test_a_terminal_gets_a_bar(monkeypatch):
+    monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert [type(callback) for callback in progress_callbacks()] == [Pace, Bar]
+    monkeypatch.setenv("TERM", "dumb")
+    assert [type(callback) for callback in progress_callbacks()] == [Pace, EpochLines]
+
+
+@pytest.mark.parametrize(("miou", "text"), [(math.nan, "n/a"), (0.5, "0.5000")])
+def test_the_bar_knows_a_missing_miou(miou, text, monkeypatch):
+    monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: {progress.MONITOR: torch.tensor(miou)})
+    assert Bar(Pace()).get_metrics(trainer(0), None)[progress.MONITOR] == text

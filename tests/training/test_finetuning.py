@@ -1,0 +1,102 @@
+"""Starting from a checkpoint of other classes, and refusing one of another architecture."""
+
+import copy
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import components
+
+from segnet.classes import Classes
+from segnet.errors import CheckpointError
+from segnet.models.segmentation_model import SegmentationModel
+from segnet.training.finetuning import require_same_model, start_from
+
+FILE = Path("a.ckpt")
+
+
+def spec(num_classes=3, output_stride=16, **backbone):
+    parts = components(output_stride)
+    parts["backbone"] |= backbone
+    return {**parts, "num_classes": num_classes, "mean": [0.5] * 3, "std": [0.5] * 3}
+
+
+def model(seed, **changes):
+    torch.manual_seed(seed)
+    return SegmentationModel(**spec(**changes))
+
+
+def checkpoint(names, **changes):
+    trained = model(7, num_classes=len(names), **changes)
+    torch.nn.init.normal_(trained.decoder.classifier.bias)  # as training leaves it
+    return {
+        "state_dict": {f"model.{name}": value for name, value in trained.state_dict().items()},
+        "hyper_parameters": {
+            "model": spec(len(names), **changes),
+            "classes": Classes.create(names).to_dict(),
+        },
+    }
+
+
+def taken_over(new, before, content):
+    """Names of the weights that are now the checkpoint's; the others are as they were."""
+    theirs = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
+    names = set()
+    for name, value in new.state_dict().items():
+        if name in theirs and torch.equal(value, theirs[name]):
+            names.add(name)
+        else:
+            assert torch.equal(value, before[name])
+    return names
+
+
+def test_the_same_classes_take_over_everything():
+    new, content = model(1), checkpoint(["a", "b", "c"])
+    before = copy.deepcopy(new.state_dict())
+    start_from(new, Classes.create(["a", "b", "c"]), content, FILE)
+    assert taken_over(new, before, content) == set(new.state_dict())
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["x", "y", "z", "v", "w"], ["x", "y", "z"]])
+def test_other_classes_get_a_new_classifier_and_it_is_said(names, caplog):
+    caplog.set_level(logging.INFO, "segnet")
+    new, content = model(1), checkpoint(names)
+    before = copy.deepcopy(new.state_dict())
+    start_from(new, Classes.create(["a", "b", "c"]), content, FILE)
+    assert set(new.state_dict()) - taken_over(new, before, content) == {
+        "decoder.classifier.weight",
+        "decoder.classifier.bias",
+    }
+    assert "not taken over (it was trained on other classes): decoder.classifier.bias, decoder.classif" in caplog.text
+
+
+def test_a_part_that_only_one_side_has_is_left_out(caplog):
+    caplog.set_level(logging.INFO, "segnet")
+    new, content = model(1), checkpoint(["a", "b", "c"])
+    content["state_dict"]["model.auxiliary.weight"] = torch.zeros(2)
+    start_from(new, Classes.create(["a", "b", "c"]), content, FILE)
+    assert "not taken over: auxiliary.weight; random: none" in caplog.text
+
+
+@pytest.mark.parametrize("changes", [{"depths": [1, 1, 2, 1]}, {"block": "bottleneck"}])
+def test_another_architecture_is_one_line(changes):
+    content = checkpoint(["a", "b", "c"], **changes)
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: is another architecture: \d+ of its weights") as caught:
+        start_from(model(1), Classes.create(["a", "b", "c"]), content, FILE)
+    assert "\n" not in str(caught.value)
+
+
+def test_going_on_names_the_options_that_differ():
+    content = checkpoint(["a", "b", "c"], depths=[1, 1, 2, 1])
+    with pytest.raises(
+        CheckpointError, match=r"backbone\.depths=\[1, 1, 1, 1\] \(was \[1, 1, 2, 1\]\).*init_from="
+    ) as caught:
+        require_same_model(torch.nn.ModuleDict({"model": model(1)}), content, spec(), FILE)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"3 classes \(were 2\)"):
+        require_same_model(torch.nn.ModuleDict({"model": model(1)}), checkpoint(["a", "b"]), spec(), FILE)
+
+
+def test_going_on_with_the_same_architecture_is_allowed():
+    require_same_model(torch.nn.ModuleDict({"model": model(1)}), checkpoint(["a", "b", "c"]), spec(), FILE)

@@ -1,0 +1,315 @@
+"""Downloads from a server on this machine; the network beyond it is never asked."""
+
+import hashlib
+import http.server
+import sys
+import threading
+import types
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from segnet.errors import CheckpointError, MachineError
+from segnet.system.web import Redirects
+from segnet.weights import download
+from segnet.weights.download import cache_path, fetch
+
+BODY = bytes(range(256)) * 1000
+DIGEST = hashlib.sha256(BODY).hexdigest()
+NAME = f"net-{DIGEST[:8]}.pth"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Each path of `answers` is a function that answers; `requests` lists the paths that were asked for."""
+
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        self.server.answers.get(self.path, lambda handler: handler.send_error(404))(self)
+
+    def give(self, body: bytes, length: int | None = None) -> None:
+        self.send_response(200)
+        if length != -1:
+            self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def redirect(self, target: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", target)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "*")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answers, server.requests = {}, []
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def cached(tmp_path: Path) -> list[Path]:
+    """All files in torch's cache, temporary ones too."""
+    return [path for path in (tmp_path / "torch").rglob("*") if path.is_file()]
+
+
+def refusal(source: str, kind: type) -> str:
+    with pytest.raises(kind) as error:
+        fetch(source)
+    assert type(error.value) is kind
+    assert str(error.value).startswith(f"{source}: ")
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_download_lies_where_torch_keeps_its_own_and_is_not_repeated(server, tmp_path):
+    server.answers[f"/v1/{NAME}"] = lambda handler: handler.give(BODY)
+    path = fetch(f"{server.url}/v1/{NAME}")
+    assert path == tmp_path / "torch" / "hub" / "checkpoints" / NAME
+    assert path.read_bytes() == BODY
+    assert fetch(f"{server.url}/v1/{NAME}") == path
+    assert server.requests == [f"/v1/{NAME}"]
+    assert cached(tmp_path) == [path]
+
+
+def test_a_name_without_a_hash_is_kept_apart_for_each_url(server, tmp_path):
+    for folder, body in (("a", b"first"), ("b", b"second")):
+        server.answers[f"/{folder}/model.pdparams"] = lambda handler, body=body: handler.give(body)
+    paths = [fetch(f"{server.url}/{folder}/model.pdparams") for folder in ("a", "b", "a")]
+    assert [path.read_bytes() for path in paths] == [b"first", b"second", b"first"]
+    assert {path.name for path in paths} == {"model.pdparams"}
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["net-20200605.pth", "net.pth", "r50-d8_512x1024_20200606_114049.pth"])
+def test_a_date_is_no_hash(server, name):
+    server.answers[f"/{name}"] = lambda handler: handler.give(b"any")
+    assert fetch(f"{server.url}/{name}").read_bytes() == b"any"
+
+
+def test_what_the_name_does_not_promise_is_refused(server, tmp_path):
+    server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY[:-1] + b"x")
+    assert f"and not with {DIGEST[:8]}" in refusal(f"{server.url}/{NAME}", CheckpointError)
+    assert cached(tmp_path) == []
+
+
+def test_a_damaged_file_in_the_cache_is_refused_by_its_path(server, tmp_path):
+    path = cache_path(f"{server.url}/{NAME}")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(CheckpointError) as error:
+        fetch(f"{server.url}/{NAME}")
+    assert str(error.value).startswith(f"{path}: is damaged")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("length", [None, 2 * len(BODY)])
+def test_a_body_that_breaks_off_leaves_nothing_behind(server, tmp_path, length):
+    def chunked(handler):
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"fffff\r\n" + BODY[:1000])
+        handler.close_connection = True
+
+    server.answers[f"/{NAME}"] = (lambda handler: handler.give(BODY, length)) if length else chunked
+    url = f"{server.url}/{NAME}"
+    message = refusal(url, MachineError)
+    assert f"put it at {cache_path(url)}" in message
+    if length:
+        assert f"cut off after {len(BODY)} of {length} bytes" in message
+    assert cached(tmp_path) == []
+
+
+def test_a_missing_file_is_told_with_the_servers_words(server, tmp_path):
+    assert "404 Not Found" in refusal(f"{server.url}/{NAME}", CheckpointError)
+    assert cached(tmp_path) == []
+
+
+def test_a_server_in_trouble_is_not_the_files_fault(server):
+    server.answers[f"/{NAME}"] = lambda handler: handler.send_error(503)
+    assert "503 Service Unavailable" in refusal(f"{server.url}/{NAME}", MachineError)
+
+
+def test_an_offline_machine_is_told_what_to_download_and_where_to_put_it(server, tmp_path):
+    server.shutdown()
+    server.server_close()  # nobody listens there any more
+    url = f"{server.url}/{NAME}"
+    message = refusal(url, MachineError)
+    assert f"download it by hand and put it at {cache_path(url)}" in message
+    cache_path(url).parent.mkdir(parents=True, exist_ok=True)
+    cache_path(url).write_bytes(BODY)  # the advice helps
+    assert fetch(url) == cache_path(url)
+
+
+def test_a_redirect_is_followed_to_the_file_of_the_asked_name(server):
+    server.answers[f"/{NAME}"] = lambda handler: handler.redirect(f"{server.url}/store/1")
+    server.answers["/store/1"] = lambda handler: handler.give(BODY)
+    assert fetch(f"{server.url}/{NAME}").name == NAME
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a"])
+def test_a_redirect_away_from_the_web_is_not_followed(server, target):
+    server.answers[f"/{NAME}"] = lambda handler: handler.redirect(target)
+    refusal(f"{server.url}/{NAME}", CheckpointError)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "followed"),
+    [
+        ("http://8.8.8.8/a", "http://9.9.9.9/b", True),
+        ("http://8.8.8.8/a", "https://9.9.9.9/b", True),
+        ("https://8.8.8.8/a", "http://9.9.9.9/b", False),
+        *(
+            ("https://8.8.8.8/a", f"https://{host}/b", False)
+            for host in ("127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "[::1]", "[fe80::1]")
+        ),
+        ("http://10.1.2.3/a", "http://10.1.2.4/b", True),
+    ],
+)
+def test_a_redirect_does_not_lead_from_outside_into_this_network(old, new, followed):
+    request = urllib.request.Request(old)
+    handler = Redirects(CheckpointError)
+    if followed:
+        assert handler.redirect_request(request, None, 302, "Found", {}, new).full_url == new
+    else:
+        with pytest.raises(CheckpointError, match="redirects"):
+            handler.redirect_request(request, None, 302, "Found", {}, new)
+
+
+@pytest.mark.parametrize("length", [None, -1])
+def test_a_body_larger_than_any_weights_is_refused(server, tmp_path, monkeypatch, length):
+    monkeypatch.setattr(download, "MAX_BYTES", 2000)
+    server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY, length)
+    assert "is larger than" in refusal(f"{server.url}/{NAME}", CheckpointError)
+    assert cached(tmp_path) == []
+
+
+def test_a_body_that_only_drips_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "SLOW_WINDOW", 1e-9)
+    monkeypatch.setattr(download, "SLOWEST", 1e30)  # whatever arrives is too slow
+    server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY)
+    assert "arrives too slowly" in refusal(f"{server.url}/{NAME}", MachineError)
+    assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/a.pth", "file:///etc/passwd", "http://", "s3://bucket/a.pth"])
+def test_other_addresses_than_the_webs_are_refused(url):
+    assert "http:// or https:// only" in refusal(url, CheckpointError)
+
+
+@pytest.mark.parametrize("name", ["..", "%2e%2e%2fevil.pth", ".hidden", "a b;rm.pth", ""])
+def test_a_url_does_not_choose_the_place_of_its_download(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    path = cache_path(f"https://host/x/{name}")
+    folder = tmp_path / "hub" / "checkpoints"
+    assert path.resolve().parent.parent == folder
+    assert not path.name.startswith(".")
+    assert " " not in path.name
+
+
+def test_paths_are_local(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.pth").write_bytes(b"")
+    assert fetch("~/a.pth") == tmp_path / "a.pth"
+    (tmp_path / "timm" / "resnet50d").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert fetch("timm/resnet50d") == Path("timm/resnet50d")  # rather than the hub's
+
+
+@pytest.mark.parametrize("source", ["none.pth", "runs/none.ckpt", "./timm/resnet50d", "a/b/c", "/timm/resnet50d"])
+def test_a_missing_file_is_not_looked_for_on_the_hub(source, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # an ImportError if it were
+    assert refusal(source, CheckpointError) == f"{source}: no such file"
+
+
+HUB = "timm/resnet50d.ra2_in1k"
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Stands in for huggingface_hub: `files` are on the hub; a value that is an error is raised."""
+    errors = types.ModuleType("huggingface_hub.errors")
+    # as huggingface_hub.errors has them
+    errors.EntryNotFoundError = type("EntryNotFoundError", (Exception,), {})
+    errors.LocalEntryNotFoundError = type("LocalEntryNotFoundError", (FileNotFoundError, errors.EntryNotFoundError), {})
+    errors.RepositoryNotFoundError = type("RepositoryNotFoundError", (OSError,), {})
+    errors.HFValidationError = type("HFValidationError", (ValueError,), {})
+    module = types.ModuleType("huggingface_hub")
+    module.errors = errors
+    module.files = {"model.safetensors": b"weights", "config.json": b"{}"}
+    module.asked = []
+
+    def hf_hub_download(name, file):
+        module.asked.append((name, file))
+        content = module.files.get(file, errors.EntryNotFoundError("404"))
+        if isinstance(content, Exception):
+            raise content
+        path = tmp_path / "snapshot" / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return str(path)
+
+    module.hf_hub_download = hf_hub_download
+    module.hf_hub_url = lambda name, file: f"https://hub/{name}/{file}"
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    return module
+
+
+def test_a_model_of_the_hub_comes_with_its_config(hub, tmp_path):
+    path = fetch(HUB)
+    assert path == tmp_path / "snapshot" / "model.safetensors"
+    assert (path.parent / "config.json").exists()
+    assert hub.asked == [(HUB, "model.safetensors"), (HUB, "config.json")]
+
+
+def test_a_model_of_the_hub_may_lack_a_config(hub):
+    del hub.files["config.json"]
+    assert fetch(HUB).name == "model.safetensors"
+
+
+@pytest.mark.parametrize("kind", ["RepositoryNotFoundError", "HFValidationError"])
+def test_a_model_that_the_hub_does_not_have_is_refused(hub, kind):
+    hub.files["model.safetensors"] = getattr(hub.errors, kind)("no\nsuch")
+    assert "the hub has no public model of that name" in refusal(HUB, CheckpointError)
+
+
+def test_a_model_of_the_hub_without_safe_weights_is_refused(hub):
+    del hub.files["model.safetensors"]
+    assert "has no model.safetensors" in refusal(HUB, CheckpointError)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("offline", [True, False])
+def test_without_the_hub_the_files_to_download_are_named(hub, monkeypatch, file, offline):
+    hub.files[file] = hub.errors.LocalEntryNotFoundError("not cached") if offline else ConnectionError("no\nroute")
+    if offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    message = refusal(HUB, MachineError)
+    assert f"https://hub/{HUB}/model.safetensors and https://hub/{HUB}/config.json" in message
+    assert ("HF_HUB_OFFLINE is set" in message) == offline
+
+
+def test_without_the_package_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert 'pip install "segnet[hub]"' in refusal(HUB, MachineError)
+
+
+def test_what_stands_in_for_the_hub_is_like_the_hub():
+    errors = pytest.importorskip("huggingface_hub.errors")
+    assert issubclass(errors.LocalEntryNotFoundError, errors.EntryNotFoundError)
+    for one, other in (("RepositoryNotFoundError", "EntryNotFoundError"), ("HFValidationError", "EntryNotFoundError")):
+        assert not issubclass(getattr(errors, one), getattr(errors, other))

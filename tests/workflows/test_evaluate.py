@@ -1,0 +1,125 @@
+"""What an evaluation says of a checkpoint: the figure that its training gave, and that its predictions give."""
+
+import json
+
+import mmseg_reference as mmseg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import CPU, SHAPES, classes_of
+
+from segnet.classes import Classes
+from segnet.cli.evaluate import _evaluate
+from segnet.config import DataConfig, EvaluateConfig
+from segnet.data.datasets.shapes import CLASSES, Shapes
+from segnet.errors import ConfigError, DataError
+from segnet.inference.predictor import Predictor
+from segnet.inference.tta import Inference
+from segnet.models.checkpoint import load_checkpoint
+from segnet.weights.load import read_weights
+from segnet.workflows.convert import convert, published_settings
+from segnet.workflows.evaluate import evaluate
+
+
+def test_evaluation_gives_the_same_figure_to_the_last_digit(run):
+    folder, results = run
+    data = DataConfig(batch_size=3, num_workers=1)
+    again = evaluate(folder / "best.ckpt", dataset=SHAPES, split="val", data=data, trainer=CPU)
+    assert again.scores.to_dict(again.classes) == results.scores.to_dict(results.classes)
+
+
+def test_an_evaluation_by_two_processes_is_refused(run):
+    """Lightning would fill up their shares with images that were counted already: of five images it counts six."""
+    folder, _ = run
+    with pytest.raises(ConfigError, match="each image counts once, not in 2"):
+        evaluate(
+            folder / "best.ckpt",
+            dataset=SHAPES,
+            split="val",
+            data=DataConfig(num_workers=0),
+            trainer={**CPU, "devices": 2},
+        )
+
+
+def test_an_evaluation_that_a_launcher_multiplied_is_refused(run, monkeypatch, tmp_path):
+    folder, _ = run
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config = EvaluateConfig(checkpoint=str(folder / "best.ckpt"), dataset=SHAPES, trainer=CPU)
+    with pytest.raises(ConfigError, match="torchrun started 2 processes, and an evaluation runs in one"):
+        _evaluate(config, tmp_path)
+
+
+def test_the_figure_is_that_of_the_predictions(run):
+    """An independent way: run each picture through the checkpoint's model and count with numpy."""
+    folder, results = run
+    model, _ = load_checkpoint(folder / "best.ckpt")
+    samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+    truth, predicted = [], []
+    for index in range(len(samples)):
+        sample = samples.load(index)
+        truth.append(sample.mask.ravel())
+        predicted.append(classes_of(model, sample.image).ravel())
+    truth, predicted = np.concatenate(truth), np.concatenate(predicted)
+    ious = []
+    for label in range(len(samples.classes.names)):
+        union = np.sum((truth == label) | (predicted == label))
+        if union:
+            ious.append(np.sum((truth == label) & (predicted == label)) / union)
+    assert results.scores.miou == pytest.approx(np.mean(ious), abs=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"flip": True, "scales": [0.5, 1.0, 1.5]}, {"window": 32, "overlap": 0.5}])
+def test_flips_scales_and_windows_are_those_of_predictions(run, tmp_path, options):
+    folder, plain = run
+    inference = Inference(**options)
+    data = DataConfig(num_workers=0)
+    results = evaluate(folder / "best.ckpt", dataset=SHAPES, split="val", data=data, trainer=CPU, inference=inference)
+    predictor = Predictor(folder / "best.ckpt", "cpu", **options)
+    samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+    counts = np.zeros((len(samples.classes.names),) * 2, int)
+    for index in range(len(samples)):
+        sample = samples.load(index)
+        np.add.at(counts, (sample.mask.ravel(), predictor(sample.image).mask.ravel()), 1)
+    differing = np.abs(np.array(results.confusion) - counts).sum() / 2
+    assert differing <= 0.002 * counts.sum()  # rounding may change the class of a pixel or so
+    assert results.confusion != plain.confusion
+
+    results.write(tmp_path / "results.json")
+    record = json.loads((tmp_path / "results.json").read_text())
+    expected = {"flip": False, "scales": [1.0], "window": None, "overlap": None} | options
+    assert {key: record[key] for key in expected} == expected
+
+
+def test_a_dataset_of_other_classes_is_refused(run, tmp_path):
+    folder, _ = run
+    for kind in ("images", "masks"):
+        (tmp_path / kind / "val").mkdir(parents=True)
+        (tmp_path / kind / "train").mkdir(parents=True)
+        for split in ("train", "val"):
+            Image.new("L", (32, 32)).save(tmp_path / kind / split / "a.png")
+    spec = {"name": "folder", "root": str(tmp_path)}
+    names = ["background", "disk", "ring", "square", "triangle", "plus"]
+    with pytest.raises(DataError, match="class 5 of the dataset is 'plus'"):
+        evaluate(
+            folder / "best.ckpt", dataset={**spec, "class_names": names}, split="val", data=DataConfig(), trainer=CPU
+        )
+    with pytest.raises(DataError, match="2 classes"):
+        evaluate(
+            folder / "best.ckpt",
+            dataset={**spec, "class_names": names[:2]},
+            split="val",
+            data=DataConfig(),
+            trainer=CPU,
+        )
+
+
+def test_a_converted_model_is_evaluated(tmp_path):
+    model = mmseg.EncoderDecoder(block=mmseg.Bottleneck, depths=[1, 1, 1, 1], num_classes=len(CLASSES.names))
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "a.pth")
+    weights = read_weights(tmp_path / "a.pth")
+    convert(weights, Classes.create(CLASSES.names), published_settings(weights), tmp_path / "a.ckpt")
+    results = evaluate(tmp_path / "a.ckpt", dataset=SHAPES, split="val", data=DataConfig(num_workers=0), trainer=CPU)
+    assert results.num_images == SHAPES["num_val"]
+    assert 0 <= results.scores.miou < 0.5  # of random weights

@@ -1,0 +1,58 @@
+"""An export gets its name only where it computes what the checkpoint does."""
+
+import re
+
+import pytest
+import torch
+from exports import write_checkpoint
+
+from segnet.errors import CheckpointError, MachineError
+from segnet.exporters import EXPORTERS
+from segnet.workflows import export as exporting
+from segnet.workflows.export import export
+
+
+def test_the_comparisons_are_reported(tmp_path):
+    lines = []
+    export(write_checkpoint(tmp_path / "a.ckpt"), "pt2", tmp_path / "a.pt2", "logits", lines.append)
+    assert [line.size for line in lines] == list(exporting.SIZES)
+    assert all(line.agreement >= 0.9999 and line.error <= 1e-4 * line.largest for line in lines)
+    assert re.search(r"argmax agreement (100\.000|99\.99\d)%", str(lines[0]))
+
+
+@pytest.mark.parametrize("output_kind", ["logits", "classes"])
+def test_an_export_that_differs_leaves_no_file(tmp_path, monkeypatch, output_kind):
+    path = write_checkpoint(tmp_path / "a.ckpt")
+
+    def export_another(model, metadata, target):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+        return real(model, metadata, target)
+
+    real = EXPORTERS["pt2"]
+    monkeypatch.setitem(EXPORTERS, "pt2", export_another)
+    with pytest.raises(CheckpointError, match=r"does not compute what the checkpoint does .*nothing was written"):
+        export(path, "pt2", tmp_path / "a.pt2", output_kind, lambda _: None)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_on_the_way_leaves_no_file(tmp_path, monkeypatch):
+    path = write_checkpoint(tmp_path / "a.ckpt")
+
+    def fail(model, metadata, target):
+        target.write_bytes(b"half")
+        raise MachineError("full")
+
+    monkeypatch.setitem(EXPORTERS, "pt2", fail)
+    with pytest.raises(MachineError, match="full"):
+        export(path, "pt2", tmp_path / "a.pt2", "logits", lambda _: None)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_checkpoint_is_untouched(tmp_path):
+    path = write_checkpoint(tmp_path / "a.ckpt")
+    before = path.read_bytes()
+    export(path, "safetensors", tmp_path / "a", "logits", lambda _: None)
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["README.md", "config.json", "model.safetensors"]

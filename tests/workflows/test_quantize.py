@@ -1,0 +1,55 @@
+"""int8: the mIoU before and after, on a dataset whose classes must be the checkpoint's."""
+
+import re
+from pathlib import Path
+
+import pytest
+from exports import CLASSES
+
+from segnet.cli.export import main
+from segnet.data.datasets.shapes import Shapes
+from segnet.errors import ConfigError, DataError
+from segnet.images.files import write_mask, write_picture
+from segnet.inference.runtimes import open_runtime
+from segnet.models.checkpoint import load_checkpoint
+from segnet.workflows.quantize import Calibration
+
+
+def test_a_dataset_of_other_classes_is_refused():
+    with pytest.raises(DataError, match="dataset shapes has other classes than the checkpoint"):
+        Calibration.open("shapes", None, CLASSES, 4)
+
+
+def test_no_images_are_refused(run):
+    with pytest.raises(ConfigError, match="--calibration-images 0 must be 1 or more"):
+        Calibration.open("shapes", None, load_checkpoint(run[0] / "best.ckpt")[1], 0)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Pictures of the dataset that the run was trained on, as a folder of images and masks."""
+    for split, count in (("train", 8), ("val", 4)):
+        shapes = Shapes(split, num_train=8, num_val=4, size=[48, 40])
+        for index in range(count):
+            sample = shapes.load(index)
+            write_picture(tmp_path / f"data/images/{split}/{index}.png", sample.image)
+            write_mask(tmp_path / f"data/masks/{split}/{index}.png", sample.mask, shapes.classes.palette)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_the_quantised_model_is_smaller_and_nearly_as_good(run, data, capsys, format):
+    for package in ("onnx", "onnxscript", "onnxruntime", *(["openvino"] if format == "openvino" else [])):
+        pytest.importorskip(package)
+    checkpoint = run[0] / "best.ckpt"
+    output = data.parent / ("a.xml" if format == "openvino" else "a.onnx")
+    arguments = [str(checkpoint), "--format", format, "--output", str(output)]
+    assert main([*arguments, "--int8", "--calibrate", str(data), "--calibration-images", "4"]) == 0
+    told = re.search(r"int8 by 4 images; mIoU of 4 val images: (\S+) in float32, (\S+) in", capsys.readouterr().out)
+    assert told
+    before, after = map(float, told.groups())
+    assert abs(before - after) < 0.1
+    weights = output.with_suffix(".bin") if format == "openvino" else output
+    model, classes = load_checkpoint(checkpoint)
+    assert weights.stat().st_size < 2 * sum(parameter.numel() for parameter in model.parameters())  # half of float32
+    assert open_runtime(output, "cpu").classes == classes

@@ -1,0 +1,137 @@
+"""report.html: one file with everything in it, that says what the run's other files say."""
+
+import base64
+import csv
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import SHAPES, classes_of
+
+from segnet.data.datasets.shapes import Shapes
+from segnet.images.drawing import colourise
+from segnet.inference.predictor import Predictor
+from segnet.models.checkpoint import load_checkpoint
+from segnet.workflows.report import page, write_report
+
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects headings and images, and refuses elements that are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.headings, self.images, self.addresses = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.addresses += [value for key, value in attributes if key in ("src", "href", "srcset", "data")]
+        if tag == "img":
+            self.images.append(dict(attributes))
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return (run[0] / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def val():
+    return Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+
+
+def pixels(image):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))).convert("RGB"))
+
+
+def test_it_has_all_parts_and_needs_nothing_else(report):
+    reader = Reader(report)
+    assert reader.headings == [
+        *["Curves", "Classes", "IoU of each class over the validations", "Confusion matrix"],
+        *["The 5 worst val images", "Configuration"],
+    ]
+    assert all(address.startswith("data:image/") for address in reader.addresses)
+    assert not re.search(r"url\(|@import|<script|<link", report)
+
+
+def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, val):
+    folder, results = run
+    predictor = Predictor(folder / "best.ckpt", "cpu")
+    model, _ = load_checkpoint(folder / "best.ckpt")  # prediction folds its norms, which may change a pixel or so
+    expected = []
+    for index in range(len(val)):
+        sample = val.load(index)
+        predicted = classes_of(model, sample.image)
+        ious = []
+        for label in range(len(val.classes.names)):
+            counted = sample.mask != 255
+            union = ((sample.mask == label) | (predicted == label)) & counted
+            if union.any():
+                ious.append(((sample.mask == label) & (predicted == label)).sum() / union.sum())
+        expected.append(np.mean(ious))
+    np.testing.assert_allclose(results.image_miou, expected, rtol=1e-12)
+    order = np.argsort(expected)
+    shown = re.findall(r"<figcaption>(.*?): mIoU ([\d.]+)</figcaption>", report)
+    assert [float(score) for _, score in shown] == [round(100 * expected[index], 2) for index in order]
+    images = [image for image in Reader(report).images if image["alt"] in ("image", "truth", "prediction")]
+    for place, index in enumerate(order):
+        image, truth, prediction = images[3 * place : 3 * place + 3]
+        sample = val.load(index)
+        assert (
+            np.abs(pixels(image).astype(int) - sample.image).mean() < 10
+        )  # a JPEG of a noisy picture; others differ by 40
+        np.testing.assert_array_equal(pixels(truth), colourise(sample.mask, val.classes))
+        np.testing.assert_array_equal(pixels(prediction), colourise(predictor(sample.image).mask, val.classes))
+
+
+def test_iou_of_every_class_and_validation_is_shown_as_it_was_logged(run, report):
+    with open(run[0] / "metrics.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["val/miou"]]
+    assert len(rows) == 2
+    for epoch, row in enumerate(rows, start=1):
+        logged = [float(row[f"val/iou/{name}"]) for name in run[1].classes.names]
+        assert np.isclose(np.nanmean(logged), float(row["val/miou"]), rtol=1e-6)
+        for name, iou in zip(run[1].classes.names, logged, strict=True):
+            told = f"<title>{name}, {epoch} / {4 * epoch}: {100 * iou:.1f} %</title>"
+            assert (told in report) == (not np.isnan(iou))
+
+
+def test_the_confusion_matrix_is_in_shares_of_the_truth(run, report):
+    results = run[1]
+    counts = np.array(results.confusion)
+    names = results.classes.names
+    assert counts.sum(1).tolist() == results.scores.pixels
+    for row in np.flatnonzero(counts.sum(1)):
+        for column, share in enumerate(counts[row] / counts[row].sum()):
+            assert f"<title>{names[row]}, {names[column]}: {100 * share:.1f} %</title>" in report
+
+
+def test_a_run_without_validations_or_worst_images_has_a_report_all_the_same(run, val, tmp_path):
+    results = replace(run[1], image_miou=[float("nan")] * 5)
+    write_report(tmp_path, results, val, {"steps": 3}, worst=8)
+    assert Reader((tmp_path / "report.html").read_text(encoding="utf-8")).headings == ["Classes", "Confusion matrix"]
+
+
+def test_what_a_user_names_cannot_break_the_page():
+    text = page("<b>run & co</b>", {"<i>": "</dl>"}, {"<h1>": "<p>html</p>", "empty": ""})
+    assert Reader(text).headings == ["<h1>"]
+    assert "<b>" not in text
+    assert "&lt;/dl&gt;" in text

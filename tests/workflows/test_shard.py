@@ -1,0 +1,178 @@
+"""`segnet shard` writes a dataset as shards, whole or not at all."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet import cli
+from segnet.config import ShardConfig
+from segnet.data.shards import Index
+from segnet.errors import ConfigError, DataError, MachineError
+from segnet.workflows.shard import write_shards
+
+pytest.importorskip("webdataset", reason="webdataset is an optional package, and not installed")
+
+SHAPES = {"name": "shapes", "num_train": 7, "num_val": 3, "num_test": 2, "size": [20, 24]}
+
+
+def config(output, dataset=SHAPES, **changes):
+    return ShardConfig(dataset=dataset, output=str(output), **changes)
+
+
+@pytest.fixture
+def folder_spec(tmp_path):
+    """Four images, and masks of classes 0 to 2."""
+    for number in range(4):
+        for kind, shape, top in (("images", (8, 9, 3), 256), ("masks", (8, 9), 3)):
+            path = tmp_path / "data" / kind / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.random.default_rng(number).integers(0, top, shape, np.uint8)).save(path)
+    return {"name": "folder", "root": str(tmp_path / "data"), "class_names": ["a", "b", "c"]}
+
+
+def test_the_folder_holds_shards_findings_and_index(tmp_path):
+    index = write_shards(config(tmp_path / "out", images_per_shard=3))
+    files = ["index.json", "train-000000.tar", "train-000001.tar", "train-000002.tar", "train-findings.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == [*files, "val-000000.tar", "val-findings.json"]
+    assert Index.from_json((tmp_path / "out" / "index.json").read_bytes(), "") == index
+    assert [len(shard.offsets) - 1 for shard in index.splits["train"]] == [3, 3, 1]
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_only_the_splits_that_are_asked_for(tmp_path):
+    index = write_shards(config(tmp_path / "out", splits=["test", "test"]))
+    assert list(index.splits) == ["test"]
+    assert json.loads((tmp_path / "out" / "test-findings.json").read_text())[1][0] == "shapes/test/1"
+
+
+def test_the_same_dataset_makes_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        write_shards(config(tmp_path / name))
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_is_there_already_stays_as_it_is(tmp_path, kind):
+    output = tmp_path / "out"
+    if kind == "folder":
+        output.mkdir()
+    elif kind == "file":
+        output.write_text("mine")
+    else:
+        output.symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"out exists already: name a new folder, or remove it"):
+        write_shards(config(output))
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_sample_that_cannot_be_read_leaves_nothing(tmp_path, folder_spec):
+    wrong = tmp_path / "data" / "masks" / "2.png"
+    wrong.write_bytes(b"")
+    with pytest.raises(DataError, match=r"masks/2\.png: is empty"):
+        write_shards(config(tmp_path / "out", folder_spec))
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_masks_in_doubt_are_refused_while_their_files_can_still_be_told(tmp_path, folder_spec):
+    for path in (tmp_path / "data" / "masks").iterdir():
+        Image.fromarray(np.full((8, 9), 255, np.uint8)).save(path)
+    with pytest.raises(DataError, match=r"the train split has no labelled pixel"):
+        write_shards(config(tmp_path / "out", folder_spec))
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MachineError, match=r"out: cannot be written \(No space left on device\)"):
+        write_shards(config(tmp_path / "out"))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"splits": []}, r"splits=\[\] must be some of train, val, test"),
+        ({"splits": ["trian"]}, r"splits=\['trian'\] must be some of"),
+        ({"images_per_shard": 0}, r"images_per_shard=0 must be 1 or more"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        write_shards(config(tmp_path / "out", **changes))
+
+
+def test_the_command_line_shards_inspects_and_shards_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*arguments])
+        return caught.value.code
+
+    shapes = ["dataset=shapes", "dataset.num_train=7", "dataset.num_val=3", "dataset.size=[20,24]"]
+    assert run("shard", *shapes, "output=out", "images_per_shard=4") == 0
+    printed = capsys.readouterr().out
+    assert "train: 7 images in 2 shards" in printed
+    assert "dataset=streaming dataset.root=out" in printed
+    assert run("shard", *shapes, "output=out") == 2
+    assert "output=out exists already" in capsys.readouterr().err
+    assert run("inspect", "dataset=streaming", "dataset.root=out") == 0
+    assert "train: 7 of 7 images usable; 24 x 20 (7)" in capsys.readouterr().out
+    assert run("shard", "dataset=streaming", "dataset.root=out", "output=again", "images_per_shard=4") == 0
+    assert (tmp_path / "again" / "train-000001.tar").read_bytes() == (
+        tmp_path / "out" / "train-000001.tar"
+    ).read_bytes()
+
+
+@pytest.fixture
+def packing(tmp_path):
+    """A process that packs more than the tests wait for, and the temporary folder that it writes into."""
+    options = ["dataset=shapes", "dataset.num_train=100000", "images_per_shard=10", f"output={tmp_path / 'out'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "segnet", "shard", *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not list(tmp_path.glob(".out.*.tmp/*.tar")):
+        time.sleep(0.05)
+    [folder] = tmp_path.glob(".out.*.tmp")
+    yield process, folder
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(("signum", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_leaves_nothing(packing, signum, name, tmp_path):
+    process, _ = packing
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (128 + signum, f"segnet: {name} while packing\n")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(packing, tmp_path):
+    process, folder = packing
+    write_shards(config(tmp_path / "out"))
+    assert (folder / "train-000000.tar").exists()
+    assert ".lock" not in os.listdir(tmp_path / "out")
+    process.kill()
+    process.wait()
+    write_shards(config(tmp_path / "other"))  # of another name
+    assert folder.exists()
+    (tmp_path / "out").rename(tmp_path / "before")
+    write_shards(config(tmp_path / "out"))
+    assert sorted(os.listdir(tmp_path)) == ["before", "other", "out"]

@@ -1,0 +1,285 @@
+"""Training and evaluation from a configuration to the files that a user finds, without Hydra."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tiny import CPU, components, configuration
+
+from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
+from segnet.data.datasets.shapes import Shapes
+from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
+from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from segnet.workflows.train import train
+
+
+def test_a_run_leaves_all_that_its_user_needs(run):
+    folder, results = run
+    assert {path.name for path in folder.iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "config.yaml",
+        "metrics.csv",
+        "curves.png",
+        "preview.png",
+        "results.json",
+        "report.html",
+    }
+    for picture in ("curves.png", "preview.png"):
+        with Image.open(folder / picture) as opened:
+            assert np.asarray(opened.convert("L")).std() > 10
+    assert results.checkpoint == folder / "best.ckpt"
+
+
+def test_the_configuration_is_stored_whole(run):
+    folder, _ = run
+    stored = yaml.safe_load((folder / "config.yaml").read_text())
+    sections = {
+        "data": DataConfig,
+        "optim": OptimConfig,
+        "ema": EmaConfig,
+        "early_stopping": EarlyStoppingConfig,
+    }
+    config = Config(**{**stored, **{name: section(**stored[name]) for name, section in sections.items()}})
+    assert config == configuration(mean=[0.5] * 3, std=[0.5] * 3)  # as they were decided
+
+
+def test_metrics_hold_loss_rate_and_miou(run):
+    folder, _ = run
+    with open(folder / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["train/loss"]) for row in rows if row["train/loss"]]
+    rates = [float(row["lr"]) for row in rows if row["lr"]]
+    assert len(losses) == 4
+    assert np.isfinite(losses).all()
+    # after steps 2, 4, 6, 8 of 8: the rates of the 2nd, 4th ... step
+    np.testing.assert_allclose(rates, [0.05 * (1 - step / 8) ** 0.9 for step in (1, 3, 5, 7)], rtol=1e-6)
+    assert len([row for row in rows if row["val/miou"]]) == 2
+
+
+def test_results_json_is_what_was_returned(run):
+    folder, results = run
+    stored = json.loads((folder / "results.json").read_text())
+    assert stored["miou"] == results.scores.miou
+    assert stored["num_images"] == 5
+    assert stored["steps"] == 8
+    assert list(stored["classes"]) == list(results.classes.names)
+
+
+def test_the_best_figure_while_training_is_the_figure_of_the_best_checkpoint(run):
+    folder, results = run
+    with open(folder / "metrics.csv", newline="") as file:
+        logged = [float(row["val/miou"]) for row in csv.DictReader(file) if row["val/miou"]]
+    assert np.float32(results.scores.miou) == np.float32(max(logged))
+
+
+def test_checkpoints_hold_builtins_and_tensors_only(run):
+    folder, _ = run
+    for name in ("best.ckpt", "last.ckpt"):
+        stored = torch.load(folder / name, weights_only=True)
+        assert set(stored["hyper_parameters"]) == {
+            *["model", "classes", "loss", "optim", "frozen_stages", "norm_eval", "auxiliary_head"]
+        }
+        model, classes = load_checkpoint(folder / name)
+        assert len(classes.names) == model.decoder.classifier.out_channels
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    config = configuration(trainer={**CPU, "max_epochs": 1})
+    weights = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        train(config, folder)
+        weights.append(read_checkpoint(folder / "last.ckpt")["state_dict"])
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.slow
+def test_a_compiled_run_gives_the_same_weights_within_rounding(tmp_path):
+    parts = components()
+    parts["decoder"]["dropout"] = 0.0  # a compiled one draws otherwise
+    config = configuration(**parts, trainer={**CPU, "max_epochs": 1}, ema=EmaConfig(decay=0.5))
+    weights = []
+    for folder, compiled in ((tmp_path / "a", False), (tmp_path / "b", True)):
+        train(replace(config, compile=compiled), folder)
+        weights.append(read_checkpoint(folder / "last.ckpt")["state_dict"])
+    assert weights[0].keys() == weights[1].keys()
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, rtol=0, atol=3e-3)
+
+
+def test_a_deterministic_run_gives_the_same_weights_twice(tmp_path):
+    config = configuration(trainer={**CPU, "max_epochs": 1}, deterministic=True)
+    weights = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        train(config, folder)
+        assert torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(False)
+        weights.append(read_checkpoint(folder / "last.ckpt")["state_dict"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_full_gpu_is_one_line_with_what_to_lower(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("segnet.training.task.SegmentationTask.training_step", full)
+    with pytest.raises(MachineError, match=r"data\.batch_size=4 and data\.crop_size=\[32, 32\].*lower data\."):
+        train(configuration(), tmp_path)
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    calls, save = [], torch.save
+
+    def filling(content, path):
+        calls.append(path)
+        if len(calls) == 4:
+            raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0")
+        save(content, path)
+
+    monkeypatch.setattr(torch, "save", filling)
+    with pytest.raises(MachineError, match=r"\.ckpt: cannot be written, is the disk full\?"):
+        train(configuration(), tmp_path)
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 4
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_fine_tuning_takes_the_weights_and_the_normalisation_of_a_checkpoint(run, tmp_path):
+    folder, _ = run
+    trained = read_checkpoint(folder / "best.ckpt")
+    trained["hyper_parameters"]["model"]["mean"] = [0.1, 0.2, 0.3]
+    save_checkpoint(trained, tmp_path / "a.ckpt")
+    config = configuration(init_from=str(tmp_path / "a.ckpt"), optim=OptimConfig(lr=0.0, weight_decay=0.0))
+    train(config, tmp_path / "run")
+    tuned = read_checkpoint(tmp_path / "run" / "last.ckpt")
+    assert tuned["hyper_parameters"]["model"]["mean"] == [0.1, 0.2, 0.3]
+    assert all(
+        torch.equal(value, trained["state_dict"][name])
+        for name, value in tuned["state_dict"].items()
+        if name.endswith("conv.weight")
+    )  # a rate of 0 leaves them as they came
+    with pytest.raises(CheckpointError, match="is another architecture"):
+        train(replace(config, backbone={**config.backbone, "depths": [1, 1, 1, 2]}), tmp_path / "other")
+
+
+def test_training_learns(tmp_path):
+    """Two colours, two classes: a broken loss, schedule or label would leave the mIoU near that of one class."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 16), ("val", 4)):
+        for index in range(count):
+            mask = np.zeros((48, 48), np.uint8)
+            left, top = rng.integers(4, 20, 2)
+            mask[top : top + 24, left : left + 24] = 1
+            image = np.where(mask[:, :, None] == 1, (200, 60, 60), (60, 60, 200)) + rng.normal(0, 20, (48, 48, 3))
+            for kind, array in (("images", np.clip(image, 0, 255).astype(np.uint8)), ("masks", mask)):
+                (tmp_path / kind / split).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(array).save(tmp_path / kind / split / f"{index}.png")
+    config = configuration(
+        dataset={"name": "folder", "root": str(tmp_path), "class_names": ["blue", "red"]},
+        data=DataConfig(batch_size=4, crop_size=[48, 48], num_workers=0),
+        trainer={**CPU, "max_epochs": 12},
+    )
+    assert train(config, tmp_path / "run").scores.miou > 0.85
+
+
+def test_one_image_a_batch_trains_and_a_run_without_validation_keeps_its_weights(tmp_path):
+    config = configuration(data=DataConfig(batch_size=1, crop_size=[32, 32], num_workers=0))
+    config.trainer = {**CPU, "max_steps": 3, "limit_val_batches": 0}
+    results = train(config, tmp_path)
+    assert json.loads((tmp_path / "results.json").read_text())["steps"] == 3
+    assert np.isfinite(results.scores.pixel_accuracy)
+    assert results.checkpoint.read_bytes() == (tmp_path / "last.ckpt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": DataConfig(batch_size=1, crop_size=[16, 16])}, ConfigError, "data.batch_size=2"),
+        ({"data": DataConfig(batch_size=17, num_workers=0)}, DataError, "16 images, fewer than one batch of 17"),
+        ({"data": DataConfig(batch_size=0)}, ConfigError, "data.batch_size=0"),
+        ({"optim": OptimConfig(lr=-1)}, ConfigError, "optim.lr=-1"),
+        ({"trainer": {"max_epoch": 1}}, ConfigError, "trainer.max_epoch .*Did you mean 'max_epochs'"),
+        ({"trainer": {"precision": 17}}, ConfigError, "Precision 17"),
+        ({"trainer": {"max_epochs": "many"}}, ConfigError, "trainer.max_epochs=many"),
+        ({"backbone_weights": "nowhere.pdparams"}, CheckpointError, "nowhere.pdparams: no such file"),
+        ({"mean": [0.5]}, ConfigError, "mean="),
+        ({"loss": {"name": "dicee"}}, ConfigError, "loss.name=dicee .*Did you mean 'dice'"),
+        ({"loss": {"name": "ohem", "class_weight": [1]}}, ConfigError, "class_weight has 1 values, but there are 6"),
+        ({"auxiliary_head": {"name": "fcn", "stage": 5}}, ConfigError, "auxiliary_head.stage=5"),
+        ({"optim": OptimConfig(name="adam")}, ConfigError, "optim.name=adam .*Did you mean 'adamw'"),
+        ({"optim": OptimConfig(scale_lr=True)}, ConfigError, "set optim.batch_size"),
+        ({"ema": EmaConfig(decay=1.0)}, ConfigError, "ema.decay=1.0"),
+        ({"early_stopping": EarlyStoppingConfig(patience=0)}, ConfigError, "early_stopping.patience=0"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_written(changes, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        train(configuration(**changes), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def pretrained(run, tmp_path):
+    """A checkpoint to start from that says to have been trained with a normalisation of its own."""
+    checkpoint = torch.load(run[0] / "best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"]["model"].update(mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
+    torch.save(checkpoint, tmp_path / "pretrained.ckpt")
+    return str(tmp_path / "pretrained.ckpt")
+
+
+def test_the_normalisation_of_the_weights_becomes_that_of_the_run(pretrained, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    train(configuration(backbone_weights=pretrained, trainer={**CPU, "max_epochs": 1}), folder)
+    written = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (written["mean"], written["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+    model, _ = load_checkpoint(folder / "best.ckpt")
+    torch.testing.assert_close(model.normalise.mean.flatten(), 255 * torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(model.normalise.std.flatten(), 255 * torch.tensor([0.4, 0.5, 0.6]))
+
+
+def test_another_normalisation_than_the_weights_is_refused_before_anything_is_written(pretrained, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"mean=\[0\.5, 0\.5, 0\.5\], but .*pretrained\.ckpt was trained with mean="):
+        train(configuration(backbone_weights=pretrained, mean=[0.5] * 3), folder)
+    assert not list(folder.iterdir())
+
+
+def test_what_crops_do_not_reach_adds_nothing_to_larger_images(run):
+    folder, _ = run
+    model, _ = load_checkpoint(folder / "best.ckpt")
+    for branch in list(model.decoder.aspp.branches)[1:4]:
+        weight = branch.depthwise.conv.weight  # over the 2x2 features of a 32x32 crop
+        assert weight[:, :, 1, 1].all()
+        assert weight.count_nonzero() == weight.shape[0]
+
+
+def test_a_run_without_end_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"set trainer\.max_epochs or trainer\.max_steps"):
+        train(configuration(trainer={**CPU, "max_epochs": -1}), tmp_path)
+
+
+def test_a_lost_loss_ends_the_run(tmp_path):
+    with pytest.raises(ConfigError, match=r"the loss is (nan|inf) .*lower optim\.lr"):
+        train(configuration(optim=OptimConfig(lr=1e30), trainer={**CPU, "max_epochs": 20}), tmp_path)
+
+
+def test_class_weights_by_the_training_masks_are_stored_in_the_checkpoint(tmp_path):
+    loss = {"name": "cross_entropy", "class_weight": "auto"}
+    config = configuration(loss=loss, trainer={**CPU, "max_steps": 1})
+    train(config, tmp_path)
+    counts, labelled = np.zeros((2, 6))
+    for sample in map(Shapes("train", num_train=16, size=(48, 40)).load, range(16)):
+        present, pixels = np.unique(sample.mask, return_counts=True)
+        counts[present] += pixels
+        labelled[present] += pixels.sum()
+    frequency = counts / labelled
+    stored = read_checkpoint(tmp_path / "best.ckpt")["hyper_parameters"]["loss"]
+    assert stored["class_weight"] == pytest.approx(np.median(frequency) / frequency, rel=1e-3)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["loss"] == loss  # for checkpoint=auto
