@@ -1,7 +1,7 @@
 """ImageNetClassifier: a backbone with the linear layer it was trained with, to check what accuracy is published for it.
 
 It is no part of a segmentation model. What counts is that it sees images as that training did: the accuracy falls by
-itself where weights, normalisation or architecture are not what they are taken for.
+itself where weights, normalization or architecture are not what they are taken for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from segnet.components import build
 from segnet.errors import CheckpointError
 from segnet.models.backbones import BACKBONES
-from segnet.models.layers import Normalise
+from segnet.models.layers import Normalize
 
 
 class ImageNetClassifier(nn.Module):
-    """Normalise -> backbone -> mean over the last features -> linear layer.
+    """Normalize -> backbone -> mean over the last features -> linear layer.
 
     Args:
         backbone: spec from `segnet.models.backbones.BACKBONES`; ImageNet's weights are trained at output stride 32.
@@ -33,12 +33,12 @@ class ImageNetClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = build("backbone", BACKBONES, backbone)
-        self.normalise = Normalise(mean, std, self.backbone.in_channels)
+        self.normalize = Normalize(mean, std, self.backbone.in_channels)
         self.head = nn.Linear(self.backbone.channels[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W), uint8 (or float), 0-255, any H, W >= 1 -> logits (B, num_classes)."""
-        return self.head(self.backbone(self.normalise(images))[-1].mean(dim=(2, 3)))
+        return self.head(self.backbone(self.normalize(images))[-1].mean(dim=(2, 3)))
 
     @torch.no_grad()
     def load_head(self, head: Mapping[str, Tensor], source: str) -> None:

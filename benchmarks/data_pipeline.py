@@ -2,8 +2,8 @@
 
     python benchmarks/data_pipeline.py
 
-Plain means: the whole image is resized by a random factor, padded, cropped, flipped, changed in colour, normalised to
-float and made a tensor, all by albumentations. segnet's samples are uint8: the model normalises. Both read the same
+Plain means: the whole image is resized by a random factor, padded, cropped, flipped, changed in color, normalized to
+float and made a tensor, all by albumentations. segnet's samples are uint8: the model normalizes. Both read the same
 made-up files by the same decoder and end with tensors; no part runs in more than one thread. The variants take turns on
 each image, and a ratio is the median over the rounds, so that other work on the machine falls on all alike.
 """
@@ -61,9 +61,9 @@ def write_files(folder: Path, setting: Setting, count: int) -> FileDataset:
         rng = np.random.default_rng(number)
         ids = rng.integers(0, NUM_CLASSES, (height // 40, width // 40), np.uint8)
         mask = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST)
-        colours = rng.integers(40, 216, (NUM_CLASSES, 3))[mask]
+        colors = rng.integers(40, 216, (NUM_CLASSES, 3))[mask]
         noise = cv2.GaussianBlur(rng.normal(0, 25, (height, width, 3)).astype(np.float32), (0, 0), 2)
-        image = (colours + noise).clip(0, 255).round().astype(np.uint8)
+        image = (colors + noise).clip(0, 255).round().astype(np.uint8)
         pair = folder / f"{number}{setting.suffix}", folder / f"{number}_mask.png"
         Image.fromarray(image).save(pair[0], quality=90)  # of JPEG
         Image.fromarray(mask).save(pair[1])
@@ -73,7 +73,7 @@ def write_files(folder: Path, setting: Setting, count: int) -> FileDataset:
 
 def plain_pipeline(data: DataConfig) -> A.Compose:
     """What `data` asks for, as a user of albumentations would write it."""
-    strength = data.colour_jitter
+    strength = data.color_jitter
     around_1 = (1 - strength, 1 + strength)
     return A.Compose(
         [

@@ -4,7 +4,7 @@
 
 The folder holds a folder of pictures for each class; sorted by name they are the classes 0, 1, ..., as n01440764,
 n01443537, ... are for weights of ImageNet-1k. Pictures are prepared as torchvision and timm do it: their shorter side
-becomes --resize, by Pillow's filter, and the crop is taken from the centre. Published figures hold for the resize, crop
+becomes --resize, by Pillow's filter, and the crop is taken from the center. Published figures hold for the resize, crop
 and interpolation that they were measured with. PaddleClas resizes with OpenCV, which does not smooth: of its weights
 expect some tenths of a percent of difference. Pictures are turned upright by EXIF, which those projects do not do; of
 ImageNet's validation images that concerns a handful.
@@ -43,7 +43,7 @@ class Preparation:
 
     Attributes:
         resize: what the shorter side becomes [pixels].
-        crop: side of the square that is taken from the centre [pixels].
+        crop: side of the square that is taken from the center [pixels].
         interpolation: a key of INTERPOLATIONS.
     """
 
@@ -61,7 +61,7 @@ class Preparation:
         return torch.from_numpy(np.array(cropped).transpose(2, 0, 1).copy())
 
 
-class LabelledImages(Dataset[tuple[Tensor, int]]):
+class LabeledImages(Dataset[tuple[Tensor, int]]):
     """Prepared pictures with the ids of their classes.
 
     Args:
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     samples = list_samples(Path(options.images), classifier.head.out_features, options.class_list)
     device = choose_device(options.device)
     classifier.to(device)
-    loader = DataLoader(LabelledImages(samples, prepare), options.batch_size, num_workers=options.num_workers)
+    loader = DataLoader(LabeledImages(samples, prepare), options.batch_size, num_workers=options.num_workers)
     top1, top5 = measure(classifier, loader, device)
     print(
         f"{options.backbone}, {options.weights}: {len(samples)} images of {len({label for _, label in samples})} "
@@ -200,7 +200,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--weights", required=True, metavar="FILE", help="file, URL or name on the hub, with its head")
     parser.add_argument("--images", required=True, metavar="FOLDER", help="with a folder of pictures for each class")
     parser.add_argument("--resize", type=int, default=256, help="of the shorter side [pixels]; default: 256")
-    parser.add_argument("--crop", type=int, default=224, help="side of the centre crop [pixels]; default: 224")
+    parser.add_argument("--crop", type=int, default=224, help="side of the center crop [pixels]; default: 224")
     parser.add_argument("--interpolation", choices=sorted(INTERPOLATIONS), default="bilinear")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--num-workers", type=int, default=4, help="processes that read pictures; default: 4")

@@ -86,7 +86,7 @@ def outcome(folder: Path) -> dict[str, str]:
     best = [state["best_model_score"] for key, state in checkpoint["callbacks"].items() if "ModelCheckpoint" in key]
     return {
         "weights": hash_of(checkpoint["state_dict"]),
-        "optimiser": hash_of(checkpoint["optimizer_states"]),
+        "optimizer": hash_of(checkpoint["optimizer_states"]),
         "rates": hash_of(checkpoint["lr_schedulers"]),
         "best": hash_of([best, read_checkpoint(folder / "best.ckpt")["state_dict"]]),
         "metrics": hash_of((folder / "metrics.csv").read_text()),

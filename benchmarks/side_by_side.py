@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from segnet.system.machine import machine_line as machine
 
-__all__ = ["ceilings", "machine", "ratio", "synchronise", "times"]
+__all__ = ["ceilings", "machine", "ratio", "synchronize", "times"]
 
 
 def times(ways: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
@@ -17,10 +17,10 @@ def times(ways: Mapping[str, Callable[[], object]], repeats: int, device: torch.
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
-            synchronise(device)
+            synchronize(device)
             start = time.perf_counter()
             way()
-            synchronise(device)
+            synchronize(device)
             if turn:
                 taken[name].append(time.perf_counter() - start)
     return taken
@@ -31,7 +31,7 @@ def ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Waits for a device that runs by itself."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -24,7 +24,7 @@ from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.folder import Folder
 from segnet.data.datasets.shapes import Shapes
 from segnet.data.datasets.streaming import Streaming
-from segnet.images.files import write_mask, write_picture
+from segnet.images.files import write_image, write_mask
 from segnet.workflows.shard import write_shards
 
 
@@ -44,7 +44,7 @@ def write_dataset(root: Path, num_images: int) -> Classes:
     shapes = Shapes("train", num_train=num_images)
     for index in range(num_images):
         sample = shapes.load(index)
-        write_picture(root / "images" / "train" / f"{index}.jpg", np.tile(sample.image, (8, 8, 1)))
+        write_image(root / "images" / "train" / f"{index}.jpg", np.tile(sample.image, (8, 8, 1)))
         write_mask(root / "masks" / "train" / f"{index}.png", np.tile(sample.mask, (8, 8)), shapes.classes.palette)
     return shapes.classes
 

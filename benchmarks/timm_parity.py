@@ -12,7 +12,7 @@ timm is an extra, and wants an environment of its own: it brings torchvision, wh
 Where only a build of torchvision for another kind of device can be had, `import timm` fails with "operator
 torchvision::nms does not exist". No model here calls its operators, so the script declares what is missing and goes on.
 
-Random weights: timm's initialisation, norms with random scales and biases and with the statistics that they measure on
+Random weights: timm's initialization, norms with random scales and biases and with the statistics that they measure on
 noise. So every weight counts in the result, and activations stay in the range of a trained network's.
 
 A difference is the largest one of a feature over its largest absolute value; printed is the worst of all sizes, for
@@ -38,7 +38,7 @@ from segnet.models.backbones.resnet import ResNet
 from segnet.models.backbones.resnet.blocks import Bottleneck
 from segnet.models.backbones.timm import import_timm
 from segnet.weights.load import load_backbone_weights, read_weights
-from segnet.weights.names import Weights, recognise, split
+from segnet.weights.names import Weights, recognize, split
 
 DEPTHS = {50: [3, 4, 6, 3], 101: [3, 4, 23, 3], 152: [3, 8, 36, 3]}
 SIZES = [(65, 97), (127, 63), (33, 161), (64, 96)]
@@ -110,7 +110,7 @@ def random_weights(timm: ModuleType, layers: int) -> Weights:
             module.bias.normal_(0, 0.2)
             module.momentum = 1.0  # the statistics of one batch
     model(torch.randn(2, 3, 128, 128))
-    return Weights("random weights", recognise(model.state_dict()), model.state_dict())
+    return Weights("random weights", recognize(model.state_dict()), model.state_dict())
 
 
 @torch.inference_mode()

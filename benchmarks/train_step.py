@@ -6,8 +6,8 @@
     peers/bin/python benchmarks/train_step.py --device cuda --precision bf16 --compile
 
 The peer is what its documentation shows: smp.DeepLabV3Plus(encoder_name="tu-resnet50d"), torch's cross entropy, SGD
-with momentum, batches of normalised float32 images; segnet's step is that of its task: uint8 images, its loss, its
-optimiser. Neither side has Lightning around it, and batches lie on the device. Both networks are a ResNet-d with a
+with momentum, batches of normalized float32 images; segnet's step is that of its task: uint8 images, its loss, its
+optimizer. Neither side has Lightning around it, and batches lie on the device. Both networks are a ResNet-d with a
 separable DeepLabV3+ decoder of 256 channels; they are not the same to the last layer, so parameters and operations are
 printed. That segnet's loss computes what the usual one does is checked first, on its own logits.
 """
@@ -117,11 +117,11 @@ def peer(case: Case, device: torch.device, dtype: torch.dtype) -> tuple[nn.Modul
     criterion = nn.CrossEntropyLoss(ignore_index=IGNORED)
     images, masks = batch(case, device)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
-    normalised, masks = (images - mean) / std, masks.long()
+    normalized, masks = (images - mean) / std, masks.long()
 
     def step() -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = criterion(model(normalised), masks)
+            loss = criterion(model(normalized), masks)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

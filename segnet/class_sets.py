@@ -1,26 +1,26 @@
-"""The classes of well-known datasets: names in the order of their ids, and the colours in which they are usually drawn.
+"""The classes of well-known datasets: names in the order of their ids, and the colors in which they are usually drawn.
 
 Sources: Cityscapes' 19 classes for training (cityscapesScripts); PASCAL VOC 2012 and the ADE20K scene parsing benchmark
-with their development kits' colours; CamVid's 11 classes as SegNet uses them (arXiv 1511.00561);
+with their development kits' colors; CamVid's 11 classes as SegNet uses them (arXiv 1511.00561);
 COCO-Stuff's 171 classes in the order of COCO's category ids.
 """
 
 from segnet.classes import Classes, voc_palette
 
 
-def _coloured(text: str, ignore_index: int = 255) -> Classes:
+def _colored(text: str, ignore_index: int = 255) -> Classes:
     """Classes from "name rrggbb, name rrggbb"."""
-    names, colours = zip(*(item.rsplit(maxsplit=1) for item in text.split(",")), strict=True)
-    return Classes.create([name.strip() for name in names], [list(bytes.fromhex(c)) for c in colours], ignore_index)
+    names, colors = zip(*(item.rsplit(maxsplit=1) for item in text.split(",")), strict=True)
+    return Classes.create([name.strip() for name in names], [list(bytes.fromhex(c)) for c in colors], ignore_index)
 
 
-CITYSCAPES = _coloured("""
+CITYSCAPES = _colored("""
     road 804080, sidewalk f423e8, building 464646, wall 66669c, fence be9999, pole 999999, traffic light faaa1e,
     traffic sign dcdc00, vegetation 6b8e23, terrain 98fb98, sky 4682b4, person dc143c, rider ff0000, car 00008e,
     truck 000046, bus 003c64, train 005064, motorcycle 0000e6, bicycle 770b20
 """)
 
-CAMVID = _coloured(
+CAMVID = _colored(
     """
     sky 808080, building 800000, pole c0c080, road 804080, pavement 3c28de, tree 808000, sign c08080, fence 404080,
     car 400080, pedestrian 404000, bicyclist 0080c0
@@ -34,7 +34,7 @@ _VOC = """
 """
 VOC = Classes.create([name.strip() for name in _VOC.split(",")], ((0, 0, 0), *voc_palette(20)))
 
-ADE20K = _coloured("""
+ADE20K = _colored("""
     wall 787878, building b47878, sky 06e6e6, floor 503232, tree 04c803, ceiling 787850, road 8c8c8c, bed cc05ff,
     windowpane e6e6e6, grass 04fa07, cabinet e005ff, sidewalk ebff07, person 96053d, earth 787846, door 08ff33,
     table ff0652, mountain 8fff8c, plant ccff04, curtain ff3307, chair cc4603, car 0066c8, water 3de6fa,

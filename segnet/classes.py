@@ -1,4 +1,4 @@
-"""The classes of a dataset: names, colours and the label to ignore. Checked once, stored in every checkpoint."""
+"""The classes of a dataset: names, colors and the label to ignore. Checked once, stored in every checkpoint."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,36 +9,36 @@ from segnet.errors import ConfigError
 
 MAX_LABEL = 65535  # the largest value of a 16-bit mask
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
-def voc_palette(num_colours: int) -> tuple[Colour, ...]:
-    """Distinct colours for any number of classes: the colour map of PASCAL VOC, starting after its black.
+def voc_palette(num_colors: int) -> tuple[Color, ...]:
+    """Distinct colors for any number of classes: the color map of PASCAL VOC, starting after its black.
 
     Returns:
-        `num_colours` RGB triples, 0-255.
+        `num_colors` RGB triples, 0-255.
     """
-    colours = []
-    for index in range(1, num_colours + 1):
-        colour = [0, 0, 0]
+    colors = []
+    for index in range(1, num_colors + 1):
+        color = [0, 0, 0]
         for bit in range(8):
             for channel in range(3):
-                colour[channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-        colours.append((colour[0], colour[1], colour[2]))
-    return tuple(colours)
+                color[channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
+        colors.append((color[0], color[1], color[2]))
+    return tuple(colors)
 
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Class names in the order of their ids, their colours, and the mask value that is no class.
+    """Class names in the order of their ids, their colors, and the mask value that is no class.
 
     Raises:
-        ConfigError: no names, a name twice, another number of colours than names, a colour that is not three
+        ConfigError: no names, a name twice, another number of colors than names, a color that is not three
             values of 0-255, or an `ignore_index` that is the id of a class or no 16-bit value.
     """
 
     names: tuple[str, ...]
-    palette: tuple[Colour, ...]  # RGB, 0-255, one a class
+    palette: tuple[Color, ...]  # RGB, 0-255, one a class
     ignore_index: int = 255
 
     def __post_init__(self) -> None:
@@ -51,10 +51,10 @@ class Classes:
         if repeated:
             raise ConfigError(f"class name '{repeated[0]}' stands twice: every class needs a name of its own")
         if len(self.palette) != len(self.names):
-            raise ConfigError(f"{len(self.palette)} colours for {len(self.names)} classes: give one colour a class")
-        for name, colour in zip(self.names, self.palette, strict=True):
-            if len(colour) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in colour):
-                raise ConfigError(f"colour {list(colour)} of class '{name}' is not [red, green, blue] of 0-255")
+            raise ConfigError(f"{len(self.palette)} colors for {len(self.names)} classes: give one color a class")
+        for name, color in zip(self.names, self.palette, strict=True):
+            if len(color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in color):
+                raise ConfigError(f"color {list(color)} of class '{name}' is not [red, green, blue] of 0-255")
         if len(self.names) > MAX_LABEL:
             raise ConfigError(f"{len(self.names)} classes: a mask holds at most {MAX_LABEL}")
         if not isinstance(self.ignore_index, int) or not 0 <= self.ignore_index <= MAX_LABEL:
@@ -69,14 +69,14 @@ class Classes:
     def create(
         cls, names: Sequence[str], palette: Sequence[Sequence[int]] | None = None, ignore_index: int = 255
     ) -> "Classes":
-        """Builds the classes from what a configuration or a checkpoint holds; colours are chosen where not given."""
-        colours = voc_palette(len(names)) if palette is None else tuple(tuple(colour) for colour in palette)
-        return cls(tuple(names), colours, ignore_index)  # type: ignore[arg-type]  # __post_init__ checks the lengths
+        """Builds the classes from what a configuration or a checkpoint holds; colors are chosen where not given."""
+        colors = voc_palette(len(names)) if palette is None else tuple(tuple(color) for color in palette)
+        return cls(tuple(names), colors, ignore_index)  # type: ignore[arg-type]  # __post_init__ checks the lengths
 
     def to_dict(self) -> dict[str, Any]:
         """The classes as builtins, the form that a checkpoint stores; `create(**classes.to_dict())` reads it."""
         return {
             "names": list(self.names),
-            "palette": [list(colour) for colour in self.palette],
+            "palette": [list(color) for color in self.palette],
             "ignore_index": self.ignore_index,
         }

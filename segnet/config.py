@@ -19,10 +19,10 @@ class DataConfig:
     """Smallest and largest random factor on a training image's size."""
     flip: float = 0.5
     """Probability of a horizontal flip."""
-    colour_jitter: float = 0.4
+    color_jitter: float = 0.4
     """Strength on brightness, contrast and saturation, 0-1; on hue a quarter of it."""
     category_max_ratio: float = 1.0
-    """Share of the labelled pixels from which a class makes a crop be drawn at another place; 1: never."""
+    """Share of the labeled pixels from which a class makes a crop be drawn at another place; 1: never."""
     cutmix: float = 0.0
     """Probability that a rectangle of a crop comes from another crop of its batch."""
     oversample_rare: float = 0.0
@@ -41,7 +41,7 @@ class DataConfig:
 
 @dataclass(slots=True, kw_only=True)
 class OptimConfig:
-    """The optimiser, and its learning rate over the run: a warm-up, then a schedule; both change every step."""
+    """The optimizer, and its learning rate over the run: a warm-up, then a schedule; both change every step."""
 
     name: str = "sgd"
     """Of segnet.training.optim.OPTIMIZERS: sgd or adamw."""
@@ -95,7 +95,7 @@ class Config:
     backbone: dict[str, Any] = field(default_factory=dict)
     """Spec from segnet.models.backbones.BACKBONES."""
     backbone_weights: str | None = None
-    """File, URL or name on the hub to initialise the backbone from."""
+    """File, URL or name on the hub to initialize the backbone from."""
     mean: list[float] | None = None
     """Of each channel of the images, 0-1; null: what backbone_weights were trained with, or 0.5 without."""
     std: list[float] | None = None
@@ -123,7 +123,7 @@ class Config:
     norm_eval: bool = False
     """Whether the backbone's batch norms keep their running statistics; their scale and bias train all the same."""
     seed: int = 0
-    """Of initialisation, order and augmentation."""
+    """Of initialization, order and augmentation."""
     deterministic: bool = False
     """Whether only operations are used that give the same result each time, on a GPU too; slower there."""
     compile: bool = False
@@ -191,7 +191,7 @@ class InspectConfig(Config):
 
     splits: list[str] = field(default_factory=lambda: ["train", "val"])
     """Which to look at, of train, val and test."""
-    num_pictures: int = 8
+    num_images: int = 8
     """Rows of the contact sheet, which shows the augmentation too."""
 
 

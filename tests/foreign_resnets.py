@@ -320,7 +320,7 @@ class DeepLab(nn.Module):
 
 
 @torch.no_grad()
-def randomise(model, seed=0):
+def randomize(model, seed=0):
     """Random weights that keep the size of what they are given, with running statistics and biases off their start."""
     generator = torch.Generator().manual_seed(seed)
     for name, value in model.state_dict().items():

@@ -183,6 +183,6 @@ class EncoderDecoder(nn.Module):
                 nn.init.kaiming_normal_(module.weight, generator=generator)
 
     def forward(self, images):
-        """Normalised images -> logits of their size."""
+        """Normalized images -> logits of their size."""
         logits = self.decode_head(self.backbone(images))
         return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Spot checks against the datasets' own publications: lengths, and ids and colours that are known by heart."""
+"""Spot checks against the datasets' own publications: lengths, and ids and colors that are known by heart."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def test_number_of_classes(name, num_classes):
 
 
 @pytest.mark.parametrize(
-    ("classes", "index", "name", "colour"),
+    ("classes", "index", "name", "color"),
     [
         (CITYSCAPES, 0, "road", (128, 64, 128)),
         (CITYSCAPES, 6, "traffic light", (250, 170, 30)),
@@ -28,9 +28,9 @@ def test_number_of_classes(name, num_classes):
         (CAMVID, 10, "bicyclist", (0, 128, 192)),
     ],
 )
-def test_ids_and_colours(classes, index, name, colour):
+def test_ids_and_colors(classes, index, name, color):
     assert classes.names[index] == name
-    assert classes.palette[index] == colour
+    assert classes.palette[index] == color
 
 
 def test_ignored_labels():

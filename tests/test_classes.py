@@ -6,10 +6,10 @@ import pytest
 from segnet.classes import Classes, voc_palette
 from segnet.errors import ConfigError
 
-GREYS = ((1, 1, 1), (2, 2, 2))
+GRAYS = ((1, 1, 1), (2, 2, 2))
 
 
-def test_voc_palette_is_the_published_colour_map_without_its_black():
+def test_voc_palette_is_the_published_color_map_without_its_black():
     palette = voc_palette(20)
     assert palette[0] == (128, 0, 0)
     assert palette[2] == (128, 128, 0)
@@ -17,13 +17,13 @@ def test_voc_palette_is_the_published_colour_map_without_its_black():
     assert palette[19] == (0, 64, 128)  # tv monitor
 
 
-def test_voc_palette_has_a_colour_of_its_own_for_each_of_255_classes():
+def test_voc_palette_has_a_color_of_its_own_for_each_of_255_classes():
     palette = voc_palette(255)
     assert len(set(palette)) == len(palette) == 255
     assert (0, 0, 0) not in palette
 
 
-def test_create_chooses_colours_where_none_are_given():
+def test_create_chooses_colors_where_none_are_given():
     assert Classes.create(["road", "sky"]).palette == ((128, 0, 0), (0, 128, 0))
 
 
@@ -31,22 +31,22 @@ def test_create_chooses_colours_where_none_are_given():
     ("names", "palette", "ignore_index", "words"),
     [
         ([], [], 255, "missing"),
-        (["a", "a"], GREYS, 255, "'a' stands twice"),
-        (["a", ""], GREYS, 255, "'' is not a text"),
-        (["a", "  "], GREYS, 255, "is not a text"),
-        (["a", 5], GREYS, 255, "5 is not a text"),
-        (["a", True], GREYS, 255, "True is not a text"),
-        (["a"], GREYS, 255, "2 colours for 1 classes"),
+        (["a", "a"], GRAYS, 255, "'a' stands twice"),
+        (["a", ""], GRAYS, 255, "'' is not a text"),
+        (["a", "  "], GRAYS, 255, "is not a text"),
+        (["a", 5], GRAYS, 255, "5 is not a text"),
+        (["a", True], GRAYS, 255, "True is not a text"),
+        (["a"], GRAYS, 255, "2 colors for 1 classes"),
         (["a", "b"], [[0, 0, 0], [0, 0]], 255, "[0, 0] of class 'b'"),
         (["a", "b"], [[0, 0, 0], [0, 0, 256]], 255, "[0, 0, 256]"),
         (["a", "b"], [[0, 0, 0], [0, 0, -1]], 255, "[0, 0, -1]"),
         (["a", "b"], [[0, 0, 0], [0, 0, 0.5]], 255, "[0, 0, 0.5]"),
-        (["a", "b"], GREYS, 1, "id of class 'b'"),
-        (["a", "b"], GREYS, 0, "id of class 'a'"),
-        (["a", "b"], GREYS, -1, "ignore_index=-1"),
-        (["a", "b"], GREYS, 65536, "ignore_index=65536"),
-        (["a", "b"], GREYS, None, "ignore_index=None"),
-        (["a", "b"], GREYS, "255", "ignore_index=255"),
+        (["a", "b"], GRAYS, 1, "id of class 'b'"),
+        (["a", "b"], GRAYS, 0, "id of class 'a'"),
+        (["a", "b"], GRAYS, -1, "ignore_index=-1"),
+        (["a", "b"], GRAYS, 65536, "ignore_index=65536"),
+        (["a", "b"], GRAYS, None, "ignore_index=None"),
+        (["a", "b"], GRAYS, "255", "ignore_index=255"),
         ([f"c{i}" for i in range(65536)], None, 65535, "65536 classes"),
     ],
 )

@@ -153,9 +153,9 @@ def test_an_experiment_beats_the_groups_and_the_command_line_beats_both():
 
 def test_maps_of_masks_come_through_the_command_line_as_they_are_told_in_errors():
     options = ["dataset=folder", "dataset.root=[first,second]", "dataset.class_names=[road,tree]"]
-    maps = ["dataset.id_map={0:0,255:1,other:ignore}", "dataset.colour_map=[[128,64,128,road],[0,0,0,ignore]]"]
+    maps = ["dataset.id_map={0:0,255:1,other:ignore}", "dataset.color_map=[[128,64,128,road],[0,0,0,ignore]]"]
     dataset = composed(*options, *maps, "dataset.group='^(patient[0-9]+)'").dataset
     assert dataset["root"] == ["first", "second"]
     assert dataset["id_map"] == {0: 0, 255: 1, "other": "ignore"}
-    assert dataset["colour_map"] == [[128, 64, 128, "road"], [0, 0, 0, "ignore"]]
+    assert dataset["color_map"] == [[128, 64, 128, "road"], [0, 0, 0, "ignore"]]
     assert dataset["group"] == "^(patient[0-9]+)"

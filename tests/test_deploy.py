@@ -43,8 +43,8 @@ def test_the_snippets_run(exports, tmp_path, monkeypatch, capsys, snippet, needs
     expected = Predictor(exports.checkpoint, "cpu")(image).mask
     assert (np.asarray(names["mask"]) == expected).mean() > 0.999
     if "palette" in names:
-        colours = np.asarray(Image.open("colours.png"))
-        assert (colours == np.array(CLASSES.palette, np.uint8)[expected]).mean() > 0.999
+        colors = np.asarray(Image.open("colors.png"))
+        assert (colors == np.array(CLASSES.palette, np.uint8)[expected]).mean() > 0.999
         assert "Straße: " in capsys.readouterr().out
 
 

@@ -87,7 +87,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="segnet export",
         description="Exports a checkpoint, runs the export at four sizes in its own runtime, and leaves it only where "
-        "it computes what the checkpoint does. Images go in as they are, 0-255: normalisation is inside.",
+        "it computes what the checkpoint does. Images go in as they are, 0-255: normalization is inside.",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="path of a segnet checkpoint")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")

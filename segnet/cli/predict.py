@@ -14,7 +14,7 @@ from segnet.errors import CheckpointError, ConfigError, ExitCode, Interrupted, M
 from segnet.inference.predictor import Predictor
 from segnet.prediction import Prediction, Report, Settings, Task
 from segnet.prediction.georeferenced import segment_scene_file
-from segnet.prediction.images import segment_pictures
+from segnet.prediction.images import segment_images
 from segnet.prediction.inputs import Collector, result_names, shard
 from segnet.prediction.outputs import Style, write_shares
 from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
@@ -113,7 +113,7 @@ class _Work:
         """
         for single, group in groupby(tasks, lambda task: self._options.scene or is_moving(task)):
             if not single:
-                segment_pictures(self._prediction, list(group), self._tell)
+                segment_images(self._prediction, list(group), self._tell)
                 continue
             for task in group:
                 try:

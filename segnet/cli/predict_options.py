@@ -23,9 +23,9 @@ inputs
   @list.txt                          the files that a list names, as --list
 
 kinds of --save
-  mask           NAME_mask.png           class ids, indexed in the classes' colours
-  overlay        NAME_overlay.png        the picture under the classes' colours; of a video NAME_overlay.mp4
-  colours        NAME_colours.png        the classes' colours
+  mask           NAME_mask.png           class ids, indexed in the classes' colors
+  overlay        NAME_overlay.png        the picture under the classes' colors; of a video NAME_overlay.mp4
+  colors        NAME_colors.png        the classes' colors
   confidence     NAME_confidence.png     the probability of each pixel's class, 0-255
   probabilities  NAME_probabilities.npz  of all classes, float16 (classes, height, width), with the classes' names
   geojson        NAME.geojson            polygons with holes, in pixels

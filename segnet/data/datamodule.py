@@ -94,7 +94,7 @@ class SegmentationDataModule(pl.LightningDataModule):
     Args:
         dataset: spec from `segnet.data.DATASETS`.
         data: batch size, augmentation and workers.
-        mean: of each channel, 0-1, the colour of padded pixels.
+        mean: of each channel, 0-1, the color of padded pixels.
         seed: of order and augmentation.
 
     Raises:
@@ -261,7 +261,7 @@ def train_transform(data: DataConfig, mean: Sequence[float], ignore_index: int, 
         crop_size=data.crop_size,
         scale_range=data.scale_range,
         flip=data.flip,
-        colour_jitter=data.colour_jitter,
+        color_jitter=data.color_jitter,
         category_max_ratio=data.category_max_ratio,
         fill=[round(255 * value) for value in mean],
         ignore_index=ignore_index,

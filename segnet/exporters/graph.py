@@ -59,7 +59,7 @@ def metadata_of(model: SegmentationModel, classes: Classes, input: str, output: 
     """What an export of a model tells of itself."""
     mean, std = (
         [round(value, 7) for value in (buffer.flatten() / 255).tolist()]  # as they were written, not as float32
-        for buffer in (model.normalise.mean, model.normalise.std)
+        for buffer in (model.normalize.mean, model.normalize.std)
     )
     return Metadata(classes, mean, std, input, output, digest)
 

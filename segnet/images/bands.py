@@ -1,4 +1,4 @@
-"""Images of any number of channels: grey, RGB, or the bands of a TIFF of a satellite, a microscope, a depth camera.
+"""Images of any number of channels: gray, RGB, or the bands of a TIFF of a satellite, a microscope, a depth camera.
 
 RGB is read as uint8, by Pillow or, where it cannot, by tifffile. Other images keep the precision of their file: 8 bits
 as uint8, 16 bits as float32 scaled from 0-65535 to 0-255, floating point as float32 scaled from 0-1 to 0-255. The
@@ -28,7 +28,7 @@ Bands = NDArray[np.uint8 | np.float32]
 def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
     """Reads a picture of `channels` channels.
 
-    With 3, any picture as RGB, a TIFF of floats from 0-1 too. With 1, any picture as grey. With another number, a TIFF
+    With 3, any picture as RGB, a TIFF of floats from 0-1 too. With 1, any picture as gray. With another number, a TIFF
     of as many bands, or with 4 a picture with alpha.
 
     Returns:
@@ -50,7 +50,7 @@ def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
 
 
 def _is_beyond_pillow(path: Path) -> bool:
-    """Whether this is a TIFF of colours that Pillow does not read, or not all: floats, or one plane after another."""
+    """Whether this is a TIFF of colors that Pillow does not read, or not all: floats, or one plane after another."""
     try:
         with open(path, "rb") as file:
             if file.read(4) not in TIFF_STARTS:

@@ -23,7 +23,7 @@ def as_bands(image: ImageLike, channels: int) -> Bands:
 
     Args:
         image: a path; a picture of Pillow's, which is turned upright by its EXIF; an array (H, W) or (H, W, bands); a
-            tensor (H, W) or (bands, H, W). Values are uint8, uint16 of 0-65535 or floating point of 0-1. Grey becomes
+            tensor (H, W) or (bands, H, W). Values are uint8, uint16 of 0-65535 or floating point of 0-1. Gray becomes
             RGB, and alpha is dropped, where the model takes RGB.
         channels: of the model.
 

@@ -1,4 +1,4 @@
-"""Pictures for people: masks in colours, overlays, comparisons, curves."""
+"""Pictures for people: masks in colors, overlays, comparisons, curves."""
 
 import csv
 from collections.abc import Collection, Sequence
@@ -12,29 +12,29 @@ from PIL import Image, ImageDraw, ImageFont
 from segnet.classes import Classes
 
 UInt8Array = NDArray[np.uint8]
-IGNORED = (255, 255, 255)  # colour of pixels that are no class
+IGNORED = (255, 255, 255)  # color of pixels that are no class
 
 
-def colourise(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
-    """Class ids (H, W) -> their colours (H, W, 3) uint8 RGB; ids that are no class become white."""
+def colorise(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
+    """Class ids (H, W) -> their colors (H, W, 3) uint8 RGB; ids that are no class become white."""
     table = np.array([*classes.palette, IGNORED], np.uint8)
     num_classes = len(classes.names)
     return table[np.where((mask >= 0) & (mask < num_classes), mask, num_classes)]
 
 
 def overlay(image: UInt8Array, mask: NDArray[np.integer], classes: Classes, opacity: float = 0.5) -> UInt8Array:
-    """Lays the classes' colours over an image.
+    """Lays the classes' colors over an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) class ids.
-        opacity: of the colours, 0-1.
+        opacity: of the colors, 0-1.
     """
-    return np.asarray(cv2.addWeighted(image, 1 - opacity, colourise(mask, classes), opacity, 0), np.uint8)
+    return np.asarray(cv2.addWeighted(image, 1 - opacity, colorise(mask, classes), opacity, 0), np.uint8)
 
 
 def legend(classes: Classes, width: int) -> UInt8Array:
-    """Names beside their colours, in as many rows as they need: (h, width, 3) uint8 RGB."""
+    """Names beside their colors, in as many rows as they need: (h, width, 3) uint8 RGB."""
     font = ImageFont.load_default(size=14)
     pad, swatch, row_height = 8, 14, 24
     places, x, y = [], pad, 5
@@ -46,8 +46,8 @@ def legend(classes: Classes, width: int) -> UInt8Array:
         x += extent
     picture = Image.new("RGB", (width, y + row_height), "white")
     pen = ImageDraw.Draw(picture)
-    for (x, y), name, colour in zip(places, classes.names, classes.palette, strict=True):
-        pen.rectangle((x, y, x + swatch, y + swatch), fill=tuple(colour), outline="black")
+    for (x, y), name, color in zip(places, classes.names, classes.palette, strict=True):
+        pen.rectangle((x, y, x + swatch, y + swatch), fill=tuple(color), outline="black")
         pen.text((x + swatch + 5, y + swatch // 2), name, fill="black", font=font, anchor="lm")
     return np.array(picture)
 
@@ -64,7 +64,7 @@ def comparison(
     Returns:
         (h, w, 3) uint8 RGB.
     """
-    pictures = [(image, colourise(truth, classes), colourise(prediction, classes)) for image, truth, prediction in rows]
+    pictures = [(image, colorise(truth, classes), colorise(prediction, classes)) for image, truth, prediction in rows]
     return sheet(pictures, ("image", "truth", "prediction"), (1, 2), classes, width)
 
 
@@ -100,7 +100,7 @@ def sheet(
 
     Args:
         rows: pictures (H, W, 3) uint8 RGB, one for each heading.
-        nearest: columns in which no colours may be mixed.
+        nearest: columns in which no colors may be mixed.
         width: of each picture on the sheet [pixels].
 
     Returns:
@@ -111,8 +111,8 @@ def sheet(
     heading = Image.new("RGB", (total, 26), "white")
     pen = ImageDraw.Draw(heading)
     for column, title in enumerate(headings):
-        centre = gap + column * (width + gap) + width // 2
-        pen.text((centre, 13), title, fill="black", font=ImageFont.load_default(size=16), anchor="mm")
+        center = gap + column * (width + gap) + width // 2
+        pen.text((center, 13), title, fill="black", font=ImageFont.load_default(size=16), anchor="mm")
     strips = [np.array(heading)]
     for pictures in rows:
         heights = [max(1, round(width * picture.shape[0] / picture.shape[1])) for picture in pictures]

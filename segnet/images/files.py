@@ -1,7 +1,7 @@
 """Reading and writing picture files: images as RGB, masks as the ids that they hold.
 
 Everything is decoded by Pillow from an open file: OpenCV reads truncated JPEGs as garbage rows, turns palette masks
-into grey levels and crashes on file names that are not UTF-8.
+into gray levels and crashes on file names that are not UTF-8.
 """
 
 import logging
@@ -24,7 +24,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", "
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".gif"})
 SAMPLES_PER_PIXEL = 277  # TIFF tag
-LOW_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2 and 4-bit grey over 0-255 in these steps
+LOW_GRAY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2 and 4-bit gray over 0-255 in these steps
 
 # A picture of 90-179 megapixels is large, not suspicious; above that Pillow refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -58,7 +58,7 @@ def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[I
         reason = "is empty (0 bytes)" if size == 0 else f"is not a picture in one of: {', '.join(formats)}"
         if size and path.suffix.lower() in (".tif", ".tiff"):
             reason += (
-                '; colours of floats need pip install "segnet[multiband]", other than 3 bands dataset.channels and '
+                '; colors of floats need pip install "segnet[multiband]", other than 3 bands dataset.channels and '
                 "backbone.in_channels too"
             )
         raise DataError(f"{path}: {reason}") from None
@@ -85,7 +85,7 @@ def _refuse_lost_bands(picture: Image.Image, path: Path) -> None:
 def read_image(path: str | os.PathLike[str]) -> UInt8Array:
     """Reads any picture as RGB, upright by its EXIF orientation.
 
-    Grey, palette, CMYK and bilevel pictures become RGB; alpha is dropped. 16-bit values are scaled from 0-65535,
+    Gray, palette, CMYK and bilevel pictures become RGB; alpha is dropped. 16-bit values are scaled from 0-65535,
     floating-point ones from 0-1, never clipped. Of an animation the first frame is taken.
 
     Returns:
@@ -107,8 +107,8 @@ def rgb_of(picture: Image.Image, source: Path | str) -> UInt8Array:
 
 def _rgb(picture: Image.Image, source: Path | str) -> UInt8Array:
     if picture.mode.startswith("I") or picture.mode == "F":
-        grey = scaled_to_uint8(np.asarray(picture), source)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        gray = scaled_to_uint8(np.asarray(picture), source)
+        return np.repeat(gray[:, :, None], 3, axis=2)
     return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
@@ -129,26 +129,26 @@ def scaled_to_uint8(values: NDArray[np.generic], source: Path | str) -> UInt8Arr
     return np.round(values.astype(np.float64) * (255 / top)).astype(np.uint8)
 
 
-class ColouredMaskError(DataError):
-    """A mask that is a colour picture: what its colours mean, it does not say.
+class ColoredMaskError(DataError):
+    """A mask that is a color picture: what its colors mean, it does not say.
 
     Attributes:
-        colours: RGB triples, 0-255, in order.
+        colors: RGB triples, 0-255, in order.
     """
 
-    def __init__(self, message: str, colours: Sequence[tuple[int, int, int]] = ()) -> None:
+    def __init__(self, message: str, colors: Sequence[tuple[int, int, int]] = ()) -> None:
         super().__init__(message)
-        self.colours = list(colours)
+        self.colors = list(colors)
 
 
 def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np.int32]:
-    """Reads a mask as the ids that the file holds: grey levels, or palette indices, never colours.
+    """Reads a mask as the ids that the file holds: gray levels, or palette indices, never colors.
 
     Returns:
         (H, W), uint8, uint16 or int32 by the file's depth. A bilevel file gives 0 and 1.
 
     Raises:
-        ColouredMaskError: in colours.
+        ColoredMaskError: in colors.
         DataError: missing, damaged, or in a format that changes values.
     """
     path = Path(path)
@@ -158,19 +158,19 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.uint8 | np.uint16 | np
         values = np.asarray(picture)
         if picture.mode == "1":
             return values.astype(np.uint8)
-        if raw_mode in LOW_GREY_STEPS:
-            return values // np.uint8(LOW_GREY_STEPS[raw_mode])
+        if raw_mode in LOW_GRAY_STEPS:
+            return values // np.uint8(LOW_GRAY_STEPS[raw_mode])
         if picture.mode in ("L", "P"):
             return np.array(values)
         if picture.mode.startswith("I;16"):
             return values.astype(np.uint16)
         if picture.mode == "I":
             return values.astype(np.int32)
-        return _grey_of_colours(values, picture.mode, path)
+        return _gray_of_colors(values, picture.mode, path)
 
 
-def read_mask_colours(path: str | os.PathLike[str]) -> UInt8Array:
-    """Reads a mask as the colours that it shows: of a palette the colours, of grey the same value three times.
+def read_mask_colors(path: str | os.PathLike[str]) -> UInt8Array:
+    """Reads a mask as the colors that it shows: of a palette the colors, of gray the same value three times.
 
     Returns:
         (H, W, 3) uint8 RGB, 0-255; alpha is dropped.
@@ -182,7 +182,7 @@ def read_mask_colours(path: str | os.PathLike[str]) -> UInt8Array:
     with _decoding_mask(path) as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-            raise DataError(f"{path}: a mask of mode {picture.mode} holds no colours of 8 bits: save it as PNG in RGB")
+            raise DataError(f"{path}: a mask of mode {picture.mode} holds no colors of 8 bits: save it as PNG in RGB")
         return np.array(picture.convert("RGB"))
 
 
@@ -196,7 +196,7 @@ def _decoding_mask(path: Path) -> Iterator[Image.Image]:
             raise DataError(f"{path}: JPEG compression inside does not keep label values: save masks as PNG")
         raw_mode = _raw_mode(picture)
         if ";16" in raw_mode and len(picture.getbands()) > 1:  # Pillow keeps the upper byte: there small ids are 0
-            raise DataError(f"{path}: 16-bit colours hold no class ids: save the mask as a single-channel PNG")
+            raise DataError(f"{path}: 16-bit colors hold no class ids: save the mask as a single-channel PNG")
         yield picture
 
 
@@ -208,23 +208,23 @@ def _raw_mode(picture: Image.Image) -> str:
     return str(raw_mode)
 
 
-def _grey_of_colours(values: NDArray[np.generic], mode: str, path: Path) -> UInt8Array:
-    """The ids of a grey mask that was saved as RGB, RGBA or LA; colours are refused and listed."""
+def _gray_of_colors(values: NDArray[np.generic], mode: str, path: Path) -> UInt8Array:
+    """The ids of a gray mask that was saved as RGB, RGBA or LA; colors are refused and listed."""
     channels = {"RGB": 3, "RGBA": 3, "LA": 1}.get(mode, 0)
     if not channels:
         raise DataError(f"{path}: a mask of mode {mode} holds no class ids: save it as a single-channel PNG")
-    colours = values[:, :, :channels]
-    if (colours == colours[:, :, :1]).all():
-        return np.array(colours[:, :, 0])
-    distinct = [(int(r), int(g), int(b)) for r, g, b in np.unique(colours.reshape(-1, 3), axis=0)]
+    colors = values[:, :, :channels]
+    if (colors == colors[:, :, :1]).all():
+        return np.array(colors[:, :, 0])
+    distinct = [(int(r), int(g), int(b)) for r, g, b in np.unique(colors.reshape(-1, 3), axis=0)]
     more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
-    raise ColouredMaskError(
-        f"{path}: a colour picture, not class ids (colours {', '.join(map(str, distinct[:5]))}{more})", distinct
+    raise ColoredMaskError(
+        f"{path}: a color picture, not class ids (colors {', '.join(map(str, distinct[:5]))}{more})", distinct
     )
 
 
-def mask_picture(mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> Image.Image:
-    """Class ids as an indexed picture in the classes' colours; with ids above 255, as a 16-bit grey one.
+def mask_image(mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> Image.Image:
+    """Class ids as an indexed picture in the classes' colors; with ids above 255, as a 16-bit gray one.
 
     Args:
         mask: (H, W) ids, 0-65535.
@@ -233,18 +233,18 @@ def mask_picture(mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) ->
     if len(palette) > 256 or mask.max(initial=0) > 255:
         return Image.fromarray(mask.astype(np.uint16))
     picture = Image.fromarray(mask.astype(np.uint8))
-    # Pillow saves as few bits a pixel as the palette needs: every id needs a colour, those of no class are white.
+    # Pillow saves as few bits a pixel as the palette needs: every id needs a color, those of no class are white.
     missing = int(mask.max(initial=0)) + 1 - len(palette)
-    picture.putpalette([value for colour in [*palette, *[(255, 255, 255)] * missing] for value in colour])
+    picture.putpalette([value for color in [*palette, *[(255, 255, 255)] * missing] for value in color])
     return picture
 
 
 def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> None:
-    """Writes class ids as a PNG, as `mask_picture` makes it."""
-    write_picture(path, mask_picture(mask, palette))
+    """Writes class ids as a PNG, as `mask_image` makes it."""
+    write_image(path, mask_image(mask, palette))
 
 
-def write_picture(path: str | os.PathLike[str], picture: Image.Image | UInt8Array) -> None:
+def write_image(path: str | os.PathLike[str], picture: Image.Image | UInt8Array) -> None:
     """Writes a picture whole or not at all, in the format of the file's suffix; creates the folder.
 
     Raises:

@@ -85,7 +85,7 @@ def segment_scene(segment: Segment, source: Path, target: Path, classes: Classes
         segment: `segnet.inference.predictor.Predictor.stream`.
         source: the scene.
         target: the mask, written whole or not at all.
-        classes: names and colours; up to 256 the mask has their colours.
+        classes: names and colors; up to 256 the mask has their colors.
         channels: bands of the scene.
 
     Raises:
@@ -113,7 +113,7 @@ def segment_scene(segment: Segment, source: Path, target: Path, classes: Classes
         }
         with replacing(target) as temporary, rasterio.open(temporary, "w", **profile) as mask:
             if small:
-                mask.write_colormap(1, {index: (*colour, 255) for index, colour in enumerate(classes.palette)})
+                mask.write_colormap(1, {index: (*color, 255) for index, color in enumerate(classes.palette)})
 
             def write(part: Window, ids: NDArray[np.integer]) -> None:
                 known = np.where(valid_pixels(scene, part, channels), ids, classes.ignore_index)

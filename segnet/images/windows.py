@@ -115,7 +115,7 @@ class Piece:
 
 
 class Mosaic:
-    """A picture cut into windows that overlap, in an order in which little has to wait for its neighbours.
+    """A picture cut into windows that overlap, in an order in which little has to wait for its neighbors.
 
     Row by row within strips of at most `STRIP` windows: what waits is the overlap of a strip's last row. The window
     between two strips comes in both.

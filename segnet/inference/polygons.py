@@ -126,8 +126,8 @@ def _straight_ways(where: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[
     inner = padded[1:-1, 1:-1]
     outside = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])  # above, right, below, left
     starts, ends, ways = [], [], []
-    for way, neighbour in enumerate(outside):
-        edges = inner & ~neighbour  # of the pixels: true where this side of it is an outline
+    for way, neighbor in enumerate(outside):
+        edges = inner & ~neighbor  # of the pixels: true where this side of it is an outline
         lines = edges if way % 2 == 0 else edges.T
         steps = np.diff(np.pad(lines, ((0, 0), (1, 1))).astype(np.int8), axis=1)
         line, low = np.nonzero(steps == 1)
@@ -157,7 +157,7 @@ def geojson(polygons: Sequence[Polygon], classes: Classes) -> dict[str, Any]:
                     "class": classes.names[p.class_id],
                     "class_id": p.class_id,
                     "area": p.area,
-                    "colour": "#{:02x}{:02x}{:02x}".format(*classes.palette[p.class_id]),
+                    "color": "#{:02x}{:02x}{:02x}".format(*classes.palette[p.class_id]),
                 },
             }
             for p in polygons

@@ -11,7 +11,7 @@ from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.images.bands import Bands, displayable
-from segnet.images.drawing import colourise, overlay
+from segnet.images.drawing import colorise, overlay
 from segnet.inference.polygons import Polygon, find_polygons
 
 
@@ -49,11 +49,11 @@ class Segmentation:
         return self.probabilities.max(axis=0).astype(np.float32)
 
     def overlay(self, opacity: float = 0.5, only: Collection[str] | None = None) -> NDArray[np.uint8]:
-        """The picture under its classes' colours, (H, W, 3) uint8 RGB.
+        """The picture under its classes' colors, (H, W, 3) uint8 RGB.
 
         Args:
-            opacity: of the colours, 0-1.
-            only: names of the classes to colour; None: all.
+            opacity: of the colors, 0-1.
+            only: names of the classes to color; None: all.
 
         Raises:
             ConfigError: a name that is no class.
@@ -62,8 +62,8 @@ class Segmentation:
         mixed = overlay(shown, self.mask, self.classes, opacity)
         return mixed if only is None else np.where(self._is_one_of(only)[:, :, None], mixed, shown)
 
-    def colours(self, only: Collection[str] | None = None) -> NDArray[np.uint8]:
-        """The classes' colours, (H, W, 3) uint8 RGB; white where the class is not among `only`.
+    def colors(self, only: Collection[str] | None = None) -> NDArray[np.uint8]:
+        """The classes' colors, (H, W, 3) uint8 RGB; white where the class is not among `only`.
 
         Raises:
             ConfigError: a name that is no class.
@@ -71,7 +71,7 @@ class Segmentation:
         mask: NDArray[np.integer] = self.mask
         if only is not None:
             mask = np.where(self._is_one_of(only), mask, np.int32(-1))
-        return colourise(mask, self.classes)
+        return colorise(mask, self.classes)
 
     def polygons(self, only: Collection[str] | None = None, tolerance: float = 0.0) -> list[Polygon]:
         """The regions of the classes as polygons with holes, in pixels.

@@ -3,7 +3,7 @@
 What is averaged are probabilities, as PSPNet (arXiv 1612.01105) and DeepLab (arXiv 1606.00915) do over scales and
 flips. Windows are blended likewise: that is one more mean over predictions of the same pixel, in which a window with
 large logits says no more than "certain". A window's weights fall linearly towards its ends, so that no seam shows, and
-add up to 1 with those of its neighbours. Flips and scales are taken of each window, not of the picture.
+add up to 1 with those of its neighbors. Flips and scales are taken of each window, not of the picture.
 """
 
 import math

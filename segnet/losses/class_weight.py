@@ -5,7 +5,7 @@
   frequencies over that of the class, which is its share of the images that hold it.
 * ``inverse_log``: Paszke et al., "ENet", 2016 (arXiv 1606.02147): 1 / ln(1.02 + share of the class).
 
-Both count labelled pixels only.
+Both count labeled pixels only.
 """
 
 import logging
@@ -32,17 +32,17 @@ class LabelCounts:
 
     Attributes:
         pixels: (num_classes,) how many it has.
-        labelled: (num_classes,) how many labelled pixels of any class the images have that hold it.
+        labeled: (num_classes,) how many labeled pixels of any class the images have that hold it.
     """
 
     pixels: Floats
-    labelled: Floats
+    labeled: Floats
 
 
 def median_frequency(counts: LabelCounts) -> Floats:
     """Weights (num_classes,); 0 of classes without a pixel."""
     present = counts.pixels > 0
-    frequency = counts.pixels[present] / counts.labelled[present]
+    frequency = counts.pixels[present] / counts.labeled[present]
     weights = np.zeros(len(counts.pixels))
     weights[present] = np.median(frequency) / frequency
     return weights

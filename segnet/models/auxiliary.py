@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError
-from segnet.models.layers import ConvNormAct, initialise
+from segnet.models.layers import ConvNormAct, initialize
 from segnet.models.norms import norm_layer
 
 
@@ -56,7 +56,7 @@ class FCNHead(nn.Module):
         self.conv = ConvNormAct(backbone_channels[stage - 1], channels, 3, norm=norm_layer(norm))
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_classes, 1)
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Features of each stage -> logits in the size of one of them; the loss resizes them."""

@@ -58,8 +58,8 @@ class _ShiftedProducts(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.dilation = dilation
         taps = _by_tap(weight)
-        centre = taps[taps.shape[0] // 2, taps.shape[1] // 2]
-        result = x * centre if bias is None else torch.addcmul(bias.view(-1, 1, 1), x, centre)
+        center = taps[taps.shape[0] // 2, taps.shape[1] // 2]
+        result = x * center if bias is None else torch.addcmul(bias.view(-1, 1, 1), x, center)
         for row, column, source, target in _shifts(weight, x, dilation):
             if source != target:
                 result[:, :, *target].addcmul_(x[:, :, *source], taps[row, column])

@@ -10,7 +10,7 @@ from segnet.errors import ConfigError
 from segnet.models.norms import NormFactory, pooled_norm
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Images as they come -> what a backbone takes: (x / 255 - mean) / std.
 
     Args:
@@ -41,7 +41,7 @@ class Normalise(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, in_channels, H, W), uint8 (or float), 0-255 -> float, normalised."""
+        """(B, in_channels, H, W), uint8 (or float), 0-255 -> float, normalized."""
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
 
@@ -198,8 +198,8 @@ def check_width(option: str, width: object) -> None:
 
 
 @torch.no_grad()
-def initialise(module: nn.Module) -> None:
-    """He initialisation (arXiv 1502.01852, fan in) of all convolutions below `module`; norms start as the identity."""
+def initialize(module: nn.Module) -> None:
+    """He initialization (arXiv 1502.01852, fan in) of all convolutions below `module`; norms start as the identity."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")

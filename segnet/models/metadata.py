@@ -18,7 +18,7 @@ class Metadata:
 
     Attributes:
         classes: names, palette and ignore_index.
-        mean, std: of each channel, for values scaled to 0-1. The normalisation is inside the model: only to be known.
+        mean, std: of each channel, for values scaled to 0-1. The normalization is inside the model: only to be known.
         input: type of the images (B, C, H, W), 0-255, from INPUTS.
         output: "logits" (B, classes, H, W), float32, or "classes" (B, H, W), ids as uint8, or int32 above 256 classes.
         digest: sha256 of the checkpoint that it was made from; empty where it is not known.
@@ -53,7 +53,7 @@ class Metadata:
         return {
             KEY: self.to_json(),
             "class_names": json.dumps(list(self.classes.names)),
-            "palette": json.dumps([list(colour) for colour in self.classes.palette]),
+            "palette": json.dumps([list(color) for color in self.classes.palette]),
             "ignore_index": str(self.classes.ignore_index),
             "mean": json.dumps(list(self.mean)),
             "std": json.dumps(list(self.std)),

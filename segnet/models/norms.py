@@ -101,7 +101,7 @@ def norm_layer(spec: Mapping[str, Any] | None) -> NormFactory:
     return lambda num_channels: build("norm", NORMS, spec, num_channels=num_channels)
 
 
-def _normalise_as_in_evaluation(norm: nn.BatchNorm2d | nn.SyncBatchNorm, features: Tensor) -> Tensor:
+def _normalize_as_in_evaluation(norm: nn.BatchNorm2d | nn.SyncBatchNorm, features: Tensor) -> Tensor:
     return nn.functional.batch_norm(
         features, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=False, eps=norm.eps
     )
@@ -111,21 +111,21 @@ class PooledBatchNorm(nn.BatchNorm2d):
     """Batch norm over globally pooled features that also trains on a batch of one image.
 
     One image gives one value a channel, from which no variance can be estimated: torch refuses it. Such a batch is
-    normalised with the running statistics and leaves them as they are. Conversion to SyncBatchNorm replaces this class.
+    normalized with the running statistics and leaves them as they are. Conversion to SyncBatchNorm replaces this class.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and input.shape[0] == 1:
-            return _normalise_as_in_evaluation(self, input)
+            return _normalize_as_in_evaluation(self, input)
         return super().forward(input)
 
 
 class PooledSyncBatchNorm(nn.SyncBatchNorm):
-    """Synchronised batch norm over globally pooled features: with a single process it is PooledBatchNorm."""
+    """Synchronized batch norm over globally pooled features: with a single process it is PooledBatchNorm."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and input.shape[0] == 1 and num_processes() == 1:
-            return _normalise_as_in_evaluation(self, input)
+            return _normalize_as_in_evaluation(self, input)
         return super().forward(input)
 
 

@@ -73,8 +73,8 @@ def model_card(spec: Mapping[str, Any], classes: Classes) -> str:
     """README.md of a model: what it is, its classes, how to use it."""
     tags = "\n".join(f"- {tag}" for tag in TAGS)
     rows = "\n".join(
-        f"| {index} | {name} | {', '.join(map(str, colour))} |"
-        for index, (name, colour) in enumerate(zip(classes.names, classes.palette, strict=True))
+        f"| {index} | {name} | {', '.join(map(str, color))} |"
+        for index, (name, color) in enumerate(zip(classes.names, classes.palette, strict=True))
     )
     return f"""---
 library_name: segnet
@@ -86,7 +86,7 @@ tags:
 # Semantic segmentation: {len(classes.names)} classes
 
 {spec["decoder"].get("name")} on {spec["backbone"].get("name")} at output stride {spec["decoder"].get("output_stride")}.
-Takes RGB images of 0-255 in any size and normalises them itself (mean {list(spec["mean"])}, std {list(spec["std"])}).
+Takes RGB images of 0-255 in any size and normalizes them itself (mean {list(spec["mean"])}, std {list(spec["std"])}).
 
 ```python
 from segnet.hub import HubModel
@@ -97,7 +97,7 @@ logits = model(images)  # (batch, {len(spec["mean"])}, height, width) -> (batch,
 
 or `segnet predict photo.jpg --checkpoint FOLDER`.
 
-| id | class | colour (red, green, blue) |
+| id | class | color (red, green, blue) |
 | --- | --- | --- |
 {rows}
 

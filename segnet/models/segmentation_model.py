@@ -1,4 +1,4 @@
-"""SegmentationModel: uint8 images in, logits out. Normalisation is part of the model."""
+"""SegmentationModel: uint8 images in, logits out. Normalization is part of the model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from segnet.errors import ConfigError
 from segnet.models.backbones import BACKBONES
 from segnet.models.decoders import DECODERS
 from segnet.models.depthwise import shift_dilated_depthwise
-from segnet.models.layers import Normalise
+from segnet.models.layers import Normalize
 from segnet.models.norms import PooledBatchNorm, PooledSyncBatchNorm, num_processes
 
 
 class SegmentationModel(nn.Module):
-    """Normalise -> backbone -> decoder -> resize to the input's size.
+    """Normalize -> backbone -> decoder -> resize to the input's size.
 
     Args:
         backbone: spec from `segnet.models.backbones.BACKBONES`.
@@ -43,7 +43,7 @@ class SegmentationModel(nn.Module):
         super().__init__()
         self.backbone = build("backbone", BACKBONES, backbone)
         self.in_channels: int = self.backbone.in_channels
-        self.normalise = Normalise(mean, std, self.in_channels)
+        self.normalize = Normalize(mean, std, self.in_channels)
         self.decoder = build(
             "decoder",
             DECODERS,
@@ -126,4 +126,4 @@ class SegmentationModel(nn.Module):
             )
         if self.training:
             self.check_training_batch(images.shape[0], *images.shape[2:], processes=num_processes())
-        return self.backbone(self.normalise(images))
+        return self.backbone(self.normalize(images))

@@ -33,7 +33,7 @@ class _Loaded:
     warning: str
 
 
-def segment_pictures(
+def segment_images(
     prediction: Prediction, tasks: Sequence[Task], report: Callable[[Task, Report | SegnetError], None]
 ) -> None:
     """Segments pictures and tells of each, in their order.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from segnet.images.files import write_mask, write_picture
+from segnet.images.files import write_image, write_mask
 from segnet.inference.polygons import coco, geojson, labelme
 from segnet.inference.segmentation import Segmentation, class_ids
 from segnet.prediction.records import FOLDER, SHARES, Records
@@ -41,15 +41,15 @@ def _mask(path: Path, result: Segmentation, style: Style, source: str) -> None:
 
 
 def _overlay(path: Path, result: Segmentation, style: Style, source: str) -> None:
-    write_picture(path, result.overlay(only=style.only))
+    write_image(path, result.overlay(only=style.only))
 
 
-def _colours(path: Path, result: Segmentation, style: Style, source: str) -> None:
-    write_picture(path, result.colours(style.only))
+def _colors(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    write_image(path, result.colors(style.only))
 
 
 def _confidence(path: Path, result: Segmentation, style: Style, source: str) -> None:
-    write_picture(path, (255 * result.confidence).round().astype(np.uint8))
+    write_image(path, (255 * result.confidence).round().astype(np.uint8))
 
 
 def _probabilities(path: Path, result: Segmentation, style: Style, source: str) -> None:
@@ -83,7 +83,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
     "mask": _mask,
     "overlay": _overlay,
-    "colours": _colours,
+    "colors": _colors,
     "confidence": _confidence,
     "probabilities": _probabilities,
     "geojson": _geojson,

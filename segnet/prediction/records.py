@@ -28,7 +28,7 @@ STALE = 3600  # after which a temporary file belongs to nobody [seconds]
 SUFFIXES = {
     "mask": "_mask.png",
     "overlay": "_overlay.png",
-    "colours": "_colours.png",
+    "colors": "_colors.png",
     "probabilities": "_probabilities.npz",
     "confidence": "_confidence.png",
     "geojson": ".geojson",
@@ -47,7 +47,7 @@ class Origin:
 
     Attributes:
         source: the input: an absolute path, a URL.
-        stamp: size [bytes] and time of change [ns] of a file; None: of what can never be recognised, such as stdin.
+        stamp: size [bytes] and time of change [ns] of a file; None: of what can never be recognized, such as stdin.
         job: model and options, as builtins of JSON.
     """
 

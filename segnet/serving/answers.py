@@ -13,7 +13,7 @@ from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.images.bands import displayable
-from segnet.images.files import mask_picture
+from segnet.images.files import mask_image
 from segnet.inference.polygons import geojson
 from segnet.inference.segmentation import Segmentation
 
@@ -33,7 +33,7 @@ class Wanted:
 
     Attributes:
         output: one of `OUTPUTS`.
-        opacity: of the overlay's colours, 0-1.
+        opacity: of the overlay's colors, 0-1.
         tolerance: how far a polygon may lie beside the exact outline [pixels].
         picture: whether JSON holds the picture too, as the model saw it.
     """
@@ -106,13 +106,13 @@ def render(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
 
 
 def describe(classes: Classes) -> list[dict[str, Any]]:
-    """Id, name and colour of each class, as JSON tells them."""
+    """Id, name and color of each class, as JSON tells them."""
     pairs = zip(classes.names, classes.palette, strict=True)
-    return [{"id": index, "name": name, "colour": list(colour)} for index, (name, colour) in enumerate(pairs)]
+    return [{"id": index, "name": name, "color": list(color)} for index, (name, color) in enumerate(pairs)]
 
 
 def _mask_png(segmentation: Segmentation) -> bytes:
-    return _encoded(mask_picture(segmentation.mask, segmentation.classes.palette), "PNG")
+    return _encoded(mask_image(segmentation.mask, segmentation.classes.palette), "PNG")
 
 
 def _encoded(picture: Image.Image, file_format: str, **options: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Optimisers, and the learning rate of each step."""
+"""Optimizers, and the learning rate of each step."""
 
 import math
 from collections.abc import Callable
@@ -42,7 +42,7 @@ SCHEDULES: dict[str, Callable[[float, OptimConfig], float]] = {"poly": poly, "co
 
 def check_optim(optim: OptimConfig) -> None:
     """Raises:
-    ConfigError: an unknown optimiser or schedule, a value that is negative or not finite, or a momentum of 1 or more.
+    ConfigError: an unknown optimizer or schedule, a value that is negative or not finite, or a momentum of 1 or more.
     """
     if optim.name not in OPTIMIZERS:
         raise ConfigError(f"optim.name={optim.name} is unknown.{did_you_mean(optim.name, OPTIMIZERS)}")
@@ -87,7 +87,7 @@ def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig)
 
 
 def build_optimizer(groups: Groups, optim: OptimConfig, *, fused: bool = True) -> Optimizer:
-    """The optimiser that `optim` names; fused: all parameters in one kernel, which is faster."""
+    """The optimizer that `optim` names; fused: all parameters in one kernel, which is faster."""
     return OPTIMIZERS[optim.name](groups, optim, fused)
 
 
@@ -97,7 +97,7 @@ def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> 
     Every group goes the same way, each from its own learning rate.
 
     Args:
-        num_steps: of the optimiser in the whole run, warm-up included; after them the learning rate stays.
+        num_steps: of the optimizer in the whole run, warm-up included; after them the learning rate stays.
 
     Raises:
         ConfigError: a warm-up as long as the run.

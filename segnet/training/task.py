@@ -1,4 +1,4 @@
-"""SegmentationTask: step, log, optimise. What the network is, it reads off the spec that the checkpoint stores."""
+"""SegmentationTask: step, log, optimize. What the network is, it reads off the spec that the checkpoint stores."""
 
 import math
 from dataclasses import asdict
@@ -110,8 +110,8 @@ class SegmentationTask(pl.LightningModule):
         return self
 
     def on_fit_start(self) -> None:
-        synchronised = any(isinstance(layer, nn.SyncBatchNorm) for layer in self.modules())
-        if synchronised and self.trainer.world_size > 1 and self.device.type == "cpu":
+        synchronized = any(isinstance(layer, nn.SyncBatchNorm) for layer in self.modules())
+        if synchronized and self.trainer.world_size > 1 and self.device.type == "cpu":
             raise ConfigError("sync batch norm of several processes needs GPUs: use norm.name=batch, or devices=1")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class SegmentationTask(pl.LightningModule):
         return features, self.model.decoder(features)
 
     def losses(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What a step minimises of a batch, and the auxiliary head's share of it before its weight, if there is one."""
+        """What a step minimizes of a batch, and the auxiliary head's share of it before its weight, if there is one."""
         features, logits = self._network(images)
         # The loss resizes the logits, so that they need not be kept in the images' size.
         loss = self.loss(logits, mask, self.model.decoder.align_corners)
@@ -165,7 +165,7 @@ class SegmentationTask(pl.LightningModule):
         self.log_dict({IOU + name: iou for name, iou in zip(self.classes.names, self.scores.iou, strict=True)})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        # Lightning cannot clip gradients of which a fused optimiser undoes the scale.
+        # Lightning cannot clip gradients of which a fused optimizer undoes the scale.
         fused = self.trainer.scaler is None
         groups = parameter_groups(self, self.model.backbone, self.optim)
         optimizer = build_optimizer(groups, self.optim, fused=fused)

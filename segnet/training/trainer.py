@@ -25,7 +25,7 @@ from segnet.training.callbacks.last_checkpoint import LastCheckpoint, MetricsLog
 from segnet.training.callbacks.nonfinite import NonFiniteLoss
 from segnet.training.callbacks.profiling import PartsOfStep, StepProfile
 from segnet.training.callbacks.progress import progress_callbacks
-from segnet.training.callbacks.unlabelled import UnlabelledCrops
+from segnet.training.callbacks.unlabeled import UnlabeledCrops
 from segnet.training.metrics import MONITOR
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def training_trainer(
             last,
             BestCheckpoint(output_dir),
             NonFiniteLoss(config.non_finite),
-            UnlabelledCrops(),
+            UnlabeledCrops(),
             *progress,
             *measuring,
         ],
@@ -151,7 +151,7 @@ def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
 class BestCheckpoint(ModelCheckpoint):
     """Writes best.ckpt, of the highest val/miou.
 
-    A val split without a labelled pixel has no mIoU: Lightning would take its NaN for the lowest there is, and keep it.
+    A val split without a labeled pixel has no mIoU: Lightning would take its NaN for the lowest there is, and keep it.
 
     Attributes:
         saw_no_labels: whether there was such a validation.
@@ -187,7 +187,7 @@ class BestCheckpoint(ModelCheckpoint):
 def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
     """best.ckpt of a finished run; of a run that ended before its first validation, a copy of last.ckpt.
 
-    Where no validation had a labelled pixel nothing says which weights are best, and it is last.ckpt itself.
+    Where no validation had a labeled pixel nothing says which weights are best, and it is last.ckpt itself.
 
     Raises:
         ConfigError: nothing was written.
@@ -200,7 +200,7 @@ def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
         raise ConfigError("no checkpoint was written: the run ended before its first epoch did")
     if any(callback.saw_no_labels for callback in callbacks):
         log.warning(
-            "no best checkpoint could be chosen: the val split has no labelled pixel, hence no mIoU (segnet inspect "
+            "no best checkpoint could be chosen: the val split has no labeled pixel, hence no mIoU (segnet inspect "
             "tells more); what follows is of last.ckpt"
         )
         return last

@@ -186,7 +186,7 @@ def _fetch_from_hub(name: str) -> Path:
 
 
 def _fetch_config(hub: Any, errors: Any, name: str) -> None:
-    """Without it the normalisation would be unknown: a model that has none is fine, an unreachable one is not."""
+    """Without it the normalization would be unknown: a model that has none is fine, an unreachable one is not."""
     try:
         hub.hf_hub_download(name, "config.json")
     except errors.LocalEntryNotFoundError:

@@ -81,7 +81,7 @@ def _load_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of TorchScript, which is refused
-            # A zip is mapped, not read: an optimiser's state beside the weights then costs nothing.
+            # A zip is mapped, not read: an optimizer's state beside the weights then costs nothing.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a hand-made or damaged file can fail in any way
         reason = " ".join(str(error).split())

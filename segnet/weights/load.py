@@ -1,7 +1,7 @@
 """Weights from elsewhere into our backbones and models: from a file, a URL or the hub, under any known naming scheme.
 
 Reading never runs what a file hides: see `weightfiles`. Everything maps, or the load fails with the lists of what is
-missing and what is left over; only a classifier head may be dropped, and that is said. The normalisation that weights
+missing and what is left over; only a classifier head may be dropped, and that is said. The normalization that weights
 were trained with comes with them.
 """
 
@@ -20,7 +20,7 @@ from segnet.weights.names import (
     Weights,
     depths_of,
     pools_shortcuts,
-    recognise,
+    recognize,
     split,
     translate_backbone,
     translate_model,
@@ -36,7 +36,7 @@ NUM_LISTED = 5
 
 
 def read_weights(source: str | os.PathLike[str]) -> Weights:
-    """Fetches and reads weights, recognises whose names they have, and finds out how their images were normalised.
+    """Fetches and reads weights, recognizes whose names they have, and finds out how their images were normalized.
 
     Args:
         source: path of a ``.pth``, ``.pt``, ``.ckpt``, ``.safetensors`` or ``.pdparams`` file, URL, or name on the hub.
@@ -47,12 +47,12 @@ def read_weights(source: str | os.PathLike[str]) -> Weights:
     """
     path = fetch(source)
     state, meta = read_file(path)
-    scheme = recognise(state)
-    mean, std = _normalisation(scheme, state, meta) or (None, None)
+    scheme = recognize(state)
+    mean, std = _normalization(scheme, state, meta) or (None, None)
     return Weights(os.fspath(source), scheme, state, mean, std, meta)
 
 
-def _normalisation(
+def _normalization(
     scheme: str, state: Iterable[str], meta: Mapping[str, Any]
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and standard deviation that the weights were trained with; None where nothing tells."""
@@ -70,10 +70,10 @@ def _are_numbers(values: object) -> bool:
     return isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
 
 
-def resolve_normalisation(
+def resolve_normalization(
     mean: Sequence[float] | None, std: Sequence[float] | None, weights: Weights | None, num_channels: int
 ) -> tuple[list[float], list[float]]:
-    """Decides by which mean and standard deviation images are normalised.
+    """Decides by which mean and standard deviation images are normalized.
 
     Args:
         mean, std: what the configuration says; None: what the weights were trained with, or 0.5 without weights.
@@ -110,7 +110,7 @@ def _close(values: Sequence[float], others: Sequence[float]) -> bool:
 
 
 def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
-    """Initialises a backbone.
+    """Initializes a backbone.
 
     Args:
         backbone: one of `segnet.models.backbones`.
@@ -135,7 +135,7 @@ def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | 
 
 
 def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
-    """Initialises a whole SegmentationModel.
+    """Initializes a whole SegmentationModel.
 
     Args:
         model: a SegmentationModel with a ResNet and a DeepLabV3 or DeepLabV3+ decoder.

@@ -1,4 +1,4 @@
-"""What the weights of a file are called here: recognises its project's scheme, and translates by the scheme's rules."""
+"""What the weights of a file are called here: recognizes its project's scheme, and translates by the scheme's rules."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ class Weights:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-def recognise(names: Iterable[str]) -> str:
+def recognize(names: Iterable[str]) -> str:
     """The scheme that names follow: a value of SIGNS, or "unknown"."""
     bare = {name.removeprefix("model.").removeprefix("backbone.") for name in names}
     return next((scheme for signs, scheme in SIGNS.items() if bare.issuperset(signs)), "unknown")

@@ -18,7 +18,7 @@ def heat_map(
     titles: tuple[str, str],
     width: int = 1040,
 ) -> str:
-    """A table of shares as coloured cells, darker for more; NaN stays empty.
+    """A table of shares as colored cells, darker for more; NaN stays empty.
 
     Args:
         values: shares, 0-1, one list a row.
@@ -55,8 +55,8 @@ def heat_map(
 
 def _cell(x: float, y: float, width: float, share: float, numbered: bool, told: str) -> str:
     shade = [round(255 + share * (end - 255)) for end in (8, 81, 156)]  # white to blue
-    colour = "#{:02x}{:02x}{:02x}".format(*shade)
-    rect = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{CELL}" fill="{colour}"/>'
+    color = "#{:02x}{:02x}{:02x}".format(*shade)
+    rect = f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{CELL}" fill="{color}"/>'
     number = ""
     if numbered:
         ink = ' fill="#fff"' if share > 0.55 else ""

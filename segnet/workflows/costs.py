@@ -21,7 +21,7 @@ class Cost:
 
     Attributes:
         images_per_second: of batches in memory.
-        seconds: for a batch; of training forward, loss, backward and the optimiser's step; of prediction from uint8
+        seconds: for a batch; of training forward, loss, backward and the optimizer's step; of prediction from uint8
             images in the machine's memory to class ids there.
         memory: at the peak, the model included [bytes]; None: not known here.
         memory_is: what was measured, ALLOCATED or RESIDENT.
@@ -69,15 +69,15 @@ def cost(
 
 def _timed(step: Callable[[], object], repeats: int, device: torch.device) -> float:
     """The mean time of a step [seconds]."""
-    _synchronise(device)
+    _synchronize(device)
     start = time.perf_counter()
     for _ in range(repeats):
         step()
-    _synchronise(device)
+    _synchronize(device)
     return (time.perf_counter() - start) / repeats
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

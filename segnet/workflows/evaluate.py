@@ -39,7 +39,7 @@ class Results:
         scores: the figures.
         classes: to which they belong.
         confusion: counts of pixels, a row for each true class, a column for each predicted one.
-        image_miou: of each image, over the classes that occur in it or its prediction; NaN without a labelled pixel.
+        image_miou: of each image, over the classes that occur in it or its prediction; NaN without a labeled pixel.
     """
 
     checkpoint: Path

@@ -19,7 +19,7 @@ from segnet.inference.runtimes.cache import digest_of
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
 from segnet.models.metadata import Metadata
 from segnet.models.pretrained import load_pretrained, save_pretrained
-from segnet.workflows.quantize import Calibration, quantise
+from segnet.workflows.quantize import Calibration, quantize
 
 FORMATS = (*EXPORTERS, "safetensors")
 RUNTIME_OF = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
@@ -89,12 +89,12 @@ def export(
             run = open_runtime(written, "cpu", RUNTIME_OF[format])
         require_equal(model, run, metadata, report)
         if calibrate:
-            _quantise(model, metadata, written, RUNTIME_OF[format], calibrate(classes), report)
+            _quantize(model, metadata, written, RUNTIME_OF[format], calibrate(classes), report)
         _put_in_place(written, output)
     return metadata
 
 
-def _quantise(
+def _quantize(
     model: nn.Module,
     metadata: Metadata,
     written: Path,
@@ -106,7 +106,7 @@ def _quantise(
     before = calibration.measure(open_runtime(written, "cpu", runtime))
     precise, small = (written.with_name(f"{written.stem}-{bits}.onnx") for bits in (32, 8))
     EXPORTERS["onnx"](exportable(model, metadata), metadata, precise)
-    quantise(precise, small, calibration, metadata.input)
+    quantize(precise, small, calibration, metadata.input)
     if written.suffix == ".xml":
         convert_onnx(small, written)
     else:
@@ -146,7 +146,7 @@ def compare(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, o
 
 
 def example_images(channels: int) -> Iterator[Tensor]:
-    """Images of SIZES: smooth colours with a little noise, so that classes have regions as in photos."""
+    """Images of SIZES: smooth colors with a little noise, so that classes have regions as in photos."""
     generator = torch.Generator().manual_seed(0)
     for batch, height, width in SIZES:
         coarse = torch.rand(batch, channels, 5, 7, generator=generator) * 255

@@ -16,7 +16,7 @@ from segnet.data.scan.scan import Memory, survey
 from segnet.errors import ConfigError
 from segnet.images.bands import displayable
 from segnet.images.drawing import contact_sheet
-from segnet.images.files import write_picture
+from segnet.images.files import write_image
 from segnet.system.files import replacing
 
 
@@ -31,8 +31,8 @@ def inspect(config: InspectConfig, output_dir: Path) -> Report:
     """
     if not config.splits or set(config.splits) - set(SPLITS):
         raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")
-    if config.num_pictures < 0:
-        raise ConfigError(f"num_pictures={config.num_pictures} must be 0 or more")
+    if config.num_images < 0:
+        raise ConfigError(f"num_images={config.num_images} must be 0 or more")
     with lost_files() as lost:
         datasets = {split: build("dataset", DATASETS, config.dataset, split=split) for split in config.splits}
     memory = Memory(config.dataset, next(iter(datasets.values())).classes)
@@ -42,17 +42,17 @@ def inspect(config: InspectConfig, output_dir: Path) -> Report:
         temporary.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     first = reports[0]
     usable = [index for index, finding in enumerate(first.findings) if not finding.problem]
-    if usable and config.num_pictures:
+    if usable and config.num_images:
         write_contact_sheet(datasets[first.split], usable, config, output_dir / "contact_sheet.png")
     return report
 
 
 def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config: InspectConfig, target: Path) -> None:
     """Writes a sheet of samples that are spread over those usable, each as it is and as a training may see it."""
-    data = config.data if samples.channels == 3 else replace(config.data, colour_jitter=0.0)  # which is for RGB
+    data = config.data if samples.channels == 3 else replace(config.data, color_jitter=0.0)  # which is for RGB
     transform = train_transform(data, [0.5] * samples.channels, samples.classes.ignore_index, config.seed)
     mix = CutMix(data.cutmix, config.seed)
-    count = min(config.num_pictures, len(usable))
+    count = min(config.num_images, len(usable))
     keys = [(0, usable[number * len(usable) // count]) for number in range(count)]  # epoch and number
     shown = [samples.load(number) for _, number in keys]
     crops = [
@@ -63,4 +63,4 @@ def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config:
         (displayable(sample.image), sample.mask, displayable(crop.image), crop.mask)
         for sample, crop in zip(shown, mix(crops, keys), strict=True)
     ]
-    write_picture(target, contact_sheet(rows, samples.classes))
+    write_image(target, contact_sheet(rows, samples.classes))

@@ -1,6 +1,6 @@
 """An exported ONNX model with 8-bit weights and activations, and what that costs in mIoU.
 
-onnxruntime's static quantisation (QDQ): the ranges of the activations are those that images of the train split cause,
+onnxruntime's static quantization (QDQ): the ranges of the activations are those that images of the train split cause,
 weights have a scale for each channel. Both onnxruntime and OpenVINO run the result.
 """
 
@@ -85,12 +85,12 @@ class Calibration:
         return Scores.from_matrix(confusion.compute()).miou
 
 
-def quantise(model: Path, quantised: Path, calibration: Calibration, dtype: str) -> None:
+def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str) -> None:
     """Writes the 8-bit model, with the metadata of the other.
 
     Args:
         model: ONNX file of `segnet.exporters.onnx`.
-        quantised: path to be.
+        quantized: path to be.
         dtype: of the images that the model takes.
 
     Raises:
@@ -108,7 +108,7 @@ def quantise(model: Path, quantised: Path, calibration: Calibration, dtype: str)
             preprocess(model, prepared, skip_symbolic_shape=True)  # takes norms into convolutions
             quantization.quantize_static(
                 prepared,
-                quantised,
+                quantized,
                 _Reader(calibration.batches(dtype)),
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=quantization.QuantType.QUInt8,
@@ -118,10 +118,10 @@ def quantise(model: Path, quantised: Path, calibration: Calibration, dtype: str)
             )
     finally:
         root.setLevel(level)
-    result = onnx.load(quantised)
+    result = onnx.load(quantized)
     del result.metadata_props[:]
     result.metadata_props.extend(onnx.load(model, load_external_data=False).metadata_props)
-    onnx.save(result, quantised)
+    onnx.save(result, quantized)
 
 
 class _Reader:

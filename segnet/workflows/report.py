@@ -15,7 +15,7 @@ from PIL import Image
 from segnet.classes import Classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.images.bands import displayable
-from segnet.images.drawing import IGNORED, colourise
+from segnet.images.drawing import IGNORED, colorise
 from segnet.inference.predictor import Predictor
 from segnet.system.files import replacing
 from segnet.training.metrics import IOU
@@ -105,10 +105,10 @@ def _class_table(results: Results) -> str:
     scores, classes = results.scores, results.classes
     rows = []
     columns = (classes.names, classes.palette, scores.iou, scores.accuracy, scores.precision, scores.pixels)
-    for name, colour, iou, accuracy, precision, pixels in zip(*columns, strict=True):
+    for name, color, iou, accuracy, precision, pixels in zip(*columns, strict=True):
         share = 0.0 if math.isnan(iou) else 100 * iou
         rows.append(
-            f"<tr><td>{_named(name, colour)}</td><td>{_percent(iou)}</td>"
+            f"<tr><td>{_named(name, color)}</td><td>{_percent(iou)}</td>"
             f'<td><div class="bar"><i style="width:{share:.1f}%"></i></div></td>'
             f"<td>{_percent(accuracy)}</td><td>{_percent(precision)}</td><td>{pixels:,}</td></tr>"
         )
@@ -141,7 +141,7 @@ def _confusion(results: Results) -> str:
 
 
 def _worst_images(results: Results, samples: SegmentationDataset, count: int) -> str:
-    """Image, truth and prediction of those with the lowest mIoU; images without a labelled pixel have none."""
+    """Image, truth and prediction of those with the lowest mIoU; images without a labeled pixel have none."""
     scored = [(score, index) for index, score in enumerate(results.image_miou) if not math.isnan(score)]
     if not scored or count < 1:
         return ""
@@ -151,14 +151,14 @@ def _worst_images(results: Results, samples: SegmentationDataset, count: int) ->
         sample = samples.load(index)
         pictures = (
             _picture(displayable(sample.image), "image", "jpeg"),
-            _picture(colourise(sample.mask, results.classes), "truth"),
-            _picture(colourise(predictor.segment(sample.image).mask, results.classes), "prediction"),
+            _picture(colorise(sample.mask, results.classes), "truth"),
+            _picture(colorise(predictor.segment(sample.image).mask, results.classes), "prediction"),
         )
         figures.append(
             f"<figure><figcaption>{escape(sample.name)}: mIoU {_percent(score)}</figcaption>"
             f'<div class="sheet">{"".join(pictures)}</div></figure>'
         )
-    names = [*results.classes.names, "not labelled"]
+    names = [*results.classes.names, "not labeled"]
     legend = " ".join(map(_named, names, [*results.classes.palette, IGNORED]))
     note = "Image, truth and prediction; mIoU over the classes that occur in the image or its prediction."
     return f'<p class="note">{note}</p><p class="legend">{legend}</p>{"".join(figures)}'
@@ -170,7 +170,7 @@ def _configuration(path: Path) -> str:
 
 
 def _picture(pixels: NDArray[np.uint8], alt: str, file_format: str = "png") -> str:
-    """(H, W, 3) uint8 RGB as an HTML image; masks keep their exact colours."""
+    """(H, W, 3) uint8 RGB as an HTML image; masks keep their exact colors."""
     height, width = pixels.shape[:2]
     picture = Image.fromarray(pixels)
     if width > PICTURE_WIDTH:
@@ -181,8 +181,8 @@ def _picture(pixels: NDArray[np.uint8], alt: str, file_format: str = "png") -> s
     return f'<img alt="{alt}" title="{alt}" src="{_data_uri(buffer.getvalue(), file_format)}">'
 
 
-def _named(name: str, colour: Sequence[int]) -> str:
-    shade = "#{:02x}{:02x}{:02x}".format(*colour)
+def _named(name: str, color: Sequence[int]) -> str:
+    shade = "#{:02x}{:02x}{:02x}".format(*color)
     return f'<span><i class="swatch" style="background:{shade}"></i>{escape(name)}</span>'
 
 

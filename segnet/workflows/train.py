@@ -17,7 +17,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.data.scan.report import Report
 from segnet.images.bands import displayable
 from segnet.images.drawing import comparison, plot_curves
-from segnet.images.files import write_picture
+from segnet.images.files import write_image
 from segnet.inference.predictor import Predictor
 from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.models.checkpoint import read_checkpoint
@@ -33,7 +33,7 @@ from segnet.training.optim import check_optim
 from segnet.training.run_folder import chosen_checkpoint, locked, remove_torn_files, run_folder
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import best_checkpoint, training_trainer
-from segnet.weights.load import load_backbone_weights, read_weights, resolve_normalisation
+from segnet.weights.load import load_backbone_weights, read_weights, resolve_normalization
 from segnet.weights.names import Weights
 from segnet.workflows.evaluate import Results, device_options, evaluate
 from segnet.workflows.report import write_report
@@ -115,14 +115,14 @@ def prepare(
     resumed = read_checkpoint(checkpoint) if checkpoint else None
     started = read_checkpoint(config.init_from) if config.init_from and not resumed else None
     weights = read_weights(config.backbone_weights) if config.backbone_weights and not (resumed or started) else None
-    normalised_as = weights
+    normalized_as = weights
     if base := resumed or started:
         spec = base["hyper_parameters"]["model"]
         source = str(checkpoint or config.init_from)
-        normalised_as = Weights(source, "segnet", {}, tuple(spec["mean"]), tuple(spec["std"]), {})
+        normalized_as = Weights(source, "segnet", {}, tuple(spec["mean"]), tuple(spec["std"]), {})
     channels = config.backbone.get("in_channels", 3)
     channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
-    mean, std = resolve_normalisation(config.mean, config.std, normalised_as, channels)
+    mean, std = resolve_normalization(config.mean, config.std, normalized_as, channels)
     check_optim(config.optim)
     optim = scale_lr(config.optim, config.data.batch_size * num_processes * accumulated)
     config = replace(config, mean=mean, std=std, optim=optim, checkpoint=None)  # stored as it was decided
@@ -159,7 +159,7 @@ def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
     labels = range(len(datamodule.classes.names))
     return LabelCounts(
         np.array([report.pixels[label] for label in labels], float),
-        np.array([report.labelled_where_present[label] for label in labels], float),
+        np.array([report.labeled_where_present[label] for label in labels], float),
     )
 
 
@@ -197,4 +197,4 @@ def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) 
     count = min(NUM_PREVIEWS, len(samples))
     chosen = [samples.load(index * len(samples) // count) for index in range(count)]
     rows = [(displayable(sample.image), sample.mask, predictor.segment(sample.image).mask) for sample in chosen]
-    write_picture(target, comparison(rows, predictor.classes))
+    write_image(target, comparison(rows, predictor.classes))

@@ -1,4 +1,4 @@
-"""ImageNetClassifier: normalised features, their mean, a linear layer, whose weights may be Paddle's."""
+"""ImageNetClassifier: normalized features, their mean, a linear layer, whose weights may be Paddle's."""
 
 import re
 
@@ -94,6 +94,6 @@ def test_a_linear_layer_that_does_not_fit_is_refused_and_nothing_is_loaded(head,
     assert torch.equal(model.head.weight, before)
 
 
-def test_normalisation_must_fit_the_images():
+def test_normalization_must_fit_the_images():
     with pytest.raises(ConfigError, match=r"mean=\[0.5\] has 1 values, but backbone.in_channels=3"):
         ImageNetClassifier(backbone=TINY, mean=[0.5], std=STD)

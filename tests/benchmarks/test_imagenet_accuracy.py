@@ -24,11 +24,11 @@ sys.modules[spec.name] = benchmark  # dataclasses look their module up there
 spec.loader.exec_module(benchmark)
 
 
-def colour_detector() -> dict[str, torch.Tensor]:
-    """Weights of torchvision's ResNet-18 that hand the normalised colour through, and tell red, green and blue.
+def color_detector() -> dict[str, torch.Tensor]:
+    """Weights of torchvision's ResNet-18 that hand the normalized color through, and tell red, green and blue.
 
     All convolutions of the blocks are zero, and their shortcuts pass the first channels on; ReLU cuts at the mean
-    colour. Class 0 scores red, 1 green, 2 blue; 3, 4, 5 always score -1, -2, -3.
+    color. Class 0 scores red, 1 green, 2 blue; 3, 4, 5 always score -1, -2, -3.
     """
 
     def norm(name: str, channels: int) -> dict[str, torch.Tensor]:
@@ -64,15 +64,15 @@ def colour_detector() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
-    torch.save(colour_detector(), path)
+    torch.save(color_detector(), path)
     return path
 
 
 def fill(folder: Path, pictures: dict[str, list[tuple[int, int, int]]]) -> Path:
-    for name, colours in pictures.items():
+    for name, colors in pictures.items():
         (folder / name).mkdir(parents=True)
-        for index, colour in enumerate(colours):
-            Image.new("RGB", (50 + 9 * index, 40), colour).save(folder / name / f"{index}.JPEG")
+        for index, color in enumerate(colors):
+            Image.new("RGB", (50 + 9 * index, 40), color).save(folder / name / f"{index}.JPEG")
     return folder
 
 
@@ -148,7 +148,7 @@ def test_missing_and_empty_folders_are_refused(weights, tmp_path):
 
 def test_weights_without_a_linear_layer_are_refused(tmp_path):
     path = tmp_path / "headless.pth"
-    torch.save({name: value for name, value in colour_detector().items() if not CLASSIFIER.fullmatch(name)}, path)
+    torch.save({name: value for name, value in color_detector().items() if not CLASSIFIER.fullmatch(name)}, path)
     assert f"{path}: has no linear layer" in error(CheckpointError, command(path, tmp_path))
 
 
@@ -197,7 +197,7 @@ def test_the_crop_is_the_centre(height, width):
 
 
 def test_the_shorter_side_is_resized_with_smoothing():
-    # Stripes of one pixel become grey where every pixel counts, and stay stripes or vanish where some are skipped.
+    # Stripes of one pixel become gray where every pixel counts, and stay stripes or vanish where some are skipped.
     image = np.zeros((64, 96, 3), np.uint8)
     image[:, ::2] = 255
     prepared = benchmark.Preparation(resize=16, crop=16)(image)

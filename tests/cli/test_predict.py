@@ -173,9 +173,9 @@ def test_mask_and_overlay_of_one_file(folder, checkpoint, capsys):
     assert mask.max() < 3
     with Image.open("new/results/a_mask.png") as saved:
         assert saved.mode == "P"
-        colours = np.asarray(saved.convert("RGB"))
-    np.testing.assert_array_equal(colours, np.array(CLASSES.palette, np.uint8)[mask])
-    mixed = (read_image("a.png").astype(float) + colours) / 2
+        colors = np.asarray(saved.convert("RGB"))
+    np.testing.assert_array_equal(colors, np.array(CLASSES.palette, np.uint8)[mask])
+    mixed = (read_image("a.png").astype(float) + colors) / 2
     np.testing.assert_allclose(read_image("new/results/a_overlay.png"), mixed, atol=0.51)
     report = capsys.readouterr().out.splitlines()[1]
     told = {name: float(share) for name, share in re.findall(r"(\w+) ([\d.]+)%", report)}
@@ -193,7 +193,7 @@ def kinds() -> dict[str, tuple[Image.Image, dict]]:
     exif = Image.Exif()
     exif[0x0112] = 6
     return {
-        "grey": (rgb.convert("L"), {}),
+        "gray": (rgb.convert("L"), {}),
         "16-bit": (Image.fromarray(rng.integers(0, 65536, (24, 40)).astype(np.uint16)), {}),
         "alpha": (rgb.convert("RGBA"), {}),
         "palette": (rgb.quantize(7), {}),
@@ -378,7 +378,7 @@ def test_a_model_is_known_by_what_its_files_contain(folder):
 
 def test_all_kinds_of_results(folder, checkpoint):
     picture("in/deep/a.png", (33, 47))
-    kinds = "mask,overlay,colours,confidence,probabilities,geojson,coco,labelme,csv"
+    kinds = "mask,overlay,colors,confidence,probabilities,geojson,coco,labelme,csv"
     assert main(["in", "--checkpoint", str(checkpoint), "--save", kinds]) == 0
     assert written() == sorted(["shares.csv", *(f"deep/a{SUFFIXES[kind]}" for kind in WRITERS)])
     mask = read_mask("predictions/deep/a_mask.png")
@@ -392,7 +392,7 @@ def test_all_kinds_of_results(folder, checkpoint):
     with Image.open("predictions/deep/a_confidence.png") as confidence:
         np.testing.assert_allclose(np.asarray(confidence) / 255, own.astype(float), atol=4e-3)
     np.testing.assert_array_equal(
-        read_image("predictions/deep/a_colours.png"), np.array(CLASSES.palette, np.uint8)[mask]
+        read_image("predictions/deep/a_colors.png"), np.array(CLASSES.palette, np.uint8)[mask]
     )
     shapes = json.loads(Path("predictions/deep/a.json").read_text())
     assert (Path("predictions/deep") / shapes["imagePath"]).resolve() == (folder / "in/deep/a.png")
@@ -596,7 +596,7 @@ def test_a_video_becomes_an_annotated_one(folder, checkpoint, capsys):
     assert "clip.mp4: done already" in capsys.readouterr().out
 
 
-def test_a_model_of_grey_images_gets_all_16_bits(folder, capsys):
+def test_a_model_of_gray_images_gets_all_16_bits(folder, capsys):
     """The values differ by less than one of 256 levels: as 8 bits all pixels would be alike."""
     checkpoint = checkpoint_of(1, folder / "best.ckpt")
     values = np.random.default_rng(0).integers(1000, 1100, (40, 48)).astype(np.uint16)

@@ -98,13 +98,13 @@ def test_processes_train_on_different_samples():
     assert not set(seen[0]) & set(seen[1])
 
 
-def test_padding_has_the_mean_colour_and_ignore_index():
-    batches = epochs(module(crop_size=[100, 100], colour_jitter=0.0), range(1))
+def test_padding_has_the_mean_color_and_ignore_index():
+    batches = epochs(module(crop_size=[100, 100], color_jitter=0.0), range(1))
     for batch in batches:
         padded = batch["mask"] == 255
         assert 0.3 < padded.float().mean() < 1
-        colours = batch["image"].permute(0, 2, 3, 1)[padded]
-        assert (colours == torch.tensor([51, 102, 153])).all()
+        colors = batch["image"].permute(0, 2, 3, 1)[padded]
+        assert (colors == torch.tensor([51, 102, 153])).all()
 
 
 # Rare classes
@@ -301,7 +301,7 @@ def test_images_of_other_channels_than_the_model_takes_are_refused(tmp_path, wri
     spec = {"name": "folder", "root": str(tmp_path), "class_names": ["a", "b", "c"], "channels": 1}
     with pytest.raises(ConfigError, match=r"images have 1 channels, but the model takes 3: set dataset\.channels and"):
         module(spec).check()
-    data = DataConfig(batch_size=3, crop_size=[24, 28], num_workers=0, colour_jitter=0)
-    grey = SegmentationDataModule(spec, data, [0.5], seed=0)
-    assert next(iter(grey.train_dataloader()))["image"].shape == (3, 1, 24, 28)
-    assert next(iter(grey.val_dataloader()))["image"].shape == (1, 1, 6, 8)
+    data = DataConfig(batch_size=3, crop_size=[24, 28], num_workers=0, color_jitter=0)
+    gray = SegmentationDataModule(spec, data, [0.5], seed=0)
+    assert next(iter(gray.train_dataloader()))["image"].shape == (3, 1, 24, 28)
+    assert next(iter(gray.val_dataloader()))["image"].shape == (1, 1, 6, 8)

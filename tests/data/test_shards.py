@@ -107,7 +107,7 @@ def test_images_of_any_channels(tmp_path, channels, dtype, member):
     assert member in members
 
 
-def test_a_16_bit_grey_file_keeps_its_precision(tmp_path):
+def test_a_16_bit_gray_file_keeps_its_precision(tmp_path):
     source = tmp_path / "deep.png"
     Image.fromarray(RNG.integers(0, 65536, (20, 30)).astype(np.uint16)).save(source)
     sample = Sample(read_bands(source, 1), MASK, "a")

@@ -21,7 +21,7 @@ def test_three_channels_are_what_read_image_gives(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "1", "P"])
-def test_any_picture_can_be_grey(tmp_path, mode):
+def test_any_picture_can_be_gray(tmp_path, mode):
     picture = Image.fromarray(noise(5, 7)).convert(mode)
     picture.save(tmp_path / "a.png")
     image = read_bands(tmp_path / "a.png", 1)
@@ -29,7 +29,7 @@ def test_any_picture_can_be_grey(tmp_path, mode):
     np.testing.assert_array_equal(image[..., 0], np.asarray(picture.convert("L")))
 
 
-def test_16_bit_grey_keeps_its_precision(tmp_path):
+def test_16_bit_gray_keeps_its_precision(tmp_path):
     values = noise(5, 7, dtype=np.uint16, top=65536)
     Image.fromarray(values).save(tmp_path / "a.png")
     image = read_bands(tmp_path / "a.png", 1)
@@ -37,7 +37,7 @@ def test_16_bit_grey_keeps_its_precision(tmp_path):
     np.testing.assert_allclose(image[..., 0], values / 257, rtol=1e-6)
 
 
-def test_exif_orientation_turns_grey_and_alpha_too(tmp_path):
+def test_exif_orientation_turns_gray_and_alpha_too(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     for mode, channels in (("L", 1), ("RGBA", 4), ("I;16", 1)):
@@ -73,8 +73,8 @@ def test_many_bands_are_shown_by_the_first_three_each_stretched():
     assert (shown.shape, shown.dtype) == ((20, 20, 3), np.uint8)
     for band in range(3):
         assert (shown[0, 0, band], shown[-1, -1, band]) == (0, 255)
-    grey = displayable(noise(6, 6, 1))
-    assert grey.shape == (6, 6, 3)
+    gray = displayable(noise(6, 6, 1))
+    assert gray.shape == (6, 6, 3)
     rgb = noise(6, 6, 3)
     assert displayable(rgb) is rgb
 
@@ -126,7 +126,7 @@ class TestWithTifffile:
         ("dtype", "top", "factor"),
         [(np.float32, 1, 255), (np.float64, 1, 255), (np.uint16, 65535, 1 / 257), (np.uint8, 255, 1)],
     )
-    def test_colours_are_rgb_in_whatever_type_a_tiff_has_them(
+    def test_colors_are_rgb_in_whatever_type_a_tiff_has_them(
         self, tmp_path, tifffile, planarconfig, dtype, top, factor
     ):
         values = noise(5, 7, 3, dtype=dtype, top=top)
@@ -137,7 +137,7 @@ class TestWithTifffile:
         assert np.abs(image - values * factor).max() <= 1  # Pillow cuts 16 bits off, which we round
 
     @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
-    def test_without_tifffile_such_colours_are_one_bad_picture_among_others(
+    def test_without_tifffile_such_colors_are_one_bad_picture_among_others(
         self, tmp_path, tifffile, planarconfig, monkeypatch
     ):
         together = planarconfig == "contig"
@@ -152,7 +152,7 @@ class TestWithTifffile:
             read_bands(tmp_path / "a.tif", 3)
 
     @pytest.mark.parametrize("wrong", [-0.1, 1.5, np.nan])
-    def test_float_colours_outside_of_0_to_1_are_refused(self, tmp_path, tifffile, wrong):
+    def test_float_colors_outside_of_0_to_1_are_refused(self, tmp_path, tifffile, wrong):
         values = noise(5, 7, 3, dtype=np.float32, top=1)
         values[2, 3, 1] = wrong
         tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")

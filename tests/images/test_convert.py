@@ -10,7 +10,7 @@ from segnet.images.bands import read_bands
 from segnet.images.convert import as_bands
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-GREY = RGB[..., 0]
+GRAY = RGB[..., 0]
 
 
 def test_a_picture_is_the_same_in_any_form(tmp_path):
@@ -35,15 +35,15 @@ def test_a_picture_is_the_same_in_any_form(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "grey",
-    [GREY, GREY[..., None], torch.from_numpy(GREY), torch.from_numpy(GREY)[None], Image.fromarray(GREY), GREY / 255],
+    "gray",
+    [GRAY, GRAY[..., None], torch.from_numpy(GRAY), torch.from_numpy(GRAY)[None], Image.fromarray(GRAY), GRAY / 255],
     ids=range(6),
 )
-def test_grey_becomes_rgb_where_the_model_takes_rgb(grey):
-    np.testing.assert_array_equal(as_bands(grey, 3), np.repeat(GREY[..., None], 3, axis=2))
+def test_gray_becomes_rgb_where_the_model_takes_rgb(gray):
+    np.testing.assert_array_equal(as_bands(gray, 3), np.repeat(GRAY[..., None], 3, axis=2))
 
 
-def test_colours_become_grey_where_the_model_takes_grey_as_from_a_file(tmp_path):
+def test_colors_become_gray_where_the_model_takes_gray_as_from_a_file(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     expected = read_bands(tmp_path / "a.png", 1)
     np.testing.assert_array_equal(as_bands(RGB, 1), expected)

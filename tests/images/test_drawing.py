@@ -1,11 +1,11 @@
-"""Pictures for people: colours of classes, sheets that fit, curves from Lightning's table."""
+"""Pictures for people: colors of classes, sheets that fit, curves from Lightning's table."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.images.drawing import colourise, comparison, contact_sheet, legend, overlay, plot_curves
+from segnet.images.drawing import colorise, comparison, contact_sheet, legend, overlay, plot_curves
 
 PALETTE = [[200, 10, 20], [30, 210, 40], [50, 60, 220]]
 CLASSES = Classes.create(["road", "tree", "sky"], PALETTE)
@@ -13,23 +13,23 @@ WHITE = (255, 255, 255)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
-def test_ids_become_their_colours_and_all_others_white(dtype):
+def test_ids_become_their_colors_and_all_others_white(dtype):
     mask = np.array([[0, 1, 2], [3, 254, 255]], dtype)
-    picture = colourise(mask, CLASSES)
+    picture = colorise(mask, CLASSES)
     assert picture.dtype == np.uint8
     np.testing.assert_array_equal(picture, [PALETTE, [WHITE] * 3])
 
 
 def test_ids_far_above_the_classes_are_white():
-    assert (colourise(np.array([[65535, 70000]], np.int32), CLASSES) == 255).all()
+    assert (colorise(np.array([[65535, 70000]], np.int32), CLASSES) == 255).all()
 
 
 def test_negative_ids_are_white():
-    assert (colourise(np.array([[-1, -3]], np.int32), CLASSES) == 255).all()
+    assert (colorise(np.array([[-1, -3]], np.int32), CLASSES) == 255).all()
 
 
 @pytest.mark.parametrize(("opacity", "share"), [(0.0, 0), (0.25, 0.25), (1.0, 1)])
-def test_overlay_mixes_image_and_colours(opacity, share):
+def test_overlay_mixes_image_and_colors(opacity, share):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     mask = np.random.default_rng(1).integers(0, 3, (5, 7))
     before = image.copy()
@@ -45,11 +45,11 @@ def test_overlay_is_half_and_half_unless_told():
 
 
 @pytest.mark.parametrize("width", [90, 120, 300, 2000])
-def test_legend_shows_every_colour_in_the_given_width(width):
+def test_legend_shows_every_color_in_the_given_width(width):
     picture = legend(CLASSES, width)
     assert picture.shape[1:] == (width, 3)
-    for colour in PALETTE:
-        assert (picture == colour).all(axis=2).sum() > 100  # most of a 14 x 14 swatch
+    for color in PALETTE:
+        assert (picture == color).all(axis=2).sum() > 100  # most of a 14 x 14 swatch
 
 
 def test_legend_wraps_into_more_rows_where_it_is_narrow():
@@ -61,8 +61,8 @@ def test_legend_of_many_classes_keeps_within_its_width():
     many = Classes.create([f"a class named {number}" for number in range(40)], ignore_index=255)
     picture = legend(many, 400)
     assert (picture[:, -4:] == 255).all()
-    for colour in many.palette:
-        assert (picture == colour).all(axis=2).any()
+    for color in many.palette:
+        assert (picture == color).all(axis=2).any()
 
 
 def test_comparison_has_a_column_each_and_a_row_of_each_image_s_shape():
@@ -78,18 +78,18 @@ def test_comparison_has_a_column_each_and_a_row_of_each_image_s_shape():
     assert (one.dtype, one.shape[2]) == (np.uint8, 3)
     assert one.shape[1] == two.shape[1] >= 300
     assert 200 <= two.shape[0] - one.shape[0] <= 210  # the second image is twice as high as wide
-    shares = [(one == colour).all(axis=2).sum() for colour in ((9, 8, 7), PALETTE[0], PALETTE[2])]
+    shares = [(one == color).all(axis=2).sum() for color in ((9, 8, 7), PALETTE[0], PALETTE[2])]
     assert shares[0] == 50 * 100
     assert all(50 * 100 < share < 50 * 100 + 400 for share in shares[1:])  # and the swatch in the legend
-    centre = one[26 + 25]
-    assert [centre[x].tolist() for x in (50, 160, 260)] == [[9, 8, 7], PALETTE[0], PALETTE[2]]
+    center = one[26 + 25]
+    assert [center[x].tolist() for x in (50, 160, 260)] == [[9, 8, 7], PALETTE[0], PALETTE[2]]
 
 
 def test_comparison_invents_no_class_when_it_shrinks_masks():
     mask = np.indices((64, 64)).sum(axis=0) % 2 * 2  # a chessboard of classes 0 and 2
     sheet = comparison([(np.zeros((64, 64, 3), np.uint8), mask, mask)], CLASSES, width=30)
     strip = sheet[26 : 26 + 30, 42:72].reshape(-1, 3)
-    assert {tuple(colour) for colour in strip.tolist()} <= {tuple(PALETTE[0]), tuple(PALETTE[2])}
+    assert {tuple(color) for color in strip.tolist()} <= {tuple(PALETTE[0]), tuple(PALETTE[2])}
 
 
 @pytest.mark.parametrize("size", [(1, 300), (300, 1), (1, 1)])
@@ -98,15 +98,15 @@ def test_comparison_takes_images_of_one_pixel(size):
     assert sheet.shape[1] > 60
 
 
-def test_contact_sheet_has_four_columns_and_the_colours_of_the_masks():
+def test_contact_sheet_has_four_columns_and_the_colors_of_the_masks():
     image, crop = np.zeros((50, 100, 3), np.uint8), np.zeros((100, 100, 3), np.uint8)
     row = (image, np.zeros((50, 100), np.uint8), crop, np.full((100, 100), 2, np.uint8))
     sheet = contact_sheet([row], CLASSES, width=100)
     assert sheet.shape[1] == 4 * 100 + 5 * 6
     line = sheet[26 + 25]
     shown = [line[x].astype(int) for x in (50, 160, 260, 370)]
-    for colour, expected in zip(shown, ((0, 0, 0), PALETTE[0], (0, 0, 0), PALETTE[2]), strict=True):
-        np.testing.assert_allclose(colour, 0.65 * np.array(expected), atol=1)
+    for color, expected in zip(shown, ((0, 0, 0), PALETTE[0], (0, 0, 0), PALETTE[2]), strict=True):
+        np.testing.assert_allclose(color, 0.65 * np.array(expected), atol=1)
     assert (sheet[26 + 75, 160] == 255).all()  # below an image that is lower than its crop
 
 
@@ -127,8 +127,8 @@ def test_curves_come_from_a_table_with_blank_cells(tmp_path):
     plot_curves(tmp_path / "metrics.csv", tmp_path / "empty.png")
     with Image.open(tmp_path / "empty.png") as picture:
         empty = np.asarray(picture.convert("RGB"))
-    colourful = [int((np.ptp(pixels.astype(int), axis=2) > 40).sum()) for pixels in (drawn, empty)]
-    assert colourful[0] > colourful[1] + 500  # the curves
+    colorful = [int((np.ptp(pixels.astype(int), axis=2) > 40).sum()) for pixels in (drawn, empty)]
+    assert colorful[0] > colorful[1] + 500  # the curves
 
 
 def test_curves_do_without_columns_that_are_missing(tmp_path):

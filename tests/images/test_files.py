@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from segnet.errors import DataError, MachineError
-from segnet.images.files import read_image, read_mask, read_mask_colours, write_mask, write_picture
+from segnet.images.files import read_image, read_mask, read_mask_colors, write_image, write_mask
 from segnet.system.files import replacing
 
 RNG_SEED = 7
-GREY, RGB, PALETTE, GREY_ALPHA = 0, 2, 3, 4  # PNG's colour types
+GRAY, RGB, PALETTE, GRAY_ALPHA = 0, 2, 3, 4  # PNG's color types
 ORIENTATION = 0x0112  # EXIF tag
 
 
@@ -24,14 +24,14 @@ def noise(*shape: int, top: int = 256, dtype: type = np.uint8) -> np.ndarray:
     return np.random.default_rng(RNG_SEED).integers(0, top, shape).astype(dtype)
 
 
-def png_bytes(width: int, height: int, depth: int, colour_type: int, rows: list[bytes], palette: bytes = b"") -> bytes:
+def png_bytes(width: int, height: int, depth: int, color_type: int, rows: list[bytes], palette: bytes = b"") -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    colours = chunk(b"PLTE", palette) if palette else b""
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    colors = chunk(b"PLTE", palette) if palette else b""
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + colours + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + colors + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def packed(row: np.ndarray, depth: int) -> bytes:
@@ -46,9 +46,9 @@ def saved(path: Path, pixels: np.ndarray | Image.Image, **options: object) -> Pa
     return path
 
 
-def indexed(ids: np.ndarray, colours: np.ndarray) -> Image.Image:
+def indexed(ids: np.ndarray, colors: np.ndarray) -> Image.Image:
     picture = Image.fromarray(ids)
-    picture.putpalette(colours.ravel().tolist())
+    picture.putpalette(colors.ravel().tolist())
     return picture
 
 
@@ -85,23 +85,23 @@ def test_mpo_of_stereo_cameras_gives_its_first_picture(tmp_path):
 
 
 def every_mode() -> dict[str, tuple[Image.Image, str]]:
-    grey = Image.fromarray(noise(5, 9))
-    colour = Image.fromarray(noise(5, 9, 3))
+    gray = Image.fromarray(noise(5, 9))
+    color = Image.fromarray(noise(5, 9, 3))
     alpha = Image.fromarray(noise(5, 9) // 2)
     bilevel = Image.fromarray(noise(5, 9, top=2).astype(bool))
     palette = indexed(noise(5, 9, top=7), noise(7, 3))
     cmyk = Image.fromarray(noise(5, 9, 4), mode="CMYK")
     return {
-        "grey": (grey, "png"),
-        "grey with alpha": (Image.merge("LA", (grey, alpha)), "png"),
-        "rgb": (colour, "png"),
-        "rgb with alpha": (Image.merge("RGBA", (*colour.split(), alpha)), "png"),
+        "gray": (gray, "png"),
+        "gray with alpha": (Image.merge("LA", (gray, alpha)), "png"),
+        "rgb": (color, "png"),
+        "rgb with alpha": (Image.merge("RGBA", (*color.split(), alpha)), "png"),
         "bilevel": (bilevel, "png"),
         "palette": (palette, "png"),
         "palette in gif": (palette, "gif"),
         "cmyk": (cmyk, "tif"),
-        "grey tiff": (grey, "tif"),
-        "grey bmp": (grey, "bmp"),
+        "gray tiff": (gray, "tif"),
+        "gray bmp": (gray, "bmp"),
     }
 
 
@@ -133,7 +133,7 @@ def test_every_mode_becomes_contiguous_writable_rgb(tmp_path, kind):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
+def test_16_bit_gray_is_scaled_and_not_clipped(tmp_path, suffix):
     values = np.array([[0, 128, 129, 255, 256, 32768, 65535]], np.uint16)
     image = read_image(saved(tmp_path / f"a.{suffix}", values))
     np.testing.assert_array_equal(image[0], np.repeat(np.array([0, 0, 1, 1, 1, 128, 255])[:, None], 3, axis=1))
@@ -191,7 +191,7 @@ UPRIGHT = {  # EXIF orientation -> how stored pixels become the displayed ones
 
 
 @pytest.mark.parametrize("orientation", list(UPRIGHT))
-@pytest.mark.parametrize("mode", ["rgb", "16-bit grey"])
+@pytest.mark.parametrize("mode", ["rgb", "16-bit gray"])
 def test_exif_orientation_gives_the_upright_picture(tmp_path, orientation, mode):
     stored = noise(4, 6, 3) if mode == "rgb" else noise(4, 6, top=65536, dtype=np.uint16)
     exif = Image.Exif()
@@ -227,7 +227,7 @@ def test_damaged_exif_does_not_keep_a_picture_from_being_read(tmp_path, exif):
 
 
 def test_gif_gives_its_first_frame(tmp_path):
-    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (6, 4), color) for color in ("red", "lime", "blue")]
     path = saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     with Image.open(path) as picture:
         assert picture.n_frames == 3
@@ -273,7 +273,7 @@ def test_folder_is_refused(tmp_path, read):
 @pytest.mark.parametrize("read", [read_image, read_mask])
 def test_decompression_bomb_is_refused_by_its_header(tmp_path, read):
     path = tmp_path / "bomb.png"
-    path.write_bytes(png_bytes(100_000, 100_000, 8, GREY, [b""]))
+    path.write_bytes(png_bytes(100_000, 100_000, 8, GRAY, [b""]))
     assert "megapixels" in refusal(read, path)
 
 
@@ -287,7 +287,7 @@ def test_formats_that_are_not_listed_are_not_opened(tmp_path):
 def test_any_file_name_works(tmp_path, name):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     pixels = noise(4, 5, 3)
-    write_picture(path, pixels)
+    write_image(path, pixels)
     np.testing.assert_array_equal(read_image(path), pixels)
     write_mask(path, pixels[..., 0] % 3, [(1, 2, 3)] * 3)
     np.testing.assert_array_equal(read_mask(path), pixels[..., 0] % 3)
@@ -319,7 +319,7 @@ def test_png_can_be_read_in_a_fresh_process(tmp_path):
         ("a.tif", np.int32, 70000),
     ],
 )
-def test_grey_ids_come_back_as_they_are(tmp_path, name, dtype, top):
+def test_gray_ids_come_back_as_they_are(tmp_path, name, dtype, top):
     ids = noise(9, 13, top=top, dtype=dtype)
     ids.flat[:2] = 0, top - 1
     mask = read_mask(saved(tmp_path / name, ids))
@@ -329,20 +329,20 @@ def test_grey_ids_come_back_as_they_are(tmp_path, name, dtype, top):
 
 @pytest.mark.parametrize("width", [8, 5, 1])
 @pytest.mark.parametrize("depth", [1, 2, 4])
-@pytest.mark.parametrize("colour_type", [GREY, PALETTE])
-def test_png_of_few_bits_a_pixel_gives_its_ids(tmp_path, colour_type, depth, width):
+@pytest.mark.parametrize("color_type", [GRAY, PALETTE])
+def test_png_of_few_bits_a_pixel_gives_its_ids(tmp_path, color_type, depth, width):
     ids = noise(6, width, top=2**depth)
     ids[:2, 0] = 0, 2**depth - 1
-    colours = noise(2**depth, 3).tobytes() if colour_type == PALETTE else b""
+    colors = noise(2**depth, 3).tobytes() if color_type == PALETTE else b""
     path = tmp_path / "a.png"
-    path.write_bytes(png_bytes(width, 6, depth, colour_type, [packed(row, depth) for row in ids], colours))
+    path.write_bytes(png_bytes(width, 6, depth, color_type, [packed(row, depth) for row in ids], colors))
     mask = read_mask(path)
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, ids)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
-def test_palette_gives_indices_and_not_colours(tmp_path, suffix):
+def test_palette_gives_indices_and_not_colors(tmp_path, suffix):
     ids = noise(6, 7, top=40)
     path = saved(tmp_path / f"a.{suffix}", indexed(ids, noise(40, 3)))
     np.testing.assert_array_equal(read_mask(path), ids)
@@ -354,25 +354,25 @@ def test_ids_of_any_type_are_writable(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_grey_saved_as_colours_gives_its_ids(tmp_path, mode):
+def test_gray_saved_as_colors_gives_its_ids(tmp_path, mode):
     ids = noise(6, 7, top=12)
     path = saved(tmp_path / "a.png", Image.fromarray(ids).convert(mode))
     np.testing.assert_array_equal(read_mask(path), ids)
 
 
-def test_colour_coded_mask_is_refused_with_its_colours(tmp_path):
-    colours = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128)]
-    path = saved(tmp_path / "a.png", np.array([colours], np.uint8))
+def test_color_coded_mask_is_refused_with_its_colors(tmp_path):
+    colors = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128)]
+    path = saved(tmp_path / "a.png", np.array([colors], np.uint8))
     message = refusal(read_mask, path)
     assert "(0, 0, 0), (0, 0, 128), (0, 128, 0), (0, 128, 128), (128, 0, 0) " in message
     assert "and 2 more" in message
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(RGB, 3), (6, 4), (GREY_ALPHA, 2)])
-def test_16_bit_colours_are_refused_because_their_ids_would_be_lost(tmp_path, colour_type, channels):
+@pytest.mark.parametrize(("color_type", "channels"), [(RGB, 3), (6, 4), (GRAY_ALPHA, 2)])
+def test_16_bit_colors_are_refused_because_their_ids_would_be_lost(tmp_path, color_type, channels):
     path = tmp_path / "a.png"
-    path.write_bytes(png_bytes(2, 1, 16, colour_type, [np.full(2 * channels, 3, ">u2").tobytes()]))
-    assert "16-bit colours" in refusal(read_mask, path)
+    path.write_bytes(png_bytes(2, 1, 16, color_type, [np.full(2 * channels, 3, ">u2").tobytes()]))
+    assert "16-bit colors" in refusal(read_mask, path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG", "gif", "webp"])
@@ -381,7 +381,7 @@ def test_formats_that_change_labels_are_refused(tmp_path, suffix):
     assert "does not keep label values" in refusal(read_mask, path)
 
 
-@pytest.mark.parametrize("read", [read_mask, read_mask_colours])
+@pytest.mark.parametrize("read", [read_mask, read_mask_colors])
 def test_jpeg_inside_tiff_is_refused_as_mask(tmp_path, read):
     path = saved(tmp_path / "a.tif", noise(16, 16, 3), compression="jpeg")
     assert "JPEG compression inside" in refusal(read, path)
@@ -389,7 +389,7 @@ def test_jpeg_inside_tiff_is_refused_as_mask(tmp_path, read):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1"])
-def test_colours_of_a_mask_are_those_it_shows(tmp_path, mode):
+def test_colors_of_a_mask_are_those_it_shows(tmp_path, mode):
     picture = {
         "RGB": Image.fromarray(noise(5, 6, 3)),
         "RGBA": Image.fromarray(noise(5, 6, 4)),
@@ -397,23 +397,23 @@ def test_colours_of_a_mask_are_those_it_shows(tmp_path, mode):
         "L": Image.fromarray(noise(5, 6)),
         "1": Image.fromarray(noise(5, 6, top=2).astype(bool)),
     }[mode]
-    colours = read_mask_colours(saved(tmp_path / "a.png", picture))
-    assert colours.dtype == np.uint8
-    np.testing.assert_array_equal(colours, as_rgb(picture))
+    colors = read_mask_colors(saved(tmp_path / "a.png", picture))
+    assert colors.dtype == np.uint8
+    np.testing.assert_array_equal(colors, as_rgb(picture))
 
 
-def test_colours_of_more_than_8_bits_are_refused(tmp_path):
-    assert "holds no colours of 8 bits" in refusal(
-        read_mask_colours, saved(tmp_path / "a.png", noise(3, 3, dtype=np.uint16))
+def test_colors_of_more_than_8_bits_are_refused(tmp_path):
+    assert "holds no colors of 8 bits" in refusal(
+        read_mask_colors, saved(tmp_path / "a.png", noise(3, 3, dtype=np.uint16))
     )
 
 
-def test_colours_are_turned_as_exif_says(tmp_path):
+def test_colors_are_turned_as_exif_says(tmp_path):
     stored = noise(4, 6, 3)
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     path = saved(tmp_path / "a.png", stored, exif=exif)
-    np.testing.assert_array_equal(read_mask_colours(path), UPRIGHT[6](stored))
+    np.testing.assert_array_equal(read_mask_colors(path), UPRIGHT[6](stored))
 
 
 def test_jpeg_named_png_is_refused_as_mask(tmp_path):
@@ -462,7 +462,7 @@ def test_more_than_256_classes_give_16_bits(tmp_path, dtype):
 
 def test_existing_file_is_replaced(tmp_path):
     for value in (1, 2):
-        write_picture(tmp_path / "a.png", np.full((3, 3, 3), value, np.uint8))
+        write_image(tmp_path / "a.png", np.full((3, 3, 3), value, np.uint8))
     assert read_image(tmp_path / "a.png").max() == 2
     assert os.listdir(tmp_path) == ["a.png"]
 
@@ -490,7 +490,7 @@ def test_picture_that_cannot_be_saved_leaves_the_old_file(tmp_path):
     target = tmp_path / "a.png"
     target.write_bytes(b"old")
     with pytest.raises(MachineError, match="cannot write mode F"):
-        write_picture(target, np.zeros((2, 2), np.float32))
+        write_image(target, np.zeros((2, 2), np.float32))
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a.png"]
 

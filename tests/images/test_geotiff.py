@@ -63,7 +63,7 @@ class TestWithRasterio:
         assert image.dtype == np.uint8
         np.testing.assert_allclose(image, values.transpose(1, 2, 0) / 257, atol=0.5001)
 
-    def test_colours_beyond_their_range_are_refused(self, tmp_path):
+    def test_colors_beyond_their_range_are_refused(self, tmp_path):
         path = write(tmp_path / "a.tif", np.full((3, 20, 20), 1.2, np.float32))
         with opened(path) as scene, pytest.raises(DataError, match="outside 0-1"):
             read_window(scene, Window(0, 0, 20, 20), 3, path)

@@ -92,7 +92,7 @@ def test_there_is_no_such_camera(monkeypatch):
         Frames(3)
 
 
-def test_a_camera_gives_grey_or_colour_frames_without_a_rate(monkeypatch):
+def test_a_camera_gives_gray_or_color_frames_without_a_rate(monkeypatch):
     given = [np.zeros((4, 6, 3), np.uint8) + np.array([1, 2, 3], np.uint8), np.full((4, 6), 9, np.uint8)]
 
     class Camera:
@@ -114,9 +114,9 @@ def test_a_camera_gives_grey_or_colour_frames_without_a_rate(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", Camera)
     with Frames(0) as frames:
         assert (frames.rate, frames.total) == (FRAME_RATE, 0)
-        colour, grey = list(frames)
-    assert colour[0, 0].tolist() == [3, 2, 1]
-    assert grey.shape == (4, 6, 3)
+        color, gray = list(frames)
+    assert color[0, 0].tolist() == [3, 2, 1]
+    assert gray.shape == (4, 6, 3)
 
 
 def test_a_video_that_the_disk_did_not_take_is_told(tmp_path, monkeypatch):

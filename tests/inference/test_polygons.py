@@ -15,7 +15,7 @@ CLASSES = Classes.create(["a", "b", "c"], [[1, 2, 3], [200, 100, 0], [0, 0, 255]
 
 
 def filled(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The pixels whose centres a ring encloses, by counting the edges to the left of each: an own painter."""
+    """The pixels whose centers a ring encloses, by counting the edges to the left of each: an own painter."""
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
     inside = np.zeros(size, bool)
     for (x1, y1), (x2, y2) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
@@ -72,7 +72,7 @@ def test_geojson_closes_its_rings_and_names_the_class():
     exterior, hole = feature["geometry"]["coordinates"]
     assert exterior[0] == exterior[-1]
     assert hole[0] == hole[-1]
-    assert feature["properties"] == {"class": "b", "class_id": 1, "area": 8, "colour": "#c86400"}
+    assert feature["properties"] == {"class": "b", "class_id": 1, "area": 8, "color": "#c86400"}
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -14,7 +14,7 @@ def test_shares_name_every_class():
     assert Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).shares == {"a": 0.25, "b": 0.75, "c": 0.0}
 
 
-def test_the_overlay_mixes_picture_and_colours():
+def test_the_overlay_mixes_picture_and_colors():
     image = np.full((2, 2, 3), 100, np.uint8)
     mixed = Segmentation(image, MASK, CLASSES).overlay(0.25)
     np.testing.assert_array_equal(mixed, overlay(image, MASK, CLASSES, 0.25))
@@ -41,8 +41,8 @@ def test_only_some_classes_are_drawn():
     drawn = result.overlay(only=["a"])
     assert drawn[0, 0].tolist() == [50, 50, 50]
     assert (drawn[MASK == 1] == 100).all()
-    assert result.colours()[0, 1].tolist() == [200, 100, 0]
-    assert result.colours(["a"])[0, 1].tolist() == [255, 255, 255]
+    assert result.colors()[0, 1].tolist() == [200, 100, 0]
+    assert result.colors(["a"])[0, 1].tolist() == [255, 255, 255]
     assert [polygon.class_id for polygon in result.polygons()] == [0, 1]
     assert [polygon.area for polygon in result.polygons(["b", "c"])] == [3]
 

@@ -158,7 +158,7 @@ def tampered_missing_weight(content):
 
 
 def tampered_unknown_option(content):
-    content["hyper_parameters"]["model"]["backbone"]["colour"] = 1
+    content["hyper_parameters"]["model"]["backbone"]["color"] = 1
 
 
 def tampered_unknown_component(content):

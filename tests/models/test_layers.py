@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segnet.errors import ConfigError
-from segnet.models.layers import ASPP, ConvNormAct, ImagePooling, Normalise, SeparableConv, atrous_rates, initialise
+from segnet.models.layers import ASPP, ConvNormAct, ImagePooling, Normalize, SeparableConv, atrous_rates, initialize
 from segnet.models.norms import NORMS, norm_layer
 
 
@@ -129,10 +129,10 @@ def test_aspp_projects_its_branches_with_a_kernel_of_the_asked_size(projection_k
 
 
 @pytest.mark.parametrize(("kernel_size", "groups"), [(1, 1), (3, 1), (3, 64)])
-def test_initialise_draws_he_normal_by_fan_in_and_zeroes_biases(kernel_size, groups):
+def test_initialize_draws_he_normal_by_fan_in_and_zeroes_biases(kernel_size, groups):
     torch.manual_seed(3)
     conv = nn.Conv2d(64, 512, kernel_size, groups=groups)
-    initialise(nn.Sequential(nn.Sequential(conv)))
+    initialize(nn.Sequential(nn.Sequential(conv)))
     fan_in = 64 // groups * kernel_size**2
     assert conv.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)
     assert abs(conv.weight.mean().item()) < 0.05 * (2 / fan_in) ** 0.5
@@ -141,8 +141,8 @@ def test_initialise_draws_he_normal_by_fan_in_and_zeroes_biases(kernel_size, gro
     assert conv.bias.count_nonzero() == 0
 
 
-def test_normalise_takes_bytes_of_any_number_of_channels():
-    layer = Normalise([0.0, 0.2], [1.0, 0.5], in_channels=2)
+def test_normalize_takes_bytes_of_any_number_of_channels():
+    layer = Normalize([0.0, 0.2], [1.0, 0.5], in_channels=2)
     images = torch.tensor([255, 51, 204, 255], dtype=torch.uint8).view(1, 2, 1, 2)
     torch.testing.assert_close(layer(images).flatten(), torch.tensor([1.0, 0.2, 1.2, 1.6]))
     assert layer.state_dict() == {}  # the spec is the only source of mean and std

@@ -10,39 +10,39 @@ def features(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3 + 1
 
 
-def standardised(x: torch.Tensor, dims: tuple[int, ...], eps: float) -> torch.Tensor:
+def standardized(x: torch.Tensor, dims: tuple[int, ...], eps: float) -> torch.Tensor:
     """By the definition: less the mean, over the root of the variance and eps."""
     mean, variance = x.mean(dims, keepdim=True), x.var(dims, unbiased=False, keepdim=True)
     return (x - mean) / (variance + eps).sqrt()
 
 
 @pytest.mark.parametrize("name", ["batch", "sync_batch"])
-def test_batch_kinds_normalise_over_the_batch_and_keep_running_statistics(name):
+def test_batch_kinds_normalize_over_the_batch_and_keep_running_statistics(name):
     x = features(3, 4, 5, 6)
     norm = norm_layer({"name": name, "eps": 0.1, "momentum": 0.25})(4)
-    torch.testing.assert_close(norm(x), standardised(x, (0, 2, 3), 0.1))
+    torch.testing.assert_close(norm(x), standardized(x, (0, 2, 3), 0.1))
     torch.testing.assert_close(norm.running_mean, 0.25 * x.mean((0, 2, 3)))
     torch.testing.assert_close(norm.running_var, 0.75 + 0.25 * x.var((0, 2, 3)))
 
 
-def test_instance_norm_normalises_each_channel_of_each_image_alone():
+def test_instance_norm_normalizes_each_channel_of_each_image_alone():
     x = features(3, 4, 5, 6)
     norm = norm_layer({"name": "instance", "eps": 0.1})(4)
     nn.init.constant_(norm.weight, 2)
     nn.init.constant_(norm.bias, 7)
-    expected = 2 * standardised(x, (2, 3), 0.1) + 7
+    expected = 2 * standardized(x, (2, 3), 0.1) + 7
     torch.testing.assert_close(norm(x), expected)
     torch.testing.assert_close(norm.eval()(x), expected)
 
 
-def test_layer_norm_normalises_each_image_over_all_channels():
+def test_layer_norm_normalizes_each_image_over_all_channels():
     x = features(3, 4, 5, 6)
-    torch.testing.assert_close(norm_layer({"name": "layer", "eps": 0.1})(4)(x), standardised(x, (1, 2, 3), 0.1))
+    torch.testing.assert_close(norm_layer({"name": "layer", "eps": 0.1})(4)(x), standardized(x, (1, 2, 3), 0.1))
 
 
-def test_group_norm_normalises_each_image_over_neighbouring_channels():
+def test_group_norm_normalizes_each_image_over_neighboring_channels():
     x = features(3, 6, 5, 4)
-    expected = torch.cat([standardised(part, (1, 2, 3), 0.1) for part in x.split(3, dim=1)], dim=1)
+    expected = torch.cat([standardized(part, (1, 2, 3), 0.1) for part in x.split(3, dim=1)], dim=1)
     torch.testing.assert_close(norm_layer({"name": "group", "groups": 2, "eps": 0.1})(6)(x), expected)
 
 

@@ -67,11 +67,11 @@ def test_images_reach_the_backbone_as_value_over_255_less_mean_over_std():
 
 def test_mean_and_std_are_buffers_that_the_state_dict_leaves_out():
     model = small_model()
-    assert {"normalise.mean", "normalise.std"} <= dict(model.named_buffers()).keys()
+    assert {"normalize.mean", "normalize.std"} <= dict(model.named_buffers()).keys()
     assert not any("mean" in name.split(".") or "std" in name.split(".") for name in model.state_dict())
     other = small_model(seed=1, mean=[0.5] * 3)
     other.load_state_dict(model.state_dict())
-    assert other.normalise.mean.flatten().tolist() == [127.5] * 3
+    assert other.normalize.mean.flatten().tolist() == [127.5] * 3
 
 
 @pytest.mark.parametrize("size", [(65, 65), (16, 17)])

@@ -54,7 +54,7 @@ def decoded(content):
     return Image.open(io.BytesIO(content))
 
 
-def test_the_mask_is_indexed_in_the_classes_colours():
+def test_the_mask_is_indexed_in_the_classes_colors():
     picture = decoded(render(RESULT, Wanted("mask"), 0.1))
     assert picture.mode == "P"
     np.testing.assert_array_equal(np.array(picture), MASK)
@@ -65,7 +65,7 @@ def test_json_holds_shares_mask_and_on_request_the_picture():
     told = json.loads(render(RESULT, Wanted(), 0.12345))
     assert (told["width"], told["height"], told["seconds"]) == (4, 2, 0.1235)
     assert [entry["share"] for entry in told["classes"]] == [0.125, 0.75, 0.125]
-    assert told["classes"][1] == {"id": 1, "name": "b", "colour": [200, 100, 0], "share": 0.75}
+    assert told["classes"][1] == {"id": 1, "name": "b", "color": [200, 100, 0], "share": 0.75}
     np.testing.assert_array_equal(np.array(decoded(base64.b64decode(told["mask"]))), MASK)
     assert "picture" not in told
     told = json.loads(render(RESULT, Wanted(picture=True), 0))

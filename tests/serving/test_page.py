@@ -18,7 +18,7 @@ from PIL import Image
 from playwright import sync_api as playwright
 from served import CLASSES, Server, encoded, halves
 
-from segnet.images.files import mask_picture
+from segnet.images.files import mask_image
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
@@ -96,7 +96,7 @@ def canvas(page):
 
 
 def seen(page):
-    """The colours in the middle of the left and of the right half, as displayed."""
+    """The colors in the middle of the left and of the right half, as displayed."""
     picture = np.array(Image.open(io.BytesIO(page.locator("#frame").screenshot())).convert("RGB")).astype(int)
     middle = picture.shape[0] // 2
     return picture[middle, picture.shape[1] // 4], picture[middle, picture.shape[1] * 3 // 4]
@@ -258,9 +258,9 @@ def test_masks_of_every_depth_are_read_as_they_are(page, num_classes, kind):
     smooth = (np.add.outer(np.arange(23), np.arange(37)) * num_classes) // 60 % num_classes
     mask = noise if kind == "noise" else smooth
     palette = [(n % 256, n // 256, 0) for n in range(num_classes)]
-    written = [mask_picture(mask, palette)]
+    written = [mask_image(mask, palette)]
     if num_classes == 200:
-        written.append(Image.fromarray(mask.astype(np.uint8)))  # Pillow filters the rows of grey pictures of 8 bits
+        written.append(Image.fromarray(mask.astype(np.uint8)))  # Pillow filters the rows of gray pictures of 8 bits
     for picture in written:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")

@@ -111,7 +111,7 @@ def network() -> tuple[nn.Module, nn.Module]:
 
 
 def test_by_default_all_parameters_are_one_group_in_their_own_order():
-    """The order in which checkpoints hold the optimiser's state."""
+    """The order in which checkpoints hold the optimizer's state."""
     whole, backbone = network()
     [group] = parameter_groups(whole, backbone, OptimConfig())
     assert [id(parameter) for parameter in group["params"]] == [id(parameter) for parameter in whole.parameters()]

@@ -143,7 +143,7 @@ def test_a_configuration_from_before_an_option_has_its_default():
     assert differences(stored, replace(CONFIG, deterministic=True)) == ["deterministic=True (was False)"]
 
 
-def test_the_decided_normalisation_is_the_run_s_own():
+def test_the_decided_normalization_is_the_run_s_own():
     stored = asdict(replace(CONFIG, mean=[0.5] * 3, std=[0.5] * 3))
     assert differences(stored, CONFIG) == []
     assert len(differences(stored, replace(CONFIG, mean=[0.4] * 3))) == 1

@@ -24,7 +24,7 @@ def norms(model):
         ("cpu", 2, {nn.BatchNorm2d, PooledBatchNorm}),
     ],
 )
-def test_batch_norms_are_synchronised_exactly_among_gpus(device, processes, expected, monkeypatch):
+def test_batch_norms_are_synchronized_exactly_among_gpus(device, processes, expected, monkeypatch):
     """With tensors that only say where they are: no GPU is needed."""
     monkeypatch.setattr(module, "num_processes", lambda: processes)
     with torch.device("meta"):

@@ -19,7 +19,7 @@ from segnet.weights.load import (
     load_backbone_weights,
     load_model_weights,
     read_weights,
-    resolve_normalisation,
+    resolve_normalization,
 )
 from segnet.weights.pdparams import BOOKKEEPING
 
@@ -51,7 +51,7 @@ def model_of(layers: int, output_stride: int, num_classes: int) -> SegmentationM
         decoder={"name": "deeplabv3plus", "output_stride": output_stride},
         num_classes=num_classes,
         mean=[0, 0, 0],
-        std=[1 / 255] * 3,  # the fixtures' image is normalised: leave it as it is
+        std=[1 / 255] * 3,  # the fixtures' image is normalized: leave it as it is
     )
 
 
@@ -195,7 +195,7 @@ def test_nothing_is_said_where_nothing_is_dropped(tmp_path, backbone, resnet18, 
     assert caplog.text == ""
 
 
-def test_a_whole_models_file_initialises_a_backbone(tmp_path, backbone, resnet18, caplog):
+def test_a_whole_models_file_initializes_a_backbone(tmp_path, backbone, resnet18, caplog):
     whole = {f"backbone.{name}": array for name, array in resnet18.items()}
     whole["head.decoder.conv.bias"] = np.zeros(19, np.float32)
     with caplog.at_level(logging.INFO, "segnet"):
@@ -284,7 +284,7 @@ DROPPED = {"paddleseg vd": 0, "paddleseg basic vd": 0, "mmseg v1d": 0}  # of the
 
 
 def theirs(name: str) -> torch.nn.Module:
-    return foreign.randomise(FOREIGN[name][0]())
+    return foreign.randomize(FOREIGN[name][0]())
 
 
 def our(name: str, **changes) -> ResNet:
@@ -349,7 +349,7 @@ def test_no_other_shortcut_is_made_up(tmp_path, name):
 
 
 def test_plain_resnets_of_paddleclas_have_a_shortcut_that_ours_lack(tmp_path):
-    model = foreign.randomise(foreign.PaddleResNet(True, NARROW, "blocks", False, "fc", base=8))
+    model = foreign.randomize(foreign.PaddleResNet(True, NARROW, "blocks", False, "fc", base=8))
     message = refusal(our("torchvision basic"), file_of(model, "paddleclas", tmp_path))
     assert "5 are left over (stages.0.0.shortcut.project." in message
 
@@ -388,7 +388,7 @@ def test_a_stem_is_adapted_to_other_channels_and_that_is_said(tmp_path, name, in
 
 
 def test_a_stem_of_other_channels_than_three_is_not_adapted(tmp_path):
-    model = foreign.randomise(foreign.TorchResNet(True, NARROW, "plain", foreign.conv_downsample, base=8))
+    model = foreign.randomize(foreign.TorchResNet(True, NARROW, "plain", foreign.conv_downsample, base=8))
     model.conv1.weight.data = torch.ones(8, 4, 7, 7)
     message = refusal(our("torchvision basic"), file_of(model, "torchvision", tmp_path))
     assert "stem.0.conv.weight is [8, 4, 7, 7] in the file and [8, 3, 7, 7] in the model" in message
@@ -435,7 +435,7 @@ def test_a_malicious_file_never_runs(tmp_path, suffix, zipped):
 @pytest.mark.parametrize("plus", [True, False])
 def test_paddlesegs_deeplabs_run_unchanged(tmp_path, plus):
     backbone = foreign.PaddleResNet(False, NARROW, "bb", True, base=8)
-    original = foreign.randomise(foreign.DeepLab(backbone, (32, 64, 128, 256), plus, 5, width=12, low=6))
+    original = foreign.randomize(foreign.DeepLab(backbone, (32, 64, 128, 256), plus, 5, width=12, low=6))
     widths = {"low_level_channels": 6, "decoder_channels": 12} if plus else {}
     model = SegmentationModel(
         backbone={"name": "resnet", "depths": NARROW, "output_stride": 32, "base_channels": 8, "stem_channels": 8},
@@ -452,19 +452,19 @@ def test_paddlesegs_deeplabs_run_unchanged(tmp_path, plus):
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
-# The normalisation that comes with them
+# The normalization that comes with them
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_the_normalisation_is_that_of_the_project(tmp_path, name):
+def test_the_normalization_is_that_of_the_project(tmp_path, name):
     weights = read_weights(file_of(theirs(name), name, tmp_path))
     expected = ((0.5,) * 3, (0.5,) * 3) if name.startswith("paddleseg") else IMAGENET
     assert (weights.mean, weights.std) == expected
 
 
-def test_the_normalisation_of_a_whole_model_of_paddleseg_is_a_half(tmp_path):
+def test_the_normalization_of_a_whole_model_of_paddleseg_is_a_half(tmp_path):
     model = foreign.DeepLab(
         foreign.PaddleResNet(True, (1, 1, 1, 1), "bb", True, base=8), (8, 16, 32, 64), False, width=4
     )
@@ -473,7 +473,7 @@ def test_the_normalisation_of_a_whole_model_of_paddleseg_is_a_half(tmp_path):
 
 
 @pytest.mark.parametrize("nested", [True, False])
-def test_the_config_of_a_hub_tells_the_normalisation(tmp_path, nested):
+def test_the_config_of_a_hub_tells_the_normalization(tmp_path, nested):
     told = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
     save_file(theirs("timm d").state_dict(), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": told} if nested else told))
@@ -481,7 +481,7 @@ def test_the_config_of_a_hub_tells_the_normalisation(tmp_path, nested):
     assert (weights.scheme, weights.mean, weights.std) == ("timm", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
-def test_our_own_checkpoint_tells_its_normalisation_and_initialises_a_backbone(tmp_path):
+def test_our_own_checkpoint_tells_its_normalization_and_initializes_a_backbone(tmp_path):
     backbone = our("timm d")
     state = {f"model.backbone.{name}": value for name, value in backbone.state_dict().items()}
     state["model.decoder.classifier.weight"] = torch.ones(1)
@@ -500,48 +500,48 @@ def trained(mean=IMAGENET[0], std=IMAGENET[1]) -> Weights:
     return Weights("a.pth", "timm", {}, mean, std)
 
 
-def test_without_weights_and_configuration_the_normalisation_is_a_half():
-    assert resolve_normalisation(None, None, None, 3) == ([0.5] * 3, [0.5] * 3)
-    assert resolve_normalisation(None, None, None, 5) == ([0.5] * 5, [0.5] * 5)
+def test_without_weights_and_configuration_the_normalization_is_a_half():
+    assert resolve_normalization(None, None, None, 3) == ([0.5] * 3, [0.5] * 3)
+    assert resolve_normalization(None, None, None, 5) == ([0.5] * 5, [0.5] * 5)
 
 
-def test_the_normalisation_of_the_weights_is_taken():
-    assert resolve_normalisation(None, None, trained(), 3) == (list(IMAGENET[0]), list(IMAGENET[1]))
+def test_the_normalization_of_the_weights_is_taken():
+    assert resolve_normalization(None, None, trained(), 3) == (list(IMAGENET[0]), list(IMAGENET[1]))
 
 
-def test_a_configured_normalisation_counts_where_nothing_contradicts_it():
-    assert resolve_normalisation([0.1] * 3, [0.2] * 3, None, 3) == ([0.1] * 3, [0.2] * 3)
-    assert resolve_normalisation([0.1] * 3, None, None, 3) == ([0.1] * 3, [0.5] * 3)
-    assert resolve_normalisation([0.1] * 3, [0.2] * 3, trained(None, None), 3) == ([0.1] * 3, [0.2] * 3)
+def test_a_configured_normalization_counts_where_nothing_contradicts_it():
+    assert resolve_normalization([0.1] * 3, [0.2] * 3, None, 3) == ([0.1] * 3, [0.2] * 3)
+    assert resolve_normalization([0.1] * 3, None, None, 3) == ([0.1] * 3, [0.5] * 3)
+    assert resolve_normalization([0.1] * 3, [0.2] * 3, trained(None, None), 3) == ([0.1] * 3, [0.2] * 3)
 
 
 @pytest.mark.parametrize("difference", [0.0, 0.0009, -0.0009])
-def test_a_configured_normalisation_may_be_rounded(difference):
+def test_a_configured_normalization_may_be_rounded(difference):
     mean = [IMAGENET[0][0] + difference, *IMAGENET[0][1:]]
-    assert resolve_normalisation(mean, None, trained(), 3)[0] == list(IMAGENET[0])
+    assert resolve_normalization(mean, None, trained(), 3)[0] == list(IMAGENET[0])
 
 
 @pytest.mark.parametrize(
     ("option", "configured"),
     [("mean", [0.5] * 3), ("std", [0.5] * 3), ("mean", [0.487, 0.456, 0.406]), ("std", [0.229, 0.224, 0.227])],
 )
-def test_another_normalisation_than_the_weights_is_refused(option, configured):
+def test_another_normalization_than_the_weights_is_refused(option, configured):
     values = {"mean": None, "std": None, option: configured}
     with pytest.raises(ConfigError) as error:
-        resolve_normalisation(values["mean"], values["std"], trained(), 3)
+        resolve_normalization(values["mean"], values["std"], trained(), 3)
     told = list(IMAGENET[option == "std"])
     assert str(error.value) == (
         f"{option}={configured}, but a.pth was trained with {option}={told}: leave mean and std out, or set them so"
     )
 
 
-def test_weights_that_do_not_tell_their_normalisation_ask_for_it():
+def test_weights_that_do_not_tell_their_normalization_ask_for_it():
     with pytest.raises(ConfigError, match=r"a\.pth does not tell the mean .*: set mean=\[\.\.\.\]"):
-        resolve_normalisation(None, [0.5] * 3, trained(None, None), 3)
+        resolve_normalization(None, [0.5] * 3, trained(None, None), 3)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_the_normalisation_of_three_channels_does_not_hold_for_others(channels):
-    assert resolve_normalisation(None, None, trained(), channels) == ([0.5] * channels, [0.5] * channels)
+def test_the_normalization_of_three_channels_does_not_hold_for_others(channels):
+    assert resolve_normalization(None, None, trained(), channels) == ([0.5] * channels, [0.5] * channels)
     configured = [0.3] * channels
-    assert resolve_normalisation(configured, None, trained(), channels) == (configured, [0.5] * channels)
+    assert resolve_normalization(configured, None, trained(), channels) == (configured, [0.5] * channels)

@@ -15,7 +15,7 @@ from segnet.weights.names import (
     Weights,
     depths_of,
     pools_shortcuts,
-    recognise,
+    recognize,
     split,
     translate_backbone,
     translate_model,
@@ -83,7 +83,7 @@ WITHOUT_FIRST_SHORTCUT = {"timm resnet18d"}
 
 
 def weights_of(state: dict, source: str = "file") -> Weights:
-    return Weights(source, recognise(state), state)
+    return Weights(source, recognize(state), state)
 
 
 def published(name: str) -> tuple[Weights, str, dict]:
@@ -103,7 +103,7 @@ def depths_and_block(name: str) -> dict:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_scheme_of_published_names_is_recognised(name):
+def test_the_scheme_of_published_names_is_recognized(name):
     weights, scheme, _ = published(name)
     assert weights.scheme == scheme
 
@@ -151,7 +151,7 @@ def test_what_stands_in_for_the_published_has_its_size(make, count):
 
 
 def test_values_of_paddles_classifier_are_transposed():
-    model = foreign.randomise(foreign.PaddleResNet(True, (1, 1, 1, 1), "blocks", True, "fc", base=8, num_classes=5))
+    model = foreign.randomize(foreign.PaddleResNet(True, (1, 1, 1, 1), "blocks", True, "fc", base=8, num_classes=5))
     _, head = translate_backbone(weights_of(model.state_dict()), (1, 1, 1, 1))
     assert torch.equal(head["weight"], model.fc.weight.T)
     assert torch.equal(head["bias"], model.fc.bias)

@@ -52,7 +52,7 @@ def test_speed_is_images_by_seconds(tmp_path, batch_size):
 
 
 def test_a_training_step_is_the_tasks_own(tmp_path, monkeypatch):
-    """Its auxiliary head, its optimiser and its classes come out of the checkpoint; the precision is autocast's."""
+    """Its auxiliary head, its optimizer and its classes come out of the checkpoint; the precision is autocast's."""
     wanted = config(auxiliary_head={"name": "fcn"}, optim=OptimConfig(name="adamw"), num_classes=300, precision="bf16")
     checkpoint = benchmarking._write_untrained(wanted, tmp_path / "untrained.ckpt")
     seen = []

@@ -65,8 +65,8 @@ def test_a_model_of_paddleseg_runs_unchanged(tmp_path):
     classes = find_classes(",".join(f"c{index}" for index in range(told["num_classes"])), weights)
     convert(weights, classes, Settings(output_stride=8, multi_grid=multi_grid), tmp_path / "a.ckpt")
     model, _ = load_checkpoint(tmp_path / "a.ckpt")
-    torch.testing.assert_close(model.normalise.mean.flatten(), torch.full((3,), 127.5))
-    images = torch.from_numpy(fill.image(told["height"], told["width"])) * model.normalise.std + model.normalise.mean
+    torch.testing.assert_close(model.normalize.mean.flatten(), torch.full((3,), 127.5))
+    images = torch.from_numpy(fill.image(told["height"], told["width"])) * model.normalize.std + model.normalize.mean
     expected = np.load(PARITY / "deeplabv3p_resnet50_vd_os8.npz")["out0"]
     assert np.abs(model(images).numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
 
@@ -126,10 +126,10 @@ def test_a_backbone_alone_is_refused(tmp_path):
 
 @pytest.mark.parametrize("key", ["old", "new"])
 def test_classes_come_from_the_file_where_it_tells_them(tmp_path, key):
-    names, colours = ("road", "bed "), [[1, 2, 3], [4, 5, 6]]
+    names, colors = ("road", "bed "), [[1, 2, 3], [4, 5, 6]]
     meta = {
-        "old": {"CLASSES": names, "PALETTE": colours},
-        "new": {"dataset_meta": {"classes": names, "palette": colours}},
+        "old": {"CLASSES": names, "PALETTE": colors},
+        "new": {"dataset_meta": {"classes": names, "palette": colors}},
     }[key]
     classes = find_classes(None, read_weights(published(original(), tmp_path / "a.pth", meta)))
     assert classes.names == ("road", "bed")

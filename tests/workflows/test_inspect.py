@@ -41,7 +41,7 @@ def root(tmp_path):
 
 def config(root, **changes):
     return InspectConfig(
-        dataset={"name": "folder", "root": str(root), "class_names": NAMES}, data=DATA, num_pictures=2, **changes
+        dataset={"name": "folder", "root": str(root), "class_names": NAMES}, data=DATA, num_images=2, **changes
     )
 
 
@@ -66,7 +66,7 @@ def test_a_sound_dataset_has_a_report_and_a_contact_sheet(root, tmp_path):
 
 
 def test_the_contact_sheet_shows_the_augmentation_that_is_configured(root, tmp_path):
-    still = {"crop_size": [20, 30], "scale_range": [1.0, 1.0], "flip": 0.0, "colour_jitter": 0.0}
+    still = {"crop_size": [20, 30], "scale_range": [1.0, 1.0], "flip": 0.0, "color_jitter": 0.0}
     sheets = {}
     for name, options in (("plain", still), ("mixed", {**still, "cutmix": 1.0})):
         inspect(replace(config(root), data=DataConfig(**options)), tmp_path / name)
@@ -82,7 +82,7 @@ def test_twelve_planted_defects_are_each_reported_with_their_file(root, tmp_path
     plain = np.zeros((20, 30), np.uint8)
     write(root, "train", "wrong_label", plain + np.uint8(7))
     write(root, "train", "other_size", plain[:10])
-    write(root, "train", "coloured", np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
+    write(root, "train", "colored", np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
     write(root, "train", "ignored", plain + np.uint8(255))
     write(root, "train", "constant", plain)
     for name in ("cut_image", "empty_mask", "text_image", "lonely_image", "lonely_mask"):
@@ -100,7 +100,7 @@ def test_twelve_planted_defects_are_each_reported_with_their_file(root, tmp_path
     errors, warnings = report.errors, " | ".join(report.warnings)
     for part in (
         *["masks/train/wrong_label.png: label 7 (600 pixels)", "masks/train/other_size.png: 30 x 10"],
-        *["masks/train/coloured.png", "images/train/cut_image.png", "masks/train/empty_mask.png"],
+        *["masks/train/colored.png", "images/train/cut_image.png", "masks/train/empty_mask.png"],
         *["images/train/text_image.png", "images/train/lonely_image.png: image without mask"],
         "masks/train/lonely_mask.png: mask without image",
     ):
@@ -131,7 +131,7 @@ def test_a_dataset_of_nothing_but_lonely_files_is_refused(tmp_path):
         inspect(config(tmp_path), tmp_path / "out")
 
 
-@pytest.mark.parametrize(("option", "value"), [("splits", []), ("splits", ["valid"]), ("num_pictures", -1)])
+@pytest.mark.parametrize(("option", "value"), [("splits", []), ("splits", ["valid"]), ("num_images", -1)])
 def test_impossible_options_are_refused_with_their_values(root, tmp_path, option, value):
     changed = config(root)
     setattr(changed, option, value)

@@ -9,7 +9,7 @@ from exports import CLASSES
 from segnet.cli.export import main
 from segnet.data.datasets.shapes import Shapes
 from segnet.errors import ConfigError, DataError
-from segnet.images.files import write_mask, write_picture
+from segnet.images.files import write_image, write_mask
 from segnet.inference.runtimes import open_runtime
 from segnet.models.checkpoint import load_checkpoint
 from segnet.workflows.quantize import Calibration
@@ -32,13 +32,13 @@ def data(tmp_path) -> Path:
         shapes = Shapes(split, num_train=8, num_val=4, size=[48, 40])
         for index in range(count):
             sample = shapes.load(index)
-            write_picture(tmp_path / f"data/images/{split}/{index}.png", sample.image)
+            write_image(tmp_path / f"data/images/{split}/{index}.png", sample.image)
             write_mask(tmp_path / f"data/masks/{split}/{index}.png", sample.mask, shapes.classes.palette)
     return tmp_path / "data"
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
-def test_the_quantised_model_is_smaller_and_nearly_as_good(run, data, capsys, format):
+def test_the_quantized_model_is_smaller_and_nearly_as_good(run, data, capsys, format):
     for package in ("onnx", "onnxscript", "onnxruntime", *(["openvino"] if format == "openvino" else [])):
         pytest.importorskip(package)
     checkpoint = run[0] / "best.ckpt"

@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import SHAPES, classes_of
 
 from segnet.data.datasets.shapes import Shapes
-from segnet.images.drawing import colourise
+from segnet.images.drawing import colorise
 from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
 from segnet.workflows.report import page, write_report
@@ -98,8 +98,8 @@ def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, v
         assert (
             np.abs(pixels(image).astype(int) - sample.image).mean() < 10
         )  # a JPEG of a noisy picture; others differ by 40
-        np.testing.assert_array_equal(pixels(truth), colourise(sample.mask, val.classes))
-        np.testing.assert_array_equal(pixels(prediction), colourise(predictor(sample.image).mask, val.classes))
+        np.testing.assert_array_equal(pixels(truth), colorise(sample.mask, val.classes))
+        np.testing.assert_array_equal(pixels(prediction), colorise(predictor(sample.image).mask, val.classes))
 
 
 def test_iou_of_every_class_and_validation_is_shown_as_it_was_logged(run, report):

@@ -85,7 +85,7 @@ def test_a_sample_that_cannot_be_read_leaves_nothing(tmp_path, folder_spec):
 def test_masks_in_doubt_are_refused_while_their_files_can_still_be_told(tmp_path, folder_spec):
     for path in (tmp_path / "data" / "masks").iterdir():
         Image.fromarray(np.full((8, 9), 255, np.uint8)).save(path)
-    with pytest.raises(DataError, match=r"the train split has no labelled pixel"):
+    with pytest.raises(DataError, match=r"the train split has no labeled pixel"):
         write_shards(config(tmp_path / "out", folder_spec))
     assert os.listdir(tmp_path) == ["data"]
 

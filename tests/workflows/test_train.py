@@ -149,7 +149,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_leaves_the_checkpoint_before(tmp_
     assert not list(tmp_path.glob(".*"))
 
 
-def test_fine_tuning_takes_the_weights_and_the_normalisation_of_a_checkpoint(run, tmp_path):
+def test_fine_tuning_takes_the_weights_and_the_normalization_of_a_checkpoint(run, tmp_path):
     folder, _ = run
     trained = read_checkpoint(folder / "best.ckpt")
     trained["hyper_parameters"]["model"]["mean"] = [0.1, 0.2, 0.3]
@@ -168,7 +168,7 @@ def test_fine_tuning_takes_the_weights_and_the_normalisation_of_a_checkpoint(run
 
 
 def test_training_learns(tmp_path):
-    """Two colours, two classes: a broken loss, schedule or label would leave the mIoU near that of one class."""
+    """Two colors, two classes: a broken loss, schedule or label would leave the mIoU near that of one class."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 16), ("val", 4)):
         for index in range(count):
@@ -225,25 +225,25 @@ def test_what_cannot_work_is_refused_before_anything_is_written(changes, error, 
 
 @pytest.fixture
 def pretrained(run, tmp_path):
-    """A checkpoint to start from that says to have been trained with a normalisation of its own."""
+    """A checkpoint to start from that says to have been trained with a normalization of its own."""
     checkpoint = torch.load(run[0] / "best.ckpt", weights_only=True)
     checkpoint["hyper_parameters"]["model"].update(mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
     torch.save(checkpoint, tmp_path / "pretrained.ckpt")
     return str(tmp_path / "pretrained.ckpt")
 
 
-def test_the_normalisation_of_the_weights_becomes_that_of_the_run(pretrained, tmp_path):
+def test_the_normalization_of_the_weights_becomes_that_of_the_run(pretrained, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     train(configuration(backbone_weights=pretrained, trainer={**CPU, "max_epochs": 1}), folder)
     written = yaml.safe_load((folder / "config.yaml").read_text())
     assert (written["mean"], written["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
     model, _ = load_checkpoint(folder / "best.ckpt")
-    torch.testing.assert_close(model.normalise.mean.flatten(), 255 * torch.tensor([0.1, 0.2, 0.3]))
-    torch.testing.assert_close(model.normalise.std.flatten(), 255 * torch.tensor([0.4, 0.5, 0.6]))
+    torch.testing.assert_close(model.normalize.mean.flatten(), 255 * torch.tensor([0.1, 0.2, 0.3]))
+    torch.testing.assert_close(model.normalize.std.flatten(), 255 * torch.tensor([0.4, 0.5, 0.6]))
 
 
-def test_another_normalisation_than_the_weights_is_refused_before_anything_is_written(pretrained, tmp_path):
+def test_another_normalization_than_the_weights_is_refused_before_anything_is_written(pretrained, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     with pytest.raises(ConfigError, match=r"mean=\[0\.5, 0\.5, 0\.5\], but .*pretrained\.ckpt was trained with mean="):
@@ -274,12 +274,12 @@ def test_class_weights_by_the_training_masks_are_stored_in_the_checkpoint(tmp_pa
     loss = {"name": "cross_entropy", "class_weight": "auto"}
     config = configuration(loss=loss, trainer={**CPU, "max_steps": 1})
     train(config, tmp_path)
-    counts, labelled = np.zeros((2, 6))
+    counts, labeled = np.zeros((2, 6))
     for sample in map(Shapes("train", num_train=16, size=(48, 40)).load, range(16)):
         present, pixels = np.unique(sample.mask, return_counts=True)
         counts[present] += pixels
-        labelled[present] += pixels.sum()
-    frequency = counts / labelled
+        labeled[present] += pixels.sum()
+    frequency = counts / labeled
     stored = read_checkpoint(tmp_path / "best.ckpt")["hyper_parameters"]["loss"]
     assert stored["class_weight"] == pytest.approx(np.median(frequency) / frequency, rel=1e-3)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["loss"] == loss  # for checkpoint=auto

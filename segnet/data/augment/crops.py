@@ -89,7 +89,7 @@ def _draw_span(rng: Generator, length: int, crop: int, scale: float) -> Span:
 
 
 def is_one_class(mask: NDArray[np.integer], max_ratio: float, ignore_index: int) -> bool:
-    """Whether a class has `max_ratio` of the labelled pixels or more, or is the only one, or there is none."""
+    """Whether a class has `max_ratio` of the labeled pixels or more, or is the only one, or there is none."""
     counts = np.bincount(mask.ravel())
     if ignore_index < len(counts):
         counts[ignore_index] = 0
@@ -114,7 +114,7 @@ def cut_at_random(
         scale: factor on the image's size.
         fill: value of padded pixels in each channel.
         ignore_index: mask value of padded pixels.
-        category_max_ratio: share of the labelled pixels from which a class makes a crop be drawn again; 1: never.
+        category_max_ratio: share of the labeled pixels from which a class makes a crop be drawn again; 1: never.
     """
     height, width = mask.shape
 

@@ -47,11 +47,11 @@ class CutMix:
 
 
 def _draw_rectangle(rng: Generator, height: int, width: int) -> tuple[slice, slice]:
-    """A rectangle of the crop's proportions, its share of the area and its centre uniform; what lies beyond is cut."""
+    """A rectangle of the crop's proportions, its share of the area and its center uniform; what lies beyond is cut."""
     side = rng.random() ** 0.5
     spans = []
     for length in (height, width):
         half = side * length / 2
-        centre = rng.random() * length
-        spans.append(slice(max(0, round(centre - half)), min(length, round(centre + half))))
+        center = rng.random() * length
+        spans.append(slice(max(0, round(center - half)), min(length, round(center + half))))
     return spans[0], spans[1]

@@ -21,15 +21,15 @@ from segnet.errors import ConfigError
 
 
 class TrainTransform:
-    """Random scale, pad, crop, flip and colour jitter.
+    """Random scale, pad, crop, flip and color jitter.
 
     Args:
         crop_size: (height, width) of what comes out [pixels].
         scale_range: smallest and largest factor on the image's size.
         flip: probability of a horizontal flip.
-        colour_jitter: strength on brightness, contrast and saturation, 0 for none; on hue a quarter of it.
-        category_max_ratio: share of the labelled pixels from which a class makes a crop be drawn again; 1: never.
-        fill: value of padded pixels in each channel before colour jitter, 0-255.
+        color_jitter: strength on brightness, contrast and saturation, 0 for none; on hue a quarter of it.
+        category_max_ratio: share of the labeled pixels from which a class makes a crop be drawn again; 1: never.
+        fill: value of padded pixels in each channel before color jitter, 0-255.
         ignore_index: mask value of padded pixels.
         seed: with the epoch and the index of the image, the only source of randomness.
 
@@ -43,7 +43,7 @@ class TrainTransform:
         crop_size: Sequence[int],
         scale_range: Sequence[float],
         flip: float,
-        colour_jitter: float,
+        color_jitter: float,
         category_max_ratio: float = 1.0,
         fill: Sequence[int],
         ignore_index: int,
@@ -55,16 +55,16 @@ class TrainTransform:
             raise ConfigError(f"data.scale_range={list(scale_range)} is not [smallest, largest], both above 0")
         if not 0 <= flip <= 1:
             raise ConfigError(f"data.flip={flip} is not a probability between 0 and 1")
-        if not 0 <= colour_jitter <= 1:
-            raise ConfigError(f"data.colour_jitter={colour_jitter} is not a strength between 0 and 1")
-        if colour_jitter > 0 and len(fill) != 3:
+        if not 0 <= color_jitter <= 1:
+            raise ConfigError(f"data.color_jitter={color_jitter} is not a strength between 0 and 1")
+        if color_jitter > 0 and len(fill) != 3:
             raise ConfigError(
-                f"data.colour_jitter={colour_jitter} is for RGB, but the images have {len(fill)} channels: "
-                "set data.colour_jitter=0"
+                f"data.color_jitter={color_jitter} is for RGB, but the images have {len(fill)} channels: "
+                "set data.color_jitter=0"
             )
         if not 0 < category_max_ratio <= 1:
             raise ConfigError(f"data.category_max_ratio={category_max_ratio} is not a share above 0, up to 1")
-        strength = colour_jitter
+        strength = color_jitter
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # an unknown argument is only warned about
             self._pipeline = A.Compose(

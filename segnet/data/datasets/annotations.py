@@ -46,14 +46,14 @@ def entry(record: Any, key: str, kind: type | tuple[type, ...], path: Path) -> A
     return value
 
 
-def background_id(classes: Classes, unlabelled: str | int | None) -> int:
-    """The id of pixels that no shape covers: what the option dataset.unlabelled says, else a class of that name.
+def background_id(classes: Classes, unlabeled: str | int | None) -> int:
+    """The id of pixels that no shape covers: what the option dataset.unlabeled says, else a class of that name.
 
     Raises:
-        ConfigError: `unlabelled` is no class.
+        ConfigError: `unlabeled` is no class.
     """
-    if unlabelled is not None:
-        return class_id(unlabelled, classes, "dataset.unlabelled")
+    if unlabeled is not None:
+        return class_id(unlabeled, classes, "dataset.unlabeled")
     named = [classes.names.index(name) for name in BACKGROUND_NAMES if name in classes.names]
     return named[0] if named else classes.ignore_index
 
@@ -70,7 +70,7 @@ def drawn(
 
     Args:
         size: (height, width) [pixels].
-        kind: polygon, rectangle (two corners), circle (centre, point on it), line, linestrip, point or points.
+        kind: polygon, rectangle (two corners), circle (center, point on it), line, linestrip, point or points.
         points: (x, y) [pixels]; what lies outside is cut off.
         source: the annotation file, for errors.
         line_width: of lines, and the diameter of points [pixels].

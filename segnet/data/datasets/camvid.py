@@ -1,6 +1,6 @@
-"""CamVid, in the layout of the SegNet tutorial: 480 x 360 street scenes, 11 classes, 11 = unlabelled.
+"""CamVid, in the layout of the SegNet tutorial: 480 x 360 street scenes, 11 classes, 11 = unlabeled.
 
-Source: Brostow et al., "Semantic object classes in video", 2009; split, classes and colours: SegNet (arXiv 1511.00561).
+Source: Brostow et al., "Semantic object classes in video", 2009; split, classes and colors: SegNet (arXiv 1511.00561).
 Layout: ``train.txt`` lists the images, which lie in ``train/``, their masks in ``trainannot/``; likewise val and test.
 The paths inside the lists begin with the tutorial author's own folder, so only their file names count.
 """

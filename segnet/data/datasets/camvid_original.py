@@ -1,4 +1,4 @@
-"""CamVid as its authors published it: 701 frames of 960 x 720, masks in 32 colours, grouped to SegNet's 11 classes.
+"""CamVid as its authors published it: 701 frames of 960 x 720, masks in 32 colors, grouped to SegNet's 11 classes.
 
 Source: Brostow et al., "Semantic object classes in video", 2009. Layouts: ``701_StillsRaw_full/*.png`` and
 ``LabeledApproved_full/*_L.png``; or divided, ``train/*.png``, ``train_labels/*_L.png`` and likewise val and test. In
@@ -13,7 +13,7 @@ from segnet.data.datasets.labels import IGNORE, Labels
 from segnet.data.datasets.pairing import first_folder, pair_folders, require_folder, require_root, require_split
 from segnet.errors import DataError
 
-# The colours of the 32 original classes by the class they join, as in MathWorks' DeepLabv3+ example after SegNet.
+# The colors of the 32 original classes by the class they join, as in MathWorks' DeepLabv3+ example after SegNet.
 GROUPS: dict[str, list[tuple[int, int, int]]] = {
     "sky": [(128, 128, 128)],
     # bridge, building, wall, tunnel, archway
@@ -31,11 +31,11 @@ GROUPS: dict[str, list[tuple[int, int, int]]] = {
     "bicyclist": [(0, 128, 192), (192, 0, 192)],  # bicyclist, motorcycle or scooter
 }
 VOID = (0, 0, 0)
-COLOUR_MAP = [(*colour, name) for name, colours in GROUPS.items() for colour in colours] + [(*VOID, IGNORE)]
+COLOR_MAP = [(*color, name) for name, colors in GROUPS.items() for color in colors] + [(*VOID, IGNORE)]
 
 
 class CamVidOriginal(FileDataset):
-    """CamVid in its original size and colours.
+    """CamVid in its original size and colors.
 
     Args:
         split: "train", "val" or "test".
@@ -59,7 +59,7 @@ class CamVidOriginal(FileDataset):
             pairs = [pair for pair in pair_folders(images, masks, mask_suffix="_L") if split_of(pair[0]) == split]
             if not pairs:
                 raise DataError(f"{images}: holds no image of the {split} split: complete the folder")
-        super().__init__(pairs, CAMVID, Labels(CAMVID, colour_map=COLOUR_MAP))
+        super().__init__(pairs, CAMVID, Labels(CAMVID, color_map=COLOR_MAP))
 
 
 def split_of(image: Path) -> str:

@@ -2,7 +2,7 @@
 
 Source: Kirillov et al., "Panoptic segmentation", 2019; the format is COCO's (cocodataset.org, "Data format"). Layout:
 ``annotations/panoptic_train2017.json`` names images in ``train2017`` and PNGs in ``annotations/panoptic_train2017``; in
-these a pixel's segment is R + 256 G + 256^2 B. Names and colours of the classes are the file's, in the order of ids.
+these a pixel's segment is R + 256 G + 256^2 B. Names and colors of the classes are the file's, in the order of ids.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from segnet.data.datasets.annotations import entry, read_json
 from segnet.data.datasets.labels import mask_type
 from segnet.data.datasets.pairing import below, first_folder, require_root, require_split
 from segnet.errors import DataError
-from segnet.images.files import read_image, read_mask_colours
+from segnet.images.files import read_image, read_mask_colors
 
 UNLABELLED = 0  # segment of pixels that are nothing
 
@@ -78,15 +78,15 @@ class COCOPanoptic(SegmentationDataset):
     def load(self, index: int) -> Sample:
         image_path, mask_path, class_of = self._samples[index]
         image = read_image(image_path)
-        colours = read_mask_colours(mask_path).astype(np.int32)
+        colors = read_mask_colors(mask_path).astype(np.int32)
         present, places = np.unique(
-            colours[..., 0] + 256 * colours[..., 1] + 256**2 * colours[..., 2], return_inverse=True
+            colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2], return_inverse=True
         )
         unknown = [segment for segment in present.tolist() if segment != UNLABELLED and segment not in class_of]
         if unknown:
             raise DataError(f"{mask_path}: segment {unknown[0]} is not in the segments_info of {self._source}")
         ids = np.array([class_of.get(segment, self.classes.ignore_index) for segment in present.tolist()])
-        mask = ids[places.reshape(colours.shape[:2])].astype(mask_type(self.classes))
+        mask = ids[places.reshape(colors.shape[:2])].astype(mask_type(self.classes))
         refuse_other_size(mask, image, mask_path, image_path)
         return Sample(image, mask, str(image_path))
 
@@ -96,7 +96,7 @@ class COCOPanoptic(SegmentationDataset):
 
 
 def category_classes(categories: list[Any], source: Path) -> Classes:
-    """The classes of the categories of a COCO file, in their order; in its colours, where each has its own."""
+    """The classes of the categories of a COCO file, in their order; in its colors, where each has its own."""
     names = [entry(category, "name", str, source) for category in categories]
-    colours = [tuple(category.get("color") or ()) for category in categories]
-    return Classes.create(names, colours if len(set(colours)) == len(colours) > 1 else None, max(255, len(names)))
+    colors = [tuple(category.get("color") or ()) for category in categories]
+    return Classes.create(names, colors if len(set(colors)) == len(colors) > 1 else None, max(255, len(names)))

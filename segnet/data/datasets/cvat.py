@@ -1,4 +1,4 @@
-"""CVAT's export "Segmentation mask 1.1", with images, unpacked: colour masks whose classes the export itself names.
+"""CVAT's export "Segmentation mask 1.1", with images, unpacked: color masks whose classes the export itself names.
 
 Layout (docs.cvat.ai, "Segmentation Mask"): ``labelmap.txt`` (name:red,green,blue:parts:actions), ``JPEGImages/*``,
 ``SegmentationClass/*.png``, and a list of names for each subset, ``ImageSets/Segmentation/default.txt``.
@@ -27,7 +27,7 @@ SUBSETS = {"train": ("train", "training"), "val": ("val", "validation"), "test":
 
 
 class CVAT(FileDataset):
-    """CVAT's masks in colours.
+    """CVAT's masks in colors.
 
     Args:
         split: "train", "val" or "test": the subset of that name; without subsets a share of all.
@@ -55,13 +55,13 @@ class CVAT(FileDataset):
         require_split(split)
         division = Division(val_fraction, test_fraction, split_seed, group)
         folder = require_root(root)
-        colours = read_label_map(folder / "labelmap.txt")
+        colors = read_label_map(folder / "labelmap.txt")
         for name in ignore:
-            if name not in colours:
-                raise ConfigError(f"dataset.ignore: '{name}' is no label of the export.{did_you_mean(name, colours)}")
-        names = [name for name in colours if name not in ignore]
-        classes = Classes.create(names, [colours[name] for name in names])
-        rows = [(*colour, IGNORE if name in ignore else name) for name, colour in colours.items()]
+            if name not in colors:
+                raise ConfigError(f"dataset.ignore: '{name}' is no label of the export.{did_you_mean(name, colors)}")
+        names = [name for name in colors if name not in ignore]
+        classes = Classes.create(names, [colors[name] for name in names])
+        rows = [(*color, IGNORE if name in ignore else name) for name, color in colors.items()]
         images = first_folder(
             [folder / "JPEGImages", folder / "images"], "the images: export the dataset with 'Save images'"
         )
@@ -75,7 +75,7 @@ class CVAT(FileDataset):
         refuse_missing(pairs, listing)
         if listing.is_dir():
             pairs = division.choose(pairs, stems, split, str(folder))
-        super().__init__(pairs, classes, Labels(classes, colour_map=rows))
+        super().__init__(pairs, classes, Labels(classes, color_map=rows))
         self._label_map = folder / "labelmap.txt"
 
     def files(self, index: int) -> Sequence[Path]:
@@ -83,12 +83,12 @@ class CVAT(FileDataset):
 
 
 def read_label_map(path: Path) -> dict[str, tuple[int, int, int]]:
-    """The labels of an export and their colours, in its order.
+    """The labels of an export and their colors, in its order.
 
     Raises:
         DataError: a line that is not name:red,green,blue:parts:actions.
     """
-    colours = {}
+    colors = {}
     for line in read_lines(path):
         if line.startswith("#"):
             continue
@@ -96,8 +96,8 @@ def read_label_map(path: Path) -> dict[str, tuple[int, int, int]]:
         values = rest.split(":")[0].split(",")
         if len(values) != 3 or not all(value.strip().isdecimal() for value in values):
             raise DataError(f"{path}: '{line}' is not name:red,green,blue:parts:actions")
-        colours[name] = (int(values[0]), int(values[1]), int(values[2]))
-    return colours
+        colors[name] = (int(values[0]), int(values[1]), int(values[2]))
+    return colors
 
 
 def subset(folder: Path, split: str) -> tuple[Path, list[str]]:

@@ -32,11 +32,11 @@ class Folder(FileDataset):
         split: "train" or "val", and "test" where there is a folder, a list or a share for it.
         root: folder that holds ``images`` and ``masks``, or ``train`` and ``val``; or several such.
         class_names: in the order of the ids in the masks, from 0.
-        palette: RGB colours, 0-255, one a class; chosen where not given.
+        palette: RGB colors, 0-255, one a class; chosen where not given.
         ignore_index: value in the masks that is no class.
         images, masks: names of the two folders.
         image_suffix, mask_suffix: what the names end in before the ending: "_mask" pairs a.jpg with a_mask.png.
-        id_map, colour_map: what the values or colours of masks mean, see `segnet.data.datasets.labels`.
+        id_map, color_map: what the values or colors of masks mean, see `segnet.data.datasets.labels`.
         train_list, val_list, test_list: list files, relative to each root: an image, or an image and its mask, a line.
         val_fraction, test_fraction: shares of the pairs set aside, where there are no folders or lists for splits.
         split_seed: of that choice.
@@ -60,7 +60,7 @@ class Folder(FileDataset):
         image_suffix: str = "",
         mask_suffix: str = "",
         id_map: Mapping[Any, Any] | None = None,
-        colour_map: Sequence[Sequence[int | str]] | str | None = None,
+        color_map: Sequence[Sequence[int | str]] | str | None = None,
         train_list: str | None = None,
         val_list: str | None = None,
         test_list: str | None = None,
@@ -76,8 +76,8 @@ class Folder(FileDataset):
             raise ConfigError(f"dataset.class_names={class_names} is not a list: write dataset.class_names=[sky,road]")
         if channels < 1:
             raise ConfigError(f"dataset.channels={channels} must be 1 or more")
-        if colour_map == "palette" and palette is None:
-            raise ConfigError("dataset.colour_map=palette needs dataset.palette, the colours of the classes")
+        if color_map == "palette" and palette is None:
+            raise ConfigError("dataset.color_map=palette needs dataset.palette, the colors of the classes")
         roots = [root] if isinstance(root, str) else list(root)
         if not roots:
             raise ConfigError("dataset.root=[] names no folder")
@@ -96,7 +96,7 @@ class Folder(FileDataset):
         if undivided:
             where = str(undivided[0][0][0].parent)
             pairs += division.choose([pair for pair, _ in undivided], [key for _, key in undivided], split, where)
-        super().__init__(pairs, classes, Labels(classes, id_map, colour_map, configurable=True), channels)
+        super().__init__(pairs, classes, Labels(classes, id_map, color_map, configurable=True), channels)
 
 
 class Names:

@@ -31,8 +31,8 @@ class LabelStudio(SegmentationDataset):
         split: "train" or "val", and "test" with a share for it.
         root: folder that holds ``images``, ``masks`` and the JSON export.
         class_names: labels that become classes, in the order of their ids.
-        palette: RGB colours, 0-255, one a class; chosen where not given.
-        unlabelled: class of pixels without a label, or "ignore"; None: a class named background, else ignored.
+        palette: RGB colors, 0-255, one a class; chosen where not given.
+        unlabeled: class of pixels without a label, or "ignore"; None: a class named background, else ignored.
         val_fraction, test_fraction: shares of the images set aside.
         split_seed: of that choice.
         group: regular expression; images in whose path it matches the same text stay in one split.
@@ -48,7 +48,7 @@ class LabelStudio(SegmentationDataset):
         root: str,
         class_names: Sequence[str],
         palette: Sequence[Sequence[int]] | None = None,
-        unlabelled: str | None = None,
+        unlabeled: str | None = None,
         val_fraction: float = 0.2,
         test_fraction: float = 0.0,
         split_seed: int = 0,
@@ -59,7 +59,7 @@ class LabelStudio(SegmentationDataset):
             raise ConfigError(f"dataset.class_names={class_names} is not a list: write dataset.class_names=[sky,road]")
         division = Division(val_fraction, test_fraction, split_seed, group)
         self.classes = Classes.create(class_names, palette)
-        self._background = background_id(self.classes, unlabelled)
+        self._background = background_id(self.classes, unlabeled)
         folder = require_root(root)
         images = require_folder(folder / "images", "the images of dataset.root")
         layers = self._layers(require_folder(folder / "masks", "the masks of dataset.root"))

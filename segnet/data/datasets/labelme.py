@@ -36,9 +36,9 @@ class LabelMe(SegmentationDataset):
         split: "train" or "val", and "test" where there is a folder or a share for it.
         root: folder of images and JSON files, or of ``train`` and ``val``.
         class_names: labels that become classes, in the order of their ids.
-        palette: RGB colours, 0-255, one a class; chosen where not given.
+        palette: RGB colors, 0-255, one a class; chosen where not given.
         label_map: label in the files -> class, its id or "ignore", for labels that are no class names.
-        unlabelled: class of pixels without a shape, or "ignore"; None: a class named background, else ignored.
+        unlabeled: class of pixels without a shape, or "ignore"; None: a class named background, else ignored.
         line_width: of lines, and diameter of points [pixels].
         val_fraction, test_fraction: shares of the images set aside, where there are no folders for splits.
         split_seed: of that choice.
@@ -56,7 +56,7 @@ class LabelMe(SegmentationDataset):
         class_names: Sequence[str],
         palette: Sequence[Sequence[int]] | None = None,
         label_map: Mapping[str, str | int] | None = None,
-        unlabelled: str | None = None,
+        unlabeled: str | None = None,
         line_width: int = 10,
         val_fraction: float = 0.2,
         test_fraction: float = 0.0,
@@ -68,7 +68,7 @@ class LabelMe(SegmentationDataset):
             raise ConfigError(f"dataset.class_names={class_names} is not a list: write dataset.class_names=[sky,road]")
         division = Division(val_fraction, test_fraction, split_seed, group)
         self.classes = Classes.create(class_names, palette)
-        self._background = background_id(self.classes, unlabelled)
+        self._background = background_id(self.classes, unlabeled)
         self._ids = {name: index for index, name in enumerate(self.classes.names)}
         self._ids[IGNORED_LABEL] = self.classes.ignore_index
         for label, target in (label_map or {}).items():

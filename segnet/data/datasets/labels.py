@@ -1,8 +1,8 @@
-"""How the values of mask files become class ids: as they are, by an id map, or by a colour map. Checked for each file.
+"""How the values of mask files become class ids: as they are, by an id map, or by a color map. Checked for each file.
 
 An id map says what each value in the masks is: ``{0: ignore, 1: road, 255: 1}``, source id -> class (its id or name) or
 "ignore". The key "other" stands for every value not listed, and its target may also be "same": such values stay what
-they are. A colour map is a list of ``[red, green, blue, class]``, or "palette": the classes' own colours.
+they are. A color map is a list of ``[red, green, blue, class]``, or "palette": the classes' own colors.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, DataError
-from segnet.images.files import ColouredMaskError, read_mask, read_mask_colours
+from segnet.images.files import ColoredMaskError, read_mask, read_mask_colors
 
 IGNORE, OTHER, SAME, PALETTE = "ignore", "other", "same", "palette"
 NUM_VALUES = 65536  # of a 16-bit mask: a table of them is faster than a search
@@ -23,7 +23,7 @@ UNKNOWN = -1
 NUM_LISTED = 5
 
 Mask = NDArray[np.uint8 | np.int32]
-ColourMap = Sequence[Sequence[int | str]] | str
+ColorMap = Sequence[Sequence[int | str]] | str
 
 
 class Labels:
@@ -32,7 +32,7 @@ class Labels:
     Args:
         classes: what the ids mean.
         id_map: source id -> class or "ignore", as the module says; None: the values are the class ids.
-        colour_map: list of [red, green, blue, class], or "palette"; None: masks hold ids, not colours.
+        color_map: list of [red, green, blue, class], or "palette"; None: masks hold ids, not colors.
         configurable: whether the two maps are options of the dataset, so that an error can say how to set them.
 
     Raises:
@@ -43,15 +43,15 @@ class Labels:
         self,
         classes: Classes,
         id_map: Mapping[Any, Any] | None = None,
-        colour_map: ColourMap | None = None,
+        color_map: ColorMap | None = None,
         configurable: bool = False,
     ) -> None:
-        if id_map is not None and colour_map is not None:
-            raise ConfigError("dataset.id_map and dataset.colour_map exclude each other: masks hold ids or colours")
+        if id_map is not None and color_map is not None:
+            raise ConfigError("dataset.id_map and dataset.color_map exclude each other: masks hold ids or colors")
         self.classes = classes
         self.configurable = configurable
         self._table = None if id_map is None else id_table(id_map, classes)
-        self._colours = None if colour_map is None else colour_table(colour_map, classes)
+        self._colors = None if color_map is None else color_table(color_map, classes)
 
     def read(self, path: Path) -> Mask:
         """Reads a mask: (H, W) class ids or `ignore_index`, in the smallest type that holds all of them.
@@ -59,12 +59,12 @@ class Labels:
         Raises:
             DataError: a file that is no mask, or values that are no class, with their pixel counts.
         """
-        if self._colours is not None:
-            return self._of_colours(read_mask_colours(path), path)
+        if self._colors is not None:
+            return self._of_colors(read_mask_colors(path), path)
         try:
             values = read_mask(path)
-        except ColouredMaskError as error:
-            way_out = f"add {self._colour_line(error.colours)}" if self.configurable else "save class ids instead"
+        except ColoredMaskError as error:
+            way_out = f"add {self._color_line(error.colors)}" if self.configurable else "save class ids instead"
             raise DataError(f"{error}: {way_out}") from None
         return self.convert(values, path)
 
@@ -87,23 +87,23 @@ class Labels:
     def doubt(self, present: Iterable[int]) -> str:
         """What to ask of somebody whose masks hold these ids and no others; empty where all is clear.
 
-        A mask of 0 and 255 may be a binary one, or one of class 0 and unlabelled pixels: only its author knows.
+        A mask of 0 and 255 may be a binary one, or one of class 0 and unlabeled pixels: only its author knows.
         """
         ignore_index = self.classes.ignore_index
-        plain = self.configurable and self._table is None and self._colours is None
+        plain = self.configurable and self._table is None and self._colors is None
         if not plain or len(self.classes.names) > 2 or ignore_index != 255 or set(present) != {0, 255}:
             return ""
         name = self.classes.names[-1]
         names = "" if len(self.classes.names) == 2 else f' "dataset.class_names=[background,{name}]"'
         return (
             f"hold 0 and 255 only, and 255 is ignore_index: no pixel would be '{name}'. If 255 is '{name}', "
-            f'add{names} "dataset.id_map={{0:0,255:1}}"; if it is unlabelled, "dataset.id_map={{0:0,255:ignore}}"'
+            f'add{names} "dataset.id_map={{0:0,255:1}}"; if it is unlabeled, "dataset.id_map={{0:0,255:ignore}}"'
         )
 
-    def _of_colours(self, colours: NDArray[np.uint8], path: Path) -> Mask:
-        assert self._colours is not None
-        known, targets = self._colours
-        codes = packed(colours)
+    def _of_colors(self, colors: NDArray[np.uint8], path: Path) -> Mask:
+        assert self._colors is not None
+        known, targets = self._colors
+        codes = packed(colors)
         places = np.searchsorted(known, codes).clip(max=len(known) - 1)
         if (unknown := known[places] != codes).any():
             values, counts = np.unique(codes[unknown], return_counts=True)
@@ -112,9 +112,9 @@ class Labels:
                 for value, count in zip(values[:NUM_LISTED], counts[:NUM_LISTED], strict=True)
             )
             more = f" and {len(values) - NUM_LISTED} more" if len(values) > NUM_LISTED else ""
-            way_out = "correct the mask, or add [red, green, blue, class or ignore] to dataset.colour_map"
+            way_out = "correct the mask, or add [red, green, blue, class or ignore] to dataset.color_map"
             raise DataError(
-                f"{path}: colour {listed}{more} is of no class: {way_out if self.configurable else 'correct the mask'}"
+                f"{path}: color {listed}{more} is of no class: {way_out if self.configurable else 'correct the mask'}"
             )
         return targets[places].astype(mask_type(self.classes))
 
@@ -132,12 +132,12 @@ class Labels:
             pairs = [*(f"{value}:ignore" for value in wrong[:NUM_LISTED]), "other:same"]
         return f'; if that is what they mean, add "dataset.id_map={{{",".join(pairs)}}}"'
 
-    def _colour_line(self, colours: Sequence[tuple[int, int, int]]) -> str:
-        if set(colours) <= set(self.classes.palette):
-            return "dataset.colour_map=palette"
-        rows = ",".join(f"[{r},{g},{b},CLASS]" for r, g, b in colours[:NUM_LISTED])
+    def _color_line(self, colors: Sequence[tuple[int, int, int]]) -> str:
+        if set(colors) <= set(self.classes.palette):
+            return "dataset.color_map=palette"
+        rows = ",".join(f"[{r},{g},{b},CLASS]" for r, g, b in colors[:NUM_LISTED])
         return (
-            f'"dataset.colour_map=[{rows}{",..." if len(colours) > NUM_LISTED else ""}]" with a class or ignore in each'
+            f'"dataset.color_map=[{rows}{",..." if len(colors) > NUM_LISTED else ""}]" with a class or ignore in each'
         )
 
 
@@ -163,27 +163,27 @@ def id_table(id_map: Mapping[Any, Any], classes: Classes) -> NDArray[np.int32]:
     return table
 
 
-def colour_table(colour_map: ColourMap, classes: Classes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The colours of a map, packed and in order, and the class id of each.
+def color_table(color_map: ColorMap, classes: Classes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The colors of a map, packed and in order, and the class id of each.
 
     Raises:
-        ConfigError: an entry that is not [red, green, blue, class], or a colour that stands twice.
+        ConfigError: an entry that is not [red, green, blue, class], or a color that stands twice.
     """
-    if colour_map == PALETTE:
-        rows: list[Sequence[Any]] = [(*colour, index) for index, colour in enumerate(classes.palette)]
-    elif isinstance(colour_map, str) or not colour_map:
-        raise ConfigError(f"dataset.colour_map={colour_map} is neither '{PALETTE}' nor a list of [r, g, b, class]")
+    if color_map == PALETTE:
+        rows: list[Sequence[Any]] = [(*color, index) for index, color in enumerate(classes.palette)]
+    elif isinstance(color_map, str) or not color_map:
+        raise ConfigError(f"dataset.color_map={color_map} is neither '{PALETTE}' nor a list of [r, g, b, class]")
     else:
-        rows = list(colour_map)
+        rows = list(color_map)
     targets: dict[int, int] = {}
     for row in rows:
-        colour = row[:3]
-        if len(row) != 4 or not all(isinstance(value, int) and 0 <= value <= 255 for value in colour):
-            raise ConfigError(f"dataset.colour_map: {list(row)} is not [red, green, blue, class], colours of 0-255")
-        code = int(packed(np.array(colour, np.int32)))
-        target = class_id(row[3], classes, f"dataset.colour_map: {list(row)}")
+        color = row[:3]
+        if len(row) != 4 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
+            raise ConfigError(f"dataset.color_map: {list(row)} is not [red, green, blue, class], colors of 0-255")
+        code = int(packed(np.array(color, np.int32)))
+        target = class_id(row[3], classes, f"dataset.color_map: {list(row)}")
         if targets.setdefault(code, target) != target:
-            raise ConfigError(f"dataset.colour_map: colour {list(colour)} is given two classes")
+            raise ConfigError(f"dataset.color_map: color {list(color)} is given two classes")
     order = sorted(targets)
     return np.array(order, np.int32), np.array([targets[code] for code in order], np.int32)
 
@@ -234,9 +234,9 @@ def listed_values(values: NDArray[np.integer]) -> str:
     return ", ".join(f"{value} ({count} pixels)" for value, count in pairs) + more
 
 
-def packed(colours: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Colours (..., 3) as one number each."""
-    wide = colours.astype(np.int32)
+def packed(colors: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Colors (..., 3) as one number each."""
+    wide = colors.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 

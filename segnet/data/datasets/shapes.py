@@ -1,6 +1,6 @@
 """The embedded dataset: pictures of shapes, drawn from (seed, index), without any file.
 
-Each class has a typical hue, from which it strays so far that neighbours all but touch: colour helps, outlines decide.
+Each class has a typical hue, from which it strays so far that neighbors all but touch: color helps, outlines decide.
 Shapes hide one another, surfaces have textures, light falls off across the picture and there is noise on top.
 """
 
@@ -128,18 +128,18 @@ def outline(rng: Generator, name: str, size: tuple[int, int]) -> NDArray[np.bool
     angle = rng.uniform(0, 2 * math.pi)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     stretch = np.diag([1.0, rng.uniform(0.8, 1.0)])
-    centre = np.array([[rng.uniform(0, width)], [rng.uniform(0, height)]])
+    center = np.array([[rng.uniform(0, width)], [rng.uniform(0, height)]])
     canvas = np.zeros(size, np.uint8)
-    OUTLINES[name](canvas, np.hstack([radius * turn @ stretch, centre]))
+    OUTLINES[name](canvas, np.hstack([radius * turn @ stretch, center]))
     if name == "ring":
         hole = np.zeros(size, np.uint8)
-        OUTLINES[name](hole, np.hstack([0.5 * radius * turn @ stretch, centre]))
+        OUTLINES[name](hole, np.hstack([0.5 * radius * turn @ stretch, center]))
         canvas &= ~hole
     return canvas.astype(bool)
 
 
 def texture(rng: Generator, size: tuple[int, int], hue: float, saturation: float) -> NDArray[np.float32]:
-    """A surface of two brightnesses of a colour: plain, a gradient, stripes, checks or clouds.
+    """A surface of two brightnesses of a color: plain, a gradient, stripes, checks or clouds.
 
     Args:
         hue: [degrees].

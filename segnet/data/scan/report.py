@@ -48,7 +48,7 @@ class Finding:
         counts = {int(label): int(count) for label, count in pixels.items()}
         return cls(name, problem, (size[0], size[1]), counts, image_hash, mask_hash)
 
-    def labelled(self, ignore_index: int) -> int:
+    def labeled(self, ignore_index: int) -> int:
         """How many pixels have a class."""
         return sum(count for label, count in self.pixels.items() if label != ignore_index)
 
@@ -88,13 +88,13 @@ class SplitReport:
         return Counter(label for finding in self.readable for label in finding.pixels)
 
     @cached_property
-    def labelled_where_present(self) -> Counter[int]:
-        """Class id -> the labelled pixels of all images that hold it."""
+    def labeled_where_present(self) -> Counter[int]:
+        """Class id -> the labeled pixels of all images that hold it."""
         counts: Counter[int] = Counter()
         for finding in self.readable:
-            labelled = finding.labelled(self.classes.ignore_index)
+            labeled = finding.labeled(self.classes.ignore_index)
             for label in finding.pixels:
-                counts[label] += labelled
+                counts[label] += labeled
         return counts
 
     @property
@@ -109,8 +109,8 @@ class SplitReport:
 
     @property
     def ignored(self) -> list[str]:
-        """The samples without a labelled pixel."""
-        return [finding.name for finding in self.readable if not finding.labelled(self.classes.ignore_index)]
+        """The samples without a labeled pixel."""
+        return [finding.name for finding in self.readable if not finding.labeled(self.classes.ignore_index)]
 
     @property
     def near_constant(self) -> list[str]:
@@ -119,8 +119,8 @@ class SplitReport:
         return [
             finding.name
             for finding in self.readable
-            if (labelled := finding.labelled(ignore_index))
-            and max(n for label, n in finding.pixels.items() if label != ignore_index) >= NEAR_CONSTANT * labelled
+            if (labeled := finding.labeled(ignore_index))
+            and max(n for label, n in finding.pixels.items() if label != ignore_index) >= NEAR_CONSTANT * labeled
         ]
 
     @property
@@ -130,7 +130,7 @@ class SplitReport:
         ignore_index = self.classes.ignore_index
         if self.readable and set(self.pixels) <= {ignore_index}:
             problems.append(
-                f"the {self.split} split has no labelled pixel: all of its {len(self.readable)} masks are "
+                f"the {self.split} split has no labeled pixel: all of its {len(self.readable)} masks are "
                 f"ignore_index={ignore_index} throughout"
             )
         if self.doubt:
@@ -144,7 +144,7 @@ class SplitReport:
         ignored, near_constant = self.ignored, self.near_constant
         texts = (
             (missing, f"no pixel of {counted(len(missing), 'class', 'classes')}"),
-            (ignored, f"no labelled pixel in {counted(len(ignored), 'mask')}"),
+            (ignored, f"no labeled pixel in {counted(len(ignored), 'mask')}"),
             (near_constant, f"{counted(len(near_constant), 'mask')} of one class to {100 * NEAR_CONSTANT:g} % or more"),
         )
         return [f"{self.split}: {text}: {listed(names)}" for names, text in texts if names]
@@ -195,12 +195,12 @@ class Report:
     def duplicates(self) -> list[list[tuple[Place, str]]]:
         """Samples of the same image, each group with the hashes of their masks.
 
-        Samples without a labelled pixel do not count: empty corners of scenes are alike.
+        Samples without a labeled pixel do not count: empty corners of scenes are alike.
         """
         groups: dict[str, list[tuple[Place, str]]] = defaultdict(list)
         for split in self.splits:
             for finding in split.readable:
-                if finding.labelled(split.classes.ignore_index):
+                if finding.labeled(split.classes.ignore_index):
                     groups[finding.image_hash].append(((split.split, finding.name), finding.mask_hash))
         return [group for group in groups.values() if len(group) > 1]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segnet.errors import ConfigError, MachineError
-from segnet.inference.runtimes.optimisation import PROBE, keep_freed_memory, optimise
+from segnet.inference.runtimes.optimization import PROBE, keep_freed_memory, optimize
 from segnet.models.checkpoint import load_checkpoint
 from segnet.models.pretrained import is_pretrained, load_pretrained
 from segnet.models.segmentation_model import SegmentationModel
@@ -21,7 +21,7 @@ class TorchRuntime:
     Args:
         checkpoint: path of a segnet checkpoint, or what `segnet.models.pretrained` wrote.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
-        precision: of backbone and decoder, from PRECISIONS; images are normalised and logits resized in float32.
+        precision: of backbone and decoder, from PRECISIONS; images are normalized and logits resized in float32.
 
     Raises:
         CheckpointError: the file cannot be used. MachineError: there is no such device.
@@ -39,24 +39,24 @@ class TorchRuntime:
         if precision == "fp16" and self.device.type == "cpu":
             raise ConfigError("precision=fp16 needs a GPU: a CPU takes float32 or bf16")
         self._dtype = PRECISIONS[precision]
-        self._normalise = model.normalise
+        self._normalize = model.normalize
         self._align_corners: bool = model.decoder.align_corners
         if self.device.type == "cpu":
             keep_freed_memory()
         generator = torch.Generator().manual_seed(0)
         image = torch.randint(0, 256, (1, self.channels, PROBE, PROBE), generator=generator)
         with torch.inference_mode():
-            self._network = optimise(_Network(model), self._normalise(image.to(self.device)), dtype=self._dtype)
+            self._network = optimize(_Network(model), self._normalize(image.to(self.device)), dtype=self._dtype)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        normalised = self._normalise(images).to(self._dtype, memory_format=torch.channels_last)
-        logits = self._network(normalised).float()
+        normalized = self._normalize(images).to(self._dtype, memory_format=torch.channels_last)
+        logits = self._network(normalized).float()
         return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self._align_corners)
 
 
 class _Network(nn.Module):
-    """Of a model what runs in the chosen precision: normalised images -> logits at the decoder's stride."""
+    """Of a model what runs in the chosen precision: normalized images -> logits at the decoder's stride."""
 
     def __init__(self, model: SegmentationModel) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ The contract, which decoders rely on. A backbone is an ``nn.Module`` with
 * ``in_channels``: int, the channels of the images;
 * ``parts``: its modules in the order of the forward pass, the stem and then a stage each, which can be frozen from the
   first on; or None where they cannot be told apart;
-* ``forward(images)``: float images (B, in_channels, H, W), normalised, any H, W >= 1 -> list of features
+* ``forward(images)``: float images (B, in_channels, H, W), normalized, any H, W >= 1 -> list of features
   (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])), one a stage.
 
 The last of ``strides`` is the output stride. Dilation is constructed, never patched on afterwards.

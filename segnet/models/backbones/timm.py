@@ -3,7 +3,7 @@
 Source: PyTorch Image Models (https://github.com/huggingface/pytorch-image-models), an optional package that is imported
 only where such a backbone is built. It differs from timm's feature extractors in that features finer than stride 4 are
 left out, that they are always (B, C, H, W), and that pictures of any size are taken: a model whose sizes do not round
-up by themselves gets its pictures padded with the mean colour, and the features cut back.
+up by themselves gets its pictures padded with the mean color, and the features cut back.
 """
 
 import difflib
@@ -69,12 +69,12 @@ class TimmBackbone(nn.Module):
         self.pads = self._must_pad()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, in_channels, H, W), float, normalised -> the features from stride 4 on."""
+        """(B, in_channels, H, W), float, normalized -> the features from stride 4 on."""
         height, width = images.shape[2:]
         if not self.pads:
             return self._features(images)
         stride = self.strides[-1]
-        # Zero is the mean colour of normalised images.
+        # Zero is the mean color of normalized images.
         features = self._features(F.pad(images, (0, -width % stride, 0, -height % stride)))
         return [
             feature[:, :, : -(-height // stride), : -(-width // stride)]

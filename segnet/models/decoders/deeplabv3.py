@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segnet.models.layers import ASPP, ConvNormAct, atrous_rates, initialise
+from segnet.models.layers import ASPP, ConvNormAct, atrous_rates, initialize
 from segnet.models.norms import norm_layer
 
 
@@ -57,7 +57,7 @@ class DeepLabV3(nn.Module):
             norm=make_norm,
         )
         self.classifier = nn.Conv2d(aspp_channels, num_classes, 1)
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Features of the backbone -> logits at the output stride."""

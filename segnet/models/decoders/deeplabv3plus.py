@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segnet.errors import ConfigError
-from segnet.models.layers import ASPP, ConvNormAct, SeparableConv, atrous_rates, check_width, initialise
+from segnet.models.layers import ASPP, ConvNormAct, SeparableConv, atrous_rates, check_width, initialize
 from segnet.models.norms import norm_layer
 
 
@@ -82,7 +82,7 @@ class DeepLabV3Plus(nn.Module):
             conv3x3(decoder_channels, decoder_channels),
         )
         self.classifier = nn.Conv2d(decoder_channels, num_classes, 1)
-        initialise(self)
+        initialize(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Features of the backbone -> logits at the first stage's stride."""

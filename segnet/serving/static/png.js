@@ -1,8 +1,8 @@
-// Reads a mask's class ids out of the PNG that the server sends: indexed, or 16-bit grey where there are more classes
-// than 256. A canvas would give colours instead, which two classes may share and some browsers change on purpose.
+// Reads a mask's class ids out of the PNG that the server sends: indexed, or 16-bit gray where there are more classes
+// than 256. A canvas would give colors instead, which two classes may share and some browsers change on purpose.
 // PNG Specification (Third Edition), W3C 2025, https://www.w3.org/TR/png-3/
 
-const INDEXED = 3, GREY = 0;
+const INDEXED = 3, GRAY = 0;
 
 /** @param {Uint8Array} bytes  @returns {Promise<{width: number, height: number, ids: Uint8Array|Uint16Array}>} */
 export async function readMask(bytes) {
@@ -14,12 +14,12 @@ export async function readMask(bytes) {
     if (kind === "IHDR") {
       head = {
         width: view.getUint32(start), height: view.getUint32(start + 4),
-        depth: bytes[start + 8], colour: bytes[start + 9], interlaced: bytes[start + 12],
+        depth: bytes[start + 8], color: bytes[start + 9], interlaced: bytes[start + 12],
       };
     } else if (kind === "IDAT") parts.push(bytes.subarray(start, start + length));
     at = start + length + 4;
   }
-  if (![INDEXED, GREY].includes(head.colour) || head.interlaced) throw new Error("the server's mask is of another kind");
+  if (![INDEXED, GRAY].includes(head.color) || head.interlaced) throw new Error("the server's mask is of another kind");
   const packed = new Blob(parts).stream().pipeThrough(new DecompressionStream("deflate"));
   const rows = new Uint8Array(await new Response(packed).arrayBuffer());
   unfilter(rows, head);

@@ -11,7 +11,7 @@ export function drawOverlay(canvas, { width, height, ids }, classes, hidden) {
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
   const table = new Uint32Array(65536).fill(0xffffffff); // ids that are no class are white
-  for (const { id, colour: [red, green, blue] } of classes) {
+  for (const { id, color: [red, green, blue] } of classes) {
     table[id] = hidden.has(id) ? 0 : ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
   }
   const target = new Uint32Array(pixels.data.buffer);
@@ -30,7 +30,7 @@ export function listClasses(list, classes, hidden, onToggle) {
     const box = element("input", { type: "checkbox", checked: !hidden.has(entry.id) });
     box.addEventListener("change", () => onToggle([entry.id], box.checked));
     const swatch = element("span", { className: "swatch" });
-    swatch.style.background = `rgb(${entry.colour})`;
+    swatch.style.background = `rgb(${entry.color})`;
     const label = element("label", {}, box, swatch, element("span", { className: "name", textContent: entry.name }));
     if (entry.share !== undefined) {
       label.append(element("span", { className: "share", textContent: percent(entry.share) }));

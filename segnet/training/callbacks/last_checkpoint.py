@@ -1,6 +1,6 @@
 """last.ckpt: written where nothing is half done, and read so that a run goes on as if it had never stopped.
 
-A checkpoint is written before a batch, before a validation, or after an epoch. With the weights, the optimiser and the
+A checkpoint is written before a batch, before a validation, or after an epoch. With the weights, the optimizer and the
 callbacks it holds the position (which batch of which epoch comes next, and whether a validation is still owed), the
 state of every process's random numbers, and the rows of metrics.csv. Order and augmentation need no state: they are
 functions of (seed, epoch, index).

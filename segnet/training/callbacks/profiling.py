@@ -31,7 +31,7 @@ PARTS = {
     ".training_step": "forward and loss",
     ".backward": "backward",
 }
-STEP, REST = "step", "optimiser, logs and checkpoints"
+STEP, REST = "step", "optimizer, logs and checkpoints"
 
 
 class PartsOfStep(Profiler):

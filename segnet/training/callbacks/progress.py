@@ -87,7 +87,7 @@ def duration(seconds: float) -> str:
 
 
 def share(value: float) -> str:
-    """With four decimals; "n/a" where it is 0 / 0, as the mIoU without a labelled pixel."""
+    """With four decimals; "n/a" where it is 0 / 0, as the mIoU without a labeled pixel."""
     return "n/a" if math.isnan(value) else f"{value:.4f}"
 
 

@@ -80,7 +80,7 @@ class StopWithoutProgress(EarlyStopping):
             raise ConfigError(f"early_stopping.patience={options.patience} is not a number of validations, 1 or more")
         if not 0 <= options.min_delta < math.inf:
             raise ConfigError(f"early_stopping.min_delta={options.min_delta} must be 0 or more")
-        # Not check_finite: a validation without a labelled pixel has no mIoU, and that is no reason to end.
+        # Not check_finite: a validation without a labeled pixel has no mIoU, and that is no reason to end.
         super().__init__(
             MONITOR, options.min_delta, options.patience, mode="max", check_finite=False, check_on_train_epoch_end=False
         )

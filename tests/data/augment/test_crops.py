@@ -24,7 +24,7 @@ def noise(size: tuple[int, int], blur: float = 0.0, channels: int = 3) -> np.nda
 @pytest.mark.parametrize(("scale", "source"), [(2, 10), (0.5, 40), (0.25, 80), (1, 20)])
 def test_a_crop_is_that_of_the_image_resized_whole(scale, source):
     """Wherever crop and part are whole pixels of both, to the bit, but at the rim: the part ends where it has no
-    neighbours."""
+    neighbors."""
     image, mask = noise((120, 160)), noise((120, 160), channels=1)[..., 0]
     crop = Crop(Span(40, source, 0, 20), Span(80, source, 0, 20))
     size = int(160 * scale), int(120 * scale)
@@ -112,14 +112,14 @@ def coordinates(size: tuple[int, int]) -> np.ndarray:
 
 
 def measured(crop: np.ndarray, ramp: np.ndarray) -> list[float]:
-    """Scale of rows and columns, row and column of the crop's centre in the image (0-1), share and place of padding."""
+    """Scale of rows and columns, row and column of the crop's center in the image (0-1), share and place of padding."""
     shown = crop[..., 0] > -500
     rows, columns = np.flatnonzero(shown.any(axis=1)), np.flatnonzero(shown.any(axis=0))
     inside = crop[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     middle = inside[len(inside) // 4 : 3 * len(inside) // 4 + 1, inside.shape[1] // 4 : 3 * inside.shape[1] // 4 + 1]
     steps = np.diff(middle[..., 0], axis=0).mean(), np.diff(middle[..., 1], axis=1).mean()
-    centre = (inside.reshape(-1, 2).mean(axis=0) + 0.5) / ramp.shape[:2]
-    return [1 / steps[0], 1 / steps[1], *centre, 1 - shown.mean(), rows[0], columns[0]]
+    center = (inside.reshape(-1, 2).mean(axis=0) + 0.5) / ramp.shape[:2]
+    return [1 / steps[0], 1 / steps[1], *center, 1 - shown.mean(), rows[0], columns[0]]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_scales_places_and_padding_are_distributed_as_in_the_plain_pipeline(size
     [
         ({0: 74, 1: 26}, 0.75, False),
         ({0: 75, 1: 25}, 0.75, True),
-        ({0: 30, 1: 10, 255: 60}, 0.75, True),  # of the labelled pixels
+        ({0: 30, 1: 10, 255: 60}, 0.75, True),  # of the labeled pixels
         ({0: 29, 1: 11, 255: 60}, 0.75, False),
         ({3: 100}, 0.99, True),
         ({255: 100}, 0.99, True),  # as in mmsegmentation: nothing to learn from
@@ -166,7 +166,7 @@ def test_scales_places_and_padding_are_distributed_as_in_the_plain_pipeline(size
     ],
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
-def test_a_class_that_fills_a_crop_is_found_among_its_labelled_pixels(counts, max_ratio, refused, dtype):
+def test_a_class_that_fills_a_crop_is_found_among_its_labeled_pixels(counts, max_ratio, refused, dtype):
     mask = np.repeat(list(counts), list(counts.values())).reshape(10, 10).astype(dtype)
     assert is_one_class(mask, max_ratio, 255) is refused
     # mmsegmentation's own lines, of RandomCrop

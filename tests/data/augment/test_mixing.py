@@ -9,7 +9,7 @@ from segnet.errors import ConfigError
 
 
 def crops(count, height=24, width=40, channels=3):
-    """Each of one colour and one class: its number, modulo 256."""
+    """Each of one color and one class: its number, modulo 256."""
     masks = [np.full((height, width), number % 256, np.uint8) for number in range(count)]
     return [Sample(np.stack([mask] * channels, axis=2), mask, str(number)) for number, mask in enumerate(masks)]
 

@@ -12,12 +12,12 @@ from segnet.data.augment.transforms import TrainTransform
 from segnet.errors import ConfigError
 
 FILL = (12, 34, 56)
-COLOURS = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]], np.uint8)  # of the classes 0-3
+COLORS = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]], np.uint8)  # of the classes 0-3
 DEFAULTS = {
     "crop_size": (40, 48),
     "scale_range": (0.5, 2.0),
     "flip": 0.5,
-    "colour_jitter": 0.4,
+    "color_jitter": 0.4,
     "fill": FILL,
     "ignore_index": 255,
     "seed": 0,
@@ -29,11 +29,11 @@ def transform(**options: object) -> TrainTransform:
 
 
 def sample(height: int = 45, width: int = 54, block: int = 9) -> tuple[np.ndarray, np.ndarray]:
-    """An image of coloured blocks, and the mask that its colours encode."""
+    """An image of colored blocks, and the mask that its colors encode."""
     shape = -(-height // block), -(-width // block)
     ids = np.random.default_rng(height * width).integers(0, 4, shape).astype(np.uint8)
     mask = np.kron(ids, np.ones((block, block), np.uint8))[:height, :width]
-    return COLOURS[mask], mask
+    return COLORS[mask], mask
 
 
 def digest(augment: TrainTransform, epoch: int, index: int) -> str:
@@ -43,7 +43,7 @@ def digest(augment: TrainTransform, epoch: int, index: int) -> str:
 
 @pytest.mark.parametrize("category_max_ratio", [1.0, 0.4])
 def test_1000_draws_have_crop_size_known_ids_and_marked_padding(category_max_ratio):
-    augment = transform(colour_jitter=0, category_max_ratio=category_max_ratio)
+    augment = transform(color_jitter=0, category_max_ratio=category_max_ratio)
     image, mask = sample()
     padded_shares = []
     for index in range(1000):
@@ -68,7 +68,7 @@ def test_1000_draws_have_crop_size_known_ids_and_marked_padding(category_max_rat
 )
 def test_1000_draws_ignore_all_padding_and_invent_no_class(channels, dtype, ids, ignore_index):
     """Whatever image, channels and ids: padded pixels, which alone are 0 in every channel, are `ignore_index`."""
-    augment = transform(colour_jitter=0, fill=[0] * channels, ignore_index=ignore_index)
+    augment = transform(color_jitter=0, fill=[0] * channels, ignore_index=ignore_index)
     rng = np.random.default_rng(channels)
     for index in range(1000):
         size = rng.integers(1, 90, 2)
@@ -82,42 +82,42 @@ def test_1000_draws_ignore_all_padding_and_invent_no_class(channels, dtype, ids,
 
 
 def test_padding_lies_outside_of_one_rectangle():
-    augment = transform(scale_range=(0.3, 0.6), colour_jitter=0)
+    augment = transform(scale_range=(0.3, 0.6), color_jitter=0)
     places = set()
     for index in range(50):
         _, ids = augment(*sample(), epoch=0, index=index)
         rows, columns = np.nonzero(ids != 255)
         assert (ids[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] != 255).all()
         places.add((rows.min(), columns.min()))
-    assert len(places) > 25  # not always centred
+    assert len(places) > 25  # not always centered
 
 
 def test_mask_stays_on_its_image():
-    """The class that the image's colour encodes is the mask's, except at the seams, which interpolation mixes."""
-    augment = transform(colour_jitter=0)
+    """The class that the image's color encodes is the mask's, except at the seams, which interpolation mixes."""
+    augment = transform(color_jitter=0)
     wrong = []
     for index in range(300):
         out, ids = augment(*sample(), epoch=0, index=index)
-        distances = np.abs(out[:, :, None].astype(int) - COLOURS).sum(axis=3)
+        distances = np.abs(out[:, :, None].astype(int) - COLORS).sum(axis=3)
         inside = ids != 255
         wrong.append((distances.argmin(axis=2) != ids)[inside].mean())
     assert np.mean(wrong) < 0.02  # half a pixel's shift gives 0.05
 
 
-def test_no_colour_jitter_leaves_colours_alone_and_some_changes_them():
+def test_no_color_jitter_leaves_colors_alone_and_some_changes_them():
     image, mask = np.full((40, 48, 3), (200, 100, 50), np.uint8), np.zeros((40, 48), np.uint8)
     still = {"scale_range": (1, 1), "flip": 0}
-    out = [transform(**still, colour_jitter=0)(image, mask, epoch=0, index=index)[0] for index in range(20)]
+    out = [transform(**still, color_jitter=0)(image, mask, epoch=0, index=index)[0] for index in range(20)]
     assert all((picture == image).all() for picture in out)
-    out = [transform(**still, colour_jitter=0.4)(image, mask, epoch=0, index=index)[0] for index in range(20)]
+    out = [transform(**still, color_jitter=0.4)(image, mask, epoch=0, index=index)[0] for index in range(20)]
     assert len({tuple(picture[0, 0]) for picture in out}) == 20
 
 
-def test_more_colour_jitter_changes_more():
+def test_more_color_jitter_changes_more():
     image, mask = sample(40, 48)
 
     def change(strength: float) -> float:
-        augment = transform(scale_range=(1, 1), flip=0, colour_jitter=strength)
+        augment = transform(scale_range=(1, 1), flip=0, color_jitter=strength)
         out = [augment(image, mask, epoch=0, index=index)[0] for index in range(30)]
         return float(np.mean([np.abs(picture.astype(int) - image).mean() for picture in out]))
 
@@ -127,7 +127,7 @@ def test_more_colour_jitter_changes_more():
 @pytest.mark.parametrize(("flip", "flipped"), [(0, 0), (1, 40), (0.5, range(10, 31))])
 def test_flip_mirrors_with_its_probability(flip, flipped):
     image, mask = sample(40, 48)
-    augment = transform(scale_range=(1, 1), flip=flip, colour_jitter=0)
+    augment = transform(scale_range=(1, 1), flip=flip, color_jitter=0)
     count = 0
     for index in range(40):
         out, ids = augment(image, mask, epoch=0, index=index)
@@ -140,7 +140,7 @@ def test_flip_mirrors_with_its_probability(flip, flipped):
 
 @pytest.mark.parametrize("scale_range", [(0.5, 2.0), (1, 1), (0.25, 0.5), (1.5, 1.5)])
 def test_scales_fill_their_range_and_no_more(scale_range):
-    augment = transform(crop_size=(80, 80), scale_range=scale_range, colour_jitter=0)
+    augment = transform(crop_size=(80, 80), scale_range=scale_range, color_jitter=0)
     image, mask = np.zeros((40, 20, 3), np.uint8), np.zeros((40, 20), np.uint8)
     heights = []
     for index in range(200):
@@ -228,8 +228,8 @@ def test_draws_are_the_same_in_a_fresh_process():
         ({"scale_range": (float("nan"), 1)}, r"data\.scale_range=\[nan, 1\]"),
         ({"flip": 1.5}, r"data\.flip=1\.5"),
         ({"flip": -0.1}, r"data\.flip=-0\.1"),
-        ({"colour_jitter": 1.1}, r"data\.colour_jitter=1\.1"),
-        ({"colour_jitter": -1}, r"data\.colour_jitter=-1"),
+        ({"color_jitter": 1.1}, r"data\.color_jitter=1\.1"),
+        ({"color_jitter": -1}, r"data\.color_jitter=-1"),
         ({"category_max_ratio": 0}, r"data\.category_max_ratio=0 is"),
         ({"category_max_ratio": 1.1}, r"data\.category_max_ratio=1\.1"),
     ],
@@ -246,7 +246,7 @@ def test_impossible_options_are_refused(options, message):
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 8])
 def test_any_number_of_channels_stays_on_its_mask_and_is_padded_with_its_own_fill(channels, dtype):
     fill = [10 * channel + 3 for channel in range(channels)]
-    augment = transform(colour_jitter=0, fill=fill)
+    augment = transform(color_jitter=0, fill=fill)
     mask = np.random.default_rng(0).integers(0, 4, (45, 54)).astype(np.uint8)
     image = np.full((45, 54, channels), 200, dtype) - np.arange(channels).astype(dtype)  # each channel its own value
     padded = 0
@@ -260,9 +260,9 @@ def test_any_number_of_channels_stays_on_its_mask_and_is_padded_with_its_own_fil
     assert padded
 
 
-def test_colour_jitter_needs_rgb():
+def test_color_jitter_needs_rgb():
     with pytest.raises(
-        ConfigError, match=r"data\.colour_jitter=0\.4 is for RGB, but the images have 4 .*colour_jitter=0"
+        ConfigError, match=r"data\.color_jitter=0\.4 is for RGB, but the images have 4 .*color_jitter=0"
     ):
         transform(fill=[0, 0, 0, 0])
 

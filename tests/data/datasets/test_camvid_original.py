@@ -1,4 +1,4 @@
-"""CamVid's original frames: colours to classes, frames to splits."""
+"""CamVid's original frames: colors to classes, frames to splits."""
 
 from pathlib import Path
 
@@ -7,31 +7,31 @@ import pytest
 from PIL import Image
 
 from segnet.class_sets import CAMVID
-from segnet.data.datasets.camvid_original import COLOUR_MAP, CamVidOriginal, split_of
+from segnet.data.datasets.camvid_original import COLOR_MAP, CamVidOriginal, split_of
 from segnet.errors import DataError
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "camvid"
 FRAMES = {"0001TP_006690": "train", "0016E5_07959": "val", "0001TP_008550": "test", "Seq05VD_f00000": "test"}
 
 
-def write(images: Path, masks: Path, name: str, colours: list[tuple[int, int, int]]) -> None:
+def write(images: Path, masks: Path, name: str, colors: list[tuple[int, int, int]]) -> None:
     for folder in (images, masks):
         folder.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (len(colours), 1)).save(images / f"{name}.png")
-    Image.fromarray(np.array([colours], np.uint8)).save(masks / f"{name}_L.png")
+    Image.new("RGB", (len(colors), 1)).save(images / f"{name}.png")
+    Image.fromarray(np.array([colors], np.uint8)).save(masks / f"{name}_L.png")
 
 
 @pytest.fixture
 def root(tmp_path):
     for name in FRAMES:
         # Sky, Bridge, TrafficCone, LaneMkgsDriv, Sidewalk, VegetationMisc, TrafficLight, Fence, Train, Child, Void
-        colours = [(128, 128, 128), (0, 128, 64), (0, 0, 64), (128, 0, 192), (0, 0, 192), (192, 192, 0), (0, 64, 64)]
-        colours += [(64, 64, 128), (192, 64, 128), (192, 128, 64), (192, 0, 192), (0, 0, 0)]
-        write(tmp_path / "701_StillsRaw_full", tmp_path / "LabeledApproved_full", name, colours)
+        colors = [(128, 128, 128), (0, 128, 64), (0, 0, 64), (128, 0, 192), (0, 0, 192), (192, 192, 0), (0, 64, 64)]
+        colors += [(64, 64, 128), (192, 64, 128), (192, 128, 64), (192, 0, 192), (0, 0, 0)]
+        write(tmp_path / "701_StillsRaw_full", tmp_path / "LabeledApproved_full", name, colors)
     return tmp_path
 
 
-def test_colours_become_the_eleven_classes(root):
+def test_colors_become_the_eleven_classes(root):
     sample = CamVidOriginal("val", str(root)).load(0)
     assert sample.mask[0].tolist() == [*range(11), CAMVID.ignore_index]
 
@@ -42,13 +42,13 @@ def test_frames_go_to_the_tutorial_s_splits(root):
         assert stems == sorted(name for name, home in FRAMES.items() if home == split)
 
 
-def test_all_32_colours_are_known_once():
-    colours = [tuple(row[:3]) for row in COLOUR_MAP]
-    assert len(colours) == len(set(colours)) == 32
-    assert {row[3] for row in COLOUR_MAP} == {*CAMVID.names, "ignore"}
-    for name, colour in zip(CAMVID.names, CAMVID.palette, strict=True):
-        if name != "pavement":  # SegNet gave it a colour of its own
-            assert (*colour, name) in COLOUR_MAP
+def test_all_32_colors_are_known_once():
+    colors = [tuple(row[:3]) for row in COLOR_MAP]
+    assert len(colors) == len(set(colors)) == 32
+    assert {row[3] for row in COLOR_MAP} == {*CAMVID.names, "ignore"}
+    for name, color in zip(CAMVID.names, CAMVID.palette, strict=True):
+        if name != "pavement":  # SegNet gave it a color of its own
+            assert (*color, name) in COLOR_MAP
 
 
 def test_divided_layout(tmp_path):
@@ -59,7 +59,7 @@ def test_divided_layout(tmp_path):
 
 def test_faults_are_named(root, tmp_path):
     write(root / "701_StillsRaw_full", root / "LabeledApproved_full", "0016E5_07961", [(1, 2, 3)])
-    with pytest.raises(DataError, match=r"0016E5_07961_L\.png: colour \(1, 2, 3\) \(1 pixels\)"):
+    with pytest.raises(DataError, match=r"0016E5_07961_L\.png: color \(1, 2, 3\) \(1 pixels\)"):
         CamVidOriginal("val", str(root)).load(1)
     write(root / "701_StillsRaw_full", root / "LabeledApproved_full", "holiday", [(0, 0, 0)])
     with pytest.raises(DataError, match=r"holiday\.png: is named like no frame of CamVid"):

@@ -17,7 +17,7 @@ CATEGORIES = [  # not in the order of their ids, with gaps, as COCO's are
 SEGMENTS = {0: None, 7: 1, 256 * 3 + 7: 1, 65536 * 9 + 256 * 2 + 250: 200, 5: 3}  # id -> category
 
 
-def as_colours(ids: np.ndarray) -> np.ndarray:
+def as_colors(ids: np.ndarray) -> np.ndarray:
     """panopticapi's id2rgb."""
     return np.stack([ids % 256, ids // 256 % 256, ids // 256**2], axis=-1).astype(np.uint8)
 
@@ -27,7 +27,7 @@ def write(root, masks: str = "annotations/panoptic_val2017", **changes) -> None:
     for folder in ("annotations", "val2017", masks):
         (root / folder).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (5, 2)).save(root / "val2017" / "000000000139.jpg")
-    Image.fromarray(as_colours(ids)).save(root / masks / "000000000139.png")
+    Image.fromarray(as_colors(ids)).save(root / masks / "000000000139.png")
     segments = [
         {"id": segment, "category_id": category, "iscrowd": 0, "area": 1, "bbox": [0, 0, 1, 1]}
         for segment, category in SEGMENTS.items()

@@ -12,7 +12,7 @@ background:0,0,0::
 crack:250,50,83::
 road sign:50,183,250:post,plate:
 """
-COLOURS = [(0, 0, 0), (250, 50, 83), (50, 183, 250)]
+COLORS = [(0, 0, 0), (250, 50, 83), (50, 183, 250)]
 
 
 def write(root, subsets: dict[str, list[str]]) -> None:
@@ -25,18 +25,18 @@ def write(root, subsets: dict[str, list[str]]) -> None:
             for folder in ("JPEGImages", "SegmentationClass"):
                 (root / folder / name).parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (3, 1)).save(root / "JPEGImages" / f"{name}.{'png' if number % 2 else 'jpg'}")
-            Image.fromarray(np.array([COLOURS], np.uint8)).save(root / "SegmentationClass" / f"{name}.png")
+            Image.fromarray(np.array([COLORS], np.uint8)).save(root / "SegmentationClass" / f"{name}.png")
 
 
 def names(dataset: CVAT) -> list[str]:
     return [image.stem for image, _ in dataset.pairs]
 
 
-def test_classes_and_colours_are_the_export_s(tmp_path):
+def test_classes_and_colors_are_the_export_s(tmp_path):
     write(tmp_path, {"default": ["a", "b", "sub/c", "d", "e"]})
     train, val = CVAT("train", str(tmp_path)), CVAT("val", str(tmp_path))
     assert train.classes.names == ("background", "crack", "road sign")
-    assert train.classes.palette == tuple(COLOURS)
+    assert train.classes.palette == tuple(COLORS)
     assert sorted(names(train) + names(val)) == ["a", "b", "c", "d", "e"]
     assert len(val) == 1
     assert train.load(0).mask.tolist() == [[0, 1, 2]]
@@ -63,7 +63,7 @@ def test_faults_are_named(tmp_path):
     write(tmp_path, {"default": ["a", "b"]})
     Image.new("RGB", (3, 1), (1, 1, 1)).save(tmp_path / "SegmentationClass" / "a.png")
     Image.new("RGB", (3, 1), (1, 1, 1)).save(tmp_path / "SegmentationClass" / "b.png")
-    with pytest.raises(DataError, match=r"colour \(1, 1, 1\) \(3 pixels\)"):
+    with pytest.raises(DataError, match=r"color \(1, 1, 1\) \(3 pixels\)"):
         CVAT("train", str(tmp_path)).load(0)
     (tmp_path / "JPEGImages" / "a.jpg").unlink()
     with pytest.raises(DataError, match=r"names 'a', which is not in .* export with 'Save images'"):

@@ -118,8 +118,8 @@ def test_folders_that_are_missing_or_empty_are_named(tmp_path):
         ({"class_names": ["road", "road"]}, "'road' stands twice"),
         ({"val_fraction": 0.0}, "val_fraction=0.0"),
         ({"val_fraction": 1.0}, "val_fraction=1.0"),
-        ({"palette": [[0, 0, 0]]}, "1 colours for 3 classes"),
-        ({"palette": [[0, 0, 0], [0, 0, 256], [1, 1, 1]]}, "colour"),
+        ({"palette": [[0, 0, 0]]}, "1 colors for 3 classes"),
+        ({"palette": [[0, 0, 0], [0, 0, 256], [1, 1, 1]]}, "color"),
         ({"ignore_index": 2}, "ignore_index=2 is the id of class 'sky'"),
         ({"ignore_index": 70000}, "ignore_index=70000"),
     ],
@@ -243,16 +243,16 @@ def write_one(root: Path, mask: np.ndarray) -> None:
     Image.fromarray(mask).save(root / "masks" / "train" / "a.png")
 
 
-def test_masks_are_read_by_id_map_or_colour_map(tmp_path):
+def test_masks_are_read_by_id_map_or_color_map(tmp_path):
     write_one(tmp_path, np.array([[0, 7, 200]], np.uint8))
     mapped = Folder("train", str(tmp_path), NAMES, id_map={0: "ignore", 7: "sky", 200: 0})
     assert mapped.load(0).mask.tolist() == [[255, 2, 0]]
     palette = [[10, 0, 0], [0, 10, 0], [0, 0, 10]]
     write_one(tmp_path, np.array([[[0, 0, 10], [10, 0, 0]]], np.uint8))
-    coloured = Folder("train", str(tmp_path), NAMES, palette=palette, colour_map="palette")
-    assert coloured.load(0).mask.tolist() == [[2, 0]]
-    with pytest.raises(ConfigError, match=r"colour_map=palette needs dataset\.palette"):
-        Folder("train", str(tmp_path), NAMES, colour_map="palette")
+    colored = Folder("train", str(tmp_path), NAMES, palette=palette, color_map="palette")
+    assert colored.load(0).mask.tolist() == [[2, 0]]
+    with pytest.raises(ConfigError, match=r"color_map=palette needs dataset\.palette"):
+        Folder("train", str(tmp_path), NAMES, color_map="palette")
 
 
 def check(dataset):

@@ -59,8 +59,8 @@ def test_strokes_join_and_the_last_annotation_counts(root):
     assert masks(root) == {"frame 1.jpg": [1, 1, 2, 2, 0, 0], "2.png": [0, 0, 0, 0, 2, 0]}
 
 
-def test_unlabelled_pixels_may_be_ignored(root):
-    assert masks(root, unlabelled="ignore")["2.png"] == [255, 255, 255, 255, 2, 255]
+def test_unlabeled_pixels_may_be_ignored(root):
+    assert masks(root, unlabeled="ignore")["2.png"] == [255, 255, 255, 255, 2, 255]
 
 
 def test_the_short_form_of_the_export_does_too(root):

@@ -85,7 +85,7 @@ def test_stored_masks_lie_at_their_corner_and_are_cut_at_the_edge(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "unlabelled", "value"),
+    ("names", "unlabeled", "value"),
     [
         (("cat", "dog"), None, 255),
         (("cat", "_background_", "dog"), None, 1),
@@ -93,8 +93,8 @@ def test_stored_masks_lie_at_their_corner_and_are_cut_at_the_edge(tmp_path):
         (("background", "cat", "dog"), "ignore", 255),
     ],
 )
-def test_pixels_without_a_shape(tmp_path, names, unlabelled, value):
-    mask = mask_of(tmp_path, shape("cat", square(0, 0, 5, 5)), names=names, unlabelled=unlabelled)
+def test_pixels_without_a_shape(tmp_path, names, unlabeled, value):
+    mask = mask_of(tmp_path, shape("cat", square(0, 0, 5, 5)), names=names, unlabeled=unlabeled)
     assert mask[HEIGHT - 1, WIDTH - 1] == value
 
 

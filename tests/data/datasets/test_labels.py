@@ -1,4 +1,4 @@
-"""Values of masks become class ids, by themselves, by an id map or by a colour map."""
+"""Values of masks become class ids, by themselves, by an id map or by a color map."""
 
 import re
 from pathlib import Path
@@ -184,67 +184,67 @@ def test_a_binary_mask_of_0_and_255_is_doubtful(labels, present, doubtful):
         assert ("dataset.class_names=[background,crack]" in message) == (len(labels.classes.names) == 1)
 
 
-# Colour maps
+# Color maps
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_colours_of_the_palette_give_their_classes(tmp_path, mode):
+def test_colors_of_the_palette_give_their_classes(tmp_path, mode):
     ids = np.array([[0, 1, 2], [2, 2, 1]], np.uint8)
     picture = Image.fromarray(np.array(THREE.palette, np.uint8)[ids])
     if mode == "P":
-        picture = Image.fromarray((ids + 5).astype(np.uint8))  # the colours count, not the indices
-        picture.putpalette([0] * 15 + [value for colour in THREE.palette for value in colour])
+        picture = Image.fromarray((ids + 5).astype(np.uint8))  # the colors count, not the indices
+        picture.putpalette([0] * 15 + [value for color in THREE.palette for value in color])
     picture.convert(mode).save(tmp_path / "mask.png")
-    mask = Labels(THREE, colour_map="palette").read(tmp_path / "mask.png")
+    mask = Labels(THREE, color_map="palette").read(tmp_path / "mask.png")
     assert mask.dtype == np.uint8
     assert mask.tolist() == ids.tolist()
 
 
-def test_colour_map_gives_several_colours_one_class_and_ignores(tmp_path):
-    colours = [(0, 0, 0), (255, 255, 255), (1, 2, 3), (255, 0, 0), (0, 0, 255)]
+def test_color_map_gives_several_colors_one_class_and_ignores(tmp_path):
+    colors = [(0, 0, 0), (255, 255, 255), (1, 2, 3), (255, 0, 0), (0, 0, 255)]
     labels = Labels(
         THREE,
-        colour_map=[[0, 0, 0, "ignore"], [255, 255, 255, 0], [1, 2, 3, "tree"], [255, 0, 0, "tree"], [0, 0, 255, 2]],
+        color_map=[[0, 0, 0, "ignore"], [255, 255, 255, 0], [1, 2, 3, "tree"], [255, 0, 0, "tree"], [0, 0, 255, 2]],
     )
-    assert labels.read(saved(tmp_path, np.array([colours], np.uint8))).tolist() == [[255, 0, 1, 1, 2]]
+    assert labels.read(saved(tmp_path, np.array([colors], np.uint8))).tolist() == [[255, 0, 1, 1, 2]]
 
 
-def test_grey_and_black_and_white_masks_are_colours_too(tmp_path):
-    labels = Labels(TWO, colour_map=[[0, 0, 0, 0], [255, 255, 255, 1]])
+def test_gray_and_black_and_white_masks_are_colors_too(tmp_path):
+    labels = Labels(TWO, color_map=[[0, 0, 0, 0], [255, 255, 255, 1]])
     assert labels.read(saved(tmp_path, np.array([[0, 255]], np.uint8))).tolist() == [[0, 1]]
     assert labels.read(saved(tmp_path, np.array([[False, True]]))).tolist() == [[0, 1]]
 
 
-def test_colours_outside_the_map_are_refused_and_counted(tmp_path):
+def test_colors_outside_the_map_are_refused_and_counted(tmp_path):
     path = saved(tmp_path, np.array([[(128, 64, 128), (1, 1, 1), (1, 1, 1), (255, 255, 255)]], np.uint8))
-    message = refusal(DataError, Labels(THREE, colour_map="palette", configurable=True).read, path)
-    assert message.startswith(f"{path}: colour (1, 1, 1) (2 pixels), (255, 255, 255) (1 pixels) is of no class")
-    assert "dataset.colour_map" in message
+    message = refusal(DataError, Labels(THREE, color_map="palette", configurable=True).read, path)
+    assert message.startswith(f"{path}: color (1, 1, 1) (2 pixels), (255, 255, 255) (1 pixels) is of no class")
+    assert "dataset.color_map" in message
 
 
-def test_coloured_mask_without_a_map_gets_the_line_to_add(tmp_path):
+def test_colored_mask_without_a_map_gets_the_line_to_add(tmp_path):
     path = saved(tmp_path, np.array([[(128, 64, 128), (0, 128, 0)]], np.uint8))
     labels = Labels(THREE, configurable=True)
-    assert refusal(DataError, labels.read, path).endswith("add dataset.colour_map=palette")
+    assert refusal(DataError, labels.read, path).endswith("add dataset.color_map=palette")
     path = saved(tmp_path, np.array([[(128, 64, 128), (9, 0, 0)]], np.uint8))
-    assert '"dataset.colour_map=[[9,0,0,CLASS],[128,64,128,CLASS]]"' in refusal(DataError, labels.read, path)
+    assert '"dataset.color_map=[[9,0,0,CLASS],[128,64,128,CLASS]]"' in refusal(DataError, labels.read, path)
 
 
 @pytest.mark.parametrize(
-    ("colour_map", "message"),
+    ("color_map", "message"),
     [
         ("palete", "is neither 'palette' nor a list"),
         ([], "is neither 'palette' nor a list"),
         ([[1, 2, 3]], r"\[1, 2, 3\] is not \[red, green, blue, class\]"),
-        ([[1, 2, 256, 0]], "colours of 0-255"),
-        ([[1, 2, "3", 0]], "colours of 0-255"),
+        ([[1, 2, 256, 0]], "colors of 0-255"),
+        ([[1, 2, "3", 0]], "colors of 0-255"),
         ([[1, 2, 3, "lake"]], "'lake' is no class"),
-        ([[1, 2, 3, 0], [1, 2, 3, 1]], r"colour \[1, 2, 3\] is given two classes"),
+        ([[1, 2, 3, 0], [1, 2, 3, 1]], r"color \[1, 2, 3\] is given two classes"),
     ],
 )
-def test_impossible_colour_maps_are_refused(colour_map, message):
+def test_impossible_color_maps_are_refused(color_map, message):
     with pytest.raises(ConfigError, match=message):
-        Labels(THREE, colour_map=colour_map)
+        Labels(THREE, color_map=color_map)
 
 
 def test_a_dataset_has_one_map():

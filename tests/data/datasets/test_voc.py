@@ -14,9 +14,9 @@ def write(top, name: str, ids: np.ndarray, folder: str = "SegmentationClass") ->
         (top / part).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", ids.shape[::-1], (90, 120, 30)).save(top / "JPEGImages" / f"{name}.jpg")
     picture = Image.fromarray(ids)
-    if folder == "SegmentationClass":  # the augmented masks are grey
-        colours = [value for colour in VOC.palette for value in colour]
-        picture.putpalette(colours + [0, 0, 0] * (255 - 21) + [224, 224, 192])
+    if folder == "SegmentationClass":  # the augmented masks are gray
+        colors = [value for color in VOC.palette for value in color]
+        picture.putpalette(colors + [0, 0, 0] * (255 - 21) + [224, 224, 192])
     picture.save(top / folder / f"{name}.png")
 
 

@@ -25,7 +25,7 @@ TRAIN = split(found("a", {0: 6, 1: 2, 255: 2}), found("b", {0: 4, 255: 6}), Find
 def test_pixels_and_images_of_each_label():
     assert dict(TRAIN.pixels) == {0: 10, 1: 2, 255: 8}
     assert dict(TRAIN.images) == {0: 2, 1: 1, 255: 2}
-    assert (TRAIN.labelled_where_present[0], TRAIN.labelled_where_present[1]) == (12, 8)
+    assert (TRAIN.labeled_where_present[0], TRAIN.labeled_where_present[1]) == (12, 8)
     assert dict(TRAIN.sizes) == {(1, 10): 2}
     assert TRAIN.missing == ["sky"]
 
@@ -40,7 +40,7 @@ def test_masks_of_one_class_and_without_any_are_named():
     assert report.near_constant == ["plain", "sky"]
     assert report.ignored == ["ignored"]
     assert report.warnings == [
-        "train: no labelled pixel in 1 mask: ignored",
+        "train: no labeled pixel in 1 mask: ignored",
         "train: 2 masks of one class to 99.9 % or more: plain, sky",
     ]
     assert report.errors == []
@@ -49,7 +49,7 @@ def test_masks_of_one_class_and_without_any_are_named():
 def test_errors_are_problems_and_splits_without_labels_and_doubts():
     assert TRAIN.errors == ["c.png: is damaged"]
     [error] = split(found("a", {255: 4}), found("b", {255: 4})).errors
-    assert error.startswith("the train split has no labelled pixel: all of its 2 masks are ignore_index=255")
+    assert error.startswith("the train split has no labeled pixel: all of its 2 masks are ignore_index=255")
     assert split(found("a", {0: 1}), doubt="are odd").errors == ["the 1 masks of the train split are odd"]
 
 

@@ -192,7 +192,7 @@ def test_padding_changes_nothing_where_the_picture_fills_the_stride(fake_timm):
         assert torch.equal(ours, theirs)
 
 
-def test_padding_is_the_mean_colour_to_the_right_and_below(fake_timm):
+def test_padding_is_the_mean_color_to_the_right_and_below(fake_timm):
     torch.manual_seed(0)
     model = TimmBackbone("rounding_down", 32)
     images = torch.randn(1, 3, 33, 40)
@@ -329,11 +329,11 @@ def test_first_convolution_is_adapted_to_the_number_of_channels(timm, in_channel
     state = timm.create_model("resnet18").state_dict()
     model = TimmBackbone("resnet18", 32, in_channels)
     assert model.load_pretrained(state) == ([], [])
-    colours = state["conv1.weight"]
+    colors = state["conv1.weight"]
     expected = (
-        colours.sum(dim=1, keepdim=True)
+        colors.sum(dim=1, keepdim=True)
         if in_channels == 1
-        else colours[:, [0, 1, 2, 0, 1]] * 3 / 5  # cyclic, and as bright
+        else colors[:, [0, 1, 2, 0, 1]] * 3 / 5  # cyclic, and as bright
     )
     torch.testing.assert_close(model.net.conv1.weight, expected)
 

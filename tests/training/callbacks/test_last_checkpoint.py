@@ -49,7 +49,7 @@ def outcome(folder):
     results = json.loads((folder / "results.json").read_text())
     return {
         "weights": checkpoint["state_dict"],
-        "optimiser": checkpoint["optimizer_states"][0]["state"],
+        "optimizer": checkpoint["optimizer_states"][0]["state"],
         "rates": checkpoint["lr_schedulers"],
         "best": read_checkpoint(folder / "best.ckpt")["state_dict"],
         "metrics": (folder / "metrics.csv").read_text(),

@@ -112,7 +112,7 @@ def test_the_last_checkpoint_also_holds_what_the_run_goes_on_with(averaged):
 
 def test_averaging_leaves_mean_and_deviation_as_they_were(averaged):
     _, task, _ = averaged
-    assert torch.equal(task.model.normalise.mean, torch.full((3, 1, 1), 127.5))
+    assert torch.equal(task.model.normalize.mean, torch.full((3, 1, 1), 127.5))
 
 
 def test_the_average_is_what_is_validated_and_what_best_holds(tmp_path):
@@ -159,7 +159,7 @@ def test_max_steps_alone_decides_and_the_last_step_is_validated(tmp_path, option
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 10
 
 
-def test_the_schedule_counts_steps_of_the_optimiser_not_batches(tmp_path):
+def test_the_schedule_counts_steps_of_the_optimizer_not_batches(tmp_path):
     """Three batches a step: of four batches the last is a step of its own, hence two an epoch."""
     config = configuration(trainer={**CPU, "max_epochs": 3, "accumulate_grad_batches": 3})
     _, spy = fit(config, tmp_path)
@@ -182,7 +182,7 @@ def test_two_batches_accumulated_are_one_batch_of_twice_the_size(tmp_path):
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_gradients_are_clipped_as_the_optimiser_sees_them(tmp_path, accumulated):
+def test_gradients_are_clipped_as_the_optimizer_sees_them(tmp_path, accumulated):
     """With plain SGD a step is as long as the learning rate times the clipped norm."""
     config = without_chance(
         optim=OptimConfig(lr=0.5, momentum=0, weight_decay=0, power=0),
@@ -266,7 +266,7 @@ def test_few_images_for_batch_norm_are_warned_of_with_the_remedy(tmp_path, chang
         assert "from 3 images: use data.batch_size=4 or more, norm.name=group, or norm_eval=true" in told[0]
 
 
-def test_images_of_a_statistic_are_those_of_all_processes_where_it_is_synchronised():
+def test_images_of_a_statistic_are_those_of_all_processes_where_it_is_synchronized():
     alone, together = nn.Sequential(nn.BatchNorm2d(1)), nn.Sequential(nn.SyncBatchNorm(1))
     assert images_per_statistic(alone, 2, 8) == 2
     assert images_per_statistic(together, 2, 8) == 16

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.models.backbones.resnet.blocks import BasicBlock, Bottleneck, make_stage, make_stem
-from segnet.models.layers import initialise
+from segnet.models.layers import initialize
 from segnet.models.norms import norm_layer
 
 # output stride -> stride and dilation of each of the four stages
@@ -128,10 +128,10 @@ class ResNet(nn.Module):
             total_stride *= stride
             strides.append(total_stride)
         self.strides = tuple(strides)
-        self._initialise(zero_init_residual)
+        self._initialize(zero_init_residual)
 
-    def _initialise(self, zero_init_residual: bool) -> None:
-        initialise(self)
+    def _initialize(self, zero_init_residual: bool) -> None:
+        initialize(self)
         if zero_init_residual:
             for block in self.modules():
                 if isinstance(block, (BasicBlock, Bottleneck)):
@@ -143,7 +143,7 @@ class ResNet(nn.Module):
         return [self.stem, *self.stages]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, in_channels, H, W), float, normalised -> the features of the four stages."""
+        """(B, in_channels, H, W), float, normalized -> the features of the four stages."""
         features = []
         x = self.stem(images)
         for stage in self.stages:

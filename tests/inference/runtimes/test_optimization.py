@@ -1,4 +1,4 @@
-"""The optimised model computes what the model does: for every family and norm, and where it must leave things alone."""
+"""The optimized model computes what the model does: for every family and norm, and where it must leave things alone."""
 
 import copy
 
@@ -8,7 +8,7 @@ from tiny import components
 from torch import nn
 from torch.nn import functional as F
 
-from segnet.inference.runtimes.optimisation import PackedConv, optimise, packable
+from segnet.inference.runtimes.optimization import PackedConv, optimize, packable
 from segnet.models.depthwise import DilatedDepthwiseConv
 from segnet.models.segmentation_model import SegmentationModel
 
@@ -22,7 +22,7 @@ RESNETS = {
 
 
 def network(norm="batch", output_stride=16, decoder=(), **backbone) -> nn.Module:
-    """A model with norms that have seen something, without normalisation of images and resizing."""
+    """A model with norms that have seen something, without normalization of images and resizing."""
     torch.manual_seed(0)
     specs = components(output_stride)
     if backbone.get("name") == "timm":
@@ -57,15 +57,15 @@ def images(*shape: int) -> torch.Tensor:
 @torch.inference_mode()
 def check(model: nn.Module, tolerance: float = 1e-5) -> nn.Module:
     """Equal on sizes that the model was not watched on."""
-    optimised = optimise(model, images(1, 3, 64, 64))
+    optimized = optimize(model, images(1, 3, 64, 64))
     for shape in ((2, 3, 64, 64), (1, 3, 1, 1), (1, 3, 97, 45), (3, 3, 17, 130)):
-        expected, result = model(images(*shape)), optimised(images(*shape))
+        expected, result = model(images(*shape)), optimized(images(*shape))
         assert result.shape == expected.shape
         assert (result - expected).abs().max() <= tolerance * expected.abs().max()
         if shape[2] > 1:
             agreement = (result.argmax(dim=1) == expected.argmax(dim=1)).double().mean()
             assert agreement >= 0.999
-    return optimised
+    return optimized
 
 
 def kinds(model: nn.Module, kind: type[nn.Module]) -> int:
@@ -80,8 +80,8 @@ def test_every_norm(norm):
 @pytest.mark.parametrize("variant", RESNETS)
 @pytest.mark.parametrize("output_stride", [8, 16])
 def test_every_kind_of_resnet(variant, output_stride):
-    optimised = check(network(output_stride=output_stride, **RESNETS[variant]))
-    assert kinds(optimised, nn.BatchNorm2d) == 0
+    optimized = check(network(output_stride=output_stride, **RESNETS[variant]))
+    assert kinds(optimized, nn.BatchNorm2d) == 0
 
 
 @pytest.mark.parametrize("decoder", [{"depthwise_act": True}, {"separable": False}, {"projection_kernel": 3}])
@@ -99,16 +99,16 @@ def test_families_of_timm(model):
 def test_the_model_itself_stays_as_it_is():
     model = network()
     before = copy.deepcopy(model.state_dict())
-    optimise(model, images(1, 3, 64, 64))
+    optimize(model, images(1, 3, 64, 64))
     assert kinds(model, nn.BatchNorm2d) > 0
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
 def test_on_a_cpu_all_convolutions_are_prepared():
-    optimised = optimise(network(), images(1, 3, 64, 64))
-    assert kinds(optimised, nn.Conv2d) == kinds(optimised, DilatedDepthwiseConv) == 3
-    assert kinds(optimised, PackedConv) > 20
+    optimized = optimize(network(), images(1, 3, 64, 64))
+    assert kinds(optimized, nn.Conv2d) == kinds(optimized, DilatedDepthwiseConv) == 3
+    assert kinds(optimized, PackedConv) > 20
 
 
 @pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
@@ -128,10 +128,10 @@ def test_weights_follow_the_size_of_images_and_compute_the_same():
 
 
 def test_without_onednn_it_computes_the_same(monkeypatch):
-    monkeypatch.setattr("segnet.inference.runtimes.optimisation.packable", lambda dtype: False)
-    optimised = check(network())
-    assert kinds(optimised, PackedConv) == 0
-    assert kinds(optimised, nn.BatchNorm2d) == 0
+    monkeypatch.setattr("segnet.inference.runtimes.optimization.packable", lambda dtype: False)
+    optimized = check(network())
+    assert kinds(optimized, PackedConv) == 0
+    assert kinds(optimized, nn.BatchNorm2d) == 0
 
 
 class Shared(nn.Module):
@@ -161,8 +161,8 @@ def test_what_is_used_twice_is_not_taken_together(model):
 @torch.inference_mode()
 def test_bf16_is_near_and_of_its_type():
     model = network()
-    optimised = optimise(model, images(1, 3, 64, 64), dtype=torch.bfloat16)
+    optimized = optimize(model, images(1, 3, 64, 64), dtype=torch.bfloat16)
     x = images(1, 3, 97, 45)
-    result, expected = optimised(x.bfloat16()), model(x)
+    result, expected = optimized(x.bfloat16()), model(x)
     assert result.dtype == torch.bfloat16
     assert (result.float() - expected).abs().max() < 0.1 * expected.abs().max()

@@ -1,4 +1,4 @@
-"""Training crops and val splits without a labelled pixel, in real runs of a tiny model."""
+"""Training crops and val splits without a labeled pixel, in real runs of a tiny model."""
 
 import csv
 import json
@@ -18,17 +18,17 @@ UNCHECKED = DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0, check=Fa
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Writes masks of which only so many are labelled, and gives the dataset's spec."""
+    """Writes masks of which only so many are labeled, and gives the dataset's spec."""
 
-    def write(num_labelled, *, val_labelled):
+    def write(num_labeled, *, val_labeled):
         rng = np.random.default_rng(0)
-        for split, labelled in (
-            ("train", [True] * num_labelled + [False] * (16 - num_labelled)),
-            ("val", val_labelled),
+        for split, labeled in (
+            ("train", [True] * num_labeled + [False] * (16 - num_labeled)),
+            ("val", val_labeled),
         ):
             for kind in ("images", "masks"):
                 (tmp_path / "data" / kind / split).mkdir(parents=True)
-            for index, has_labels in enumerate(labelled):
+            for index, has_labels in enumerate(labeled):
                 image = rng.integers(0, 256, (48, 40, 3), np.uint8)
                 mask = rng.integers(0, 2, (48, 40), np.uint8) if has_labels else np.full((48, 40), 255, np.uint8)
                 Image.fromarray(image).save(tmp_path / "data" / "images" / split / f"{index}.png")
@@ -42,22 +42,22 @@ def told(caplog, words):
     return [message for message in caplog.messages if words in message]
 
 
-@pytest.mark.parametrize(("num_labelled", "warnings"), [(8, 1), (13, 0)])
-def test_many_crops_without_labels_are_told_once(num_labelled, warnings, dataset, tmp_path, caplog, monkeypatch):
+@pytest.mark.parametrize(("num_labeled", "warnings"), [(8, 1), (13, 0)])
+def test_many_crops_without_labels_are_told_once(num_labeled, warnings, dataset, tmp_path, caplog, monkeypatch):
     """Windows of an epoch, twice: half of the crops, or 3 of 16, which is below a fifth."""
-    monkeypatch.setattr("segnet.training.callbacks.unlabelled.WINDOW", 4)
-    config = configuration(dataset=dataset(num_labelled, val_labelled=[True]), data=UNCHECKED)
+    monkeypatch.setattr("segnet.training.callbacks.unlabeled.WINDOW", 4)
+    config = configuration(dataset=dataset(num_labeled, val_labeled=[True]), data=UNCHECKED)
     with caplog.at_level(logging.WARNING, "segnet"):
         train(config, tmp_path / "run")
-    found = told(caplog, "no labelled pixel")
+    found = told(caplog, "no labeled pixel")
     assert len(found) == warnings
     if found:
-        assert found[0].startswith("8 of the 16 training crops of the last 4 steps have no labelled pixel")
+        assert found[0].startswith("8 of the 16 training crops of the last 4 steps have no labeled pixel")
         assert "data.crop_size" in found[0]
 
 
 def test_a_run_shorter_than_a_window_is_told_at_its_end(dataset, tmp_path, caplog):
-    config = configuration(dataset=dataset(0, val_labelled=[True]), data=UNCHECKED)
+    config = configuration(dataset=dataset(0, val_labeled=[True]), data=UNCHECKED)
     with caplog.at_level(logging.WARNING, "segnet"):
         train(config, tmp_path / "run")
     assert told(caplog, "32 of the 32 training crops of the last 8 steps")
@@ -65,7 +65,7 @@ def test_a_run_shorter_than_a_window_is_told_at_its_end(dataset, tmp_path, caplo
 
 def test_a_val_split_without_labels_chooses_no_checkpoint_and_stops_no_run(dataset, tmp_path, caplog, capsys):
     config = configuration(
-        dataset=dataset(16, val_labelled=[False, False]),
+        dataset=dataset(16, val_labeled=[False, False]),
         data=UNCHECKED,
         early_stopping=EarlyStoppingConfig(patience=1),
         trainer={**CPU, "max_epochs": 3},
@@ -105,7 +105,7 @@ def test_a_validation_without_labels_in_between_is_not_the_best(dataset, tmp_pat
         original(self, batch, batch_idx)
 
     monkeypatch.setattr(SegmentationTask, "validation_step", validation_step)
-    config = configuration(dataset=dataset(16, val_labelled=[True]), data=UNCHECKED)
+    config = configuration(dataset=dataset(16, val_labeled=[True]), data=UNCHECKED)
     results = train(config, tmp_path / "run")
     assert results.checkpoint == tmp_path / "run" / "best.ckpt"
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:

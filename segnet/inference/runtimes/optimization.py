@@ -24,7 +24,7 @@ TOLERANCE = 1e-3  # by which the result may differ, of its largest value: roundi
 
 
 @torch.inference_mode()
-def optimise(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+def optimize(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A copy of a model in evaluation mode that computes the same from the same images, faster.
 
     The model is watched at work on `probe`: which batch norm takes what which convolution gives, of any family. Where
@@ -37,17 +37,17 @@ def optimise(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.floa
         dtype: of the copy's weights and input.
     """
     watched = _Watch(model, probe)
-    optimised = _build(model, watched, torch.float32)
-    error = float((optimised(probe) - watched.result).abs().max())
+    optimized = _build(model, watched, torch.float32)
+    error = float((optimized(probe) - watched.result).abs().max())
     if error > TOLERANCE * float(watched.result.abs().max()):
         return _laid_out(copy.deepcopy(model), dtype)
     if dtype != torch.float32:
-        optimised = _build(model, watched, dtype)
-    for name, layer in optimised.named_modules():
+        optimized = _build(model, watched, dtype)
+    for name, layer in optimized.named_modules():
         if isinstance(layer, PackedConv):
             _, channels, *size = watched.shapes[name]
             layer.lay_out([1, channels, *(max(1, side * USUAL // PROBE) for side in size)])
-    return optimised
+    return optimized
 
 
 def _build(model: nn.Module, watched: "_Watch", dtype: torch.dtype) -> nn.Module:

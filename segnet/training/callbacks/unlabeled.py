@@ -1,4 +1,4 @@
-"""Training crops without a labelled pixel: they cost a step and teach nothing, so many of them are told."""
+"""Training crops without a labeled pixel: they cost a step and teach nothing, so many of them are told."""
 
 import logging
 from typing import Any
@@ -13,7 +13,7 @@ WINDOW = 50  # steps over which the share is measured
 MOST = 0.2  # share of the crops
 
 
-class UnlabelledCrops(Callback):
+class UnlabeledCrops(Callback):
     """Counts them, and warns once a run where a window of steps has too many.
 
     They are counted where they lie, and read once a window: no step waits for a GPU. Of several processes the first
@@ -26,7 +26,7 @@ class UnlabelledCrops(Callback):
 
     def _start_window(self) -> None:
         self._num_steps = self._num_crops = 0
-        self._num_unlabelled: Tensor | int = 0
+        self._num_unlabeled: Tensor | int = 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -35,7 +35,7 @@ class UnlabelledCrops(Callback):
             return
         mask = batch["mask"]
         ignored = mask == pl_module.classes.ignore_index  # type: ignore[union-attr]  # it is our task
-        self._num_unlabelled = self._num_unlabelled + ignored.flatten(1).all(1).sum()
+        self._num_unlabeled = self._num_unlabeled + ignored.flatten(1).all(1).sum()
         self._num_crops += len(mask)
         self._num_steps += 1
         if self._num_steps == WINDOW:
@@ -45,13 +45,13 @@ class UnlabelledCrops(Callback):
         self._end_window()
 
     def _end_window(self) -> None:
-        unlabelled = int(self._num_unlabelled)
-        if not self._warned and unlabelled > MOST * self._num_crops:
+        unlabeled = int(self._num_unlabeled)
+        if not self._warned and unlabeled > MOST * self._num_crops:
             self._warned = True
             log.warning(
-                "%d of the %d training crops of the last %d steps have no labelled pixel and teach nothing: raise "
+                "%d of the %d training crops of the last %d steps have no labeled pixel and teach nothing: raise "
                 "data.crop_size, narrow data.scale_range, or look at the masks (segnet inspect)",
-                unlabelled,
+                unlabeled,
                 self._num_crops,
                 self._num_steps,
             )
@@ -62,11 +62,11 @@ class UnlabelledCrops(Callback):
             "warned": self._warned,
             "num_steps": self._num_steps,
             "num_crops": self._num_crops,
-            "num_unlabelled": int(self._num_unlabelled),
+            "num_unlabeled": int(self._num_unlabeled),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._warned = state_dict["warned"]
         self._num_steps = state_dict["num_steps"]
         self._num_crops = state_dict["num_crops"]
-        self._num_unlabelled = state_dict["num_unlabelled"]
+        self._num_unlabeled = state_dict["num_unlabeled"]
