@@ -3,10 +3,13 @@
 import base64
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from segnet.classes import Classes
@@ -35,7 +38,7 @@ class Wanted:
         output: one of `OUTPUTS`.
         opacity: of the overlay's colors, 0-1.
         tolerance: how far a polygon may lie beside the exact outline [pixels].
-        picture: whether JSON holds the picture too, as the model saw it.
+        picture: whether JSON holds the picture too, as the model saw it, and the class ids as a page can read them.
     """
 
     output: str = "json"
@@ -102,6 +105,7 @@ def render(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
         picture = Image.fromarray(displayable(segmentation.image))
         picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
         told["picture"] = base64.b64encode(_encoded(picture, "JPEG", quality=90)).decode()
+        told["ids"] = base64.b64encode(_ids(segmentation.mask)).decode()
     return _json(told)
 
 
@@ -113,6 +117,11 @@ def describe(classes: Classes) -> list[dict[str, Any]]:
 
 def _mask_png(segmentation: Segmentation) -> bytes:
     return _encoded(mask_image(segmentation.mask, segmentation.classes.palette), "PNG")
+
+
+def _ids(mask: NDArray[np.uint8 | np.uint16]) -> bytes:
+    """Deflated class ids, row by row: one byte each, or two (little-endian) where the mask is of 16 bits."""
+    return zlib.compress(mask.astype(mask.dtype.newbyteorder("<"), copy=False).tobytes(), 1)
 
 
 def _encoded(picture: Image.Image, file_format: str, **options: int) -> bytes:

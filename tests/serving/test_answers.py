@@ -1,12 +1,13 @@
 import base64
 import io
 import json
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.classes import Classes
+from segnet.classes import Classes, voc_palette
 from segnet.errors import ConfigError
 from segnet.inference.segmentation import Segmentation
 from segnet.serving.answers import Wanted, render
@@ -70,6 +71,21 @@ def test_json_holds_shares_mask_and_on_request_the_picture():
     assert "picture" not in told
     told = json.loads(render(RESULT, Wanted(picture=True), 0))
     assert decoded(base64.b64decode(told["picture"])).size == (4, 2)
+
+
+@pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 299)])
+def test_json_holds_raw_ids_beside_the_picture(kind, top):
+    mask = np.array([[0, top, 1], [2, top, 7]], kind)
+    names = [f"c{i}" for i in range(top + 1)]
+    told = json.loads(
+        render(
+            Segmentation(np.zeros((2, 3, 3), np.uint8), mask, Classes.create(names, voc_palette(top + 1), 65535)),
+            Wanted(picture=True),
+            0,
+        )
+    )
+    ids = np.frombuffer(zlib.decompress(base64.b64decode(told["ids"])), np.dtype(kind).newbyteorder("<"))
+    np.testing.assert_array_equal(ids.reshape(2, 3), mask)
 
 
 def test_the_picture_in_json_is_no_larger_than_people_see():

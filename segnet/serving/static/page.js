@@ -1,6 +1,5 @@
 // One picture at a time: it is dropped, pasted or chosen, goes to POST /predict, and what comes back is shown.
 
-import { readMask } from "./png.js";
 import { classAt, drawOverlay, listClasses } from "./view.js";
 
 const at = (id) => document.getElementById(id);
@@ -45,8 +44,9 @@ async function segment(file) {
       throw new Error(`upload: has ${(file.size / 1e6).toFixed(1)} MB, more than ${model.limits.bytes / 1e6}: scale it down`);
     }
     const result = await (await predict(file, "picture=true", own.signal)).json();
+    const { width, height } = result;
     const png = fromBase64(result.mask);
-    const mask = await readMask(png);
+    const mask = { width, height, ids: await inflate(fromBase64(result.ids), width * height) };
     if (own.signal.aborted) return;
     shown = { file, png, mask, stem: name.replace(/\.[^.]*$/, ""), classes: result.classes };
     await show(result, name);
@@ -125,6 +125,13 @@ function fromBase64(text) {
   const binary = atob(text), bytes = new Uint8Array(binary.length);
   for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
   return bytes;
+}
+
+/** The mask's class ids: a byte for each pixel, or two. A canvas would give a PNG's colors instead. */
+async function inflate(deflated, pixels) {
+  const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const ids = await new Response(stream).arrayBuffer();
+  return ids.byteLength > pixels ? new Uint16Array(ids) : new Uint8Array(ids);
 }
 
 /** The server knows an uploaded file by no name. */
