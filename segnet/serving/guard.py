@@ -3,7 +3,11 @@
 A server on one's own machine is reached by every page that a browser there has open. Such a page is refused by what
 browsers cannot forge: the Host that they ask for, which gives away a foreign name that was pointed at this address (DNS
 rebinding), and the Origin that they come from (cross-site requests). Programs send no Origin, and have the rights of
-whoever runs them.
+the user who runs them.
+
+Starlette's TrustedHostMiddleware does the first half only. It compares with a fixed list, which cannot name the
+addresses of a server on 0.0.0.0, and it answers in plain text without the way out (--allow-host). CORSMiddleware
+refuses nothing.
 """
 
 import ipaddress
@@ -45,8 +49,7 @@ class Guard:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
+                headers.update(HEADERS)
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
