@@ -15,7 +15,7 @@ from segnet.workflows.convert import Settings, convert, find_classes, published_
 
 def main(arguments: Sequence[str]) -> int:
     """Converts what the arguments name; exit code 0 when it ended."""
-    options = _parse(arguments)
+    options = build_parser().parse_args(arguments)
     output = _require_place(Path(options.output), options.overwrite)
     weights = read_weights(options.source)
     classes = find_classes(options.classes, weights)
@@ -66,7 +66,8 @@ def _require_place(path: Path, overwrite: bool) -> Path:
     return path
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def build_parser() -> Parser:
+    """Build the parser of `segnet convert`."""
     parser = Parser(
         prog="segnet convert",
         description="Turns PaddleSeg's DeepLabV3 and DeepLabV3P models (.pdparams) and mmsegmentation's DeepLabV3 and "
@@ -94,4 +95,4 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--align-corners", action="store_true", help="as models trained on 769 x 769 crops need")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing checkpoint")
-    return parser.parse_args(arguments)
+    return parser

@@ -17,7 +17,7 @@ from segnet.workflows.quantize import Calibration
 
 def main(arguments: Sequence[str]) -> int:
     """Exports what the arguments name; exit code 0 when the file is there and computes the same."""
-    options = _parse(arguments)
+    options = build_parser().parse_args(arguments)
     checkpoint = Path(options.checkpoint)
     output = _output(options, checkpoint)
     print(f"checkpoint: {checkpoint}", flush=True)
@@ -83,7 +83,8 @@ def _megabytes(output: Path) -> float:
     return sum(file.stat().st_size for file in files) / 1e6
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def build_parser() -> Parser:
+    """Build the parser of `segnet export`."""
     parser = Parser(
         prog="segnet export",
         description="Exports a checkpoint, runs the export at four sizes in its own runtime, and leaves it only where "
@@ -102,4 +103,4 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dataset", choices=sorted(DATASETS), help="its layout; default: folder, of images and masks")
     parser.add_argument("--calibration-images", type=int, default=64, metavar="N", help="default: 64")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
-    return parser.parse_args(arguments)
+    return parser

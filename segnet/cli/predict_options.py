@@ -35,12 +35,8 @@ kinds of --save
 """
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Reads the command line.
-
-    Raises:
-        ConfigError: what is wrong with it.
-    """
+def build_parser() -> Parser:
+    """Build the parser of `segnet predict`."""
     parser = Parser(
         prog="segnet predict",
         description="Segments pictures, videos and GeoTIFF scenes. Done work is not repeated: a command that was "
@@ -82,7 +78,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--max-megapixels", type=int, default=179, metavar="N", help="of a picture; default: 179")
     add("--max-frames", type=int, default=0, metavar="N", help="of a video or camera; default: all")
     add("--scene", action="store_true", help="read GeoTIFFs window by window, write georeferenced NAME_mask.tif")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line.
+
+    Raises:
+        ConfigError: an unknown option, or a value out of its range.
+    """
+    options: argparse.Namespace = build_parser().parse_args(arguments)
     _require(options)
     Image.MAX_IMAGE_PIXELS = options.max_megapixels * 10**6 // 2  # Pillow warns there, and refuses twice that
     return options

@@ -106,7 +106,8 @@ def _is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def build_parser() -> Parser:
+    """Build the parser of `segnet serve`."""
     parser = Parser(
         prog="segnet serve",
         description="Serves a page on which pictures are segmented, and POST /predict for programs.",
@@ -132,7 +133,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--max-megapixels", type=float, default=50, metavar="N", help="of a picture; default: 50")
     parser.add_argument("--queue", type=int, default=8, metavar="N", help="requests that may wait; default: 8")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of a request; default: 60")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    options: argparse.Namespace = build_parser().parse_args(arguments)
     for name, least in (("max_megabytes", 1e-3), ("max_megapixels", 1e-3), ("timeout", 0.1), ("queue", 0), ("port", 0)):
         value = getattr(options, name)
         if not least <= value < float("inf"):
