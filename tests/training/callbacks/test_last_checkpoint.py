@@ -12,35 +12,17 @@ import signal
 from dataclasses import replace
 
 import pytest
-import torch
-from tiny import components
+from resumption import assert_equal, configuration
 
-from segnet.config import Config, DataConfig, OptimConfig
+from segnet.config import OptimConfig
 from segnet.errors import ConfigError, Interrupted, MachineError
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.training.task import SegmentationTask
 from segnet.workflows.train import train
 
-CPU = {"accelerator": "cpu", "devices": 1}
-
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
-
-
-def configuration(trainer=None, **changes):
-    parts = components()
-    parts["decoder"]["dropout"] = 0.3  # draws random numbers in training
-    sections = {
-        **parts,
-        "loss": {"name": "cross_entropy"},
-        "dataset": {"name": "shapes", "num_train": 11, "num_val": 3, "size": [40, 32]},
-        "data": DataConfig(batch_size=2, crop_size=[32, 32], num_workers=0),
-        "optim": OptimConfig(lr=0.05),
-        "trainer": {**CPU, "max_epochs": 3, "log_every_n_steps": 1, **(trainer or {})},
-        "checkpoint_every": 2,
-    }
-    return Config(**{**sections, **changes})
 
 
 def outcome(folder):
@@ -55,22 +37,6 @@ def outcome(folder):
         "metrics": (folder / "metrics.csv").read_text(),
         "results": {key: value for key, value in results.items() if key not in ("seconds", "checkpoint", "config")},
     }
-
-
-def assert_equal(found, expected, place=""):
-    assert type(found) is type(expected), place
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(found, expected), place
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys(), place
-        for key in expected:
-            assert_equal(found[key], expected[key], f"{place}/{key}")
-    elif isinstance(expected, list):
-        assert len(found) == len(expected), place
-        for index, value in enumerate(expected):
-            assert_equal(found[index], value, f"{place}/{index}")
-    else:
-        assert found == expected, place
 
 
 def cut(monkeypatch, method, number, action):

@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from test_resume import assert_equal, configuration
+from resumption import assert_equal, configuration
 
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
