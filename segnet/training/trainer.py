@@ -23,7 +23,7 @@ from segnet.models.norms import num_processes
 from segnet.system.files import replacing
 from segnet.training.callbacks.last_checkpoint import LastCheckpoint, MetricsLogger
 from segnet.training.callbacks.nonfinite import NonFiniteLoss
-from segnet.training.callbacks.profiling import PartsOfStep, StepProfile
+from segnet.training.callbacks.profiling import StepProfiler
 from segnet.training.callbacks.progress import progress_callbacks
 from segnet.training.callbacks.unlabeled import UnlabeledCrops
 from segnet.training.metrics import MONITOR
@@ -81,11 +81,15 @@ def training_trainer(
     defaults: dict[str, Any] = {"num_sanity_val_steps": 0, "enable_model_summary": False}
     if config.deterministic:
         defaults["deterministic"] = True
-    profiler, measuring = _measuring(config, output_dir)
+    if config.profile and "profiler" in config.trainer:
+        own = config.trainer["profiler"]
+        raise ConfigError(f"profile=true brings a profiler of its own: leave out trainer.profiler={own}")
+    if config.profile:
+        defaults["profiler"] = StepProfiler(output_dir)
     progress = progress_callbacks()
     last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
     return _trainer(
-        in_steps({**defaults, **profiler, **config.trainer}),
+        in_steps({**defaults, **config.trainer}),
         logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
         # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
         callbacks=[
@@ -95,24 +99,12 @@ def training_trainer(
             NonFiniteLoss(config.non_finite),
             UnlabeledCrops(),
             *progress,
-            *measuring,
         ],
         plugins=[WholeCheckpointIO(), *([] if "sync_batchnorm" in config.trainer else [SyncBatchNorms()])],
         default_root_dir=output_dir,
         use_distributed_sampler=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in progress),
     )
-
-
-def _measuring(config: Config, folder: Path) -> tuple[dict[str, Any], list[Callback]]:
-    """What `profile=true` adds to a Trainer: an option, and a callback."""
-    if not config.profile:
-        return {}, []
-    if "profiler" in config.trainer:
-        own = config.trainer["profiler"]
-        raise ConfigError(f"profile=true brings a profiler of its own: leave out trainer.profiler={own}")
-    parts = PartsOfStep()
-    return {"profiler": parts}, [StepProfile(folder, parts)]
 
 
 def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:

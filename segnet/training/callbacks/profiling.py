@@ -1,159 +1,129 @@
-"""Where a training step's time goes, measured over a few steps early in the run: a table, and a trace for Chrome.
+"""Profile training steps early in a run: a table of where their time goes, and a trace for Chrome.
 
-torch's profiler records the operators, Lightning's profiling hooks tell the parts of a step. On a GPU these wait for
-each other while they are measured, or the time of one would be counted in the next: what overlaps otherwise adds up.
+Lightning's own `trainer.profiler=pytorch` prints one table of every hook and operator and writes no trace here. It does
+not wait for the GPU either, so that the time of one part counts in the next. This profiler waits at the end of each
+part: work that overlaps otherwise adds up.
 """
 
 import logging
 import os
-import time
-from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.profilers import Profiler
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from segnet.system.files import replacing
+from segnet.training.distributed import is_first
 
 log = logging.getLogger(__name__)
 
 WAIT, WARM_UP, STEPS = 2, 2, 6  # the first steps allocate memory and choose algorithms
 TRACE, TABLE = "profile.json", "profile.txt"
 NUM_OPERATORS = 25
-# Ends of Lightning's names of what does not overlap in a step -> ours.
+# Lightning's hooks that do not overlap within a step -> names of the parts.
 PARTS = {
-    ".train_dataloader_next": "wait for the batch",
-    ".batch_to_device": "batch to the device",
-    ".training_step": "forward and loss",
-    ".backward": "backward",
+    "train_dataloader_next": "wait for the batch",
+    "batch_to_device": "batch to the device",
+    "training_step": "forward and loss",
+    "backward": "backward",
 }
 STEP, REST = "step", "optimizer, logs and checkpoints"
 
 
-class PartsOfStep(Profiler):
-    """Times the parts of a step, while it is switched on, and names them in torch's trace.
-
-    Attributes:
-        recording: whether it is on.
-        seconds: of each part, summed up.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.recording = False
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._begun: dict[str, tuple[float, record_function]] = {}
-
-    def start(self, action_name: str) -> None:
-        part = _part(action_name)
-        if self.recording and part:
-            mark = record_function(part)
-            mark.__enter__()
-            self._begun[action_name] = (now(), mark)
-
-    def stop(self, action_name: str) -> None:
-        if action_name in self._begun:
-            begun, mark = self._begun.pop(action_name)
-            self.seconds[_part(action_name)] += now() - begun
-            mark.__exit__(None, None, None)
-
-
-def _part(action: str) -> str:
-    """ "" for what is none, such as the hooks of callbacks."""
-    if action.startswith(("[Strategy]", "[_TrainingEpochLoop]")):
-        return PARTS.get(action[action.rfind(".") :], "")
-    return ""
-
-
-def now() -> float:
-    """A time when all that was asked of the GPU is done [s]."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-class StepProfile(Callback):
-    """Writes profile.txt and profile.json of the first process into the run folder.
+class StepProfiler(Profiler):
+    """Lightning profiler that writes profile.txt and profile.json of rank zero into the run folder.
 
     Args:
-        folder: of the run.
-        parts: the Trainer's profiler.
+        folder: the run folder.
     """
 
-    def __init__(self, folder: Path, parts: PartsOfStep) -> None:
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
-        self._parts = parts
         self._profile: profile | None = None
-        self._steps = 0  # that were seen
-        self._begun = self._ended = 0.0
+        self._open: dict[str, record_function] = {}
+        self._written = False
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or torch's profiler writes lines of its own
-        on_gpu = trainer.strategy.root_device.type == "cuda"
+    def start(self, action_name: str) -> None:
+        owner, _, hook = action_name.rpartition(".")
+        if owner.startswith("[LightningModule]"):
+            if hook == "on_train_start" and is_first():
+                self._begin()
+            elif hook == "on_validation_start":
+                self._end()  # a short epoch: a validation is no part of a training step
+        elif self._profile and hook in PARTS and owner.startswith(("[Strategy]", "[_TrainingEpochLoop]")):
+            _wait_for_gpu()
+            self._open[action_name] = record_function(PARTS[hook])
+            self._open[action_name].__enter__()
+
+    def stop(self, action_name: str) -> None:
+        if part := self._open.pop(action_name, None):
+            _wait_for_gpu()
+            part.__exit__(None, None, None)
+        elif self._profile and action_name.startswith("[LightningModule]") and action_name.endswith("train_batch_end"):
+            _wait_for_gpu()
+            self._profile.step()  # writes after the last step
+            if self._written:
+                self._end()
+
+    def teardown(self, stage: str | None) -> None:
+        self._end()
+        super().teardown(stage)
+
+    def _begin(self) -> None:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise torch's profiler prints lines of its own
         self._profile = profile(
-            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])],
+            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_initialized() else [])],
             schedule=schedule(wait=WAIT, warmup=WARM_UP, active=STEPS, repeat=1),
             on_trace_ready=self._write,
         )
         self._profile.start()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self._profile is None:
-            return
-        self._steps += 1
-        self._ended = now()
-        if self._steps == WAIT + WARM_UP:
-            self._parts.recording, self._begun = True, self._ended
-        self._profile.step()  # writes, behind the last
-        if self._steps == WAIT + WARM_UP + STEPS:
-            self._stop()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._stop()  # a short epoch: what belongs to no training step is not measured
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
+    def _end(self) -> None:
         if self._profile is None:
             return
         running, self._profile = self._profile, None
-        self._parts.recording = False
-        running.stop()  # writes what was recorded of fewer steps
-        if self._steps <= WAIT + WARM_UP:
+        running.stop()  # writes if it recorded fewer steps than planned
+        if not self._written:
             log.warning(
-                "profile=true: the first %d steps are not measured, and a validation or the end came after %d",
+                "profile=true wrote nothing: the first %d steps are not measured, and a validation or the end of "
+                "the training followed them",
                 WAIT + WARM_UP,
-                self._steps,
             )
 
     def _write(self, recorded: profile) -> None:
-        measured = self._steps - WAIT - WARM_UP
-        if measured < 1:
+        averages = recorded.key_averages()
+        # On a GPU each part has a second entry, of the GPU's own clock.
+        events = {event.key: event for event in averages if event.device_type == DeviceType.CPU}
+        if PARTS["training_step"] not in events:
             return
+        steps = events[PARTS["training_step"]].count
+        seconds = {part: events[part].cpu_time_total / 1e6 if part in events else 0.0 for part in PARTS.values()}
+        parts = table(seconds, events["ProfilerStep*"].cpu_time_total / 1e6, steps)
         with replacing(self._folder / TRACE) as temporary:
             recorded.export_chrome_trace(str(temporary))
         order = "self_device_time_total" if ProfilerActivity.CUDA in recorded.activities else "self_cpu_time_total"
-        operators = recorded.key_averages().table(sort_by=order, row_limit=NUM_OPERATORS, max_name_column_width=60)
-        parts = table({part: self._parts.seconds[part] for part in PARTS.values()}, self._ended - self._begun, measured)
+        operators = averages.table(sort_by=order, row_limit=NUM_OPERATORS, max_name_column_width=60)
         with replacing(self._folder / TABLE) as temporary:
             temporary.write_text(f"{parts}\n\n{operators}\n", encoding="utf-8")
-        log.info("profile of %d steps: %s\n%s", measured, self._folder / TABLE, parts)
+        self._written = True
+        log.info("profile of %d steps: %s\n%s", steps, self._folder / TABLE, parts)
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def table(seconds: dict[str, float], total: float, steps: int) -> str:
-    """The parts of a step with their shares, as text.
+    """Format the parts of a step with their share of its time.
 
     Args:
         seconds: of each part, summed over the steps.
         total: of all steps [s].
-        steps: how many.
+        steps: their number.
     """
     rows = {**seconds, REST: max(total - sum(seconds.values()), 0.0), STEP: total}
     lines = [f"{'part of a step':32s}{'ms':>10s}{'share':>9s}"]

@@ -54,7 +54,7 @@ def test_of_an_epoch_that_is_shorter_than_the_profile_its_steps_are_measured(tmp
 
 def test_a_run_without_steps_to_measure_says_so(tmp_path, caplog):
     train(configuration(dataset={**SHAPES, "num_train": 16}, trainer=ONE_EPOCH, profile=True), tmp_path)
-    assert "the first 4 steps are not measured, and a validation or the end came after 4" in caplog.text
+    assert "the first 4 steps are not measured" in caplog.text
     assert not (tmp_path / TABLE).exists()
 
 
