@@ -3,20 +3,25 @@
 import base64
 import csv
 import io
+import math
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import SHAPES, classes_of
 
+from segnet.classes import Classes, voc_palette
 from segnet.data.datasets.shapes import Shapes
-from segnet.images.drawing import colorise
+from segnet.images.drawing import IGNORED, colorise
 from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
-from segnet.workflows.report import page, write_report
+from segnet.training.metrics import Scores
+from segnet.workflows.report import render, write_report
 
 VOID = {"meta", "img", "br", "link", "input"}
 
@@ -90,7 +95,7 @@ def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, v
     np.testing.assert_allclose(results.image_miou, expected, rtol=1e-12)
     order = np.argsort(expected)
     shown = re.findall(r"<figcaption>(.*?): mIoU ([\d.]+)</figcaption>", report)
-    assert [float(score) for _, score in shown] == [round(100 * expected[index], 2) for index in order]
+    assert [float(score) for _, score in shown] == [round(100 * expected[index], 1) for index in order]
     images = [image for image in Reader(report).images if image["alt"] in ("image", "truth", "prediction")]
     for place, index in enumerate(order):
         image, truth, prediction = images[3 * place : 3 * place + 3]
@@ -110,7 +115,7 @@ def test_iou_of_every_class_and_validation_is_shown_as_it_was_logged(run, report
         logged = [float(row[f"val/iou/{name}"]) for name in run[1].classes.names]
         assert np.isclose(np.nanmean(logged), float(row["val/miou"]), rtol=1e-6)
         for name, iou in zip(run[1].classes.names, logged, strict=True):
-            told = f"<title>{name}, {epoch} / {4 * epoch}: {100 * iou:.1f} %</title>"
+            told = f'title="{name}, {epoch} / {4 * epoch}: {100 * iou:.1f} %"'
             assert (told in report) == (not np.isnan(iou))
 
 
@@ -121,7 +126,7 @@ def test_the_confusion_matrix_is_in_shares_of_the_truth(run, report):
     assert counts.sum(1).tolist() == results.scores.pixels
     for row in np.flatnonzero(counts.sum(1)):
         for column, share in enumerate(counts[row] / counts[row].sum()):
-            assert f"<title>{names[row]}, {names[column]}: {100 * share:.1f} %</title>" in report
+            assert f'title="{names[row]}, {names[column]}: {100 * share:.1f} %"' in report
 
 
 def test_a_run_without_validations_or_worst_images_has_a_report_all_the_same(run, val, tmp_path):
@@ -130,8 +135,46 @@ def test_a_run_without_validations_or_worst_images_has_a_report_all_the_same(run
     assert Reader((tmp_path / "report.html").read_text(encoding="utf-8")).headings == ["Classes", "Confusion matrix"]
 
 
+NAMES = ["<script>", "a & b", "$x^2", "道路", '"quoted"']
+
+
+def filled(names, confusion, **values):
+    """A page of classes of these names."""
+    num_classes = len(names)
+    scores = Scores.from_matrix(torch.eye(num_classes, dtype=torch.int64))
+    empty = {"curves": b"", "validations": [], "iou_by_class": [], "worst": [], "configuration": ""}
+    more = {"facts": {}, "classes": Classes.create(names, voc_palette(num_classes)), "scores": scores}
+    return render(**{"title": "run", "not_labeled": IGNORED, **empty, **more, "confusion": confusion, **values})
+
+
+def cells(page):
+    """{title: background} of the cells of its charts."""
+    return {
+        unescape(title): color for title, color in re.findall(r'<td title="([^"]*)" style="background:([^;"]*)', page)
+    }
+
+
 def test_what_a_user_names_cannot_break_the_page():
-    text = page("<b>run & co</b>", {"<i>": "</dl>"}, {"<h1>": "<p>html</p>", "empty": ""})
-    assert Reader(text).headings == ["<h1>"]
+    confusion = np.eye(len(NAMES)).tolist()
+    text = filled(NAMES, confusion, title="<b>run & co</b>", facts={"<i>": "</dl>"}, configuration="</pre><h2>x</h2>")
+    assert Reader(text).headings == ["Classes", "Confusion matrix", "Configuration"]
     assert "<b>" not in text
     assert "&lt;/dl&gt;" in text
+    assert all(cells(text)[f"{name}, {name}: 100.0 %"] for name in NAMES)
+
+
+def test_cells_darken_with_their_fraction_and_nan_is_empty():
+    found = cells(filled(["a", "b"], [[0.0, 0.5], [1.0, math.nan]]))
+    assert found == {
+        "a, a: 0.0 %": "rgb(8 81 156/0.000)",
+        "a, b: 50.0 %": "rgb(8 81 156/0.500)",
+        "b, a: 100.0 %": "rgb(8 81 156/1.000)",
+    }
+
+
+def test_many_classes_leave_zeros_out():
+    names = [f"class {index}" for index in range(150)]
+    text = filled(names, np.eye(150).tolist())
+    assert len(cells(text)) == 150
+    assert text.count("<td></td>") == 150 * 149
+    assert len(text) < 300_000
