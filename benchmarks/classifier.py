@@ -38,7 +38,8 @@ class ImageNetClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, in_channels, H, W), uint8 (or float), 0-255, any H, W >= 1 -> logits (B, num_classes)."""
-        return self.head(self.backbone(self.normalize(images))[-1].mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.backbone(self.normalize(images))[-1].mean(dim=(2, 3)))
+        return logits
 
     @torch.no_grad()
     def load_head(self, head: Mapping[str, Tensor], source: str) -> None:

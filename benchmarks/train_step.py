@@ -121,7 +121,7 @@ def peer(case: Case, device: torch.device, dtype: torch.dtype) -> tuple[nn.Modul
 
     def step() -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = criterion(model(normalized), masks)
+            loss: Tensor = criterion(model(normalized), masks)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -78,4 +78,5 @@ def _run(arguments: list[str], verb: str | None) -> int:
         module = importlib.import_module(f"segnet.cli.{verb}")
     finally:
         gc.enable()
-    return module.main(arguments)
+    exit_code: int = module.main(arguments)
+    return exit_code

@@ -13,7 +13,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(  # type: ignore[override]  # of the two ways to call it, typeshed has one each
         self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> Any:
+    ) -> argparse.Namespace:
+        options: argparse.Namespace
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             word = unknown[0].split("=")[0]

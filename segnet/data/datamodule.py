@@ -240,7 +240,7 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     @property
     def _is_first(self) -> bool:
-        return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning sets it so
+        return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]  # Lightning sets it so
 
     @property
     def _rank(self) -> int:

@@ -85,7 +85,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
             np.add.at(copies, order[np.searchsorted(ends, grid, side="right").clip(max=self._length - 1)], 1)
         first = np.cumsum(copies) - copies
         again = np.arange(copies.sum()) - np.repeat(first, copies)
-        return np.repeat(np.arange(self._length), copies) + self._length * again
+        numbers: NDArray[np.int64] = np.repeat(np.arange(self._length), copies) + self._length * again
+        return numbers
 
 
 def class_factors(present: Sequence[Collection[int]], threshold: float) -> dict[int, float]:

@@ -28,7 +28,7 @@ class _Exportable(nn.Module):
         self.ids = ids
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.model(images)
+        logits: Tensor = self.model(images)
         return logits if self.ids is None else logits.argmax(dim=1).to(self.ids)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segnet.errors import DataError, MachineError
 from segnet.images.files import decoding, num_bands_in_tiff, rgb_of, scaled_to_uint8
@@ -57,7 +57,7 @@ def _is_beyond_pillow(path: Path) -> bool:
                 return False
         with Image.open(path, formats=["TIFF"]) as picture:
             return num_bands_in_tiff(picture) == 3 > len(picture.getbands())
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return True
     except Exception:  # told by whoever reads it
         return False
@@ -84,7 +84,10 @@ def displayable(image: Bands) -> NDArray[np.uint8]:
         return image  # type: ignore[return-value]
     shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, [0, 0, 0]]
     low, high = np.percentile(shown, (2, 98), axis=(0, 1))
-    return (255 * ((shown - low) / np.maximum(high - low, 1e-6)).clip(0, 1)).round().astype(np.uint8)
+    stretched: NDArray[np.uint8] = (
+        (255 * ((shown - low) / np.maximum(high - low, 1e-6)).clip(0, 1)).round().astype(np.uint8)
+    )
+    return stretched
 
 
 def _read_tiff(path: Path, channels: int) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segnet.errors import DataError
 from segnet.system.files import replacing
@@ -53,7 +53,7 @@ def decoding(path: Path, formats: tuple[str, ...] = IMAGE_FORMATS) -> Iterator[I
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise DataError(f"{path}: refused, above {limit} megapixels: cut it into tiles, or --max-megapixels") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         size = os.path.getsize(path)
         reason = "is empty (0 bytes)" if size == 0 else f"is not a picture in one of: {', '.join(formats)}"
         if size and path.suffix.lower() in (".tif", ".tiff"):

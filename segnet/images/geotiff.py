@@ -69,7 +69,8 @@ def valid_pixels(scene: Any, window: Window, channels: int) -> NDArray[np.bool_]
     """Where a part of a scene has data, (h, w): a further band of opacity says it, or the scene's value for no data."""
     if scene.colorinterp[-1].name == "alpha" and scene.count == channels:
         return np.ones((window.height, window.width), bool)  # a band like others: of four, GDAL calls the last one so
-    return scene.dataset_mask(window=window.ranges()) > 0
+    valid: NDArray[np.bool_] = scene.dataset_mask(window=window.ranges()) > 0
+    return valid
 
 
 # (height, width), what reads a window of the picture, what takes the class ids (h, w) of a part of it

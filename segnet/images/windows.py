@@ -89,7 +89,8 @@ class Side:
     @cached_property
     def _ramp(self) -> NDArray[np.float32]:
         distance = np.arange(self.window) + 0.5
-        return np.minimum(distance, distance[::-1]).astype(np.float32)
+        ramp: NDArray[np.float32] = np.minimum(distance, distance[::-1]).astype(np.float32)
+        return ramp
 
     @cached_property
     def _total(self) -> NDArray[np.float32]:

@@ -46,7 +46,8 @@ class Segmentation:
     def confidence(self) -> NDArray[np.float32]:
         """The probability of each pixel's class, (H, W), 0-1; of a result whose probabilities were asked for."""
         assert self.probabilities is not None
-        return self.probabilities.max(axis=0).astype(np.float32)
+        confidence: NDArray[np.float32] = self.probabilities.max(axis=0).astype(np.float32)
+        return confidence
 
     def overlay(self, opacity: float = 0.5, only: Collection[str] | None = None) -> NDArray[np.uint8]:
         """The picture under its classes' colors, (H, W, 3) uint8 RGB.

@@ -53,7 +53,7 @@ class WeightedSum(nn.Module):
 
     def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
         weighted = zip(self.weights, self.terms, strict=True)
-        values = [weight * term(logits, mask, align_corners) for weight, term in weighted]
+        values: list[Tensor] = [weight * term(logits, mask, align_corners) for weight, term in weighted]
         return sum(values[1:], values[0])
 
 

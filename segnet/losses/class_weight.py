@@ -50,7 +50,8 @@ def median_frequency(counts: LabelCounts) -> Floats:
 
 def inverse_log(counts: LabelCounts) -> Floats:
     """Weights (num_classes,), 1.4 to 50.5."""
-    return 1 / np.log(1.02 + counts.pixels / counts.pixels.sum())
+    weights: Floats = 1 / np.log(1.02 + counts.pixels / counts.pixels.sum())
+    return weights
 
 
 RULES: dict[str, Callable[[LabelCounts], Floats]] = {

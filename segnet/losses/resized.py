@@ -60,7 +60,10 @@ def cross_entropy_sum(
         pixel_weight: (B, H, W), which gets no gradient; None: 1.
         function: of each pixel's value alone, 0 at 0; None: the identity.
     """
-    return _CrossEntropySum.apply(logits, mask, options, pixel_weight, function)
+    total: Tensor = _CrossEntropySum.apply(  # type: ignore[no-untyped-call]
+        logits, mask, options, pixel_weight, function
+    )
+    return total
 
 
 @torch.no_grad()

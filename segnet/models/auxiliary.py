@@ -60,7 +60,8 @@ class FCNHead(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Features of each stage -> logits in the size of one of them; the loss resizes them."""
-        return self.classifier(self.dropout(self.conv(features[self.stage - 1])))
+        logits: Tensor = self.classifier(self.dropout(self.conv(features[self.stage - 1])))
+        return logits
 
 
 AUXILIARY_HEADS: dict[str, Callable[..., FCNHead]] = {

@@ -28,7 +28,9 @@ class DilatedDepthwiseConv(nn.Conv2d):
         if min(self.dilation) < FAR and not (dtype == torch.bfloat16 and torch.is_grad_enabled()):
             return super().forward(input)
         bias = None if self.bias is None else self.bias.to(dtype)
-        result: Tensor = _ShiftedProducts.apply(input.to(dtype), self.weight.to(dtype), bias, self.dilation)
+        result: Tensor = _ShiftedProducts.apply(  # type: ignore[no-untyped-call]
+            input.to(dtype), self.weight.to(dtype), bias, self.dilation
+        )
         return result
 
 

@@ -116,7 +116,7 @@ class ImagePooling(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out_channels, H, W), constant over the image."""
         # A mean: the backward of an adaptive average pool is not deterministic on CUDA.
-        pooled = self.project(features.mean(dim=(2, 3), keepdim=True))
+        pooled: Tensor = self.project(features.mean(dim=(2, 3), keepdim=True))
         return pooled.expand(-1, -1, *features.shape[2:])
 
 
@@ -186,7 +186,9 @@ class ASPP(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, channels, H, W)."""
-        return self.dropout(self.project(torch.cat([branch(features) for branch in self.branches], dim=1)))
+        joined = torch.cat([branch(features) for branch in self.branches], dim=1)
+        output: Tensor = self.dropout(self.project(joined))
+        return output
 
 
 def check_width(option: str, width: object) -> None:

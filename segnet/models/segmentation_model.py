@@ -57,7 +57,8 @@ class SegmentationModel(nn.Module):
     @property
     def output_stride(self) -> int:
         """Stride of the backbone's last features [pixels]."""
-        return self.backbone.strides[-1]
+        stride: int = self.backbone.strides[-1]
+        return stride
 
     def check_training_batch(self, batch_size: int, height: int, width: int, *, processes: int | None = None) -> None:
         """Refuses a training batch that leaves a norm a single value, from which it cannot estimate a variance.
@@ -126,4 +127,5 @@ class SegmentationModel(nn.Module):
             )
         if self.training:
             self.check_training_batch(images.shape[0], *images.shape[2:], processes=num_processes())
-        return self.backbone(self.normalize(images))
+        features: list[Tensor] = self.backbone(self.normalize(images))
+        return features

@@ -84,7 +84,7 @@ def _tried(root: str, wanted: Sequence[tuple[str, int | None, int | None]]) -> S
     except ValueError as error:
         raise ConfigError(f"{root}: is neither a folder nor a URL that fsspec reads ({error})") from None
     try:
-        return files.cat_ranges(
+        read: Sequence[bytes | Exception] = files.cat_ranges(
             [f"{path.rstrip('/')}/{name}" for name, _, _ in wanted],
             [start for _, start, _ in wanted],
             [end for _, _, end in wanted],
@@ -92,6 +92,7 @@ def _tried(root: str, wanted: Sequence[tuple[str, int | None, int | None]]) -> S
         )
     except Exception as error:  # each kind of storage raises its own, before it has begun
         return [error] * len(wanted)
+    return read
 
 
 def _refusal(where: str, error: Exception) -> SegnetError:

@@ -22,7 +22,7 @@ CHECKPOINT_VARIABLE = "SEGNET_CHECKPOINT"  # with it the first process tells tho
 
 def is_first() -> bool:
     """Whether this is the first process of a run; the environment tells it before any Trainer does."""
-    return rank_zero_only.rank == 0  # type: ignore[attr-defined]  # Lightning sets it so
+    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]  # Lightning sets it so
 
 
 def launched() -> tuple[str, int]:

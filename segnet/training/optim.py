@@ -28,7 +28,7 @@ def adamw(groups: Groups, optim: OptimConfig, fused: bool) -> Optimizer:
 
 def poly(done: float, optim: OptimConfig) -> float:
     """ParseNet's (arXiv 1506.04579): (1 - done) ** power."""
-    return (1 - done) ** optim.power
+    return float((1 - done) ** optim.power)
 
 
 def cosine(done: float, optim: OptimConfig) -> float:

@@ -115,7 +115,8 @@ class SegmentationTask(pl.LightningModule):
             raise ConfigError("sync batch norm of several processes needs GPUs: use norm.name=batch, or devices=1")
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model(images)
+        logits: Tensor = self.model(images)
+        return logits
 
     def compile_network(self) -> None:
         """Lets torch.compile translate what a training step runs; evaluation, of any image size, stays as it is."""

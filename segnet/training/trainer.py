@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from segnet.components import check_options
@@ -136,7 +137,7 @@ def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
     check_options("trainer", "Lightning's Trainer", pl.Trainer.__init__, options, exclude=OWN_ARGUMENTS)
     try:
         return pl.Trainer(**options, **own)
-    except (ValueError, TypeError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: Lightning refuses the options: {str(error).splitlines()[0]}") from None
 
 

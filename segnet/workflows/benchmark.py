@@ -23,10 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from segnet.classes import Classes
 from segnet.config import BenchmarkConfig
 from segnet.errors import ConfigError, MachineError
-from segnet.inference.runtimes import PRECISIONS, open_runtime
+from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
-from segnet.inference.runtimes.pytorch import choose_device
+from segnet.inference.runtimes.pytorch import PRECISIONS, choose_device
 from segnet.inference.tta import class_ids
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel

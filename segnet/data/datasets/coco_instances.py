@@ -112,7 +112,8 @@ def coco_masks() -> ModuleType:
         from pycocotools import mask
     except ImportError:
         raise MachineError('dataset=coco_instances needs pycocotools: pip install "segnet[coco]"') from None
-    return mask
+    decoder: ModuleType = mask
+    return decoder
 
 
 def decoded(annotation: Any, size: tuple[int, int], source: Path) -> NDArray[np.bool_]:
@@ -132,7 +133,7 @@ def decoded(annotation: Any, size: tuple[int, int], source: Path) -> NDArray[np.
             runs = masks.frPyObjects(segmentation, height, width)
         else:
             runs = segmentation
-        area = masks.decode(runs).astype(bool)
+        area: NDArray[np.bool_] = masks.decode(runs).astype(bool)
     except Exception as error:  # its C code raises many kinds
         raise DataError(f"{source}: annotation {annotation.get('id')}: not a segmentation ({error})") from None
     if area.shape != size:

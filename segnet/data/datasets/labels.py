@@ -116,7 +116,8 @@ class Labels:
             raise DataError(
                 f"{path}: color {listed}{more} is of no class: {way_out if self.configurable else 'correct the mask'}"
             )
-        return targets[places].astype(mask_type(self.classes))
+        mask: NDArray[np.uint8 | np.int32] = targets[places].astype(mask_type(self.classes))
+        return mask
 
     def _id_line(self, values: NDArray[np.integer]) -> str:
         """The option that would make sense of a mask whose values are not all class ids."""

@@ -179,4 +179,5 @@ def lighting(rng: Generator, size: tuple[int, int]) -> NDArray[np.float32]:
     rows, columns = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)
     fall = (rows * math.sin(angle) + columns * math.cos(angle)) / math.sqrt(2)
-    return (rng.uniform(0.8, 1.0) + rng.uniform(0, 0.3) * fall).astype(np.float32)
+    light: NDArray[np.float32] = (rng.uniform(0.8, 1.0) + rng.uniform(0, 0.3) * fall).astype(np.float32)
+    return light

@@ -60,7 +60,7 @@ def _build(model: nn.Module, watched: "_Watch", dtype: torch.dtype) -> nn.Module
 
 
 def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    return model.to(dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.to(dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def keep_freed_memory() -> None:
@@ -212,9 +212,10 @@ class PackedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self._follow(list(x.shape))
         x = x.contiguous(memory_format=torch.channels_last)
-        return torch.ops.mkldnn._convolution_pointwise(
+        output: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self._weight, self._bias, *self._places, self._activation, [], ""
         )
+        return output
 
     def _follow(self, shape: list[int]) -> None:
         """Lays the weights out for a shape that comes again and again; threads that meet here do it twice at worst."""

@@ -64,7 +64,8 @@ class _Network(nn.Module):
         self.decoder = model.decoder
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.decoder(self.backbone(images))
+        logits: Tensor = self.decoder(self.backbone(images))
+        return logits
 
 
 def choose_device(device: str | None) -> torch.device:

@@ -231,7 +231,8 @@ def create(timm: ModuleType, model: str, options: Mapping[str, Any]) -> nn.Modul
     options = dict(options)
     while True:
         try:
-            return timm.create_model(model, pretrained=False, **options)
+            network: nn.Module = timm.create_model(model, pretrained=False, **options)
+            return network
         except TypeError as error:
             unknown = [wish for wish in WISHES if wish in options and f"'{wish}'" in str(error)]
             if not unknown:
@@ -268,7 +269,8 @@ def filter_checkpoint(timm: ModuleType, model: str, state: dict[str, Tensor], wh
     if filter_fn is None:
         return state
     takes_model = len(inspect.signature(filter_fn).parameters) > 1
-    return filter_fn(state, whole) if takes_model else filter_fn(state)
+    filtered: Mapping[str, Tensor] = filter_fn(state, whole) if takes_model else filter_fn(state)
+    return filtered
 
 
 def first_convolutions(whole: nn.Module) -> list[str]:

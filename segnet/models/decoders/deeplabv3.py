@@ -61,4 +61,5 @@ class DeepLabV3(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Features of the backbone -> logits at the output stride."""
-        return self.classifier(self.aspp(features[-1]))
+        logits: Tensor = self.classifier(self.aspp(features[-1]))
+        return logits

@@ -89,4 +89,5 @@ class DeepLabV3Plus(nn.Module):
         low_level = self.low_level(features[0])
         context = self.aspp(features[-1])
         context = F.interpolate(context, size=low_level.shape[2:], mode="bilinear", align_corners=self.align_corners)
-        return self.classifier(self.fuse(torch.cat([context, low_level], dim=1)))
+        logits: Tensor = self.classifier(self.fuse(torch.cat([context, low_level], dim=1)))
+        return logits

@@ -92,7 +92,8 @@ class BasicBlock(nn.Module):
         return self.conv2.norm
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.drop_path(self.conv2(self.conv1(x))) + self.shortcut(x))
+        output: Tensor = self.act(self.drop_path(self.conv2(self.conv1(x))) + self.shortcut(x))
+        return output
 
 
 class Bottleneck(nn.Module):
@@ -138,7 +139,8 @@ class Bottleneck(nn.Module):
         return self.conv3.norm
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.drop_path(self.conv3(self.conv2(self.conv1(x)))) + self.shortcut(x))
+        output: Tensor = self.act(self.drop_path(self.conv3(self.conv2(self.conv1(x)))) + self.shortcut(x))
+        return output
 
 
 def make_stem(in_channels: int, channels: int, *, deep: bool, norm: NormFactory) -> nn.Sequential:
@@ -190,7 +192,8 @@ def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _StatisticsAside(block)
 
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    output: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    return output
 
 
 class Stage(nn.Sequential):
@@ -206,7 +209,8 @@ class Stage(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
-            return super().forward(x)
+            output: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return output
         for block in self.children():
             x = checkpointed(block, x)
         return x
