@@ -74,7 +74,7 @@ def build_parser() -> Parser:
     add("--precision", choices=PRECISIONS, help="default: float32")
     add("--shard", metavar="I/N", help="the i-th of n machines that share this command's inputs")
     add("--overwrite", action="store_true", help="replace existing results")
-    add("--private-urls", action="store_true", help="fetch URLs of this machine and its network, too")
+    add("--private-urls", action="store_true", help="follow redirects of URLs into this machine's own network")
     add("--max-megapixels", type=int, default=179, metavar="N", help="of a picture; default: 179")
     add("--max-frames", type=int, default=0, metavar="N", help="of a video or camera; default: all")
     add("--scene", action="store_true", help="read GeoTIFFs window by window, write georeferenced NAME_mask.tif")

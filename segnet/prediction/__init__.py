@@ -25,7 +25,7 @@ class Settings:
         frame_kinds: of those that are written of each frame of a video, too.
         style: how results are drawn.
         batch_size: the most pictures of one size that the model gets at once.
-        private_urls: whether addresses of this network may be asked.
+        private_urls: whether URLs may redirect from outside into this machine's own network.
         max_frames: of a video or camera; 0: all.
         job: the model and the options that results depend on, as builtins of JSON.
         checkpoint: for the table of shares.

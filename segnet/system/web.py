@@ -1,4 +1,8 @@
-"""Files from the web, with care: http and https only, no way into a private network, limits of size and time."""
+"""Downloads with limits: http and https only, bounded size and time, no redirect into a private network.
+
+A URL that the user names may be anywhere, this machine included. A server that it leads to may not send us on into the
+user's own network.
+"""
 
 import contextlib
 import http.client
@@ -21,11 +25,11 @@ CHUNK = 2**16  # [bytes]
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to the web only: not to files, not from https to http, not from outside into this network.
+    """Follow redirects to the web only: not to files, not from https to http, not from outside into this network.
 
     Args:
-        error: what a refusal is.
-        private: whether the own network may be redirected into.
+        error: the type of the error to raise.
+        private: whether to follow redirects into this machine's own network.
     """
 
     def __init__(self, error: type[SegnetError], private: bool = False) -> None:
@@ -36,26 +40,18 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
             raise self._error(f"{req.full_url}: redirects to {newurl}, which is not followed")
         if not self._private and is_private(new.hostname) and not is_private(old.hostname):
-            raise self._error(f"{req.full_url}: redirects into a private network, to {newurl}: not followed")
+            raise self._error(f"{req.full_url}: redirects into a private network: if you trust it, use {newurl} itself")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def is_private(host: str | None) -> bool:
-    """Whether a name or address belongs to this machine or its network; of an unknown name nothing is known."""
+    """Whether a host name or address belongs to this machine or its network; False if the name is unknown."""
     try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
+        addresses = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None)}
     except OSError:
-        return False  # behind a proxy a name may mean nothing here
-    return not all(_is_global(str(address)) for address in addresses)
-
-
-def _is_global(address: str) -> bool:
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_global
-
-
-class _PrivateAddress(Exception):
-    """Where a connection has led to."""
+        return False  # behind a proxy this machine need not resolve names
+    parsed = map(ipaddress.ip_address, addresses)
+    return not all((getattr(address, "ipv4_mapped", None) or address).is_global for address in parsed)
 
 
 def download(
@@ -66,32 +62,26 @@ def download(
     max_seconds: float = MAX_SECONDS,
     stopped: threading.Event | None = None,
 ) -> None:
-    """Writes what a URL gives into a file.
-
-    The address is looked at when the connection stands, so that no second answer of a name server can lead elsewhere.
+    """Download a URL into an open file.
 
     Args:
         url: http:// or https://.
-        file: where to.
-        private: whether addresses of this machine and its network may be asked.
-        max_bytes: of the body.
+        file: binary, open for writing.
+        private: whether to follow redirects from outside into this machine's own network.
+        max_bytes: the largest body.
         max_seconds: until its last byte.
         stopped: ends the download when set.
 
     Raises:
-        DataError: it cannot be had, or is refused.
+        DataError: the URL cannot be fetched, or a limit is exceeded.
     """
     parts = urlsplit(url)
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
         raise DataError(f"{url}: only http:// and https:// are fetched")
     deadline = time.monotonic() + max_seconds
     try:
-        with _connection(url, private, deadline) as response:
+        with _response(url, private, deadline) as response:
             _copy(response, file, url, max_bytes, deadline, stopped)
-    except _PrivateAddress as address:
-        raise DataError(
-            f"{url}: leads into a private network ({address}), which is not asked: --private-urls allows it"
-        ) from None
     except urllib.error.HTTPError as error:
         raise DataError(
             f"{url}: cannot be fetched: the server says {error.code} {' '.join(str(error.reason).split())}"
@@ -111,7 +101,7 @@ def _copy(
     length = response.headers.get("Content-Length", "")
     announced = int(length) if length.isdecimal() else None
     received = 0
-    while chunk := response.read1(CHUNK):  # read() would wait until all of it has dripped in
+    while chunk := response.read1(CHUNK):  # read() would wait for all of it, however slowly it comes
         received += len(chunk)
         if max(received, announced or 0) > max_bytes:
             raise DataError(f"{url}: is larger than {max_bytes >> 20} MiB: download it first")
@@ -120,74 +110,49 @@ def _copy(
         if stopped is not None and stopped.is_set():
             raise DataError(f"{url}: interrupted")
         file.write(chunk)
-    if time.monotonic() > deadline:  # what the connection was cut off by looks like its end
+    if time.monotonic() > deadline:  # headers that were shut down look like complete ones
         raise TimeoutError
     if announced is not None and received != announced:
         raise DataError(f"{url}: was cut off after {received} of {announced} bytes: try again")
 
 
 @contextlib.contextmanager
-def _connection(url: str, private: bool, deadline: float) -> Iterator[Any]:
-    """The response to a request for `url`; what stands at the deadline is cut off, whatever it waits for."""
-    sockets: list[socket.socket] = []
-
-    def guard(connected: socket.socket, through_proxy: bool) -> None:
-        sockets.append(connected)
-        address = connected.getpeername()[0]
-        if not (private or through_proxy or _is_global(address)):
-            connected.close()
-            raise _PrivateAddress(address)
-
-    def cut_off() -> None:
-        for opened in sockets:
-            with contextlib.suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), cut_off)
+def _response(url: str, private: bool, deadline: float) -> Iterator[Any]:
+    """The response to a request for `url`; at the deadline a connection that still waits for headers is shut down."""
+    handler = _Connections()
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), handler.shut_down)
     timer.daemon = True
     timer.start()
     try:
-        opener = urllib.request.build_opener(
-            _Http(guard, private), _Https(guard, private), Redirects(DataError, private)
-        )
+        opener = urllib.request.build_opener(handler, Redirects(DataError, private))
         with opener.open(urllib.request.Request(url, headers={"User-Agent": "segnet"}), timeout=TIMEOUT) as response:
             yield response
     finally:
         timer.cancel()
 
 
-class _Guarded:
-    """Shows every connection to a guard before anything is sent over it; for a proxy only the name can be judged."""
+class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Keeps the connections that it opens: urllib's timeout starts again with every byte of a header."""
 
-    def __init__(self, guard: Any, private: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._guard, self._private = guard, private
+        self._opened: list[http.client.HTTPConnection] = []
 
-    def _open(self, kind: type[http.client.HTTPConnection], request: Any) -> Any:
-        guard, through_proxy = self._guard, request.has_proxy() or bool(request._tunnel_host)
-        asked = urlsplit(request.full_url).hostname
-        if through_proxy and not self._private and is_private(asked):
-            raise _PrivateAddress(asked)
-
-        def connect(*arguments: Any, **options: Any) -> socket.socket:
-            connected = socket.create_connection(*arguments, **options)
-            guard(connected, through_proxy)
-            return connected
-
-        class Connection(kind):  # type: ignore[misc, valid-type]
-            def connect(self) -> None:
-                self._create_connection = connect  # before TLS says its first word
-                super().connect()
-                guard(self.sock, through_proxy)  # TLS has put its own in place of the first
-
-        return self.do_open(Connection, request)  # type: ignore[attr-defined]
-
-
-class _Http(_Guarded, urllib.request.HTTPHandler):
     def http_open(self, req: Any) -> Any:
         return self._open(http.client.HTTPConnection, req)
 
-
-class _Https(_Guarded, urllib.request.HTTPSHandler):
     def https_open(self, req: Any) -> Any:
         return self._open(http.client.HTTPSConnection, req)
+
+    def _open(self, kind: type[http.client.HTTPConnection], request: Any) -> Any:
+        def connection(*arguments: Any, **options: Any) -> http.client.HTTPConnection:
+            self._opened.append(kind(*arguments, **options))
+            return self._opened[-1]
+
+        return self.do_open(connection, request)
+
+    def shut_down(self) -> None:
+        for connection in self._opened:
+            if connection.sock is not None:  # None: urllib has handed it to the response
+                with contextlib.suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
