@@ -279,6 +279,29 @@ def test_a_kill_of_both_loses_nothing(two, tmp_path, when, whom):
     assert columns[0] == columns[1]
 
 
+def test_a_kill_in_a_validation_that_waited_for_its_step_loses_nothing(tmp_path):
+    """Two processes accumulate four batches; a validation is due after every third of six an epoch."""
+    options = [*OPTIONS, "data.batch_size=1", "trainer.devices=2", "checkpoint_every=1"]
+    options += ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=3"]
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    code, output = segnet(options, tmp_path / "whole")
+    assert code == 0, output
+    (tmp_path / "killing.py").write_text(KILLING)
+    environment = {"WHEN": "validation", "WHOM": "1"}
+    script = str(tmp_path / "killing.py")
+    process = segnet(["train", *options], tmp_path / "killed", script, environment=environment, wait=False)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, output
+    assert_nobody_left(process, output)
+    assert read_checkpoint(the_run(tmp_path / "killed") / "last.ckpt")["global_step"] == 3  # of 4; batch 4 of 6
+    code, output = segnet([*options, "checkpoint=auto"], tmp_path / "killed")
+    assert code == 0, output
+    assert_same(tmp_path / "killed", tmp_path / "whole")
+    columns = [(the_run(tmp_path / name) / "metrics.csv").read_text() for name in ("whole", "killed")]
+    assert columns[0] == columns[1]
+
+
 FAILING = """
 import os, sys
 from segnet.errors import DataError

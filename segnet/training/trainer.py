@@ -27,6 +27,7 @@ from segnet.training.callbacks.nonfinite import NonFiniteLoss
 from segnet.training.callbacks.profiling import StepProfiler
 from segnet.training.callbacks.progress import progress_callbacks
 from segnet.training.callbacks.unlabeled import UnlabeledCrops
+from segnet.training.epoch_loop import validate_at_step_ends
 from segnet.training.metrics import MONITOR
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ def training_trainer(
         defaults["profiler"] = StepProfiler(output_dir)
     progress = progress_callbacks()
     last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
-    return _trainer(
+    trainer = _trainer(
         in_steps({**defaults, **config.trainer}),
         logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
         # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
@@ -106,6 +107,8 @@ def training_trainer(
         use_distributed_sampler=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in progress),
     )
+    validate_at_step_ends(trainer)
+    return trainer
 
 
 def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from segnet.system.files import replacing
 from segnet.training.distributed import is_first
+from segnet.training.epoch_loop import StepAlignedEpochLoop
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ PARTS = {
     "training_step": "forward and loss",
     "backward": "backward",
 }
+OWNERS = ("[Strategy]", f"[{StepAlignedEpochLoop.__name__}]")
 STEP, REST = "step", "optimizer, logs and checkpoints"
 
 
@@ -53,7 +55,7 @@ class StepProfiler(Profiler):
                 self._begin()
             elif hook == "on_validation_start":
                 self._end()  # a short epoch: a validation is no part of a training step
-        elif self._profile and hook in PARTS and owner.startswith(("[Strategy]", "[_TrainingEpochLoop]")):
+        elif self._profile and hook in PARTS and owner.startswith(OWNERS):
             _wait_for_gpu()
             self._open[action_name] = record_function(PARTS[hook])
             self._open[action_name].__enter__()

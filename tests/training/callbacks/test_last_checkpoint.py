@@ -88,6 +88,12 @@ HALVES = {"val_check_interval": 0.4}  # every 2 of 5 batches
 STEPS = {"max_epochs": -1, "max_steps": 12}  # ends within the third epoch
 WHOLE = {"max_epochs": -1, "max_steps": 10}  # ends with the second
 PAIRS = {"accumulate_grad_batches": 2}  # 3 steps an epoch, the last of one batch
+# Validations that fall due between accumulated batches wait for the step; an epoch's last step has 2 of its 5 batches.
+TRIPLES = {"accumulate_grad_batches": 3, "val_check_interval": 4}  # batches over all epochs: after 5, 8, 13, 15
+TRIPLED_HALVES = {"accumulate_grad_batches": 3, "val_check_interval": 0.4}  # after batches 3 and 5 of each epoch
+EVERY_OTHER = {**TRIPLED_HALVES, "check_val_every_n_epoch": 2, "max_epochs": 4}
+LIMITED = {**TRIPLES, "limit_train_batches": 4}  # steps after batches 3 and 4
+STEPPED = {**TRIPLES, "max_epochs": -1, "max_steps": 5}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +114,16 @@ PAIRS = {"accumulate_grad_batches": 2}  # 3 steps an epoch, the last of one batc
         (WHOLE, "on_train_end", 1, 10),
         (PAIRS, "training_step", 5, 2),
         (PAIRS, "training_step", 9, 4),
+        (TRIPLES, "training_step", 6, 2),  # with the validation that was due after batch 4 done
+        (TRIPLES, "validation_step", 2, 2),  # within it
+        (TRIPLES, "training_step", 9, 3),
+        (TRIPLED_HALVES, "training_step", 4, 1),
+        (TRIPLED_HALVES, "validation_step", 5, 2),
+        (EVERY_OTHER, "training_step", 9, 3),
+        (LIMITED, "training_step", 5, 2),
+        (LIMITED, "validation_step", 5, 4),
+        (STEPPED, "validation_step", 8, 5),
+        (STEPPED, "training_step", 12, 4),
     ],
 )
 def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
