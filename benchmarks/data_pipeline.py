@@ -27,9 +27,10 @@ from side_by_side import machine
 
 from segnet.classes import Classes
 from segnet.config import DataConfig
-from segnet.data.cache.decoded import GIB, Arena, Budget, DiskCache, MemoryCache
+from segnet.data.cache.decoded import Arena, CacheBudget, DiskCache, MemoryCache
 from segnet.data.datamodule import TrainSamples, to_tensors, train_transform
 from segnet.data.dataset import FileDataset, Sample
+from segnet.system.machine import GIB
 
 NUM_CLASSES = 19
 IGNORE_INDEX = 255
@@ -122,7 +123,7 @@ def variants(dataset: FileDataset, data: DataConfig, folder: Path) -> dict[str, 
         "segnet: augment": augment_own,
         "plain: all": whole_plain,
         "segnet: all": samples(dataset),
-        "segnet: all, data.cache=disk": samples(DiskCache(dataset, Budget(GIB), folder / "kept")),
+        "segnet: all, data.cache=disk": samples(DiskCache(dataset, CacheBudget(GIB), folder / "kept")),
         "segnet: all, data.cache=memory": samples(MemoryCache(dataset, Arena(GIB))),
     }
 

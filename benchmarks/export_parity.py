@@ -17,7 +17,7 @@ from predict_cpu import write_checkpoint
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.errors import SegnetError
-from segnet.exporters import SUFFIXES
+from segnet.exporters import EXPORT_SUFFIXES
 from segnet.workflows.export import export
 
 LAYERS: dict[int, dict[str, Any]] = {
@@ -31,7 +31,7 @@ def main() -> int:
     """Exports all of them; 0 where every one is equal."""
     parser = Parser(prog="export_parity.py", description="Exports beside the models that they were made from.")
     parser.add_argument("--layers", type=int, nargs="+", choices=LAYERS, default=list(LAYERS))
-    parser.add_argument("--formats", nargs="+", choices=SUFFIXES, default=list(SUFFIXES))
+    parser.add_argument("--formats", nargs="+", choices=EXPORT_SUFFIXES, default=list(EXPORT_SUFFIXES))
     options = parser.parse_args()
     print(f"torch {torch.__version__}\nmodel                   format     largest error  argmax agreement")
     failures = 0
@@ -51,7 +51,7 @@ def compare(layers: int, output_stride: int, formats: list[str]) -> int:
             found: list[Any] = []
             name = f"resnet{layers}_vd, stride {output_stride}"
             try:
-                export(checkpoint, format, Path(folder) / f"model{SUFFIXES[format]}", "logits", found.append)
+                export(checkpoint, format, Path(folder) / f"model{EXPORT_SUFFIXES[format]}", "logits", found.append)
             except SegnetError as error:
                 print(f"{name:24s}{format:10s} {error}")
                 failures += 1

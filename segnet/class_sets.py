@@ -14,13 +14,13 @@ def _colored(text: str, ignore_index: int = 255) -> Classes:
     return Classes.create([name.strip() for name in names], [list(bytes.fromhex(c)) for c in colors], ignore_index)
 
 
-CITYSCAPES = _colored("""
+CITYSCAPES_CLASSES = _colored("""
     road 804080, sidewalk f423e8, building 464646, wall 66669c, fence be9999, pole 999999, traffic light faaa1e,
     traffic sign dcdc00, vegetation 6b8e23, terrain 98fb98, sky 4682b4, person dc143c, rider ff0000, car 00008e,
     truck 000046, bus 003c64, train 005064, motorcycle 0000e6, bicycle 770b20
 """)
 
-CAMVID = _colored(
+CAMVID_CLASSES = _colored(
     """
     sky 808080, building 800000, pole c0c080, road 804080, pavement 3c28de, tree 808000, sign c08080, fence 404080,
     car 400080, pedestrian 404000, bicyclist 0080c0
@@ -32,9 +32,9 @@ _VOC = """
     background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse, motorbike,
     person, pottedplant, sheep, sofa, train, tvmonitor
 """
-VOC = Classes.create([name.strip() for name in _VOC.split(",")], ((0, 0, 0), *voc_palette(20)))
+VOC_CLASSES = Classes.create([name.strip() for name in _VOC.split(",")], ((0, 0, 0), *voc_palette(20)))
 
-ADE20K = _colored("""
+ADE20K_CLASSES = _colored("""
     wall 787878, building b47878, sky 06e6e6, floor 503232, tree 04c803, ceiling 787850, road 8c8c8c, bed cc05ff,
     windowpane e6e6e6, grass 04fa07, cabinet e005ff, sidewalk ebff07, person 96053d, earth 787846, door 08ff33,
     table ff0652, mountain 8fff8c, plant ccff04, curtain ff3307, chair cc4603, car 0066c8, water 3de6fa,
@@ -76,6 +76,12 @@ _COCO_STUFF = """
     structural-other, table, tent, textile-other, towel, tree, vegetable, wall-brick, wall-concrete, wall-other,
     wall-panel, wall-stone, wall-tile, wall-wood, water-other, waterdrops, window-blind, window-other, wood
 """
-COCO_STUFF = Classes.create([name.strip() for name in _COCO_STUFF.split(",")])
+COCO_STUFF_CLASSES = Classes.create([name.strip() for name in _COCO_STUFF.split(",")])
 
-CLASS_SETS = {"ade20k": ADE20K, "camvid": CAMVID, "cityscapes": CITYSCAPES, "coco_stuff": COCO_STUFF, "voc": VOC}
+CLASS_SETS = {
+    "ade20k": ADE20K_CLASSES,
+    "camvid": CAMVID_CLASSES,
+    "cityscapes": CITYSCAPES_CLASSES,
+    "coco_stuff": COCO_STUFF_CLASSES,
+    "voc": VOC_CLASSES,
+}

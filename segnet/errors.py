@@ -1,5 +1,6 @@
 """Exit codes, and the errors that a user can cause: one line each, told without a stack trace."""
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -13,6 +14,20 @@ class ExitCode(IntEnum):
     CHECKPOINT = 4  # checkpoints and weight files
     MACHINE = 5  # disk, memory, device, missing package
     PARTIAL = 6  # some inputs failed, the others are done
+
+
+NUM_LISTED = 5  # items that an error lists before it counts the rest
+
+
+def listed(names: Sequence[str], most: int = NUM_LISTED) -> str:
+    """The first names and the number of the others: "a, b, c, d, e and 3 more"; "none" for an empty sequence."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "none"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type if it has no message."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 class SegnetError(ValueError):

@@ -18,7 +18,7 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin, errors
 from safetensors import SafetensorError
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError, SegnetError
+from segnet.errors import CheckpointError, SegnetError, first_line
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
 from segnet.models.pretrained import CONFIG, TAGS, WEIGHTS, model_card
 from segnet.models.segmentation_model import SegmentationModel
@@ -88,8 +88,7 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
         except (TypeError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             if isinstance(error, errors.HFValidationError):
                 raise hub_error(huggingface_hub, errors, name, error, "folder") from None
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(f"{name}: is no model of segnet, or damaged ({reason})") from None
+            raise CheckpointError(f"{name}: is no model of segnet, or damaged ({first_line(error)})") from None
         except Exception as error:  # the network's, of huggingface_hub or of what it asks with
             raise hub_error(huggingface_hub, errors, name, error, "folder") from None
 

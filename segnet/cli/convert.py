@@ -10,7 +10,7 @@ from segnet.class_sets import CLASS_SETS
 from segnet.cli.arguments import Parser
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.weights.load import read_weights
-from segnet.workflows.convert import Settings, convert, find_classes, published_settings
+from segnet.workflows.convert import BuildSettings, convert, find_classes, published_settings
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     output = _require_place(Path(options.output), options.overwrite)
     weights = read_weights(options.source)
     classes = find_classes(options.classes, weights)
-    settings = _settings(options, published_settings(weights))
+    settings = _chosen_settings(options, published_settings(weights))
     model = convert(weights, classes, settings, output)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{options.source}: {len(classes.names)} classes, {num_parameters:,} parameters, all loaded")
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def _settings(options: argparse.Namespace, published: Settings) -> Settings:
+def _chosen_settings(options: argparse.Namespace, published: BuildSettings) -> BuildSettings:
     """The published settings, but for what the command line says."""
     chosen = published
     if options.output_stride is not None:

@@ -9,8 +9,8 @@ from segnet.classes import Classes
 from segnet.cli.arguments import Parser
 from segnet.data import DATASETS
 from segnet.errors import ConfigError, ExitCode
-from segnet.exporters import SUFFIXES
-from segnet.models.metadata import OUTPUTS, Metadata
+from segnet.exporters import EXPORT_SUFFIXES
+from segnet.models.metadata import OUTPUT_KINDS, Metadata
 from segnet.workflows.export import FORMATS, export
 from segnet.workflows.quantize import Calibration
 
@@ -53,7 +53,7 @@ def _output(options: argparse.Namespace, checkpoint: Path) -> Path:
     Raises:
         ConfigError: another suffix than the format's, or the name is taken.
     """
-    suffix = SUFFIXES.get(options.format, "")
+    suffix = EXPORT_SUFFIXES.get(options.format, "")
     default = checkpoint.with_suffix(suffix) if suffix else checkpoint.with_name(f"{checkpoint.stem}_pretrained")
     output = Path(options.output) if options.output else default
     if suffix and output.suffix != suffix:
@@ -93,7 +93,7 @@ def build_parser() -> Parser:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="path of a segnet checkpoint")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
     parser.add_argument("--output", metavar="PATH", help="default: beside the checkpoint; of safetensors a folder")
-    parser.add_argument("--output-kind", choices=OUTPUTS, default="logits", help="default: logits")
+    parser.add_argument("--output-kind", choices=OUTPUT_KINDS, default="logits", help="default: logits")
     parser.add_argument("--int8", action="store_true", help="8-bit weights and activations (onnx, openvino)")
     parser.add_argument(
         "--calibrate",

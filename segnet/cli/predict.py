@@ -12,7 +12,7 @@ from segnet.cli.display import Display
 from segnet.cli.predict_options import chosen_classes, parse
 from segnet.errors import CheckpointError, ConfigError, ExitCode, Interrupted, MachineError, SegnetError
 from segnet.inference.predictor import Predictor
-from segnet.prediction import Prediction, Report, Settings, Task
+from segnet.prediction import Outcome, OutputSettings, Prediction, Task
 from segnet.prediction.georeferenced import segment_scene_file
 from segnet.prediction.images import segment_images
 from segnet.prediction.inputs import Collector, result_names, shard
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
             output_dir = require_output_folder(Path(options.output))
             checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
             with ThreadPoolExecutor(1) as pool:
-                digest = pool.submit(digest_of, checkpoint)
+                digest = pool.submit(model_digest, checkpoint)
                 predictor = Predictor(
                     checkpoint,
                     options.device,
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
                     batch_size=options.batch_size,
                 )
             display.line(f"checkpoint: {checkpoint}")
-            settings = _settings(options, predictor, str(checkpoint), digest.result())
+            settings = _output_settings(options, predictor, str(checkpoint), digest.result())
             remove_stale_files(output_dir)
             prediction = Prediction(predictor, Records(output_dir, options.overwrite), settings)
             return _work(prediction, tasks, options, display)
@@ -75,7 +75,7 @@ def find_tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
     return tasks, collector.notes
 
 
-def _settings(options: argparse.Namespace, predictor: Predictor, checkpoint: str, digest: str) -> Settings:
+def _output_settings(options: argparse.Namespace, predictor: Predictor, checkpoint: str, digest: str) -> OutputSettings:
     only = chosen_classes(options.classes, predictor.classes)
     # What results depend on, by the options' names: others' results are not taken for this command's.
     job = {
@@ -88,7 +88,7 @@ def _settings(options: argparse.Namespace, predictor: Predictor, checkpoint: str
         "--runtime": options.runtime,
         "--precision": options.precision,
     }
-    return Settings(
+    return OutputSettings(
         kinds=options.save,
         frame_kinds=options.save_frames,
         style=Style(only, options.simplify),
@@ -117,19 +117,19 @@ class _Work:
                 continue
             for task in group:
                 try:
-                    outcome: Report | SegnetError = self._single(task)
+                    outcome: Outcome | SegnetError = self._single(task)
                 except (MachineError, Interrupted):
                     raise
                 except SegnetError as error:
                     outcome = error
                 self._tell(task, outcome)
 
-    def _single(self, task: Task) -> Report:
+    def _single(self, task: Task) -> Outcome:
         if self._options.scene:
             return segment_scene_file(self._prediction, task)
         return segment_video(self._prediction, task, self._display.frames)
 
-    def _tell(self, task: Task, outcome: Report | SegnetError) -> None:
+    def _tell(self, task: Task, outcome: Outcome | SegnetError) -> None:
         self.num_done += 1
         if isinstance(outcome, SegnetError):
             self.num_failed += 1
@@ -138,7 +138,7 @@ class _Work:
             self.num_before += outcome.done_before
             if outcome.warning:
                 self._display.error(f"segnet: {task.input.text}: {outcome.warning}")
-            self._display.line(f"{task.input.text}{describe(outcome)}")
+            self._display.line(f"{task.input.text}{outcome_line(outcome)}")
             if not is_moving(task):
                 self._display.image()
         self._display.step()
@@ -165,7 +165,7 @@ def is_moving(task: Task) -> bool:
     return task.input.kind in ("video", "camera")
 
 
-def describe(report: Report) -> str:
+def outcome_line(report: Outcome) -> str:
     """What came of an input, in one line: its files, and the classes that occur, largest share first."""
     if report.done_before:
         return ": done already; --overwrite repeats it"
@@ -207,7 +207,7 @@ def require_output_folder(folder: Path) -> Path:
     return folder
 
 
-def digest_of(model: Path) -> str:
+def model_digest(model: Path) -> str:
     """What a model file contains, in 16 digits; of OpenVINO's .xml with its weights, of a folder all files."""
     files = [path for path in sorted(model.rglob("*")) if path.is_file()] if model.is_dir() else [model]
     files += [path for path in [model.with_suffix(".bin")] if model.suffix == ".xml" and path.is_file()]

@@ -10,9 +10,9 @@ from segnet.cli.arguments import Parser
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.inference.runtimes import RUNTIMES
-from segnet.inference.runtimes.pytorch import PRECISIONS
+from segnet.inference.runtimes.pytorch import TORCH_DTYPES
 from segnet.inference.segmentation import class_ids
-from segnet.prediction.outputs import KINDS, WRITERS
+from segnet.prediction.outputs import SAVE_KINDS, WRITERS
 
 EPILOG = """\
 inputs
@@ -50,7 +50,13 @@ def build_parser() -> Parser:
     add("--root", metavar="FOLDER", help="what a list's names are relative to, and lie in; default: the list's folder")
     add("--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/")
     add("--output", default="predictions", metavar="FOLDER", help="default: predictions")
-    add("--save", type=kinds_of(KINDS), default=("mask", "overlay"), metavar="KIND,...", help="default: mask,overlay")
+    add(
+        "--save",
+        type=kinds_of(SAVE_KINDS),
+        default=("mask", "overlay"),
+        metavar="KIND,...",
+        help="default: mask,overlay",
+    )
     add(
         "--save-frames",
         type=kinds_of(tuple(WRITERS)),
@@ -71,7 +77,7 @@ def build_parser() -> Parser:
     add("--batch-size", type=int, default=1, metavar="N", help="pictures of one size at once; default: 1")
     add("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
     add("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export that is kept already")
-    add("--precision", choices=PRECISIONS, help="default: float32")
+    add("--precision", choices=TORCH_DTYPES, help="default: float32")
     add("--shard", metavar="I/N", help="the i-th of n machines that share this command's inputs")
     add("--overwrite", action="store_true", help="replace existing results")
     add("--private-urls", action="store_true", help="follow redirects of URLs into this machine's own network")
@@ -88,12 +94,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ConfigError: an unknown option, or a value out of its range.
     """
     options: argparse.Namespace = build_parser().parse_args(arguments)
-    _require(options)
+    _check_ranges(options)
     Image.MAX_IMAGE_PIXELS = options.max_megapixels * 10**6 // 2  # Pillow warns there, and refuses twice that
     return options
 
 
-def _require(options: argparse.Namespace) -> None:
+def _check_ranges(options: argparse.Namespace) -> None:
     for name, least in (("batch_size", 1), ("max_megapixels", 1), ("max_frames", 0)):
         if getattr(options, name) < least:
             raise ConfigError(f"--{name.replace('_', '-')} {getattr(options, name)} must be {least} or more")

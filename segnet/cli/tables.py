@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from segnet.data.scan.report import Report
+from segnet.data.scan.report import DatasetReport
 from segnet.system.machine import GIB
 from segnet.training.metrics import DEFINITION
 from segnet.workflows.benchmark import Benchmark
@@ -26,7 +26,7 @@ def print_scores(results: Results) -> None:
     print(f"pixel accuracy {number(scores.pixel_accuracy)}")
 
 
-def print_report(report: Report) -> None:
+def print_report(report: DatasetReport) -> None:
     """Prints what each split of a dataset holds, by class, and what is to be looked at or mended."""
     classes = report.splits[0].classes
     table = Table(title="pixels [%], and the images that hold the class")

@@ -21,7 +21,7 @@ from segnet.data.augment.transforms import TrainTransform
 from segnet.data.cache.decoded import with_cache
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
-from segnet.data.scan.report import Report, SplitReport
+from segnet.data.scan.report import DatasetReport, SplitReport
 from segnet.data.scan.scan import Memory, survey
 from segnet.errors import ConfigError, DataError
 from segnet.system.machine import num_cores
@@ -177,7 +177,7 @@ class SegmentationDataModule(pl.LightningDataModule):
                 "share them: lower trainer.devices or add images"
             )
         if self._data.check:
-            report = Report([self.report("train"), self.report("val")])
+            report = DatasetReport([self.report("train"), self.report("val")])
             report.require_sound()
             if self._is_first:
                 for warning in report.warnings:

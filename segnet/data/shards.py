@@ -28,14 +28,14 @@ from segnet.data.dataset import Image as Pixels
 from segnet.data.dataset import Sample
 from segnet.data.datasets.labels import Mask, checked_mask
 from segnet.errors import ConfigError, DataError, MachineError
+from segnet.images.bands import PILLOW_MODES
 
 FORMAT = 1
 INDEX = "index.json"
 MASK = "mask.png"
 ARRAY = "npz"
 PICTURES = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}  # member -> Pillow's name
-KEPT = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}  # files that are kept as they are
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by channels
+COPIED_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}  # files that are kept as they are
 BLOCK = 512  # of a tar file [bytes]
 
 
@@ -113,7 +113,7 @@ def pack(sample: Sample, source: Path | None) -> dict[str, bytes]:
         source: the file that the image may have been read from; where its bytes alone give the same pixels, they are
             kept, else the pixels are stored without loss.
     """
-    suffix, data = _encoded(sample.image, source)
+    suffix, data = _encode_image(sample.image, source)
     members = {suffix: data, MASK: _encoded_mask(sample.mask)}
     checksums = {member: zlib.crc32(data) for member, data in members.items()}
     return {**members, "json": json.dumps({"name": sample.name, "crc32": checksums}).encode()}
@@ -129,7 +129,7 @@ def unpack(data: bytes, where: str, classes: Classes, channels: int) -> Sample:
         DataError: damaged, or not what the index tells.
     """
     try:
-        members = _members(data, where)
+        members = _tar_members(data, where)
         description = json.loads(members["json"])
         name, checksums = description["name"], description["crc32"]
         (suffix,) = set(checksums) - {MASK}
@@ -175,16 +175,16 @@ def _webdataset(module: str) -> Any:
     return getattr(webdataset, module)
 
 
-def _members(data: bytes, where: str) -> dict[str, bytes]:
+def _tar_members(data: bytes, where: str) -> dict[str, bytes]:
     library = _webdataset("tariterators")
     (sample,) = library.group_by_keys(library.tar_file_expander([{"url": where, "stream": io.BytesIO(data)}]))
     return dict(sample)
 
 
-def _encoded(image: Pixels, source: Path | None) -> tuple[str, bytes]:
+def _encode_image(image: Pixels, source: Path | None) -> tuple[str, bytes]:
     channels = image.shape[2]
-    kept = KEPT.get(source.suffix.lower()) if source else None
-    if source and kept and channels in MODES and image.dtype == np.uint8:
+    kept = COPIED_SUFFIXES.get(source.suffix.lower()) if source else None
+    if source and kept and channels in PILLOW_MODES and image.dtype == np.uint8:
         try:
             data = source.read_bytes()
             if np.array_equal(_decoded(kept, data, channels), image):
@@ -192,7 +192,7 @@ def _encoded(image: Pixels, source: Path | None) -> tuple[str, bytes]:
         except Exception:  # it need not be the image's file at all, and decoders raise many kinds
             pass
     buffer = io.BytesIO()
-    if channels in MODES and image.dtype == np.uint8:
+    if channels in PILLOW_MODES and image.dtype == np.uint8:
         Image.fromarray(image.squeeze(2) if channels == 1 else image).save(buffer, "PNG")
         return "png", buffer.getvalue()
     np.savez_compressed(buffer, image=image)
@@ -205,7 +205,7 @@ def _decoded(suffix: str, data: bytes, channels: int) -> Pixels:
             return np.array(arrays["image"])
     with Image.open(io.BytesIO(data), formats=[PICTURES[suffix]]) as picture:
         upright = ImageOps.exif_transpose(picture)
-        return np.array(upright.convert(MODES[channels])).reshape(upright.height, upright.width, channels)
+        return np.array(upright.convert(PILLOW_MODES[channels])).reshape(upright.height, upright.width, channels)
 
 
 def _encoded_mask(mask: Mask) -> bytes:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from segnet.classes import Classes
-from segnet.errors import MachineError
+from segnet.errors import MachineError, first_line
 from segnet.models.metadata import Metadata
 from segnet.models.segmentation_model import SegmentationModel
 
@@ -78,7 +78,7 @@ def program(model: nn.Module, metadata: Metadata) -> ExportedProgram:
             model, (images,), dynamic_shapes=({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
         )
     except Exception as error:  # of many kinds, as models do what cannot be followed
-        raise MachineError(f"the model cannot be exported: {str(error).splitlines()[0]}") from error
+        raise MachineError(f"the model cannot be exported: {first_line(error)}") from error
     # torch takes for granted that no size on the way is 1. The operators do not mind: exporting.SIZES has such images.
     for size, values in followed.range_constraints.items():
         followed.range_constraints[size] = ValueRanges(1, values.upper)

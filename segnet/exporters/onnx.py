@@ -15,7 +15,7 @@ from segnet.system.files import replacing
 
 OPSET = 18  # what torch's exporter writes by itself: no other is translated twice
 INPUT = "images"
-MAX_BYTES = 2**31 - 1  # of a protobuf file
+MAX_PROTOBUF_BYTES = 2**31 - 1  # of a protobuf file
 
 
 def export_onnx(model: nn.Module, metadata: Metadata, path: Path) -> None:
@@ -48,7 +48,7 @@ def export_onnx(model: nn.Module, metadata: Metadata, path: Path) -> None:
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value
     proto.producer_name = "segnet"
-    if proto.ByteSize() > MAX_BYTES:
+    if proto.ByteSize() > MAX_PROTOBUF_BYTES:
         raise MachineError(f"{path}: the model is larger than 2 GiB, more than an ONNX file holds")
     with replacing(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())

@@ -20,7 +20,7 @@ from segnet.images.files import decoding, num_bands_in_tiff, rgb_of, scaled_to_u
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-MODES = {1: "L", 4: "RGBA"}  # of Pillow, for what is no TIFF
+PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
 
 Bands = NDArray[np.uint8 | np.float32]
 
@@ -67,7 +67,7 @@ def bands_of(picture: Image.Image, channels: int, source: Path | str) -> Bands:
     """A picture of Pillow's as `read_bands` gives it; `source` is what an error calls it."""
     if channels == 3:
         return rgb_of(picture, source)
-    if channels not in MODES or (channels == 4 and picture.mode not in ("RGBA", "PA")):
+    if channels not in PILLOW_MODES or (channels == 4 and picture.mode not in ("RGBA", "PA")):
         raise DataError(
             f"{source}: has {len(picture.getbands())} channels, but {channels} are asked for "
             "(dataset.channels, backbone.in_channels)"
@@ -75,7 +75,7 @@ def bands_of(picture: Image.Image, channels: int, source: Path | str) -> Bands:
     upright = ImageOps.exif_transpose(picture)
     if channels == 1 and (picture.mode.startswith("I") or picture.mode == "F"):
         return scaled(np.asarray(upright)[:, :, None], source)
-    return np.array(upright.convert(MODES[channels])).reshape(upright.height, upright.width, channels)
+    return np.array(upright.convert(PILLOW_MODES[channels])).reshape(upright.height, upright.width, channels)
 
 
 def displayable(image: Bands) -> NDArray[np.uint8]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segnet.classes import Classes
+from segnet.images.files import UInt8Array
 
-UInt8Array = NDArray[np.uint8]
 IGNORED = (255, 255, 255)  # color of pixels that are no class
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from segnet.errors import DataError
+from segnet.errors import DataError, listed
 from segnet.system.files import replacing
 
 # Pillow's names. What is not listed is not opened. JPEG stands for MPO too, which is no name that Image.open knows.
@@ -217,10 +217,7 @@ def _gray_of_colors(values: NDArray[np.generic], mode: str, path: Path) -> UInt8
     if (colors == colors[:, :, :1]).all():
         return np.array(colors[:, :, 0])
     distinct = [(int(r), int(g), int(b)) for r, g, b in np.unique(colors.reshape(-1, 3), axis=0)]
-    more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
-    raise ColoredMaskError(
-        f"{path}: a color picture, not class ids (colors {', '.join(map(str, distinct[:5]))}{more})", distinct
-    )
+    raise ColoredMaskError(f"{path}: a color picture, not class ids (colors {listed([*map(str, distinct)])})", distinct)
 
 
 def mask_image(mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> Image.Image:

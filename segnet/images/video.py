@@ -13,15 +13,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from segnet.errors import DataError, MachineError
+from segnet.images.files import UInt8Array
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what it complains of is told as an error
 FRAME_RATE = 25.0  # where a source tells none [frames / second]
 CUT_OFF = 0.9  # of the frames that a file announces; some announce a few more than they have
-
-UInt8Array = NDArray[np.uint8]
 
 
 @contextlib.contextmanager

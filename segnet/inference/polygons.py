@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segnet.classes import Classes
 
 # Ways along the edges of pixels with the class to the right: east, south, west, north; as (dx, dy).
-STEPS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
+DIRECTIONS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
 INNER = np.array([(0, 0), (-1, 0), (-1, -1), (0, -1)])  # from where such a way starts to the pixel on its right
 
 Ring = NDArray[np.float64]

@@ -17,13 +17,13 @@ from segnet.images.convert import ImageLike, as_bands
 from segnet.images.windows import Window
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.segmentation import Segmentation
-from segnet.inference.tta import Inference, class_ids
+from segnet.inference.tta import Inference, argmax_classes
 from segnet.system.machine import is_full_memory
 
 log = logging.getLogger(__name__)
 
 MAX_PIXELS = 2_500_000  # of an image that is predicted whole unless told otherwise
-WINDOW = 1024  # side of the windows of larger ones [pixels]
+DEFAULT_WINDOW = 1024  # side of the windows of larger ones [pixels]
 SMALLEST_WINDOW = 128  # to which a full memory leads: below it a model sees too little [pixels]
 
 Ids = NDArray[np.uint8 | np.uint16]
@@ -214,7 +214,7 @@ class Predictor:
     def _side(self, size: tuple[int, int]) -> int | None:
         """Of the windows for an image of (height, width); None: it is predicted whole."""
         pixels = math.prod(size)
-        side = self._inference.window or (WINDOW if pixels > self._max_pixels else None)
+        side = self._inference.window or (DEFAULT_WINDOW if pixels > self._max_pixels else None)
         if self._fitting is not None and (side or math.isqrt(pixels)) > self._fitting:
             return self._fitting
         return side
@@ -232,7 +232,7 @@ class Predictor:
 
     def _ids(self, scores: Tensor) -> Ids:
         """(classes, H, W) -> (H, W)."""
-        return class_ids(scores).cpu().numpy().astype(self._id_type)
+        return argmax_classes(scores).cpu().numpy().astype(self._id_type)
 
     @property
     def _id_type(self) -> type[np.uint8] | type[np.uint16]:

@@ -75,9 +75,9 @@ class Inference:
     def averaged(self, model: Model, images: Tensor) -> Tensor:
         """Whole images (B, channels, H, W) -> probabilities (B, classes, H, W), the mean over flips and scales."""
         passes = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
-        total = _probabilities(model, images, *passes[0])
+        total = _view_probabilities(model, images, *passes[0])
         for scale, mirrored in passes[1:]:
-            total += _probabilities(model, images, scale, mirrored)
+            total += _view_probabilities(model, images, scale, mirrored)
         return total if len(passes) == 1 else total.div_(len(passes))
 
     @torch.inference_mode()
@@ -115,7 +115,7 @@ class Inference:
         return replace(self, window=window, batch_size=batch_size or self.batch_size)
 
 
-def class_ids(scores: Tensor) -> Tensor:
+def argmax_classes(scores: Tensor) -> Tensor:
     """The class of the highest score, the first of equals: (..., classes, H, W) -> (..., H, W), int64.
 
     NaN counts as highest, whatever its class. On a CPU, torch's argmax over planes, as exported models give them, takes
@@ -134,7 +134,7 @@ def _ids_of_planes(scores: Tensor) -> Tensor:
     return classes - (is_best * ranks).amax(dim=-3).long()
 
 
-def resized(images: Tensor, scale: float) -> Tensor:
+def rescale_images(images: Tensor, scale: float) -> Tensor:
     """Images (B, channels, H, W) at another size, in their dtype; bilinear, as training resizes its images."""
     size = [max(1, round(side * scale)) for side in images.shape[2:]]
     if size == list(images.shape[2:]):
@@ -143,8 +143,8 @@ def resized(images: Tensor, scale: float) -> Tensor:
     return values if images.is_floating_point() else values.round().to(images.dtype)
 
 
-def _probabilities(model: Model, images: Tensor, scale: float, mirrored: bool) -> Tensor:
-    seen = resized(images, scale)
+def _view_probabilities(model: Model, images: Tensor, scale: float, mirrored: bool) -> Tensor:
+    seen = rescale_images(images, scale)
     logits = model(seen.flip(3)).flip(3) if mirrored else model(seen)
     if logits.shape[2:] != images.shape[2:]:
         logits = F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=False)

@@ -22,7 +22,7 @@ from segnet.errors import ConfigError
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-AUTO = "auto"
+AUTO_WEIGHT = "auto"
 DIGITS = 4  # of a weight: what is printed is what is used
 
 
@@ -55,7 +55,7 @@ def inverse_log(counts: LabelCounts) -> Floats:
 
 
 RULES: dict[str, Callable[[LabelCounts], Floats]] = {
-    AUTO: median_frequency,
+    AUTO_WEIGHT: median_frequency,
     "inverse_log": inverse_log,
     "median_frequency": median_frequency,
 }

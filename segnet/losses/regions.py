@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segnet.errors import ConfigError
-from segnet.losses.resized import CHUNK, resized
+from segnet.losses.resized import VALUES_AT_ONCE, resize_logits
 
 
 class Tversky(nn.Module):
@@ -39,7 +39,9 @@ class Tversky(nn.Module):
         self.alpha, self.beta, self.smooth = alpha, beta, smooth
 
     def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
-        hits, false_positives, false_negatives = _overlap(resized(logits, mask, align_corners), mask, self.ignore_index)
+        hits, false_positives, false_negatives = _soft_counts(
+            resize_logits(logits, mask, align_corners), mask, self.ignore_index
+        )
         missed = self.alpha * false_positives + self.beta * false_negatives
         return (missed / (hits + missed + self.smooth)).mean()
 
@@ -63,7 +65,9 @@ class Dice(nn.Module):
         self.ignore_index, self.smooth = ignore_index, smooth
 
     def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
-        hits, false_positives, false_negatives = _overlap(resized(logits, mask, align_corners), mask, self.ignore_index)
+        hits, false_positives, false_negatives = _soft_counts(
+            resize_logits(logits, mask, align_corners), mask, self.ignore_index
+        )
         missed = false_positives + false_negatives
         return (missed / (2 * hits + missed + self.smooth)).mean()
 
@@ -83,12 +87,12 @@ class LovaszSoftmax(nn.Module):
         target = mask.reshape(-1).long()
         counted = target != self.ignore_index
         target = target[counted]
-        probabilities = resized(logits, mask, align_corners).softmax(1).transpose(0, 1)
+        probabilities = resize_logits(logits, mask, align_corners).softmax(1).transpose(0, 1)
         probabilities = probabilities.reshape(logits.shape[1], -1)[:, counted]
         present = target.unique()
         if not len(present):
             return probabilities.sum()  # of no pixels, which is 0
-        groups = present.split(max(1, CHUNK // len(target)))
+        groups = present.split(max(1, VALUES_AT_ONCE // len(target)))
         losses = [_lovasz_extension(probabilities[group], target == group[:, None]) for group in groups]
         return torch.cat(losses).mean()
 
@@ -111,7 +115,7 @@ def _lovasz_extension(probabilities: Tensor, truth: Tensor) -> Tensor:
     return (errors * torch.diff(loss, prepend=loss.new_zeros(len(loss), 1)).float()).sum(1)
 
 
-def _overlap(logits: Tensor, mask: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
+def _soft_counts(logits: Tensor, mask: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
     """Soft true positives, false positives and false negatives of each class (K,), float32."""
     counted = mask != ignore_index
     probabilities = logits.softmax(1) * counted[:, None]

@@ -16,10 +16,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 FLOATS_A_REGISTER = 16  # AVX-512
-CHUNK = 2**25  # how many values are held in the mask's size at a time, one image at least
+VALUES_AT_ONCE = 2**25  # how many values are held in the mask's size at a time, one image at least
 
 
-def resized(logits: Tensor, mask: Tensor, align_corners: bool) -> Tensor:
+def resize_logits(logits: Tensor, mask: Tensor, align_corners: bool) -> Tensor:
     """Logits (B, K, h, w) -> (B, K, H, W), bilinear, in float32 at least; mask (B, H, W)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if logits.shape[2:] == mask.shape[1:]:
@@ -70,8 +70,8 @@ def cross_entropy_sum(
 def cross_entropy_map(logits: Tensor, mask: Tensor, options: CrossEntropyOptions) -> Tensor:
     """Cross entropy of each pixel (B, H, W), arguments as above, without a gradient."""
     parts = []
-    for some, truth, _ in _chunks(logits, mask, None):
-        logs = _log_probabilities(_pixels(resized(_channels_last(some), truth, options.align_corners)))
+    for some, truth, _ in _image_chunks(logits, mask, None):
+        logs = _log_probabilities(_pixel_rows(resize_logits(_channels_last(some), truth, options.align_corners)))
         parts.append(_losses(logs, *_truth(truth, logs, options), options).view(truth.shape))
     return torch.cat(parts)
 
@@ -88,12 +88,12 @@ class _CrossEntropySum(torch.autograd.Function):
     ) -> Tensor:
         wanted, ctx.dtype = ctx.needs_input_grad[0], logits.dtype
         sums, gradients = [], []
-        for some, truth, weight in _chunks(logits, mask, pixel_weight):
+        for some, truth, weight in _image_chunks(logits, mask, pixel_weight):
             with torch.set_grad_enabled(wanted):
                 small = _channels_last(some.detach().to(torch.promote_types(some.dtype, torch.float32)))
                 small.requires_grad_(wanted)
-                large = resized(small, truth, options.align_corners)
-            logs = _log_probabilities(_pixels(large.detach()))
+                large = resize_logits(small, truth, options.align_corners)
+            logs = _log_probabilities(_pixel_rows(large.detach()))
             label, true_weight, even_weight = _truth(truth, logs, options)
             losses = _losses(logs, label, true_weight, even_weight, options)
             value, slope = _value_and_slope(losses, weight, function)
@@ -113,11 +113,11 @@ class _CrossEntropySum(torch.autograd.Function):
         return (gradient * slopes[0]).to(ctx.dtype), None, None, None, None
 
 
-def _chunks(
+def _image_chunks(
     logits: Tensor, mask: Tensor, pixel_weight: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
     """A few images at a time."""
-    count = max(1, CHUNK // (logits.shape[1] * mask[0].numel()))
+    count = max(1, VALUES_AT_ONCE // (logits.shape[1] * mask[0].numel()))
     for start in range(0, len(mask), count):
         part = slice(start, start + count)
         yield logits[part], mask[part], None if pixel_weight is None else pixel_weight[part].reshape(-1)
@@ -128,7 +128,7 @@ def _channels_last(logits: Tensor) -> Tensor:
     return logits.contiguous(memory_format=torch.channels_last)
 
 
-def _pixels(logits: Tensor) -> Tensor:
+def _pixel_rows(logits: Tensor) -> Tensor:
     """(B, K, H, W) -> (N, K)."""
     return logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError, MachineError, SegnetError
+from segnet.errors import CheckpointError, MachineError, SegnetError, first_line
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
 
@@ -28,7 +28,7 @@ def save_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) ->
         try:
             torch.save(checkpoint, temporary)
         except RuntimeError as error:  # torch's zip writer says "unexpected pos" where the disk is full
-            raise MachineError(f"{path}: cannot be written, is the disk full? ({str(error).splitlines()[0]})") from None
+            raise MachineError(f"{path}: cannot be written, is the disk full? ({first_line(error)})") from None
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     if path.is_file() and path.stat().st_size == 0:
         return "is not a checkpoint: it is empty (0 bytes)"
     if isinstance(error, OSError | RuntimeError) and str(error):
-        return f"is not a checkpoint, or damaged or cut off ({str(error).splitlines()[0].split('. ')[0]})"
+        return f"is not a checkpoint, or damaged or cut off ({first_line(error).split('. ')[0]})"
     return "is not a checkpoint, or damaged or cut off"
 
 
@@ -88,5 +88,5 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
     except MachineError:  # a package that the backbone needs is absent: the checkpoint itself is as it should be
         raise
     except (SegnetError, RuntimeError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: weights and description do not fit ({str(error).splitlines()[0]})") from None
+        raise CheckpointError(f"{path}: weights and description do not fit ({first_line(error)})") from None
     return model.eval(), classes

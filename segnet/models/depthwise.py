@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 FAR = 6  # dilation from which oneDNN is slow forward too; an ASPP at output stride 16 begins with it
 
-Place = tuple[slice, slice]
+Slices = tuple[slice, slice]
 
 
 class DilatedDepthwiseConv(nn.Conv2d):
@@ -89,18 +89,18 @@ def _by_tap(weight: Tensor) -> Tensor:
     return weight[:, 0].permute(1, 2, 0).contiguous()[..., None, None]
 
 
-def _shifts(weight: Tensor, x: Tensor, dilation: tuple[int, int]) -> Iterator[tuple[int, int, Place, Place]]:
+def _shifts(weight: Tensor, x: Tensor, dilation: tuple[int, int]) -> Iterator[tuple[int, int, Slices, Slices]]:
     """For each tap that meets the image: its row and column, where it reads, and where that counts."""
     rows, columns = weight.shape[2:]
     for row in range(rows):
-        down, to_down = _overlap(x.shape[2], (row - rows // 2) * dilation[0])
+        down, to_down = _shifted_slices(x.shape[2], (row - rows // 2) * dilation[0])
         for column in range(columns):
-            right, to_right = _overlap(x.shape[3], (column - columns // 2) * dilation[1])
+            right, to_right = _shifted_slices(x.shape[3], (column - columns // 2) * dilation[1])
             if down.stop > down.start and right.stop > right.start:
                 yield row, column, (down, right), (to_down, to_right)
 
 
-def _overlap(size: int, shift: int) -> Place:
+def _shifted_slices(size: int, shift: int) -> Slices:
     """From where and to where values move along an axis, so that position i gets that of i + shift; may be empty."""
     length = max(0, size - abs(shift))
     start = min(size, max(0, shift))

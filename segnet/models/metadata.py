@@ -9,7 +9,7 @@ from segnet.errors import CheckpointError, ConfigError
 
 KEY = "segnet"
 INPUTS = ("uint8", "float32")
-OUTPUTS = ("logits", "classes")
+OUTPUT_KINDS = ("logits", "classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,6 @@ class Metadata:
             )
         except (ValueError, KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{path}: its metadata are damaged ({error})") from None
-        if found.input not in INPUTS or found.output not in OUTPUTS:
+        if found.input not in INPUTS or found.output not in OUTPUT_KINDS:
             raise CheckpointError(f"{path}: was exported by another version of segnet: export it again")
         return found

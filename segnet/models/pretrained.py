@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError, SegnetError
+from segnet.errors import CheckpointError, SegnetError, first_line
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
 
@@ -64,8 +64,7 @@ def load_pretrained(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: has no {Path(str(error.filename or WEIGHTS)).name}") from None
     except (SegnetError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{folder}: is no model of segnet, or damaged ({reason})") from None
+        raise CheckpointError(f"{folder}: is no model of segnet, or damaged ({first_line(error)})") from None
     return model.eval(), classes
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from segnet.images.bands import Bands
 from segnet.inference.predictor import Predictor
 from segnet.inference.segmentation import Segmentation
-from segnet.prediction.inputs import Input, require_file
+from segnet.prediction.inputs import Input, require_input_file
 from segnet.prediction.outputs import NEED_PROBABILITIES, WRITERS, Style
 from segnet.prediction.records import Origin, Records
 
@@ -17,7 +17,7 @@ PIXELS_IN_WORK = 64e6  # of all pictures that are read, computed on or written a
 
 
 @dataclass(frozen=True)
-class Settings:
+class OutputSettings:
     """What is written of each input, and how.
 
     Attributes:
@@ -50,7 +50,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Report:
+class Outcome:
     """What came of an input.
 
     Attributes:
@@ -68,7 +68,7 @@ class Report:
     done_before: bool = False
 
 
-DONE_BEFORE = Report(done_before=True)
+DONE_BEFORE = Outcome(done_before=True)
 
 
 class Prediction:
@@ -80,7 +80,7 @@ class Prediction:
         settings: what is written.
     """
 
-    def __init__(self, predictor: Predictor, records: Records, settings: Settings) -> None:
+    def __init__(self, predictor: Predictor, records: Records, settings: OutputSettings) -> None:
         self.predictor, self.records, self.settings = predictor, records, settings
         self._probabilities = bool(NEED_PROBABILITIES & {*settings.kinds, *settings.frame_kinds})
 
@@ -96,7 +96,7 @@ class Prediction:
         """
         if item.path is None:
             return Origin(item.text, None if item.kind in ("stdin", "camera") else [], self.settings.job)
-        status = require_file(item.path)
+        status = require_input_file(item.path)
         return Origin(os.path.abspath(item.path), [status.st_size, status.st_mtime_ns], self.settings.job)
 
     def segment(self, images: list[Bands]) -> list[Segmentation]:

@@ -2,10 +2,10 @@
 
 from segnet.errors import DataError
 from segnet.images.geotiff import segment_scene
-from segnet.prediction import DONE_BEFORE, Prediction, Report, Task
+from segnet.prediction import DONE_BEFORE, Outcome, Prediction, Task
 
 
-def segment_scene_file(prediction: Prediction, task: Task) -> Report:
+def segment_scene_file(prediction: Prediction, task: Task) -> Outcome:
     """Segments a GeoTIFF; its mask lies where it does.
 
     Args:
@@ -24,4 +24,4 @@ def segment_scene_file(prediction: Prediction, task: Task) -> Report:
     target = prediction.records.target(task.name, "scene")
     with prediction.records.taken(task.name, ["scene"], origin):
         segment_scene(predictor.stream, item.path, target, predictor.classes, predictor.channels)
-    return Report((target,))
+    return Outcome((target,))

@@ -15,12 +15,12 @@ from segnet.errors import DataError, SegnetError
 from segnet.images.bands import TIFF_STARTS, Bands, read_bands
 from segnet.images.files import IMAGE_FORMATS
 from segnet.inference.segmentation import Segmentation
-from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Prediction, Report, Task
-from segnet.prediction.inputs import Input, require_file
+from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Outcome, Prediction, Task
+from segnet.prediction.inputs import Input, require_input_file
 from segnet.prediction.records import Origin
 from segnet.system.machine import num_cores
 from segnet.system.pipeline import Done, Steps, overlapped
-from segnet.system.web import MAX_BYTES, download
+from segnet.system.web import MAX_INPUT_BYTES, download
 
 ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")  # others, such as MPO, hold further pictures that are no animation
 
@@ -34,7 +34,7 @@ class _Loaded:
 
 
 def segment_images(
-    prediction: Prediction, tasks: Sequence[Task], report: Callable[[Task, Report | SegnetError], None]
+    prediction: Prediction, tasks: Sequence[Task], report: Callable[[Task, Outcome | SegnetError], None]
 ) -> None:
     """Segments pictures and tells of each, in their order.
 
@@ -45,8 +45,8 @@ def segment_images(
     batch_size = prediction.settings.batch_size
     least = PIXELS_IN_WORK / (16 + 2 * batch_size)  # so that of small ones there are not thousands in work
     steps = Steps[Task, _Loaded, Segmentation](
-        weigh=lambda task: max(least, prediction.weight(_pixels(task.input))),
-        read=lambda task: _read(prediction, task, stopped),
+        weigh=lambda task: max(least, prediction.weight(_num_pixels(task.input))),
+        read=lambda task: _read_input(prediction, task, stopped),
         key=lambda loaded: (loaded.image.shape, loaded.image.dtype),
         compute=lambda batch: prediction.segment([loaded.image for loaded in batch]),
         write=lambda task, loaded, result: _write(prediction, task, loaded, result),
@@ -55,7 +55,7 @@ def segment_images(
     overlapped(tasks, steps, batch_size, PIXELS_IN_WORK, stopped, readers=min(4, num_cores()))
 
 
-def _read(prediction: Prediction, task: Task, stopped: threading.Event) -> _Loaded:
+def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) -> _Loaded:
     item, settings = task.input, prediction.settings
     if item.problem:
         raise DataError(item.problem)
@@ -67,11 +67,11 @@ def _read(prediction: Prediction, task: Task, stopped: threading.Event) -> _Load
         return _Loaded(read_bands(path, prediction.predictor.channels), pending, origin, _animation(path))
 
 
-def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmentation) -> Report:
+def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmentation) -> Outcome:
     facts = prediction.facts(result.mask.shape, result.pixels)
     with prediction.records.taken(task.name, loaded.pending, loaded.origin, facts):
         files = prediction.write_files(task.name, loaded.pending, result, loaded.origin.source)
-    return Report(tuple(files), result.shares, warning=loaded.warning)
+    return Outcome(tuple(files), result.shares, warning=loaded.warning)
 
 
 @contextlib.contextmanager
@@ -103,17 +103,17 @@ def _copy_stdin(file: BinaryIO) -> None:
     received = 0
     while chunk := sys.stdin.buffer.read(2**20):
         received += len(chunk)
-        if received > MAX_BYTES:
-            raise DataError(f"-: is larger than {MAX_BYTES >> 20} MiB")
+        if received > MAX_INPUT_BYTES:
+            raise DataError(f"-: is larger than {MAX_INPUT_BYTES >> 20} MiB")
         file.write(chunk)
 
 
-def _pixels(item: Input) -> float:
+def _num_pixels(item: Input) -> float:
     """Of a picture, by its head; 0 where that cannot be read: reading the rest will tell why."""
     try:
         if item.path is None:
             return 0
-        require_file(item.path)
+        require_input_file(item.path)
         with open(item.path, "rb") as file, Image.open(file, formats=IMAGE_FORMATS) as picture:
             return float(picture.width * picture.height)
     except Exception:  # of many kinds, on damaged files

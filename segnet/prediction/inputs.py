@@ -220,7 +220,7 @@ def _url_name(url: str) -> PurePath:
     return PurePath(name.replace("\0", "_").lstrip(".") or "url")
 
 
-def require_file(path: Path) -> os.stat_result:
+def require_input_file(path: Path) -> os.stat_result:
     """What a file's status is, so that nothing else is opened: a pipe without a writer would never answer.
 
     Raises:

@@ -52,7 +52,7 @@ def _confidence(path: Path, result: Segmentation, style: Style, source: str) -> 
     write_image(path, (255 * result.confidence).round().astype(np.uint8))
 
 
-def _probabilities(path: Path, result: Segmentation, style: Style, source: str) -> None:
+def _save_probabilities(path: Path, result: Segmentation, style: Style, source: str) -> None:
     assert result.probabilities is not None
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, probabilities=result.probabilities, classes=np.array(result.classes.names))
@@ -85,13 +85,13 @@ WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
     "overlay": _overlay,
     "colors": _colors,
     "confidence": _confidence,
-    "probabilities": _probabilities,
+    "probabilities": _save_probabilities,
     "geojson": _geojson,
     "coco": _coco,
     "labelme": _labelme,
 }
 NEED_PROBABILITIES = frozenset({"confidence", "probabilities"})
-KINDS = (*WRITERS, "csv")
+SAVE_KINDS = (*WRITERS, "csv")
 
 
 def write_shares(records: Records, class_names: Sequence[str]) -> Path:

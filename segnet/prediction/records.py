@@ -25,7 +25,7 @@ FOLDER = ".segnet"
 OWN_PROCESS = f"{socket.gethostname()}:{os.getpid()}"
 GRACE = 60  # in which a prediction on another machine writes its first file [seconds]
 STALE = 3600  # after which a temporary file belongs to nobody [seconds]
-SUFFIXES = {
+SAVE_SUFFIXES = {
     "mask": "_mask.png",
     "overlay": "_overlay.png",
     "colors": "_colors.png",
@@ -69,7 +69,7 @@ class Records:
 
     def target(self, name: str, kind: str) -> Path:
         """The file of a result."""
-        return self.folder / (f"{name}{SUFFIXES[kind]}" if SUFFIXES[kind] else SHARES)
+        return self.folder / (f"{name}{SAVE_SUFFIXES[kind]}" if SAVE_SUFFIXES[kind] else SHARES)
 
     def _path(self, name: str) -> Path:
         return self.folder / FOLDER / f"{name}.json"
@@ -219,7 +219,9 @@ def _create(path: Path, text: str) -> bool:
 
 def is_result(path: Path) -> bool:
     """Whether a file was made by a prediction: a record in a folder above it vouches for it."""
-    names = [path.name.removesuffix(suffix) for suffix in SUFFIXES.values() if suffix and path.name.endswith(suffix)]
+    names = [
+        path.name.removesuffix(suffix) for suffix in SAVE_SUFFIXES.values() if suffix and path.name.endswith(suffix)
+    ]
     for name in names:
         for top in path.parents:
             if not (top / FOLDER).is_dir():
@@ -233,7 +235,7 @@ def is_result(path: Path) -> bool:
 
 def remove_stale_files(folder: Path) -> None:
     """Removes what killed predictions were writing an hour ago and longer."""
-    endings = "|".join(re.escape(suffix) for suffix in SUFFIXES.values() if suffix)
+    endings = "|".join(re.escape(suffix) for suffix in SAVE_SUFFIXES.values() if suffix)
     torn = re.compile(rf"\..*({endings}|{re.escape(SHARES)}|\.json)\.[a-z0-9_]{{8}}\.tmp|\.[a-z0-9_]{{8}}\.tmp")
     for parent, _, files in os.walk(folder):
         for name in files:

@@ -10,14 +10,14 @@ from segnet.errors import DataError, Interrupted, SegnetError
 from segnet.images.bands import Bands
 from segnet.images.video import Frames, VideoWriter
 from segnet.inference.segmentation import Segmentation
-from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Prediction, Report, Task
+from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Outcome, Prediction, Task
 from segnet.system.files import replacing
 from segnet.system.pipeline import Steps, overlapped
 
 
 def segment_video(
     prediction: Prediction, task: Task, on_frame: Callable[[int, int], None] = lambda frame, total: None
-) -> Report:
+) -> Outcome:
     """Segments a video or camera.
 
     Args:
@@ -50,7 +50,7 @@ def segment_video(
     if clip.interrupted:
         raise clip.interrupted
     total = max(1, sum(clip.pixels.values()))
-    return Report(tuple(files), {name: count / total for name, count in clip.pixels.items()}, clip.done)
+    return Outcome(tuple(files), {name: count / total for name, count in clip.pixels.items()}, clip.done)
 
 
 def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool) -> list[Path]:

@@ -20,7 +20,7 @@ from segnet.images.files import mask_image
 from segnet.inference.polygons import geojson
 from segnet.inference.segmentation import Segmentation
 
-OUTPUTS = {  # output -> its content type
+ANSWER_TYPES = {  # output -> its content type
     "json": "application/json",
     "mask": "image/png",
     "overlay": "image/png",
@@ -35,7 +35,7 @@ class Wanted:
     """What is to be answered.
 
     Attributes:
-        output: one of `OUTPUTS`.
+        output: one of `ANSWER_TYPES`.
         opacity: of the overlay's colors, 0-1.
         tolerance: how far a polygon may lie beside the exact outline [pixels].
         picture: whether JSON holds the picture too, as the model saw it, and the class ids as a page can read them.
@@ -54,8 +54,8 @@ class Wanted:
             ConfigError: an unknown parameter or value, or one that the output has no use for.
         """
         output = query.get("output", "json")
-        if output not in OUTPUTS:
-            raise ConfigError(f"output={output} is none of {', '.join(OUTPUTS)}")
+        if output not in ANSWER_TYPES:
+            raise ConfigError(f"output={output} is none of {', '.join(ANSWER_TYPES)}")
         known = ("output", *PARAMETERS.values())
         for key in query:
             if key not in known:
@@ -80,7 +80,7 @@ def _number(query: Mapping[str, str], key: str, default: float, most: float) -> 
     return number
 
 
-def render(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
+def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
     """The body of an answer.
 
     Args:
@@ -89,7 +89,7 @@ def render(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
     if wanted.output == "mask":
         return _mask_png(segmentation)
     if wanted.output == "overlay":
-        return _encoded(Image.fromarray(segmentation.overlay(wanted.opacity)), "PNG")
+        return _image_bytes(Image.fromarray(segmentation.overlay(wanted.opacity)), "PNG")
     if wanted.output == "polygons":
         return _json(geojson(segmentation.polygons(tolerance=wanted.tolerance), segmentation.classes))
     height, width = segmentation.mask.shape
@@ -98,25 +98,25 @@ def render(segmentation: Segmentation, wanted: Wanted, seconds: float) -> bytes:
         "width": width,
         "height": height,
         "seconds": round(seconds, 4),
-        "classes": [{**entry, "share": shares[entry["name"]]} for entry in describe(segmentation.classes)],
+        "classes": [{**entry, "share": shares[entry["name"]]} for entry in class_entries(segmentation.classes)],
         "mask": base64.b64encode(_mask_png(segmentation)).decode(),
     }
     if wanted.picture:
         picture = Image.fromarray(displayable(segmentation.image))
         picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-        told["picture"] = base64.b64encode(_encoded(picture, "JPEG", quality=90)).decode()
+        told["picture"] = base64.b64encode(_image_bytes(picture, "JPEG", quality=90)).decode()
         told["ids"] = base64.b64encode(_ids(segmentation.mask)).decode()
     return _json(told)
 
 
-def describe(classes: Classes) -> list[dict[str, Any]]:
+def class_entries(classes: Classes) -> list[dict[str, Any]]:
     """Id, name and color of each class, as JSON tells them."""
     pairs = zip(classes.names, classes.palette, strict=True)
     return [{"id": index, "name": name, "color": list(color)} for index, (name, color) in enumerate(pairs)]
 
 
 def _mask_png(segmentation: Segmentation) -> bytes:
-    return _encoded(mask_image(segmentation.mask, segmentation.classes.palette), "PNG")
+    return _image_bytes(mask_image(segmentation.mask, segmentation.classes.palette), "PNG")
 
 
 def _ids(mask: NDArray[np.uint8 | np.uint16]) -> bytes:
@@ -124,7 +124,7 @@ def _ids(mask: NDArray[np.uint8 | np.uint16]) -> bytes:
     return zlib.compress(mask.astype(mask.dtype.newbyteorder("<"), copy=False).tobytes(), 1)
 
 
-def _encoded(picture: Image.Image, file_format: str, **options: int) -> bytes:
+def _image_bytes(picture: Image.Image, file_format: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, file_format, **options)
     return buffer.getvalue()

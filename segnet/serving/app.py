@@ -28,7 +28,7 @@ from starlette.staticfiles import StaticFiles
 from segnet import __version__
 from segnet.errors import ConfigError, DataError, SegnetError
 from segnet.inference.predictor import Predictor
-from segnet.serving.answers import OUTPUTS, Wanted, describe, render
+from segnet.serving.answers import ANSWER_TYPES, Wanted, class_entries, render_answer
 from segnet.serving.guard import Guard
 from segnet.serving.jobs import JobQueue, QueueFullError
 from segnet.serving.uploads import read_upload, receive_upload, require_content_type
@@ -120,7 +120,7 @@ class _Service:
             {
                 "name": self._name,
                 "channels": self._predictor.channels,
-                "classes": describe(self._predictor.classes),
+                "classes": class_entries(self._predictor.classes),
                 "limits": {
                     "bytes": self._limits.max_bytes,
                     "pixels": self._limits.max_pixels,
@@ -153,7 +153,7 @@ class _Service:
             raise HTTPException(422, str(error).replace(f"{folder}{os.sep}", "")) from None
         except SegnetError as error:
             raise HTTPException(500, str(error)) from None
-        return Response(body, media_type=OUTPUTS[wanted.output], headers={"Cache-Control": "no-store"})
+        return Response(body, media_type=ANSWER_TYPES[wanted.output], headers={"Cache-Control": "no-store"})
 
     def _work(self, path: Path, wanted: Wanted) -> bytes:
         """In the queue's thread: a picture's file -> the body of the answer."""
@@ -162,7 +162,7 @@ class _Service:
         segmentation = self._predictor.segment(image)
         seconds = time.perf_counter() - started
         logger.info("%d x %d pixels in %.2f s", image.shape[1], image.shape[0], seconds)
-        return render(segmentation, wanted, seconds)
+        return render_answer(segmentation, wanted, seconds)
 
 
 async def _outcome(job: Future[bytes], request: Request, deadline: float) -> bytes:

@@ -22,7 +22,7 @@ def read_file(root: str, name: str) -> bytes:
         DataError: there is no such file.
         MachineError: the network, or what grants access, does not allow it, or a package is missing.
     """
-    return _read(root, [name], [(None, None)])[0]
+    return _read_parts(root, [name], [(None, None)])[0]
 
 
 def read_ranges(root: str, parts: Sequence[tuple[str, int, int]]) -> list[bytes]:
@@ -36,7 +36,7 @@ def read_ranges(root: str, parts: Sequence[tuple[str, int, int]]) -> list[bytes]
         ConfigError, DataError, MachineError: as `read_file`.
         DataError: a part has another length.
     """
-    read = _read(root, [name for name, _, _ in parts], [(start, end) for _, start, end in parts])
+    read = _read_parts(root, [name for name, _, _ in parts], [(start, end) for _, start, end in parts])
     for (name, start, end), data in zip(parts, read, strict=True):
         if len(data) > end - start:
             raise DataError(
@@ -57,7 +57,7 @@ def is_local(root: str) -> bool:
     return "://" not in root
 
 
-def _read(root: str, names: Sequence[str], ranges: Sequence[tuple[int | None, int | None]]) -> list[bytes]:
+def _read_parts(root: str, names: Sequence[str], ranges: Sequence[tuple[int | None, int | None]]) -> list[bytes]:
     read: list[Any] = [None] * len(names)
     missing = list(range(len(names)))
     for pause in (*PAUSES, None):

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from segnet.errors import DataError, SegnetError
 
-MAX_BYTES = 512 * 2**20
+MAX_INPUT_BYTES = 512 * 2**20
 MAX_SECONDS = 120.0
-TIMEOUT = 20.0  # for the connection, and for each answer on it [seconds]
-CHUNK = 2**16  # [bytes]
+TIMEOUT = 30.0  # for the connection, and for each answer on it [seconds]
+CHUNK = 2**18  # [bytes]
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
@@ -58,7 +58,7 @@ def download(
     url: str,
     file: BinaryIO,
     private: bool = False,
-    max_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_INPUT_BYTES,
     max_seconds: float = MAX_SECONDS,
     stopped: threading.Event | None = None,
 ) -> None:

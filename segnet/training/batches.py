@@ -16,7 +16,7 @@ def scale_lr(optim: OptimConfig, num_images: int) -> OptimConfig:
     return replace(optim, lr=optim.lr * factor, min_lr=optim.min_lr * factor, batch_size=num_images)
 
 
-def describe(optim: OptimConfig, batch_size: int, num_processes: int, accumulated: int) -> str:
+def step_summary(optim: OptimConfig, batch_size: int, num_processes: int, accumulated: int) -> str:
     """One line: the images of a step, the learning rate, and the one that linear scaling would give.
 
     Args:

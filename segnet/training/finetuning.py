@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError
+from segnet.errors import CheckpointError, listed
 from segnet.models.segmentation_model import SegmentationModel
 
 log = logging.getLogger(__name__)
 
 PREFIX = "model."  # the attribute of SegmentationTask
 NEEDED = ("backbone.", "decoder.")  # the other parts of a model may be new, or be left behind
-NUM_LISTED = 4
 
 
 def start_from(model: SegmentationModel, classes: Classes, checkpoint: Mapping[str, Any], path: Path) -> None:
@@ -57,7 +56,7 @@ def start_from(model: SegmentationModel, classes: Classes, checkpoint: Mapping[s
     log.info("%s: %d weights taken over", path, len(kept))
     if dropped or new:
         reason = "" if same_classes else " (it was trained on other classes)"
-        log.info("%s: not taken over%s: %s; random: %s", path, reason, _listed(dropped), _listed(new))
+        log.info("%s: not taken over%s: %s; random: %s", path, reason, listed(dropped), listed(new))
 
 
 def _of_single_classes(spec: Mapping[str, Any]) -> set[str]:
@@ -71,10 +70,6 @@ def _of_single_classes(spec: Mapping[str, Any]) -> set[str]:
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> list[int] | str:
     return list(weights[name].shape) if name in weights else "absent"
-
-
-def _listed(names: list[str]) -> str:
-    return (", ".join(names[:NUM_LISTED]) + (", ..." if len(names) > NUM_LISTED else "")) if names else "none"
 
 
 def require_same_model(module: nn.Module, checkpoint: Mapping[str, Any], spec: Mapping[str, Any], path: Path) -> None:

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from segnet.components import build
-from segnet.errors import MachineError
+from segnet.errors import MachineError, first_line
 
 RUN_ID = "mlflow_run_id"  # file in the run folder
 
@@ -32,14 +32,14 @@ def build_logger(spec: Mapping[str, Any], folder: Path) -> Logger:
     return build("logger", LOGGERS, spec, folder=folder.absolute())
 
 
-def _require(package: str) -> None:
+def _require_package(package: str) -> None:
     if find_spec(package) is None:
         raise MachineError(f'logger={package} needs the package {package}: pip install "segnet[{package}]"')
 
 
 def tensorboard(folder: Path) -> Logger:
     """Event files in the run folder's `tensorboard`."""
-    _require("tensorboard")
+    _require_package("tensorboard")
     return TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)
 
 
@@ -50,7 +50,7 @@ def wandb(folder: Path, project: str = "segnet", entity: str | None = None, offl
         project, entity: where the run is listed; no entity: the account's own.
         offline: whether it is only written into the run folder, for `wandb sync`.
     """
-    _require("wandb")
+    _require_package("wandb")
     identity = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     mode = "offline" if offline else None  # not Lightning's own option, which changes the environment
     return _Wandb(folder.name, folder, identity, project=project, entity=entity, mode=mode)
@@ -63,7 +63,7 @@ def mlflow(folder: Path, experiment: str = "segnet", tracking_uri: str | None = 
         experiment: under which the run is listed.
         tracking_uri: of the server; None: MLFLOW_TRACKING_URI, or else mlflow.db beside the run folder.
     """
-    _require("mlflow")
+    _require_package("mlflow")
     return _MLflow(folder, experiment, tracking_uri)
 
 
@@ -79,7 +79,7 @@ class _Wandb(WandbLogger):
             return super().experiment
         except Exception as error:
             raise MachineError(
-                f"logger=wandb: {_first_line(error)}: log in with `wandb login`, or set logger.offline=true"
+                f"logger=wandb: {first_line(error)}: log in with `wandb login`, or set logger.offline=true"
             ) from None
 
     @rank_zero_only
@@ -116,7 +116,7 @@ class _MLflow(MLFlowLogger):
         try:
             client = super().experiment
         except Exception as error:
-            raise MachineError(f"logger=mlflow: {self._tracking_uri}: {_first_line(error)}") from None
+            raise MachineError(f"logger=mlflow: {self._tracking_uri}: {first_line(error)}") from None
         self._remembered.write_text(f"{self._run_id}\n", encoding="utf-8")
         return client
 
@@ -125,7 +125,3 @@ class _MLflow(MLFlowLogger):
         """Begins a new record: only new runs are described, and MLflow lets no description change."""
         self._remembered.unlink(missing_ok=True)
         super().log_hyperparams(params)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -22,7 +22,7 @@ except ImportError:  # Windows
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
+AUTO_RESUME = "auto"
 LOCK = ".lock"
 # Options that may change from one part of a run to the next without changing what comes out.
 FREE = {
@@ -47,7 +47,7 @@ def chosen_checkpoint(config: Config, output_dir: Path) -> Path | None:
     """
     if config.checkpoint is None:
         return None
-    if config.checkpoint == AUTO:
+    if config.checkpoint == AUTO_RESUME:
         found = _newest(config, output_dir.absolute().parent)
         log.info("checkpoint=auto: %s", f"going on with {found}" if found else "none of this configuration: a new run")
         return found

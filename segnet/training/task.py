@@ -14,7 +14,7 @@ from segnet.classes import Classes
 from segnet.components import build
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
-from segnet.inference.tta import Inference, class_ids
+from segnet.inference.tta import Inference, argmax_classes
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
@@ -151,10 +151,10 @@ class SegmentationTask(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         if self.inference is None:
             logits = self.model(batch["image"])
-            prediction = class_ids(logits)
+            prediction = argmax_classes(logits)
         else:
             probabilities = self.inference(self.model, batch["image"])
-            prediction = class_ids(probabilities)
+            prediction = argmax_classes(probabilities)
             logits = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()  # for the loss
         self.confusion.update(prediction, batch["mask"])
         self.log("val/loss", self.loss(logits, batch["mask"]), batch_size=len(batch["image"]), sync_dist=True)

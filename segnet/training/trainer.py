@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from segnet.components import check_options
 from segnet.config import Config
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, first_line
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.models.norms import num_processes
 from segnet.system.files import replacing
@@ -141,7 +141,7 @@ def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
     try:
         return pl.Trainer(**options, **own)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer: Lightning refuses the options: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"trainer: Lightning refuses the options: {first_line(error)}") from None
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -23,13 +23,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from segnet.errors import CheckpointError, MachineError, SegnetError
 from segnet.system.files import replacing
-from segnet.system.web import Redirects
+from segnet.system.web import CHUNK, TIMEOUT, Redirects
 
-TIMEOUT = 30.0  # for the connection, and for each answer on it [seconds]
-MAX_BYTES = 10 * 2**30
+MAX_WEIGHTS_BYTES = 10 * 2**30
 SLOW_WINDOW = 60.0  # over which a download must keep up [seconds]
 SLOWEST = 4096.0  # [bytes / second]
-CHUNK = 2**18  # [bytes]
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -114,7 +112,7 @@ def _download(url: str, target: Path, promised: str | None) -> None:
     with response, replacing(target) as temporary:
         digest = hashlib.sha256()
         with open(temporary, "wb") as file:
-            for chunk in _chunks(response, url, target):
+            for chunk in _body_chunks(response, url, target):
                 file.write(chunk)
                 digest.update(chunk)
         if promised and not digest.hexdigest().startswith(promised):
@@ -124,7 +122,7 @@ def _download(url: str, target: Path, promised: str | None) -> None:
             )
 
 
-def _chunks(response: Any, url: str, target: Path) -> Iterator[bytes]:
+def _body_chunks(response: Any, url: str, target: Path) -> Iterator[bytes]:
     """The body of a response, shown as it grows on a terminal.
 
     Raises:
@@ -147,8 +145,8 @@ def _chunks(response: Any, url: str, target: Path) -> Iterator[bytes]:
             if not chunk:
                 break
             received += len(chunk)
-            if max(received, size or 0) > MAX_BYTES:
-                raise CheckpointError(f"{url}: is larger than {MAX_BYTES >> 30} GiB: these are no weights")
+            if max(received, size or 0) > MAX_WEIGHTS_BYTES:
+                raise CheckpointError(f"{url}: is larger than {MAX_WEIGHTS_BYTES >> 30} GiB: these are no weights")
             if time.monotonic() - window > SLOW_WINDOW:
                 if received - received_before < SLOWEST * SLOW_WINDOW:
                     raise _by_hand(url, target, "it arrives too slowly")

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from segnet.errors import CheckpointError
+from segnet.errors import CheckpointError, first_line
 from segnet.weights.pdparams import read_pdparams
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,10 @@ TORCH_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 GZIP = b"\x1f\x8b"
 # The first of these that a file has holds its weights; an average of them is never preferred silently.
 WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema")
-KEPT = ("hyper_parameters", "meta")  # what segnet and mmsegmentation write beside the weights
+METADATA_KEYS = ("hyper_parameters", "meta")  # what segnet and mmsegmentation write beside the weights
 
 
-def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_weight_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads the weights in a file.
 
     Returns:
@@ -67,7 +67,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: is a damaged .safetensors file ({str(error).splitlines()[0]})") from None
+        raise CheckpointError(f"{path}: is a damaged .safetensors file ({first_line(error)})") from None
     try:
         config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]
     """The weights among what a file of torch holds, and what is told beside them."""
     meta: dict[str, Any] = {}
     if isinstance(content, Mapping):
-        meta = {key: content[key] for key in KEPT if isinstance(content.get(key), dict)}
+        meta = {key: content[key] for key in METADATA_KEYS if isinstance(content.get(key), dict)}
         found = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
         if found:
             if len(found) > 1 or "ema" in found[0]:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segnet.errors import CheckpointError, ConfigError
+from segnet.errors import CheckpointError, ConfigError, listed
 from segnet.weights.download import fetch
-from segnet.weights.formats import read_file
+from segnet.weights.formats import read_weight_file
 from segnet.weights.names import (
     Weights,
     depths_of,
@@ -31,8 +31,7 @@ log = logging.getLogger(__name__)
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # PaddleSeg's, and ours where nothing is known to fit better
-TOLERANCE = 1e-3  # of a mean or standard deviation: 0.224 is also written 0.2240, or 57.12 / 255
-NUM_LISTED = 5
+NORMALIZATION_TOLERANCE = 1e-3  # of a mean or standard deviation: 0.224 is also written 0.2240, or 57.12 / 255
 
 
 def read_weights(source: str | os.PathLike[str]) -> Weights:
@@ -46,7 +45,7 @@ def read_weights(source: str | os.PathLike[str]) -> Weights:
         MachineError: it cannot be downloaded.
     """
     path = fetch(source)
-    state, meta = read_file(path)
+    state, meta = read_weight_file(path)
     scheme = recognize(state)
     mean, std = _normalization(scheme, state, meta) or (None, None)
     return Weights(os.fspath(source), scheme, state, mean, std, meta)
@@ -106,7 +105,9 @@ def resolve_normalization(
 
 
 def _close(values: Sequence[float], others: Sequence[float]) -> bool:
-    return len(values) == len(others) and all(abs(a - b) <= TOLERANCE for a, b in zip(values, others, strict=True))
+    return len(values) == len(others) and all(
+        abs(a - b) <= NORMALIZATION_TOLERANCE for a, b in zip(values, others, strict=True)
+    )
 
 
 def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
@@ -131,7 +132,7 @@ def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | 
         _refuse_other_shortcuts(backbone, weights)
         _load(backbone, state, weights)
     if rest:
-        log.info("%s: %d weights of its head are not used (%s)", weights.source, len(rest), _listed(list(rest)))
+        log.info("%s: %d weights of its head are not used (%s)", weights.source, len(rest), listed(list(rest)))
 
 
 def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
@@ -152,7 +153,7 @@ def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weight
     _load(model, state, weights, prefix="backbone.")
     if auxiliary:
         log.info(
-            "%s: %d weights of an auxiliary head are not used (%s)", weights.source, len(auxiliary), _listed(auxiliary)
+            "%s: %d weights of an auxiliary head are not used (%s)", weights.source, len(auxiliary), listed(auxiliary)
         )
 
 
@@ -187,8 +188,8 @@ def _refuse_misfit(missing: Iterable[str], left_over: Iterable[str], source: str
     missing, left_over = sorted(missing), sorted(left_over)
     if missing or left_over:
         raise CheckpointError(
-            f"{source}: does not fit the model: {len(missing)} weights are missing ({_listed(missing)}), "
-            f"{len(left_over)} are left over ({_listed(left_over)})"
+            f"{source}: does not fit the model: {len(missing)} weights are missing ({listed(missing)}), "
+            f"{len(left_over)} are left over ({listed(left_over)})"
         )
 
 
@@ -252,7 +253,3 @@ def _adapt_stem(own: Mapping[str, Tensor], state: dict[str, Tensor], name: str, 
     else:
         state[name] = weight.float()[:, [channel % 3 for channel in range(wanted)]] * (3 / wanted)
     log.info("%s: its first convolution takes 3 channels, and was adapted to %d", source, wanted)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:NUM_LISTED]) + (", ..." if len(names) > NUM_LISTED else "") if names else "none"

@@ -8,7 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from segnet.errors import CheckpointError
-from segnet.weights.schemes import ANTI_ALIASED, AUXILIARY, BACKBONES, CLASSIFIER, DECODERS, OURS, PARTS, SIGNS, Rule
+from segnet.weights.schemes import (
+    ANTI_ALIASED,
+    AUXILIARY,
+    BACKBONE_RULES,
+    CLASSIFIER,
+    DECODER_RULES,
+    OURS,
+    PADDLE_PARTS,
+    SIGNS,
+    Rule,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,7 @@ def translate_backbone(
     backbone, rest = split(weights)
     if weights.scheme == "paddleclas":
         backbone = _number_by_stage(backbone)
-    state = _rename(_name_downsamples(backbone), BACKBONES[weights.scheme])
+    state = _rename(_name_downsamples(backbone), BACKBONE_RULES[weights.scheme])
     found = depths_of(state)
     if depths is not None and found != tuple(depths):
         raise CheckpointError(
@@ -108,7 +118,7 @@ def translate_model(weights: Weights, depths: Sequence[int] | None = None) -> tu
     backbone, _ = translate_backbone(weights, depths)
     _, rest = split(weights)
     auxiliary = [name for name in rest if AUXILIARY.fullmatch(name)]
-    decoder = _rename({name: value for name, value in rest.items() if name not in auxiliary}, DECODERS)
+    decoder = _rename({name: value for name, value in rest.items() if name not in auxiliary}, DECODER_RULES)
     project = "decoder.aspp.project.conv.weight"
     if "decode_head.bottleneck.conv.weight" in rest:
         # mmsegmentation concatenates the pooled features before the branches, we behind them
@@ -152,7 +162,7 @@ def _rename(state: Mapping[str, Tensor], rules: Iterable[Rule]) -> dict[str, Ten
         for pattern, rename in rules:
             if match := re.fullmatch(pattern, name):
                 name = rename(match)
-                for theirs, ours in PARTS:
+                for theirs, ours in PADDLE_PARTS:
                     name = name.replace(theirs, ours)
                 break
         renamed[name] = value

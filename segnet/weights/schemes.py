@@ -42,7 +42,7 @@ TORCH_BLOCKS: tuple[Rule, ...] = (
         lambda m: f"stages.{int(m[1]) - 1}.{m[2]}.shortcut.project.{m[3]}.{m[4]}",
     ),
 )
-BACKBONES: dict[str, tuple[Rule, ...]] = {
+BACKBONE_RULES: dict[str, tuple[Rule, ...]] = {
     "torchvision": (
         *TORCH_BLOCKS,
         (r"conv1\.(.+)", lambda m: f"stem.0.conv.{m[1]}"),
@@ -78,7 +78,7 @@ BACKBONES: dict[str, tuple[Rule, ...]] = {
     "segnet": (),
     "unknown": (),
 }
-DECODERS: tuple[Rule, ...] = (
+DECODER_RULES: tuple[Rule, ...] = (
     # PaddleSeg
     (r"head\.aspp\.aspp_blocks\.(\d)\.(.+)", lambda m: f"decoder.aspp.branches.{m[1]}.{m[2]}"),
     (r"head\.aspp\.global_avg_pool\.1\.(.+)", lambda m: f"decoder.aspp.branches.4.project.{m[1]}"),
@@ -95,7 +95,7 @@ DECODERS: tuple[Rule, ...] = (
     (r"decode_head\.conv_seg\.(.+)", lambda m: f"decoder.classifier.{m[1]}"),
 )
 # Within a block, whatever the scheme; the first that occurs is replaced before the next is looked for.
-PARTS = (
+PADDLE_PARTS = (
     ("depthwise_conv.", "depthwise."),
     ("piontwise_conv.", "pointwise."),  # PaddleSeg's spelling
     ("pointwise_conv.", "pointwise."),

@@ -26,8 +26,8 @@ from segnet.errors import ConfigError, MachineError
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
-from segnet.inference.runtimes.pytorch import PRECISIONS, choose_device
-from segnet.inference.tta import class_ids
+from segnet.inference.runtimes.pytorch import TORCH_DTYPES, choose_device
+from segnet.inference.tta import argmax_classes
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
@@ -94,7 +94,7 @@ def benchmark(config: BenchmarkConfig) -> Benchmark:
         model = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
         parameters, macs = count(model, config.image_size)
         if config.runtime not in (None, "torch"):
-            _apart(_open, checkpoint, config)  # makes the export where there is none, whose memory is not prediction's
+            _apart(_open_model, checkpoint, config)  # exports where no export is kept, outside prediction's memory
         log.info("measuring prediction")
         prediction = _apart(measure_prediction, checkpoint, config)
         log.info("measuring training")
@@ -184,7 +184,7 @@ def _explained(
         raise MachineError(f"the memory is full with {batch}: lower {LOWER}")  # no data is loaded that could be lowered
 
 
-def _open(checkpoint: Path, config: BenchmarkConfig) -> None:
+def _open_model(checkpoint: Path, config: BenchmarkConfig) -> None:
     open_runtime(checkpoint, config.device, config.runtime, config.precision)
 
 
@@ -195,7 +195,7 @@ def measure_prediction(checkpoint: Path, config: BenchmarkConfig) -> Cost:
     images = _noise(config.batch_size, runtime.channels, config.image_size)
 
     def predict() -> Tensor:
-        return class_ids(runtime(images.to(runtime.device))).cpu()
+        return argmax_classes(runtime(images.to(runtime.device))).cpu()
 
     library = {OnnxRuntime: "onnxruntime", OpenVINORuntime: "openvino"}.get(type(runtime), "torch")
     return cost(predict, config.batch_size, config.seconds, runtime.device, before, library)
@@ -209,7 +209,7 @@ def measure_training(checkpoint: Path, config: BenchmarkConfig) -> Cost:
     task = SegmentationTask(**{"loss": {"name": "cross_entropy"}, "optim": {}, **hyper_parameters}).to(device)
     if config.compile:
         task.compile_network()
-    dtype = PRECISIONS[config.precision]
+    dtype = TORCH_DTYPES[config.precision]
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     groups = parameter_groups(task, task.model.backbone, task.optim)
     optimizer = build_optimizer(groups, task.optim, fused=not scaler.is_enabled())

@@ -18,7 +18,7 @@ from segnet.class_sets import CLASS_SETS
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.config import OptimConfig
-from segnet.errors import CheckpointError, ConfigError
+from segnet.errors import CheckpointError, ConfigError, listed
 from segnet.models.checkpoint import save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.weights.load import load_model_weights
@@ -26,7 +26,7 @@ from segnet.weights.names import Weights, depths_of, pools_shortcuts, translate_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class BuildSettings:
     """What a trained model was built with and its weights do not show.
 
     Attributes:
@@ -42,8 +42,8 @@ class Settings:
 
 
 PUBLISHED = {
-    "paddle": Settings(output_stride=8, multi_grid=(1, 2, 4)),
-    "mmseg": Settings(output_stride=8, multi_grid=None),
+    "paddle": BuildSettings(output_stride=8, multi_grid=(1, 2, 4)),
+    "mmseg": BuildSettings(output_stride=8, multi_grid=None),
 }
 _FOUR = r"[(\[]\s*" + r"\s*,\s*".join([r"(\d+)"] * 4) + r"\s*,?\s*[)\]]"
 STRIDES: dict[tuple[str | Any, ...], int] = {  # by mmsegmentation's dilations
@@ -53,7 +53,7 @@ STRIDES: dict[tuple[str | Any, ...], int] = {  # by mmsegmentation's dilations
 }
 
 
-def published_settings(weights: Weights) -> Settings:
+def published_settings(weights: Weights) -> BuildSettings:
     """The settings of the models that a project publishes, or those that the file itself tells.
 
     Raises:
@@ -120,7 +120,7 @@ def _read_classes(path: Path) -> Classes:
     return Classes.create(**content)
 
 
-def convert(weights: Weights, classes: Classes, settings: Settings, output: Path) -> SegmentationModel:
+def convert(weights: Weights, classes: Classes, settings: BuildSettings, output: Path) -> SegmentationModel:
     """Writes a checkpoint that predict and evaluate take.
 
     Args:
@@ -135,11 +135,11 @@ def convert(weights: Weights, classes: Classes, settings: Settings, output: Path
         MachineError: the disk refuses the file.
     """
     state, _ = translate_model(weights)
-    spec = describe(state, weights, settings)
+    spec = model_spec(state, weights, settings)
     if spec["num_classes"] != len(classes.names):
         raise CheckpointError(
             f"{weights.source}: has {spec['num_classes']} classes, but --classes names {len(classes.names)}: "
-            f"{', '.join(classes.names[:5])}{', ...' if len(classes.names) > 5 else ''}"
+            f"{listed(classes.names)}"
         )
     model = SegmentationModel(**spec)
     load_model_weights(model, weights)
@@ -156,7 +156,7 @@ def convert(weights: Weights, classes: Classes, settings: Settings, output: Path
     return model.eval()
 
 
-def describe(state: Mapping[str, Tensor], weights: Weights, settings: Settings) -> dict[str, Any]:
+def model_spec(state: Mapping[str, Tensor], weights: Weights, settings: BuildSettings) -> dict[str, Any]:
     """The keyword arguments of the SegmentationModel that a state with our names belongs to, read off its shapes.
 
     Raises:
@@ -178,7 +178,9 @@ def describe(state: Mapping[str, Tensor], weights: Weights, settings: Settings) 
     }
 
 
-def _describe_backbone(shapes: Mapping[str, Sequence[int]], weights: Weights, settings: Settings) -> dict[str, Any]:
+def _describe_backbone(
+    shapes: Mapping[str, Sequence[int]], weights: Weights, settings: BuildSettings
+) -> dict[str, Any]:
     bottleneck = "backbone.stages.0.0.conv3.conv.weight" in shapes
     deep_stem = "backbone.stem.2.conv.weight" in shapes
     width, group_width = shapes["backbone.stages.0.0.conv2.conv.weight"][:2]
@@ -203,7 +205,7 @@ def _describe_backbone(shapes: Mapping[str, Sequence[int]], weights: Weights, se
     }
 
 
-def _describe_decoder(shapes: Mapping[str, Sequence[int]], scheme: str, settings: Settings) -> dict[str, Any]:
+def _describe_decoder(shapes: Mapping[str, Sequence[int]], scheme: str, settings: BuildSettings) -> dict[str, Any]:
     spec = {
         "name": "deeplabv3plus" if "decoder.low_level.conv.weight" in shapes else "deeplabv3",
         "output_stride": settings.output_stride,

@@ -13,7 +13,7 @@ from torch import Tensor
 from segnet.classes import Classes
 from segnet.config import DataConfig
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.errors import CheckpointError, DataError
+from segnet.errors import CheckpointError, DataError, first_line
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import read_checkpoint
 from segnet.system.files import replacing
@@ -97,8 +97,7 @@ def evaluate(
         task = SegmentationTask(**hyper_parameters)
         task.load_state_dict(stored["state_dict"])
     except (RuntimeError, TypeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{checkpoint}: weights and description do not fit ({reason})") from None
+        raise CheckpointError(f"{checkpoint}: weights and description do not fit ({first_line(error)})") from None
     inference = inference or Inference()
     if not (inference.is_plain and inference.window is None):
         task.inference = inference

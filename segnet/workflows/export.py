@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from segnet.classes import Classes
 from segnet.errors import CheckpointError
-from segnet.exporters import EXPORTERS, SUFFIXES, exportable, metadata_of
+from segnet.exporters import EXPORT_SUFFIXES, EXPORTERS, exportable, metadata_of
 from segnet.exporters.openvino import convert_onnx
 from segnet.inference.runtimes import Runtime, open_runtime
-from segnet.inference.runtimes.cache import digest_of
+from segnet.inference.runtimes.cache import file_digest
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
 from segnet.models.metadata import Metadata
 from segnet.models.pretrained import load_pretrained, save_pretrained
@@ -76,10 +76,10 @@ def export(
     """
     model, classes = load_checkpoint(checkpoint)
     kind = "uint8" if model.in_channels == 3 else "float32"
-    metadata = metadata_of(model, classes, kind, output_kind, digest_of(checkpoint))
+    metadata = metadata_of(model, classes, kind, output_kind, file_digest(checkpoint))
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        written = Path(folder) / f"{output.stem}{SUFFIXES.get(format, '')}"
+        written = Path(folder) / f"{output.stem}{EXPORT_SUFFIXES.get(format, '')}"
         if format == "safetensors":
             spec = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
             save_pretrained(spec, model.state_dict(), classes, written)

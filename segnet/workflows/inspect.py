@@ -11,7 +11,7 @@ from segnet.data.augment.mixing import CutMix
 from segnet.data.datamodule import train_transform
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS, lost_files
-from segnet.data.scan.report import Report
+from segnet.data.scan.report import DatasetReport
 from segnet.data.scan.scan import Memory, survey
 from segnet.errors import ConfigError
 from segnet.images.bands import displayable
@@ -20,7 +20,7 @@ from segnet.images.files import write_image
 from segnet.system.files import replacing
 
 
-def inspect(config: InspectConfig, output_dir: Path) -> Report:
+def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
     """Reads a dataset and reports on it.
 
     Writes into the folder: inspection.json, and contact_sheet.png where any sample can be read.
@@ -37,7 +37,7 @@ def inspect(config: InspectConfig, output_dir: Path) -> Report:
         datasets = {split: build("dataset", DATASETS, config.dataset, split=split) for split in config.splits}
     memory = Memory(config.dataset, next(iter(datasets.values())).classes)
     reports = [survey(dataset, split, memory) for split, dataset in datasets.items()]
-    report = Report(reports, list(dict.fromkeys(lost)))
+    report = DatasetReport(reports, list(dict.fromkeys(lost)))
     with replacing(output_dir / "inspection.json") as temporary:
         temporary.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     first = reports[0]

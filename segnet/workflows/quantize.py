@@ -23,7 +23,7 @@ from segnet.errors import ConfigError, DataError
 from segnet.exporters.onnx import INPUT
 from segnet.extras import import_extra
 from segnet.inference.runtimes import Runtime
-from segnet.inference.tta import class_ids
+from segnet.inference.tta import argmax_classes
 from segnet.training.metrics import ConfusionMatrix, Scores
 
 MAX_SIDE = 1024  # of calibration images, whose middle is taken [pixels]: all activations of an image are kept
@@ -81,7 +81,7 @@ class Calibration:
         for index in range(len(self.val)):
             sample = self.val.load(index)
             image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))[None]
-            confusion.update(class_ids(runtime(image))[0], torch.from_numpy(sample.mask))
+            confusion.update(argmax_classes(runtime(image))[0], torch.from_numpy(sample.mask))
         return Scores.from_matrix(confusion.compute()).miou
 
 

@@ -19,7 +19,7 @@ from segnet.config import ShardConfig
 from segnet.data import DATASETS
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS
-from segnet.data.scan.report import Finding, Report, SplitReport
+from segnet.data.scan.report import DatasetReport, Finding, SplitReport
 from segnet.data.scan.scan import found_in
 from segnet.data.shards import INDEX, Index, Shard, findings_name, pack, require_webdataset, sample_offsets, tar_writer
 from segnet.errors import ConfigError, MachineError
@@ -53,7 +53,7 @@ def write_shards(config: ShardConfig) -> Index:
         for split, dataset in datasets.items():
             shards[split], findings = _write_split(dataset, split, folder, config.images_per_shard, progress)
             present = {label for finding in findings for label in finding.pixels}
-            Report([SplitReport(split, dataset.classes, findings, dataset.doubt(present))]).require_sound()
+            DatasetReport([SplitReport(split, dataset.classes, findings, dataset.doubt(present))]).require_sound()
             (folder / findings_name(split)).write_text(json.dumps([astuple(found) for found in findings]), "utf-8")
         index = Index(first.classes, first.channels, shards)
         (folder / INDEX).write_text(index.to_json(), encoding="utf-8")

@@ -14,7 +14,7 @@ import yaml
 from segnet.config import Config, DataConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
-from segnet.data.scan.report import Report
+from segnet.data.scan.report import DatasetReport
 from segnet.images.bands import displayable
 from segnet.images.drawing import comparison, plot_curves
 from segnet.images.files import write_image
@@ -24,7 +24,7 @@ from segnet.models.checkpoint import read_checkpoint
 from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
-from segnet.training.batches import describe, scale_lr
+from segnet.training.batches import scale_lr, step_summary
 from segnet.training.callbacks.recipe import recipe_callbacks
 from segnet.training.distributed import agreed_checkpoint, end_children, is_first, require_as_many
 from segnet.training.finetuning import require_same_model, start_from
@@ -76,7 +76,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
             remove_torn_files(folder)
             log.info("run folder: %s", folder)
             log.info(
-                describe(config.optim, config.data.batch_size, trainer.world_size, trainer.accumulate_grad_batches)
+                step_summary(config.optim, config.data.batch_size, trainer.world_size, trainer.accumulate_grad_batches)
             )
             with replacing(folder / "config.yaml") as temporary:
                 temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
@@ -155,7 +155,7 @@ def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
         DataError: a file of the training split cannot be used.
     """
     report = datamodule.report("train")
-    Report([report]).require_sound()
+    DatasetReport([report]).require_sound()
     labels = range(len(datamodule.classes.names))
     return LabelCounts(
         np.array([report.pixels[label] for label in labels], float),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segnet.class_sets import CITYSCAPES
+from segnet.class_sets import CITYSCAPES_CLASSES
 from segnet.cli.convert import main
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.models.checkpoint import load_checkpoint
@@ -60,7 +60,7 @@ def test_a_converted_model_predicts(folder, original):
     assert result.returncode == 0, result.stderr
     with Image.open("predictions/a_mask.png") as mask:
         assert mask.size == (47, 33)
-        assert bytes(mask.getpalette()[: 3 * 19]) == bytes(np.array(CITYSCAPES.palette, np.uint8))
+        assert bytes(mask.getpalette()[: 3 * 19]) == bytes(np.array(CITYSCAPES_CLASSES.palette, np.uint8))
 
 
 def test_a_pickle_that_hides_a_call_is_refused_unrun(folder):
@@ -121,7 +121,7 @@ def test_wrong_options_are_one_line_and_nothing_is_written(folder, original, opt
 def test_overwrite_replaces(folder, original):
     Path("model.ckpt").write_bytes(b"old")
     main([str(original), "--classes", "cityscapes", "--output", "model.ckpt", "--overwrite"])
-    assert load_checkpoint("model.ckpt")[1] == CITYSCAPES
+    assert load_checkpoint("model.ckpt")[1] == CITYSCAPES_CLASSES
 
 
 def test_a_missing_file_is_named(folder):

@@ -17,7 +17,7 @@ from PIL import Image
 from tiny import assert_same_classes, components
 
 from segnet.classes import Classes
-from segnet.cli.predict import describe, digest_of, main, newest_checkpoint
+from segnet.cli.predict import main, model_digest, newest_checkpoint, outcome_line
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.images.files import read_image, read_mask
@@ -25,9 +25,9 @@ from segnet.images.video import Frames, VideoWriter
 from segnet.inference.predictor import Predictor
 from segnet.inference.runtimes.pytorch import TorchRuntime
 from segnet.models.checkpoint import load_checkpoint, save_checkpoint
-from segnet.prediction import Report
+from segnet.prediction import Outcome
 from segnet.prediction.outputs import WRITERS
-from segnet.prediction.records import SUFFIXES
+from segnet.prediction.records import SAVE_SUFFIXES
 from segnet.training.task import SegmentationTask
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -358,29 +358,29 @@ def test_no_checkpoint_under_runs_is_refused(folder):
 
 
 def test_shares_are_told_from_the_largest_and_absent_classes_left_out():
-    report = Report((Path("p/a_mask.png"), Path("p/a_overlay.png")), {"road": 0.25, "tree": 0.0, "sky": 0.75})
-    assert describe(report) == " -> p/a_mask.png, a_overlay.png: sky 75.0%, road 25.0%"
-    assert describe(Report((), {"sky": 1.0}, frames=9)) == ": 9 frames, sky 100.0%"
+    report = Outcome((Path("p/a_mask.png"), Path("p/a_overlay.png")), {"road": 0.25, "tree": 0.0, "sky": 0.75})
+    assert outcome_line(report) == " -> p/a_mask.png, a_overlay.png: sky 75.0%, road 25.0%"
+    assert outcome_line(Outcome((), {"sky": 1.0}, frames=9)) == ": 9 frames, sky 100.0%"
 
 
 def test_a_model_is_known_by_what_its_files_contain(folder):
     Path("a.ckpt").write_bytes(b"weights")
     Path("b.ckpt").write_bytes(b"weights")
-    assert digest_of(Path("a.ckpt")) == digest_of(Path("b.ckpt"))
+    assert model_digest(Path("a.ckpt")) == model_digest(Path("b.ckpt"))
     Path("b.ckpt").write_bytes(b"weightz")
-    assert digest_of(Path("a.ckpt")) != digest_of(Path("b.ckpt"))
+    assert model_digest(Path("a.ckpt")) != model_digest(Path("b.ckpt"))
     for part in ("m.xml", "m.bin"):
         Path(part).write_bytes(b"1")
-    before = digest_of(Path("m.xml"))
+    before = model_digest(Path("m.xml"))
     Path("m.bin").write_bytes(b"2")
-    assert digest_of(Path("m.xml")) != before
+    assert model_digest(Path("m.xml")) != before
 
 
 def test_all_kinds_of_results(folder, checkpoint):
     picture("in/deep/a.png", (33, 47))
     kinds = "mask,overlay,colors,confidence,probabilities,geojson,coco,labelme,csv"
     assert main(["in", "--checkpoint", str(checkpoint), "--save", kinds]) == 0
-    assert written() == sorted(["shares.csv", *(f"deep/a{SUFFIXES[kind]}" for kind in WRITERS)])
+    assert written() == sorted(["shares.csv", *(f"deep/a{SAVE_SUFFIXES[kind]}" for kind in WRITERS)])
     mask = read_mask("predictions/deep/a_mask.png")
     stored = np.load("predictions/deep/a_probabilities.npz")
     assert stored["classes"].tolist() == list(CLASSES.names)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from segnet.config import DataConfig, InspectConfig
-from segnet.data.scan.report import Report
+from segnet.data.scan.report import DatasetReport
 from segnet.workflows.inspect import inspect
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
@@ -38,7 +38,7 @@ def make(tmp_path):
 def inspected(tmp_path):
     """Function that inspects a dataset as `segnet inspect` does: inspected("coco_instances", root, ...) -> Report."""
 
-    def run(name: str, root: Path, splits: tuple[str, ...] = ("train", "val"), **options) -> Report:
+    def run(name: str, root: Path, splits: tuple[str, ...] = ("train", "val"), **options) -> DatasetReport:
         spec = {"name": name, "root": str(root), **options}
         config = InspectConfig(dataset=spec, splits=list(splits), num_images=0, data=DataConfig(crop_size=[32, 32]))
         return inspect(config, tmp_path / "inspection")

@@ -129,7 +129,7 @@ def test_options_are_those_of_inference(path, options):
 
 
 def test_windows_come_above_a_size(path, monkeypatch):
-    monkeypatch.setattr("segnet.inference.predictor.WINDOW", 32)
+    monkeypatch.setattr("segnet.inference.predictor.DEFAULT_WINDOW", 32)
     predictor = Predictor(path, "cpu", max_pixels=40 * 50)
     image = noise(40, 51)
     assert_same_classes(predictor(image[:, :50]).mask, reference(path, image[:, :50]).argmax(axis=0))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segnet.errors import ConfigError
 from segnet.images.windows import Mosaic
-from segnet.inference.tta import Inference, class_ids, resized
+from segnet.inference.tta import Inference, argmax_classes, rescale_images
 from segnet.models.segmentation_model import SegmentationModel
 
 NUM_CLASSES = 4
@@ -47,7 +47,7 @@ def test_probabilities_are_averaged_over_flips_and_scales(model, flip, scales):
     one_by_one = []
     for scale in scales:
         size = (round(46 * scale), round(33 * scale))
-        other = resized(tensor(image)[None], scale)[0].permute(1, 2, 0).numpy()
+        other = rescale_images(tensor(image)[None], scale)[0].permute(1, 2, 0).numpy()
         assert other.shape[1::-1] == size
         for mirrored in (False, True) if flip else (False,):
             logits = predicted(model, other[:, ::-1] if mirrored else other)
@@ -81,16 +81,16 @@ def test_logits_side_by_side_become_probabilities_where_they_lie():
 def test_images_are_resized_as_in_training(scale):
     image = noise(40, 60)
     expected = cv2.resize(image, (round(60 * scale), round(40 * scale)), interpolation=cv2.INTER_LINEAR)
-    result = resized(tensor(image)[None], scale)
+    result = rescale_images(tensor(image)[None], scale)
     assert result.dtype == torch.uint8
     difference = np.abs(result[0].permute(1, 2, 0).numpy().astype(int) - expected)
     assert difference.max() <= 1  # OpenCV reckons with 11 bits
     fractions = torch.from_numpy(image[None, ..., 0].astype(np.float32))[None] / 3
-    assert resized(fractions, scale).dtype == torch.float32
+    assert rescale_images(fractions, scale).dtype == torch.float32
 
 
 def test_a_pixel_stays_a_pixel():
-    assert resized(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), 0.25).shape == (1, 3, 1, 1)
+    assert rescale_images(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), 0.25).shape == (1, 3, 1, 1)
 
 
 def blended(model: SegmentationModel, image: np.ndarray, window: int, overlap: float) -> np.ndarray:
@@ -174,11 +174,11 @@ def test_the_class_of_a_pixel_is_the_first_of_the_highest_scores(monkeypatch, cl
     if channels_last:
         scores = scores.contiguous(memory_format=torch.channels_last)
     expected = scores.double().numpy().argmax(axis=1)  # numpy: "the indices corresponding to the first occurrence"
-    np.testing.assert_array_equal(class_ids(scores), expected)
-    np.testing.assert_array_equal(class_ids(scores[1, :, 2:9, 5:]), expected[1, 2:9, 5:])
+    np.testing.assert_array_equal(argmax_classes(scores), expected)
+    np.testing.assert_array_equal(argmax_classes(scores[1, :, 2:9, 5:]), expected[1, 2:9, 5:])
 
 
 def test_scores_that_are_no_numbers_give_a_class_that_there_is():
     scores = torch.full((3, 2, 2), torch.nan)
     scores[1:, 0] = 1
-    assert class_ids(scores).max() < 3
+    assert argmax_classes(scores).max() < 3

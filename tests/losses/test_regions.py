@@ -109,7 +109,7 @@ def test_lovasz_is_the_extension_of_the_jaccard_loss(ignored_share, absent):
 def test_lovasz_of_classes_a_few_at_a_time_is_that_of_all(chunk, monkeypatch):
     logits, mask = sample()
     expected = LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask).item()
-    monkeypatch.setattr("segnet.losses.regions.CHUNK", chunk)
+    monkeypatch.setattr("segnet.losses.regions.VALUES_AT_ONCE", chunk)
     assert LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask).item() == pytest.approx(expected, rel=1e-6)
 
 

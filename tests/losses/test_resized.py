@@ -42,7 +42,7 @@ def assert_same(ours, theirs, logits):
 def test_values_and_gradients_are_those_of_the_whole(
     monkeypatch, align_corners, weights, smoothing, size, images_at_a_time
 ):
-    monkeypatch.setattr(module, "CHUNK", images_at_a_time * NUM_CLASSES * 25 * 34)
+    monkeypatch.setattr(module, "VALUES_AT_ONCE", images_at_a_time * NUM_CLASSES * 25 * 34)
     logits, mask = sample(size)
     weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
     slopes = torch.rand(mask.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from segnet.errors import ConfigError, DataError
-from segnet.prediction.inputs import Collector, Input, require_file, result_names, shard
+from segnet.prediction.inputs import Collector, Input, require_input_file, result_names, shard
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ class TestLists:
 
 def test_only_files_are_opened(folder):
     touch("a.png")
-    assert require_file(Path("a.png")).st_size == 0
+    assert require_input_file(Path("a.png")).st_size == 0
     os.mkfifo("pipe.png")
     for name, message in {
         "gone.png": "no such file",
@@ -197,7 +197,7 @@ def test_only_files_are_opened(folder):
         "a\0": "no such file",
     }.items():
         with pytest.raises(DataError, match=message):
-            require_file(Path(name))
+            require_input_file(Path(name))
 
 
 def named(*paths: str) -> list[str]:

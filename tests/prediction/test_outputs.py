@@ -9,7 +9,7 @@ import pytest
 from segnet.classes import Classes
 from segnet.inference.segmentation import Segmentation
 from segnet.prediction.outputs import WRITERS, Style, write_shares
-from segnet.prediction.records import SUFFIXES, Origin, Records
+from segnet.prediction.records import SAVE_SUFFIXES, Origin, Records
 
 
 def remember(folder, name, pixels, source="/in/a.png", **facts):
@@ -53,7 +53,7 @@ def test_each_kind_appears_whole_or_not_at_all(tmp_path, kind, monkeypatch):
     rng = np.random.default_rng(0)
     probabilities = rng.random((2, 6, 5)).astype(np.float16)
     image, mask = rng.integers(0, 256, (6, 5, 3), np.uint8), rng.integers(0, 2, (6, 5)).astype(np.uint8)
-    path = tmp_path / "new" / f"a{SUFFIXES[kind]}"
+    path = tmp_path / "new" / f"a{SAVE_SUFFIXES[kind]}"
     WRITERS[kind](path, Segmentation(image, mask, classes, probabilities), Style(), str(tmp_path / "a.png"))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 

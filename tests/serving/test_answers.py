@@ -10,7 +10,7 @@ from PIL import Image
 from segnet.classes import Classes, voc_palette
 from segnet.errors import ConfigError
 from segnet.inference.segmentation import Segmentation
-from segnet.serving.answers import Wanted, render
+from segnet.serving.answers import Wanted, render_answer
 
 CLASSES = Classes.create(["a", "b", "c"], [[9, 8, 7], [200, 100, 0], [0, 0, 255]])
 MASK = np.array([[0, 1, 1, 1], [2, 1, 1, 1]], np.uint8)
@@ -56,20 +56,20 @@ def decoded(content):
 
 
 def test_the_mask_is_indexed_in_the_classes_colors():
-    picture = decoded(render(RESULT, Wanted("mask"), 0.1))
+    picture = decoded(render_answer(RESULT, Wanted("mask"), 0.1))
     assert picture.mode == "P"
     np.testing.assert_array_equal(np.array(picture), MASK)
     np.testing.assert_array_equal(np.array(picture.convert("RGB"))[0, 1], CLASSES.palette[1])
 
 
 def test_json_holds_shares_mask_and_on_request_the_picture():
-    told = json.loads(render(RESULT, Wanted(), 0.12345))
+    told = json.loads(render_answer(RESULT, Wanted(), 0.12345))
     assert (told["width"], told["height"], told["seconds"]) == (4, 2, 0.1235)
     assert [entry["share"] for entry in told["classes"]] == [0.125, 0.75, 0.125]
     assert told["classes"][1] == {"id": 1, "name": "b", "color": [200, 100, 0], "share": 0.75}
     np.testing.assert_array_equal(np.array(decoded(base64.b64decode(told["mask"]))), MASK)
     assert "picture" not in told
-    told = json.loads(render(RESULT, Wanted(picture=True), 0))
+    told = json.loads(render_answer(RESULT, Wanted(picture=True), 0))
     assert decoded(base64.b64decode(told["picture"])).size == (4, 2)
 
 
@@ -78,7 +78,7 @@ def test_json_holds_raw_ids_beside_the_picture(kind, top):
     mask = np.array([[0, top, 1], [2, top, 7]], kind)
     names = [f"c{i}" for i in range(top + 1)]
     told = json.loads(
-        render(
+        render_answer(
             Segmentation(np.zeros((2, 3, 3), np.uint8), mask, Classes.create(names, voc_palette(top + 1), 65535)),
             Wanted(picture=True),
             0,
@@ -90,18 +90,18 @@ def test_json_holds_raw_ids_beside_the_picture(kind, top):
 
 def test_the_picture_in_json_is_no_larger_than_people_see():
     large = Segmentation(np.zeros((30, 4096, 3), np.uint8), np.zeros((30, 4096), np.uint8), CLASSES)
-    told = json.loads(render(large, Wanted(picture=True), 0))
+    told = json.loads(render_answer(large, Wanted(picture=True), 0))
     assert decoded(base64.b64decode(told["picture"])).size == (2048, 15)
     assert decoded(base64.b64decode(told["mask"])).size == (4096, 30)
 
 
 def test_the_overlay_is_the_segmentations_own():
-    picture = decoded(render(RESULT, Wanted("overlay", opacity=0.25), 0))
+    picture = decoded(render_answer(RESULT, Wanted("overlay", opacity=0.25), 0))
     np.testing.assert_array_equal(np.array(picture), RESULT.overlay(0.25))
 
 
 def test_polygons_are_geojson_in_pixels():
-    told = json.loads(render(RESULT, Wanted("polygons"), 0))
+    told = json.loads(render_answer(RESULT, Wanted("polygons"), 0))
     assert told["type"] == "FeatureCollection"
     areas = {feature["properties"]["class"]: feature["properties"]["area"] for feature in told["features"]}
     assert areas == {"a": 1, "b": 6, "c": 1}

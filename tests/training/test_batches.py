@@ -1,7 +1,7 @@
 import pytest
 
 from segnet.config import OptimConfig
-from segnet.training.batches import describe, scale_lr
+from segnet.training.batches import scale_lr, step_summary
 
 
 def test_the_learning_rate_scales_with_the_images_of_a_step_and_only_once():
@@ -30,4 +30,4 @@ def test_it_stays_unless_asked_for():
     ],
 )
 def test_the_line_says_how_many_images_a_step_has_and_what_learning_rate_they_imply(optim, counts, line):
-    assert describe(optim, *counts) == line
+    assert step_summary(optim, *counts) == line

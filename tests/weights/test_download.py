@@ -190,7 +190,7 @@ def test_a_redirect_does_not_lead_from_outside_into_this_network(old, new, follo
 
 @pytest.mark.parametrize("length", [None, -1])
 def test_a_body_larger_than_any_weights_is_refused(server, tmp_path, monkeypatch, length):
-    monkeypatch.setattr(download, "MAX_BYTES", 2000)
+    monkeypatch.setattr(download, "MAX_WEIGHTS_BYTES", 2000)
     server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY, length)
     assert "is larger than" in refusal(f"{server.url}/{NAME}", CheckpointError)
     assert cached(tmp_path) == []

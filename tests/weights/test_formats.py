@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from segnet.errors import CheckpointError
-from segnet.weights.formats import read_file
+from segnet.weights.formats import read_weight_file
 
 STATE = {"conv.weight": torch.arange(24.0).reshape(2, 3, 2, 2), "bn.num_batches_tracked": torch.tensor(7)}
 
@@ -34,7 +34,7 @@ def assert_is_state(read: dict) -> None:
 
 def refusal(path: Path) -> str:
     with pytest.raises(CheckpointError) as error:
-        read_file(path)
+        read_weight_file(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -43,7 +43,7 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.ckpt", "a.bin", "a.pdparams", "a"])
 def test_files_of_torch_are_known_by_their_content(tmp_path, name, zipped):
-    state, meta = read_file(save(tmp_path / name, STATE, _use_new_zipfile_serialization=zipped))
+    state, meta = read_weight_file(save(tmp_path / name, STATE, _use_new_zipfile_serialization=zipped))
     assert_is_state(state)
     assert meta == {}
 
@@ -51,7 +51,7 @@ def test_files_of_torch_are_known_by_their_content(tmp_path, name, zipped):
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a"])
 def test_safetensors_are_known_by_their_content(tmp_path, name):
     save_file(STATE, tmp_path / name)
-    state, meta = read_file(tmp_path / name)
+    state, meta = read_weight_file(tmp_path / name)
     assert set(state) == set(STATE)
     assert_is_state({name: state[name] for name in STATE})
     assert meta == {}
@@ -62,30 +62,30 @@ def test_safetensors_are_known_by_their_content(tmp_path, name):
 def test_files_of_paddle_are_read(tmp_path, name, protocol):
     arrays = {key: value.numpy() for key, value in STATE.items()}
     (tmp_path / name).write_bytes(pickle.dumps({**arrays, "StructuredToParameterName@@": {}}, protocol=protocol))
-    state, meta = read_file(tmp_path / name)
+    state, meta = read_weight_file(tmp_path / name)
     assert_is_state(state)
     assert meta == {}
 
 
 def test_a_tensor_of_no_dimension_survives_paddles_format(tmp_path):
     (tmp_path / "a.pdparams").write_bytes(pickle.dumps({"a": np.array(3.0, np.float32)}, protocol=2))
-    assert read_file(tmp_path / "a.pdparams")[0]["a"].shape == ()
+    assert read_weight_file(tmp_path / "a.pdparams")[0]["a"].shape == ()
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "state_dict_ema", "model_ema"])
 def test_what_wraps_the_weights_is_removed(tmp_path, key):
     content = {key: STATE, "epoch": 3, "optimizer": {"lr": 0.1}}
-    assert_is_state(read_file(save(tmp_path / "a.pth", content))[0])
+    assert_is_state(read_weight_file(save(tmp_path / "a.pth", content))[0])
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_the_prefix_of_data_parallelism_is_removed(tmp_path, wrapped):
     parallel = {f"module.{name}": value for name, value in STATE.items()}
-    assert_is_state(read_file(save(tmp_path / "a.pth", {"state_dict": parallel} if wrapped else parallel))[0])
+    assert_is_state(read_weight_file(save(tmp_path / "a.pth", {"state_dict": parallel} if wrapped else parallel))[0])
 
 
 def test_a_module_of_that_name_keeps_it(tmp_path):
-    state, _ = read_file(save(tmp_path / "a.pth", {"module.a": torch.ones(1), "head.b": torch.ones(1)}))
+    state, _ = read_weight_file(save(tmp_path / "a.pth", {"module.a": torch.ones(1), "head.b": torch.ones(1)}))
     assert set(state) == {"module.a", "head.b"}
 
 
@@ -94,33 +94,33 @@ def test_an_average_is_not_preferred_and_the_choice_is_said(tmp_path, keys, capl
     plain, average = keys
     content = {average: {name: value + 1 for name, value in STATE.items()}, plain: STATE}
     with caplog.at_level(logging.INFO, "segnet"):
-        assert_is_state(read_file(save(tmp_path / "a.pth", content))[0])
+        assert_is_state(read_weight_file(save(tmp_path / "a.pth", content))[0])
     assert f"its '{plain}' is used, of {plain}, {average}" in caplog.text
 
 
 def test_an_average_alone_is_used_and_that_is_said(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "segnet"):
-        assert_is_state(read_file(save(tmp_path / "a.pth", {"model_ema": STATE}))[0])
+        assert_is_state(read_weight_file(save(tmp_path / "a.pth", {"model_ema": STATE}))[0])
     assert "its 'model_ema' is used" in caplog.text
 
 
 def test_what_is_told_beside_the_weights_is_kept(tmp_path):
     told = {"hyper_parameters": {"model": {"mean": [0.5]}}, "meta": {"CLASSES": ("road", "tree")}}
-    _, meta = read_file(save(tmp_path / "a.ckpt", {"state_dict": STATE, "epoch": 1, **told}))
+    _, meta = read_weight_file(save(tmp_path / "a.ckpt", {"state_dict": STATE, "epoch": 1, **told}))
     assert meta == told
 
 
 def test_the_config_of_a_hub_lies_beside_its_weights(tmp_path):
     save_file(STATE, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}}))
-    assert read_file(tmp_path / "model.safetensors")[1] == {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}}
+    assert read_weight_file(tmp_path / "model.safetensors")[1] == {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}}
 
 
 def test_a_config_that_cannot_be_read_is_named(tmp_path):
     save_file(STATE, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json: is no JSON"):
-        read_file(tmp_path / "model.safetensors")
+        read_weight_file(tmp_path / "model.safetensors")
 
 
 class Evil:

@@ -76,7 +76,7 @@ def test_an_export_that_is_kept_counts_and_is_named(tmp_path):
         pytest.importorskip(package, reason=f"{package} is an optional package, and not installed")
     checkpoint = write_checkpoint(tmp_path / "model.ckpt")
     assert predict(checkpoint, config(runtime=None)).runs_on == "torch"
-    benchmarking._open(checkpoint, config(runtime="openvino"))
+    benchmarking._open_model(checkpoint, config(runtime="openvino"))
     assert predict(checkpoint, config(runtime=None)).runs_on == "openvino"
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from segnet.class_sets import CITYSCAPES, CLASS_SETS
+from segnet.class_sets import CITYSCAPES_CLASSES, CLASS_SETS
 from segnet.errors import CheckpointError, ConfigError
 from segnet.models.checkpoint import load_checkpoint
 from segnet.weights.load import read_weights
 from segnet.weights.pdparams import BOOKKEEPING
-from segnet.workflows.convert import Settings, convert, find_classes, published_settings
+from segnet.workflows.convert import BuildSettings, convert, find_classes, published_settings
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 IMAGENET = (torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
@@ -48,9 +48,11 @@ def assert_equal_logits(converted, model, size=(65, 97)):
 def test_a_model_of_mmsegmentation_runs_unchanged(tmp_path, block, output_stride, avg_down, plus):
     model = original(block=getattr(mmseg, block), output_stride=output_stride, avg_down=avg_down, plus=plus)
     weights = read_weights(published(model, tmp_path / "a.pth"))
-    convert(weights, CITYSCAPES, Settings(output_stride=output_stride, multi_grid=None), tmp_path / "a.ckpt")
+    convert(
+        weights, CITYSCAPES_CLASSES, BuildSettings(output_stride=output_stride, multi_grid=None), tmp_path / "a.ckpt"
+    )
     converted, classes = load_checkpoint(tmp_path / "a.ckpt")
-    assert classes == CITYSCAPES
+    assert classes == CITYSCAPES_CLASSES
     assert_equal_logits(converted, model)
 
 
@@ -60,10 +62,10 @@ def test_a_model_of_paddleseg_runs_unchanged(tmp_path):
     arrays = {name: fill.tensor(name, shape) for name, shape in told["param_shapes"].items()}
     (tmp_path / "a.pdparams").write_bytes(pickle.dumps({**arrays, BOOKKEEPING: {}}, protocol=2))
     weights = read_weights(tmp_path / "a.pdparams")
-    assert published_settings(weights) == Settings(output_stride=8, multi_grid=(1, 2, 4))
+    assert published_settings(weights) == BuildSettings(output_stride=8, multi_grid=(1, 2, 4))
     multi_grid = told["multi_grid"] and tuple(told["multi_grid"])
     classes = find_classes(",".join(f"c{index}" for index in range(told["num_classes"])), weights)
-    convert(weights, classes, Settings(output_stride=8, multi_grid=multi_grid), tmp_path / "a.ckpt")
+    convert(weights, classes, BuildSettings(output_stride=8, multi_grid=multi_grid), tmp_path / "a.ckpt")
     model, _ = load_checkpoint(tmp_path / "a.ckpt")
     torch.testing.assert_close(model.normalize.mean.flatten(), torch.full((3,), 127.5))
     images = torch.from_numpy(fill.image(told["height"], told["width"])) * model.normalize.std + model.normalize.mean
@@ -82,11 +84,11 @@ model = dict(
 @pytest.mark.parametrize(
     ("dilations", "more", "align_corners", "expected"),
     [
-        ("1, 1, 2, 4", "", False, Settings(output_stride=8, multi_grid=None)),
-        ("1, 1, 1, 2", "", False, Settings(output_stride=16, multi_grid=None)),
-        ("1, 1, 1, 1", "", False, Settings(output_stride=32, multi_grid=None)),
-        ("1, 1, 2, 4", "", True, Settings(output_stride=8, multi_grid=None, align_corners=True)),
-        ("1, 1, 1, 2", ", multi_grid=(1, 2, 4)", False, Settings(output_stride=16, multi_grid=(1, 2, 4))),
+        ("1, 1, 2, 4", "", False, BuildSettings(output_stride=8, multi_grid=None)),
+        ("1, 1, 1, 2", "", False, BuildSettings(output_stride=16, multi_grid=None)),
+        ("1, 1, 1, 1", "", False, BuildSettings(output_stride=32, multi_grid=None)),
+        ("1, 1, 2, 4", "", True, BuildSettings(output_stride=8, multi_grid=None, align_corners=True)),
+        ("1, 1, 1, 2", ", multi_grid=(1, 2, 4)", False, BuildSettings(output_stride=16, multi_grid=(1, 2, 4))),
     ],
 )
 def test_settings_are_read_off_the_configuration_in_the_file(tmp_path, dilations, more, align_corners, expected):
@@ -105,15 +107,15 @@ def test_dilations_of_no_output_stride_are_refused(tmp_path):
 def test_a_multi_grid_of_mmsegmentation_holds_the_dilations_themselves(tmp_path, output_stride):
     model = original(depths=[1, 1, 1, 3], output_stride=output_stride, multi_grid=(1, 2, 4))
     weights = read_weights(published(model, tmp_path / "a.pth"))
-    settings = Settings(output_stride=output_stride, multi_grid=(1, 2, 4))
-    convert(weights, CITYSCAPES, settings, tmp_path / "a.ckpt")
+    settings = BuildSettings(output_stride=output_stride, multi_grid=(1, 2, 4))
+    convert(weights, CITYSCAPES_CLASSES, settings, tmp_path / "a.ckpt")
     assert_equal_logits(load_checkpoint(tmp_path / "a.ckpt")[0], model)
 
 
 def test_another_number_of_classes_is_refused_and_nothing_written(tmp_path):
     weights = read_weights(published(original(num_classes=5), tmp_path / "a.pth"))
     with pytest.raises(CheckpointError, match="has 5 classes, but --classes names 19: road, sidewalk"):
-        convert(weights, CITYSCAPES, published_settings(weights), tmp_path / "a.ckpt")
+        convert(weights, CITYSCAPES_CLASSES, published_settings(weights), tmp_path / "a.ckpt")
     assert not (tmp_path / "a.ckpt").exists()
 
 
@@ -121,7 +123,7 @@ def test_a_backbone_alone_is_refused(tmp_path):
     torch.save({"state_dict": original().backbone.state_dict()}, tmp_path / "a.pth")
     weights = read_weights(tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"a\.pth: is not a DeepLabV3 or DeepLabV3\+ with a ResNet"):
-        convert(weights, CITYSCAPES, published_settings(weights), tmp_path / "a.ckpt")
+        convert(weights, CITYSCAPES_CLASSES, published_settings(weights), tmp_path / "a.ckpt")
 
 
 @pytest.mark.parametrize("key", ["old", "new"])

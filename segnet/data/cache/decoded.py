@@ -16,22 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from segnet.data.cache.fingerprints import cache_folder, digest_of, key_of, stamp_of
+from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of, stamp_of
 from segnet.data.cache.folders import make_room
-from segnet.data.cache.packing import packed, size_of, unpacked
+from segnet.data.cache.packing import pack_sample, size_of, unpack_sample
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.errors import ConfigError, MachineError
 from segnet.system.files import replacing
+from segnet.system.machine import GIB
 
 log = logging.getLogger(__name__)
 
-GIB = 2**30
-KINDS = ("memory", "disk")
+CACHE_KINDS = ("memory", "disk")
 ROOM = 2  # that is set aside in memory, over what a dataset needs: samples are not all like the first
-SUFFIX = ".sample"
+SAMPLE_SUFFIX = ".sample"
 
 
-class Budget:
+class CacheBudget:
     """How much may be kept, counted over all workers of a process.
 
     Args:
@@ -73,7 +73,7 @@ class CachedDataset(SegmentationDataset):
         budget: how much may be kept.
     """
 
-    def __init__(self, dataset: SegmentationDataset, budget: Budget) -> None:
+    def __init__(self, dataset: SegmentationDataset, budget: CacheBudget) -> None:
         self.classes, self.channels = dataset.classes, dataset.channels
         self._dataset = dataset
         self._budget = budget
@@ -123,7 +123,7 @@ class Arena:
     def __init__(self, size: int) -> None:
         if multiprocessing.get_start_method() != "fork":
             raise MachineError("data.cache=memory: workers share no memory on this system: set data.cache=disk")
-        self.budget = Budget(size)
+        self.budget = CacheBudget(size)
         try:
             self.memory = mmap.mmap(-1, size)
         except (OSError, OverflowError, ValueError):
@@ -145,10 +145,10 @@ class MemoryCache(CachedDataset):
     def _find(self, index: int, stamp: list[int]) -> Sample | None:
         with self._budget.lock:
             start, end = self._places[index].tolist()
-        return unpacked(self._memory, start, end, stamp) if end else None
+        return unpack_sample(self._memory, start, end, stamp) if end else None
 
     def _keep(self, index: int, sample: Sample, stamp: list[int]) -> None:
-        parts = packed(sample, stamp)
+        parts = pack_sample(sample, stamp)
         start = self._budget.reserve(size_of(parts))
         if start is None:
             return
@@ -167,7 +167,7 @@ class DiskCache(CachedDataset):
         folder: of this dataset and its options alone.
     """
 
-    def __init__(self, dataset: SegmentationDataset, budget: Budget, folder: Path) -> None:
+    def __init__(self, dataset: SegmentationDataset, budget: CacheBudget, folder: Path) -> None:
         super().__init__(dataset, budget)
         if len(dataset) and not any(isinstance(file, Path) for file in dataset.files(0)):
             raise ConfigError("data.cache=disk keeps what files hold, but this dataset has none: leave it out")
@@ -175,17 +175,17 @@ class DiskCache(CachedDataset):
 
     def _path(self, index: int) -> Path:
         digest = hashlib.blake2b(key_of(self._dataset.files(index)).encode(errors="surrogateescape"), digest_size=16)
-        return self._folder / f"{digest.hexdigest()}{SUFFIX}"
+        return self._folder / f"{digest.hexdigest()}{SAMPLE_SUFFIX}"
 
     def _find(self, index: int, stamp: list[int]) -> Sample | None:
         try:
             record = np.memmap(self._path(index), np.uint8, mode="r")
         except (OSError, ValueError):  # not there, or empty
             return None
-        return unpacked(record, 0, len(record), stamp)
+        return unpack_sample(record, 0, len(record), stamp)
 
     def _keep(self, index: int, sample: Sample, stamp: list[int]) -> None:
-        parts = packed(sample, stamp)
+        parts = pack_sample(sample, stamp)
         if self._budget.reserve(size_of(parts)) is None:
             return
         try:
@@ -210,8 +210,8 @@ def with_cache(
     Raises:
         ConfigError: another kind or an impossible size. MachineError: memory or disk refuse it.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"data.cache={kind} is unknown: choose from {', '.join(KINDS)}, or null for none")
+    if kind not in CACHE_KINDS:
+        raise ConfigError(f"data.cache={kind} is unknown: choose from {', '.join(CACHE_KINDS)}, or null for none")
     if not gibibytes > 0:
         raise ConfigError(f"data.cache_size={gibibytes} must be above 0 [GiB]")
     limit = int(gibibytes * GIB)
@@ -223,11 +223,11 @@ def with_cache(
         arena = Arena(min(limit, ROOM * size))
         return {name: MemoryCache(dataset, arena) for name, dataset in splits.items()}
     root = cache_folder() / "decoded"
-    folder = root / digest_of(spec, next(iter(splits.values())).classes)
-    budget = Budget(limit, make_room(root, folder, size, limit))
+    folder = root / dataset_digest(spec, next(iter(splits.values())).classes)
+    budget = CacheBudget(limit, make_room(root, folder, size, limit))
     return {name: DiskCache(dataset, budget, folder) for name, dataset in splits.items()}
 
 
 def needed(datasets: Iterable[SegmentationDataset]) -> int:
     """About how much all samples take, were they like the first of their split [bytes]."""
-    return sum(len(dataset) * size_of(packed(dataset.load(0), [])) for dataset in datasets if len(dataset))
+    return sum(len(dataset) * size_of(pack_sample(dataset.load(0), [])) for dataset in datasets if len(dataset))

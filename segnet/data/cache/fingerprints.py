@@ -16,7 +16,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet"
 
 
-def digest_of(spec: Mapping[str, Any], classes: Classes) -> str:
+def dataset_digest(spec: Mapping[str, Any], classes: Classes) -> str:
     """Names all that samples depend on besides their files: the dataset's options, and this version of segnet."""
     told = json.dumps([__version__, dict(spec), classes.to_dict()], default=str)
     in_order = json.dumps(

@@ -15,7 +15,7 @@ LENGTH = 8  # of what a record begins with: the length of its header [bytes]
 Buffer = mmap.mmap | NDArray[np.uint8]
 
 
-def packed(sample: Sample, stamp: list[int]) -> list[bytes | memoryview]:
+def pack_sample(sample: Sample, stamp: list[int]) -> list[bytes | memoryview]:
     """The parts of a record."""
     arrays = [np.ascontiguousarray(sample.image), np.ascontiguousarray(sample.mask)]
     described = [[array.dtype.str, list(array.shape)] for array in arrays]
@@ -27,7 +27,7 @@ def packed(sample: Sample, stamp: list[int]) -> list[bytes | memoryview]:
     return parts
 
 
-def unpacked(buffer: Buffer, start: int, end: int, stamp: list[int]) -> Sample | None:
+def unpack_sample(buffer: Buffer, start: int, end: int, stamp: list[int]) -> Sample | None:
     """The sample of a record, its pixels a view of the buffer that cannot be written to.
 
     Args:

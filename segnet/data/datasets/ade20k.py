@@ -4,13 +4,13 @@ Source: Zhou et al., "Scene parsing through ADE20K dataset", 2017. Layout of ADE
 ``images/{training,validation}/*.jpg`` and ``annotations/{training,validation}/*.png``.
 """
 
-from segnet.class_sets import ADE20K as CLASSES
+from segnet.class_sets import ADE20K_CLASSES
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.labels import IGNORE, Labels
 from segnet.data.datasets.pairing import first_folder, pair_folders, require_folder, require_root, require_split
 
 FOLDERS = {"train": "training", "val": "validation"}
-ID_MAP = {0: IGNORE, **{index + 1: index for index in range(len(CLASSES.names))}}
+ADE20K_ID_MAP = {0: IGNORE, **{index + 1: index for index in range(len(ADE20K_CLASSES.names))}}
 
 
 class ADE20K(FileDataset):
@@ -32,4 +32,4 @@ class ADE20K(FileDataset):
         image_folder = require_folder(images / FOLDERS[split], f"the {split} images of dataset.root")
         masks = images.parent / "annotations" / FOLDERS[split]
         pairs = pair_folders(image_folder, require_folder(masks, f"the {split} masks of dataset.root"))
-        super().__init__(pairs, CLASSES, Labels(CLASSES, ID_MAP))
+        super().__init__(pairs, ADE20K_CLASSES, Labels(ADE20K_CLASSES, ADE20K_ID_MAP))

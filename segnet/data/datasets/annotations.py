@@ -14,7 +14,7 @@ from segnet.classes import Classes
 from segnet.data.datasets.labels import class_id, mask_type
 from segnet.errors import DataError
 
-MAX_BYTES = 4 * 2**30  # of a JSON file; the largest of COCO has half a gigabyte
+MAX_JSON_BYTES = 4 * 2**30  # of a JSON file; the largest of COCO has half a gigabyte
 BACKGROUND_NAMES = ("background", "_background_")
 
 
@@ -23,8 +23,8 @@ def read_json(path: Path) -> Any:
     DataError: missing, too large, or no JSON.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: refused, above {MAX_BYTES // 2**30} GiB: divide it")
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise DataError(f"{path}: refused, above {MAX_JSON_BYTES // 2**30} GiB: divide it")
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except DataError:
         raise

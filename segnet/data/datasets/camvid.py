@@ -7,7 +7,7 @@ The paths inside the lists begin with the tutorial author's own folder, so only 
 
 from pathlib import Path, PurePosixPath
 
-from segnet.class_sets import CAMVID
+from segnet.class_sets import CAMVID_CLASSES
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.pairing import pair_folders, read_lines, require_folder, require_root, require_split
 from segnet.errors import DataError
@@ -42,7 +42,7 @@ class CamVid(FileDataset):
                     "complete the folder or correct the list"
                 )
             pairs = [by_stem[stem] for stem in stems]
-        super().__init__(pairs, CAMVID)
+        super().__init__(pairs, CAMVID_CLASSES)
 
 
 def listed_stems(listing: Path) -> list[str]:

@@ -7,7 +7,7 @@ the first, frames are divided as in the SegNet tutorial (367, 101 and 233), whos
 
 from pathlib import Path
 
-from segnet.class_sets import CAMVID
+from segnet.class_sets import CAMVID_CLASSES
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.labels import IGNORE, Labels
 from segnet.data.datasets.pairing import first_folder, pair_folders, require_folder, require_root, require_split
@@ -59,7 +59,7 @@ class CamVidOriginal(FileDataset):
             pairs = [pair for pair in pair_folders(images, masks, mask_suffix="_L") if split_of(pair[0]) == split]
             if not pairs:
                 raise DataError(f"{images}: holds no image of the {split} split: complete the folder")
-        super().__init__(pairs, CAMVID, Labels(CAMVID, color_map=COLOR_MAP))
+        super().__init__(pairs, CAMVID_CLASSES, Labels(CAMVID_CLASSES, color_map=COLOR_MAP))
 
 
 def split_of(image: Path) -> str:

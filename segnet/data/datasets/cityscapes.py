@@ -5,15 +5,18 @@ helpers/labels.py. Layout: ``leftImg8bit/{train,val,test}/CITY/*_leftImg8bit.png
 ``gtFine/{train,val,test}/CITY/*_gtFine_labelIds.png``. The masks of the test split are not public: its files are void.
 """
 
-from segnet.class_sets import CITYSCAPES
+from segnet.class_sets import CITYSCAPES_CLASSES
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.labels import IGNORE, Labels
 from segnet.data.datasets.pairing import pair_folders, require_folder, require_root, require_split
 
 # The label ids of the 19 classes, in the order of their train ids; all others of 0-33 are not evaluated.
-LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-NUM_LABELS = 34
-ID_MAP = {label: LABEL_IDS.index(label) if label in LABEL_IDS else IGNORE for label in range(NUM_LABELS)}
+EVALUATED_LABELS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+NUM_CITYSCAPES_LABELS = 34
+CITYSCAPES_ID_MAP = {
+    label: EVALUATED_LABELS.index(label) if label in EVALUATED_LABELS else IGNORE
+    for label in range(NUM_CITYSCAPES_LABELS)
+}
 
 
 class Cityscapes(FileDataset):
@@ -34,4 +37,4 @@ class Cityscapes(FileDataset):
         images = require_folder(folder / "leftImg8bit" / split, f"the {split} images of dataset.root")
         masks = require_folder(folder / "gtFine" / split, f"the {split} masks of dataset.root")
         pairs = pair_folders(images, masks, "_leftImg8bit", "_gtFine_labelIds")
-        super().__init__(pairs, CITYSCAPES, Labels(CITYSCAPES, ID_MAP))
+        super().__init__(pairs, CITYSCAPES_CLASSES, Labels(CITYSCAPES_CLASSES, CITYSCAPES_ID_MAP))

@@ -5,16 +5,16 @@ Source: Caesar et al., "COCO-Stuff: thing and stuff classes in context", 2018. L
 which a label is COCO's category id less 1. Of 182 ids, 11 things were never annotated.
 """
 
-from segnet.class_sets import COCO_STUFF
+from segnet.class_sets import COCO_STUFF_CLASSES
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.labels import IGNORE, Labels
 from segnet.data.datasets.pairing import by_key, first_folder, pictures, refuse_missing, require_root, require_split
 
 # street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, hair brush
 NEVER_ANNOTATED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
-NUM_LABELS = 182
-LABEL_IDS = tuple(label for label in range(NUM_LABELS) if label not in NEVER_ANNOTATED)
-ID_MAP = {**{label: index for index, label in enumerate(LABEL_IDS)}, 255: IGNORE}
+NUM_COCO_LABELS = 182
+ANNOTATED_LABELS = tuple(label for label in range(NUM_COCO_LABELS) if label not in NEVER_ANNOTATED)
+COCO_STUFF_ID_MAP = {**{label: index for index, label in enumerate(ANNOTATED_LABELS)}, 255: IGNORE}
 
 
 class COCOStuff(FileDataset):
@@ -39,4 +39,4 @@ class COCOStuff(FileDataset):
         # Beside the maps there may be others, of mmsegmentation: the images say which count.
         pairs = [(path, masks / f"{key}.png") for key, path in by_key(pictures(images), images).items()]
         refuse_missing(pairs, images)
-        super().__init__(pairs, COCO_STUFF, Labels(COCO_STUFF, ID_MAP))
+        super().__init__(pairs, COCO_STUFF_CLASSES, Labels(COCO_STUFF_CLASSES, COCO_STUFF_ID_MAP))

@@ -88,7 +88,7 @@ class Folder(FileDataset):
         undivided: list[tuple[Pair, str]] = []
         for folder in [require_root(name) for name in roots]:
             if any(lists.values()):
-                pairs += _listed(folder, names, lists, split)
+                pairs += _listed_split(folder, names, lists, split)
             elif (folders := names.split_folders(folder, split)) is not None:
                 pairs += names.pairs(*folders)
             else:
@@ -129,7 +129,7 @@ class Names:
         return images, self.pairs(images, masks)
 
 
-def _listed(folder: Path, names: Names, lists: Mapping[str, str | None], split: str) -> list[Pair]:
+def _listed_split(folder: Path, names: Names, lists: Mapping[str, str | None], split: str) -> list[Pair]:
     listing = lists[split]
     if listing is None:
         others = ", ".join(f"dataset.{name}_list" for name, value in lists.items() if value)

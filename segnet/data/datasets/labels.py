@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
-from segnet.errors import ConfigError, DataError
+from segnet.errors import NUM_LISTED, ConfigError, DataError
 from segnet.images.files import ColoredMaskError, read_mask, read_mask_colors
 
 IGNORE, OTHER, SAME, PALETTE = "ignore", "other", "same", "palette"
 NUM_VALUES = 65536  # of a 16-bit mask: a table of them is faster than a search
 UNKNOWN = -1
-NUM_LISTED = 5
 
 Mask = NDArray[np.uint8 | np.int32]
 ColorMap = Sequence[Sequence[int | str]] | str
@@ -103,12 +102,12 @@ class Labels:
     def _of_colors(self, colors: NDArray[np.uint8], path: Path) -> Mask:
         assert self._colors is not None
         known, targets = self._colors
-        codes = packed(colors)
+        codes = rgb_to_code(colors)
         places = np.searchsorted(known, codes).clip(max=len(known) - 1)
         if (unknown := known[places] != codes).any():
             values, counts = np.unique(codes[unknown], return_counts=True)
             listed = ", ".join(
-                f"{unpacked(value)} ({count} pixels)"
+                f"{code_to_rgb(value)} ({count} pixels)"
                 for value, count in zip(values[:NUM_LISTED], counts[:NUM_LISTED], strict=True)
             )
             more = f" and {len(values) - NUM_LISTED} more" if len(values) > NUM_LISTED else ""
@@ -181,7 +180,7 @@ def color_table(color_map: ColorMap, classes: Classes) -> tuple[NDArray[np.int32
         color = row[:3]
         if len(row) != 4 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
             raise ConfigError(f"dataset.color_map: {list(row)} is not [red, green, blue, class], colors of 0-255")
-        code = int(packed(np.array(color, np.int32)))
+        code = int(rgb_to_code(np.array(color, np.int32)))
         target = class_id(row[3], classes, f"dataset.color_map: {list(row)}")
         if targets.setdefault(code, target) != target:
             raise ConfigError(f"dataset.color_map: color {list(color)} is given two classes")
@@ -235,11 +234,11 @@ def listed_values(values: NDArray[np.integer]) -> str:
     return ", ".join(f"{value} ({count} pixels)" for value, count in pairs) + more
 
 
-def packed(colors: NDArray[np.integer]) -> NDArray[np.int32]:
+def rgb_to_code(colors: NDArray[np.integer]) -> NDArray[np.int32]:
     """Colors (..., 3) as one number each."""
     wide = colors.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
-def unpacked(code: int) -> tuple[int, int, int]:
+def code_to_rgb(code: int) -> tuple[int, int, int]:
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from segnet.classes import Classes
 from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.datasets.pairing import SPLITS, require_split
 from segnet.errors import ConfigError
 
 CLASSES = Classes.create(
     names=["background", "disk", "ring", "square", "triangle", "cross"],
     palette=[[40, 40, 40], [230, 60, 60], [250, 190, 40], [70, 140, 240], [60, 190, 90], [170, 90, 220]],
 )
-SPLITS = ("train", "val", "test")
 RADII = (11.0, 21.0)  # of the shapes [pixels]
 AREA_PER_SHAPE = 1600  # mean number of shapes: the picture's area over this [pixels]
 HUE_SPREAD = 32  # around the typical hue of a class, of which there are five in 360 [degrees]
@@ -79,8 +79,7 @@ class Shapes(SegmentationDataset):
         seed: int = 0,
     ) -> None:
         counts = {"train": num_train, "val": num_val, "test": num_test}
-        if split not in counts:
-            raise ConfigError(f"split={split} is unknown: choose from {', '.join(SPLITS)}")
+        require_split(split)
         if counts[split] < 1:
             raise ConfigError(f"dataset.num_{split}={counts[split]} must be 1 or more")
         if len(size) != 2 or min(size) < 16:

@@ -62,7 +62,7 @@ class Division:
         groups = [self._group_of(key) for key in keys]
         # A file for itself is a group of its own number: the order of the draw is then that of the files.
         names = list(range(len(items))) if self.group is None else sorted(set(groups))
-        members = [[i] for i in names] if self.group is None else _members(groups, names)  # type: ignore[arg-type]
+        members = [[i] for i in names] if self.group is None else _group_members(groups, names)  # type: ignore[arg-type]
         needed = 2 + (self.test_fraction > 0)
         if len(names) < needed:
             what = "image" if self.group is None else f"group of dataset.group={self.group}"
@@ -89,7 +89,7 @@ class Division:
         return match.group(1 if match.re.groups else 0) or ""
 
 
-def _members(groups: Sequence[str], names: Sequence[str]) -> list[list[int]]:
+def _group_members(groups: Sequence[str], names: Sequence[str]) -> list[list[int]]:
     places: dict[str, list[int]] = {name: [] for name in names}
     for index, group in enumerate(groups):
         places[group].append(index)

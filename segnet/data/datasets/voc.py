@@ -9,7 +9,7 @@ what ``train.txt`` lacks). Where VOC itself has a mask, that one counts.
 
 from pathlib import Path
 
-from segnet.class_sets import VOC
+from segnet.class_sets import VOC_CLASSES
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.pairing import first_folder, read_lines, refuse_missing, require_root, require_split
 from segnet.errors import DataError
@@ -45,7 +45,7 @@ class PascalVOC(FileDataset):
             listing = lists / f"{split}.txt"
             pairs = [(images / f"{stem}.jpg", masks / f"{stem}.png") for stem in read_lines(listing)]
         refuse_missing(pairs, listing)
-        super().__init__(pairs, VOC)
+        super().__init__(pairs, VOC_CLASSES)
 
 
 def augmented_list(folder: Path) -> tuple[Path, list[str]]:

@@ -10,12 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from segnet.classes import Classes
-from segnet.errors import DataError
+from segnet.errors import DataError, listed
 
 NEAR_CONSTANT = 0.999  # share of one label from which a mask is named
-NUM_LISTED = 5
 
-Place = tuple[str, str]  # split, and the sample's name
+SampleKey = tuple[str, str]  # split, and the sample's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class DatasetReport:
     """What a dataset holds.
 
     Attributes:
@@ -192,12 +191,12 @@ class Report:
         return [*(warning for split in self.splits for warning in split.warnings), *self._duplicate_warnings()]
 
     @cached_property
-    def duplicates(self) -> list[list[tuple[Place, str]]]:
+    def duplicates(self) -> list[list[tuple[SampleKey, str]]]:
         """Samples of the same image, each group with the hashes of their masks.
 
         Samples without a labeled pixel do not count: empty corners of scenes are alike.
         """
-        groups: dict[str, list[tuple[Place, str]]] = defaultdict(list)
+        groups: dict[str, list[tuple[SampleKey, str]]] = defaultdict(list)
         for split in self.splits:
             for finding in split.readable:
                 if finding.labeled(split.classes.ignore_index):
@@ -245,9 +244,3 @@ class Report:
 def counted(number: int, one: str, many: str = "") -> str:
     """ "1 image", "2 images"."""
     return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - NUM_LISTED} more" if len(names) > NUM_LISTED else ""
-    return ", ".join(names[:NUM_LISTED]) + more

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from segnet.classes import Classes
-from segnet.data.cache.fingerprints import cache_folder, digest_of, key_of, stamp_of
+from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of, stamp_of
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.scan.report import Finding, SplitReport
 from segnet.errors import DataError, MachineError
@@ -38,7 +38,7 @@ class Memory:
     """
 
     def __init__(self, spec: Mapping[str, Any], classes: Classes, folder: Path | None = None) -> None:
-        name = f"inspection-{digest_of(spec, classes)}.json"
+        name = f"inspection-{dataset_digest(spec, classes)}.json"
         self._path = (folder or cache_folder()) / name
         self._known = self._read()
         self._changed = False

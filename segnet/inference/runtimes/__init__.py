@@ -20,7 +20,7 @@ from segnet.inference.runtimes.cache import open_cached
 from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
 from segnet.inference.runtimes.program import ProgramRuntime
-from segnet.inference.runtimes.pytorch import PRECISIONS, TorchRuntime
+from segnet.inference.runtimes.pytorch import TORCH_DTYPES, TorchRuntime
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 # Which libraries run an exported file, the first where none is asked for and it is installed.
@@ -71,7 +71,7 @@ def open_runtime(
         ConfigError: an unknown runtime or precision, or one that the file, device or runtime does not have.
     """
     precision = precision or "float32"
-    for option, value, choices in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
+    for option, value, choices in (("runtime", runtime, RUNTIMES), ("precision", precision, TORCH_DTYPES)):
         if value is not None and value not in choices:
             raise ConfigError(f"{option}={value} is unknown.{did_you_mean(value, choices)}")
     path = Path(model)
@@ -88,7 +88,9 @@ def open_runtime(
     candidates = [runtime] if runtime else [name for name in ("openvino", "onnxruntime") if _is_usable(name, precision)]
     for name in candidates:
         _require_precision(name, precision)
-        opened = open_cached(path, partial(_open, name, device=device, precision=precision), export=bool(runtime))
+        opened = open_cached(
+            path, partial(_open_exported, name, device=device, precision=precision), export=bool(runtime)
+        )
         if opened is not None:
             return opened
     return TorchRuntime(path, device, precision)
@@ -104,10 +106,10 @@ def _open_file(path: Path, device: str | None, runtime: str | None, precision: s
             raise ConfigError(f"precision={precision}: {path} is float32; the checkpoint runs in other precisions")
         return ProgramRuntime(path, device)
     _require_precision(chosen, precision)
-    return _open(chosen, path, device, precision)
+    return _open_exported(chosen, path, device, precision)
 
 
-def _open(name: str, path: Path, device: str | None, precision: str) -> OnnxRuntime | OpenVINORuntime:
+def _open_exported(name: str, path: Path, device: str | None, precision: str) -> OnnxRuntime | OpenVINORuntime:
     if name == "onnxruntime":
         return OnnxRuntime(path, device)
     return OpenVINORuntime(path, device, precision)

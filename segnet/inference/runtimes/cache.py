@@ -11,7 +11,7 @@ from segnet.errors import CheckpointError
 from segnet.models.checkpoint import load_checkpoint
 from segnet.models.metadata import Metadata
 
-SUFFIX = ".cache.onnx"
+CACHE_SUFFIX = ".cache.onnx"
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class _OfFile(Protocol):
 T = TypeVar("T", bound=_OfFile)
 
 
-def digest_of(path: str | os.PathLike[str]) -> str:
+def file_digest(path: str | os.PathLike[str]) -> str:
     """sha256 of a file, hexadecimal.
 
     Raises:
@@ -42,7 +42,7 @@ def cache_places(checkpoint: Path) -> list[Path]:
     """Where the export of a checkpoint may lie: beside it, or in the user's cache where that folder is read-only."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet" / "exports"
     place = hashlib.sha256(os.fsencode(checkpoint.resolve())).hexdigest()[:16]
-    return [checkpoint.with_suffix(SUFFIX), root / f"{checkpoint.stem}-{place}{SUFFIX}"]
+    return [checkpoint.with_suffix(CACHE_SUFFIX), root / f"{checkpoint.stem}-{place}{CACHE_SUFFIX}"]
 
 
 def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: bool) -> T | None:
@@ -61,7 +61,7 @@ def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: boo
     found = [place for place in cache_places(checkpoint) if place.is_file()]
     if not found and not export:
         return None
-    digest = digest_of(checkpoint)
+    digest = file_digest(checkpoint)
     for place in found:
         try:
             runtime = open_file(place)

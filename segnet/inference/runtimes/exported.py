@@ -14,7 +14,7 @@ from segnet.models.metadata import Metadata
 CERTAIN = 100.0  # logit of the class in a file that gives class ids; the others' is 0
 
 
-def require_file(path: str | os.PathLike[str]) -> Path:
+def require_model_file(path: str | os.PathLike[str]) -> Path:
     """Raises:
     CheckpointError: there is no such file.
     """

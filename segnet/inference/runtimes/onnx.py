@@ -5,9 +5,9 @@ import os
 import torch
 from torch import Tensor
 
-from segnet.errors import CheckpointError
+from segnet.errors import CheckpointError, first_line
 from segnet.extras import import_extra
-from segnet.inference.runtimes.exported import require_cpu, require_file, to_input, to_logits
+from segnet.inference.runtimes.exported import require_cpu, require_model_file, to_input, to_logits
 from segnet.models.metadata import KEY, Metadata
 
 
@@ -33,12 +33,12 @@ class OnnxRuntime:
         # Its threads would go on turning after a batch, on the cores that then look for the highest class.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors alone
-        path = require_file(path)
+        path = require_model_file(path)
         try:
             # By its bytes: a name that is not UTF-8 would fail. No file beside it is read then.
             self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own, of many kinds
-            raise CheckpointError(f"{path}: is not an ONNX model, or damaged ({str(error).splitlines()[0]})") from None
+            raise CheckpointError(f"{path}: is not an ONNX model, or damaged ({first_line(error)})") from None
         self.metadata = Metadata.read(self._session.get_modelmeta().custom_metadata_map.get(KEY), path)
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from segnet.errors import CheckpointError, MachineError
 from segnet.extras import import_extra
-from segnet.inference.runtimes.exported import require_cpu, require_file, to_input, to_logits
+from segnet.inference.runtimes.exported import require_cpu, require_model_file, to_input, to_logits
 from segnet.models.metadata import KEY, Metadata
 
-PRECISIONS = {"float32": "f32", "bf16": "bf16"}
+OPENVINO_PRECISIONS = {"float32": "f32", "bf16": "bf16"}
 
 
 class OpenVINORuntime:
@@ -36,14 +36,14 @@ class OpenVINORuntime:
         self.device = require_cpu(device, "openvino")
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise MachineError("precision=bf16: this CPU has no bf16 instructions, take float32")
-        path = require_file(path)
+        path = require_model_file(path)
         if path.suffix == ".xml":
-            require_file(path.with_suffix(".bin"))
+            require_model_file(path.with_suffix(".bin"))
         try:
             model = core.read_model(path)
             # Left to itself, OpenVINO computes in bf16 wherever it can.
             options = {
-                "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+                "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                 "PERFORMANCE_HINT": "LATENCY",
             }

@@ -17,10 +17,10 @@ from segnet.models.norms import PooledBatchNorm, PooledSyncBatchNorm
 PROBE = 64  # side of the image on which the model is watched [pixels]
 USUAL = 512  # side of the images for which weights are laid out at first [pixels]; others are computed with them too
 REPEATED = 3  # inputs in a row of another shape, after which weights are laid out for that; flips come in pairs
-KEPT = 2**29  # freed memory [bytes]
+KEPT_BYTES = 2**29  # freed memory [bytes]
 LARGEST = 72 * 2**20  # of an array that is kept: more than 64 channels of 512 x 512, the features of a window [bytes]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-TOLERANCE = 1e-3  # by which the result may differ, of its largest value: rounding stays far below it
+OUTPUT_TOLERANCE = 1e-3  # by which the result may differ, of its largest value: rounding stays far below it
 
 
 @torch.inference_mode()
@@ -39,7 +39,7 @@ def optimize(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.floa
     watched = _Watch(model, probe)
     optimized = _build(model, watched, torch.float32)
     error = float((optimized(probe) - watched.result).abs().max())
-    if error > TOLERANCE * float(watched.result.abs().max()):
+    if error > OUTPUT_TOLERANCE * float(watched.result.abs().max()):
         return _laid_out(copy.deepcopy(model), dtype)
     if dtype != torch.float32:
         optimized = _build(model, watched, dtype)
@@ -64,9 +64,10 @@ def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep what layers free for the next ones: of each image it otherwise returns all and asks for it anew.
+    """Makes glibc keep the memory that layers free for the next ones; it otherwise returns all of it after each image.
 
-    For the whole process; at most KEPT stays with it. The page faults that this saves are up to a third of the time.
+    For the whole process; at most KEPT_BYTES stay with it. The page faults that this saves take up to a third of the
+    time.
     What is larger than LARGEST, such as the scores of a window, goes back all the same: what waits for the next window
     would take parts of its place, and how far the peak grew would be luck.
     """
@@ -75,7 +76,7 @@ def keep_freed_memory() -> None:
     except (AttributeError, OSError, TypeError):  # another C library
         return
     set_option(M_MMAP_THRESHOLD, LARGEST)
-    set_option(M_TRIM_THRESHOLD, KEPT)
+    set_option(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def packable(dtype: torch.dtype) -> bool:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from segnet.errors import CheckpointError
-from segnet.inference.runtimes.exported import require_file, to_input, to_logits
+from segnet.errors import CheckpointError, first_line
+from segnet.inference.runtimes.exported import require_model_file, to_input, to_logits
 from segnet.inference.runtimes.pytorch import choose_device
 from segnet.models.metadata import KEY, Metadata
 
@@ -33,7 +33,7 @@ class ProgramRuntime:
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str | None = None) -> None:
-        path = require_file(path)
+        path = require_model_file(path)
         self.device = choose_device(device)
         extra = {KEY: ""}
         try:
@@ -47,8 +47,7 @@ class ProgramRuntime:
         except CheckpointError:
             raise
         except Exception as error:  # of many kinds, as the damage is
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(f"{path}: is no .pt2 model, unsafe or damaged ({reason})") from None
+            raise CheckpointError(f"{path}: is no .pt2 model, unsafe or damaged ({first_line(error)})") from None
         self.metadata = Metadata.read(extra[KEY] or None, path)
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segnet.errors import ConfigError, MachineError
+from segnet.errors import ConfigError, MachineError, first_line
 from segnet.inference.runtimes.optimization import PROBE, keep_freed_memory, optimize
 from segnet.models.checkpoint import load_checkpoint
 from segnet.models.pretrained import is_pretrained, load_pretrained
 from segnet.models.segmentation_model import SegmentationModel
 
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TORCH_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TorchRuntime:
@@ -21,7 +21,7 @@ class TorchRuntime:
     Args:
         checkpoint: path of a segnet checkpoint, or what `segnet.models.pretrained` wrote.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
-        precision: of backbone and decoder, from PRECISIONS; images are normalized and logits resized in float32.
+        precision: of backbone and decoder, from TORCH_DTYPES; images are normalized and logits resized in float32.
 
     Raises:
         CheckpointError: the file cannot be used. MachineError: there is no such device.
@@ -38,7 +38,7 @@ class TorchRuntime:
         model.to(self.device)
         if precision == "fp16" and self.device.type == "cpu":
             raise ConfigError("precision=fp16 needs a GPU: a CPU takes float32 or bf16")
-        self._dtype = PRECISIONS[precision]
+        self._dtype = TORCH_DTYPES[precision]
         self._normalize = model.normalize
         self._align_corners: bool = model.decoder.align_corners
         if self.device.type == "cpu":
@@ -78,5 +78,5 @@ def choose_device(device: str | None) -> torch.device:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
-        raise MachineError(f"device '{device}' cannot be used: {str(error).splitlines()[0]}") from None
+        raise MachineError(f"device '{device}' cannot be used: {first_line(error)}") from None
     return chosen

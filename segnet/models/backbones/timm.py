@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segnet.errors import ConfigError, MachineError
+from segnet.errors import ConfigError, MachineError, first_line
 
 FINEST_STRIDE = 4  # of the features that decoders take as low-level ones
 # How transformers of timm are told to take pictures of other sizes than they were trained on.
@@ -190,7 +190,7 @@ def import_timm() -> ModuleType:
             raise MachineError(f"backbone.name=timm: timm cannot be imported ({error}): install it again") from None
         raise MachineError('backbone.name=timm needs the package timm: pip install "segnet[timm]"') from None
     except Exception as error:  # a torchvision that does not match torch fails with a RuntimeError
-        reason = _first_line(error)
+        reason = first_line(error)
         if "torchvision" in reason:
             way = (
                 f"torchvision does not match torch {torch.__version__}: install the torchvision of that release from "
@@ -252,14 +252,10 @@ def create_extractor(timm: ModuleType, model: str, output_stride: int, in_channe
     try:
         return create(timm, model, options)
     except Exception as error:
-        reason = f"timm says: {_first_line(error)}" if str(error) else "timm gives no reason"
+        reason = f"timm says: {first_line(error)}" if str(error) else "timm gives no reason"
         raise ConfigError(
             f"backbone.model={model} cannot give features at output_stride={output_stride} ({reason})"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def filter_checkpoint(timm: ModuleType, model: str, state: dict[str, Tensor], whole: nn.Module) -> Mapping[str, Tensor]:

@@ -11,12 +11,12 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, listed
 
 log = logging.getLogger(__name__)
 
 MOST_IN_A_ROW = 10  # skipped steps: more of them are no accident
-NUM_LISTED = 8
+MOST_FILES = 8  # of a batch, named in a message
 
 
 class NonFiniteLoss(Callback):
@@ -74,9 +74,9 @@ class NonFiniteLoss(Callback):
             buffer.copy_(before)
 
     def _told(self, value: float, trainer: pl.Trainer) -> str:
-        names = ", ".join(self._names[:NUM_LISTED]) + (", ..." if len(self._names) > NUM_LISTED else "")
         loss = "not finite" if self._skips else value
-        return f"the loss is {loss} at step {trainer.global_step} (epoch {trainer.current_epoch}), in the batch {names}"
+        place = f"step {trainer.global_step} (epoch {trainer.current_epoch})"
+        return f"the loss is {loss} at {place}, in the batch {listed(self._names, most=MOST_FILES)}"
 
 
 def _any_process(lost: bool, trainer: pl.Trainer) -> bool:

@@ -20,11 +20,11 @@ from segnet.training.epoch_loop import StepAlignedEpochLoop
 
 log = logging.getLogger(__name__)
 
-WAIT, WARM_UP, STEPS = 2, 2, 6  # the first steps allocate memory and choose algorithms
+WAIT, WARM_UP, ACTIVE = 2, 2, 6  # the first steps allocate memory and choose algorithms
 TRACE, TABLE = "profile.json", "profile.txt"
 NUM_OPERATORS = 25
 # Lightning's hooks that do not overlap within a step -> names of the parts.
-PARTS = {
+STEP_PARTS = {
     "train_dataloader_next": "wait for the batch",
     "batch_to_device": "batch to the device",
     "training_step": "forward and loss",
@@ -55,9 +55,9 @@ class StepProfiler(Profiler):
                 self._begin()
             elif hook == "on_validation_start":
                 self._end()  # a short epoch: a validation is no part of a training step
-        elif self._profile and hook in PARTS and owner.startswith(OWNERS):
+        elif self._profile and hook in STEP_PARTS and owner.startswith(OWNERS):
             _wait_for_gpu()
-            self._open[action_name] = record_function(PARTS[hook])
+            self._open[action_name] = record_function(STEP_PARTS[hook])
             self._open[action_name].__enter__()
 
     def stop(self, action_name: str) -> None:
@@ -78,7 +78,7 @@ class StepProfiler(Profiler):
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise torch's profiler prints lines of its own
         self._profile = profile(
             activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_initialized() else [])],
-            schedule=schedule(wait=WAIT, warmup=WARM_UP, active=STEPS, repeat=1),
+            schedule=schedule(wait=WAIT, warmup=WARM_UP, active=ACTIVE, repeat=1),
             on_trace_ready=self._write,
         )
         self._profile.start()
@@ -99,10 +99,10 @@ class StepProfiler(Profiler):
         averages = recorded.key_averages()
         # On a GPU each part has a second entry, of the GPU's own clock.
         events = {event.key: event for event in averages if event.device_type == DeviceType.CPU}
-        if PARTS["training_step"] not in events:
+        if STEP_PARTS["training_step"] not in events:
             return
-        steps = events[PARTS["training_step"]].count
-        seconds = {part: events[part].cpu_time_total / 1e6 if part in events else 0.0 for part in PARTS.values()}
+        steps = events[STEP_PARTS["training_step"]].count
+        seconds = {part: events[part].cpu_time_total / 1e6 if part in events else 0.0 for part in STEP_PARTS.values()}
         parts = table(seconds, events["ProfilerStep*"].cpu_time_total / 1e6, steps)
         with replacing(self._folder / TRACE) as temporary:
             recorded.export_chrome_trace(str(temporary))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-WINDOW = 50  # steps over which the share is measured
+WINDOW_STEPS = 50  # steps over which the share is measured
 MOST = 0.2  # share of the crops
 
 
@@ -38,7 +38,7 @@ class UnlabeledCrops(Callback):
         self._num_unlabeled = self._num_unlabeled + ignored.flatten(1).all(1).sum()
         self._num_crops += len(mask)
         self._num_steps += 1
-        if self._num_steps == WINDOW:
+        if self._num_steps == WINDOW_STEPS:
             self._end_window()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

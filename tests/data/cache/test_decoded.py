@@ -12,10 +12,11 @@ from PIL import Image
 
 from segnet.classes import Classes
 from segnet.data.cache import decoded as module
-from segnet.data.cache.decoded import GIB, Arena, Budget, DiskCache, MemoryCache, needed, with_cache
+from segnet.data.cache.decoded import Arena, CacheBudget, DiskCache, MemoryCache, needed, with_cache
 from segnet.data.dataset import FileDataset, Sample
 from segnet.data.datasets.shapes import Shapes
 from segnet.errors import ConfigError, DataError, MachineError
+from segnet.system.machine import GIB
 
 THREE = Classes.create(["road", "tree", "sky"])
 SPEC = {"name": "folder"}
@@ -53,7 +54,7 @@ def cached(request, dataset, tmp_path):
     """The dataset with a cache of either kind."""
     if request.param == "memory":
         return MemoryCache(dataset, Arena(10**6))
-    return DiskCache(dataset, Budget(10**6), tmp_path / "kept")
+    return DiskCache(dataset, CacheBudget(10**6), tmp_path / "kept")
 
 
 def same(one: Sample, other: Sample) -> bool:
@@ -123,7 +124,7 @@ def test_what_does_not_fit_is_decoded_each_time(dataset, tmp_path, kind):
     one = needed([Counting(dataset.pairs[:1])])
     room = int(1.5 * one)
     kept = tmp_path / "kept"
-    cached = MemoryCache(dataset, Arena(room)) if kind == "memory" else DiskCache(dataset, Budget(room), kept)
+    cached = MemoryCache(dataset, Arena(room)) if kind == "memory" else DiskCache(dataset, CacheBudget(room), kept)
     for _ in range(3):
         for index in range(3):
             cached.load(index)
@@ -142,7 +143,7 @@ def test_any_channels_and_types_are_kept(tmp_path, dtype, channels):
             return Sample(image, rng.integers(0, 300, (5, 7)).astype(np.int32), "näme")
 
     bands = Bands([write(tmp_path, "a", 0)], THREE, channels=channels)
-    for cached in (MemoryCache(bands, Arena(10**5)), DiskCache(bands, Budget(10**5), tmp_path / "kept")):
+    for cached in (MemoryCache(bands, Arena(10**5)), DiskCache(bands, CacheBudget(10**5), tmp_path / "kept")):
         cached.load(0)
         assert same(cached.load(0), bands.load(0))
         assert cached.channels == channels
@@ -217,7 +218,7 @@ def test_a_later_run_finds_what_was_kept(dataset, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\xff" * 100, b"cut"])
 def test_a_torn_record_is_made_anew(dataset, tmp_path, content):
-    cached = DiskCache(dataset, Budget(10**6), tmp_path / "kept")
+    cached = DiskCache(dataset, CacheBudget(10**6), tmp_path / "kept")
     cached.load(0)
     (record,) = (tmp_path / "kept").iterdir()
     record.write_bytes(record.read_bytes()[:-70] if content == b"cut" else content)
@@ -231,7 +232,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_rest_is_not_kept(dataset, tmp_p
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("segnet.system.files.os.fsync", full)
-    cached = DiskCache(dataset, Budget(10**6), tmp_path / "kept")
+    cached = DiskCache(dataset, CacheBudget(10**6), tmp_path / "kept")
     with caplog.at_level(logging.INFO):
         for index in (0, 1, 2, 0):
             assert same(cached.load(index), FileDataset.load(dataset, index))
@@ -244,7 +245,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_rest_is_not_kept(dataset, tmp_p
 
 def test_disk_needs_files():
     with pytest.raises(ConfigError, match=r"data\.cache=disk keeps what files hold"):
-        DiskCache(Shapes("train", num_train=2), Budget(10**6), Path("kept"))
+        DiskCache(Shapes("train", num_train=2), CacheBudget(10**6), Path("kept"))
 
 
 # Options

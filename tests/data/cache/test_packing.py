@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segnet.data.cache.packing import ALIGNMENT, packed, size_of, unpacked
+from segnet.data.cache.packing import ALIGNMENT, pack_sample, size_of, unpack_sample
 from segnet.data.dataset import Sample
 
 STAMP = [1, 2, 3]
@@ -20,7 +20,7 @@ def sample(height=5, width=7, channels=3, image="u1", mask="u1"):
 
 def record(one, before=0):
     """The bytes of a record behind others, and where it begins and ends."""
-    parts = packed(one, STAMP)
+    parts = pack_sample(one, STAMP)
     data = bytes(before) + b"".join(bytes(part) for part in parts)
     assert len(data) == before + size_of(parts)
     return np.frombuffer(data, np.uint8), before, len(data)
@@ -35,7 +35,7 @@ def record(one, before=0):
 def test_a_sample_comes_back_as_it_was_and_cannot_be_written_to(one, before):
     buffer, start, end = record(one, before)
     assert (end - start) % ALIGNMENT == 0
-    back = unpacked(buffer, start, end, STAMP)
+    back = unpack_sample(buffer, start, end, STAMP)
     assert back.name == one.name
     for given, expected in ((back.image, one.image), (back.mask, one.mask)):
         assert given.dtype == expected.dtype
@@ -47,13 +47,13 @@ def test_a_sample_comes_back_as_it_was_and_cannot_be_written_to(one, before):
 def test_a_part_of_an_image_is_packed_as_what_it_shows():
     whole = sample(9, 9)
     part = Sample(whole.image[2:5, 1:8:2], whole.mask[2:5, 1:8:2], "part")
-    back = unpacked(*record(part), STAMP)
+    back = unpack_sample(*record(part), STAMP)
     assert np.array_equal(back.image, part.image)
     assert np.array_equal(back.mask, part.mask)
 
 
 def test_of_other_files_nothing_comes_back():
-    assert unpacked(*record(sample()), [1, 2, 4]) is None
+    assert unpack_sample(*record(sample()), [1, 2, 4]) is None
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 40, 100, 200])
@@ -62,7 +62,7 @@ def test_of_a_torn_record_nothing_comes_back(length):
     torn = buffer.copy()
     torn[length:] = 0
     assert length < end
-    back = unpacked(torn[:length], start, length, STAMP)
+    back = unpack_sample(torn[:length], start, length, STAMP)
     assert back is None
     if length < 100:  # within the header: the pixels behind it are not checked
-        assert unpacked(torn, start, end, STAMP) is None
+        assert unpack_sample(torn, start, end, STAMP) is None

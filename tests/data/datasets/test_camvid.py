@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segnet.class_sets import CAMVID
+from segnet.class_sets import CAMVID_CLASSES
 from segnet.data.datasets.camvid import CamVid
 from segnet.errors import ConfigError, DataError
 
@@ -78,9 +78,9 @@ def test_unknown_split_is_refused(root):
 
 
 def test_classes_are_the_tutorial_s():
-    assert len(CAMVID.names) == len(CAMVID.palette) == 11
-    assert CAMVID.ignore_index == 11
-    assert len(set(CAMVID.palette)) == 11
+    assert len(CAMVID_CLASSES.names) == len(CAMVID_CLASSES.palette) == 11
+    assert CAMVID_CLASSES.ignore_index == 11
+    assert len(set(CAMVID_CLASSES.palette)) == 11
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not in {REAL}")

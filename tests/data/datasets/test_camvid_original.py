@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.class_sets import CAMVID
+from segnet.class_sets import CAMVID_CLASSES
 from segnet.data.datasets.camvid_original import COLOR_MAP, CamVidOriginal, split_of
 from segnet.errors import DataError
 
@@ -33,7 +33,7 @@ def root(tmp_path):
 
 def test_colors_become_the_eleven_classes(root):
     sample = CamVidOriginal("val", str(root)).load(0)
-    assert sample.mask[0].tolist() == [*range(11), CAMVID.ignore_index]
+    assert sample.mask[0].tolist() == [*range(11), CAMVID_CLASSES.ignore_index]
 
 
 def test_frames_go_to_the_tutorial_s_splits(root):
@@ -45,8 +45,8 @@ def test_frames_go_to_the_tutorial_s_splits(root):
 def test_all_32_colors_are_known_once():
     colors = [tuple(row[:3]) for row in COLOR_MAP]
     assert len(colors) == len(set(colors)) == 32
-    assert {row[3] for row in COLOR_MAP} == {*CAMVID.names, "ignore"}
-    for name, color in zip(CAMVID.names, CAMVID.palette, strict=True):
+    assert {row[3] for row in COLOR_MAP} == {*CAMVID_CLASSES.names, "ignore"}
+    for name, color in zip(CAMVID_CLASSES.names, CAMVID_CLASSES.palette, strict=True):
         if name != "pavement":  # SegNet gave it a color of its own
             assert (*color, name) in COLOR_MAP
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.class_sets import CITYSCAPES
+from segnet.class_sets import CITYSCAPES_CLASSES
 from segnet.data.datasets.cityscapes import Cityscapes
 from segnet.errors import DataError
 
@@ -43,7 +43,7 @@ def test_cities_are_found_and_label_ids_become_train_ids(root):
     for row in LABELS.split(","):
         name, label, train_id = row.rsplit(maxsplit=2)
         train_ids[int(label)] = int(train_id)
-        assert CITYSCAPES.names[int(train_id)] == name.strip()
+        assert CITYSCAPES_CLASSES.names[int(train_id)] == name.strip()
     sample = train.load(0)
     np.testing.assert_array_equal(sample.mask, np.tile(train_ids, (2, 1)))
     assert sample.mask.dtype == np.uint8

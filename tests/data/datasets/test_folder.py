@@ -8,7 +8,7 @@ from PIL import Image
 
 from segnet.classes import voc_palette
 from segnet.data.datasets.folder import Folder
-from segnet.data.scan.report import Report
+from segnet.data.scan.report import DatasetReport
 from segnet.data.scan.scan import survey
 from segnet.errors import ConfigError, DataError
 
@@ -256,7 +256,7 @@ def test_masks_are_read_by_id_map_or_color_map(tmp_path):
 
 
 def check(dataset):
-    Report([survey(dataset, "train")]).require_sound()
+    DatasetReport([survey(dataset, "train")]).require_sound()
 
 
 def test_binary_masks_of_0_and_255_are_asked_about_before_the_first_step(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.class_sets import VOC
+from segnet.class_sets import VOC_CLASSES
 from segnet.data.datasets.voc import PascalVOC
 from segnet.errors import ConfigError, DataError
 
@@ -15,7 +15,7 @@ def write(top, name: str, ids: np.ndarray, folder: str = "SegmentationClass") ->
     Image.new("RGB", ids.shape[::-1], (90, 120, 30)).save(top / "JPEGImages" / f"{name}.jpg")
     picture = Image.fromarray(ids)
     if folder == "SegmentationClass":  # the augmented masks are gray
-        colors = [value for color in VOC.palette for value in color]
+        colors = [value for color in VOC_CLASSES.palette for value in color]
         picture.putpalette(colors + [0, 0, 0] * (255 - 21) + [224, 224, 192])
     picture.save(top / folder / f"{name}.png")
 
@@ -46,7 +46,7 @@ def test_lists_give_the_splits_and_palette_indices_the_classes(top):
     assert masks(PascalVOC("train", str(top))) == [[[0, 1, 255], [15, 20, 0]]]
     assert masks(PascalVOC("val", str(top))) == [[[20, 20]], [[0, 2]]]
     assert len(PascalVOC("trainval", str(top))) == 3
-    assert PascalVOC("val", str(top)).classes == VOC
+    assert PascalVOC("val", str(top)).classes == VOC_CLASSES
 
 
 def test_root_may_be_a_folder_above(top):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from segnet.classes import Classes
-from segnet.data.scan.report import Finding, Report, SplitReport
+from segnet.data.scan.report import DatasetReport, Finding, SplitReport
 from segnet.errors import DataError
 
 THREE = Classes.create(["road", "tree", "sky"], ignore_index=255)
@@ -54,11 +54,11 @@ def test_errors_are_problems_and_splits_without_labels_and_doubts():
 
 
 def test_the_first_error_is_raised_and_the_others_are_counted():
-    Report([split(found("a", {0: 1}))]).require_sound()
+    DatasetReport([split(found("a", {0: 1}))]).require_sound()
     with pytest.raises(DataError, match=r"^c\.png: is damaged$"):
-        Report([TRAIN]).require_sound()
+        DatasetReport([TRAIN]).require_sound()
     with pytest.raises(DataError, match=r"^d\.png: image without mask \(and 1 more problem\)$"):
-        Report([TRAIN], ["d.png: image without mask"]).require_sound()
+        DatasetReport([TRAIN], ["d.png: image without mask"]).require_sound()
 
 
 def test_duplicates_are_told_within_and_between_splits_and_with_other_masks():
@@ -67,7 +67,7 @@ def test_duplicates_are_told_within_and_between_splits_and_with_other_masks():
         *[found("corner", {255: 9}, "black"), found("other corner", {255: 9}, "black")],
     )
     val = split(found("d", {2: 2}, "shared", "m2"), found("e", {0: 1}), name="val")
-    report = Report([train, val])
+    report = DatasetReport([train, val])
     assert len(report.duplicates) == 2
     duplicates = [warning for warning in report.warnings if " = " in warning]
     assert duplicates == [
@@ -78,7 +78,7 @@ def test_duplicates_are_told_within_and_between_splits_and_with_other_masks():
 
 
 def test_a_report_is_plain_json():
-    record = json.loads(json.dumps(Report([TRAIN], ["x"]).to_dict(), allow_nan=False))
+    record = json.loads(json.dumps(DatasetReport([TRAIN], ["x"]).to_dict(), allow_nan=False))
     assert record["errors"] == ["x", "c.png: is damaged"]
     train = record["splits"]["train"]
     assert (train["num_images"], train["num_readable"]) == (3, 2)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.data.cache.fingerprints import digest_of
+from segnet.data.cache.fingerprints import dataset_digest
 from segnet.data.dataset import FileDataset
 from segnet.data.scan import scan as module
 from segnet.data.scan.scan import Memory, content_hash, survey
@@ -121,4 +121,8 @@ def test_an_id_map_of_numbers_and_words_can_be_remembered(tmp_path):
     spec = {"name": "folder", "id_map": {0: "ignore", 1: 0, "other": "same"}}
     Memory(spec, THREE, tmp_path)
     turned = {"id_map": {"other": "same", 1: 0, 0: "ignore"}, "name": "folder"}
-    assert digest_of(spec, THREE) == digest_of(turned, THREE) != digest_of({**spec, "id_map": {0: 1}}, THREE)
+    assert (
+        dataset_digest(spec, THREE)
+        == dataset_digest(turned, THREE)
+        != dataset_digest({**spec, "id_map": {0: 1}}, THREE)
+    )

@@ -9,7 +9,7 @@ from tiny import CPU, configuration
 
 from segnet.errors import ConfigError
 from segnet.models.checkpoint import read_checkpoint
-from segnet.training.callbacks.profiling import PARTS, REST, STEP, TABLE, TRACE, table
+from segnet.training.callbacks.profiling import REST, STEP, STEP_PARTS, TABLE, TRACE, table
 from segnet.workflows.train import train
 
 SHAPES = {"name": "shapes", "num_train": 48, "num_val": 2, "size": [40, 32]}  # 12 steps an epoch
@@ -32,7 +32,7 @@ def test_a_profiled_run_writes_a_trace_and_a_table_and_ends_as_any_other(tmp_pat
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
     rows = told(profiled)
-    assert list(rows) == [*PARTS.values(), REST, STEP]
+    assert list(rows) == [*STEP_PARTS.values(), REST, STEP]
     assert rows["forward and loss"][0] > 0
     assert rows["backward"][0] > 0
     assert sum(milliseconds for milliseconds, _ in rows.values()) == pytest.approx(2 * rows[STEP][0], abs=0.5)

@@ -45,7 +45,7 @@ def told(caplog, words):
 @pytest.mark.parametrize(("num_labeled", "warnings"), [(8, 1), (13, 0)])
 def test_many_crops_without_labels_are_told_once(num_labeled, warnings, dataset, tmp_path, caplog, monkeypatch):
     """Windows of an epoch, twice: half of the crops, or 3 of 16, which is below a fifth."""
-    monkeypatch.setattr("segnet.training.callbacks.unlabeled.WINDOW", 4)
+    monkeypatch.setattr("segnet.training.callbacks.unlabeled.WINDOW_STEPS", 4)
     config = configuration(dataset=dataset(num_labeled, val_labeled=[True]), data=UNCHECKED)
     with caplog.at_level(logging.WARNING, "segnet"):
         train(config, tmp_path / "run")
