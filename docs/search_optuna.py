@@ -14,6 +14,7 @@ import optuna
 from segnet.cli.composition import composed
 from segnet.config import Config
 from segnet.errors import SegnetError
+from segnet.training.metrics import percent
 from segnet.workflows.train import train
 
 FOLDER = Path("runs/optuna")
@@ -44,7 +45,7 @@ def search(num_trials: int, options: list[str], folder: Path = FOLDER) -> optuna
             continue
         assert results is not None, "one process a trial: leave trainer.devices at 1"
         study.tell(trial, results.scores.miou)
-        print(f"trial {trial.number}: val mIoU {results.scores.miou:.4f} with {trial.params}", flush=True)
+        print(f"trial {trial.number}: val mIoU {percent(results.scores.miou)} with {trial.params}", flush=True)
     return study
 
 
@@ -54,4 +55,4 @@ if __name__ == "__main__":
     except SegnetError as error:
         print(f"segnet: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    print(f"best: val mIoU {found.best_value:.4f} with {found.best_params}")
+    print(f"best: val mIoU {percent(found.best_value)} with {found.best_params}")

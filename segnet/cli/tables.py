@@ -5,7 +5,7 @@ from rich.table import Table
 
 from segnet.data.scan.report import DatasetReport
 from segnet.system.machine import GIB
-from segnet.training.metrics import DEFINITION
+from segnet.training.metrics import DEFINITION, percent
 from segnet.workflows.benchmark import Benchmark
 from segnet.workflows.evaluate import Results
 
@@ -13,17 +13,17 @@ NUM_ERRORS = 50  # that are printed
 
 
 def print_scores(results: Results) -> None:
-    """Prints the figures of each class and their means; "n/a" stands for 0 / 0."""
+    """Print the scores of each class and their means; "n/a" stands for 0 / 0."""
     scores, classes = results.scores, results.classes
-    table = Table(title=f"{results.split}: {results.num_images} images, {results.checkpoint.name}")
-    for column in ("class", "IoU", "accuracy", "precision", "pixels"):
+    table = Table(title=f"{results.split}: {results.num_images:,} images, {results.checkpoint.name}")
+    for column in ("class", "IoU %", "accuracy %", "precision %", "pixels"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in zip(classes.names, scores.iou, scores.accuracy, scores.precision, scores.pixels, strict=True):
         name, *ratios, pixels = row
-        table.add_row(name, *(percent(ratio) for ratio in ratios), f"{pixels:,}")
+        table.add_row(name, *(percent(ratio, "") for ratio in ratios), f"{pixels:,}")
     Console().print(table)
-    print(f"mIoU {number(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
-    print(f"pixel accuracy {number(scores.pixel_accuracy)}")
+    print(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
+    print(f"pixel accuracy {percent(scores.pixel_accuracy)}")
 
 
 def print_report(report: DatasetReport) -> None:
@@ -38,7 +38,7 @@ def print_report(report: DatasetReport) -> None:
     for label, name in [*enumerate(classes.names), (classes.ignore_index, "(ignored)")]:
         cells = []
         for split in report.splits:
-            cells += [percent(split.pixels[label] / max(1, split.pixels.total())), f"{split.images[label]:,}"]
+            cells += [f"{100 * split.pixels[label] / max(1, split.pixels.total()):.2f}", f"{split.images[label]:,}"]
         table.add_row(str(label), name, *cells)
     Console().print(table)
     for split in report.splits:
@@ -77,13 +77,3 @@ def print_benchmark(found: Benchmark) -> None:
     print(f"a prediction of one image: {found.macs / 1e9:.2f} GMACs = {2 * found.macs / 1e9:.2f} GFLOPs")
     for kind in dict.fromkeys((found.training.memory_is, found.prediction.memory_is)):
         print(f"memory: {kind}")
-
-
-def percent(ratio: float) -> str:
-    """A ratio as a percentage, NaN as "n/a"."""
-    return "n/a" if ratio != ratio else f"{100 * ratio:.2f}"
-
-
-def number(ratio: float) -> str:
-    """A ratio with all digits that matter, NaN as "n/a"."""
-    return "n/a" if ratio != ratio else f"{ratio:.6f}"

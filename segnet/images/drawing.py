@@ -135,12 +135,13 @@ def plot_curves(metrics: Path, target: Path) -> None:
 
     def series(name: str) -> tuple[list[int], list[float]]:
         points = [(int(r["step"]), float(r[name])) for r in records if r.get(name)]
-        return [step for step, _ in points], [value for _, value in points]
+        scale = 100 if name == "val/miou" else 1
+        return [step for step, _ in points], [scale * value for _, value in points]
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     panels = (
         ("loss", (("train/loss", "train"), ("val/loss", "val"))),
-        ("mIoU", (("val/miou", "val"),)),
+        ("mIoU [%]", (("val/miou", "val"),)),
         ("learning rate", (("lr", ""),)),
     )
     for axes, (title, curves) in zip(figure.subplots(1, 3), panels, strict=True):
@@ -151,5 +152,5 @@ def plot_curves(metrics: Path, target: Path) -> None:
         axes.grid(alpha=0.3)
         if len(curves) > 1:
             axes.legend()
-    figure.axes[1].set_ylim(0, 1)
+    figure.axes[1].set_ylim(0, 100)
     figure.savefig(target, dpi=100)

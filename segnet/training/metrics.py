@@ -17,6 +17,11 @@ IOU = "val/iou/"  # with a class name behind it: what a validation logs
 DEFINITION = "mean over classes of TP / (TP + FP + FN), summed over all pixels of the split; absent classes left out"
 
 
+def percent(ratio: float, unit: str = " %") -> str:
+    """Format a ratio as a percentage with one decimal, as people read it: "76.9 %"; NaN is "n/a"."""
+    return "n/a" if ratio != ratio else f"{100 * ratio:.1f}{unit}"
+
+
 class ConfusionMatrix(Metric):
     """Counts of (truth, prediction), summed over batches and processes.
 

@@ -19,6 +19,7 @@ from segnet.inference.runtimes.cache import file_digest
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
 from segnet.models.metadata import Metadata
 from segnet.models.pretrained import load_pretrained, save_pretrained
+from segnet.training.metrics import percent
 from segnet.workflows.quantize import Calibration, quantize
 
 FORMATS = (*EXPORTERS, "safetensors")
@@ -114,7 +115,7 @@ def _quantize(
     after = calibration.measure(open_runtime(written, "cpu", runtime))
     report(
         f"int8 by {calibration.num_images} images; mIoU of {len(calibration.val)} val images: "
-        f"{before:.4f} in float32, {after:.4f} in int8"
+        f"{percent(before)} in float32, {percent(after)} in int8"
     )
 
 

@@ -19,7 +19,7 @@ from segnet.images.bands import displayable
 from segnet.images.drawing import IGNORED, colorise
 from segnet.inference.predictor import Predictor
 from segnet.system.files import replacing
-from segnet.training.metrics import IOU
+from segnet.training.metrics import IOU, percent
 from segnet.workflows.evaluate import Results
 
 IMAGE_WIDTH = 400  # of a val image on the page [pixels]
@@ -39,10 +39,10 @@ def write_report(
     scores, classes = results.scores, results.classes
     counts = np.array(results.confusion, np.float64)
     curves, configuration = folder / "curves.png", folder / "config.yaml"
-    top = {"val mIoU": _percent(scores.miou), "pixel accuracy": _percent(scores.pixel_accuracy)}
+    top = {"val mIoU": percent(scores.miou), "pixel accuracy": percent(scores.pixel_accuracy)}
     page = render(
         title=folder.absolute().name,
-        facts={**top, "val images": results.num_images, **facts},
+        facts={name: _readable(fact) for name, fact in {**top, "val images": results.num_images, **facts}.items()},
         curves=curves.read_bytes() if curves.exists() else b"",
         classes=classes,
         scores=scores,
@@ -65,7 +65,7 @@ def render(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "data_uri": _data_uri}
+    environment.filters |= {"percent": percent, "data_uri": _data_uri}
     return environment.get_template("report.html.jinja").render(values)
 
 
@@ -116,9 +116,10 @@ def _encoded(pixels: NDArray[np.uint8], file_format: str) -> bytes:
     return buffer.getvalue()
 
 
+def _readable(fact: object) -> str:
+    """Write a fact as text, a number with its thousands separated."""
+    return f"{fact:,}" if isinstance(fact, int | float) else str(fact)
+
+
 def _data_uri(content: bytes, file_format: str) -> str:
     return f"data:image/{file_format};base64,{base64.b64encode(content).decode()}"
-
-
-def _percent(fraction: float) -> str:
-    return "n/a" if math.isnan(fraction) else f"{100 * fraction:.1f}"

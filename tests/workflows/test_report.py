@@ -94,7 +94,7 @@ def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, v
         expected.append(np.mean(ious))
     np.testing.assert_allclose(results.image_miou, expected, rtol=1e-12)
     order = np.argsort(expected)
-    shown = re.findall(r"<figcaption>(.*?): mIoU ([\d.]+)</figcaption>", report)
+    shown = re.findall(r"<figcaption>(.*?): mIoU ([\d.]+) %</figcaption>", report)
     assert [float(score) for _, score in shown] == [round(100 * expected[index], 1) for index in order]
     images = [image for image in Reader(report).images if image["alt"] in ("image", "truth", "prediction")]
     for place, index in enumerate(order):

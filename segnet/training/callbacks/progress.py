@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 
 from segnet.system.machine import GIB
-from segnet.training.metrics import MONITOR
+from segnet.training.metrics import MONITOR, percent
 
 RECENT = 50  # batches that the speed is measured over
 
@@ -86,11 +86,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-def share(value: float) -> str:
-    """With four decimals; "n/a" where it is 0 / 0, as the mIoU without a labeled pixel."""
-    return "n/a" if math.isnan(value) else f"{value:.4f}"
-
-
 class EpochLines(Callback):
     """A line for each validation, where the output is no terminal and a moving bar would be noise."""
 
@@ -109,7 +104,7 @@ class EpochLines(Callback):
         told = self._pace.told(trainer)
         print(
             f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
-            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {share(metrics.get(MONITOR, math.nan))}  "
+            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {percent(metrics.get(MONITOR, math.nan))}  "
             f"{told['images/s']} images/s  {told.get('memory', '')}  {told['left']} left",
             flush=True,
         )
@@ -128,7 +123,7 @@ class Bar(RichProgressBar):
         numbers = {name: float(value) if isinstance(value, torch.Tensor) else value for name, value in items.items()}
         miou = numbers.get(MONITOR)
         if isinstance(miou, float):
-            numbers[MONITOR] = share(miou)
+            numbers[MONITOR] = percent(miou)
         return {**numbers, **self._pace.told(trainer)}
 
     def _get_train_description(self, current_epoch: int) -> str:

@@ -79,7 +79,7 @@ def test_a_log_file_gets_a_line_a_validation_and_no_advertisement(tmp_path, capf
     train(configuration(trainer={**CPU, "max_epochs": 2}), tmp_path)
     out, err = capfd.readouterr()
     line = (
-        r"epoch   {}/2  loss \d\.\d{{4}}  lr 0\.\d{{5}}  val mIoU 0\.\d{{4}}  \d+(\.\d)? images/s  \d+\.\d GiB  "
+        r"epoch   {}/2  loss \d\.\d{{4}}  lr 0\.\d{{5}}  val mIoU \d+\.\d %  \d+(\.\d)? images/s  \d+\.\d GiB  "
         r"0:00:\d\d left"
     )
     first, second = out.splitlines()
@@ -98,7 +98,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert [type(callback) for callback in progress_callbacks()] == [Pace, EpochLines]
 
 
-@pytest.mark.parametrize(("miou", "text"), [(math.nan, "n/a"), (0.5, "0.5000")])
+@pytest.mark.parametrize(("miou", "text"), [(math.nan, "n/a"), (0.5, "50.0 %")])
 def test_the_bar_knows_a_missing_miou(miou, text, monkeypatch):
     monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: {progress.MONITOR: torch.tensor(miou)})
     assert Bar(Pace()).get_metrics(trainer(0), None)[progress.MONITOR] == text
