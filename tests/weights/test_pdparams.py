@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segnet.errors import CheckpointError
-from segnet.weights.pdparams import BOOKKEEPING, STANDINS, read_pdparams
+from segnet.weights.pdparams import ALLOWED, BOOKKEEPING, read_pdparams
 
 PROTOCOLS = [2, 3, 4, 5]
 
@@ -88,7 +88,7 @@ class Calls:
 def test_a_hidden_command_is_refused_and_never_runs(tmp_path, hide, protocol):
     sentinel = tmp_path / "sentinel"
     content = pickle.dumps(hide(Calls(os.system, f"touch {sentinel}")), protocol)
-    with pytest.raises(CheckpointError, match=r"names (posix|nt)\.system"):
+    with pytest.raises(CheckpointError, match=r"names (posix|nt)\.system|arrays of type 'O8?'"):
         read_pdparams(write(tmp_path / "a.pdparams", content))
     assert not sentinel.exists()
     pickle.loads(content)
@@ -151,7 +151,7 @@ EMPTY_ARRAY = named("numpy.core.multiarray", "_reconstruct") + b")R"
 
 
 @pytest.mark.parametrize("attribute", ["__new__", "__init__", "__setstate__", "resolve", "state", "__call__"])
-@pytest.mark.parametrize("standin", STANDINS, ids=".".join)
+@pytest.mark.parametrize("standin", ALLOWED, ids=".".join)
 def test_a_file_cannot_change_how_the_next_one_is_read(tmp_path, standin, attribute):
     # BUILD with (None, {attribute: value}) sets attributes, of a class too where nothing prevents it
     state = b"N}U" + bytes([len(attribute)]) + attribute.encode() + named("collections", "OrderedDict") + b"s\x86b"
