@@ -2,8 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from segnet.cli.grammar import MODEL_SUFFIXES, in_other_words, to_options
 from segnet.components import nearest
 from segnet.errors import ConfigError
 
@@ -14,12 +16,15 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]  # of the two ways to call it, typeshed has one each
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
+        arguments = to_options(args or (), self._option_string_actions)
         options: argparse.Namespace
-        options, unknown = self.parse_known_args(args, namespace)
+        options, unknown = self.parse_known_args(arguments, namespace)
         if unknown:
-            word = unknown[0].split("=")[0]
+            word, _, value = unknown[0].partition("=")
+            following = arguments[arguments.index(unknown[0]) + 1 :]
+            answer = in_other_words(self._verb, word, value or next(iter(following), ""))
             hint = nearest(word, self._option_string_actions) if word.startswith("-") else ""
-            raise ConfigError(f"{self._verb}: {unknown[0]} is not understood.{hint} See --help")
+            raise ConfigError(f"{self._verb}: {unknown[0]} is not understood.{answer or hint} See --help")
         return options
 
     def error(self, message: str) -> NoReturn:
@@ -28,3 +33,21 @@ class Parser(argparse.ArgumentParser):
     @property
     def _verb(self) -> str:
         return self.prog.removeprefix("segnet ")
+
+
+def split_models(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split positional arguments into what is not a model file, and model files."""
+    models = [text for text in inputs if Path(text).suffix in MODEL_SUFFIXES]
+    return [text for text in inputs if text not in models], models
+
+
+def one_checkpoint(verb: str, *named: str | None) -> str | None:
+    """Return the checkpoint that was named by position or by `--checkpoint`; None without one.
+
+    Raises:
+        ConfigError: more than one.
+    """
+    given = [name for name in named if name is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{verb}: {' and '.join(given)} are two checkpoints: name one")
+    return given[0] if given else None

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import segnet
+from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, SegnetError
 
@@ -34,18 +35,6 @@ PACKAGE = Path(segnet.__file__).parent
 CONF_DIR = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
 OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "auxiliary_head", "dataset", "logger", "trainer")
-FLAGS_WITH_VALUE = {
-    "--config-dir",
-    "-cd",
-    "--config-name",
-    "-cn",
-    "--config-path",
-    "-cp",
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-}
 
 
 def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: Sequence[str]) -> None:
@@ -60,7 +49,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
         SegnetError: what `task` raised; under --multirun the first, after all jobs.
     """
     ConfigStore.instance().store("schema", node=schema)
-    arguments = [_reach_open_section(argument) for argument in arguments]
+    arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
     if not {"--help", "-h", "--hydra-help", "--version", "--info", "--shell-completion", "-sc"} & set(arguments):
         composed(name, schema, arguments)
     if _is_one_of_many() and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
@@ -104,21 +93,12 @@ def _reach_open_section(argument: str) -> str:
 
 
 def _overrides(arguments: Sequence[str]) -> Iterator[str]:
-    """The overrides among the arguments.
-
-    Raises:
-        ConfigError: an argument that is none, and no flag.
-    """
+    """The overrides among Hydra's arguments."""
     value_follows = False
     for argument in arguments:
-        if value_follows:
-            value_follows = False
-        elif argument.startswith("-"):
-            value_follows = argument in FLAGS_WITH_VALUE
-        elif "=" in argument or argument.startswith("~"):
+        if not value_follows and not argument.startswith("-"):
             yield argument
-        else:
-            raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help")
+        value_follows = argument in SWITCHES_WITH_VALUE
 
 
 def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
@@ -128,9 +108,9 @@ def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
         ConfigError: what Hydra would refuse, in one line, with the nearest right option or the allowed values.
     """
     ConfigStore.instance().store("schema", node=schema)
-    arguments = [_reach_open_section(argument) for argument in arguments]
-    overrides = list(_overrides(arguments))
-    single_job = [_first_of_sweep(override) for override in overrides]
+    arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
+    is_sweep = bool({"--multirun", "-m"} & set(arguments))
+    single_job = [_first_of_sweep(override, is_sweep) for override in _overrides(arguments)]
     for flag in ("--config-dir", "-cd"):
         if flag in arguments[:-1]:
             folder = Path(arguments[list(arguments).index(flag) + 1]).absolute()
@@ -146,8 +126,8 @@ def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
         missing = sorted(OmegaConf.missing_keys(tree))
         if missing:
             raise ConfigError(f"{missing[0]} is not set: add {missing[0]}=...")
-        _refuse_unknown(tree, schema)
-        if {"--multirun", "-m"} & set(arguments):
+        _refuse_unknown(tree, schema, name, single_job)
+        if is_sweep:
             _refuse_in_sweep(tree, own_jobs="submitit" in " ".join(arguments))
         config = OmegaConf.to_object(tree)
         assert isinstance(config, schema)
@@ -157,17 +137,25 @@ def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain(error, schema)) from None
+        raise ConfigError(_explain(error, schema, name, single_job)) from None
 
 
-def _first_of_sweep(override: str) -> str:
-    """One value of `lr=0.1,0.2`, as --multirun will try it."""
+def _first_of_sweep(override: str, is_sweep: bool) -> str:
+    """One value of `lr=0.1,0.2`, as --multirun will try it.
+
+    Raises:
+        ConfigError: several values without --multirun, or an override that cannot be read.
+    """
     try:
         parsed = OverridesParser.create().parse_override(override)
     except HydraException as error:
         raise ConfigError(f"'{override}' cannot be read: {str(error).splitlines()[0]}; quote it as '...'") from None
     if not parsed.is_sweep_override():
         return override
+    key, _, value = override.partition("=")
+    if not is_sweep:
+        name = key.lstrip("+~")
+        raise ConfigError(f'{name}={value}: a list has brackets: "{name}=[{value}]"; --multirun tries each value')
     prefix = override[: len(override) - len(override.lstrip("+~"))]
     return f"{prefix}{parsed.get_key_element().lstrip('+~')}={next(iter(parsed.sweep_string_iterator()))}"
 
@@ -180,16 +168,23 @@ def _keys(schema: type, prefix: str = "") -> Iterator[str]:
             yield from _keys(field.type, f"{prefix}{field.name}.")
 
 
-def _refuse_unknown(composed: DictConfig, schema: type) -> None:
-    """`+option=1` adds keys even where a schema says which there are."""
+def _refuse_unknown(composed: DictConfig, schema: type, name: str, overrides: Sequence[str]) -> None:
+    """Refuse keys that no schema knows: `+option=1` adds them all the same."""
     known = set(_keys(schema))
     for key, value in composed.items():
-        names = [str(key)]
+        options = [str(key)]
         if str(key) not in OPEN_SECTIONS and isinstance(value, DictConfig):
-            names += [f"{key!s}.{inner!s}" for inner in value]
-        for name in names:
-            if name not in known:
-                raise ConfigError(f"{name} is not an option.{did_you_mean(name, known)}")
+            options += [f"{key!s}.{inner!s}" for inner in value]
+        for option in options:
+            if option not in known:
+                raise ConfigError(_unknown_option(option, name, overrides, known))
+
+
+def _unknown_option(option: str, name: str, overrides: Sequence[str], known: Iterable[str]) -> str:
+    """The one line about an option that does not exist, with what was probably meant."""
+    values = [value for key, _, value in (text.partition("=") for text in overrides) if key.lstrip("+~") == option]
+    answer = hint(name, option, values[0] if values else "", known)
+    return f"{option} is not an option of segnet {name}.{answer or f' See segnet {name} --help'}"
 
 
 def _refuse_in_sweep(composed: DictConfig, own_jobs: bool) -> None:
@@ -219,7 +214,7 @@ def _missing_choice(error: MissingConfigException) -> str:
     return str(error).splitlines()[0]
 
 
-def _explain(error: Exception, schema: type) -> str:
+def _explain(error: Exception, schema: type, name: str, overrides: Sequence[str]) -> str:
     """Hydra's and OmegaConf's errors in our words."""
     first = str(error).splitlines()[0]
     if isinstance(error, OverrideParseException):
@@ -227,9 +222,11 @@ def _explain(error: Exception, schema: type) -> str:
     unknown = re.match(r"Could not override '([^']+)'", first)
     if unknown:
         known = (set(_keys(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}) - {unknown[1]}
-        return f"{unknown[1]} is not an option.{did_you_mean(unknown[1], known)}"
+        return _unknown_option(unknown[1], name, overrides, known)
     if error.__cause__ is not None:
         key = getattr(error.__cause__, "full_key", None)
         reason = str(error.__cause__).splitlines()[0]
+        if "is not a ListConfig" in reason:
+            reason = f'must be a list in brackets, as "{key}=[...]"'
         return f"{key}: {reason}" if key else f"{first}: {reason}"
     return " ".join(str(error).split())

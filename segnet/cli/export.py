@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from segnet.classes import Classes
-from segnet.cli.arguments import Parser
+from segnet.cli.arguments import Parser, one_checkpoint
 from segnet.data import DATASETS
 from segnet.errors import ConfigError, ExitCode
 from segnet.exporters import EXPORT_SUFFIXES
@@ -18,7 +18,10 @@ from segnet.workflows.quantize import Calibration
 def main(arguments: Sequence[str]) -> int:
     """Exports what the arguments name; exit code 0 when the file is there and computes the same."""
     options = build_parser().parse_args(arguments)
-    checkpoint = Path(options.checkpoint)
+    named = one_checkpoint("export", options.checkpoint, options.model)
+    if named is None:
+        raise ConfigError("export: name a checkpoint, as segnet export best.ckpt --format onnx")
+    checkpoint = Path(named)
     output = _output(options, checkpoint)
     print(f"checkpoint: {checkpoint}", flush=True)
     metadata = export(
@@ -90,7 +93,8 @@ def build_parser() -> Parser:
         description="Exports a checkpoint, runs the export at four sizes in its own runtime, and leaves it only where "
         "it computes what the checkpoint does. Images go in as they are, 0-255: normalization is inside.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="path of a segnet checkpoint")
+    parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="a segnet checkpoint")
+    parser.add_argument("--checkpoint", metavar="FILE", help="the same by name")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
     parser.add_argument("--output", metavar="PATH", help="default: beside the checkpoint; of safetensors a folder")
     parser.add_argument("--output-kind", choices=OUTPUT_KINDS, default="logits", help="default: logits")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.cli.arguments import Parser
+from segnet.cli.arguments import Parser, one_checkpoint, split_models
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.inference.runtimes import RUNTIMES
@@ -94,6 +94,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ConfigError: an unknown option, or a value out of its range.
     """
     options: argparse.Namespace = build_parser().parse_args(arguments)
+    options.inputs, models = split_models(options.inputs)
+    options.checkpoint = one_checkpoint("predict", options.checkpoint, *models)
     _check_ranges(options)
     Image.MAX_IMAGE_PIXELS = options.max_megapixels * 10**6 // 2  # Pillow warns there, and refuses twice that
     return options

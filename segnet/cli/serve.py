@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from segnet.cli.arguments import Parser
+from segnet.cli.arguments import Parser, one_checkpoint
 from segnet.cli.predict import RUNS, newest_checkpoint
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.inference.predictor import Predictor
@@ -112,6 +112,7 @@ def build_parser() -> Parser:
         prog="segnet serve",
         description="Serves a page on which pictures are segmented, and POST /predict for programs.",
     )
+    parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="same as --checkpoint")
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/"
     )
@@ -138,6 +139,7 @@ def build_parser() -> Parser:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options: argparse.Namespace = build_parser().parse_args(arguments)
+    options.checkpoint = one_checkpoint("serve", options.checkpoint, options.model)
     for name, least in (("max_megabytes", 1e-3), ("max_megapixels", 1e-3), ("timeout", 0.1), ("queue", 0), ("port", 0)):
         value = getattr(options, name)
         if not least <= value < float("inf"):

@@ -1,0 +1,213 @@
+"""One grammar for every verb: `name=value` and `--name value` alike, and a checkpoint by position.
+
+Hydra reads `name=value`, argparse reads `--name value`. Each verb accepts both; this module translates, and answers the
+words of other tools with segnet's own.
+"""
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from segnet.components import nearest
+from segnet.errors import ConfigError
+
+SWITCHES = {"--help", "-h", "--hydra-help", "--version", "--info", "--multirun", "-m", "--run", "-r", "--resolve"}
+SWITCHES |= {"--shell-completion", "-sc"}
+SWITCHES_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"}
+SWITCHES_WITH_VALUE |= {"--package", "-p", "--experimental-rerun"}
+MODEL_SUFFIXES = {".ckpt", ".onnx", ".xml", ".pt2", ".safetensors"}
+PAIRS = {"data.crop_size", "image_size", "dataset.size", "dataset.window"}  # [height, width]: one number is both
+
+# What other tools call an option -> what to type here. {value} is what was typed.
+_TRAIN_WORDS = {
+    "epochs max_epochs num_epochs n_epochs": "trainer.max_epochs={value}",
+    "iters max_iters iterations steps max_steps num_steps": "trainer.max_steps={value}",
+    "lr lr0 learning_rate base_lr": "optim.lr={value}",
+    "optimizer": "optim.name={value}",
+    "batch batch_size bs train_batch_size": "data.batch_size={value}",
+    "imgsz img_size image_size input_size crop crop_size": "data.crop_size={value}",
+    "workers num_workers": "data.num_workers={value}",
+    "resume resume_from": "checkpoint=auto",
+    "pretrained weights pretrained_weights": "backbone_weights={value}",
+    "model arch encoder encoder_name": "backbone={value}",
+    "device gpu gpus": "trainer.accelerator=gpu trainer.devices=1",
+    "amp fp16 half mixed_precision bf16": "trainer.precision=bf16-mixed",
+    "classes names class_names num_classes nc": '"dataset.class_names=[road,tree,car]"',
+    "data root data_root data_dir dataset_root path": "dataset=folder dataset.root={value}",
+    "project name save_dir work_dir output output_dir out_dir run_dir": "hydra.run.dir={value}",
+    "patience": "early_stopping.patience={value}",
+    "val_interval eval_interval": "trainer.check_val_every_n_epoch={value}",
+    "grad_clip clip_grad": "trainer.gradient_clip_val={value}",
+    "tta augment": '..., in segnet evaluate: flip=true "scales=[0.75,1.0,1.25]"',
+    "accumulate accumulation": "trainer.accumulate_grad_batches={value}",
+}
+_CHECKPOINT_WORDS = {
+    "weights model pretrained ckpt": "checkpoint={value}",
+    "tta augment": 'flip=true "scales=[0.75,1.0,1.25]"',
+}
+_FILE_WORDS = {
+    "weights model pretrained ckpt": "--checkpoint {value}",
+    "tta augment": "--flip --scales 0.75 1.0 1.25",
+    "source input inputs image images data": "{value}, without a name before it",
+    "imgsz img_size image_size tile tile_size": "--window {value}",
+    "batch bs": "--batch-size {value}",
+    "half fp16 amp": "--precision fp16",
+    "out out_dir output_dir save_dir project": "--output {value}",
+    "fmt": "--format {value}",
+}
+WORDS = {
+    "train": _TRAIN_WORDS,
+    "inspect": _TRAIN_WORDS,
+    "evaluate": {**_TRAIN_WORDS, **_CHECKPOINT_WORDS},
+    "benchmark": {**_TRAIN_WORDS, **_CHECKPOINT_WORDS, "imgsz img_size crop_size": "image_size={value}"},
+}
+
+
+def in_other_words(verb: str, word: str, value: str = "") -> str:
+    """Return the answer to an option of another tool: what to type instead; empty for an unknown word."""
+    key = word.lstrip("-+~").replace("-", "_").lower()
+    for words, ours in WORDS.get(verb, _FILE_WORDS).items():
+        if key in words.split():
+            return f" Write {ours.format(value=value or '...')}"
+    return ""
+
+
+def hint(verb: str, word: str, value: str, known: Iterable[str]) -> str:
+    """Return what was probably meant by an unknown option: another tool's word, a leaf name, or the nearest name."""
+    known = sorted(known)
+    if answer := in_other_words(verb, word, value):
+        return answer
+    leaves = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
+    if leaves:
+        return f" Did you mean {' or '.join(repr(name) for name in leaves[:3])}?"
+    return nearest(word, known) or nearest(word, {name.rpartition(".")[2] for name in known})
+
+
+def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]:
+    """Translate a command line into what Hydra reads.
+
+    Args:
+        verb: of the command.
+        schema: dataclass of the verb's options; its flags need no value behind them.
+        arguments: `name=value`, `--name value`, `--name=value`, a checkpoint by position, Hydra's own switches.
+
+    Raises:
+        ConfigError: a word that is neither.
+    """
+    return list(_overrides(verb, set(_flags(schema)), [field.name for field in dataclasses.fields(schema)], arguments))
+
+
+def _overrides(verb: str, flags: set[str], names: Sequence[str], arguments: Sequence[str]) -> Iterator[str]:
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        switch = argument.partition("=")[0]
+        if switch in SWITCHES or (switch in SWITCHES_WITH_VALUE and "=" in argument):
+            yield argument
+        elif switch in SWITCHES_WITH_VALUE:
+            yield argument
+            yield from waiting[:1]
+            del waiting[:1]
+        elif argument.startswith("--"):
+            name, sign, value = argument[2:].partition("=")
+            name = name.replace("-", "_")
+            values = [value] if sign else []
+            while not sign and waiting and _is_value(waiting[0], name, name in flags, bool(values)):
+                values.append(waiting.pop(0))
+            yield _override(verb, name, values)
+        elif "=" in argument and not Path(argument).is_file():
+            yield _widened(argument)
+        elif argument.startswith("~"):
+            yield argument
+        else:
+            yield _by_position(verb, names, argument)
+
+
+def _is_value(argument: str, name: str, is_flag: bool, is_second: bool) -> bool:
+    """Whether an argument belongs to the `--name` before it."""
+    if name == "resume":
+        return argument.endswith(".ckpt") and not is_second
+    if is_flag:
+        return argument.lower() in ("true", "false", "yes", "no", "on", "off")
+    if is_second:  # a list, as in --scales 0.75 1.0 1.25
+        return re.fullmatch(r"-?[0-9.]+(e-?[0-9]+)?", argument) is not None
+    return not argument.startswith("--") and ("=" not in argument or "/" in argument.partition("=")[0])
+
+
+def _override(verb: str, name: str, values: Sequence[str]) -> str:
+    if name == "resume" and verb == "train":
+        return f"checkpoint={_quoted(values[0])}" if values and values[0].endswith(".ckpt") else "checkpoint=auto"
+    if len(values) > 1:
+        return f"{name}=[{','.join(values)}]"
+    return _widened(f"{name}={values[0] if values else 'true'}")
+
+
+def _widened(override: str) -> str:
+    """One number for [height, width] stands for both."""
+    name, _, value = override.partition("=")
+    return f"{name}=[{value},{value}]" if name.lstrip("+") in PAIRS and value.isdigit() else override
+
+
+def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
+    """A checkpoint that is named by position alone.
+
+    Raises:
+        ConfigError: the verb takes none, or it is no model file.
+    """
+    if Path(argument).suffix in MODEL_SUFFIXES and verb in ("evaluate", "benchmark"):
+        return f"checkpoint={_quoted(argument)}"
+    if Path(argument).suffix == ".ckpt" and verb == "train":
+        raise ConfigError(f"{argument}: checkpoint={argument} resumes that run, init_from={argument} fine-tunes it")
+    if Path(argument).is_dir() and "dataset" in names:
+        raise ConfigError(f"{argument}: write dataset=folder dataset.root={argument}, or see --help for other layouts")
+    answer = in_other_words(verb, argument)
+    raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help.{answer}")
+
+
+def _quoted(value: str) -> str:
+    """Quote a path for Hydra, whose grammar gives meaning to commas, braces and blanks."""
+    if re.fullmatch(r"[\w./:+-]+", value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def to_options(arguments: Sequence[str], actions: Mapping[str, argparse.Action]) -> list[str]:
+    """Translate `name=value` into what argparse reads; anything else stays.
+
+    Args:
+        actions: of the parser, by option string.
+    """
+    translated: list[str] = []
+    lists: list[str] = []
+    for argument in arguments:
+        parts = _to_option(argument, actions)
+        (lists if len(parts) > 1 else translated).extend(parts)
+    return [*translated, *lists]  # a list takes all that follows it
+
+
+def _to_option(argument: str, actions: Mapping[str, argparse.Action]) -> list[str]:
+    name, sign, value = argument.partition("=")
+    option = f"--{name.replace('_', '-')}"
+    if not sign or name.startswith("-") or option not in actions or Path(argument).is_file():
+        return [argument]
+    action = actions[option]
+    if action.nargs == 0:
+        if value.lower() not in ("true", "false"):
+            raise ConfigError(f"{argument}: must be {name}=true or {name}=false")
+        return [option] if value.lower() == "true" else []
+    if value.startswith("[") and value.endswith("]"):
+        items = [item.strip() for item in value[1:-1].split(",")]
+        return [option, *items] if action.nargs == "+" else [f"{option}={','.join(items)}"]
+    return [f"{option}={value}"]
+
+
+def _flags(schema: type, prefix: str = "") -> Iterator[str]:
+    """All options of a dataclass that are true or false."""
+    for field in dataclasses.fields(schema):
+        if field.type is bool:
+            yield prefix + field.name
+        elif isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            yield from _flags(field.type, f"{prefix}{field.name}.")

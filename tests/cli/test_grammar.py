@@ -1,0 +1,140 @@
+"""`name=value`, `--name value` and a checkpoint by position mean the same to every verb."""
+
+import pytest
+
+from segnet.cli.arguments import Parser, one_checkpoint, split_models
+from segnet.cli.composition import composed
+from segnet.cli.grammar import to_overrides
+from segnet.config import BenchmarkConfig, Config, EvaluateConfig
+from segnet.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides"),
+    [
+        (["optim.lr=0.1"], ["optim.lr=0.1"]),
+        (["--optim.lr", "0.1"], ["optim.lr=0.1"]),
+        (["--optim.lr=0.1", "seed=3"], ["optim.lr=0.1", "seed=3"]),
+        (["--init-from", "a b.ckpt"], ["init_from=a b.ckpt"]),
+        (["--deterministic", "seed=3"], ["deterministic=true", "seed=3"]),
+        (["--deterministic", "false"], ["deterministic=false"]),
+        (["--resume"], ["checkpoint=auto"]),
+        (["--resume", "runs/a/last.ckpt"], ["checkpoint=runs/a/last.ckpt"]),
+        (["data.crop_size=128"], ["data.crop_size=[128,128]"]),
+        (["--data.crop-size", "128"], ["data.crop_size=[128,128]"]),
+        (["--multirun", "seed=1,2"], ["--multirun", "seed=1,2"]),
+        (["--config-dir", "mine", "-c", "job"], ["--config-dir", "mine", "-c", "job"]),
+        (["~logger"], ["~logger"]),
+    ],
+)
+def test_train_takes_both_forms(arguments, overrides):
+    assert to_overrides("train", Config, arguments) == overrides
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides"),
+    [
+        (["runs/a/best.ckpt"], ["checkpoint=runs/a/best.ckpt"]),
+        (["my run/best.ckpt"], ["checkpoint='my run/best.ckpt'"]),
+        (["--checkpoint", "best.ckpt", "--flip"], ["checkpoint=best.ckpt", "flip=true"]),
+        (["--flip", "best.ckpt"], ["flip=true", "checkpoint=best.ckpt"]),
+        (["--scales", "0.75", "1", "1.25", "best.ckpt"], ["scales=[0.75,1,1.25]", "checkpoint=best.ckpt"]),
+    ],
+)
+def test_evaluate_takes_a_checkpoint_in_every_form(arguments, overrides):
+    assert to_overrides("evaluate", EvaluateConfig, arguments) == overrides
+
+
+def test_a_path_with_blanks_reaches_the_configuration():
+    config = composed("evaluate", EvaluateConfig, ["my run's/best, last.ckpt", "dataset=shapes"])
+    assert config.checkpoint == "my run's/best, last.ckpt"
+
+
+def test_translation_is_done_once():
+    once = to_overrides("benchmark", BenchmarkConfig, ["a b.ckpt", "--image-size", "64"])
+    assert once == ["checkpoint='a b.ckpt'", "image_size=[64,64]"]
+    assert to_overrides("benchmark", BenchmarkConfig, once) == once
+
+
+@pytest.mark.parametrize(
+    ("argument", "answer"),
+    [
+        ("epochs=3", "Write trainer.max_epochs=3"),
+        ("lr=0.1", "Write optim.lr=0.1"),
+        ("batch=4", "Write data.batch_size=4"),
+        ("batch_size=4", "Write data.batch_size=4"),
+        ("imgsz=512", "Write data.crop_size=512"),
+        ("resume=true", "Write checkpoint=auto"),
+        ("pretrained=w.pth", "Write backbone_weights=w.pth"),
+        ("weights=w.pth", "Write backbone_weights=w.pth"),
+        ("device=0", "Write trainer.accelerator=gpu"),
+        ("classes=3", 'Write "dataset.class_names='),
+        ("--tta", "segnet evaluate: flip=true"),
+        ("amp=true", "Write trainer.precision"),
+        ("workers=4", "Write data.num_workers=4"),
+        ("max_iters=100", "Write trainer.max_steps=100"),
+        ("momentum=1", "Did you mean 'optim.momentum'?"),
+        ("dataset.class_names=a,b", '"dataset.class_names=[a,b]"'),
+        ("data.crop_size=128x", "must be a list in brackets"),
+        ("best.ckpt", "init_from=best.ckpt fine-tunes it"),
+        ("foo", "'foo' is not an option"),
+    ],
+)
+def test_words_of_other_tools_are_answered_with_ours(argument, answer):
+    with pytest.raises(ConfigError) as error:
+        composed("train", Config, [argument])
+    assert answer in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def parser():
+    parser = Parser(prog="segnet predict")
+    parser.add_argument("inputs", nargs="*")
+    parser.add_argument("--save")
+    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--scales", type=float, nargs="+")
+    parser.add_argument("--batch-size", type=int)
+    return parser
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a.png", "--save", "mask,csv", "--flip", "--scales", "0.5", "1", "--batch-size", "2"],
+        ["a.png", "save=[mask,csv]", "flip=true", "scales=[0.5, 1]", "batch_size=2"],
+        ["scales=[0.5,1]", "a.png", "save=mask,csv", "--flip", "--batch-size=2"],
+    ],
+)
+def test_file_verbs_take_both_forms(parser, arguments):
+    options = parser.parse_args(arguments)
+    assert (options.inputs, options.save, options.flip) == (["a.png"], "mask,csv", True)
+    assert (options.scales, options.batch_size) == ([0.5, 1.0], 2)
+
+
+def test_a_file_whose_name_looks_like_an_option_is_a_file(parser, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "save=mask").touch()
+    assert parser.parse_args(["save=mask"]).inputs == ["save=mask"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["a.png", "--tta"], "Write --flip --scales"),
+        (["--imgsz", "512", "a.png"], "Write --window 512"),
+        (["--weights", "best.ckpt"], "Write --checkpoint best.ckpt"),
+        (["flip=maybe"], "must be flip=true or flip=false"),
+    ],
+)
+def test_file_verbs_answer_words_of_other_tools(parser, arguments, answer):
+    with pytest.raises(ConfigError, match=answer):
+        parser.parse_args(arguments)
+
+
+def test_a_checkpoint_is_named_once():
+    assert split_models(["a.png", "best.ckpt"]) == (["a.png"], ["best.ckpt"])
+    assert one_checkpoint("predict", None, "a.ckpt") == "a.ckpt"
+    assert one_checkpoint("predict", None) is None
+    with pytest.raises(ConfigError, match="two checkpoints"):
+        one_checkpoint("predict", "a.ckpt", "b.ckpt")
