@@ -58,6 +58,7 @@ class OptimConfig:
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Of adamw: how slowly the means of the gradients and of their squares change."""
     weight_decay: float = 1e-4
+    """Weight decay (L2)."""
     norm_decay: bool = True
     """Whether norms and biases decay too, as in PaddleSeg's and mmsegmentation's recipes for sgd."""
     schedule: str = "poly"
@@ -113,7 +114,7 @@ class Config:
     ema: EmaConfig = field(default_factory=EmaConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Arguments of Lightning's Trainer."""
+    """Any argument of Lightning's Trainer, as trainer.max_epochs=50, trainer.max_steps, trainer.devices=2."""
     output_stride: int = 16
     """Of the backbone; exists to be interpolated into the specs: nothing reads it."""
     norm: dict[str, Any] = field(default_factory=lambda: {"name": "batch"})
@@ -217,6 +218,7 @@ class BenchmarkConfig:
     norm: dict[str, Any] = field(default_factory=lambda: {"name": "batch"})
     """Spec from segnet.models.norms.NORMS, likewise."""
     num_classes: int = 19
+    """Number of classes of the measured model."""
     image_size: list[int] = field(default_factory=lambda: [512, 512])
     """[height, width] of the images [pixels]."""
     batch_size: int = 4

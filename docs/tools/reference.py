@@ -10,7 +10,6 @@ import ast
 import dataclasses
 import importlib
 import inspect
-import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,20 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import segnet
-from segnet import config as configuration
 from segnet import errors
 from segnet.cli import VERBS
-from segnet.cli.composition import CONF_DIR
+from segnet.cli.help import CONF_DIR, SCHEMAS, default_of, field_docs
 
 PACKAGE = Path(segnet.__file__).parent
-# Verbs that Hydra configures, and the dataclass that holds their options.
-HYDRA_VERBS = {
-    "train": configuration.Config,
-    "evaluate": configuration.EvaluateConfig,
-    "inspect": configuration.InspectConfig,
-    "shard": configuration.ShardConfig,
-    "benchmark": configuration.BenchmarkConfig,
-}
 # Verbs whose module builds an argparse parser.
 PARSERS = {"predict": "predict_options", "serve": "serve", "export": "export", "convert": "convert"}
 # Where the table of each kind of component stands.
@@ -75,17 +65,17 @@ def options_page() -> str:
     parts = [
         "# Options\n",
         "The options of the verbs that take `option=value`: "
-        + ", ".join(f"[`segnet {verb}`](#segnet-{verb})" for verb in HYDRA_VERBS)
+        + ", ".join(f"[`segnet {verb}`](#segnet-{verb})" for verb in SCHEMAS)
         + ". The other verbs take flags; see [commands](commands.md).\n",
         "`python train.py --help` prints the same options with their defaults. A misspelled option is refused, and "
         'the nearest right one is named. Lists are written without spaces, in quotes: `"data.crop_size=[512,512]"`.\n',
         "A section such as `backbone` or `dataset` is a choice: `backbone=resnet50_vd` picks a file of "
         "`conf/backbone/`, and `backbone.multi_grid=[1,2,4]` sets one of its [options](components.md).\n",
     ]
-    for verb, schema in HYDRA_VERBS.items():
+    for verb, schema in SCHEMAS.items():
         parts.append(f"## segnet {verb}\n")
         parts.append(f"{inspect.getdoc(schema)}\n")
-        inherited = next((name for name, other in HYDRA_VERBS.items() if other in schema.__mro__[1:]), None)
+        inherited = next((name for name, other in SCHEMAS.items() if other in schema.__mro__[1:]), None)
         own = vars(schema)["__annotations__"]
         fields = [field for field in dataclasses.fields(schema) if not inherited or field.name in own]
         if inherited:
@@ -94,7 +84,7 @@ def options_page() -> str:
         parts.append(option_table(schema, [field for field in fields if field not in sections]))
         for field in sections:
             parts.append(f"### {verb}: `{field.name}.*`\n")
-            first = next(name for name, other in HYDRA_VERBS.items() if field.name in field_names(other))
+            first = next(name for name, other in SCHEMAS.items() if field.name in field_names(other))
             if first != verb:
                 parts.append(f"As for [`segnet {first}`](#{first}-{field.name}).\n")
                 continue
@@ -110,28 +100,10 @@ def field_names(schema: Any) -> set[str]:
 def option_table(schema: Any, fields: Any, prefix: str = "") -> str:
     docs = field_docs(schema)
     rows = [
-        (f"`{prefix}{field.name}`", type_text(field.type), default_text(field_default(field)), docs.get(field.name, ""))
+        (f"`{prefix}{field.name}`", type_text(field.type), default_text(default_of(field)), docs.get(field.name, ""))
         for field in fields
     ]
     return table(rows)
-
-
-def field_docs(schema: Any) -> dict[str, str]:
-    """The strings below the fields of a dataclass and its bases, by field."""
-    found: dict[str, str] = {}
-    for base in reversed([base for base in schema.__mro__ if dataclasses.is_dataclass(base)]):
-        tree = ast.parse(Path(inspect.getfile(base)).read_text(encoding="utf-8"))
-        body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == base.__name__)
-        for field, text in itertools.pairwise(body):
-            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
-                continue
-            if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-                found[field.target.id] = inspect.cleandoc(str(text.value.value))
-    return found
-
-
-def field_default(field: Any) -> Any:
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 
 
 # Components: signatures and docstrings.
@@ -214,7 +186,7 @@ def commands_page() -> str:
         parts.append(f"## segnet {verb}\n")
         if verb in PARSERS:
             parts.append(parser_text(parser(verb)))
-        elif verb in HYDRA_VERBS:
+        elif verb in SCHEMAS:
             parts.append(f"{sentence(text)} Its options are [listed here](options.md#segnet-{verb}).\n")
         else:
             parts.append(f"{sentence(text)}\n")

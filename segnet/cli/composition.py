@@ -23,16 +23,13 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import segnet
 from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
+from segnet.cli.help import CONF_DIR
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, SegnetError
 
 T = TypeVar("T")
 
-PACKAGE = Path(segnet.__file__).parent
-# Beside the package in a checkout, inside it once installed from a wheel.
-CONF_DIR = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
 OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "auxiliary_head", "dataset", "logger", "trainer")
 

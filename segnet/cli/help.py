@@ -1,0 +1,145 @@
+"""`--help` of the verbs that Hydra configures: made from the dataclasses of `segnet.config`, without Hydra."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import shutil
+import textwrap
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import segnet
+from segnet.config import BenchmarkConfig, Config, EvaluateConfig, InspectConfig, ShardConfig
+
+SCHEMAS: dict[str, Any] = {
+    "train": Config,
+    "evaluate": EvaluateConfig,
+    "inspect": InspectConfig,
+    "shard": ShardConfig,
+    "benchmark": BenchmarkConfig,
+}
+PACKAGE = Path(segnet.__file__).parent
+# Beside the package in a checkout, inside it once installed from a wheel.
+CONF_DIR = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
+USAGE = {
+    "train": "segnet train [option=value ...]",
+    "evaluate": "segnet evaluate CHECKPOINT dataset=NAME [option=value ...]",
+    "inspect": "segnet inspect dataset=NAME [option=value ...]",
+    "shard": "segnet shard dataset=NAME output=FOLDER [option=value ...]",
+    "benchmark": "segnet benchmark [CHECKPOINT | backbone=NAME ...] [option=value ...]",
+}
+SWITCHES = {
+    "--multirun": "run a sweep: each value of lists such as optim.lr=0.01,0.02",
+    "--cfg job": "print the configuration and stop",
+    "--config-dir FOLDER": "add a folder with choices of your own, such as FOLDER/experiment/mine.yaml",
+}
+WIDEST_NAME = 34
+
+
+def print_help(verb: str) -> None:
+    """Print the help of a verb in the width of the terminal."""
+    width = min(120, shutil.get_terminal_size((100, 24)).columns)
+    print("\n".join(help_lines(verb, width)))
+
+
+def help_lines(verb: str, width: int = 100) -> Iterator[str]:
+    """The help of a verb, line by line: usage, choices, options by section, switches.
+
+    Args:
+        verb: one of `SCHEMAS`.
+        width: of the terminal [characters].
+    """
+    schema = SCHEMAS[verb]
+    fields = dataclasses.fields(schema)
+    yield f"usage: {USAGE[verb]}"
+    yield ""
+    yield from textwrap.wrap(first_sentences(schema), width)
+    yield 'Options are written name=value or --name value; lists have brackets: "data.crop_size=[512,512]".'
+    choices = {field.name: choices_of(field.name) for field in fields if choices_of(field.name)}
+    if "dataset" in choices:
+        choices["experiment"] = choices_of("experiment") if verb in ("train", "inspect") else []
+    yield ""
+    yield "choices"
+    for name, values in choices.items():
+        if values:
+            yield from _entry(f"{name}=", ", ".join(values), width)
+    yield f"  segnet {verb} NAME=CHOICE --cfg job prints the options of a choice."
+    sections = [field for field in fields if dataclasses.is_dataclass(field.type)]
+    yield from _options("options", schema, [field for field in fields if field not in sections], "", width)
+    for field in sections:
+        inner = dataclasses.fields(field.type)  # type: ignore[arg-type]  # the sections are dataclasses
+        yield from _options(f"{field.name}: {inspect.getdoc(field.type)}", field.type, inner, f"{field.name}.", width)
+    yield ""
+    yield "switches"
+    for name, text in SWITCHES.items():
+        yield from _entry(name, text, width)
+
+
+def _options(title: str, schema: Any, fields: Any, prefix: str, width: int) -> Iterator[str]:
+    yield ""
+    yield from textwrap.wrap(title, width, subsequent_indent="  ")
+    docs = field_docs(schema)
+    for field in fields:
+        yield from _entry(f"{prefix}{field.name}{_default(field)}", docs.get(field.name, ""), width)
+
+
+def _entry(name: str, text: str, width: int) -> Iterator[str]:
+    indent = " " * (WIDEST_NAME + 4)
+    lines = textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent) or [""]
+    if len(name) <= WIDEST_NAME:
+        lines[0] = f"  {name:{WIDEST_NAME}s}  {lines[0].strip()}".rstrip()
+    else:
+        lines.insert(0, f"  {name}")
+    yield from lines
+
+
+def _default(field: Any) -> str:
+    """The default as it is written on the command line; empty for a section that is a choice."""
+    value = default_of(field)
+    if isinstance(value, dict) or value is dataclasses.MISSING:
+        return ""
+    if value == "???":
+        return "=..."
+    return f"={_as_typed(value)}"
+
+
+def _as_typed(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_typed, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def default_of(field: Any) -> Any:
+    """The default of a dataclass field; `dataclasses.MISSING` without one."""
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def choices_of(group: str) -> list[str]:
+    """The files of conf/`group`, without their ending."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml") if not path.stem.startswith("_"))
+
+
+def first_sentences(schema: Any) -> str:
+    """The docstring of a dataclass on one line."""
+    return " ".join((inspect.getdoc(schema) or "").split())
+
+
+@cache
+def field_docs(schema: Any) -> dict[str, str]:
+    """The strings below the fields of a dataclass and of its bases, by field name."""
+    found: dict[str, str] = {}
+    bases: list[Any] = [base for base in schema.__mro__ if dataclasses.is_dataclass(base)]
+    for base in reversed(bases):
+        tree = ast.parse(Path(inspect.getfile(base)).read_text(encoding="utf-8"))
+        body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == base.__name__)
+        for field, text in itertools.pairwise(body):
+            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
+                continue
+            if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+                found[field.target.id] = " ".join(inspect.cleandoc(str(text.value.value)).split())
+    return found
