@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
 from segnet.cli.help import CONF_DIR
 from segnet.components import did_you_mean
-from segnet.errors import ConfigError, SegnetError
+from segnet.errors import ConfigError, MachineError, SegnetError
 
 T = TypeVar("T")
 
@@ -43,6 +43,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
 
     Raises:
         ConfigError: what is wrong on the command line, with the nearest right option.
+        MachineError: the run folder cannot be created.
         SegnetError: what `task` raised; under --multirun the first, after all jobs.
     """
     ConfigStore.instance().store("schema", node=schema)
@@ -56,10 +57,13 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     sys.argv = [command_line[0], *arguments]
 
     failures: list[SegnetError] = []
+    started = False
     process = os.getpid()
 
     @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=name)
     def application(tree: DictConfig) -> None:
+        nonlocal started
+        started = True
         config = OmegaConf.to_object(tree)
         assert isinstance(config, schema)
         sys.argv = command_line  # with it Lightning starts the processes of the other devices
@@ -74,7 +78,13 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
             if output_dir != Path.cwd():  # which all but the first of several processes were given
                 output_dir.rmdir()  # succeeds where nothing was written: refused, or gone on with in another folder
 
-    application()
+    try:
+        application()
+    except OSError as error:
+        if started or not error.filename:
+            raise
+        reason = f"{error.filename}: the run folder cannot be created ({error.strerror})"
+        raise MachineError(f"{reason}: choose another hydra.run.dir") from None
     if failures:
         raise failures[0]
 

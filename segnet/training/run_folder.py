@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import os
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,18 +10,14 @@ from typing import Any
 import yaml
 
 from segnet.config import Config
-from segnet.errors import CheckpointError, ConfigError, MachineError
+from segnet.errors import CheckpointError, MachineError
 from segnet.models.checkpoint import read_checkpoint
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from segnet.system.machine import FULL_DISK
+from segnet.training.run_lock import in_use
 
 log = logging.getLogger(__name__)
 
 AUTO_RESUME = "auto"
-LOCK = ".lock"
 # Options that may change from one part of a run to the next without changing what comes out.
 FREE = {
     *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
@@ -136,52 +130,35 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def in_use(folder: Path) -> bool:
-    """Whether a living process of another run holds the folder."""
-    try:
-        with locked(folder):
-            return False
-    except ConfigError:
-        return True
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a run folder against a second run; a killed process holds nothing.
-
-    Raises:
-        ConfigError: another run holds it.
-        MachineError: it cannot be written to.
-    """
-    path = folder / LOCK
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Not flock: that would stay with the processes that load data, for a while after a kill.
-        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
-    except OSError as error:
-        raise MachineError(f"{folder}: cannot be written to ({error.strerror})") from None
-    with file:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                file.seek(0)
-                raise ConfigError(
-                    f"{folder}: another run is at work there ({file.read().strip()}): wait for it or end it, or choose "
-                    "another hydra.run.dir"
-                ) from None
-            except OSError:  # a file system without locks
-                log.debug("%s: no locks on this file system", folder)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
 def remove_torn_files(folder: Path) -> None:
     """Remove the temporary files that a killed run left behind (`segnet.system.files.replacing`)."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writes_explained(folder: Path) -> Iterator[None]:
+    """Turn errors of the file system below a run folder into one line each, such as those of a deleted folder.
+
+    A full disk is left to `segnet.system.machine.explained`.
+
+    Raises:
+        MachineError: the file that cannot be written, and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK or not isinstance(error.filename, str):
+            raise
+        if not Path(error.filename).absolute().is_relative_to(folder.absolute()):
+            raise
+        require_folder(folder)
+        raise MachineError(f"{error.filename}: cannot be written ({error.strerror})") from None
+
+
+def require_folder(folder: Path) -> None:
+    """Raises:
+    MachineError: the run folder is no longer there.
+    """
+    if not folder.is_dir():
+        raise MachineError(f"{folder}: the run folder was deleted or moved while the run was writing to it")

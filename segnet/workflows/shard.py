@@ -25,7 +25,7 @@ from segnet.data.shards import INDEX, Index, Shard, findings_name, pack, require
 from segnet.errors import ConfigError, MachineError
 from segnet.system.machine import num_cores
 from segnet.system.signals import ending_at_once
-from segnet.training.run_folder import in_use, locked
+from segnet.training.run_lock import in_use, locked
 
 
 def write_shards(config: ShardConfig) -> Index:

@@ -30,7 +30,14 @@ from segnet.training.distributed import agreed_checkpoint, end_children, is_firs
 from segnet.training.finetuning import require_same_model, start_from
 from segnet.training.loggers import build_logger
 from segnet.training.optim import check_optim
-from segnet.training.run_folder import chosen_checkpoint, locked, remove_torn_files, run_folder
+from segnet.training.run_folder import (
+    chosen_checkpoint,
+    remove_torn_files,
+    require_folder,
+    run_folder,
+    writes_explained,
+)
+from segnet.training.run_lock import locked
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import best_checkpoint, training_trainer
 from segnet.weights.load import load_backbone_weights, read_weights, resolve_normalization
@@ -70,7 +77,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     require_as_many(trainer)
     checkpoint = agreed_checkpoint(trainer, checkpoint)
     config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
-    with explained(_crops(config.data), LOWER_TRAINING), contextlib.ExitStack() as stack:
+    with explained(_crops(config.data), LOWER_TRAINING), writes_explained(folder), contextlib.ExitStack() as stack:
         if is_first():
             stack.enter_context(locked(folder))
             remove_torn_files(folder)
@@ -167,6 +174,7 @@ def _finish(
     config: Config, folder: Path, trainer: pl.Trainer, datamodule: SegmentationDataModule, start: float
 ) -> Results:
     """Evaluates the best checkpoint, and writes all that is made of it."""
+    require_folder(folder)
     best = best_checkpoint(trainer, folder)
     task = trainer.lightning_module
     assert isinstance(task, SegmentationTask)

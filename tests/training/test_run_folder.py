@@ -1,6 +1,5 @@
 """Run folders: which checkpoint a run goes on with, and who may write where."""
 
-import fcntl
 import logging
 import os
 from dataclasses import asdict, replace
@@ -9,17 +8,10 @@ import pytest
 import yaml
 
 from segnet.config import Config, DataConfig, OptimConfig
-from segnet.errors import CheckpointError, ConfigError
+from segnet.errors import CheckpointError
 from segnet.models.checkpoint import save_checkpoint
-from segnet.training.run_folder import (
-    LOCK,
-    chosen_checkpoint,
-    differences,
-    in_use,
-    locked,
-    remove_torn_files,
-    run_folder,
-)
+from segnet.training.run_folder import chosen_checkpoint, differences, remove_torn_files, run_folder
+from segnet.training.run_lock import locked
 
 CONFIG = Config(trainer={"max_epochs": 3}, dataset={"name": "shapes"}, optim=OptimConfig(lr=0.1))
 HYPER = {"hyper_parameters": {"model": {}, "classes": {}}, "state_dict": {}}
@@ -147,32 +139,6 @@ def test_the_decided_normalization_is_the_run_s_own():
     stored = asdict(replace(CONFIG, mean=[0.5] * 3, std=[0.5] * 3))
     assert differences(stored, CONFIG) == []
     assert len(differences(stored, replace(CONFIG, mean=[0.4] * 3))) == 1
-
-
-def test_a_second_run_in_the_same_folder_is_refused_and_told_who_is_there(tmp_path, held):
-    process = held(tmp_path)
-    assert in_use(tmp_path)
-    with pytest.raises(ConfigError, match=f"another run is at work there .process {process} on "), locked(tmp_path):
-        pass
-
-
-def test_a_killed_run_holds_nothing(tmp_path, held):
-    process = held(tmp_path)
-    os.kill(process, 9)
-    while in_use(tmp_path):
-        pass
-    with locked(tmp_path):
-        assert (tmp_path / LOCK).exists()
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_file_system_without_locks_does_not_stop_a_run(tmp_path, monkeypatch):
-    def none(*_):
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "lockf", none)
-    with locked(tmp_path):
-        pass
 
 
 def test_what_a_killed_run_was_writing_is_removed(tmp_path):
