@@ -152,11 +152,11 @@ def writes_explained(folder: Path) -> Iterator[None]:
             raise
         if not Path(error.filename).absolute().is_relative_to(folder.absolute()):
             raise
-        require_folder(folder)
+        require_run_folder(folder)
         raise MachineError(f"{error.filename}: cannot be written ({error.strerror})") from None
 
 
-def require_folder(folder: Path) -> None:
+def require_run_folder(folder: Path) -> None:
     """Raises:
     MachineError: the run folder is no longer there.
     """

@@ -29,7 +29,7 @@ from segnet.training.callbacks.progress import progress_callbacks
 from segnet.training.callbacks.unlabeled import UnlabeledCrops
 from segnet.training.epoch_loop import validate_at_step_ends
 from segnet.training.metrics import MONITOR
-from segnet.training.run_folder import require_folder
+from segnet.training.run_folder import require_run_folder
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        require_folder(Path(path).parent)  # or the folder would be created again, without what it held
+        require_run_folder(Path(path).parent)  # or the folder would be created again, without what it held
         save_checkpoint(checkpoint, path)
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:

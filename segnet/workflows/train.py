@@ -33,7 +33,7 @@ from segnet.training.optim import check_optim
 from segnet.training.run_folder import (
     chosen_checkpoint,
     remove_torn_files,
-    require_folder,
+    require_run_folder,
     run_folder,
     writes_explained,
 )
@@ -174,7 +174,7 @@ def _finish(
     config: Config, folder: Path, trainer: pl.Trainer, datamodule: SegmentationDataModule, start: float
 ) -> Results:
     """Evaluates the best checkpoint, and writes all that is made of it."""
-    require_folder(folder)
+    require_run_folder(folder)
     best = best_checkpoint(trainer, folder)
     task = trainer.lightning_module
     assert isinstance(task, SegmentationTask)

@@ -8,7 +8,7 @@ import pytest
 
 from segnet.cli.composition import composed, run
 from segnet.config import Config, EvaluateConfig, InspectConfig, ShardConfig
-from segnet.errors import ConfigError, DataError
+from segnet.errors import ConfigError, DataError, MachineError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,6 +26,17 @@ def test_the_plain_command_trains_on_the_embedded_dataset(tmp_path):
     assert config.dataset["name"] == "shapes"
     assert config.backbone["output_stride"] == config.decoder["output_stride"] == 16
     assert output_dir == tmp_path
+
+
+@pytest.mark.parametrize("verb", [("train", Config), ("evaluate", EvaluateConfig)])
+@pytest.mark.parametrize("folder", ["file", "file/run"])
+def test_a_run_folder_that_cannot_be_created_is_one_line(verb, folder, tmp_path):
+    (tmp_path / "file").touch()
+    name, schema = verb
+    chosen = ["checkpoint=a.ckpt", "dataset=shapes"] if name == "evaluate" else []
+    with pytest.raises(MachineError, match=r": the run folder cannot be created \(.*\): choose another") as caught:
+        run(name, schema, lambda *_: None, [*chosen, f"hydra.run.dir={tmp_path / folder}"])
+    assert caught.value.exit_code == 5
 
 
 def test_backbone_and_stride_reach_both_specs(tmp_path):

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, Op
 from segnet.data.datasets.shapes import Shapes
 from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from segnet.training.task import SegmentationTask
 from segnet.workflows.train import train
 
 
@@ -283,3 +287,40 @@ def test_class_weights_by_the_training_masks_are_stored_in_the_checkpoint(tmp_pa
     stored = read_checkpoint(tmp_path / "best.ckpt")["hyper_parameters"]["loss"]
     assert stored["class_weight"] == pytest.approx(np.median(frequency) / frequency, rel=1e-3)
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["loss"] == loss  # for checkpoint=auto
+
+
+@pytest.mark.parametrize("disappear", ["delete", "move", "replace by a file"])
+@pytest.mark.parametrize("step", [1, 4, 7])  # before the first write, in the first validation, between two
+def test_a_run_folder_that_disappears_ends_the_run_in_one_line(disappear, step, tmp_path, monkeypatch):
+    folder, calls, original = tmp_path / "run", [], SegmentationTask.training_step
+
+    def training_step(self, batch, batch_idx):
+        calls.append(batch_idx)
+        if len(calls) == step:
+            (shutil.rmtree if disappear == "delete" else lambda path: path.rename(tmp_path / "moved"))(folder)
+            if disappear == "replace by a file":
+                folder.touch()
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationTask, "training_step", training_step)
+    with pytest.raises(MachineError, match="the run folder was deleted or moved while the run was writing") as caught:
+        train(configuration(checkpoint_every=1), folder)
+    assert caught.value.exit_code == 5
+    assert len(calls) in (step, step + 1)
+    assert not folder.is_dir()
+
+
+def test_a_run_folder_that_disappears_before_the_results_are_written_ends_the_run_too(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    monkeypatch.setattr(SegmentationTask, "on_train_end", lambda self: shutil.rmtree(folder))
+    with pytest.raises(MachineError, match="the run folder was deleted or moved"):
+        train(configuration(), folder)
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").is_dir(), reason="root writes anywhere but into /proc")
+def test_a_run_folder_that_cannot_be_made_is_refused_before_the_first_step(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/run")):
+        with pytest.raises(MachineError, match="the run folder cannot be written to"):
+            train(configuration(), folder)

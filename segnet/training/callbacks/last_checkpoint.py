@@ -26,7 +26,7 @@ from segnet.system.files import replacing
 from segnet.system.signals import StopRequest, name_of
 from segnet.training.callbacks.position import Position, set_counters, told_by
 from segnet.training.distributed import agreed, gathered
-from segnet.training.run_folder import require_folder
+from segnet.training.run_folder import require_run_folder
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class LastCheckpoint(Checkpoint):
         try:
             self._save(trainer)
         except MachineError as error:  # in the first process: the others wait for it behind their save
-            require_folder(self.path.parent)
+            require_run_folder(self.path.parent)
             log.warning("%s; the run goes on, and the checkpoint before is as it was", error)
             trainer.strategy.barrier()
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
