@@ -6,7 +6,7 @@ The class signature is the schema: there is nothing else to keep in step with it
 import difflib
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from segnet.errors import ConfigError
@@ -73,6 +73,27 @@ def check_options(
     for key in allowed:
         if parameters[key].default is inspect.Parameter.empty and options.get(key) is None:
             raise ConfigError(f"{kind}.{key} is not set, and {owner} needs it: add {kind}.{key}=...")
+
+
+def forwards_to(
+    target: Callable[..., Any], without: Collection[str] = ()
+) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Decorate a function that passes its ``**options`` on to `target`, so that its signature names them.
+
+    Args:
+        target: class or function whose parameters the options are.
+        without: parameters of `target` that are not passed on.
+    """
+    passed_on = [parameter for name, parameter in inspect.signature(target).parameters.items() if name not in without]
+
+    def decorate(function: Callable[..., T]) -> Callable[..., T]:
+        own = inspect.signature(function)
+        named = [parameter for parameter in own.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+        parameters = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in (*passed_on, *named)]
+        vars(function).update(__signature__=own.replace(parameters=parameters), forwards_to=target)
+        return function
+
+    return decorate
 
 
 def _fits(value: Any, annotation: Any) -> bool:

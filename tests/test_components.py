@@ -1,6 +1,6 @@
 import pytest
 
-from segnet.components import build, did_you_mean
+from segnet.components import build, did_you_mean, forwards_to
 from segnet.errors import ConfigError
 
 
@@ -52,3 +52,18 @@ def test_build_names_the_option_that_is_wrong_and_the_choices(spec, words):
 def test_did_you_mean_is_silent_about_far_words_and_sorts_the_choices():
     assert did_you_mean("qqqq", ["b", "a"]) == " Choose from: a, b."
     assert did_you_mean("resnet5", ["resnet50", "vgg"]) == " Did you mean 'resnet50'? Choose from: resnet50, vgg."
+
+
+def test_a_function_that_forwards_takes_the_options_of_its_target():
+    @forwards_to(Net, without=["channels"])
+    def wide(times=2, **options):
+        return Net(options["depth"], times * options.get("width", 1), channels=1)
+
+    assert build("backbone", {"wide": wide}, {"name": "wide", "depth": 3, "width": 5}).options == (3, 10, 1)
+    for key in ("channels", "options", "wdth"):
+        with pytest.raises(
+            ConfigError, match=rf"backbone\.{key} is not an option of .* Choose from: depth, times, width"
+        ):
+            build("backbone", {"wide": wide}, {"name": "wide", "depth": 3, key: 1})
+    with pytest.raises(ConfigError, match=r"backbone\.depth is not set"):
+        build("backbone", {"wide": wide}, {"name": "wide"})

@@ -160,9 +160,9 @@ def component(kind: str, target: Callable[..., Any], exclude: set[str]) -> str:
 
 
 def argument_docs(target: Callable[..., Any]) -> dict[str, str]:
-    """The "Args:" of a Google-style docstring, by argument; those of base classes where it has none of its own."""
+    """The "Args:" of a Google-style docstring, by argument; where it has none, those of bases or of `forwards_to`."""
     found: dict[str, str] = {}
-    bases = target.__mro__ if isinstance(target, type) else (target,)
+    bases = target.__mro__ if isinstance(target, type) else (target, *getattr(target, "forwards_to", object).__mro__)
     for base in reversed(bases):
         section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.getdoc(base) or "", flags=re.MULTILINE)
         if section and getattr(base, "__doc__", None):

@@ -12,7 +12,7 @@ from segnet.data.datasets.coco_panoptic import COCOPanoptic
 from segnet.data.datasets.coco_stuff import COCOStuff
 from segnet.data.datasets.cvat import CVAT
 from segnet.data.datasets.folder import Folder
-from segnet.data.datasets.geotiff import GeoTIFF
+from segnet.data.datasets.geotiff import geotiff
 from segnet.data.datasets.label_studio import LabelStudio
 from segnet.data.datasets.labelme import LabelMe
 from segnet.data.datasets.shapes import Shapes
@@ -29,7 +29,7 @@ DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "coco_stuff": COCOStuff,
     "cvat": CVAT,
     "folder": Folder,
-    "geotiff": GeoTIFF,
+    "geotiff": geotiff,
     "label_studio": LabelStudio,
     "labelme": LabelMe,
     "shapes": Shapes,

@@ -4,10 +4,11 @@ Scenes and masks are found and split as in `segnet.data.datasets.folder`. A samp
 Pixels without data are ignored.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from segnet.components import forwards_to
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.folder import Folder
 from segnet.errors import ConfigError, DataError
@@ -16,66 +17,22 @@ from segnet.images.windows import Window, grid
 
 
 class GeoTIFF(SegmentationDataset):
-    """Windows of scenes.
+    """Windows of GeoTIFF scenes.
 
     Args:
-        split: "train" or "val", and "test" where there is a folder, a list or a share for it.
-        root, class_names, palette, ignore_index, images, masks, image_suffix, mask_suffix, id_map: as in `Folder`.
-        train_list, val_list, test_list, val_fraction, test_fraction, split_seed, group: as in `Folder`, of scenes.
-        channels: bands of the scenes.
+        scenes: the scenes and their masks of class ids.
         window: (height, width) of a sample [pixels].
 
     Raises:
-        ConfigError: a value outside these.
-        DataError: as in `Folder`; or a mask whose grid is not that of its scene.
+        ConfigError: a window without pixels.
+        DataError: a mask whose grid is not that of its scene.
         MachineError: rasterio is not installed.
     """
 
-    def __init__(
-        self,
-        split: str,
-        root: str | Sequence[str],
-        class_names: Sequence[str],
-        palette: Sequence[Sequence[int]] | None = None,
-        ignore_index: int = 255,
-        images: str = "images",
-        masks: str = "masks",
-        image_suffix: str = "",
-        mask_suffix: str = "",
-        id_map: Mapping[Any, Any] | None = None,
-        train_list: str | None = None,
-        val_list: str | None = None,
-        test_list: str | None = None,
-        val_fraction: float = 0.2,
-        test_fraction: float = 0.0,
-        split_seed: int = 0,
-        group: str | None = None,
-        channels: int = 3,
-        window: Sequence[int] = (1024, 1024),
-    ) -> None:
+    def __init__(self, scenes: Folder, window: Sequence[int] = (1024, 1024)) -> None:
         if len(window) != 2 or min(window) < 1:
             raise ConfigError(f"dataset.window={list(window)} is not [height, width], each 1 or more")
-        scenes = Folder(
-            split,
-            root,
-            class_names,
-            palette,
-            ignore_index,
-            images=images,
-            masks=masks,
-            image_suffix=image_suffix,
-            mask_suffix=mask_suffix,
-            id_map=id_map,
-            train_list=train_list,
-            val_list=val_list,
-            test_list=test_list,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            split_seed=split_seed,
-            group=group,
-            channels=channels,
-        )
-        self.classes, self.channels = scenes.classes, channels
+        self.classes, self.channels = scenes.classes, scenes.channels
         self._labels = scenes.labels
         self._windows: list[tuple[Path, Path, Window]] = []
         for scene, mask in scenes.pairs:
@@ -101,6 +58,21 @@ class GeoTIFF(SegmentationDataset):
 
     def doubt(self, present: Any) -> str:
         return self._labels.doubt(present)
+
+
+@forwards_to(Folder, without=["color_map"])
+def geotiff(window: Sequence[int] = (1024, 1024), **options: Any) -> GeoTIFF:
+    """Windows of GeoTIFF scenes; masks hold class ids.
+
+    Args:
+        window: [height, width] of a sample [pixels].
+        **options: those of `Folder` that say where scenes and masks are, and what the ids mean.
+
+    Raises:
+        ConfigError, DataError: see `Folder`.
+        MachineError: rasterio is not installed.
+    """
+    return GeoTIFF(Folder(**options), window)
 
 
 def common_size(scene_path: Path, mask_path: Path) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segnet.data.datasets.geotiff import GeoTIFF
+from segnet.data.datasets.geotiff import geotiff
 from segnet.errors import ConfigError, DataError
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
@@ -29,7 +29,7 @@ def write_scene(root, name: str, size: tuple[int, int] = (50, 70), bands: int = 
 
 def test_windows_put_together_are_the_scene(tmp_path):
     values, labels = write_scene(tmp_path, "train/a")
-    dataset = GeoTIFF("train", str(tmp_path), NAMES, channels=4, window=[32, 24])
+    dataset = geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4, window=[32, 24])
     assert dataset.channels == 4
     assert len(dataset) == 6
     image, mask = np.zeros((50, 70, 4)), np.full((50, 70), 99)
@@ -46,7 +46,7 @@ def test_windows_put_together_are_the_scene(tmp_path):
 
 def test_windows_of_a_scene_are_told_apart_and_remembered_by_their_files(tmp_path):
     write_scene(tmp_path, "train/a")
-    dataset = GeoTIFF("train", str(tmp_path), NAMES, channels=4, window=[32, 24])
+    dataset = geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4, window=[32, 24])
     files = [tuple(dataset.files(index)) for index in range(len(dataset))]
     assert len(set(files)) == 6
     assert {file[:2] for file in files} == {tuple(tmp_path / kind / "train" / "a.tif" for kind in ("images", "masks"))}
@@ -57,7 +57,7 @@ def test_pixels_without_data_are_ignored_and_ids_mapped(tmp_path):
     values[:, 5, 6] = 0
     write(tmp_path / "images" / "train" / "a.tif", values, nodata=0)
     options = {"channels": 4, "id_map": {0: 2, 1: "ignore", 2: "water"}}
-    mask = GeoTIFF("train", str(tmp_path), NAMES, **options).load(0).mask
+    mask = geotiff(split="train", root=str(tmp_path), class_names=NAMES, **options).load(0).mask
     expected = np.array([2, 255, 0])[labels]
     expected[5, 6] = 255
     np.testing.assert_array_equal(mask, expected)
@@ -66,7 +66,9 @@ def test_pixels_without_data_are_ignored_and_ids_mapped(tmp_path):
 def test_scenes_are_divided_and_never_their_windows(tmp_path):
     for name in ("a", "bb", "ccc", "dddd"):
         write_scene(tmp_path, name)
-    train, val = (GeoTIFF(s, str(tmp_path), NAMES, channels=4, window=[25, 35]) for s in ("train", "val"))
+    train, val = (
+        geotiff(split=s, root=str(tmp_path), class_names=NAMES, channels=4, window=[25, 35]) for s in ("train", "val")
+    )
     assert (len(train), len(val)) == (12, 4)
     scenes = [{data.load(index).name.split(" at ")[0] for index in range(len(data))} for data in (train, val)]
     assert not scenes[0] & scenes[1]
@@ -83,10 +85,10 @@ def test_faults_are_named(tmp_path):
     ):
         write(path, mask, **options)
         with pytest.raises(DataError, match=message) as caught:
-            GeoTIFF("train", str(tmp_path), NAMES, channels=4)
+            geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4)
         assert str(caught.value).startswith(str(path))
     write(path, np.full((1, 50, 70), 7, np.uint8))
     with pytest.raises(DataError, match=r"label 7 \(3500 pixels\)"):
-        GeoTIFF("train", str(tmp_path), NAMES, channels=4).load(0)
+        geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4).load(0)
     with pytest.raises(ConfigError, match=r"dataset\.window=\[0, 5\]"):
-        GeoTIFF("train", str(tmp_path), NAMES, channels=4, window=[0, 5])
+        geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4, window=[0, 5])
