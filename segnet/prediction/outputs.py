@@ -1,6 +1,5 @@
 """The files that a prediction writes, by kind; and the table of class shares."""
 
-import contextlib
 import csv
 import json
 import os
@@ -14,13 +13,8 @@ import numpy as np
 from segnet.images.files import write_image, write_mask
 from segnet.inference.polygons import coco, geojson, labelme
 from segnet.inference.segmentation import Segmentation, class_ids
-from segnet.prediction.records import FOLDER, SHARES, Records
+from segnet.prediction.records import SHARES, Records
 from segnet.system.files import replacing
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +97,7 @@ def write_shares(records: Records, class_names: Sequence[str]) -> Path:
         MachineError: the disk refuses it.
     """
     path = records.folder / SHARES
-    path.parent.joinpath(FOLDER).mkdir(parents=True, exist_ok=True)
-    with open(path.parent / FOLDER / "lock", "a", encoding="utf-8") as lock:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.lockf(lock, fcntl.LOCK_EX)
+    with records.locked(SHARES):
         rows = [(name, record) for name, record in records.done() if "pixels" in record]
         names = list(dict.fromkeys([*class_names, *(key for _, record in rows for key in record["pixels"])]))
         with (

@@ -1,30 +1,31 @@
-"""What a folder of predictions remembers: of which input, model and options each result was made.
+"""Records of a prediction folder: the input, model and options that each result was made from.
 
-Beside the results of NAME lies .segnet/NAME.json. By it an interrupted prediction goes on where it stopped, results of
-something else are never taken for one's own, and of two predictions into one folder only one gets a name. It is written
-before the results, which appear whole or not at all: results that it vouches for and that are there are done.
+The results of NAME have their record in .segnet/NAME.json. It lets an interrupted prediction resume, and it keeps
+results of another input, model or option from being taken for current ones. A record is written before its results, and
+each result is an atomic write: a result that exists and has a record is complete.
 """
 
 import contextlib
 import json
 import os
 import re
-import socket
-import tempfile
 import time
-import uuid
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segnet.errors import DataError, MachineError
+from segnet.errors import DataError
 from segnet.system.files import replacing
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 FOLDER = ".segnet"
-OWN_PROCESS = f"{socket.gethostname()}:{os.getpid()}"
-GRACE = 60  # in which a prediction on another machine writes its first file [seconds]
-STALE = 3600  # after which a temporary file belongs to nobody [seconds]
+STALE = 3600  # age at which a temporary file belongs to no running prediction [seconds]
 SAVE_SUFFIXES = {
     "mask": "_mask.png",
     "overlay": "_overlay.png",
@@ -43,11 +44,11 @@ SHARES = "shares.csv"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What results are made of.
+    """What results are made from.
 
     Attributes:
-        source: the input: an absolute path, a URL.
-        stamp: size [bytes] and time of change [ns] of a file; None: of what can never be recognized, such as stdin.
+        source: the input: an absolute path or a URL.
+        stamp: size [bytes] and modification time [ns] of a file; None if the input cannot be recognized, such as stdin.
         job: model and options, as builtins of JSON.
     """
 
@@ -57,11 +58,11 @@ class Origin:
 
 
 class Records:
-    """The records of one folder.
+    """The records of one prediction folder.
 
     Args:
         folder: of the results.
-        overwrite: whether results are replaced, of whatever they were made.
+        overwrite: whether existing results are replaced, whatever they were made from.
     """
 
     def __init__(self, folder: Path, overwrite: bool = False) -> None:
@@ -75,7 +76,7 @@ class Records:
         return self.folder / FOLDER / f"{name}.json"
 
     def read(self, name: str) -> dict[str, Any]:
-        """A record; empty where there is none that can be read."""
+        """A record; empty if there is none, or none that can be read."""
         try:
             record = json.loads(self._path(name).read_bytes())
         except (OSError, json.JSONDecodeError, UnicodeDecodeError):
@@ -84,10 +85,10 @@ class Records:
         return record if complete else {}
 
     def pending(self, name: str, kinds: Sequence[str], origin: Origin) -> list[str]:
-        """The kinds that are still to be made.
+        """The kinds of results that are still to be made.
 
         Raises:
-            DataError: there are results of something else.
+            DataError: results of another origin exist.
         """
         if self._overwrite:
             return list(kinds)
@@ -107,66 +108,56 @@ class Records:
     def taken(
         self, name: str, kinds: Sequence[str], origin: Origin, facts: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Takes a name for the results that are written within.
+        """Record the results that are written inside the context, while other processes wait with results of this name.
 
-        What is overwritten is vouched for after it has been replaced; what is new, before: then it needs no second look
-        after an interruption.
+        New results are recorded before they are written. Results that are overwritten are recorded afterwards, so that
+        no record ever covers an old file.
 
         Args:
             name: of the results.
             kinds: to be made.
-            origin: what of.
-            facts: what else is to be remembered, as builtins of JSON.
+            origin: what they are made from.
+            facts: further entries of the record, as builtins of JSON.
 
         Returns:
-            The facts, to which may be added within.
+            The facts. Entries that are added inside the context are recorded too.
 
         Raises:
-            DataError: another prediction has taken it. MachineError: the disk refuses it.
+            DataError: results of another origin exist. MachineError: the disk refuses the record.
         """
-        before = self.read(name)
-        ours = bool(before) and not _difference(before, origin)
-        base = {"source": origin.source, "stamp": origin.stamp, "job": origin.job, "by": OWN_PROCESS}
-        known = {key: value for key, value in before.items() if key not in (*base, "saved")} if ours else {}
-        known |= facts or {}
-        earlier = set(before["saved"]) if ours else set()
-        if self._overwrite:
-            claimed = {**base, "saved": sorted(earlier - set(kinds)), **known}
-            self._replace(name, claimed)
-        else:
-            self.pending(name, kinds, origin)
-            if before and not ours and self._is_at_work(name, before):
-                raise _taken_away(self.folder / name)
-            claimed = {**base, "saved": sorted(earlier | set(kinds)), **known}
-            if before:
-                self._replace(name, claimed)
-            elif not _create(self._path(name), json.dumps(claimed)) and _difference(self.read(name), origin):
-                raise _taken_away(self.folder / name)
-        yield known
-        record = {**base, "saved": sorted(earlier | set(kinds)), **known}
-        if record != claimed:
-            self._replace(name, record)
+        with self.locked(name):
+            self.pending(name, kinds, origin)  # another process may have written some since the last look
+            before = self.read(name)
+            ours = bool(before) and not _difference(before, origin)
+            base = {"source": origin.source, "stamp": origin.stamp, "job": origin.job}
+            known = {key: value for key, value in before.items() if key not in (*base, "saved")} if ours else {}
+            known |= facts or {}
+            earlier = set(before["saved"]) if ours else set()
+            first = earlier - set(kinds) if self._overwrite else earlier | set(kinds)
+            claimed = {**base, "saved": sorted(first), **known}
+            self._write(name, claimed)
+            yield known
+            record = {**base, "saved": sorted(earlier | set(kinds)), **known}
+            if record != claimed:
+                self._write(name, record)
 
-    def _is_at_work(self, name: str, record: Mapping[str, Any]) -> bool:
-        """Whether the prediction that took a name may still write its first file."""
-        by = str(record.get("by"))
-        host, _, process = by.rpartition(":")
-        if by == OWN_PROCESS:
-            return False
-        if host == socket.gethostname() and process.isdecimal() and os.name == "posix":
-            try:
-                os.kill(int(process), 0)
-            except OSError:
-                return False
-            return True
-        try:
-            with tempfile.NamedTemporaryFile(dir=self.folder / FOLDER, suffix=".tmp") as now:  # by the disk's own clock
-                return os.stat(now.name).st_mtime - self._path(name).stat().st_mtime < GRACE
-        except OSError:
-            return False
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Keep other processes from writing the results of a name; wait for one that does.
 
-    def _replace(self, name: str, record: Mapping[str, Any]) -> None:
-        with replacing(self._path(name)) as temporary:
+        A lock ends with its process, however that ends. Names share 256 lock files.
+        """
+        path = self.folder / FOLDER / "locks" / f"{zlib.crc32(os.fsencode(name)) % 256:02x}"
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # a file system without locks; a full disk refuses the record, too
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(open(path, "a", encoding="utf-8"))
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _write(self, name: str, record: Mapping[str, Any]) -> None:
+        with replacing(self._path(name), durable=False) as temporary:  # fsync takes longer than a small image
             temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def done(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -178,12 +169,8 @@ class Records:
                 yield name, record
 
 
-def _taken_away(name: Path) -> DataError:
-    return DataError(f"{name}: another prediction into this folder has just taken this name: choose another --output")
-
-
 def _difference(record: Mapping[str, Any], origin: Origin) -> str:
-    """What a record's results were made of that is not the origin; empty where it is the same."""
+    """How a record's origin differs from another one, for a message; empty if they are the same."""
     if not record:
         return ", made by something else"
     if record.get("source") != origin.source:
@@ -197,28 +184,8 @@ def _difference(record: Mapping[str, Any], origin: Origin) -> str:
     return f", made with other options ({', '.join(changed)})" if changed else ""
 
 
-def _create(path: Path, text: str) -> bool:
-    """Creates a file with its content at once; whether it was not there before."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            except OSError:  # a file system without links
-                os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise MachineError(f"{path}: cannot be written ({error.strerror})") from None
-    return True
-
-
 def is_result(path: Path) -> bool:
-    """Whether a file was made by a prediction: a record in a folder above it vouches for it."""
+    """Whether a file was made by a prediction: a folder above it has its record."""
     names = [
         path.name.removesuffix(suffix) for suffix in SAVE_SUFFIXES.values() if suffix and path.name.endswith(suffix)
     ]
@@ -227,16 +194,16 @@ def is_result(path: Path) -> bool:
             if not (top / FOLDER).is_dir():
                 continue
             record = top / FOLDER / path.parent.relative_to(top)
-            # Of a video's frames the record is the video's.
+            # The frames of a video have the video's record.
             if (record / f"{name}.json").is_file() or record.with_name(f"{record.name}.json").is_file():
                 return True
     return False
 
 
 def remove_stale_files(folder: Path) -> None:
-    """Removes what killed predictions were writing an hour ago and longer."""
+    """Remove temporary files that killed predictions left an hour ago or earlier."""
     endings = "|".join(re.escape(suffix) for suffix in SAVE_SUFFIXES.values() if suffix)
-    torn = re.compile(rf"\..*({endings}|{re.escape(SHARES)}|\.json)\.[a-z0-9_]{{8}}\.tmp|\.[a-z0-9_]{{8}}\.tmp")
+    torn = re.compile(rf"\..*({endings}|{re.escape(SHARES)}|\.json)\.[a-z0-9_]{{8}}\.tmp")
     for parent, _, files in os.walk(folder):
         for name in files:
             if name.endswith(".tmp") and torn.fullmatch(name):

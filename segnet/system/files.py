@@ -10,11 +10,15 @@ from segnet.errors import MachineError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary file in the target's folder that takes the target's place once it is complete.
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Atomic write: give a temporary file in the target's folder, which replaces the target once it is complete.
+
+    Args:
+        path: the target.
+        durable: whether the content is forced to the disk first, which a power failure may demand.
 
     Raises:
-        MachineError: the disk refuses it; the old file, if any, is as it was.
+        MachineError: the disk refuses it; the old file, if any, is unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,8 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
         os.replace(temporary, path)
     except OSError as error:

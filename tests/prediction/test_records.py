@@ -1,9 +1,9 @@
 """What a folder of predictions remembers: nobody takes results for one's own that are others'."""
 
-import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,29 +98,43 @@ def test_a_new_prediction_that_is_killed_goes_on(tmp_path):
     assert Records(tmp_path).pending("a", KINDS, ORIGIN) == ["overlay"]
 
 
-def test_of_two_at_the_same_time_only_one_gets_a_name(tmp_path):
-    other = Origin("/in/b.png", [1, 2], ORIGIN.job)
+OTHER_PROCESS = """
+import sys
+from pathlib import Path
+from segnet.prediction.records import Origin, Records
 
-    def claim_by(process: str) -> None:
-        record = {"source": "/in/b.png", "stamp": [1, 2], "job": dict(other.job), "saved": KINDS, "by": process}
-        (tmp_path / FOLDER).mkdir(exist_ok=True)
-        (tmp_path / FOLDER / "a.json").write_text(json.dumps(record))
+records = Records(Path(sys.argv[1]))
+with records.taken("a", ["mask"], Origin("/in/b.png", [1, 2], {})):
+    print("taken", flush=True)
+    sys.stdin.readline()
+    records.target("a", "mask").write_text("theirs")
+"""
 
-    host = module.OWN_PROCESS.rpartition(":")[0]
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    for process, taken in ((f"{host}:{os.getppid()}", True), (f"{host}:{dead.pid}", False), ("elsewhere:1", True)):
-        claim_by(process)  # it has not written its first file
-        if taken:
-            with pytest.raises(DataError, match="another prediction into this folder has just taken this name"):
-                make(tmp_path)
-            assert not list(tmp_path.glob("*.png"))
+
+@pytest.mark.skipif(module.fcntl is None, reason="needs POSIX file locks")
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_name_is_waited_for_while_another_process_writes_its_results(tmp_path, killed):
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other, ThreadPoolExecutor(1) as thread:
+        assert other.stdout.readline() == "taken\n"
+        ours = thread.submit(make, tmp_path)
+        make(tmp_path, "unrelated")  # other names need not wait
+        assert not ours.done()
+        assert not (tmp_path / "a_mask.png").exists()
+        if killed:
+            other.kill()
         else:
-            make(tmp_path)
-            for path in tmp_path.glob("*.png"):
-                path.unlink()
-    os.utime(tmp_path / FOLDER / "a.json", (1, 1))  # long ago, on another machine
-    make(tmp_path)
+            other.stdin.write("\n")
+            other.stdin.flush()
+        error = ours.exception(60)
+    if killed:  # its record without results is in nobody's way
+        assert error is None
+        assert Records(tmp_path).read("a")["source"] == ORIGIN.source
+    else:
+        assert isinstance(error, DataError)
+        assert "made of /in/b.png" in str(error)
+        assert (tmp_path / "a_mask.png").read_text() == "theirs"
 
 
 def test_results_are_known_as_such(tmp_path):
@@ -139,7 +153,7 @@ def test_results_are_known_as_such(tmp_path):
 
 
 def test_what_killed_predictions_left_is_removed_after_an_hour(tmp_path):
-    old = [".a_mask.png.abcd1234.tmp", "sub/.b.json.abcd1234.tmp", ".segnet/.0123abcd.tmp", ".shares.csv.abcd1234.tmp"]
+    old = [".a_mask.png.abcd1234.tmp", "sub/.b.json.abcd1234.tmp", ".shares.csv.abcd1234.tmp"]
     kept = [".mine.tmp", "a_mask.png", ".c_mask.png.abcd1234.tmp"]
     for name in [*old, *kept]:
         path = tmp_path / name
