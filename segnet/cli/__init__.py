@@ -23,6 +23,8 @@ VERBS = {
     "serve": "segment pictures on a local web page: segnet serve [--checkpoint best.ckpt] [--port 8000]",
     "export": "make a file for other programs: segnet export best.ckpt --format onnx",
     "convert": "take over a model of PaddleSeg or mmsegmentation: segnet convert FILE --output model.ckpt",
+    "info": "show what a checkpoint or an exported model holds: segnet info FILE",
+    "doctor": "check this installation: Python, torch, GPU, packages, caches",
 }
 
 

@@ -1,0 +1,31 @@
+"""`segnet doctor`: checks of the installation, one line each."""
+
+from collections.abc import Sequence
+
+from segnet.cli.arguments import Parser
+from segnet.errors import ExitCode
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print all checks; exit code 5 where one found a problem."""
+    options = build_parser().parse_args(arguments)
+    from segnet.workflows.doctor import OK, PROBLEM, diagnose  # after parsing: --help need not wait
+
+    problems = 0
+    for check in diagnose():
+        problems += check.state == PROBLEM
+        if check.state != OK or not options.quiet:
+            print(f"{check.state:8s}{check.name:26s}{check.text}", flush=True)
+    print("no problem found" if not problems else f"{problems} problem{'s' if problems > 1 else ''} found")
+    return ExitCode.MACHINE if problems else ExitCode.OK
+
+
+def build_parser() -> Parser:
+    """Build the parser of `segnet doctor`."""
+    parser = Parser(
+        prog="segnet doctor",
+        description="Checks this installation: Python, torch, GPU, versions that clash, extras, memory, cache folders. "
+        "Each problem is one line with the command that fixes it; the exit code is then 5.",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print notes and problems only")
+    return parser

@@ -1,0 +1,74 @@
+"""`segnet info FILE`: what a checkpoint or an exported model holds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segnet.cli.arguments import Parser, one_checkpoint
+from segnet.errors import ConfigError, ExitCode
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what a model file holds; exit code 0, or 4 for a file that cannot be used."""
+    options = build_parser().parse_args(arguments)
+    path = one_checkpoint("info", options.checkpoint, options.model)
+    if path is None:
+        raise ConfigError("info: name a file, as segnet info best.ckpt")
+    from segnet.workflows.info import model_info  # imports torch, for which --help does not wait
+
+    info = model_info(Path(path).expanduser())
+    print(json.dumps(info, indent=2) if options.json else "\n".join(info_lines(path, info)))
+    return ExitCode.OK
+
+
+def build_parser() -> Parser:
+    """Build the parser of `segnet info`."""
+    parser = Parser(
+        prog="segnet info",
+        description="Shows what a checkpoint, an exported model (.onnx, .xml, .pt2) or a safetensors folder holds: "
+        "classes, architecture, normalization, figures.",
+    )
+    parser.add_argument("model", nargs="?", metavar="FILE", help="the file or folder")
+    parser.add_argument("--checkpoint", metavar="FILE", help="the same by name")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser
+
+
+def info_lines(path: str, info: Mapping[str, Any]) -> list[str]:
+    """What a person wants to know, one fact a line."""
+    facts = {"file": f"{path} ({info['format']}, {info['size'] / 1e6:.1f} MB)"}
+    if "backbone" in info:
+        facts["backbone"] = _component(info["backbone"])
+        facts["decoder"] = _component(info["decoder"])
+        facts["output stride"] = str(info["output_stride"])
+        facts["parameters"] = f"{info['parameters'] / 1e6:.2f} M"
+    for name in ("input", "output", "made_from"):
+        if info.get(name):
+            facts[name.replace("_", " ")] = str(info[name])
+    facts["normalization"] = f"mean {_rounded(info['mean'])}, std {_rounded(info['std'])} (of values scaled to 0-1)"
+    if "epoch" in info:
+        facts["trained"] = f"{info['step']:,} steps, {info['epoch'] + 1:,} epochs"
+    if "val_miou" in info:
+        facts["val mIoU"] = f"{100 * info['val_miou']:.1f} %"
+    if info.get("training"):
+        facts["loss"] = _component(info["training"].get("loss") or {})
+        facts["optimizer"] = _component(info["training"].get("optim") or {})
+    classes = info["classes"]
+    facts["classes"] = f"{classes['number']}, ignored label {classes['ignore_index']}"
+    lines = [f"{name + ':':15s}{text}" for name, text in facts.items()]
+    return lines + [f"{index:6d}  {name}" for index, name in enumerate(classes["names"])]
+
+
+def _component(spec: Mapping[str, Any]) -> str:
+    """A spec on one line, without what is not set."""
+    options = [f"{key}={_typed(value)}" for key, value in spec.items() if key != "name" and value is not None]
+    return " ".join([str(spec.get("name", "")), *options]).strip()
+
+
+def _typed(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list | dict | bool) else str(value)
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in values) + "]"
