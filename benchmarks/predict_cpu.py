@@ -32,6 +32,7 @@ from segnet.errors import SegnetError
 from segnet.inference.runtimes import open_runtime
 from segnet.models.checkpoint import load_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.system.machine import cpu_has_bf16
 
 SIZES = ((512, 512), (512, 1024), (1024, 1024))
 ENCODERS = {
@@ -62,7 +63,7 @@ def main() -> int:
         torch.set_num_threads(options.threads)
     with Peer(options.peer) as peer, tempfile.TemporaryDirectory() as folder:
         print(f"{machine(CPU)}; peer: {peer.versions}")
-        for dtype in (torch.float32, torch.bfloat16):
+        for dtype in (torch.float32, torch.bfloat16) if cpu_has_bf16() else (torch.float32,):
             print(ceilings(CPU, dtype))
         for output_stride in options.output_strides:
             checkpoint = Path(folder) / f"{options.backbone}-{output_stride}.ckpt"
@@ -97,6 +98,9 @@ def open_all(checkpoint: Path) -> dict[str, Callable[[Tensor], Tensor]]:
     """Those of our runtimes that this machine has, and the seconds that each takes to open."""
     runs: dict[str, Callable[[Tensor], Tensor]] = {}
     for name, precision in OURS:
+        if precision == "bf16" and not cpu_has_bf16():
+            print(f"{name} bf16: left out, this CPU has no bf16 instructions")
+            continue
         start = time.perf_counter()
         try:
             runs[f"{name} {precision}"] = open_runtime(checkpoint, "cpu", name, precision)

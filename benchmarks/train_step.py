@@ -26,6 +26,7 @@ from segnet.cli.arguments import Parser
 from segnet.cli.composition import composed
 from segnet.config import Config
 from segnet.errors import MachineError
+from segnet.system.machine import usable_precision
 from segnet.training.optim import build_optimizer, parameter_groups
 from segnet.training.task import SegmentationTask
 
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=10)
     options = parser.parse_args(arguments)
     device = torch.device(options.device)
-    dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
+    precision = usable_precision(options.precision, device.type)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     print(machine(device))
     print(ceilings(device, dtype))
     for told in options.cases or CASES[device.type]:
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _same_loss(case, device):
             print(f"{case}: the losses differ")
             return 1
-        print(f"\n{case}, {options.precision}")
+        print(f"\n{case}, {precision}")
         _compare(case, device, dtype, options.compile, options.repeats)
     return 0
 

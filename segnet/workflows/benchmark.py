@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from segnet.inference.tta import argmax_classes
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
-from segnet.system.machine import explained, is_full_memory
+from segnet.system.machine import explained, is_full_memory, usable_precision
 from segnet.training.optim import build_optimizer, parameter_groups
 from segnet.training.task import SegmentationTask
 from segnet.workflows.costs import Cost, cost, resident
@@ -86,6 +86,8 @@ def benchmark(config: BenchmarkConfig) -> Benchmark:
         MachineError: the memory is full; there is no such device; a package is not installed.
     """
     _check(config)
+    device = choose_device(config.device)
+    config = replace(config, precision=usable_precision(config.precision, device.type))
     with tempfile.TemporaryDirectory() as folder:
         if config.checkpoint:
             checkpoint = Path(config.checkpoint).expanduser()

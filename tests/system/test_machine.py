@@ -13,7 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from segnet.errors import DataError, MachineError
-from segnet.system.machine import explained, machine_line, num_cores
+from segnet.system import machine
+from segnet.system.machine import cpu_has_bf16, explained, machine_line, num_cores, usable_precision
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = "DataLoader worker (pid 17) is killed by signal: Killed. "
@@ -128,3 +129,40 @@ def test_the_machine_is_named_with_what_its_speed_depends_on():
     line = machine_line(torch.device("cpu"))
     assert f"{torch.get_num_threads()} of {num_cores()} threads" in line
     assert f"torch {torch.__version__}" in line
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu avx2 amx_tile amx_bf16\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512bw avx512vl avx512_vnni\n", False),  # torch says that it is supported here
+        ("flags\t\t: fpu avx2\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd sve i8mm bf16\n", True),  # Arm
+        ("processor\t: 0\nFeatures\t: fp asimd\n", False),
+    ],
+)
+def test_bf16_is_what_the_processor_says(cpuinfo, expected, tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+    assert cpu_has_bf16.__wrapped__() == expected
+
+
+def test_without_cpuinfo_torch_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CPUINFO", tmp_path / "missing")
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert cpu_has_bf16.__wrapped__() == supported
+
+
+def test_a_cpu_without_bf16_computes_in_float32_with_one_warning(monkeypatch, caplog):
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
+    machine._warn_of_missing_bf16.cache_clear()
+    assert [usable_precision("bf16", "cpu") for _ in range(3)] == ["float32"] * 3
+    assert len(caplog.messages) == 1
+    assert "no bf16 instructions" in caplog.messages[0]
+    assert usable_precision("bf16", "cuda") == "bf16"
+    assert usable_precision("fp16", "cpu") == "fp16"  # refused elsewhere
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
+    assert usable_precision("bf16", "cpu") == "bf16"

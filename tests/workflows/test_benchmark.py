@@ -12,6 +12,7 @@ from torch import nn
 from segnet.config import BenchmarkConfig, OptimConfig
 from segnet.errors import ConfigError, MachineError
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.system import machine
 from segnet.workflows import benchmark as benchmarking
 from segnet.workflows.benchmark import Benchmark, benchmark, count
 from segnet.workflows.benchmark import measure_prediction as predict
@@ -122,3 +123,16 @@ def test_the_file_holds_all_of_it(tmp_path):
     assert (written["batch_size"], written["image_size"], written["precision"]) == (2, [64, 96], "float32")
     assert written["training"] == written["prediction"]
     assert written["training"]["memory"] is None
+
+
+def test_without_bf16_instructions_float32_is_measured_and_reported(monkeypatch):
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
+    measured = []
+
+    def apart(task, checkpoint, config):
+        measured.append(config.precision)
+        return Cost(1.0, 1.0, None, RESIDENT, "torch", "this one")
+
+    monkeypatch.setattr(benchmarking, "_apart", apart)
+    assert benchmark(config(precision="bf16")).to_dict()["precision"] == "float32"
+    assert measured == ["float32"] * 2

@@ -64,7 +64,8 @@ def open_runtime(
             file that `segnet export` wrote: .onnx, .xml, .pt2.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
         runtime: from RUNTIMES; None chooses.
-        precision: "float32", which None is; "bf16", with torch or openvino; "fp16", with torch on a GPU.
+        precision: "float32", which None is; "bf16", with torch or openvino, which is float32 on a CPU without bf16
+            instructions; "fp16", with torch on a GPU.
 
     Raises:
         CheckpointError: the file cannot be used. MachineError: there is no such device, or a package is not installed.

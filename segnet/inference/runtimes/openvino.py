@@ -11,6 +11,7 @@ from segnet.errors import CheckpointError, MachineError
 from segnet.extras import import_extra
 from segnet.inference.runtimes.exported import require_cpu, require_model_file, to_input, to_logits
 from segnet.models.metadata import KEY, Metadata
+from segnet.system.machine import usable_precision
 
 OPENVINO_PRECISIONS = {"float32": "f32", "bf16": "bf16"}
 
@@ -21,7 +22,7 @@ class OpenVINORuntime:
     Args:
         path: of the file; an .xml file has its .bin file beside it.
         device: None or "cpu".
-        precision: "float32", or "bf16", which takes a CPU with instructions for it.
+        precision: "float32", or "bf16"; a CPU without bf16 instructions computes in float32, and a warning is logged.
 
     Attributes:
         metadata: what the file tells of itself.
@@ -34,6 +35,7 @@ class OpenVINORuntime:
     def __init__(self, path: str | os.PathLike[str], device: str | None = None, precision: str = "float32") -> None:
         core = import_extra("openvino", "openvino").Core()
         self.device = require_cpu(device, "openvino")
+        precision = usable_precision(precision, "cpu")
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise MachineError("precision=bf16: this CPU has no bf16 instructions, take float32")
         path = require_model_file(path)

@@ -11,6 +11,7 @@ from segnet.inference.runtimes.optimization import PROBE, keep_freed_memory, opt
 from segnet.models.checkpoint import load_checkpoint
 from segnet.models.pretrained import is_pretrained, load_pretrained
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.system.machine import usable_precision
 
 TORCH_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -22,6 +23,7 @@ class TorchRuntime:
         checkpoint: path of a segnet checkpoint, or what `segnet.models.pretrained` wrote.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
         precision: of backbone and decoder, from TORCH_DTYPES; images are normalized and logits resized in float32.
+            A CPU without bf16 instructions computes in float32 instead, and a warning is logged.
 
     Raises:
         CheckpointError: the file cannot be used. MachineError: there is no such device.
@@ -38,7 +40,7 @@ class TorchRuntime:
         model.to(self.device)
         if precision == "fp16" and self.device.type == "cpu":
             raise ConfigError("precision=fp16 needs a GPU: a CPU takes float32 or bf16")
-        self._dtype = TORCH_DTYPES[precision]
+        self._dtype = TORCH_DTYPES[usable_precision(precision, self.device.type)]
         self._normalize = model.normalize
         self._align_corners: bool = model.decoder.align_corners
         if self.device.type == "cpu":

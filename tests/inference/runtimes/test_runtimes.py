@@ -13,6 +13,7 @@ from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
 from segnet.inference.runtimes.pytorch import TorchRuntime
 from segnet.models.checkpoint import load_checkpoint
+from segnet.system import machine
 from segnet.workflows.export import export
 
 FILES = [("onnx", "onnxruntime"), ("onnx", "openvino"), ("openvino", "openvino"), ("pt2", "torch")]
@@ -64,6 +65,18 @@ def test_several_threads_get_each_their_own_result(exports, runtime):
     with ThreadPoolExecutor(4) as pool:
         for one, together in zip(alone, pool.map(opened, batches), strict=True):
             assert torch.equal(one, together)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_without_bf16_instructions_it_is_float32_and_one_warning(exports, runtime, monkeypatch, caplog):
+    need(runtime)
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
+    machine._warn_of_missing_bf16.cache_clear()
+    path = exports.checkpoint if runtime == "torch" else exports.get("onnx")
+    logits = open_runtime(path, "cpu", runtime, "bf16")(images(1, 3, 32, 48))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no bf16 instructions" in caplog.messages[0]
+    torch.testing.assert_close(logits, open_runtime(path, "cpu", runtime)(images(1, 3, 32, 48)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
