@@ -127,7 +127,7 @@ def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             tree = compose(name, overrides=single_job)
-        if "dataset" in tree and not tree.dataset:
+        if "dataset" in tree and not tree.dataset and name != "evaluate":  # which takes that of the run
             choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
             raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
         missing = sorted(OmegaConf.missing_keys(tree))

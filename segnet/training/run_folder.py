@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from segnet.config import Config
-from segnet.errors import CheckpointError, MachineError
+from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.models.checkpoint import read_checkpoint
 from segnet.system.machine import FULL_DISK
 from segnet.training.run_lock import in_use
@@ -95,6 +95,26 @@ def _stored_config(folder: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return stored if isinstance(stored, dict) else {}
+
+
+def dataset_of_run(checkpoint: Path, dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dataset that a checkpoint was trained on, from the config.yaml beside it.
+
+    Args:
+        dataset: options that replace those of the run, such as another root.
+
+    Raises:
+        CheckpointError: no such checkpoint.
+        ConfigError: no config.yaml beside it names a dataset.
+    """
+    if not checkpoint.is_file():
+        raise CheckpointError(f"{checkpoint}: no such checkpoint")
+    trained_on = _stored_config(checkpoint.parent).get("dataset")
+    if not isinstance(trained_on, dict) or "name" not in trained_on:
+        raise ConfigError(
+            f"dataset is not set, and no config.yaml beside {checkpoint} names that of its run: add dataset=..."
+        )
+    return {**trained_on, **dataset}
 
 
 def differences(stored: Mapping[str, Any], config: Config) -> list[str]:

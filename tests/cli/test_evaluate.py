@@ -1,0 +1,37 @@
+"""`segnet evaluate` from a command line: a checkpoint by position, and the dataset of its run."""
+
+import json
+import shutil
+
+import pytest
+
+from segnet.cli import evaluate
+from segnet.errors import CheckpointError, ConfigError
+
+
+def evaluated(folder, *arguments):
+    assert evaluate.main([*map(str, arguments), f"hydra.run.dir={folder}"]) == 0
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_the_dataset_of_the_run_is_the_default(run, tmp_path, capsys):
+    folder, results = run
+    found = evaluated(tmp_path / "evaluation", folder / "best.ckpt")
+    assert found["miou"] == results.scores.miou
+    assert "dataset of the run: name=shapes" in capsys.readouterr().out
+
+
+def test_an_option_of_the_dataset_replaces_that_of_the_run(run, tmp_path):
+    found = evaluated(tmp_path / "evaluation", run[0] / "best.ckpt", "--dataset.num-val", 2)
+    assert found["num_images"] == 2
+
+
+def test_a_checkpoint_away_from_its_run_needs_a_dataset(run, tmp_path):
+    shutil.copy(run[0] / "best.ckpt", tmp_path / "alone.ckpt")
+    with pytest.raises(ConfigError, match=r"no config\.yaml beside .*alone\.ckpt.*: add dataset="):
+        evaluated(tmp_path / "evaluation", tmp_path / "alone.ckpt")
+
+
+def test_a_checkpoint_that_is_not_there_is_named_first(tmp_path):
+    with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
+        evaluated(tmp_path / "evaluation", tmp_path / "none.ckpt")
