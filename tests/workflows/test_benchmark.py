@@ -131,7 +131,9 @@ def test_without_bf16_instructions_float32_is_measured_and_reported(monkeypatch)
 
     def apart(task, checkpoint, config):
         measured.append(config.precision)
-        return Cost(1.0, 1.0, None, RESIDENT, "torch", "this one")
+        return Cost(
+            images_per_second=1.0, seconds=1.0, memory=None, memory_is=RESIDENT, runs_on="torch", machine="this one"
+        )
 
     monkeypatch.setattr(benchmarking, "_apart", apart)
     assert benchmark(config(precision="bf16")).to_dict()["precision"] == "float32"
