@@ -1,11 +1,19 @@
 """Tables for the terminal."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import isnan
+from pathlib import Path
+
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from segnet.config import Config
 from segnet.data.scan.report import DatasetReport
 from segnet.system.machine import GIB
 from segnet.training.metrics import DEFINITION, percent
+from segnet.training.run_folder import flat_options
 from segnet.workflows.benchmark import Benchmark
 from segnet.workflows.evaluate import Results
 
@@ -24,6 +32,25 @@ def print_scores(results: Results) -> None:
     Console().print(table)
     print(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
     print(f"pixel accuracy {percent(scores.pixel_accuracy)}")
+
+
+def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:
+    """Print the jobs of a sweep, the highest val mIoU first, with the options in which they differ.
+
+    Args:
+        finished: of each job the configuration, its val mIoU (fraction) and its run folder.
+    """
+    options = [flat_options(asdict(config)) for config, _, _ in finished]
+    names = list(dict.fromkeys(name for job in options for name in job))
+    varied = [name for name in names if len({str(job.get(name)) for job in options}) > 1]
+    table = Table(title=f"{len(finished)} runs, highest val mIoU first")
+    for column in ("mIoU %", *varied, "run folder"):
+        table.add_column(escape(column), justify="right" if column == "mIoU %" else "left")
+    order = sorted(range(len(finished)), key=lambda job: (isnan(finished[job][1]), -finished[job][1], job))
+    for job in order:
+        values = [str(options[job].get(name)) for name in varied]
+        table.add_row(percent(finished[job][1], ""), *map(escape, values), escape(str(finished[job][2])))
+    Console().print(table)
 
 
 def print_report(report: DatasetReport) -> None:

@@ -9,18 +9,26 @@ from segnet.errors import ExitCode
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains what the options say; exit code 0 when it ended."""
-    run("train", Config, _train, arguments)
+    """Train what the options say; exit code 0 when it ended."""
+    finished: list[tuple[Config, float, Path]] = []
+
+    def task(config: Config, output_dir: Path) -> None:
+        from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
+        from segnet.workflows.train import train
+
+        results = train(config, output_dir)
+        if results is None:  # rank zero prints
+            return
+        print_scores(results)
+        print(f"{results.checkpoint.stem} checkpoint: {results.checkpoint}")
+        print(f"report: {results.checkpoint.with_name('report.html')}")
+        finished.append((config, results.scores.miou, output_dir))
+
+    try:
+        run("train", Config, task, arguments)
+    finally:
+        if len(finished) > 1:  # the jobs of --multirun that this process ran
+            from segnet.cli.tables import print_ranking
+
+            print_ranking(finished)
     return ExitCode.OK
-
-
-def _train(config: Config, output_dir: Path) -> None:
-    from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
-    from segnet.workflows.train import train
-
-    results = train(config, output_dir)
-    if results is None:  # another process tells
-        return
-    print_scores(results)
-    print(f"{results.checkpoint.stem} checkpoint: {results.checkpoint}")
-    print(f"report: {results.checkpoint.with_name('report.html')}")

@@ -123,7 +123,7 @@ def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
     An option that `stored` lacks, because it is newer than the run, has its default. A mean or std that is not
     configured is the run's own.
     """
-    before, now, defaults = _flat(stored), _flat(asdict(config)), _flat(asdict(Config()))
+    before, now, defaults = flat_options(stored), flat_options(asdict(config)), flat_options(asdict(Config()))
     changed = []
     for key in now.keys() | before.keys():
         old, new = before.get(key, defaults.get(key)), now.get(key)
@@ -134,12 +134,12 @@ def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
     return sorted(changed)
 
 
-def _flat(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_options(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections as {"optim.lr": 0.1}."""
     flat: dict[str, Any] = {}
     for name, value in sections.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= flat_options(value, f"{prefix}{name}.")
         else:
             flat[prefix + str(name)] = value
     return flat
