@@ -1,4 +1,4 @@
-"""Reading, computing and writing at the same time: threads read and write, the caller's computes; memory is bounded."""
+"""Overlapped reading, computing and writing: threads read and write, the caller's computes; memory is bounded."""
 
 import queue
 import threading
@@ -15,42 +15,11 @@ Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
 
 
-class Budget:
-    """What all items in work may weigh together; a single one that weighs more is let through alone."""
-
-    def __init__(self, limit: float) -> None:
-        self._limit, self._used, self._closed = limit, 0.0, False
-        self._changed = threading.Condition()
-
-    def acquire(self, weight: float, wait: bool = True) -> bool:
-        """Takes a share; whether it was had."""
-        with self._changed:
-            while not self._closed and self._used > 0 and self._used + weight > self._limit:
-                if not wait:
-                    return False
-                self._changed.wait()
-            if not self._closed:
-                self._used += weight
-            return not self._closed
-
-    def release(self, weight: float) -> None:
-        """Gives a share back."""
-        with self._changed:
-            self._used -= weight
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Lets whoever waits go, empty-handed."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
 class Done(Exception):
-    """Raised by what reads: of this item nothing is left to do.
+    """Raised by `Steps.read`: nothing is left to do for this item.
 
     Args:
-        report: on it.
+        report: on the item.
     """
 
     def __init__(self, report: Any) -> None:
@@ -60,15 +29,15 @@ class Done(Exception):
 
 @dataclass(frozen=True)
 class Steps(Generic[Item, Loaded, Result]):
-    """What is done with each item.
+    """The work on each item.
 
     Attributes:
-        weigh: how much memory it will need, in the unit of the budget; called for one after the other.
-        read: gives what is computed on; raises `Done` or a SegnetError.
-        key: items whose key is equal are computed together.
-        compute: a result for each of a batch; called by the caller's thread.
-        write: takes item, loaded and result, and gives a report.
-        report: takes an item and its report or error; called by the caller's thread, in the items' order.
+        weigh: gives the memory that an item needs, in the unit of the limit; called for one item after the other.
+        read: gives the input of the computation; raises `Done` or a SegnetError.
+        key: items with the same key are computed together.
+        compute: gives a result for each input of a batch; called by the caller's thread.
+        write: takes item, input and result, and gives a report.
+        report: takes an item and its report or error; called by the caller's thread, in the order of the items.
     """
 
     weigh: Callable[[Item], float]
@@ -79,43 +48,95 @@ class Steps(Generic[Item, Loaded, Result]):
     report: Callable[[Item, Any], None]
 
 
+def overlapped(
+    items: Iterable[Item],
+    steps: Steps[Item, Loaded, Result],
+    batch_size: int,
+    limit: float,
+    stopped: threading.Event,
+    readers: int = 2,
+    writers: int = 2,
+) -> None:
+    """Read, compute and write all items.
+
+    Args:
+        items: iterated by a thread, as far ahead as the limit allows.
+        steps: the work on each item.
+        batch_size: the largest number of items that are computed together.
+        limit: of the weight of all items in work; a single item that weighs more is let through alone.
+        stopped: is set at the end, for threads that wait for something.
+        readers: number of threads that read.
+        writers: number of threads that write; a single one writes in the order of the items.
+
+    Raises:
+        MachineError: of any step. Errors that are no SegnetError are raised, too.
+    """
+    run = _Run(steps, batch_size, limit, readers, writers)
+    feeder = threading.Thread(target=run.feed, args=(items,), name="feed", daemon=True)
+    try:
+        feeder.start()
+        run.compute_all()
+    finally:
+        stopped.set()
+        run.end()
+        feeder.join()
+
+
+_END = EOFError()
+
+
 class _Run(Generic[Item, Loaded, Result]):
-    def __init__(self, steps: Steps[Item, Loaded, Result], batch_size: int, budget: Budget, threads: tuple[int, int]):
-        self._steps, self._batch_size, self._budget = steps, batch_size, budget
-        self._reading = ThreadPoolExecutor(threads[0], thread_name_prefix="read")
-        self._writing = ThreadPoolExecutor(threads[1], thread_name_prefix="write")
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    def __init__(
+        self, steps: Steps[Item, Loaded, Result], batch_size: int, limit: float, readers: int, writers: int
+    ) -> None:
+        self._steps, self._batch_size, self._limit = steps, batch_size, limit
+        self._reading = ThreadPoolExecutor(readers, thread_name_prefix="read")
+        self._writing = ThreadPoolExecutor(writers, thread_name_prefix="write")
+        self._queue: queue.SimpleQueue[tuple[Item, float, Future[Loaded]] | BaseException | None] = queue.SimpleQueue()
         self._batch: list[tuple[list[Any], float, Loaded]] = []
-        self._slots: deque[list[Any]] = deque()  # [item, future of its report], in the items' order
+        self._slots: deque[list[Any]] = deque()  # [item, future of its report], in the order of the items
+        self._released = threading.Condition()
+        self._weight = 0.0  # of all items in work
+        self._ended = False
 
     def feed(self, items: Iterable[Item]) -> None:
-        """Reads ahead as far as the budget allows; of a thread of its own."""
+        """Read ahead as far as the limit allows, in a thread of its own."""
+        end: BaseException = _END
         try:
             for item in items:
                 weight = self._steps.weigh(item)
-                if not self._budget.acquire(weight, wait=False):
-                    self._queue.put("full")  # what waits for a batch to fill must not keep what is needed to fill it
-                    if not self._budget.acquire(weight):
+                with self._released:
+                    if not self._fits(weight):
+                        self._queue.put(None)  # a batch that waits to be filled may hold the memory
+                        self._released.wait_for(lambda: self._ended or self._fits(weight))  # noqa: B023
+                    if self._ended:
                         return
+                    self._weight += weight
                 self._queue.put((item, weight, self._reading.submit(self._steps.read, item)))
-            self._queue.put("end")
-        except BaseException as error:  # raised again where it is seen
-            self._queue.put(error)
+        except BaseException as error:  # raised again by the caller's thread
+            end = error
+        self._queue.put(end)
 
-    def go(self) -> None:
-        """Computes until all is done."""
-        while (entry := self._queue.get()) != "end":
-            if isinstance(entry, BaseException):
-                self._compute()
-                self._report(wait=True)
-                raise entry
-            if entry == "full":
+    def _fits(self, weight: float) -> bool:
+        return self._weight == 0 or self._weight + weight <= self._limit
+
+    def _release(self, weight: float) -> None:
+        with self._released:
+            self._weight -= weight
+            self._released.notify_all()
+
+    def compute_all(self) -> None:
+        """Compute until the items end."""
+        while not isinstance(entry := self._queue.get(), BaseException):
+            if entry is None:
                 self._compute()
             else:
                 self._take(*entry)
             self._report(wait=False)
         self._compute()
         self._report(wait=True)
+        if entry is not _END:
+            raise entry
 
     def _take(self, item: Item, weight: float, reading: Future[Loaded]) -> None:
         slot: list[Any] = [item, None]
@@ -124,9 +145,9 @@ class _Run(Generic[Item, Loaded, Result]):
             loaded = reading.result()
         except Interrupted:  # of this thread: a signal came while it waited
             raise
-        except (Done, SegnetError) as end:
-            slot[1] = _finished(end)
-            self._budget.release(weight)
+        except (Done, SegnetError):
+            slot[1] = reading
+            self._release(weight)
             return
         if self._batch and self._steps.key(loaded) != self._steps.key(self._batch[0][2]):
             self._compute()
@@ -144,7 +165,7 @@ class _Run(Generic[Item, Loaded, Result]):
         try:
             return self._steps.write(item, loaded, result)
         finally:
-            self._budget.release(weight)
+            self._release(weight)
 
     def _report(self, wait: bool) -> None:
         while self._slots and (future := self._slots[0][1]) is not None and (wait or future.done()):
@@ -152,53 +173,16 @@ class _Run(Generic[Item, Loaded, Result]):
                 report = future.result()
             except Done as done:
                 report = done.report
-            except (MachineError, Interrupted):  # the next one would meet it too
+            except (MachineError, Interrupted):  # the next item would meet it, too
                 raise
             except SegnetError as error:
                 report = error
             self._steps.report(self._slots.popleft()[0], report)
 
     def end(self) -> None:
-        """Lets what is being read or written come to its end, and begins nothing else."""
-        self._budget.close()
+        """Let reads and writes that have begun come to their end, and begin no others."""
+        with self._released:
+            self._ended = True
+            self._released.notify_all()
         self._reading.shutdown(cancel_futures=True)
         self._writing.shutdown(cancel_futures=True)
-
-
-def _finished(error: BaseException) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_exception(error)
-    return future
-
-
-def overlapped(
-    items: Iterable[Item],
-    steps: Steps[Item, Loaded, Result],
-    batch_size: int,
-    limit: float,
-    stopped: threading.Event,
-    readers: int = 2,
-    writers: int = 2,
-) -> None:
-    """Reads, computes and writes all items.
-
-    Args:
-        items: asked for by a thread, as far ahead as the limit allows.
-        steps: what is done with each.
-        batch_size: the most that are computed together.
-        limit: of what all items in work weigh together.
-        stopped: is set at the end, for threads that wait for something.
-        readers, writers: threads; a single writer writes in the items' order.
-
-    Raises:
-        MachineError: of any step. What else is no SegnetError is raised as it is.
-    """
-    run = _Run(steps, batch_size, Budget(limit), (readers, writers))
-    feeder = threading.Thread(target=run.feed, args=(items,), name="feed", daemon=True)
-    try:
-        feeder.start()
-        run.go()
-    finally:
-        stopped.set()
-        run.end()
-        feeder.join()

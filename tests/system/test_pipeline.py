@@ -6,7 +6,7 @@ import time
 import pytest
 
 from segnet.errors import DataError, MachineError
-from segnet.system.pipeline import Budget, Done, Steps, overlapped
+from segnet.system.pipeline import Done, Steps, overlapped
 
 
 class Recorder:
@@ -129,14 +129,3 @@ def test_nothing_to_do():
     recorder = Recorder()
     recorder.run([])
     assert recorder.reports == []
-
-
-def test_a_closed_budget_lets_go():
-    budget = Budget(1)
-    assert budget.acquire(5)
-    assert not budget.acquire(1, wait=False)
-    waiting = threading.Thread(target=budget.acquire, args=(1,))
-    waiting.start()
-    budget.close()
-    waiting.join()
-    assert not budget.acquire(1)
