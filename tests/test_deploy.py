@@ -1,4 +1,4 @@
-"""What docs/deploy.md says to run in Python and C++ runs, on the exports that it names."""
+"""The Python and C++ programs of docs/guides/deployment.md run on the exports that they name."""
 
 import os
 import re
@@ -15,10 +15,10 @@ from PIL import Image
 from segnet.inference.predictor import Predictor
 from segnet.workflows.export import export
 
-TEXT = (Path(__file__).resolve().parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"<!-- run -->\n```python\n(.*?)```", TEXT, flags=re.DOTALL)
+TEXT = (Path(__file__).resolve().parents[1] / "docs" / "guides" / "deployment.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"<!-- deploy: run -->\n```python\n(.*?)```", TEXT, flags=re.DOTALL)
 NEEDS = [["onnx", "onnxscript", "onnxruntime"], ["onnx", "onnxscript", "openvino"], [], ["huggingface_hub"]]
-PROGRAM, BUILD = re.findall(r"<!-- build -->\n```(?:cpp)?\n(.*?)```", TEXT, flags=re.DOTALL)
+PROGRAM, BUILD = re.findall(r"<!-- deploy: build -->\n```(?:cpp)?\n(.*?)```", TEXT, flags=re.DOTALL)
 CASES = list(zip(SNIPPETS, NEEDS, strict=True))
 
 

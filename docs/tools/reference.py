@@ -19,11 +19,9 @@ from typing import Any
 import segnet
 from segnet import errors
 from segnet.cli import VERBS
-from segnet.cli.help import CONF_DIR, SCHEMAS, default_of, field_docs
+from segnet.cli.help import SCHEMAS, SWITCHES, USAGE, choices_of, default_of, field_docs
 
 PACKAGE = Path(segnet.__file__).parent
-# Verbs whose module builds an argparse parser.
-PARSERS = {"predict": "predict_options", "serve": "serve", "export": "export", "convert": "convert"}
 # Where the table of each kind of component stands.
 TABLES = {
     "backbone": "segnet.models.backbones:BACKBONES",
@@ -100,7 +98,12 @@ def field_names(schema: Any) -> set[str]:
 def option_table(schema: Any, fields: Any, prefix: str = "") -> str:
     docs = field_docs(schema)
     rows = [
-        (f"`{prefix}{field.name}`", type_text(field.type), default_text(default_of(field)), docs.get(field.name, ""))
+        (
+            f"`{prefix}{field.name}`",
+            type_text(field.type),
+            default_text(default_of(field)),
+            escaped(docs.get(field.name, "")),
+        )
         for field in fields
     ]
     return table(rows)
@@ -119,9 +122,8 @@ def components_page() -> str:
     contexts = supplied()
     for kind, place in TABLES.items():
         parts.append(f"## {kind}\n")
-        choices = sorted(path.stem for path in (CONF_DIR / kind).glob("*.yaml"))
-        if choices:
-            parts.append(f"Choices of `{kind}=`: {', '.join(f'`{name}`' for name in choices)}.\n")
+        if names := choices_of(kind):
+            parts.append(f"Choices of `{kind}=`: {', '.join(f'`{name}`' for name in names)}.\n")
         for name, target in components(place).items():
             parts.append(f"### {kind}: `{name}`\n")
             parts.append(component(kind, target, contexts.get(kind, set())))
@@ -152,7 +154,12 @@ def component(kind: str, target: Callable[..., Any], exclude: set[str]) -> str:
     text = re.split(r"^(?:Args|Attributes|Raises|Returns|Yields):$", doc, maxsplit=1, flags=re.MULTILINE)[0].strip()
     docs = argument_docs(target)
     rows = [
-        (f"`{kind}.{name}`", type_text(parameter.annotation), default_text(parameter.default), docs.get(name, ""))
+        (
+            f"`{kind}.{name}`",
+            type_text(parameter.annotation),
+            default_text(parameter.default),
+            escaped(docs.get(name, "")),
+        )
         for name, parameter in inspect.signature(target).parameters.items()
         if name not in exclude and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
@@ -179,23 +186,31 @@ def commands_page() -> str:
         "# Commands\n",
         "`python -m segnet VERB ...` is the same as `segnet VERB ...`. In a clone, `python train.py` is "
         "`segnet train`, and `python predict.py` is `segnet predict`.\n",
-        table([(f"[`{verb}`](#segnet-{verb})", text) for verb, text in VERBS.items()], ("verb", "what it does")),
+        table(
+            [(f"[`{verb}`](#segnet-{verb})", escaped(text)) for verb, text in VERBS.items()], ("verb", "what it does")
+        ),
         "Every verb ends with one of the [exit codes](exit-codes.md). An error is one line on stderr.\n",
     ]
     for verb, text in VERBS.items():
         parts.append(f"## segnet {verb}\n")
-        if verb in PARSERS:
-            parts.append(parser_text(parser(verb)))
-        elif verb in SCHEMAS:
-            parts.append(f"{sentence(text)} Its options are [listed here](options.md#segnet-{verb}).\n")
+        if verb in SCHEMAS:
+            parts.append(
+                f"{sentence(text.partition(':')[0])} Its options are [listed here](options.md#segnet-{verb}).\n"
+            )
+            parts.append(f"```text\n{USAGE[verb]}\n```\n")
+            switches = [(f"`{name}`", escaped(sentence(what))) for name, what in SWITCHES.items()]
+            parts.append(table(switches, ("switch", "what it does")))
         else:
-            parts.append(f"{sentence(text)}\n")
+            parts.append(parser_text(parser(verb)))
     return "\n".join(parts)
 
 
 def parser(verb: str) -> argparse.ArgumentParser:
-    """The argparse parser of a verb."""
-    built: argparse.ArgumentParser = importlib.import_module(f"segnet.cli.{PARSERS[verb]}").build_parser()
+    """The argparse parser of a verb that Hydra does not configure."""
+    module = importlib.import_module(f"segnet.cli.{verb}")
+    if not hasattr(module, "build_parser"):
+        module = importlib.import_module(f"segnet.cli.{verb}_options")
+    built: argparse.ArgumentParser = module.build_parser()
     return built
 
 
@@ -205,7 +220,7 @@ def parser_text(built: argparse.ArgumentParser) -> str:
     for action in visible(built):
         name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
         value = "" if not action.option_strings or action.nargs == 0 else str(action.metavar or choices(action))
-        rows.append((f"`{f'{name} {value}'.strip()}`", help_text(action)))
+        rows.append((f"`{f'{name} {value}'.strip()}`", escaped(help_text(action))))
     epilog = f"```text\n{built.epilog.rstrip()}\n```\n" if built.epilog else ""
     usage = built.format_usage().removeprefix("usage: ")
     return f"{built.description}\n\n```text\n{usage}```\n\n{table(rows, ('option', 'what it does'))}\n{epilog}"
@@ -272,6 +287,11 @@ def table(rows: list[Any], head: tuple[str, ...] = ("option", "type", "default",
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     lines += [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text of the code as Markdown: brackets would be taken for links."""
+    return text.replace("[", "\\[").replace("<", "&lt;")
 
 
 def cell(text: str) -> str:

@@ -39,7 +39,8 @@ class Predictor:
     Args:
         model: path of a segnet checkpoint, or of what `segnet export` made of one.
         device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
-        runtime, precision: see `segnet.inference.runtimes.open_runtime`.
+        runtime: "torch", "onnxruntime" or "openvino"; None: torch, or on a CPU an existing export.
+        precision: "float32", "bf16" or "fp16"; None: float32.
         flip: whether to average the probabilities of the image and its mirror image.
         scales: factors on the image's size over which probabilities are averaged.
         window: the side of the windows into which any larger image is cut [pixels]; None: 1024, for those of more than

@@ -1,0 +1,199 @@
+"""Make every image of the docs: drawings, predictions on the embedded dataset `shapes`, and screenshots.
+
+    pip install playwright                   # and a Chromium on the path
+    python docs/tools/make_images.py WORK    # trains two models into WORK first: about ten minutes on four cores
+
+WORK keeps the runs: the next call makes the images again without training. Look at each image afterwards.
+"""
+
+import argparse
+import contextlib
+import io
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from segnet import Predictor
+from segnet.data.datasets.shapes import CLASSES, Shapes
+from segnet.images.drawing import colorise
+
+sys.path.insert(0, str(Path(__file__).parent))
+import drawings
+
+DOCS = Path(__file__).resolve().parents[1]
+IMAGES = DOCS / "images"
+CLASS_NAMES = f"dataset.class_names=[{','.join(CLASSES.names)}]"
+GAP, LABEL = 8, 96  # between images, and for the names of the rows [pixels]
+MAX_BYTES = 150_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make every image of the docs.")
+    parser.add_argument("work", type=Path, help="folder of the trained runs")
+    work = parser.parse_args().work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    for stride in (16, 8):
+        if not (work / f"os{stride}" / "report.html").exists():
+            segnet(work, "train", f"output_stride={stride}", f"hydra.run.dir=os{stride}")
+    for name in ("dilated_resnet", "aspp"):
+        (IMAGES / f"{name}.svg").write_text(getattr(drawings, name)(), encoding="utf-8")
+    save(results(work), "results.jpg")
+    save(output_strides(work), "output_stride.jpg")
+    save(contact_sheet(work), "inspect.jpg")
+    with browser() as chromium:
+        screenshot(chromium, (work / "os16" / "report.html").as_uri(), "report.jpg", (1100, 1150))
+        serve_page(chromium, work)
+    for path in sorted(IMAGES.iterdir()):
+        size = path.stat().st_size
+        print(f"{path.name}: {size / 1000:.0f} KB{' TOO LARGE' if size > MAX_BYTES else ''}")
+
+
+def segnet(work: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "segnet", *arguments], cwd=work, check=True)
+
+
+def save(image: Image.Image, name: str) -> None:
+    """Save as a JPEG that keeps the colors of masks crisp."""
+    image.convert("RGB").save(IMAGES / name, quality=88, subsampling=0, optimize=True)
+
+
+# Predictions.
+
+
+def results(work: Path) -> Image.Image:
+    """Six validation images: image, truth and prediction, one below the other."""
+    predictor = Predictor(work / "os16" / "best.ckpt", "cpu")
+    samples = [Shapes("val").load(index) for index in (3, 17, 34, 51, 68, 85)]
+    rows = {
+        "image": [sample.image for sample in samples],
+        "truth": [colorise(sample.mask, CLASSES) for sample in samples],
+        "prediction": [colorise(predictor.segment(sample.image).mask, CLASSES) for sample in samples],
+    }
+    side = 128
+    sheet = Image.new("RGB", (LABEL + 6 * (side + GAP), 3 * (side + GAP) + 30), "white")
+    for row, (name, images) in enumerate(rows.items()):
+        top = row * (side + GAP)
+        write(sheet, (LABEL - 10, top + side // 2), name, "rm")
+        for column, image in enumerate(images):
+            way = Image.Resampling.NEAREST if name != "image" else Image.Resampling.BICUBIC
+            sheet.paste(Image.fromarray(image).resize((side, side), way), (LABEL + column * (side + GAP), top))
+    legend(sheet, (LABEL, sheet.height - 15))
+    return sheet
+
+
+def output_strides(work: Path) -> Image.Image:
+    """One image, its truth, and the predictions of two models with the grid of their features."""
+    sample = Shapes("test", size=(96, 96), seed=5).load(3)
+    scale = 4
+    panels: list[tuple[str, NDArray[np.uint8], int]] = [
+        ("image", sample.image, 0),
+        ("truth", colorise(sample.mask, CLASSES), 0),
+    ]
+    for stride in (16, 8):
+        mask = Predictor(work / f"os{stride}" / "best.ckpt", "cpu").segment(sample.image).mask
+        wrong = np.mean(mask != sample.mask)
+        panels.append((f"output stride {stride}: {100 * wrong:.1f} % wrong", colorise(mask, CLASSES), stride))
+    side = 96 * scale // 2
+    sheet = Image.new("RGB", (4 * (side + GAP) - GAP, side + 60), "white")
+    for column, (name, image, stride) in enumerate(panels):
+        left = column * (side + GAP)
+        way = Image.Resampling.BICUBIC if column == 0 else Image.Resampling.NEAREST
+        panel = Image.fromarray(image).resize((side, side), way)
+        if stride:
+            pen = ImageDraw.Draw(panel)
+            for at in range(0, side, stride * side // 96):
+                pen.line([(at, 0), (at, side)], fill=(255, 255, 255))
+                pen.line([(0, at), (side, at)], fill=(255, 255, 255))
+        sheet.paste(panel, (left, 26))
+        write(sheet, (left + side // 2, 12), name, "mm", 13)
+    legend(sheet, (0, sheet.height - 15))
+    return sheet
+
+
+def contact_sheet(work: Path) -> Image.Image:
+    """The sheet that `segnet inspect` writes for the example dataset."""
+    data = work / "mydata"
+    if not data.exists():
+        subprocess.run([sys.executable, str(DOCS / "example_data.py"), str(data)], check=True)
+    shutil.rmtree(work / "inspect", ignore_errors=True)
+    options = ["dataset=folder", f"dataset.root={data}", CLASS_NAMES, "data.crop_size=[96,128]", "num_images=4"]
+    segnet(work, "inspect", *options, "hydra.run.dir=inspect")
+    sheet = Image.open(work / "inspect" / "contact_sheet.png").convert("RGB")
+    width = min(sheet.width, 900)
+    return sheet.resize((width, round(sheet.height * width / sheet.width)), Image.Resampling.LANCZOS)
+
+
+def write(sheet: Image.Image, place: tuple[int, int], text: str, anchor: str, size: int = 15) -> None:
+    ImageDraw.Draw(sheet).text(place, text, fill=(30, 30, 30), anchor=anchor, font=ImageFont.load_default(size))
+
+
+def legend(sheet: Image.Image, place: tuple[int, int]) -> None:
+    """The classes' colors and names in one line, around a vertical middle."""
+    left, middle = place
+    pen = ImageDraw.Draw(sheet)
+    for name, color in zip(CLASSES.names, CLASSES.palette, strict=True):
+        pen.rectangle([left, middle - 7, left + 14, middle + 7], fill=tuple(color))
+        write(sheet, (left + 20, middle), name, "lm", 13)
+        left += 34 + round(ImageFont.load_default(13).getlength(name))
+
+
+# Screenshots.
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=flags)
+        yield chromium
+        chromium.close()
+
+
+def screenshot(chromium: Any, url: str, name: str, size: tuple[int, int]) -> None:
+    page = chromium.new_page(viewport={"width": size[0], "height": size[1]})
+    page.goto(url)
+    save(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), name)
+    page.close()
+
+
+def serve_page(chromium: Any, work: Path) -> None:
+    """The page of `segnet serve` with docs/shapes.png, its background hidden."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "segnet", "serve", "--checkpoint", "os16/best.ckpt", "--port", str(port)]
+    server = subprocess.Popen([*command, "--device", "cpu"], cwd=work)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(120):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
+                break
+            time.sleep(0.5)
+        page = chromium.new_page(viewport={"width": 1100, "height": 740})
+        page.goto(url)
+        page.wait_for_selector("#classes li")
+        page.set_input_files("#file", str(DOCS / "shapes.png"))
+        page.wait_for_function("document.querySelector('#facts').textContent.startsWith('shapes.png')")
+        page.get_by_role("checkbox", name="background").uncheck()
+        page.wait_for_timeout(300)
+        save(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), "serve.jpg")
+        page.close()
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+if __name__ == "__main__":
+    main()
