@@ -10,6 +10,7 @@ from torch import nn
 from segnet.errors import MachineError
 from segnet.exporters.graph import program
 from segnet.extras import import_extra
+from segnet.models.digests import ONNX_TRAILER_SIZE, with_onnx_digest
 from segnet.models.metadata import Metadata
 from segnet.system.files import replacing
 
@@ -48,7 +49,7 @@ def export_onnx(model: nn.Module, metadata: Metadata, path: Path) -> None:
         entry = proto.metadata_props.add()
         entry.key, entry.value = key, value
     proto.producer_name = "segnet"
-    if proto.ByteSize() > MAX_PROTOBUF_BYTES:
+    if proto.ByteSize() + ONNX_TRAILER_SIZE > MAX_PROTOBUF_BYTES:
         raise MachineError(f"{path}: the model is larger than 2 GiB, more than an ONNX file holds")
     with replacing(path) as temporary:
-        temporary.write_bytes(proto.SerializeToString())
+        temporary.write_bytes(with_onnx_digest(proto.SerializeToString()))

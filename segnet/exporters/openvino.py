@@ -7,6 +7,7 @@ from torch import nn
 
 from segnet.exporters.onnx import export_onnx
 from segnet.extras import import_extra
+from segnet.models.digests import with_xml_digest
 from segnet.models.metadata import Metadata
 from segnet.system.files import replacing
 
@@ -36,6 +37,7 @@ def convert_onnx(onnx_file: Path, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
         written = Path(folder) / "model.xml"
         openvino.save_model(converted, written, compress_to_fp16=False)
-        for suffix in (".bin", ".xml"):
+        weights = written.with_suffix(".bin").read_bytes()
+        for suffix, content in ((".bin", weights), (".xml", with_xml_digest(written.read_bytes(), weights))):
             with replacing(path.with_suffix(suffix)) as temporary:
-                temporary.write_bytes(written.with_suffix(suffix).read_bytes())
+                temporary.write_bytes(content)

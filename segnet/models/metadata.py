@@ -1,11 +1,13 @@
 """What an exported file tells of itself, under the key "segnet" of its own metadata: all that `predict` needs."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError, ConfigError
+from segnet.errors import CheckpointError
+from segnet.system.integrity import refusing_damage
 
 KEY = "segnet"
 INPUTS = ("uint8", "float32")
@@ -45,6 +47,7 @@ class Metadata:
             "input": self.input,
             "output": self.output,
             "checkpoint_sha256": self.digest,
+            "integrity": "sha256",  # the file ends in a digest: segnet.models.digests
         }
         return json.dumps(record)
 
@@ -60,7 +63,7 @@ class Metadata:
         }
 
     @classmethod
-    def read(cls, text: str | None, path: object) -> "Metadata":
+    def read(cls, text: str | None, path: str | os.PathLike[str]) -> "Metadata":
         """What `to_json` wrote.
 
         Args:
@@ -72,18 +75,16 @@ class Metadata:
         """
         if text is None:
             raise CheckpointError(f"{path}: was not exported by segnet: its metadata name no classes")
-        try:
+        with refusing_damage(path, "its metadata are damaged"):
             record = json.loads(text)
             found = cls(
                 Classes.create(**record["classes"]),
-                tuple(record["mean"]),
-                tuple(record["std"]),
+                tuple(float(value) for value in record["mean"]),
+                tuple(float(value) for value in record["std"]),
                 record["input"],
                 record["output"],
-                record["checkpoint_sha256"],
+                str(record["checkpoint_sha256"]),
             )
-        except (ValueError, KeyError, TypeError, ConfigError) as error:
-            raise CheckpointError(f"{path}: its metadata are damaged ({error})") from None
         if found.input not in INPUTS or found.output not in OUTPUT_KINDS:
             raise CheckpointError(f"{path}: was exported by another version of segnet: export it again")
         return found

@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError, SegnetError, first_line
+from segnet.errors import CheckpointError
+from segnet.models.checkpoint import build_model, require_description
+from segnet.models.digests import require_config_digests, with_config_digests
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
+from segnet.system.integrity import refusing_damage
 
+NO_MODEL = "is no model of segnet, or damaged"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 TAGS = ["segnet", "image-segmentation", "semantic-segmentation"]
 
@@ -38,9 +41,9 @@ def save_pretrained(spec: Mapping[str, Any], state: Mapping[str, Tensor], classe
     Raises:
         MachineError: the disk refuses it.
     """
-    config = {**spec, "classes": classes.to_dict()}
     with replacing(folder / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in state.items()}, temporary, metadata={"format": "pt"})
+    config = with_config_digests({**spec, "classes": classes.to_dict()}, folder / WEIGHTS)
     for name, text in ((CONFIG, json.dumps(config, indent=2) + "\n"), (CARD, model_card(spec, classes))):
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -55,17 +58,18 @@ def load_pretrained(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
     Raises:
         CheckpointError: a file is missing, damaged, or they do not belong together.
     """
-    folder = Path(path).parent if Path(path).suffix == ".safetensors" else Path(path)
-    try:
+    weights = Path(path) if Path(path).suffix == ".safetensors" else Path(path) / WEIGHTS
+    folder = weights.parent
+    for file in (folder / CONFIG, weights):
+        if not file.is_file():
+            raise CheckpointError(f"{folder}: has no {file.name}")
+    with refusing_damage(folder, NO_MODEL):
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        classes = Classes.create(**config.pop("classes"))
-        model = SegmentationModel(**config)
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: has no {Path(str(error.filename or WEIGHTS)).name}") from None
-    except (SegnetError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder}: is no model of segnet, or damaged ({first_line(error)})") from None
-    return model.eval(), classes
+        state = load_file(weights)
+        config = require_config_digests(config, weights)
+        classes = config.pop("classes", None)
+        require_description(config, classes)
+        return build_model(config, state), Classes.create(**classes)
 
 
 def model_card(spec: Mapping[str, Any], classes: Classes) -> str:

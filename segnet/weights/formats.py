@@ -6,20 +6,19 @@ torch's ``.pth``, ``.pt`` and ``.ckpt`` (zip and the older pickles, ``weights_on
 
 import json
 import logging
-import re
 import struct
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from segnet.errors import CheckpointError, first_line
+from segnet.errors import CheckpointError
+from segnet.system.integrity import refusing_damage
+from segnet.system.torch_files import load_torch
 from segnet.weights.pdparams import read_pdparams
 
 log = logging.getLogger(__name__)
@@ -44,54 +43,26 @@ def read_weight_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: the file is missing, damaged, unsafe or holds no weights.
     """
-    try:
-        with open(path, "rb") as file:
-            start = file.read(len(TORCH_PICKLE))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise CheckpointError(f"{path}: is a folder; name the file in it") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
+    with refusing_damage(path, "cannot be read"), open(path, "rb") as file:
+        start = file.read(len(TORCH_PICKLE))
     if start.startswith(GZIP):
         raise CheckpointError(f"{path}: is an archive: unpack it, and name the file in it that holds the weights")
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < path.stat().st_size:
         return _read_safetensors(path)
     if start == TORCH_PICKLE or start.startswith(b"PK\x03\x04") or path.suffix in TORCH_SUFFIXES:
-        return _unwrap(_load_torch(path), path)
+        return _unwrap(load_torch(path, "a weight file", legacy=True, mapped=True), path)
     return {name: torch.from_numpy(np.array(array)) for name, array in read_pdparams(path).items()}, {}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: is a damaged .safetensors file ({first_line(error)})") from None
-    try:
-        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        config = {}
-    except (OSError, ValueError):
-        raise CheckpointError(f"{path.parent / 'config.json'}: is no JSON that tells how to use {path.name}") from None
+    with refusing_damage(path, "is a damaged .safetensors file"), safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    config_path = path.with_name("config.json")
+    if not config_path.exists():
+        return state, {}
+    with refusing_damage(config_path, f"is no JSON that tells how to use {path.name}"):
+        config = json.loads(config_path.read_text(encoding="utf-8"))
     return state, config if isinstance(config, dict) else {}
-
-
-def _load_torch(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of TorchScript, which is refused
-            # A zip is mapped, not read: an optimizer's state beside the weights then costs nothing.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a hand-made or damaged file can fail in any way
-        reason = " ".join(str(error).split())
-        named = re.search(r"GLOBAL ([\w.]+)", reason)
-        if named or "TorchScript" in reason:
-            raise CheckpointError(
-                f"{path}: holds more than tensors and plain values ({named[1] if named else 'TorchScript'}) and was "
-                "not loaded: it may be unsafe. Where you trust it, load it yourself and save its state_dict alone"
-            ) from None
-        raise CheckpointError(f"{path}: is not a weight file, or damaged or cut off ({type(error).__name__})") from None
 
 
 def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -28,7 +28,7 @@ from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
 from segnet.inference.runtimes.pytorch import TORCH_DTYPES, choose_device
 from segnet.inference.tta import argmax_classes
-from segnet.models.checkpoint import read_checkpoint, save_checkpoint
+from segnet.models.checkpoint import fitting, read_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
 from segnet.system.machine import explained, is_full_memory, usable_precision
@@ -94,7 +94,8 @@ def benchmark(config: BenchmarkConfig) -> Benchmark:
         else:
             checkpoint = _write_untrained(config, Path(folder) / "untrained.ckpt")
         model = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
-        parameters, macs = count(model, config.image_size)
+        with fitting(checkpoint):
+            parameters, macs = count(model, config.image_size)
         if config.runtime not in (None, "torch"):
             _apart(_open_model, checkpoint, config)  # exports where no export is kept, outside prediction's memory
         log.info("measuring prediction")
@@ -208,7 +209,8 @@ def measure_training(checkpoint: Path, config: BenchmarkConfig) -> Cost:
     before = resident()
     device = choose_device(config.device)
     hyper_parameters = read_checkpoint(checkpoint)["hyper_parameters"]
-    task = SegmentationTask(**{"loss": {"name": "cross_entropy"}, "optim": {}, **hyper_parameters}).to(device)
+    with fitting(checkpoint):
+        task = SegmentationTask(**{"loss": {"name": "cross_entropy"}, "optim": {}, **hyper_parameters}).to(device)
     if config.compile:
         task.compile_network()
     dtype = TORCH_DTYPES[config.precision]

@@ -13,9 +13,9 @@ from torch import Tensor
 from segnet.classes import Classes
 from segnet.config import DataConfig
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.errors import CheckpointError, DataError, first_line
+from segnet.errors import DataError
 from segnet.inference.tta import Inference
-from segnet.models.checkpoint import read_checkpoint
+from segnet.models.checkpoint import fitting, read_checkpoint
 from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
@@ -93,11 +93,9 @@ def evaluate(
     stored = read_checkpoint(checkpoint)
     hyper_parameters = stored["hyper_parameters"]
     datamodule = SegmentationDataModule(dataset, data, hyper_parameters["model"]["mean"], seed=0)
-    try:
+    with fitting(checkpoint):
         task = SegmentationTask(**hyper_parameters)
         task.load_state_dict(stored["state_dict"])
-    except (RuntimeError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint}: weights and description do not fit ({first_line(error)})") from None
     inference = inference or Inference()
     if not (inference.is_plain and inference.window is None):
         task.inference = inference

@@ -20,7 +20,7 @@ from segnet.images.drawing import comparison, plot_curves
 from segnet.images.files import write_image
 from segnet.inference.predictor import Predictor
 from segnet.losses.class_weight import LabelCounts, with_class_weights
-from segnet.models.checkpoint import read_checkpoint
+from segnet.models.checkpoint import fitting, read_checkpoint
 from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
@@ -146,9 +146,11 @@ def prepare(
     task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
     task.model.zero_unreached_taps(*config.data.crop_size)
     if resumed and checkpoint:
-        require_same_model(task, resumed, task.hparams["model"], checkpoint)
+        with fitting(checkpoint):
+            require_same_model(task, resumed, task.hparams["model"], checkpoint)
     elif started:
-        start_from(task.model, datamodule.classes, started, Path(str(config.init_from)))
+        with fitting(str(config.init_from)):
+            start_from(task.model, datamodule.classes, started, Path(str(config.init_from)))
     elif weights is not None:
         load_backbone_weights(task.model.backbone, weights)
     datamodule.check(num_processes)

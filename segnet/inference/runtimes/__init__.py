@@ -5,6 +5,7 @@ windows, flips and scales are the business of `segnet.inference.predictor`, the 
 """
 
 import importlib.util
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
 from segnet.inference.runtimes.program import ProgramRuntime
 from segnet.inference.runtimes.pytorch import TORCH_DTYPES, TorchRuntime
+
+log = logging.getLogger(__name__)
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 # Which libraries run an exported file, the first where none is asked for and it is installed.
@@ -78,7 +81,7 @@ def open_runtime(
     path = Path(model)
     if path.suffix in OF_SUFFIX:
         return _open_file(path, device, runtime, precision)
-    if path.is_dir() or path.suffix == ".safetensors":
+    if os.path.isdir(path) or path.suffix == ".safetensors":
         if runtime not in (None, "torch"):
             raise ConfigError(
                 f"runtime={runtime} does not run {path}: take torch, or the checkpoint that it was made of"
@@ -107,7 +110,10 @@ def _open_file(path: Path, device: str | None, runtime: str | None, precision: s
             raise ConfigError(f"precision={precision}: {path} is float32; the checkpoint runs in other precisions")
         return ProgramRuntime(path, device)
     _require_precision(chosen, precision)
-    return _open_exported(chosen, path, device, precision)
+    opened = _open_exported(chosen, path, device, precision)
+    if not opened.has_digest:
+        log.info("%s: was exported by an older segnet, without a digest: damage to it would not be noticed", path)
+    return opened
 
 
 def _open_exported(name: str, path: Path, device: str | None, precision: str) -> OnnxRuntime | OpenVINORuntime:

@@ -58,7 +58,7 @@ def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: boo
     Raises:
         CheckpointError: the checkpoint cannot be used. MachineError: a package is not installed.
     """
-    found = [place for place in cache_places(checkpoint) if place.is_file()]
+    found = [place for place in cache_places(checkpoint) if os.path.isfile(place)]
     if not found and not export:
         return None
     digest = file_digest(checkpoint)

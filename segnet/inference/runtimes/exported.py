@@ -1,7 +1,10 @@
 """What the runtimes of exported files have in common: images as the file takes them, and logits of what it gives."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,19 +12,61 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segnet.errors import CheckpointError, MachineError
+from segnet.extras import import_extra
+from segnet.models.digests import require_export_digest
 from segnet.models.metadata import Metadata
+from segnet.system.integrity import refusing_damage
 
 CERTAIN = 100.0  # logit of the class in a file that gives class ids; the others' is 0
+PROBE = 32  # side of the image on which a file without a digest is tried [pixels]
+
+
+class _OfFile(Protocol):
+    """A runtime of an exported file."""
+
+    metadata: Metadata
+
+    def __call__(self, images: Tensor) -> Tensor: ...
 
 
 def require_model_file(path: str | os.PathLike[str]) -> Path:
     """Raises:
     CheckpointError: there is no such file.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such exported model")
-    return path
+    return Path(path)
+
+
+def import_checked(package: str, extra: str, path: Path) -> tuple[ModuleType, bool]:
+    """Import the library that runs a file while its digest is computed: together they take hardly longer.
+
+    Returns:
+        The library, and whether the file has a digest.
+
+    Raises:
+        CheckpointError: the file has changed since it was exported.
+        MachineError: the library is not installed.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(require_export_digest, path)
+        library = import_extra(package, extra)
+        with refusing_damage(path, "cannot be read"):
+            return library, checked.result()
+
+
+def require_working(runtime: _OfFile, path: Path) -> None:
+    """Try a file that no digest vouches for on a small image.
+
+    Raises:
+        CheckpointError: it fails, or gives something else than its metadata promise.
+    """
+    metadata = runtime.metadata
+    with refusing_damage(path, "is damaged: it does not compute what its metadata promise"):
+        logits = runtime(torch.zeros(1, metadata.channels, PROBE, PROBE, dtype=torch.uint8))
+        expected = (1, len(metadata.classes.names), PROBE, PROBE)
+        if logits.shape != expected or logits.dtype != torch.float32:
+            raise ValueError(f"{logits.dtype} of shape {tuple(logits.shape)} in place of logits {expected}")
 
 
 def require_cpu(device: str | None, runtime: str) -> torch.device:

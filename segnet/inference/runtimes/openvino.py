@@ -7,10 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segnet.errors import CheckpointError, MachineError
-from segnet.extras import import_extra
-from segnet.inference.runtimes.exported import require_cpu, require_model_file, to_input, to_logits
+from segnet.errors import MachineError
+from segnet.inference.runtimes.exported import (
+    import_checked,
+    require_cpu,
+    require_model_file,
+    require_working,
+    to_input,
+    to_logits,
+)
 from segnet.models.metadata import KEY, Metadata
+from segnet.system.integrity import refusing_damage
 from segnet.system.machine import usable_precision
 
 OPENVINO_PRECISIONS = {"float32": "f32", "bf16": "bf16"}
@@ -26,6 +33,7 @@ class OpenVINORuntime:
 
     Attributes:
         metadata: what the file tells of itself.
+        has_digest: whether the file was compared with a digest inside it.
 
     Raises:
         CheckpointError: the file cannot be used.
@@ -33,15 +41,17 @@ class OpenVINORuntime:
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str | None = None, precision: str = "float32") -> None:
-        core = import_extra("openvino", "openvino").Core()
-        self.device = require_cpu(device, "openvino")
-        precision = usable_precision(precision, "cpu")
-        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise MachineError("precision=bf16: this CPU has no bf16 instructions, take float32")
         path = require_model_file(path)
         if path.suffix == ".xml":
             require_model_file(path.with_suffix(".bin"))
-        try:
+        self.device = require_cpu(device, "openvino")
+        openvino: Any
+        openvino, self.has_digest = import_checked("openvino", "openvino", path)
+        core = openvino.Core()
+        precision = usable_precision(precision, "cpu")
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise MachineError("precision=bf16: this CPU has no bf16 instructions, take float32")
+        with refusing_damage(path, "is no model that OpenVINO reads, or damaged"):
             model = core.read_model(path)
             # Left to itself, OpenVINO computes in bf16 wherever it can.
             options = {
@@ -50,13 +60,13 @@ class OpenVINORuntime:
                 "PERFORMANCE_HINT": "LATENCY",
             }
             self._compiled = core.compile_model(model, "CPU", options)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise CheckpointError(f"{path}: is no model that OpenVINO reads, or damaged ({reason})") from None
-        self.metadata = Metadata.read(_stored(model), path)
+            stored = _stored(model)
+        self.metadata = Metadata.read(stored, path)
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
         self._requests = threading.local()  # one runs a single batch at a time
+        if not self.has_digest:
+            require_working(self, path)
 
     def __call__(self, images: Tensor) -> Tensor:
         if not hasattr(self._requests, "request"):

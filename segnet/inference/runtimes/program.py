@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
-from segnet.errors import CheckpointError, first_line
-from segnet.inference.runtimes.exported import require_model_file, to_input, to_logits
+from segnet.errors import CheckpointError
+from segnet.inference.runtimes.exported import require_model_file, require_working, to_input, to_logits
 from segnet.inference.runtimes.pytorch import choose_device
 from segnet.models.metadata import KEY, Metadata
+from segnet.system.integrity import refusing_damage, require_zip_checksums
 
 # In a .pt2 file these constants are pickled objects, or what torch calls torchbind: loading them may run anything.
 UNSAFE = ("custom_obj", "opaque_obj", "opaque")
@@ -36,7 +37,8 @@ class ProgramRuntime:
         path = require_model_file(path)
         self.device = choose_device(device)
         extra = {KEY: ""}
-        try:
+        with refusing_damage(path, "is no .pt2 model, unsafe or damaged"):
+            require_zip_checksums(path)
             with zipfile.ZipFile(path) as archive:
                 parts = [PurePosixPath(name) for name in archive.namelist()]
             if any(part.parent.name == "constants" and part.name.startswith(UNSAFE) for part in parts):
@@ -44,15 +46,12 @@ class ProgramRuntime:
             # Otherwise torch would unpickle whatever lies in it.
             with mock.patch.dict(os.environ, {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}), open(path, "rb") as file:
                 loaded = torch.export.load(file, extra_files=extra)
-        except CheckpointError:
-            raise
-        except Exception as error:  # of many kinds, as the damage is
-            raise CheckpointError(f"{path}: is no .pt2 model, unsafe or damaged ({first_line(error)})") from None
+            moved = move_to_device_pass(loaded, self.device) if self.device.type != "cpu" else loaded
+            self._module = moved.module(check_guards=False)  # of sizes: see segnet.exporters.graph
         self.metadata = Metadata.read(extra[KEY] or None, path)
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
-        moved = move_to_device_pass(loaded, self.device) if self.device.type != "cpu" else loaded
-        self._module = moved.module(check_guards=False)  # of sizes: see segnet.exporters.graph
+        require_working(self, path)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

@@ -1,0 +1,103 @@
+"""Integrity of model files: one error for whatever a damaged file raises, and the checksums of zip archives.
+
+Checkpoints and weights of torch and programs of torch.export are zip archives. torch does not compare the checksums
+that it stores in them, so that a flipped bit would change the result of a prediction in silence.
+"""
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Iterator
+
+from segnet.errors import CheckpointError, Interrupted, MachineError, SegnetError, first_line
+
+ZIP_START = b"PK\x03\x04"
+CHUNK = 2**20  # [bytes]
+REASON_LENGTH = 100  # of a library's own words, at most [characters]
+
+
+@contextlib.contextmanager
+def refusing_damage(path: str | os.PathLike[str], problem: str) -> Iterator[None]:
+    """Turn every error of reading a file into a CheckpointError of one line.
+
+    A file from elsewhere can make a reader fail in any way, so no list of exception types would be complete.
+
+    Args:
+        path: the file, for the message.
+        problem: what is wrong with it, such as "is not a checkpoint, or damaged or cut off".
+
+    Raises:
+        CheckpointError: the file cannot be used.
+        MachineError: the file is sound as far as it was read, but does not fit into memory.
+    """
+    try:
+        yield
+    except (CheckpointError, MachineError, Interrupted):
+        raise
+    except SegnetError as error:  # what a configuration of the same content would be refused with
+        raise CheckpointError(f"{path}: {problem} ({reason_of(error)})") from None
+    except FileNotFoundError as error:
+        name = path if error.filename is None else os.fsdecode(error.filename)
+        raise CheckpointError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: is a folder; name the file in it") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or reason_of(error)})") from None
+    except MemoryError:
+        if _is_huge(path):
+            raise MachineError(f"{path}: out of memory; use a machine with more of it") from None
+        raise CheckpointError(f"{path}: {problem} (asks for more memory than there is)") from None
+    except Exception as error:
+        raise CheckpointError(f"{path}: {problem} ({reason_of(error)})") from None
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of an error's message, shortened; its type where it has no message or one that says nothing."""
+    line = first_line(error)
+    if isinstance(error, LookupError | AssertionError | AttributeError) and str(error):
+        line = f"{type(error).__name__}: {line}"
+    return line if len(line) <= REASON_LENGTH else f"{line[:REASON_LENGTH]}..."
+
+
+def is_zip(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins as a zip archive does; torch decides by these bytes too."""
+    with open(path, "rb") as file:
+        return file.read(len(ZIP_START)) == ZIP_START
+
+
+def require_zip_checksums(path: str | os.PathLike[str]) -> None:
+    """Compare every member of an uncompressed zip archive with its CRC-32; about 2 GB/s.
+
+    Archives of `torch.serialization.set_crc32_options(False)` have no checksums, and pass.
+
+    Raises:
+        CheckpointError: a member has changed since the file was written, or is compressed, which torch's are not.
+        zipfile.BadZipFile, OSError: it is no zip archive, or cannot be read.
+    """
+    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        size = os.fstat(file.fileno()).st_size
+        if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
+            raise CheckpointError(f"{path}: was compressed or encrypted after it was saved: unpack and save it again")
+        if sum(member.file_size for member in members) > size:
+            raise zipfile.BadZipFile("members overlap")
+        if not any(member.CRC for member in members):
+            return
+        for member in members:
+            try:
+                with archive.open(member) as data:
+                    while data.read(CHUNK):
+                        pass
+            except zipfile.BadZipFile:
+                raise CheckpointError(
+                    f"{path}: is damaged: {member.filename} differs from its checksum; copy the file again"
+                ) from None
+
+
+def _is_huge(path: str | os.PathLike[str]) -> bool:
+    """Whether a file takes more than a quarter of this machine's memory, so that reading it may fail honestly."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return os.path.getsize(path) > total // 4
+    except (OSError, ValueError, AttributeError):
+        return False
