@@ -8,6 +8,7 @@ Imports huggingface_hub, an optional package: nothing in segnet imports this mod
     model.push_to_hub("name/of-the-model")
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,12 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin, errors
 from safetensors import SafetensorError
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError, SegnetError, first_line
+from segnet.errors import CheckpointError, MachineError, first_line
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
-from segnet.models.pretrained import CONFIG, TAGS, WEIGHTS, model_card
+from segnet.models.digests import require_config_digests
+from segnet.models.pretrained import CONFIG, NO_MODEL, TAGS, WEIGHTS, model_card, save_pretrained
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.system.integrity import refusing_damage
 from segnet.weights.download import HUB_NAME, hub_error
 
 
@@ -48,7 +51,7 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
     ) -> None:
         super().__init__(backbone=backbone, decoder=decoder, num_classes=num_classes, mean=mean, std=std)
         self.classes = Classes.create(**classes)
-        self._spec = {"backbone": backbone, "decoder": decoder, "mean": mean, "std": std}
+        self._spec = {"backbone": backbone, "decoder": decoder, "num_classes": num_classes, "mean": mean, "std": std}
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike[str]) -> "HubModel":
@@ -79,18 +82,30 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
             for file in (CONFIG, WEIGHTS):
                 if not (folder / file).is_file():
                     raise CheckpointError(f"{name}: has no {file}")
-        elif folder.exists() or not HUB_NAME.fullmatch(name):
+            with refusing_damage(folder, NO_MODEL):
+                return super().from_pretrained(name, **options)
+        if folder.exists() or not HUB_NAME.fullmatch(name):
             raise CheckpointError(f"{name}: no such folder, and no name of a model on the hub, as user/model")
         try:
             return super().from_pretrained(name, **options)
-        except SegnetError:
+        except (CheckpointError, MachineError):
             raise
-        except (TypeError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        except (TypeError, LookupError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
             if isinstance(error, errors.HFValidationError):
                 raise hub_error(huggingface_hub, errors, name, error, "folder") from None
-            raise CheckpointError(f"{name}: is no model of segnet, or damaged ({first_line(error)})") from None
+            raise CheckpointError(f"{name}: {NO_MODEL} ({first_line(error)})") from None
         except Exception as error:  # the network's, of huggingface_hub or of what it asks with
             raise hub_error(huggingface_hub, errors, name, error, "folder") from None
+
+    @classmethod
+    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
+        """The mixin's, which takes weights that are missing or unknown, and compares no digests."""
+        config = json.loads(Path(model_file).with_name(CONFIG).read_text(encoding="utf-8"))
+        require_config_digests(config, Path(model_file))
+        return super()._load_as_safetensor(model, model_file, map_location, True)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_pretrained(self._spec, self.state_dict(), self.classes, Path(save_directory))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """segnet's own card."""

@@ -120,6 +120,7 @@ class ImagePooling(nn.Module):
         return pooled.expand(-1, -1, *features.shape[2:])
 
 
+MAX_WIDTH = 65536  # of a layer [channels]: a damaged checkpoint may ask for anything
 RATES_AT_16 = (6, 12, 18)  # arXiv 1706.05587, section 4.1.2; doubled at output stride 8
 
 
@@ -195,8 +196,8 @@ def check_width(option: str, width: object) -> None:
     """Raises:
     ConfigError: a width of a decoder's layer that is no number of channels.
     """
-    if not isinstance(width, int) or width < 1:
-        raise ConfigError(f"decoder.{option}={width} is not a number of channels, 1 or more")
+    if not isinstance(width, int) or not 1 <= width <= MAX_WIDTH:
+        raise ConfigError(f"decoder.{option}={width} is not a number of channels, 1-{MAX_WIDTH}")
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ were trained with comes with them.
 """
 
 import logging
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segnet.errors import CheckpointError, ConfigError, listed
+from segnet.system.integrity import refusing_damage
 from segnet.weights.download import fetch
 from segnet.weights.formats import read_weight_file
 from segnet.weights.names import (
@@ -46,8 +48,9 @@ def read_weights(source: str | os.PathLike[str]) -> Weights:
     """
     path = fetch(source)
     state, meta = read_weight_file(path)
-    scheme = recognize(state)
-    mean, std = _normalization(scheme, state, meta) or (None, None)
+    with refusing_damage(path, "is damaged"):
+        scheme = recognize(state)
+        mean, std = _normalization(scheme, state, meta) or (None, None)
     return Weights(os.fspath(source), scheme, state, mean, std, meta)
 
 
@@ -59,7 +62,10 @@ def _normalization(
     # timm's config.json, of today and of before, and segnet's own checkpoints
     for told in (meta.get("pretrained_cfg"), meta, trained.get("model") if isinstance(trained, dict) else None):
         if isinstance(told, dict) and _are_numbers(told.get("mean")) and _are_numbers(told.get("std")):
-            return tuple(told["mean"]), tuple(told["std"])
+            mean, std = tuple(told["mean"]), tuple(told["std"])
+            if not all(map(math.isfinite, (*mean, *std))) or min(std, default=0) <= 0:
+                raise ValueError(f"mean={list(mean)}, std={list(std)} normalize no image")
+            return mean, std
     if scheme == "paddle":
         return IMAGENET if any(CLASSIFIER.fullmatch(name) for name in state) else HALF
     return IMAGENET if scheme in ("paddleclas", "timm", "torchvision", "mmseg") else None
@@ -122,15 +128,16 @@ def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | 
         MachineError: it cannot be downloaded.
     """
     weights = source if isinstance(source, Weights) else read_weights(source)
-    _, rest = split(weights)
     load_pretrained = getattr(backbone, "load_pretrained", None)
-    if load_pretrained is not None:  # a family with names of its own
-        missing, left_over = load_pretrained(weights.state)
-        _refuse_misfit(missing, left_over, weights.source)
-    else:
-        state, _ = translate_backbone(weights, depths_of(backbone.state_dict()))
-        _refuse_other_shortcuts(backbone, weights)
-        _load(backbone, state, weights)
+    with refusing_damage(weights.source, "does not fit the backbone"):
+        _, rest = split(weights)
+        if load_pretrained is not None:  # a family with names of its own
+            missing, left_over = load_pretrained(weights.state)
+            _refuse_misfit(missing, left_over, weights.source)
+        else:
+            state, _ = translate_backbone(weights, depths_of(backbone.state_dict()))
+            _refuse_other_shortcuts(backbone, weights)
+            _load(backbone, state, weights)
     if rest:
         log.info("%s: %d weights of its head are not used (%s)", weights.source, len(rest), listed(list(rest)))
 
@@ -148,9 +155,10 @@ def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weight
         MachineError: it cannot be downloaded.
     """
     weights = source if isinstance(source, Weights) else read_weights(source)
-    state, auxiliary = translate_model(weights, depths_of(model.state_dict()))
-    _refuse_other_shortcuts(model, weights)
-    _load(model, state, weights, prefix="backbone.")
+    with refusing_damage(weights.source, "does not fit the model"):
+        state, auxiliary = translate_model(weights, depths_of(model.state_dict()))
+        _refuse_other_shortcuts(model, weights)
+        _load(model, state, weights, prefix="backbone.")
     if auxiliary:
         log.info(
             "%s: %d weights of an auxiliary head are not used (%s)", weights.source, len(auxiliary), listed(auxiliary)

@@ -21,6 +21,7 @@ from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, listed
 from segnet.models.checkpoint import save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.system.integrity import refusing_damage
 from segnet.weights.load import load_model_weights
 from segnet.weights.names import Weights, depths_of, pools_shortcuts, translate_model
 
@@ -91,6 +92,8 @@ def find_classes(named: str | None, weights: Weights) -> Classes:
     if named is None:
         meta = weights.meta.get("meta", {})
         told = meta.get("dataset_meta") or meta
+        if not isinstance(told, Mapping):
+            told = {}
         names = told.get("classes") or told.get("CLASSES")
         if not names:
             raise ConfigError(
@@ -98,7 +101,8 @@ def find_classes(named: str | None, weights: Weights) -> Classes:
                 "a list such as road,tree,car or a YAML file"
             )
         palette = told.get("palette") or told.get("PALETTE")
-        return Classes.create([str(name).strip() for name in names], palette)
+        with refusing_damage(weights.source, "its classes cannot be used, name them with --classes"):
+            return Classes.create([str(name).strip() for name in names], palette)
     if named in CLASS_SETS:
         return CLASS_SETS[named]
     if Path(named).suffix in (".yaml", ".yml", ".json"):
@@ -134,14 +138,20 @@ def convert(weights: Weights, classes: Classes, settings: BuildSettings, output:
         CheckpointError: weights that do not form a DeepLabV3 or DeepLabV3+, or of another number of classes.
         MachineError: the disk refuses the file.
     """
-    state, _ = translate_model(weights)
-    spec = model_spec(state, weights, settings)
+    with refusing_damage(weights.source, "is no DeepLabV3 or DeepLabV3+"):
+        state, _ = translate_model(weights)
+        spec = model_spec(state, weights, settings)
     if spec["num_classes"] != len(classes.names):
         raise CheckpointError(
             f"{weights.source}: has {spec['num_classes']} classes, but --classes names {len(classes.names)}: "
             f"{listed(classes.names)}"
         )
-    model = SegmentationModel(**spec)
+    try:
+        model = SegmentationModel(**spec)
+    except ConfigError as error:
+        if settings != published_settings(weights):  # a wrong option
+            raise
+        raise CheckpointError(f"{weights.source}: is no DeepLabV3 or DeepLabV3+ ({error})") from None
     load_model_weights(model, weights)
     checkpoint = {
         "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},

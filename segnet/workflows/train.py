@@ -26,6 +26,7 @@ from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
 from segnet.training.batches import scale_lr, step_summary
 from segnet.training.callbacks.recipe import recipe_callbacks
+from segnet.training.callbacks.restored import Restored
 from segnet.training.distributed import agreed_checkpoint, end_children, is_first, require_as_many
 from segnet.training.finetuning import require_same_model, start_from
 from segnet.training.loggers import build_logger
@@ -73,7 +74,8 @@ def train(config: Config, output_dir: Path) -> Results | None:
     checkpoint = chosen_checkpoint(config, output_dir) if is_first() else None
     folder = run_folder(checkpoint, output_dir)
     loggers = [build_logger(config.logger, folder)] if config.logger else []
-    trainer = training_trainer(config, folder, recipe_callbacks(config), loggers)
+    restored = Restored()
+    trainer = training_trainer(config, folder, [*recipe_callbacks(config), restored], loggers)
     require_as_many(trainer)
     checkpoint = agreed_checkpoint(trainer, checkpoint)
     config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
@@ -93,8 +95,9 @@ def train(config: Config, output_dir: Path) -> Results | None:
             task.compile_network()
         try:
             trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint)
-        except BaseException:
+        except BaseException as error:
             end_children(trainer)
+            restored.explain(error, checkpoint)
             raise
         if not is_first():
             return None

@@ -177,9 +177,49 @@ def tampered_kinds(content):
     content["hyper_parameters"]["model"] = [1]
 
 
+def tampered_depths(content):
+    content["hyper_parameters"]["model"]["backbone"]["depths"] = [2**100, 1, 1, 1]
+
+
+def tampered_endless_depths(content):
+    content["hyper_parameters"]["model"]["backbone"]["depths"] = [10**9, 1, 1, 1]
+
+
+def tampered_endless_width(content):
+    content["hyper_parameters"]["model"]["decoder"]["decoder_channels"] = 10**8
+
+
+def tampered_num_classes_type(content):
+    content["hyper_parameters"]["model"]["num_classes"] = 1.5
+
+
+def tampered_mean(content):
+    content["hyper_parameters"]["model"]["mean"] = "abc"
+
+
+def tampered_state(content):
+    content["state_dict"] = [1]
+
+
+def tampered_key(content):
+    content["state_dict"][5] = torch.zeros(1)
+
+
+def tampered_palette(content):
+    content["hyper_parameters"]["classes"]["palette"] = [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "tamper",
     [
+        tampered_depths,
+        tampered_endless_depths,
+        tampered_endless_width,
+        tampered_num_classes_type,
+        tampered_mean,
+        tampered_state,
+        tampered_key,
+        tampered_palette,
         tampered_num_classes,
         tampered_missing_weight,
         tampered_unknown_option,

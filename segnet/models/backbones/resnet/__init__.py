@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.models.backbones.resnet.blocks import BasicBlock, Bottleneck, make_stage, make_stem
-from segnet.models.layers import initialize
+from segnet.models.layers import MAX_WIDTH, initialize
 from segnet.models.norms import norm_layer
 
 # output stride -> stride and dilation of each of the four stages
@@ -31,6 +31,7 @@ STEMS = ("deep", "conv7x7")
 SHORTCUTS = ("pool", "conv")
 STYLES = ("pytorch", "caffe")
 BASIC_DILATIONS = ("both", "first")
+MAX_DEPTH = 1000  # of a stage [blocks]: a damaged checkpoint may ask for anything
 
 
 class ResNet(nn.Module):
@@ -162,8 +163,8 @@ def dilation_rates(
     """
     if output_stride not in STAGES:
         raise ConfigError(f"output_stride={output_stride} is not possible: choose 8, 16 or 32")
-    if not _are_counts(depths) or len(depths) != 4:
-        raise ConfigError(f"backbone.depths={depths} is not four counts of blocks, each 1 or more")
+    if not _are_counts(depths) or len(depths) != 4 or max(depths) > MAX_DEPTH:
+        raise ConfigError(f"backbone.depths={depths} is not four counts of blocks, each 1-{MAX_DEPTH}")
     dilations = [dilation for _, dilation in STAGES[output_stride]]
     # A dilation that grew has doubled: half of it is that of the stage before.
     firsts = [1, *dilations[:-1]] if contract else dilations
@@ -192,8 +193,8 @@ def _are_counts(values: Any) -> bool:
 
 def _check_counts(least: int = 1, **values: int) -> None:
     for option, value in values.items():
-        if not isinstance(value, int) or value < least:
-            raise ConfigError(f"backbone.{option}={value} is not a number of {least} or more")
+        if not isinstance(value, int) or not least <= value <= MAX_WIDTH:
+            raise ConfigError(f"backbone.{option}={value} is not a number of {least}-{MAX_WIDTH}")
 
 
 def _check_kind(block: str, style: str, groups: int, base_width: int, base_channels: int, basic_dilation: str) -> None:
