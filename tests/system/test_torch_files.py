@@ -49,8 +49,6 @@ def test_a_pickle_that_was_cut_inside_a_sound_archive_is_refused(tmp_path, divis
         for name in source.namelist():
             data = source.read(name)
             target.writestr(name, data[: len(data) // divisor] if name.endswith("data.pkl") else data)
-    with pytest.raises(
-        CheckpointError, match=r"a\.pt: (is not a checkpoint, or damaged|holds more than tensors)"
-    ) as error:
+    with pytest.raises(CheckpointError, match=r"a\.pt: (is not a checkpoint|holds more)") as error:
         load_torch(tmp_path / "a.pt", "a checkpoint")
     assert "\n" not in str(error.value)
