@@ -105,7 +105,7 @@ class _Work:
 
     def __init__(self, prediction: Prediction, options: argparse.Namespace, display: Display) -> None:
         self._prediction, self._options, self._display = prediction, options, display
-        self.num_done = self.num_failed = self.num_before = 0
+        self.num_done = self.num_failed = 0
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Raises:
@@ -135,7 +135,6 @@ class _Work:
             self.num_failed += 1
             self._display.error(f"segnet: error: {outcome}")
         else:
-            self.num_before += outcome.done_before
             if outcome.warning:
                 self._display.error(f"segnet: {task.input.text}: {outcome.warning}")
             self._display.line(f"{task.input.text}{outcome_line(outcome)}")

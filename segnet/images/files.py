@@ -21,7 +21,6 @@ from segnet.system.files import replacing
 # Pillow's names. What is not listed is not opened. JPEG stands for MPO too, which is no name that Image.open knows.
 IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
-MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".webp", ".gif"})
 SAMPLES_PER_PIXEL = 277  # TIFF tag
 LOW_GRAY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2 and 4-bit gray over 0-255 in these steps

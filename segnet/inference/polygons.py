@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from segnet.classes import Classes
 
-# Ways along the edges of pixels with the class to the right: east, south, west, north; as (dx, dy).
-DIRECTIONS = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)])
-INNER = np.array([(0, 0), (-1, 0), (-1, -1), (0, -1)])  # from where such a way starts to the pixel on its right
+# Offset (dx, dy) from the start of an edge to the pixel on its right, for edges that go east, south, west and north.
+INNER = np.array([(0, 0), (-1, 0), (-1, -1), (0, -1)])
 
 Ring = NDArray[np.float64]
 
