@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from segnet.inference.segmentation import Segmentation
 
 __all__ = ["Predictor", "Segmentation", "__version__"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
