@@ -34,7 +34,19 @@ TABLES = {
     "dataset": DATASETS,
     "logger": LOGGERS,
 }
-SHARED_BY_READERS = {"annotations", "labels", "pairing", "splits"}
+SHARED_BY_READERS = {
+    *(
+        "annotations",
+        "by_name",
+        "clipping",
+        "coco_annotations",
+        "coco_masks",
+        "file_names",
+        "json_records",
+        "label_studio_tasks",
+    ),
+    *("labels", "lists", "notes", "outlines", "pairing", "run_lengths", "splits", "text_files"),
+}
 
 
 def menu(group: str) -> list[str]:

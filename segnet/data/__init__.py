@@ -1,9 +1,13 @@
 """Datasets, by the name that a configuration gives them; see `segnet.data.dataset` for the contract."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from segnet.classes import Classes
+from segnet.components import build
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.datasets.ade20k import ADE20K
+from segnet.data.datasets.by_name import with_class_ids
 from segnet.data.datasets.camvid import CamVid
 from segnet.data.datasets.camvid_original import CamVidOriginal
 from segnet.data.datasets.cityscapes import Cityscapes
@@ -36,3 +40,31 @@ DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "streaming": Streaming,
     "voc": PascalVOC,
 }
+
+
+def build_dataset(spec: Mapping[str, Any], split: str, classes: Classes | None = None) -> SegmentationDataset:
+    """Build the dataset of a split.
+
+    Args:
+        spec: {"name": one of `DATASETS`, **options}.
+        split: "train", "val" or "test".
+        classes: those of the train split or of a checkpoint, if known. Where the files of each split name the classes,
+            they are matched by name.
+
+    Raises:
+        ConfigError: an unknown name or option. DataError: files that are missing or wrong.
+    """
+    dataset = build("dataset", DATASETS, spec, split=split)
+    return dataset if classes is None else with_class_ids(dataset, classes, split)
+
+
+def build_splits(spec: Mapping[str, Any], splits: Sequence[str]) -> dict[str, SegmentationDataset]:
+    """Build the datasets of several splits with one set of class ids: train's, or else the first split's.
+
+    Raises:
+        ConfigError, DataError: as `build_dataset`.
+    """
+    found: dict[str, SegmentationDataset] = {}
+    for split in sorted(splits, key=lambda name: name != "train"):
+        found[split] = build_dataset(spec, split, next(iter(found.values())).classes if found else None)
+    return {split: found[split] for split in splits}

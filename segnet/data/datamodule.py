@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
-from segnet.components import build
+from segnet.classes import Classes
 from segnet.config import DataConfig
-from segnet.data import DATASETS
+from segnet.data import build_dataset
 from segnet.data.augment.mixing import CutMix
 from segnet.data.augment.transforms import TrainTransform
 from segnet.data.cache.decoded import with_cache
@@ -96,12 +96,21 @@ class SegmentationDataModule(pl.LightningDataModule):
         data: batch size, augmentation and workers.
         mean: of each channel, 0-1, the color of padded pixels.
         seed: of order and augmentation.
+        classes: those of a checkpoint; None: the train split's. Where the files of each split name the classes, they
+            are matched by name.
 
     Raises:
-        ConfigError: an impossible option. DataError: a dataset that is not there or is too small.
+        ConfigError: an impossible option. DataError: a dataset that is missing or too small.
     """
 
-    def __init__(self, dataset: Mapping[str, Any], data: DataConfig, mean: Sequence[float], seed: int) -> None:
+    def __init__(
+        self,
+        dataset: Mapping[str, Any],
+        data: DataConfig,
+        mean: Sequence[float],
+        seed: int,
+        classes: Classes | None = None,
+    ) -> None:
         super().__init__()
         if data.batch_size < 1:
             raise ConfigError(f"data.batch_size={data.batch_size} must be 1 or more")
@@ -116,12 +125,17 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._splits: dict[str, SegmentationDataset] = {}
         self._reports: dict[str, SplitReport] = {}
         self._memory: Memory | None = None
+        self._given_classes = classes
         self.classes = self.split("train").classes
 
     def split(self, name: str) -> SegmentationDataset:
         """The dataset of "train", "val" or "test"."""
         if name not in self._splits:
-            self._splits[name] = build("dataset", DATASETS, self._spec, split=name)
+            classes = self._given_classes or (None if name == "train" else self.classes)
+            self._splits[name] = build_dataset(self._spec, name, classes)
+            if self._is_first:
+                for note in self._splits[name].notes.lines():
+                    log.info("look at your data: %s: %s", name, note)
         return self._splits[name]
 
     def report(self, split: str) -> SplitReport:

@@ -7,6 +7,7 @@ files are `DataError` with the path, the value and how many pixels have it.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from segnet.classes import Classes
 from segnet.data.datasets.labels import Labels, Mask
+from segnet.data.datasets.notes import Notes
 from segnet.data.scan.report import Finding
 from segnet.errors import DataError
 from segnet.images.bands import read_bands
@@ -41,6 +43,12 @@ class SegmentationDataset(ABC):
 
     classes: Classes
     channels: int = 3  # of the images
+    classes_from_files: bool = False  # whether the files of each split name the classes, each in an order of its own
+
+    @cached_property
+    def notes(self) -> Notes:
+        """What was left out when the dataset was put together."""
+        return Notes()
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -92,10 +92,10 @@ def evaluate(
     """
     stored = read_checkpoint(checkpoint)
     hyper_parameters = stored["hyper_parameters"]
-    datamodule = SegmentationDataModule(dataset, data, hyper_parameters["model"]["mean"], seed=0)
     with fitting(checkpoint):
         task = SegmentationTask(**hyper_parameters)
         task.load_state_dict(stored["state_dict"])
+    datamodule = SegmentationDataModule(dataset, data, hyper_parameters["model"]["mean"], seed=0, classes=task.classes)
     inference = inference or Inference()
     if not (inference.is_plain and inference.window is None):
         task.inference = inference

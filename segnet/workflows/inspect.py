@@ -4,9 +4,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from segnet.components import build
 from segnet.config import InspectConfig
-from segnet.data import DATASETS
+from segnet.data import build_splits
 from segnet.data.augment.mixing import CutMix
 from segnet.data.datamodule import train_transform
 from segnet.data.dataset import Sample, SegmentationDataset
@@ -34,16 +33,18 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
     if config.num_images < 0:
         raise ConfigError(f"num_images={config.num_images} must be 0 or more")
     with lost_files() as lost:
-        datasets = {split: build("dataset", DATASETS, config.dataset, split=split) for split in config.splits}
+        datasets = build_splits(config.dataset, config.splits)
     memory = Memory(config.dataset, next(iter(datasets.values())).classes)
-    reports = [survey(dataset, split, memory) for split, dataset in datasets.items()]
+    reports = [
+        replace(survey(dataset, split, memory), notes=dataset.notes.lines()) for split, dataset in datasets.items()
+    ]
     report = DatasetReport(reports, list(dict.fromkeys(lost)))
     with replacing(output_dir / "inspection.json") as temporary:
         temporary.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    first = reports[0]
-    usable = [index for index, finding in enumerate(first.findings) if not finding.problem]
+    shown = reports[0]
+    usable = [index for index, finding in enumerate(shown.findings) if not finding.problem]
     if usable and config.num_images:
-        write_contact_sheet(datasets[first.split], usable, config, output_dir / "contact_sheet.png")
+        write_contact_sheet(datasets[shown.split], usable, config, output_dir / "contact_sheet.png")
     return report
 
 

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from segnet.classes import Classes
-from segnet.components import build
-from segnet.data import DATASETS
+from segnet.data import build_dataset
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError
 from segnet.exporters.onnx import INPUT
@@ -65,7 +64,7 @@ class Calibration:
             }
         if num_images < 1:
             raise ConfigError(f"--calibration-images {num_images} must be 1 or more")
-        images, val = (build("dataset", DATASETS, spec, split=split) for split in ("train", "val"))
+        images, val = (build_dataset(spec, split, classes) for split in ("train", "val"))
         if val.classes.names != classes.names:
             raise DataError(f"dataset {name} has other classes than the checkpoint: {', '.join(val.classes.names)}")
         return cls(images, val, min(num_images, len(images)))

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -14,9 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segnet.components import build
 from segnet.config import ShardConfig
-from segnet.data import DATASETS
+from segnet.data import build_splits
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS
 from segnet.data.scan.report import DatasetReport, Finding, SplitReport
@@ -26,6 +26,8 @@ from segnet.errors import ConfigError, MachineError
 from segnet.system.machine import num_cores
 from segnet.system.signals import ending_at_once
 from segnet.training.run_lock import in_use, locked
+
+log = logging.getLogger(__name__)
 
 
 def write_shards(config: ShardConfig) -> Index:
@@ -46,7 +48,10 @@ def write_shards(config: ShardConfig) -> Index:
         raise ConfigError(f"output={output} exists already: name a new folder, or remove it")
     require_webdataset()
     splits = list(dict.fromkeys(config.splits))
-    datasets = {split: build("dataset", DATASETS, config.dataset, split=split) for split in splits}
+    datasets = build_splits(config.dataset, splits)
+    for split, dataset in datasets.items():
+        for note in dataset.notes.lines():
+            log.info("look at your data: %s: %s", split, note)
     first = datasets[splits[0]]
     with ending_at_once("while packing"), _new_folder(output) as folder, _progress() as progress:
         shards = {}

@@ -4,16 +4,22 @@ One test per case: folder `coco-windows-file-names` belongs to `test_coco_window
 reads it as the folder's README.md says, and checks what is right there. To add a case, write its test.
 """
 
+import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from segnet.config import DataConfig, InspectConfig
+from segnet.data.datasets.coco_instances import COCOInstances
 from segnet.data.scan.report import DatasetReport
+from segnet.errors import DataError
 from segnet.workflows.inspect import inspect
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
@@ -36,7 +42,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def inspected(tmp_path):
-    """Function that inspects a dataset as `segnet inspect` does: inspected("coco_instances", root, ...) -> Report."""
+    """Function that inspects a dataset as `segnet inspect` does: inspected("folder", root, ...) -> report."""
 
     def run(name: str, root: Path, splits: tuple[str, ...] = ("train", "val"), **options) -> DatasetReport:
         spec = {"name": name, "root": str(root), **options}
@@ -46,7 +52,169 @@ def inspected(tmp_path):
     return run
 
 
+@pytest.fixture
+def limited():
+    """Function that runs Python code with 6 GB of memory and a minute of time; gives exit code and standard error."""
+
+    def run(code: str) -> tuple[int, str]:
+        preexec = partial(resource.setrlimit, resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, preexec_fn=preexec
+        )
+        return done.returncode, done.stderr
+
+    return run
+
+
+def pixels(report: DatasetReport, split: str) -> dict[str, int]:
+    """Class -> its pixels, of classes that have any."""
+    found = next(part for part in report.splits if part.split == split)
+    return {name: found.pixels[label] for label, name in enumerate(found.classes.names) if found.pixels[label]}
+
+
+def num_images(report: DatasetReport) -> list[int]:
+    return [len(part.readable) for part in report.splits]
+
+
+LOAD_COCO = """
+import sys
+from segnet.data.datasets.coco_instances import COCOInstances
+from segnet.errors import SegnetError
+try:
+    dataset = COCOInstances("train", {root!r})
+    print(*(int((dataset.load(index).mask == 1).sum()) for index in range(len(dataset))), file=sys.stderr)
+except SegnetError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
 # One test per case, in the order of the folders.
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "1e9", "rle_size"])
+def test_attack_coco_run_length_size(make, limited, kind):
+    code, text = limited(LOAD_COCO.format(root=str(make("attack-coco-run-length-size", kind))))
+    if kind == "1e9":
+        assert (code, text) == (0, "1200\n")  # cut off at the image
+    else:
+        assert code == 3
+        assert "instances_train2017.json: annotations[0] (id 1)" in text
+        assert text.count("\n") == 1
+
+
+@pytest.mark.parametrize("counts", [[10, 5], [], ""])
+def test_attack_coco_short_runs(tmp_path, counts):
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "annotations").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "train2017" / "a.jpg")
+    runs = {"size": [30, 40], "counts": counts}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": runs}
+    record = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 30, "width": 40}],
+        "categories": [{"id": 1, "name": "x"}],
+        "annotations": [annotation],
+    }
+    (tmp_path / "annotations" / "instances_train2017.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"annotations\[0\] \(id 1\): run lengths add up to (15|0) pixels"):
+        COCOInstances("train", str(tmp_path)).load(0)
+
+
+@pytest.mark.parametrize("kind", ["empty", "two", "point", "flat"])
+def test_coco_degenerate_polygons(make, inspected, kind):
+    report = inspected("coco_instances", make("coco-degenerate-polygons", kind))
+    assert report.errors == []
+    for split in ("train", "val"):
+        found = pixels(report, split)
+        assert found["dog"] == 600
+        assert found.get("cat", 0) == (600 if kind in ("point", "flat") else 0)
+    assert any("its segmentation has no area" in line for line in report.warnings) == (kind in ("empty", "two"))
+
+
+def test_coco_image_id_as_text(make, inspected):
+    report = inspected("coco_instances", make("coco-image-id-as-text"))
+    assert [part.images[1] for part in report.splits] == [2, 2]
+
+
+def test_coco_permuted_categories(make, inspected):
+    root = make("coco-permuted-categories")
+    report = inspected("coco_instances", root)
+    assert pixels(report, "train") == pixels(report, "val") == {"background": 5544, "cat": 600}
+    source = root / "annotations" / "instances_val2017.json"
+    record = json.loads(source.read_text())
+    record["categories"] = [entry for entry in record["categories"] if entry["name"] == "cat"]
+    source.write_text(json.dumps(record))
+    assert pixels(inspected("coco_instances", root), "val") == {"background": 5544, "cat": 600}
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "huge"])
+def test_coco_polygon_not_finite(make, limited, kind):
+    code, text = limited(LOAD_COCO.format(root=str(make("coco-polygon-not-finite", kind))))
+    if kind == "huge":
+        assert code == 0
+        assert 900 < int(text.split()[0]) < 1100
+    else:
+        assert code == 3
+        assert "instances_train2017.json: annotations[0] (id 1): a polygon has the coordinate" in text
+
+
+def test_coco_twin_categories(make, inspected):
+    report = inspected("coco_instances", make("coco-twin-categories"))
+    assert pixels(report, "train") == pixels(report, "val") == {"background": 4944, "cell": 1200}
+
+
+def test_coco_windows_file_names(make, inspected):
+    report = inspected("coco_instances", make("coco-windows-file-names"))
+    assert (report.errors, num_images(report)) == ([], [2, 2])
+
+
+def test_cvat_test_subset(make, inspected):
+    root = make("cvat-test-subset")
+    report = inspected("cvat", root, ("train", "val", "test"))
+    names = {part.split: sorted(Path(found.name).stem for found in part.findings) for part in report.splits}
+    assert sorted(names["train"] + names["val"]) == list("0123")
+    assert names["test"] == ["4", "5"]
+
+
+def test_label_studio_negatives(make, inspected):
+    report = inspected("label_studio", make("label-studio-negatives"), class_names=["background", "car"])
+    assert sum(num_images(report)) == 3
+    assert [found.pixels for part in report.splits for found in part.findings if "none" in found.name] == [{0: 3072}]
+
+
+def test_label_studio_same_names(make, inspected):
+    report = inspected("label_studio", make("label-studio-same-names"), class_names=["background", "car"])
+    names = sorted("/".join(found.name.split("/")[-2:]) for part in report.splits for found in part.findings)
+    assert names == ["cam1/0001.jpg", "cam2/0001.jpg"]
+    assert len({found.image_hash for part in report.splits for found in part.findings}) == 2
+
+
+def test_label_studio_signed_urls(make, inspected):
+    report = inspected("label_studio", make("label-studio-signed-urls"), class_names=["background", "car"])
+    assert report.errors == []
+    assert {Path(found.name).name for part in report.splits for found in part.findings} == {"a.jpg", "b.jpg"}
+
+
+def test_labelme_rectangle_four_points(make, inspected):
+    report = inspected("labelme", make("labelme-rectangle-four-points"), class_names=["background", "a"])
+    assert [found.pixels[1] for part in report.splits for found in part.findings] == [651] * 3
+
+
+def test_labelme_trash_folder(make, inspected):
+    report = inspected("labelme", make("labelme-trash-folder"), class_names=["background", "a"])
+    assert (report.errors, sum(num_images(report))) == ([], 4)
+    assert any("1 file left out, hidden or in the trash: .Trash-1000/files/9.json" in line for line in report.warnings)
+
+
+@pytest.mark.parametrize("val_list", ["val.txt", "powershell.txt"])
+def test_list_made_on_windows(make, inspected, val_list):
+    root = make("list-made-on-windows")
+    report = inspected("folder", root, class_names=["bg", "a"], train_list="train.txt", val_list=val_list)
+    assert (report.errors, num_images(report)) == ([], [2, 1])
+
+
+def test_names_in_two_normal_forms(make, inspected):
+    report = inspected("folder", make("names-in-two-normal-forms"), class_names=["bg", "a"])
+    assert (report.errors, sum(num_images(report))) == ([], 4)
 
 
 def test_every_case_has_a_test():

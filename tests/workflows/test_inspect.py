@@ -123,11 +123,11 @@ def test_the_command_ends_with_3_where_anything_must_be_mended(root, tmp_path, c
     assert (out / "contact_sheet.png").exists()
 
 
-def test_a_dataset_of_nothing_but_lonely_files_is_refused(tmp_path):
+def test_a_dataset_without_any_pair_is_refused(tmp_path):
     for split in ("train", "val"):
         write(tmp_path, split, "a")
         (tmp_path / "masks" / split / "a.png").rename(tmp_path / "masks" / split / "b.png")
-    with pytest.raises(DataError, match="none of its pictures has a mask of the same name"):
+    with pytest.raises(DataError, match="none of its images has a mask of the same name"):
         inspect(config(tmp_path), tmp_path / "out")
 
 

@@ -31,5 +31,5 @@ class ADE20K(FileDataset):
         images = first_folder([top / "images", top / "ADEChallengeData2016" / "images"], "ADE20K's images")
         image_folder = require_folder(images / FOLDERS[split], f"the {split} images of dataset.root")
         masks = images.parent / "annotations" / FOLDERS[split]
-        pairs = pair_folders(image_folder, require_folder(masks, f"the {split} masks of dataset.root"))
+        pairs = pair_folders(image_folder, require_folder(masks, f"the {split} masks of dataset.root"), self.notes)
         super().__init__(pairs, ADE20K_CLASSES, Labels(ADE20K_CLASSES, ADE20K_ID_MAP))

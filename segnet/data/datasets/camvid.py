@@ -5,11 +5,14 @@ Layout: ``train.txt`` lists the images, which lie in ``train/``, their masks in 
 The paths inside the lists begin with the tutorial author's own folder, so only their file names count.
 """
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path, PureWindowsPath
 
 from segnet.class_sets import CAMVID_CLASSES
 from segnet.data.dataset import FileDataset
-from segnet.data.datasets.pairing import pair_folders, read_lines, require_folder, require_root, require_split
+from segnet.data.datasets.notes import Notes
+from segnet.data.datasets.pairing import Pair, name_key, pair_folders, require_folder, require_root, require_split
+from segnet.data.datasets.text_files import read_lines
 from segnet.errors import DataError
 
 
@@ -31,20 +34,39 @@ class CamVid(FileDataset):
         images = require_folder(folder / split, f"the {split} images of dataset.root")
         masks = require_folder(folder / f"{split}annot", f"the {split} masks of dataset.root")
         listing = folder / f"{split}.txt"
-        pairs = pair_folders(images, masks)
+        pairs = pair_folders(images, masks, self.notes)
         if listing.is_file():
-            by_stem = {image.stem: (image, mask) for image, mask in pairs}
-            stems = listed_stems(listing)
-            missing = [stem for stem in stems if stem not in by_stem]
-            if missing:
-                raise DataError(
-                    f"{listing}: names {len(missing)} images that are not in {images}, first '{missing[0]}': "
-                    "complete the folder or correct the list"
-                )
-            pairs = [by_stem[stem] for stem in stems]
+            pairs = in_list(pairs, listing, self.notes)
         super().__init__(pairs, CAMVID_CLASSES)
 
 
-def listed_stems(listing: Path) -> list[str]:
-    """The images' names without folder and ending, in the order of the list; the first word of each line counts."""
-    return [PurePosixPath(line.split()[0]).stem for line in read_lines(listing)]
+def in_list(pairs: Sequence[Pair], listing: Path, notes: Notes) -> list[Pair]:
+    """The pairs whose images a list names, in its order; of each line the file name in the first word counts.
+
+    Args:
+        notes: counts the images that the list does not name.
+
+    Raises:
+        DataError: names of images that are missing, or of two images, or named twice.
+    """
+    pair_of: dict[str, Pair] = {}
+    for pair in pairs:
+        stem = name_key(pair[0].name)
+        if stem in pair_of:
+            raise DataError(f"{pair[0]}: has the same name as {pair_of[stem][0]}, and {listing} gives names alone")
+        pair_of[stem] = pair
+    stems = [name_key(PureWindowsPath(line.split()[0]).name) for line in read_lines(listing)]
+    missing = [stem for stem in stems if stem not in pair_of]
+    if missing:
+        raise DataError(
+            f"{listing}: names {len(missing)} images that do not exist, first '{missing[0]}': "
+            "complete the folder or correct the list"
+        )
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise DataError(f"{listing}: names '{twice}' twice: remove one of the lines")
+    named = set(stems)
+    for stem, (image, _) in pair_of.items():
+        if stem not in named:
+            notes.add(listing.with_suffix(""), "image", f"left out, {listing.name} does not name it", image.name)
+    return [pair_of[stem] for stem in stems]

@@ -52,11 +52,12 @@ class CamVidOriginal(FileDataset):
         if (folder / "train_labels").is_dir():
             images = require_folder(folder / split, f"the {split} images of dataset.root")
             masks = require_folder(folder / f"{split}_labels", f"the {split} masks of dataset.root")
-            pairs = pair_folders(images, masks, mask_suffix="_L")
+            pairs = pair_folders(images, masks, self.notes, mask_suffix="_L")
         else:
             images = first_folder([folder / "701_StillsRaw_full"], "CamVid's images")
             masks = first_folder([folder / "LabeledApproved_full"], "CamVid's masks")
-            pairs = [pair for pair in pair_folders(images, masks, mask_suffix="_L") if split_of(pair[0]) == split]
+            pairs = pair_folders(images, masks, self.notes, mask_suffix="_L")
+            pairs = [pair for pair in pairs if split_of(pair[0]) == split]
             if not pairs:
                 raise DataError(f"{images}: holds no image of the {split} split: complete the folder")
         super().__init__(pairs, CAMVID_CLASSES, Labels(CAMVID_CLASSES, color_map=COLOR_MAP))

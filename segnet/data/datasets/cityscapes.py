@@ -36,5 +36,5 @@ class Cityscapes(FileDataset):
         folder = require_root(root)
         images = require_folder(folder / "leftImg8bit" / split, f"the {split} images of dataset.root")
         masks = require_folder(folder / "gtFine" / split, f"the {split} masks of dataset.root")
-        pairs = pair_folders(images, masks, "_leftImg8bit", "_gtFine_labelIds")
+        pairs = pair_folders(images, masks, self.notes, "_leftImg8bit", "_gtFine_labelIds")
         super().__init__(pairs, CITYSCAPES_CLASSES, Labels(CITYSCAPES_CLASSES, CITYSCAPES_ID_MAP))

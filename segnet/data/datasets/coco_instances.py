@@ -1,24 +1,34 @@
-"""Instances in COCO's JSON format, of COCO itself or of any tool that exports it: background and one class a category.
+"""Instances in COCO's JSON format, of COCO itself or of a tool that exports it: background and one class per category.
 
 Source: Lin et al., "Microsoft COCO: common objects in context", 2014; the format is COCO's (cocodataset.org, "Data
-format"). Polygons and run lengths are decoded by pycocotools, an optional package. Where instances overlap the smaller
-one is in front; crowds, whose outline is coarse, are ignored where nothing else is.
+format"). Where instances overlap, the smaller one is in front. Crowds, whose outline is coarse, are ignored where
+nothing else is. A category named background is class 0.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.datasets.annotations import empty_mask, entry, read_json
-from segnet.data.datasets.pairing import below, first_folder, require_root, require_split
-from segnet.errors import ConfigError, DataError, MachineError
+from segnet.data.datasets.annotations import empty_mask, is_background, require_size
+from segnet.data.datasets.coco_annotations import (
+    Category,
+    Strays,
+    class_names,
+    note_unnamed,
+    read_categories,
+    read_images,
+    root_category,
+)
+from segnet.data.datasets.coco_masks import coco_masks, decode_segmentation, has_outline
+from segnet.data.datasets.file_names import Files
+from segnet.data.datasets.json_records import Id, Record, read_record
+from segnet.data.datasets.notes import Notes
+from segnet.data.datasets.pairing import first_folder, require_root, require_split
+from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
 
 BACKGROUND = 0
@@ -28,7 +38,7 @@ class COCOInstances(SegmentationDataset):
     """COCO instances as classes; 0 is background.
 
     Args:
-        split: "train" or "val", or what else there are files of.
+        split: "train" or "val", or any other that has files.
         root: folder that `images` and `annotations` are relative to.
         images: folder of images; {split} stands for the split.
         annotations: JSON file.
@@ -37,9 +47,11 @@ class COCOInstances(SegmentationDataset):
 
     Raises:
         ConfigError: an unknown split or category.
-        DataError: a file or folder that is not there, or annotations that are not of this format.
+        DataError: a file or folder that is missing, or annotations that are not of this format.
         MachineError: pycocotools is not installed.
     """
+
+    classes_from_files = True
 
     def __init__(
         self,
@@ -50,95 +62,115 @@ class COCOInstances(SegmentationDataset):
         categories: Sequence[str] | None = None,
     ) -> None:
         require_split(split)
-        coco_masks()  # told now, not in a worker
+        coco_masks()  # reported now, not in a worker
         folder = require_root(root)
         self._source = folder / annotations.replace("{split}", split)
-        record = read_json(self._source)
-        known = entry(record, "categories", list, self._source)
-        ids = {entry(c, "name", str, self._source): entry(c, "id", int, self._source) for c in known}
-        chosen = list(categories) if categories is not None else sorted(ids, key=lambda name: ids[name])
-        for name in chosen:
-            if name not in ids:
-                raise ConfigError(f"dataset.categories: '{name}' is not in {self._source}.{did_you_mean(name, ids)}")
-        names = ["background", *chosen]
-        self.classes = Classes.create(names, None, max(255, len(names)))
-        self._class_of = {ids[name]: index + 1 for index, name in enumerate(chosen)}
-        self._images = first_folder([folder / images.replace("{split}", split)], f"the {split} images of dataset.root")
-        self._records = entry(record, "images", list, self._source)
-        if not self._records:
-            raise DataError(f"{self._source}: names no image")
-        self._annotations: dict[int, list[Any]] = {}
-        for annotation in entry(record, "annotations", list, self._source):
-            if entry(annotation, "category_id", int, self._source) not in ids.values():
-                raise DataError(f"{self._source}: category_id {annotation['category_id']} is none of its categories")
-            if annotation["category_id"] in self._class_of:
-                self._annotations.setdefault(annotation.get("image_id"), []).append(annotation)
+        self._record = read_record(self._source)
+        known = self._categories()
+        if categories is not None:
+            require_categories(categories, known, folder / annotations.replace("{split}", "train"))
+        names = [name for name in (class_names(known) if categories is None else categories) if not is_background(name)]
+        self.classes = Classes.create(["background", *names], None, max(255, len(names) + 1))
+        ids = {name: index + 1 for index, name in enumerate(names)}
+        self._class_of = {c.id: BACKGROUND if is_background(c.name) else ids.get(c.name) for c in known}
+        place = first_folder([folder / images.replace("{split}", split)], f"the {split} images of dataset.root")
+        self._files = Files(place)
+        self._images = read_images(self._record, self.notes)
+        self._ids = list(self._images)
+        note_unnamed(place, (entry.text("file_name") for entry in self._images.values()), self._source, self.notes)
+        self._index_annotations()
+
+    def _categories(self) -> list[Category]:
+        """The categories of the file, without one that groups the others and is not annotated itself."""
+        known = read_categories(self._record, self.notes)
+        root = root_category(known)
+        annotations = self._record.records("annotations")
+        if root is None or any(annotation.identifier("category_id") == root.id for annotation in annotations):
+            return known
+        self.notes.add(self._source, "category", "left out, it groups the others and is not annotated", root.name)
+        return [category for category in known if category.id != root.id]
+
+    def _index_annotations(self) -> None:
+        """Find the annotations of each image.
+
+        Raises:
+            DataError: an annotation of no image or category, or no annotation with a mask.
+        """
+        self._annotations_of: dict[Id, list[int]] = {}
+        strays, num_masks, num_boxes = Strays(self._source), 0, 0
+        for index, annotation in enumerate(self._record.records("annotations")):
+            category = annotation.identifier("category_id")
+            if category not in self._class_of:
+                raise DataError(
+                    f"{self._source}: category_id {category} of {annotation.place} is none of its categories"
+                )
+            if not annotation.has("image_id") or annotation.identifier("image_id") not in self._images:
+                strays.add(annotation)
+                continue
+            if has_outline(annotation.get("segmentation")):
+                num_masks += 1
+            else:
+                num_boxes += annotation.has("bbox") and not annotation.get("segmentation")
+                self.notes.add(self._source, "annotation", "left out, its segmentation has no area", annotation.place)
+            if self._class_of[category] is not None:
+                self._annotations_of.setdefault(annotation.identifier("image_id"), []).append(index)
+        strays.refuse()
+        if num_boxes and not num_masks:
+            raise DataError(
+                f"{self._source}: its {num_boxes:,} annotations have boxes only, no masks: export segmentations"
+            )
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._ids)
 
     def load(self, index: int) -> Sample:
-        record = self._records[index]
-        path = below(self._images, entry(record, "file_name", str, self._source), self._source)
+        number = self._ids[index]
+        entry = self._images[number]
+        path = self._files.find(entry.text("file_name"), self._source)
         image = read_image(path)
         size = (image.shape[0], image.shape[1])
-        if (record.get("height", size[0]), record.get("width", size[1])) != size:
-            raise DataError(
-                f"{path}: {size[1]} x {size[0]} pixels, but {self._source} was drawn on "
-                f"{record.get('width')} x {record.get('height')}: annotations must fit the image"
-            )
+        require_size(entry, "height", "width", size, path)
         mask = empty_mask(size, BACKGROUND, self.classes)
-        areas = [(a, decoded(a, size, self._source)) for a in self._annotations.get(record.get("id"), [])]
-        # The larger first, so that smaller ones lie in front; crowds before all, so that they hide nothing.
-        for annotation, area in sorted(areas, key=lambda pair: (not pair[0].get("iscrowd"), -int(pair[1].sum()))):
-            crowd = annotation.get("iscrowd")
-            mask[area] = self.classes.ignore_index if crowd else self._class_of[annotation["category_id"]]
+        front = np.full(size, size[0] * size[1] + 1, np.int64)  # pixels of the instance that is in front
+        crowds = np.zeros(size, bool)
+        for place in self._annotations_of.get(number, []):
+            annotation = Record(
+                self._record.items("annotations")[place], self._source, self._record, "annotations", place
+            )
+            area = decode_segmentation(annotation, size)
+            if area is None:
+                continue
+            if annotation.flag("iscrowd"):
+                crowds |= area
+                continue
+            num_pixels = np.count_nonzero(area)
+            area &= front >= num_pixels
+            front[area] = num_pixels
+            mask[area] = self._class_of[annotation.identifier("category_id")] or BACKGROUND
+        mask[crowds & (front > size[0] * size[1])] = self.classes.ignore_index
         return Sample(image, mask, str(path))
 
     def files(self, index: int) -> Sequence[Path | str]:
-        record = self._records[index]
-        if not isinstance(record, dict):  # told when it is loaded
+        entry = self._images[self._ids[index]]
+        try:
+            path = self._files.find(entry.text("file_name"), self._source)
+        except DataError:  # reported when it is loaded
             return ()
-        return self._images / str(record.get("file_name")), self._source, str(record.get("id"))
+        return path, self._source, str(self._ids[index])
 
 
-def coco_masks() -> ModuleType:
-    """pycocotools' decoder, imported only when asked for.
-
-    Raises:
-        MachineError: it is not installed.
-    """
-    try:
-        from pycocotools import mask
-    except ImportError:
-        raise MachineError('dataset=coco_instances needs pycocotools: pip install "segnet[coco]"') from None
-    decoder: ModuleType = mask
-    return decoder
-
-
-def decoded(annotation: Any, size: tuple[int, int], source: Path) -> NDArray[np.bool_]:
-    """Where an instance lies: (height, width) bool, from polygons, plain or compressed run lengths.
+def require_categories(wanted: Sequence[str], known: Sequence[Category], train: Path) -> None:
+    """Check the option dataset.categories; the train split may have more than the split at hand.
 
     Raises:
-        DataError: a segmentation of none of these forms.
+        ConfigError: a name that neither has.
     """
-    masks, (height, width) = coco_masks(), size
-    segmentation = annotation.get("segmentation")
-    if not segmentation:  # a box without a mask, or one whose polygons were too small
-        return np.zeros(size, bool)
-    try:
-        if isinstance(segmentation, list):
-            runs = masks.merge(masks.frPyObjects(segmentation, height, width))
-        elif isinstance(segmentation["counts"], list):
-            runs = masks.frPyObjects(segmentation, height, width)
-        else:
-            runs = segmentation
-        area: NDArray[np.bool_] = masks.decode(runs).astype(bool)
-    except Exception as error:  # its C code raises many kinds
-        raise DataError(f"{source}: annotation {annotation.get('id')}: not a segmentation ({error})") from None
-    if area.shape != size:
-        raise DataError(
-            f"{source}: annotation {annotation.get('id')}: {area.shape[1]} x {area.shape[0]} pixels, "
-            f"but its image has {width} x {height}"
-        )
-    return area
+    names = {category.name for category in known}
+    missing = [name for name in wanted if name not in names and not is_background(name)]
+    if missing and train.is_file():
+        names |= {category.name for category in read_categories(read_record(train), Notes())}
+    for name in missing:
+        if name not in names:
+            raise ConfigError(
+                f"dataset.categories: '{name}' is no category of {train.name}.{did_you_mean(name, names)}"
+            )

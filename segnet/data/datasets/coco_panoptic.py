@@ -1,40 +1,52 @@
-"""Panoptic annotations of COCO: things and stuff, one class a segment; what is in no segment is ignored.
+"""Panoptic annotations of COCO: things and stuff, one class per category; pixels in no segment are ignored.
 
 Source: Kirillov et al., "Panoptic segmentation", 2019; the format is COCO's (cocodataset.org, "Data format"). Layout:
 ``annotations/panoptic_train2017.json`` names images in ``train2017`` and PNGs in ``annotations/panoptic_train2017``; in
 these a pixel's segment is R + 256 G + 256^2 B. Names and colors of the classes are the file's, in the order of ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from segnet.classes import Classes
 from segnet.data.dataset import Sample, SegmentationDataset, refuse_other_size
-from segnet.data.datasets.annotations import entry, read_json
-from segnet.data.datasets.labels import mask_type
-from segnet.data.datasets.pairing import below, first_folder, require_root, require_split
+from segnet.data.datasets.annotations import require_size
+from segnet.data.datasets.coco_annotations import (
+    Category,
+    Strays,
+    class_names,
+    note_unnamed,
+    read_categories,
+    read_images,
+)
+from segnet.data.datasets.file_names import Files
+from segnet.data.datasets.json_records import Id, Record, read_record
+from segnet.data.datasets.labels import Mask, mask_type
+from segnet.data.datasets.pairing import first_folder, require_root, require_split
 from segnet.errors import DataError
 from segnet.images.files import read_image, read_mask_colors
 
-UNLABELLED = 0  # segment of pixels that are nothing
+UNLABELED = 0  # segment of pixels that are nothing
+NUM_SEGMENTS = 256**3
 
 
 class COCOPanoptic(SegmentationDataset):
     """COCO panoptic.
 
     Args:
-        split: "train" or "val", or what else there are files of.
+        split: "train" or "val", or any other that has files.
         root: folder that `images` and `annotations` are relative to.
         images: folder of images; {split} stands for the split.
         annotations: JSON file; the PNGs lie in the folder of its name, beside it or in `root`.
 
     Raises:
         ConfigError: an unknown split.
-        DataError: a file or folder that is not there, or annotations that are not panoptic.
+        DataError: a file or folder that is missing, or annotations that are not panoptic.
     """
+
+    classes_from_files = True
 
     def __init__(
         self,
@@ -46,57 +58,100 @@ class COCOPanoptic(SegmentationDataset):
         require_split(split)
         folder = require_root(root)
         self._source = folder / annotations.replace("{split}", split)
-        record = read_json(self._source)
-        categories = sorted(entry(record, "categories", list, self._source), key=lambda category: category["id"])
-        self.classes = category_classes(categories, self._source)
-        self._class_of = {category["id"]: index for index, category in enumerate(categories)}
-        self._images = first_folder([folder / images.replace("{split}", split)], f"the {split} images of dataset.root")
+        record = read_record(self._source)
+        categories = read_categories(record, self.notes)
+        self.classes = category_classes(categories)
+        self._class_of = {category.id: self.classes.names.index(category.name) for category in categories}
+        place = first_folder([folder / images.replace("{split}", split)], f"the {split} images of dataset.root")
         stem = self._source.stem
-        self._masks = first_folder([self._source.parent / stem, folder / stem], f"the {split} masks of dataset.root")
-        names = {image["id"]: image["file_name"] for image in entry(record, "images", list, self._source)}
-        self._samples = [self._sample(a, names) for a in entry(record, "annotations", list, self._source)]
-        if not self._samples:
-            raise DataError(f"{self._source}: annotates no image")
+        masks = first_folder([self._source.parent / stem, folder / stem], f"the {split} masks of dataset.root")
+        self._files, self._masks = Files(place), Files(masks)
+        self._images = read_images(record, self.notes)
+        note_unnamed(place, (entry.text("file_name") for entry in self._images.values()), self._source, self.notes)
+        self._samples = self._find(record)
 
-    def _sample(self, annotation: Any, names: dict[int, str]) -> tuple[Path, Path, dict[int, int]]:
-        source = self._source
-        segments = {}
-        for segment in entry(annotation, "segments_info", list, source):
-            category = entry(segment, "category_id", int, source)
+    def _find(self, record: Record) -> list[tuple[Id, str, dict[int, int]]]:
+        """Of each annotation its image, its PNG, and the classes of its segments.
+
+        Raises:
+            DataError: annotations of no image, or several of one image or PNG.
+        """
+        samples: dict[Id, tuple[Id, str, dict[int, int]]] = {}
+        owner_of: dict[str, Id] = {}
+        strays = Strays(self._source)
+        for annotation in record.records("annotations"):
+            number, segments = annotation.get("image_id"), self._segments(annotation)
+            number = annotation.identifier("image_id") if number is not None else None
+            name = annotation.text("file_name")
+            if number not in self._images:
+                strays.add(annotation)
+            elif number in samples:
+                raise DataError(f"{self._source}: image {number} is annotated twice: keep one")
+            elif name in owner_of:
+                raise DataError(f"{self._source}: images {owner_of[name]} and {number} share the mask '{name}'")
+            else:
+                samples[number], owner_of[name] = (number, name, segments), number
+        strays.refuse()
+        if not samples:
+            raise DataError(f"{self._source}: annotates no image")
+        for number, entry in self._images.items():
+            if number not in samples:
+                self.notes.add(self._source, "image", "left out, it has no annotation", entry.text("file_name"))
+        return list(samples.values())
+
+    def _segments(self, annotation: Record) -> dict[int, int]:
+        """Segment -> class."""
+        class_of: dict[int, int] = {}
+        for segment in annotation.records("segments_info"):
+            category, number = segment.identifier("category_id"), segment.integer("id")
             if category not in self._class_of:
-                raise DataError(f"{source}: category_id {category} is none of its categories")
-            segments[entry(segment, "id", int, source)] = self._class_of[category]
-        image = names.get(annotation.get("image_id"))
-        if image is None:
-            raise DataError(f"{source}: image_id {annotation.get('image_id')} is none of its images")
-        mask = below(self._masks, entry(annotation, "file_name", str, source), source)
-        return below(self._images, image, source), mask, segments
+                raise DataError(f"{self._source}: category_id {category} is none of its categories")
+            if not 0 <= number < NUM_SEGMENTS:
+                raise segment.error("id", "a segment of 0-16777215")
+            if class_of.setdefault(number, self._class_of[category]) != self._class_of[category]:
+                raise DataError(f"{self._source}: segment {number} of {annotation.place} has two categories")
+        return class_of
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def load(self, index: int) -> Sample:
-        image_path, mask_path, class_of = self._samples[index]
+        number, _, class_of = self._samples[index]
+        image_path, mask_path = self._paths(index)
         image = read_image(image_path)
-        colors = read_mask_colors(mask_path).astype(np.int32)
-        present, places = np.unique(
-            colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2], return_inverse=True
-        )
-        unknown = [segment for segment in present.tolist() if segment != UNLABELLED and segment not in class_of]
-        if unknown:
-            raise DataError(f"{mask_path}: segment {unknown[0]} is not in the segments_info of {self._source}")
-        ids = np.array([class_of.get(segment, self.classes.ignore_index) for segment in present.tolist()])
-        mask = ids[places.reshape(colors.shape[:2])].astype(mask_type(self.classes))
+        require_size(self._images[number], "height", "width", (image.shape[0], image.shape[1]), image_path)
+        mask = self._read_mask(mask_path, class_of)
         refuse_other_size(mask, image, mask_path, image_path)
         return Sample(image, mask, str(image_path))
 
+    def _read_mask(self, path: Path, class_of: Mapping[int, int]) -> Mask:
+        colors = read_mask_colors(path).astype(np.int32)
+        present, places = np.unique(
+            colors[..., 0] + 256 * colors[..., 1] + 256**2 * colors[..., 2], return_inverse=True
+        )
+        unknown = [segment for segment in present.tolist() if segment != UNLABELED and segment not in class_of]
+        if unknown:
+            raise DataError(f"{path}: segment {unknown[0]} is not in the segments_info of {self._source}")
+        ids = np.array([class_of.get(segment, self.classes.ignore_index) for segment in present.tolist()])
+        mask: Mask = ids[places.reshape(colors.shape[:2])].astype(mask_type(self.classes))
+        return mask
+
     def files(self, index: int) -> Sequence[Path]:
-        image, mask, _ = self._samples[index]
-        return image, mask, self._source
+        try:
+            return *self._paths(index), self._source
+        except DataError:  # reported when it is loaded
+            return ()
+
+    def _paths(self, index: int) -> tuple[Path, Path]:
+        number, name, _ = self._samples[index]
+        image = self._files.find(self._images[number].text("file_name"), self._source)
+        return image, self._masks.find(name, self._source)
 
 
-def category_classes(categories: list[Any], source: Path) -> Classes:
-    """The classes of the categories of a COCO file, in their order; in its colors, where each has its own."""
-    names = [entry(category, "name", str, source) for category in categories]
-    colors = [tuple(category.get("color") or ()) for category in categories]
-    return Classes.create(names, colors if len(set(colors)) == len(colors) > 1 else None, max(255, len(names)))
+def category_classes(categories: Sequence[Category]) -> Classes:
+    """The classes of a file's categories, in their order; in its colors, if each has its own."""
+    names = class_names(categories)
+    colors = [next(category.color for category in categories if category.name == name) for name in names]
+    distinct = len(set(colors)) == len(colors) > 1
+    palette = [color for color in colors if color is not None] if distinct and None not in colors else None
+    return Classes.create(names, palette, max(255, len(names)))

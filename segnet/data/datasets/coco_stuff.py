@@ -8,11 +8,12 @@ which a label is COCO's category id less 1. Of 182 ids, 11 things were never ann
 from segnet.class_sets import COCO_STUFF_CLASSES
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.labels import IGNORE, Labels
-from segnet.data.datasets.pairing import by_key, first_folder, pictures, refuse_missing, require_root, require_split
+from segnet.data.datasets.pairing import by_key, first_folder, image_files, refuse_missing, require_root, require_split
 
 # street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, hair brush
 NEVER_ANNOTATED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 NUM_COCO_LABELS = 182
+OTHER_MAPS = ("_labelTrainIds", "_instanceTrainIds")  # which mmsegmentation's converter writes
 ANNOTATED_LABELS = tuple(label for label in range(NUM_COCO_LABELS) if label not in NEVER_ANNOTATED)
 COCO_STUFF_ID_MAP = {**{label: index for index, label in enumerate(ANNOTATED_LABELS)}, 255: IGNORE}
 
@@ -36,7 +37,12 @@ class COCOStuff(FileDataset):
         masks = first_folder(
             [folder / "stuffthingmaps" / name, folder / "annotations" / name], f"the {split} masks of dataset.root"
         )
-        # Beside the maps there may be others, of mmsegmentation: the images say which count.
-        pairs = [(path, masks / f"{key}.png") for key, path in by_key(pictures(images), images).items()]
+        image_of = by_key(image_files(images, self.notes), images)
+        # Other maps of the same images, such as mmsegmentation's, may lie beside: the images say which count.
+        files = [path for path in image_files(masks, self.notes) if not path.stem.endswith(OTHER_MAPS)]
+        mask_of = by_key(files, masks)
+        for key in mask_of.keys() - image_of.keys():
+            self.notes.add(masks, "mask", "left out, without image", mask_of[key].name)
+        pairs = [(path, mask_of.get(key, masks / f"{key}.png")) for key, path in image_of.items()]
         refuse_missing(pairs, images)
         super().__init__(pairs, COCO_STUFF_CLASSES, Labels(COCO_STUFF_CLASSES, COCO_STUFF_ID_MAP))

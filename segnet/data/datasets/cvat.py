@@ -2,44 +2,45 @@
 
 Layout (docs.cvat.ai, "Segmentation Mask"): ``labelmap.txt`` (name:red,green,blue:parts:actions), ``JPEGImages/*``,
 ``SegmentationClass/*.png``, and a list of names for each subset, ``ImageSets/Segmentation/default.txt``.
+
+A subset named after a split (train, validation, test, in any case) is that split. The images of ``default`` are divided
+into the splits that have no subset. A subset of another name needs the option `subsets`.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.data.dataset import FileDataset
+from segnet.data.datasets.file_names import is_hidden
 from segnet.data.datasets.labels import IGNORE, Labels
-from segnet.data.datasets.pairing import (
-    by_key,
-    first_folder,
-    pictures,
-    read_lines,
-    refuse_missing,
-    require_root,
-    require_split,
-)
-from segnet.data.datasets.splits import Division
+from segnet.data.datasets.lists import named_pairs
+from segnet.data.datasets.pairing import SPLITS, Pair, by_key, first_folder, image_files, require_root, require_split
+from segnet.data.datasets.splits import SPLIT_OF_NAME, Division
+from segnet.data.datasets.text_files import read_lines
 from segnet.errors import ConfigError, DataError
 
-SUBSETS = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test",)}
+DEFAULT = "default"  # the subset of tasks that are in none
+UNUSED = "unused"  # what is in no split
 
 
 class CVAT(FileDataset):
     """CVAT's masks in colors.
 
     Args:
-        split: "train", "val" or "test": the subset of that name; without subsets a share of all.
+        split: "train", "val" or "test".
         root: the folder of the unpacked export.
         ignore: names of labels that are no classes: their pixels are ignored. Background is a class like others.
-        val_fraction, test_fraction: shares of the images set aside, where there are no subsets.
-        split_seed: of that choice.
-        group: regular expression; images in whose path it matches the same text stay in one split.
+        subsets: split -> names of its subsets; None: by their names.
+        val_fraction, test_fraction: fractions of the default subset, for splits without a subset.
+        split_seed: of that random choice.
+        group: regular expression; images whose paths match it with the same text stay in one split.
 
     Raises:
-        ConfigError: an unknown split or label.
-        DataError: a folder or file that is not there, or a label map that is none.
+        ConfigError: an unknown split, label or subset.
+        DataError: a folder or file that is missing, an invalid label map, or subsets of unclear meaning.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class CVAT(FileDataset):
         split: str,
         root: str,
         ignore: Sequence[str] = (),
+        subsets: Mapping[str, Sequence[str]] | None = None,
         val_fraction: float = 0.2,
         test_fraction: float = 0.0,
         split_seed: int = 0,
@@ -66,17 +68,48 @@ class CVAT(FileDataset):
             [folder / "JPEGImages", folder / "images"], "the images: export the dataset with 'Save images'"
         )
         masks = first_folder([folder / "SegmentationClass"], "the masks of dataset.root")
-        image_of = by_key(pictures(images), images)
-        listing, stems = subset(folder / "ImageSets" / "Segmentation", split)
-        for stem in stems:
-            if stem not in image_of:
-                raise DataError(f"{listing}: names '{stem}', which is not in {images}: export with 'Save images'")
-        pairs = [(image_of[stem], masks / f"{stem}.png") for stem in stems]
-        refuse_missing(pairs, listing)
-        if listing.is_dir():
-            pairs = division.choose(pairs, stems, split, str(folder))
-        super().__init__(pairs, classes, Labels(classes, color_map=rows))
+        image_of = by_key(image_files(images, self.notes), images)
+        mask_of = by_key(image_files(masks, self.notes), masks)
+        lists = folder / "ImageSets" / "Segmentation"
+        pairs, owners = self._members(lists, image_of, mask_of, images, subsets)
+        held = {index: owner for index, owner in enumerate(owners) if owner is not None}
+        keys = [image.relative_to(images).as_posix() for image, _ in pairs]
+        chosen = division.choose(pairs, keys, split, str(lists), self.notes, held)
+        super().__init__(chosen, classes, Labels(classes, color_map=rows))
         self._label_map = folder / "labelmap.txt"
+
+    def _members(
+        self,
+        lists: Path,
+        image_of: Mapping[str, Path],
+        mask_of: Mapping[str, Path],
+        images: Path,
+        subsets: Mapping[str, Sequence[str]] | None,
+    ) -> tuple[list[Pair], list[str | None]]:
+        """The pairs of all subsets, and the split of each; None: to be divided.
+
+        Raises:
+            DataError: an image in two subsets.
+        """
+        pairs: list[Pair] = []
+        owners: list[str | None] = []
+        listed: dict[Path, Path] = {}
+        for listing, owner in splits_of_subsets(subset_lists(lists), subsets).items():
+            if owner == UNUSED:
+                self.notes.add(lists, "subset", "left out, dataset.subsets does not name it", listing.stem)
+            for image, mask in named_pairs(listing, read_lines(listing), image_of, mask_of, images):
+                if image in listed:
+                    raise DataError(
+                        f"{listing}: names '{image.stem}', and so does {listed[image].name}: keep it in one"
+                    )
+                listed[image] = listing
+                if owner != UNUSED:
+                    pairs.append((image, mask))
+                    owners.append(owner)
+        for image in image_of.values():
+            if image not in listed:
+                self.notes.add(images, "image", "left out, no subset names it", image.relative_to(images))
+        return pairs, owners
 
     def files(self, index: int) -> Sequence[Path]:
         return (*super().files(index), self._label_map)
@@ -86,32 +119,66 @@ def read_label_map(path: Path) -> dict[str, tuple[int, int, int]]:
     """The labels of an export and their colors, in its order.
 
     Raises:
-        DataError: a line that is not name:red,green,blue:parts:actions.
+        DataError: a line that is not name:red,green,blue:parts:actions; two labels of one name or color.
     """
-    colors = {}
-    for line in read_lines(path):
+    colors: dict[str, tuple[int, int, int]] = {}
+    for line in read_lines(path, "a label map"):
         if line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
-        values = rest.split(":")[0].split(",")
-        if len(values) != 3 or not all(value.strip().isdecimal() for value in values):
-            raise DataError(f"{path}: '{line}' is not name:red,green,blue:parts:actions")
-        colors[name] = (int(values[0]), int(values[1]), int(values[2]))
+        values = [value.strip() for value in rest.split(":")[0].split(",")]
+        if len(values) != 3 or not all(re.fullmatch("[0-9]{1,3}", value) and int(value) <= 255 for value in values):
+            raise DataError(f"{path}: '{line}' is not name:red,green,blue:parts:actions with colors of 0-255")
+        name, color = name.strip(), (int(values[0]), int(values[1]), int(values[2]))
+        if not name or name in colors:
+            raise DataError(f"{path}: '{line}' has {'the name of another label' if name else 'no name'}")
+        if color in colors.values():
+            twin = next(other for other in colors if colors[other] == color)
+            raise DataError(f"{path}: '{name}' and '{twin}' share the color {color}: give each label its own in CVAT")
+        colors[name] = color
+    if not colors:
+        raise DataError(f"{path}: names no label")
     return colors
 
 
-def subset(folder: Path, split: str) -> tuple[Path, list[str]]:
-    """The list of a split and the names in it; where there are no splits, the folder, and the names of all lists.
+def subset_lists(folder: Path) -> list[Path]:
+    """The list files of the subsets.
 
     Raises:
-        DataError: there is no list, or none for this split.
+        DataError: there is none.
     """
-    lists = {path.stem.lower(): path for path in sorted(folder.glob("*.txt"))}
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    lists = [path for path in paths if path.suffix.lower() == ".txt" and not is_hidden(path.name)]
     if not lists:
-        raise DataError(f"{folder}: holds no list of images, as default.txt is")
-    if not any(name in lists for name in SUBSETS["train"]):
-        return folder, [name for path in lists.values() for name in read_lines(path)]
-    for name in SUBSETS[split]:
-        if name in lists:
-            return lists[name], read_lines(lists[name])
-    raise DataError(f"{folder}: has no {SUBSETS[split][-1]}.txt: name a subset so in CVAT")
+        raise DataError(f"{folder}: has no list of images, such as default.txt")
+    return lists
+
+
+def splits_of_subsets(lists: Sequence[Path], subsets: Mapping[str, Sequence[str]] | None) -> dict[Path, str | None]:
+    """The split of each subset; None: to be divided; UNUSED: of none.
+
+    Raises:
+        ConfigError: the option names an unknown split or subset.
+        DataError: without the option, a subset whose name does not tell its split.
+    """
+    if subsets is None:
+        owners: dict[Path, str | None] = {}
+        for path in lists:
+            name = path.stem.lower()
+            owners[path] = SPLIT_OF_NAME.get(name)
+            if owners[path] is None and name != DEFAULT and len(lists) > 1:
+                raise DataError(
+                    f"{path}: the subset's name does not tell its split: set "
+                    f'"dataset.subsets={{train:[{DEFAULT},{path.stem}]}}" or the like'
+                )
+        return owners
+    known = {path.stem.lower(): path for path in lists}
+    owners = dict.fromkeys(lists, UNUSED)
+    for split, names in subsets.items():
+        if split not in SPLITS:
+            raise ConfigError(f"dataset.subsets: '{split}' is no split.{did_you_mean(str(split), SPLITS)}")
+        for name in [names] if isinstance(names, str) else names:
+            if str(name).lower() not in known:
+                raise ConfigError(f"dataset.subsets: '{name}' is no subset.{did_you_mean(str(name), known)}")
+            owners[known[str(name).lower()]] = split
+    return owners

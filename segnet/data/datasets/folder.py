@@ -11,17 +11,12 @@ from typing import Any
 
 from segnet.classes import Classes
 from segnet.data.dataset import FileDataset
+from segnet.data.datasets.file_names import is_hidden
 from segnet.data.datasets.labels import Labels
-from segnet.data.datasets.pairing import (
-    Pair,
-    listed_pairs,
-    pair_folders,
-    refuse_missing,
-    require_folder,
-    require_root,
-    require_split,
-)
-from segnet.data.datasets.splits import Division
+from segnet.data.datasets.lists import listed_pairs
+from segnet.data.datasets.notes import Notes
+from segnet.data.datasets.pairing import Pair, pair_folders, refuse_missing, require_folder, require_root, require_split
+from segnet.data.datasets.splits import SPLIT_OF_NAME, Division, split_folder
 from segnet.errors import ConfigError
 
 
@@ -88,14 +83,16 @@ class Folder(FileDataset):
         undivided: list[tuple[Pair, str]] = []
         for folder in [require_root(name) for name in roots]:
             if any(lists.values()):
-                pairs += _listed_split(folder, names, lists, split)
-            elif (folders := names.split_folders(folder, split)) is not None:
-                pairs += names.pairs(*folders)
+                pairs += _listed(folder, names, lists, split, self.notes)
+            elif (folders := names.split_folders(folder, split, self.notes)) is not None:
+                pairs += names.pairs(*folders, self.notes)
             else:
-                undivided += [(pair, pair[0].relative_to(folder).as_posix()) for pair in names.all_pairs(folder)[1]]
+                found = names.all_pairs(folder, self.notes)[1]
+                undivided += [(pair, pair[0].relative_to(folder).as_posix()) for pair in found]
         if undivided:
             where = str(undivided[0][0][0].parent)
-            pairs += division.choose([pair for pair, _ in undivided], [key for _, key in undivided], split, where)
+            items, keys = [pair for pair, _ in undivided], [key for _, key in undivided]
+            pairs += division.choose(items, keys, split, where, self.notes)
         super().__init__(pairs, classes, Labels(classes, id_map, color_map, configurable=True), channels)
 
 
@@ -106,34 +103,42 @@ class Names:
         self.images, self.masks = images, masks
         self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
 
-    def pairs(self, images: Path, masks: Path) -> list[Pair]:
-        return pair_folders(images, masks, self.image_suffix, self.mask_suffix)
+    def pairs(self, images: Path, masks: Path, notes: Notes) -> list[Pair]:
+        return pair_folders(images, masks, notes, self.image_suffix, self.mask_suffix)
 
-    def split_folders(self, root: Path, split: str) -> tuple[Path, Path] | None:
-        """The folders of a split's images and masks; None: the splits are no folders."""
-        for images, masks in (
-            (f"{self.images}/{{}}", f"{self.masks}/{{}}"),
-            (f"{{}}/{self.images}", f"{{}}/{self.masks}"),
-        ):
-            if (root / images.format("train")).is_dir():
+    def split_folders(self, root: Path, split: str, notes: Notes) -> tuple[Path, Path] | None:
+        """The folders of a split's images and masks; None: the splits have no folders."""
+        for images, masks in ((f"{self.images}/*", f"{self.masks}/*"), (f"*/{self.images}", f"*/{self.masks}")):
+            folders = [split_folder(root, layout, split) for layout in (images, masks)]
+            if split_folder(root, images, "train").is_dir() or (split == "test" and folders[0].is_dir()):
+                if images.endswith("*"):
+                    _note_others(root / self.images, notes)
                 return (
-                    require_folder(root / images.format(split), f"the {split} images of dataset.root"),
-                    require_folder(root / masks.format(split), f"the {split} masks of dataset.root"),
+                    require_folder(folders[0], f"the {split} images of dataset.root"),
+                    require_folder(folders[1], f"the {split} masks of dataset.root"),
                 )
         return None
 
-    def all_pairs(self, root: Path) -> tuple[Path, list[Pair]]:
+    def all_pairs(self, root: Path, notes: Notes) -> tuple[Path, list[Pair]]:
         """The folder of images, and all pairs of a root, whatever their split."""
         images = require_folder(root / self.images, "the images of dataset.root")
         masks = require_folder(root / self.masks, "the masks of dataset.root")
-        return images, self.pairs(images, masks)
+        return images, self.pairs(images, masks, notes)
 
 
-def _listed_split(folder: Path, names: Names, lists: Mapping[str, str | None], split: str) -> list[Pair]:
+def _note_others(images: Path, notes: Notes) -> None:
+    """Count what lies beside the folders of the splits."""
+    for path in sorted(images.iterdir()):
+        if not is_hidden(path.name) and path.name.lower() not in SPLIT_OF_NAME:
+            notes.add(images, "entry", "left out, outside the folders of the splits", path.name)
+
+
+def _listed(folder: Path, names: Names, lists: Mapping[str, str | None], split: str, notes: Notes) -> list[Pair]:
     listing = lists[split]
     if listing is None:
         others = ", ".join(f"dataset.{name}_list" for name, value in lists.items() if value)
         raise ConfigError(f"dataset.{split}_list is not set, but {others} is: name a list for each split")
-    pairs = listed_pairs(folder / listing, folder, lambda: names.all_pairs(folder))
-    refuse_missing(pairs, folder / listing)
+    source = folder / listing
+    pairs = listed_pairs(source, folder, notes, lambda: names.all_pairs(folder, notes))
+    refuse_missing(pairs, source)
     return pairs

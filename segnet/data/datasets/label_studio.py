@@ -2,26 +2,29 @@
 
 Layout: the PNGs in ``masks/``, one for each brush stroke of a label, named
 ``task-TASK-annotation-ANNOTATION-by-USER-TAG-LABEL-NUMBER.png``; the images in ``images/``; the JSON export as the only
-``*.json`` in the root. Of several annotations of a task the one with the highest number counts. Of overlapping labels
-the one later in `class_names` lies in front.
+``*.json`` in the root. Of several annotations of a task the one with the highest number counts; skipped ones do not. An
+annotation in which nothing was drawn makes an image of background. Of overlapping labels the one later in `class_names`
+lies in front.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 
 from segnet.classes import Classes
 from segnet.data.dataset import Sample, SegmentationDataset, refuse_other_size
-from segnet.data.datasets.annotations import background_id, empty_mask, entry, read_json
-from segnet.data.datasets.pairing import pictures, require_folder, require_root, require_split
+from segnet.data.datasets.annotations import background_id, empty_mask
+from segnet.data.datasets.file_names import normal_form
+from segnet.data.datasets.json_records import Id
+from segnet.data.datasets.label_studio_tasks import ImageFinder, LabelingTask, export_file, read_tasks
+from segnet.data.datasets.pairing import image_files, refuse, require_folder, require_root, require_split
 from segnet.data.datasets.splits import Division
 from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image, read_mask
 
-MASK_NAME = re.compile(r"task-(\d+)-annotation-(\d+)-by-(.*)-(\d+)", re.DOTALL)
-UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-")  # Label Studio puts it before the names of uploaded files
+MASK_NAME = re.compile(r"task-(\d{1,18})-annotation-(\d{1,18})-by-(.*)-(\d+)", re.DOTALL)
+
+Layer = tuple[Path, int]  # a mask and its class
 
 
 class LabelStudio(SegmentationDataset):
@@ -61,43 +64,90 @@ class LabelStudio(SegmentationDataset):
         self.classes = Classes.create(class_names, palette)
         self._background = background_id(self.classes, unlabeled)
         folder = require_root(root)
-        images = require_folder(folder / "images", "the images of dataset.root")
-        layers = self._layers(require_folder(folder / "masks", "the masks of dataset.root"))
-        image_of = task_images(folder, pictures(images))
-        for task in layers:
-            if task not in image_of:
-                raise DataError(f"{layers[task][0][0]}: task {task} is not in the JSON export: export both at once")
-        tasks = sorted(layers)
-        samples = [(image_of[task], layers[task]) for task in tasks]
-        keys = [image.relative_to(images).as_posix() for image, _ in samples]
-        self._samples = division.choose(samples, keys, split, str(folder))
+        self._images = require_folder(folder / "images", "the images of dataset.root")
+        samples = self._find(folder)
+        keys = [image.relative_to(self._images).as_posix() for image, _ in samples]
+        self._samples = division.choose(samples, keys, split, str(folder), self.notes)
 
-    def _layers(self, folder: Path) -> dict[int, list[tuple[Path, int]]]:
-        """Of each task the masks of its last annotation with their classes, in the order of these."""
-        found: dict[int, dict[int, list[tuple[Path, int]]]] = {}
-        for path in pictures(folder):
+    def _find(self, folder: Path) -> list[tuple[Path, list[Layer]]]:
+        """The annotated images with the masks of their last annotations, in the order of the tasks."""
+        layers = self._layers(require_folder(folder / "masks", "the masks of dataset.root"))
+        source = export_file(folder)
+        tasks = read_tasks(source)
+        for number in layers.keys() - tasks.keys():
+            first = next(iter(layers[number].values()))[0][0]
+            refuse(f"{first}: task {number} is not in the JSON export: export both at once")
+        images = image_files(self._images, self.notes)
+        finder = ImageFinder(self._images, images)
+        found: list[tuple[Path, list[Layer]]] = []
+        task_of: dict[Path, Id] = {}
+        for number in sorted(tasks, key=lambda number: (isinstance(number, str), number)):
+            task, where = tasks[number], f"{source}: task {number}"
+            chosen = self._last_annotation(task, layers.get(number, {}), source, number)
+            if chosen is None:
+                continue
+            image = finder.find(task.image, where)
+            if image is None:
+                refuse(f"{source}: the image '{task.image}' of task {number} is not in {self._images}")
+            elif image in task_of:
+                refuse(
+                    f"{where}: has the image {image}, and so has task {task_of[image]}: keep the folders of the export"
+                )
+            else:
+                task_of[image] = number
+                found.append((image, chosen))
+        for image in images:
+            if image not in task_of:
+                self.notes.add(
+                    self._images, "image", "left out, no annotated task has it", image.relative_to(self._images)
+                )
+        return found
+
+    def _last_annotation(
+        self, task: LabelingTask, layers: Mapping[int, list[Layer]], source: Path, number: Id
+    ) -> list[Layer] | None:
+        """The masks of the annotation that counts; None: the task is left out."""
+        numbers = {*layers, *task.empty, *task.drawn} - task.skipped
+        last = max(numbers, default=None)
+        reason = ""
+        if last is None:
+            reason = "left out, it was skipped" if task.skipped else "left out, it was not annotated"
+        elif last not in layers and last in task.drawn:
+            reason = "left out, its last annotation has no mask: the PNG export holds brush labels only"
+        elif last not in layers and self._background == self.classes.ignore_index:
+            reason = "left out, it is annotated as empty, and pixels without a label are ignored"
+        if reason or last is None:
+            self.notes.add(source, "task", reason, number)
+            return None
+        if task.num_others:
+            self.notes.add(source, "region", "left out, no brush label", f"task {number}", task.num_others)
+        return sorted(layers.get(last, []), key=lambda layer: layer[1])
+
+    def _layers(self, folder: Path) -> dict[Id, dict[int, list[Layer]]]:
+        """Of each task and annotation the masks with their classes."""
+        found: dict[Id, dict[int, list[Layer]]] = {}
+        for path in image_files(folder, self.notes):
             match = MASK_NAME.fullmatch(path.stem)
             if not match:
                 raise DataError(f"{path}: is not named task-1-annotation-1-by-1-tag-LABEL-0.png, as the export is")
             task, annotation = int(match[1]), int(match[2])
             found.setdefault(task, {}).setdefault(annotation, []).append((path, self._class_of(match[3], path)))
-        return {
-            task: sorted(annotations[max(annotations)], key=lambda layer: layer[1])
-            for task, annotations in found.items()
-        }
+        return found
 
     def _class_of(self, text: str, path: Path) -> int:
         """The class in "USER-TAG-LABEL", where each part may have dashes: the longest name at its end."""
-        fitting = [
-            (len(name), index)
-            for index, name in enumerate(self.classes.names)
-            if text.endswith("-" + name.replace("/", "-").replace("\\", "-"))
-        ]
+        written = [normal_form(name).replace("/", "-").replace("\\", "-") for name in self.classes.names]
+        fitting = sorted(
+            (len(name), index) for index, name in enumerate(written) if normal_form(text).endswith(f"-{name}")
+        )
         if not fitting:
             raise DataError(
                 f"{path}: is of no class ({', '.join(self.classes.names)}): add its label to dataset.class_names"
             )
-        return max(fitting)[1]
+        if len(fitting) > 1 and fitting[-1][0] == fitting[-2][0]:
+            twins = " and ".join(f"'{self.classes.names[index]}'" for _, index in fitting[-2:])
+            raise DataError(f"{path}: is of {twins} alike, whose names differ in dashes and slashes alone: rename one")
+        return fitting[-1][1]
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -115,40 +165,3 @@ class LabelStudio(SegmentationDataset):
     def files(self, index: int) -> Sequence[Path]:
         image, layers = self._samples[index]
         return image, *(path for path, _ in layers)
-
-
-def task_images(folder: Path, images: Sequence[Path]) -> dict[int, Path]:
-    """The image of each task in the JSON export, by the file's name.
-
-    Raises:
-        DataError: there is not one JSON file, or a task whose image is not among `images`.
-    """
-    exports = sorted(folder.glob("*.json"))
-    if len(exports) != 1:
-        raise DataError(f"{folder}: has {len(exports)} JSON files, not one: put the JSON export of the project there")
-    source = exports[0]
-    by_name = {image.name: image for image in images}
-    found = {}
-    tasks = read_json(source)
-    for task in tasks if isinstance(tasks, list) else []:
-        name = unquote(image_field(task, source)).replace("\\", "/").rpartition("/")[2]
-        name = name.rpartition("=")[2]  # /data/local-files/?d=a.jpg
-        image = by_name.get(name) or by_name.get(UPLOAD_PREFIX.sub("", name, count=1))
-        if image is None:
-            raise DataError(f"{source}: the image '{name}' of task {task.get('id')} is not in {folder / 'images'}")
-        found[entry(task, "id", int, source)] = image
-    return found
-
-
-def image_field(task: Any, source: Path) -> str:
-    """Where a task says its image is: "image" in its data (JSON) or in itself (JSON-MIN).
-
-    Raises:
-        DataError: nowhere.
-    """
-    data = task.get("data", task) if isinstance(task, dict) else {}
-    texts = [value for key, value in data.items() if isinstance(value, str)]
-    value = data.get("image") or (texts[0] if len(texts) == 1 else None)
-    if not isinstance(value, str):
-        raise DataError(f"{source}: a task has no 'image' in its data")
-    return value

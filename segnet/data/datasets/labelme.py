@@ -1,28 +1,25 @@
 """Annotations of labelme: a JSON file of shapes for each image.
 
-Source: github.com/wkentaro/labelme; its files are read here without its package. Layout: images and JSON files in one
-folder with any folders inside, or in ``train``, ``val`` and ``test``. Later shapes lie in front. The label
-``__ignore__`` is ignored; pixels without a shape are background, where a class is named so, and ignored else.
+Source: github.com/wkentaro/labelme; its files are read here without its package. X-AnyLabeling writes the same format.
+Layout: images and JSON files in one folder with any folders inside, or in ``train``, ``val`` and ``test``. Later shapes
+lie in front. The label ``__ignore__`` is ignored. Pixels without a shape are background, if a class is named so, and
+ignored otherwise.
 """
 
-import base64
-import binascii
-import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.datasets.annotations import background_id, drawn, empty_mask, entry, read_json
+from segnet.data.datasets.annotations import Area, background_id, empty_mask, require_size
+from segnet.data.datasets.file_names import Files, walk
+from segnet.data.datasets.json_records import Record, read_record
 from segnet.data.datasets.labels import class_id
-from segnet.data.datasets.pairing import require_folder, require_root, require_split
-from segnet.data.datasets.splits import Division
+from segnet.data.datasets.outlines import draw_shape, points_of, stored_mask
+from segnet.data.datasets.pairing import is_image, refuse, require_folder, require_root, require_split
+from segnet.data.datasets.splits import Division, split_folder
 from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
 
@@ -33,20 +30,20 @@ class LabelMe(SegmentationDataset):
     """labelme's shapes as masks.
 
     Args:
-        split: "train" or "val", and "test" where there is a folder or a share for it.
+        split: "train" or "val", and "test" with a folder or a fraction for it.
         root: folder of images and JSON files, or of ``train`` and ``val``.
         class_names: labels that become classes, in the order of their ids.
-        palette: RGB colors, 0-255, one a class; chosen where not given.
+        palette: RGB colors, 0-255, one per class; chosen if not given.
         label_map: label in the files -> class, its id or "ignore", for labels that are no class names.
         unlabeled: class of pixels without a shape, or "ignore"; None: a class named background, else ignored.
         line_width: of lines, and diameter of points [pixels].
-        val_fraction, test_fraction: shares of the images set aside, where there are no folders for splits.
-        split_seed: of that choice.
-        group: regular expression; images in whose path it matches the same text stay in one split.
+        val_fraction, test_fraction: fractions of the images, for splits without a folder.
+        split_seed: of that random choice.
+        group: regular expression; images whose paths match it with the same text stay in one split.
 
     Raises:
         ConfigError: a value outside these.
-        DataError: a folder that is not there or holds no JSON file.
+        DataError: a folder that is missing or has no JSON file, or an image with two.
     """
 
     def __init__(
@@ -66,6 +63,8 @@ class LabelMe(SegmentationDataset):
         require_split(split)
         if isinstance(class_names, str):
             raise ConfigError(f"dataset.class_names={class_names} is not a list: write dataset.class_names=[sky,road]")
+        if line_width < 1:
+            raise ConfigError(f"dataset.line_width={line_width} must be 1 or more")
         division = Division(val_fraction, test_fraction, split_seed, group)
         self.classes = Classes.create(class_names, palette)
         self._background = background_id(self.classes, unlabeled)
@@ -74,88 +73,97 @@ class LabelMe(SegmentationDataset):
         for label, target in (label_map or {}).items():
             self._ids[str(label)] = class_id(target, self.classes, f"dataset.label_map.{label}")
         self._line_width = line_width
-        self._root = require_root(root)
-        divided = (self._root / "train").is_dir()
-        folder = require_folder(self._root / split, f"the {split} files of dataset.root") if divided else self._root
-        files = sorted(path for path in folder.rglob("*.json") if not path.name.startswith("."))
-        if not files:
-            raise DataError(f"{folder}: holds no JSON file of labelme")
-        if not divided:
-            keys = [path.relative_to(self._root).as_posix() for path in files]
-            files = division.choose(files, keys, split, str(folder))
-        self._files = files
+        self._files = Files(require_root(root))
+        self._image_path_of = self._find(split, division)
+        self._sources = list(self._image_path_of)
+
+    def _find(self, split: str, division: Division) -> dict[Path, Path | None]:
+        """The JSON files of a split, each with its image; None: it cannot be read."""
+        root = self._files.folder
+        folder = root
+        if split_folder(root, "*", "train").is_dir():
+            folder = require_folder(split_folder(root, "*", split), f"the {split} files of dataset.root")
+        paths = walk(folder, self.notes, _is_json)
+        image_of = {path: self._image_path(path) for path in paths if _is_json(path)}
+        if not image_of:
+            raise DataError(f"{folder}: has no JSON file of labelme")
+        source_of: dict[Path, Path] = {}
+        for source, image in image_of.items():
+            if image is not None and (other := source_of.setdefault(image, source)) != source:
+                refuse(f"{source}: annotates {image}, and so does {other}: keep one of them, or correct its imagePath")
+        for path in paths:
+            if is_image(path) and path not in source_of:
+                self.notes.add(folder, "image", "left out, it has no JSON file", path.relative_to(folder))
+            elif not _is_json(path) and not is_image(path):
+                self.notes.add(folder, "file", "left out, neither image nor JSON", path.relative_to(folder))
+        if folder != root:
+            return image_of
+        keys = [path.relative_to(root).as_posix() for path in image_of]
+        return {path: image_of[path] for path in division.choose(list(image_of), keys, split, str(root), self.notes)}
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._sources)
 
     def load(self, index: int) -> Sample:
-        source = self._files[index]
-        record = read_json(source)
-        path = self._image_path(record, source)
+        source = self._sources[index]
+        record = read_record(source)
+        path = self._image_of(record, source)
         image = read_image(path)
         size = (image.shape[0], image.shape[1])
-        told = (record.get("imageHeight") or size[0], record.get("imageWidth") or size[1])
-        if told != size:
-            raise DataError(
-                f"{path}: {size[1]} x {size[0]} pixels, but {source} was drawn on {told[1]} x {told[0]}: "
-                "annotations must fit the image"
-            )
+        require_size(record, "imageHeight", "imageWidth", size, path)
         mask = empty_mask(size, self._background, self.classes)
-        for shape in entry(record, "shapes", list, source):
-            mask[self._area(shape, size, source)] = self._id(entry(shape, "label", str, source), source)
+        for shape in record.records("shapes"):
+            area = self._area(shape, size)
+            mask[area] = self._id(shape)
         return Sample(image, mask, str(path))
 
     def files(self, index: int) -> Sequence[Path]:
-        source = self._files[index]
+        source = self._sources[index]
+        image = self._image_path_of[source]
+        return (source,) if image is None else (image, source)
+
+    def _image_path(self, source: Path) -> Path | None:
+        """The image of a JSON file; None: the file cannot be read, which `load` reports."""
         try:
-            return self._image_path(read_json(source), source), source
-        except DataError:  # told when it is loaded
-            return (source,)
+            return self._image_of(read_record(source), source)
+        except DataError:
+            return None
 
-    def _image_path(self, record: Any, source: Path) -> Path:
-        """The image beside the JSON file, or where the file says, but below the root."""
-        name = entry(record, "imagePath", str, source)
-        beside = source.parent / PureWindowsPath(name).name  # of a path with slashes or backslashes
-        told = source.parent / name.replace("\\", "/") if "\0" not in name else beside
-        if not beside.is_file() and told.resolve().is_relative_to(self._root.resolve()) and told.is_file():
-            return told
-        return beside
+    def _image_of(self, record: Record, source: Path) -> Path:
+        """The image where the file says, but below the root; or, if there is none, beside the JSON file."""
+        name = record.text("imagePath")
+        folder = os.path.relpath(source.parent, self._files.folder)
+        try:
+            stated = self._files.find(os.path.join(folder, name), source)
+            if stated.is_file():
+                return stated
+        except DataError:  # it leads outside, as paths of another computer do
+            pass
+        return self._files.find(os.path.join(folder, PureWindowsPath(name).name), source)
 
-    def _area(self, shape: Any, size: tuple[int, int], source: Path) -> NDArray[np.bool_]:
-        kind, points = shape.get("shape_type") or "polygon", entry(shape, "points", list, source)
-        if kind == "mask":
-            return stored_mask(entry(shape, "mask", str, source), points, size, source)
-        return drawn(size, kind, points, source, self._line_width)
+    def _area(self, shape: Record, size: tuple[int, int]) -> Area:
+        kind = shape.text("shape_type") if shape.has("shape_type") else "polygon"
+        points = points_of(shape)
+        if kind != "mask":
+            return draw_shape(size, kind, points, shape, self._line_width)
+        if not points:
+            raise shape.error("points", "the corners of the mask")
+        area, (height, width) = stored_mask(shape.text("mask"), points[0], size, shape)
+        if len(points) == 2:
+            (left, top), (right, bottom) = points
+            if not (0 <= height - (bottom - top) < 2 and 0 <= width - (right - left) < 2):
+                raise shape.error("points", f"the corners of its mask of {width} x {height} pixels")
+        return area
 
-    def _id(self, label: str, source: Path) -> int:
+    def _id(self, shape: Record) -> int:
+        label = str(shape.identifier("label"))
         if label not in self._ids:
             raise DataError(
-                f"{source}: label '{label}' is no class: add it to dataset.class_names, or "
+                f"{shape.source}: label '{label}' is no class: add it to dataset.class_names, or "
                 f'"dataset.label_map={{{label}:ignore}}".{did_you_mean(label, self.classes.names)}'
             )
         return self._ids[label]
 
 
-def stored_mask(
-    encoded: str, points: Sequence[Sequence[float]], size: tuple[int, int], source: Path
-) -> NDArray[np.bool_]:
-    """A shape of type mask: a PNG in base64, whose upper left corner lies at the first point.
-
-    Raises:
-        DataError: no such picture, or no point.
-    """
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=("PNG",)) as picture:
-            if picture.width > size[1] + 1 or picture.height > size[0] + 1:  # corners count as pixels
-                raise DataError(f"{source}: a mask of {picture.width} x {picture.height} pixels exceeds its image")
-            part = np.asarray(picture.convert("L")) > 0
-        left, top = int(points[0][0]), int(points[0][1])
-    except DataError:
-        raise
-    except (binascii.Error, OSError, SyntaxError, ValueError, TypeError, IndexError, OverflowError) as error:
-        raise DataError(f"{source}: a mask that cannot be decoded ({error})") from None
-    area = np.zeros(size, bool)
-    top_in, left_in = max(top, 0), max(left, 0)
-    inside = part[top_in - top :, left_in - left :][: max(0, size[0] - top_in), : max(0, size[1] - left_in)]
-    area[top_in : top_in + inside.shape[0], left_in : left_in + inside.shape[1]] = inside
-    return area
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"

@@ -1,15 +1,28 @@
-"""Divides a dataset that has no splits of its own: by a seed alone, and so that groups stay together."""
+"""Divides a dataset that has no complete splits of its own: by a seed, with groups kept together.
+
+Folders named after a split keep their role: images in ``test`` or ``val`` are never trained on, whatever the layout.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import TypeVar
 
 import numpy as np
 
+from segnet.data.datasets.notes import Notes
 from segnet.errors import ConfigError, DataError
 
 T = TypeVar("T")
+
+# Names of folders and subsets, in lower case, as annotation tools and dataset authors write them.
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing", "holdout", "held-out", "held_out", "heldout"),
+}
+SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +30,14 @@ class Division:
     """How a dataset is divided.
 
     Attributes:
-        val_fraction: share set aside for validation.
-        test_fraction: share set aside for a final test.
-        seed: of the choice.
-        group: regular expression; files in whose path it matches the same text are never divided. Its first group
-            counts where it has one. None: every file for itself.
+        val_fraction: share for validation.
+        test_fraction: share for a final test.
+        seed: of the random choice.
+        group: regular expression; files whose paths match it with the same text stay in one split. Its first group
+            counts if it has one. None: each file is a group.
 
     Raises:
-        ConfigError: shares that leave nothing to train on, or no regular expression.
+        ConfigError: fractions that leave nothing to train on, or an invalid regular expression.
     """
 
     val_fraction: float = 0.2
@@ -34,7 +47,7 @@ class Division:
 
     def __post_init__(self) -> None:
         if not 0 < self.val_fraction < 1:
-            raise ConfigError(f"dataset.val_fraction={self.val_fraction} is not a share between 0 and 1")
+            raise ConfigError(f"dataset.val_fraction={self.val_fraction} must lie between 0 and 1")
         if not 0 <= self.test_fraction < 1 - self.val_fraction:
             raise ConfigError(f"dataset.test_fraction={self.test_fraction} leaves nothing to train on")
         try:
@@ -42,43 +55,73 @@ class Division:
         except re.error as error:
             raise ConfigError(f"dataset.group={self.group} is no regular expression: {error}") from None
 
-    def choose(self, items: Sequence[T], keys: Sequence[str], split: str, where: str) -> list[T]:
+    def choose(
+        self,
+        items: Sequence[T],
+        keys: Sequence[str],
+        split: str,
+        where: str,
+        notes: Notes,
+        held: Mapping[int, str] | None = None,
+    ) -> list[T]:
         """The items of one split, in their order; at least one group on each side.
+
+        Items in folders named after splits belong to those; the others are divided into the splits that are left.
 
         Args:
             items: everything.
-            keys: of each, its path as `group` sees it.
+            keys: the path of each item, which `group` is searched in.
             split: "train", "val" or "test".
-            where: what they are, for errors.
+            where: the place of the items, for errors.
+            notes: counts the items of folders named after splits.
+            held: index of an item -> its split, where something else than its folder tells it.
 
         Raises:
-            ConfigError: a test split without a share.
-            DataError: too few groups, or a file in which the group is not found.
+            ConfigError: a test split without a fraction.
+            DataError: too few groups, or a path in which the group is not found.
         """
-        if split == "test" and self.test_fraction == 0:
+        if held is None:
+            held = held_out(keys)
+            for index, name in held.items():
+                if name != "train":
+                    notes.add(where, "image", f"kept for the {name} split, by the name of its folder", keys[index])
+        if split in held.values() and split != "train":
+            return [item for index, item in enumerate(items) if held.get(index) == split]
+        shares = {"val": self.val_fraction, "test": self.test_fraction}
+        wanted = {name: share for name, share in shares.items() if share > 0 and name not in held.values()}
+        if split == "test" and "test" not in wanted:
             raise ConfigError(
                 "split=test needs a folder of its own, a list or dataset.test_fraction: dataset.root has none"
             )
+        if not any(held.get(index, "train") == "train" for index in range(len(items))):
+            raise DataError(
+                f"{where}: all images are of the splits {', '.join(sorted(set(held.values())))}: none to train on"
+            )
+        free = [index for index in range(len(items)) if held.get(index, "train") == "train"]
+        chosen = self._divide([keys[index] for index in free], wanted, where)
+        taken = {free[place] for place in chosen[split]}
+        return [item for index, item in enumerate(items) if index in taken]
+
+    def _divide(self, keys: Sequence[str], shares: dict[str, float], where: str) -> dict[str, set[int]]:
+        """Of each split the places of its keys."""
         groups = [self._group_of(key) for key in keys]
-        # A file for itself is a group of its own number: the order of the draw is then that of the files.
-        names = list(range(len(items))) if self.group is None else sorted(set(groups))
+        # A file that is its own group counts by its number: the random choice then follows the order of the files.
+        names = list(range(len(keys))) if self.group is None else sorted(set(groups))
         members = [[i] for i in names] if self.group is None else _group_members(groups, names)  # type: ignore[arg-type]
-        needed = 2 + (self.test_fraction > 0)
+        needed = 1 + len(shares)
         if len(names) < needed:
             what = "image" if self.group is None else f"group of dataset.group={self.group}"
             raise DataError(f"{where}: {_count(len(names), what)} cannot be divided into {needed} splits: add images")
-        shares = [("val", self.val_fraction), ("test", self.test_fraction)]
         waiting = np.random.default_rng(self.seed).permutation(len(names)).tolist()
         chosen: dict[str, set[int]] = {}
-        for name, share in shares:
-            wanted = max(1, round(share * len(items))) if share else 0
+        for later, (name, share) in zip(range(len(shares) - 1, -1, -1), shares.items(), strict=True):
+            wanted = max(1, round(share * len(keys)))
             taken: set[int] = set()
-            still_needed = 1 + (name == "val" and self.test_fraction > 0)  # groups that later splits must find
-            while len(taken) < wanted and len(waiting) > still_needed:
+            while len(taken) < wanted and len(waiting) > 1 + later:  # each later split and train need a group
                 taken |= set(members[waiting.pop(0)])
             chosen[name] = taken
-        chosen["train"] = set(range(len(items))) - chosen["val"] - chosen["test"]
-        return [item for index, item in enumerate(items) if index in chosen[split]]
+        chosen["train"] = set(range(len(keys))).difference(*chosen.values())
+        return chosen
 
     def _group_of(self, key: str) -> str:
         if self.group is None:
@@ -87,6 +130,30 @@ class Division:
         if not match:
             raise DataError(f"{key}: dataset.group={self.group} is not found in its path: correct the expression")
         return match.group(1 if match.re.groups else 0) or ""
+
+
+def split_folder(root: Path, layout: str, split: str) -> Path:
+    """The folder of a split by any of its names.
+
+    Args:
+        layout: such as "images/*", where * stands for the name.
+    """
+    folders = [root / layout.replace("*", name) for name in SPLIT_NAMES[split]]
+    return next((folder for folder in folders if folder.is_dir()), folders[0])
+
+
+def held_out(keys: Sequence[str]) -> dict[int, str]:
+    """The split of each path with a folder named after one; empty if that does not tell paths apart.
+
+    A dataset that lies in one folder ``train`` as a whole is still to be divided.
+    """
+    splits = [
+        next((SPLIT_OF_NAME[part.lower()] for part in PurePath(key).parts[:-1] if part.lower() in SPLIT_OF_NAME), None)
+        for key in keys
+    ]
+    if len(set(splits)) < 2:
+        return {}
+    return {index: split for index, split in enumerate(splits) if split is not None}
 
 
 def _group_members(groups: Sequence[str], names: Sequence[str]) -> list[list[int]]:

@@ -7,11 +7,13 @@ Augmented: Hariharan et al., "Semantic contours from inverse detectors", 2011; i
 what ``train.txt`` lacks). Where VOC itself has a mask, that one counts.
 """
 
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from segnet.class_sets import VOC_CLASSES
 from segnet.data.dataset import FileDataset
-from segnet.data.datasets.pairing import first_folder, read_lines, refuse_missing, require_root, require_split
+from segnet.data.datasets.lists import named_pairs
+from segnet.data.datasets.pairing import by_key, first_folder, image_files, require_root, require_split
+from segnet.data.datasets.text_files import read_lines
 from segnet.errors import DataError
 
 
@@ -36,16 +38,16 @@ class PascalVOC(FileDataset):
         )
         masks = first_folder([images.parent / "SegmentationClass"], "VOC's masks")
         lists = images.parent / "ImageSets" / "Segmentation"
+        mask_of = by_key(image_files(masks, self.notes), masks)
         if augmented and split == "train":
             more_masks = first_folder([images.parent / "SegmentationClassAug"], "the masks of dataset.augmented")
-            listing, stems = augmented_list(lists)
-            own = {stem for stem in stems if (masks / f"{stem}.png").is_file()}
-            pairs = [(images / f"{s}.jpg", (masks if s in own else more_masks) / f"{s}.png") for s in stems]
+            mask_of = by_key(image_files(more_masks, self.notes), more_masks) | mask_of
+            listing, names = augmented_list(lists)
         else:
             listing = lists / f"{split}.txt"
-            pairs = [(images / f"{stem}.jpg", masks / f"{stem}.png") for stem in read_lines(listing)]
-        refuse_missing(pairs, listing)
-        super().__init__(pairs, VOC_CLASSES)
+            names = read_lines(listing)
+        image_of = by_key(image_files(images, self.notes), images)
+        super().__init__(named_pairs(listing, names, image_of, mask_of, images), VOC_CLASSES)
 
 
 def augmented_list(folder: Path) -> tuple[Path, list[str]]:
@@ -57,7 +59,9 @@ def augmented_list(folder: Path) -> tuple[Path, list[str]]:
     for name in ("trainaug.txt", "train_aug.txt"):
         if (folder / name).is_file():
             # Some of these lists hold the paths of image and mask: the image's name is what they share.
-            return folder / name, [Path(line.split()[0]).stem for line in read_lines(folder / name)]
+            lines = read_lines(folder / name)
+            return folder / name, [PureWindowsPath(line.split()[0]).stem for line in lines]
     if (folder / "aug.txt").is_file():
-        return folder / "aug.txt", [*read_lines(folder / "train.txt"), *read_lines(folder / "aug.txt")]
+        names = [*read_lines(folder / "train.txt"), *read_lines(folder / "aug.txt")]
+        return folder / "aug.txt", list(dict.fromkeys(names))
     raise DataError(f"{folder / 'trainaug.txt'}: no such file, nor train_aug.txt, nor aug.txt (dataset.augmented)")

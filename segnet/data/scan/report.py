@@ -61,12 +61,14 @@ class SplitReport:
         classes: of the dataset.
         findings: one a sample.
         doubt: of the dataset about the labels of all its masks; empty: none.
+        notes: what the dataset left out, a line each.
     """
 
     split: str
     classes: Classes
     findings: Sequence[Finding]
     doubt: str = ""
+    notes: Sequence[str] = ()
 
     @cached_property
     def readable(self) -> list[Finding]:
@@ -146,7 +148,10 @@ class SplitReport:
             (ignored, f"no labeled pixel in {counted(len(ignored), 'mask')}"),
             (near_constant, f"{counted(len(near_constant), 'mask')} of one class to {100 * NEAR_CONSTANT:g} % or more"),
         )
-        return [f"{self.split}: {text}: {listed(names)}" for names, text in texts if names]
+        return [
+            *(f"{self.split}: {note}" for note in self.notes),
+            *(f"{self.split}: {text}: {listed(names)}" for names, text in texts if names),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """As builtins, for JSON."""

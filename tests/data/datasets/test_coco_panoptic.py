@@ -65,12 +65,21 @@ def test_other_names_of_files_are_options(tmp_path):
     ("changes", "message"),
     [
         ({"categories": CATEGORIES[:2]}, "category_id 3 is none of its categories"),
-        ({"images": []}, "image_id 139 is none of its images"),
+        ({"images": []}, "names no image"),
+        ({"images": [{"id": 1, "file_name": "a"}]}, "1 annotation belongs to no image of the file"),
         ({"annotations": []}, "annotates no image"),
-        ({"annotations": [{"image_id": 139, "bbox": [0, 0, 1, 1]}]}, "'segments_info' is missing"),
-        ({"annotations": {}}, "'annotations' is missing or of the wrong type"),
-        ({"images": [{"id": 139, "file_name": "../../x.jpg"}]}, "lies outside"),
-        ({"annotations": [{"image_id": 139, "file_name": "../x.png", "segments_info": []}]}, "lies outside"),
+        ({"annotations": [{"image_id": 139, "bbox": [0, 0, 1, 1]}]}, r"'segments_info' of annotations\[0\] is missing"),
+        ({"annotations": {}}, "'annotations' of the file must be a list"),
+        ({"annotations": [{"image_id": 139, "file_name": "a.png", "segments_info": []}] * 2}, "is annotated twice"),
+        (
+            {
+                "images": [{"id": 139, "file_name": "a"}, {"id": 140, "file_name": "b"}],
+                "annotations": [{"image_id": i, "file_name": "a.png", "segments_info": []} for i in (139, 140)],
+            },
+            "images 139 and 140 share the mask 'a.png'",
+        ),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "share the id 1"),
+        ({"categories": [{"name": "a"}]}, r"'id' of categories\[0\] is missing"),
     ],
 )
 def test_wrong_annotations_are_named(tmp_path, changes, message):
@@ -86,8 +95,44 @@ def test_a_segment_that_is_not_listed_is_named(tmp_path):
         COCOPanoptic("val", str(tmp_path)).load(0)
 
 
+def test_paths_outside_are_refused(tmp_path):
+    write(tmp_path, images=[{"id": 139, "file_name": "../../x.jpg"}])
+    with pytest.raises(DataError, match="lies outside"):
+        COCOPanoptic("val", str(tmp_path)).load(0)
+    write(tmp_path, annotations=[{"image_id": 139, "file_name": "../x.png", "segments_info": []}])
+    with pytest.raises(DataError, match="lies outside"):
+        COCOPanoptic("val", str(tmp_path)).load(0)
+
+
+def test_a_segment_of_two_categories_is_refused(tmp_path):
+    segments = [{"id": 5, "category_id": 1}, {"id": 5, "category_id": 3}]
+    write(tmp_path, annotations=[{"image_id": 139, "file_name": "a.png", "segments_info": segments}])
+    with pytest.raises(DataError, match=r"segment 5 of .* has two categories"):
+        COCOPanoptic("val", str(tmp_path))
+
+
+def test_ids_may_be_text_and_colors_anything(tmp_path):
+    write(tmp_path)
+    source = tmp_path / "annotations" / "panoptic_val2017.json"
+    record = json.loads(source.read_text())
+    record["annotations"][0]["image_id"] = "139"
+    record["categories"][0]["color"] = {"r": 1}
+    for segment in record["annotations"][0]["segments_info"]:
+        segment["category_id"] = str(segment["category_id"])
+    source.write_text(json.dumps(record))
+    dataset = COCOPanoptic("val", str(tmp_path))
+    assert dataset.load(0).mask.tolist() == [[255, 0, 0, 2, 1], [1, 1, 1, 255, 255]]
+
+
+def test_images_without_annotation_are_counted(tmp_path):
+    write(tmp_path, images=[{"id": 139, "file_name": "000000000139.jpg"}, {"id": 7, "file_name": "7.jpg"}])
+    lines = COCOPanoptic("val", str(tmp_path)).notes.lines()
+    assert "1 image left out, it has no annotation: 7.jpg" in lines[0]
+
+
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"{", "is no JSON"), (b"\xff\xfe\xff", "is no JSON"), (None, "cannot be")]
+    ("content", "message"),
+    [(b"{", "is not valid JSON"), (b"\xff\xfe\xff", "is not UTF-16 text"), (b"", "is empty"), (None, "cannot be")],
 )
 def test_a_file_that_is_no_json_is_named(tmp_path, content, message):
     write(tmp_path)

@@ -55,8 +55,83 @@ def test_subsets_are_the_splits(tmp_path):
     write(tmp_path, {"Train": ["b", "a"], "Validation": ["c"]})
     assert names(CVAT("train", str(tmp_path))) == ["b", "a"]
     assert names(CVAT("val", str(tmp_path))) == ["c"]
-    with pytest.raises(DataError, match=r"has no test\.txt"):
+    with pytest.raises(ConfigError, match="split=test needs a folder of its own"):
         CVAT("test", str(tmp_path))
+
+
+def test_a_held_out_subset_is_kept_apart(tmp_path):
+    write(tmp_path, {"default": list("abcdef"), "test": list("gh")})
+    splits = {split: names(CVAT(split, str(tmp_path))) for split in ("train", "val", "test")}
+    assert sorted(splits["train"] + splits["val"]) == list("abcdef")
+    assert splits["test"] == ["g", "h"]
+    write(tmp_path, {"validation": ["v"]})
+    assert names(CVAT("val", str(tmp_path))) == ["v"]
+    assert names(CVAT("train", str(tmp_path))) == list("abcdef")
+
+
+def test_a_subset_of_another_name_needs_an_option(tmp_path):
+    write(tmp_path, {"default": list("abc"), "night": list("de")})
+    with pytest.raises(
+        DataError, match=r"night\.txt: the subset's name does not tell its split: set .*train:\[default,night\]"
+    ):
+        CVAT("train", str(tmp_path))
+    subsets = {"train": ["default"], "val": ["Night"]}
+    assert names(CVAT("train", str(tmp_path), subsets=subsets)) == list("abc")
+    assert names(CVAT("val", str(tmp_path), subsets=subsets)) == list("de")
+    left = CVAT("train", str(tmp_path), subsets={"train": ["default"]})
+    assert len(left) == 2
+    assert "1 subset left out, dataset.subsets does not name it: night" in left.notes.lines()[0]
+    for wrong, message in (
+        ({"trian": ["default"]}, "'trian' is no split"),
+        ({"train": ["nigth"]}, "'nigth' is no subset"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            CVAT("train", str(tmp_path), subsets=wrong)
+
+
+def test_an_only_subset_is_divided_whatever_its_name(tmp_path):
+    write(tmp_path, {"street": list("abcde")})
+    assert len(CVAT("train", str(tmp_path))) == 4
+
+
+def test_an_image_in_two_subsets_or_in_none(tmp_path):
+    write(tmp_path, {"default": list("abc"), "test": list("de")})
+    (tmp_path / "ImageSets" / "Segmentation" / "test.txt").write_text("d\n")
+    assert "1 image left out, no subset names it: e" in CVAT("train", str(tmp_path)).notes.lines()[0]
+    (tmp_path / "ImageSets" / "Segmentation" / "test.txt").write_text("d\na\n")
+    with pytest.raises(DataError, match=r"test\.txt: names 'a', and so does default\.txt: keep it in one"):
+        CVAT("train", str(tmp_path))
+
+
+def test_lists_and_label_map_of_other_systems(tmp_path):
+    write(tmp_path, {"default": ["sub/a", "b c"]})
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    (lists / "default.txt").write_text('sub\\a\r\n"b c"\r\n', encoding="utf-16")
+    (lists / ".default.txt").write_text("nothing")
+    (tmp_path / "labelmap.txt").write_text(LABEL_MAP, encoding="utf-8-sig")
+    (tmp_path / "SegmentationClass" / "b c.png").rename(tmp_path / "SegmentationClass" / "b c.PNG")
+    splits = [names(CVAT(split, str(tmp_path))) for split in ("train", "val")]
+    assert sorted(splits) == [["a"], ["b c"]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a:0,0,0::\na:1,1,1::", "has the name of another label"),
+        ("a:0,0,0::\nb:0,0,0::", r"'b' and 'a' share the color \(0, 0, 0\)"),
+        ("a:0,0,256::", "is not name:red,green,blue"),
+        ("a:0,0,-1::", "is not name:red,green,blue"),
+        (":0,0,0::", "has no name"),
+        ("# nothing", "names no label"),
+        ("", "is empty"),
+    ],
+)
+def test_a_label_map_that_is_none_is_refused(tmp_path, lines, message):
+    write(tmp_path, {"default": ["a", "b"]})
+    (tmp_path / "labelmap.txt").write_text(lines)
+    with pytest.raises(DataError, match=message) as caught:
+        CVAT("train", str(tmp_path))
+    assert str(caught.value).startswith(f"{tmp_path / 'labelmap.txt'}: ")
 
 
 def test_faults_are_named(tmp_path):
@@ -66,7 +141,7 @@ def test_faults_are_named(tmp_path):
     with pytest.raises(DataError, match=r"color \(1, 1, 1\) \(3 pixels\)"):
         CVAT("train", str(tmp_path)).load(0)
     (tmp_path / "JPEGImages" / "a.jpg").unlink()
-    with pytest.raises(DataError, match=r"names 'a', which is not in .* export with 'Save images'"):
+    with pytest.raises(DataError, match=r"names 'a', but .*JPEGImages has no such image"):
         CVAT("train", str(tmp_path))
     (tmp_path / "labelmap.txt").write_text("background:0,0::\n")
     with pytest.raises(DataError, match=r"'background:0,0::' is not name:red,green,blue"):
@@ -74,6 +149,6 @@ def test_faults_are_named(tmp_path):
 
 
 def test_a_sample_is_remembered_by_its_files_and_the_label_map(tmp_path):
-    write(tmp_path, {"Train": ["a"]})
+    write(tmp_path, {"Train": ["a"], "Val": ["b"]})
     files = CVAT("train", str(tmp_path)).files(0)
     assert [file.name for file in files] == ["a.jpg", "a.png", "labelmap.txt"]

@@ -106,7 +106,7 @@ def test_folders_that_are_missing_or_empty_are_named(tmp_path):
     (tmp_path / "images").mkdir()
     assert message(tmp_path).startswith(f"{tmp_path / 'masks'}: no such folder")
     (tmp_path / "masks").mkdir()
-    assert message(tmp_path).startswith(f"{tmp_path / 'images'}: holds no picture")
+    assert message(tmp_path).startswith(f"{tmp_path / 'images'}: has no image")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 
 import numpy as np
@@ -116,14 +117,29 @@ def test_unknown_labels_are_named_with_the_line_to_add(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (shape("cat", [[0, 0], [1, 1]]), "a polygon has too few points"),
-        (shape("cat", [[0, 0], [1, float("nan")], [2, 2]]), "too few points, or such that are no numbers"),
-        (shape("cat", [[0, 0], [1], [2, 2]]), r"points that are not \[x, y\]"),
-        (shape("cat", [[0, 0]], "spline"), "a shape of type 'spline' is not known"),
-        (shape("cat", [[0, 0]], "mask", mask="no base64!"), "a mask that cannot be decoded"),
-        (shape("cat", [[0, 0]], "mask", mask="aGVsbG8="), "a mask that cannot be decoded"),
-        ({"points": [[0, 0]], "shape_type": "point"}, "'label' is missing"),
-        ({"label": "cat"}, "'points' is missing"),
+        (shape("cat", [[0, 0], [1, 1]]), "is a polygon with 2 points: correct or remove it"),
+        (shape("cat", [[0, 0]] * 3, "rectangle"), "is a rectangle with 3 points"),
+        (shape("cat", [[0, 0]] * 5, "rectangle"), "is a rectangle with 5 points"),
+        (shape("cat", [[0, 0]], "circle"), "is a circle with 1 points"),
+        (shape("cat", [[0, 0]] * 3, "circle"), "is a circle with 3 points"),
+        (shape("cat", [[0, 0]] * 3, "rotation"), "is a rotation with 3 points"),
+        (shape("cat", [], "points"), "is a points with 0 points"),
+        (shape("cat", [[0, 0], [1, float("nan")], [2, 2]]), r"has the point \[1, nan\]"),
+        (shape("cat", [[0, 0], [1, 10**400], [2, 2]]), "has the point"),
+        (shape("cat", [[0, 0], [1], [2, 2]]), r"has the point \[1\]"),
+        (shape("cat", [[0, 0], {"x": 1, "y": 2}, [2, 2]]), "has the point {'x': 1, 'y': 2}"),
+        (shape("cat", [[0, 0], [True, 2], [2, 2]]), "has the point"),
+        (shape("cat", {"x": 1}), r"'points' of shapes\[0\] must be a list"),
+        (shape("cat", [[0, 0]], "spline"), "must be one of polygon, .* mask, not 'spline'"),
+        (shape("cat", [[0, 0]], 7), "'shape_type' .* must be a text, not 7"),
+        (shape("cat", [[0, 0]], "mask", mask="no base64!"), "has a mask that cannot be decoded"),
+        (shape("cat", [[0, 0]], "mask", mask="aGVsbG8="), "has a mask that cannot be decoded"),
+        (shape("cat", [], "mask", mask="aGVsbG8="), r"'points' .* must be the corners of the mask"),
+        (shape("cat", [[0, 0]], "mask"), "'mask' of .* is missing"),
+        ({"points": [[0, 0]], "shape_type": "point"}, "'label' of .* is missing"),
+        ({"label": "cat"}, "'points' of .* is missing"),
+        ([], r"shapes\[0\] must be an object {...}, not \[\]"),
+        (None, "must be an object {...}, not null"),
     ],
 )
 def test_wrong_shapes_are_named(tmp_path, wrong, message):
@@ -170,7 +186,7 @@ def test_other_sizes_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"the val files of dataset\.root"):
         LabelMe("val", str(tmp_path), ["cat"])
     (tmp_path / "val").mkdir()
-    with pytest.raises(DataError, match="holds no JSON file"):
+    with pytest.raises(DataError, match="has no JSON file"):
         LabelMe("val", str(tmp_path), ["cat"])
 
 
@@ -179,4 +195,157 @@ def test_a_sample_is_remembered_by_its_image_and_its_json(tmp_path):
     dataset = LabelMe("train", str(tmp_path), ["cat"])
     assert list(dataset.files(0)) == [tmp_path / "train" / "a.jpg", tmp_path / "train" / "a.json"]
     (tmp_path / "train" / "a.json").write_text("{")
-    assert list(dataset.files(0)) == [tmp_path / "train" / "a.json"]
+    assert list(LabelMe("train", str(tmp_path), ["cat"]).files(0)) == [tmp_path / "train" / "a.json"]
+
+
+CORNERS = [[4, 2], [12, 2], [12, 9], [4, 9]]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])
+@pytest.mark.parametrize("kind", ["rectangle", "rotation"])
+def test_rectangles_of_four_corners_cover_what_those_of_two_do(tmp_path, order, kind):
+    expected = mask_of(tmp_path, shape("cat", [CORNERS[0], CORNERS[2]], "rectangle"))
+    np.testing.assert_array_equal(mask_of(tmp_path, shape("cat", [CORNERS[i] for i in order], kind)), expected)
+
+
+def test_a_rotated_rectangle_covers_its_area(tmp_path):
+    mask = mask_of(tmp_path, shape("cat", [[15, 2], [23, 10], [15, 18], [7, 10]], "rotation"))
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    distance = abs(rows - 10) + abs(columns - 15)
+    assert (mask[distance < 8] == 1).all()
+    assert not mask[distance > 9].any()
+
+
+@pytest.mark.parametrize("far", [1e5, 1e9, 1e300])
+def test_shapes_far_outside_are_cut_off_exactly(tmp_path, far):
+    right = shape("cat", [[10, 5], [far, 5], [far, 12], [10, 12]])
+    mask = mask_of(tmp_path, right)
+    assert (mask[5:13, 10:] == 1).all()
+    assert (mask == 1).sum() == 8 * 20
+    line = mask_of(tmp_path, shape("cat", [[-far, 10], [far, 10]], "line"), line_width=2)
+    assert (line[10] == 1).all()
+    assert not line[[0, 5, 15, 19]].any()
+    if far < 1e10:  # else all of the image is as far from the center as the rim
+        circle = mask_of(tmp_path, shape("cat", [[15, 10 + far], [15, 10]], "circle"))
+        assert not circle[:9].any()
+        assert (circle[11:, 10:20] == 1).all()
+    assert not mask_of(tmp_path, shape("cat", [[far, far]], "point")).any()
+    slope = mask_of(tmp_path, shape("cat", [[-far, -far], [far, far], [-far, far]]))
+    assert (slope[2:, 0] == 1).all()
+    assert slope[0, 3:].tolist() == [0] * (WIDTH - 3)
+
+
+def encoded(image: Image.Image, **options) -> str:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", **options)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def test_stored_masks_in_palette_and_with_alpha(tmp_path):
+    part = np.array([[0, 1], [1, 1]], np.uint8)
+    palette = Image.fromarray(part)
+    palette.putpalette([0, 0, 0, 0, 0, 0])
+    alpha = Image.fromarray(np.dstack([np.zeros((2, 2, 3), np.uint8), part * 255]))
+    for image in (palette, alpha, Image.fromarray(part * 255)):
+        mask = mask_of(tmp_path, shape("cat", [[3, 4], [4, 5]], "mask", mask=encoded(image)))
+        assert mask[4:6, 3:5].tolist() == part.tolist()
+        assert mask.sum() == 3
+    for points, image in (
+        ([[3, 4], [9, 5]], palette),
+        ([[4, 5], [3, 4]], palette),
+        ([[0, 0]], Image.new("RGB", (2, 2))),
+    ):
+        with pytest.raises(DataError):
+            mask_of(tmp_path, shape("cat", points, "mask", mask=encoded(image)))
+
+
+def test_a_stored_mask_larger_than_its_image_is_refused_before_it_is_decoded(tmp_path):
+    bomb = encoded(Image.new("1", (5_000, 5_000)))
+    with pytest.raises(DataError, match="has a mask of 5000 x 5000 pixels, but its image has 30 x 20"):
+        mask_of(tmp_path, shape("cat", [[0, 0]], "mask", mask=bomb))
+
+
+@pytest.mark.parametrize("folder", [".Trash-1000/files", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN"])
+def test_hidden_and_trash_folders_are_left_out_and_counted(tmp_path, folder):
+    for name in "abcd":
+        write(tmp_path, name)
+    write(tmp_path / folder, "z", shape("unknown", [[0, 0]], "point"))
+    (tmp_path / "._a.json").write_bytes(b"\0")
+    dataset = LabelMe("train", str(tmp_path), ["cat"])
+    assert len(dataset) == 3
+    assert f"2 files left out, hidden or in the trash: ._a.json, {folder}/z.json" in dataset.notes.lines()[0]
+
+
+def test_what_else_is_left_out_is_counted(tmp_path):
+    write(tmp_path / "train", "a")
+    Image.new("RGB", (3, 3)).save(tmp_path / "train" / "b.JPG")
+    (tmp_path / "train" / "c.heic").write_bytes(b"")
+    (tmp_path / "train" / "a.json").rename(tmp_path / "train" / "a.JSON")
+    dataset = LabelMe("train", str(tmp_path), ["cat"])
+    assert dataset.load(0).name.endswith("a.jpg")
+    assert dataset.notes.lines() == [
+        f"{tmp_path / 'train'}: 1 image left out, it has no JSON file: b.JPG",
+        f"{tmp_path / 'train'}: 1 file left out, neither image nor JSON: c.heic",
+    ]
+
+
+def test_a_folder_for_tests_is_kept_apart(tmp_path):
+    for name in "abcde":
+        write(tmp_path, name)
+    write(tmp_path / "test", "t")
+    names = {split: [LabelMe(split, str(tmp_path), ["cat"]).files(0)[0].stem] for split in ("train", "val", "test")}
+    assert names["test"] == ["t"]
+    assert len(LabelMe("train", str(tmp_path), ["cat"])) == 4
+
+
+def test_two_files_of_one_image_are_refused(tmp_path):
+    write(tmp_path / "train", "a")
+    write(tmp_path / "train", "b", imagePath="a.jpg")
+    with pytest.raises(DataError, match=r"b\.json: annotates .*a\.jpg, and so does .*a\.json"):
+        LabelMe("train", str(tmp_path), ["cat"])
+
+
+def test_the_path_counts_before_the_name(tmp_path):
+    write(tmp_path / "train", "a", imagePath="../cam1/a.jpg")
+    (tmp_path / "cam1").mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "cam1" / "a.jpg")
+    assert LabelMe("train", str(tmp_path), ["cat"]).load(0).name.endswith("cam1/a.jpg")
+
+
+@pytest.mark.parametrize(
+    "name", ["caf\u00e9 1.jpg", "cafe\u0301 1.jpg", "caf%C3%A9%201.jpg", ".\\CAF\u00c9 1.JPG", "./x/../caf\u00e9 1.jpg"]
+)
+def test_names_of_other_systems(tmp_path, name):
+    write(tmp_path / "train", "a", imagePath=name)
+    (tmp_path / "train" / "a.jpg").rename(tmp_path / "train" / "caf\u00e9 1.jpg")
+    assert LabelMe("train", str(tmp_path), ["cat"]).load(0).name.endswith("caf\u00e9 1.jpg")
+
+
+@pytest.mark.parametrize("size", [None, 0, "20", 20.0])
+def test_sizes_may_be_missing_or_of_another_type(tmp_path, size):
+    write(tmp_path / "train", "a", imageHeight=size)
+    assert LabelMe("train", str(tmp_path), ["cat"]).load(0).mask.shape == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"imageHeight": [20]}, "'imageHeight' of the file must be a number of pixels"),
+        ({"imageHeight": -20}, "'imageHeight' of the file must be a number of pixels"),
+        ({"imagePath": None}, "'imagePath' of the file is missing"),
+        ({"imagePath": 5}, "'imagePath' of the file must be a text, not 5"),
+        ({"imagePath": "a\0.jpg"}, "'imagePath' of the file must be a text"),
+        ({"imagePath": "\ud800.jpg"}, "'imagePath' of the file must be a text"),
+        ({"shapes": {}}, "'shapes' of the file must be a list"),
+        ({"shapes": None}, "'shapes' of the file is missing"),
+    ],
+)
+def test_values_of_another_type_are_named(tmp_path, changes, message):
+    write(tmp_path / "train", "a", **changes)
+    with pytest.raises(DataError, match=message) as caught:
+        LabelMe("train", str(tmp_path), ["cat"]).load(0)
+    assert str(caught.value).startswith(str(tmp_path / "train" / "a.json"))
+
+
+def test_labels_may_be_numbers(tmp_path):
+    assert mask_of(tmp_path, shape(1, square(0, 0, 5, 5)), names=("0", "1"))[2, 2] == 1

@@ -2,6 +2,7 @@
 
 import pytest
 
+from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.splits import Division
 from segnet.errors import ConfigError, DataError
 
@@ -9,7 +10,7 @@ KEYS = [f"patient{number % 7}/slice{number:02}.png" for number in range(40)]
 
 
 def chosen(division: Division, split: str, keys: list[str] = KEYS) -> list[str]:
-    return division.choose(keys, keys, split, "data")
+    return division.choose(keys, keys, split, "data", Notes())
 
 
 @pytest.mark.parametrize("group", [None, r"^(patient\d+)/"])
@@ -44,7 +45,7 @@ def test_the_seed_decides():
     assert first == same != other
 
 
-def test_a_test_share_leaves_the_val_split_as_it_was():
+def test_a_test_fraction_leaves_the_val_split_as_it_was():
     assert chosen(Division(0.2, 0.0), "val") == chosen(Division(0.2, 0.3), "val")
 
 
@@ -54,7 +55,7 @@ def test_too_few_images_are_refused(count, test_fraction):
         chosen(Division(0.5, test_fraction), "train", KEYS[:count])
 
 
-def test_every_split_gets_a_group_however_small_the_share():
+def test_every_split_gets_a_group_however_small_its_fraction():
     division = Division(0.98, 0.01, 0, None)
     assert [len(chosen(division, split, KEYS[:3])) for split in ("train", "val", "test")] == [1, 1, 1]
 
@@ -67,8 +68,8 @@ def test_a_path_without_the_group_is_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"val_fraction": 0.0}, "val_fraction=0.0 is not a share"),
-        ({"val_fraction": 1.0}, "val_fraction=1.0 is not a share"),
+        ({"val_fraction": 0.0}, "val_fraction=0.0 must lie between 0 and 1"),
+        ({"val_fraction": 1.0}, "val_fraction=1.0 must lie between 0 and 1"),
         ({"test_fraction": 0.8}, "test_fraction=0.8 leaves nothing"),
         ({"test_fraction": -0.1}, "test_fraction=-0.1"),
         ({"group": "("}, r"group=\( is no regular expression"),
@@ -79,6 +80,35 @@ def test_impossible_divisions_are_refused(options, message):
         Division(**options)
 
 
-def test_there_is_no_test_split_without_a_share():
+def test_there_is_no_test_split_without_a_fraction():
     with pytest.raises(ConfigError, match="split=test needs a folder of its own"):
         chosen(Division(), "test")
+
+
+@pytest.mark.parametrize("name", ["test", "Test", "testing", "holdout"])
+def test_a_folder_named_after_a_split_is_kept_out_of_the_others(name):
+    keys = [*(f"images/{number}.jpg" for number in range(8)), f"images/{name}/a.jpg", f"images/{name}/deep/b.jpg"]
+    notes = Notes()
+    division = Division(0.25)
+    splits = {s: division.choose(keys, keys, s, "data", notes) for s in ("train", "val", "test")}
+    assert splits["test"] == keys[8:]
+    assert sorted(splits["train"] + splits["val"]) == keys[:8]
+    assert len(splits["val"]) == 2
+    assert "kept for the test split, by the name of its folder" in notes.lines()[0]
+
+
+def test_a_val_folder_is_the_val_split():
+    keys = ["a.jpg", "b.jpg", "valid/c.jpg", "training/d.jpg"]
+    assert chosen(Division(0.5), "val", keys) == ["valid/c.jpg"]
+    assert chosen(Division(0.5), "train", keys) == ["a.jpg", "b.jpg", "training/d.jpg"]
+
+
+def test_a_dataset_in_one_folder_named_after_a_split_is_divided():
+    keys = [f"train/{number}.jpg" for number in range(5)]
+    assert len(chosen(Division(0.2), "train", keys)) == 4
+
+
+def test_nothing_to_train_on_is_refused():
+    keys = ["val/a.jpg", "test/b.jpg"]
+    with pytest.raises(DataError, match="all images are of the splits test, val"):
+        chosen(Division(), "train", keys)

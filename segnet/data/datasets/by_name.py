@@ -1,0 +1,82 @@
+"""Gives a dataset the class ids of another one: classes are matched by name, never by position.
+
+Annotation files name their classes themselves, and each split has a file of its own: the ids may differ between them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from segnet.classes import Classes
+from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.datasets.labels import mask_type
+from segnet.errors import DataError
+
+UNMATCHED = -1
+
+
+def with_class_ids(dataset: SegmentationDataset, classes: Classes, split: str) -> SegmentationDataset:
+    """A dataset with the class ids of `classes`; the dataset itself, if it has them or its files do not name classes.
+
+    Args:
+        split: the dataset's, for errors.
+
+    Raises:
+        DataError: they have no class in common but background.
+    """
+    if not dataset.classes_from_files or dataset.classes == classes:
+        return dataset
+    shared = set(dataset.classes.names) & set(classes.names)
+    if not shared - {"background"} and len(dataset.classes.names) > 1:
+        raise DataError(
+            f"the {split} split has the classes {', '.join(dataset.classes.names)}, but train has "
+            f"{', '.join(classes.names)}: none is the same"
+        )
+    return ByName(dataset, classes, split)
+
+
+class ByName(SegmentationDataset):
+    """A dataset whose masks hold the ids that other classes give to the same names.
+
+    Args:
+        dataset: where the samples come from.
+        classes: what the ids are to mean; it may lack some of the dataset's, if no pixel has them.
+        split: the dataset's, for errors.
+    """
+
+    classes_from_files = True
+
+    def __init__(self, dataset: SegmentationDataset, classes: Classes, split: str) -> None:
+        self.classes, self.channels, self.notes = classes, dataset.channels, dataset.notes
+        self._dataset, self._split = dataset, split
+        own = dataset.classes
+        self._ids = np.full(max(len(own.names), own.ignore_index + 1), UNMATCHED, np.int32)
+        self._ids[own.ignore_index] = classes.ignore_index
+        for index, name in enumerate(own.names):
+            self._ids[index] = classes.names.index(name) if name in classes.names else UNMATCHED
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def load(self, index: int) -> Sample:
+        return self._matched(self._dataset.load(index))
+
+    def load_many(self, indices: Sequence[int]) -> Iterator[Sample]:
+        return map(self._matched, self._dataset.load_many(indices))
+
+    def files(self, index: int) -> Sequence[Path | str]:
+        return self._dataset.files(index)
+
+    def doubt(self, present: Iterable[int]) -> str:
+        return self._dataset.doubt(present)
+
+    def _matched(self, sample: Sample) -> Sample:
+        ids = self._ids[sample.mask]
+        if (ids == UNMATCHED).any():
+            name = self._dataset.classes.names[int(sample.mask[ids == UNMATCHED][0])]
+            raise DataError(
+                f"{sample.name}: has the class '{name}' of the {self._split} split, which train lacks "
+                f"({', '.join(self.classes.names)}): choose the classes, or add it to train"
+            )
+        return Sample(sample.image, ids.astype(mask_type(self.classes)), sample.name)

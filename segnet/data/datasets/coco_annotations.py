@@ -1,0 +1,146 @@
+"""What COCO's annotation files have in common: categories, images, and ids that connect them.
+
+Source: cocodataset.org, "Data format". Other tools write ids as text, list images twice, give two categories one name.
+What has one meaning is read; what has none is refused.
+"""
+
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segnet.data.datasets.file_names import normal_form, walk
+from segnet.data.datasets.json_records import Id, Record, shown
+from segnet.data.datasets.notes import Notes
+from segnet.data.datasets.pairing import is_image, refuse
+from segnet.errors import DataError
+
+ROOT_PARENTS = (None, "", "none")  # of Roboflow's root category
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A category.
+
+    Attributes:
+        id: as annotations give it.
+        name: of its class; two categories may share it.
+        color: RGB, 0-255; None: it has none.
+    """
+
+    id: Id
+    name: str
+    color: tuple[int, int, int] | None
+    parent: str | None
+
+
+def read_categories(record: Record, notes: Notes) -> list[Category]:
+    """The categories of a file, in the order of their ids.
+
+    Raises:
+        DataError: there is none, or two names share one id.
+    """
+    found: dict[Id, Category] = {}
+    for entry in record.records("categories"):
+        name = normal_form(entry.text("name").strip())
+        parent = entry.get("supercategory")
+        category = Category(
+            entry.identifier("id"), name, _color(entry), parent.strip() if isinstance(parent, str) else None
+        )
+        known = found.setdefault(category.id, category)
+        if known.name != name:
+            raise DataError(f"{record.source}: categories '{known.name}' and '{name}' share the id {category.id}")
+    if not found:
+        raise DataError(f"{record.source}: has no category")
+    categories = [found[number] for number in sorted(found, key=lambda number: (isinstance(number, str), number))]
+    first: set[str] = set()
+    for category in categories:
+        if category.name in first:
+            notes.add(record.source, "category", "merged with another one of the same name", category.name)
+        first.add(category.name)
+    return categories
+
+
+def class_names(categories: Sequence[Category]) -> list[str]:
+    """The names of the categories, each once, in their order."""
+    return list(dict.fromkeys(category.name for category in categories))
+
+
+def root_category(categories: Sequence[Category]) -> Category | None:
+    """The category that Roboflow puts above all others; None: there is none. It is a class only if annotated."""
+    for category in categories:
+        others = [other for other in categories if other.id != category.id]
+        if category.parent in ROOT_PARENTS and others and all(other.parent == category.name for other in others):
+            return category
+    return None
+
+
+def _color(entry: Record) -> tuple[int, int, int] | None:
+    value = entry.get("color")
+    if not isinstance(value, list) or len(value) != 3:
+        return None
+    if not all(isinstance(part, int) and not isinstance(part, bool) and 0 <= part <= 255 for part in value):
+        return None
+    return value[0], value[1], value[2]
+
+
+def read_images(record: Record, notes: Notes) -> dict[Id, Record]:
+    """The images of a file by their ids.
+
+    Raises:
+        DataError: there is none, two of them share an id, or a file has two ids.
+    """
+    found: dict[Id, Record] = {}
+    id_of: dict[str, Id] = {}
+    for entry in record.records("images"):
+        number, name = entry.identifier("id"), file_key(entry.text("file_name"))
+        if number in found:
+            if file_key(found[number].text("file_name")) != name:
+                raise DataError(
+                    f"{record.source}: images '{found[number].text('file_name')}' and '{name}' share the id {number}"
+                )
+            notes.add(record.source, "image", "listed more than once, counted once", name)
+            continue
+        if name in id_of:
+            raise DataError(f"{record.source}: '{name}' is listed as images {id_of[name]} and {number}: merge them")
+        found[number], id_of[name] = entry, number
+    if not found:
+        raise DataError(f"{record.source}: names no image")
+    return found
+
+
+def file_key(name: str) -> str:
+    """A file name for comparison: with slashes, in the Unicode form NFC."""
+    return normal_form(posixpath.normpath(name.replace("\\", "/")))
+
+
+class Strays:
+    """Annotations that belong to no image of the file: counted, then refused together."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._number = 0
+        self._first = ""
+
+    def add(self, annotation: Record) -> None:
+        self._number += 1
+        self._first = self._first or f"{annotation.place} with image_id {shown(annotation.get('image_id'))}"
+
+    def refuse(self) -> None:
+        """Raises:
+        DataError: there is one.
+        """
+        if self._number:
+            what = "annotation belongs" if self._number == 1 else "annotations belong"
+            refuse(
+                f"{self._source}: {self._number:,} {what} to no image of the file, first {self._first}: correct the ids"
+            )
+
+
+def note_unnamed(folder: Path, names: Iterable[str], source: Path, notes: Notes) -> None:
+    """Count the images of a folder that an annotation file does not name."""
+    named = {file_key(name).casefold() for name in names}
+    for path in walk(folder, notes, is_image):
+        name = path.relative_to(folder).as_posix()
+        if is_image(path) and file_key(name).casefold() not in named:
+            notes.add(folder, "image", f"left out, {source.name} does not name it", name)

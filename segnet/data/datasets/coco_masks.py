@@ -1,0 +1,131 @@
+"""Instance masks of COCO annotations: polygons, plain and compressed run lengths.
+
+Polygons are drawn by pycocotools, an optional package, so that masks are COCO's to the pixel. Its native code trusts
+its input: coordinates that are not finite never end, far ones take all memory. So polygons are checked and clipped
+first.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from segnet.data.datasets.annotations import Area
+from segnet.data.datasets.clipping import Point, around, clip_polygon, is_inside
+from segnet.data.datasets.json_records import Record, as_number
+from segnet.data.datasets.run_lengths import decode_runs
+from segnet.errors import DataError, MachineError
+
+MIN_OUTLINE = 100_000  # an outline may always be this long [pixels]
+OUTLINE_SHARE = 8  # and otherwise as long as the image has pixels, divided by this
+
+
+def coco_masks() -> ModuleType:
+    """pycocotools' decoder, imported on demand.
+
+    Raises:
+        MachineError: it is not installed.
+    """
+    try:
+        from pycocotools import mask
+    except ImportError:
+        raise MachineError('polygons of COCO need pycocotools: pip install "segnet[coco]"') from None
+    module: ModuleType = mask
+    return module
+
+
+def has_outline(segmentation: Any) -> bool:
+    """Whether a segmentation may cover pixels: a cheap test, which does not check it.
+
+    A box without a mask has none; neither have polygons of fewer than three points.
+    """
+    if not isinstance(segmentation, list):
+        return bool(segmentation)
+    if len(segmentation) >= 3 and all(not isinstance(part, list) or len(part) == 2 for part in segmentation):
+        return True  # one list of numbers, or of points
+    return any(
+        not isinstance(part, list) or len(part) >= 6 or any(isinstance(p, list) for p in part) for part in segmentation
+    )
+
+
+def decode_segmentation(annotation: Record, size: tuple[int, int]) -> Area | None:
+    """The pixels of an instance: (height, width) bool; None: it has none.
+
+    Raises:
+        DataError: a segmentation that is none, or does not fit the image.
+    """
+    segmentation = annotation.get("segmentation")
+    where = f"{annotation.source}: {annotation.place}"
+    if isinstance(segmentation, dict):
+        return decode_runs(annotation.record("segmentation"), size, where) if segmentation else None
+    if segmentation is None:
+        return None
+    if not isinstance(segmentation, list):
+        raise annotation.error("segmentation", "a list of polygons, or run lengths")
+    polygons = [polygon for polygon in polygons_of(segmentation, where) if len(polygon) >= 3]
+    drawn = [_coordinates(polygon, size, where) for polygon in polygons]
+    drawn = [polygon for polygon in drawn if len(polygon) >= 6]
+    if not drawn:
+        return None
+    masks = coco_masks()
+    area = masks.decode([masks.merge(masks.frPyObjects(drawn, size[0], size[1]))])
+    return np.asarray(area[:, :, 0], bool)
+
+
+def polygons_of(segmentation: Sequence[Any], where: str) -> list[list[Point]]:
+    """The polygons of a segmentation.
+
+    COCO writes a list [x, y, x, y, ...] for each. Other tools write one such list without the list around it, or points
+    [x, y] in place of single numbers.
+
+    Args:
+        where: the annotation, for errors.
+
+    Raises:
+        DataError: an odd number of coordinates, or one that is no finite number.
+    """
+    if not segmentation:
+        return []
+    if not any(isinstance(part, list) for part in segmentation):
+        return [_points(segmentation, where)]
+    if len(segmentation) >= 3 and all(
+        isinstance(part, list) and len(part) == 2 and not isinstance(part[0], list) for part in segmentation
+    ):
+        return [_points(segmentation, where)]
+    return [_points(part if isinstance(part, list) else [part], where) for part in segmentation]
+
+
+def _points(values: Sequence[Any], where: str) -> list[Point]:
+    """Points from [x, y, x, y, ...] or [[x, y], [x, y], ...]."""
+    if any(isinstance(value, list) for value in values):
+        if not all(isinstance(value, list) and len(value) == 2 for value in values):
+            raise DataError(f"{where}: a polygon mixes numbers and lists, or has points that are not [x, y]")
+        values = [number for value in values for number in value]
+    numbers = []
+    for value in values:
+        number = as_number(value)
+        if number is None:
+            raise DataError(f"{where}: a polygon has the coordinate {str(value)[:40]}, which is no finite number")
+        numbers.append(number)
+    if len(numbers) % 2:
+        raise DataError(f"{where}: a polygon has an odd number of coordinates ({len(numbers)})")
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _coordinates(polygon: Sequence[Point], size: tuple[int, int], where: str) -> list[float]:
+    """A polygon as pycocotools takes it, without what lies far outside of the image.
+
+    Raises:
+        DataError: its outline is so long that drawing it would take many times the image's memory.
+    """
+    box = around(size, max(size))
+    if not is_inside(polygon, box):
+        polygon = clip_polygon(polygon, box)
+    length = sum(
+        max(abs(x - before_x), abs(y - before_y))
+        for (x, y), (before_x, before_y) in zip(polygon, [*polygon[-1:], *polygon[:-1]], strict=True)
+    )
+    if length > max(MIN_OUTLINE, size[0] * size[1] // OUTLINE_SHARE):
+        raise DataError(f"{where}: a polygon's outline is {length:,.0f} pixels long, too long for its image")
+    return [coordinate for point in polygon for coordinate in point]

@@ -1,0 +1,266 @@
+"""Typed reading of JSON: every value is checked where it is read, and an error names the file and the key.
+
+Annotation files come from many tools, which write numbers as text, ids as floats, null for what they do not know. What
+has one meaning is read; what has none is a `DataError`. NaN and infinity are valid here until a number is asked for.
+"""
+
+import json
+import math
+import re
+import reprlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from segnet.data.datasets.text_files import decode, read_bytes
+from segnet.errors import DataError
+
+MAX_JSON_BYTES = 4 * 2**30  # of a file; the largest of COCO has half a gigabyte
+INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # as text; "007" is a name, not a number
+NUMBER = re.compile(r"[-+]?[0-9]{1,18}(\.[0-9]{0,18})?")
+FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
+
+Id = int | str
+
+
+class Record:
+    """A JSON object and its place in a file.
+
+    Args:
+        values: the parsed value, which must be an object.
+        source: the file, for errors.
+        parent: the record that holds it; None: it is the file's top level.
+        key: its key in `parent`.
+        index: its index, where `parent` holds a list.
+
+    Raises:
+        DataError: the value is not an object.
+    """
+
+    __slots__ = ("_index", "_key", "_parent", "_values", "source")
+
+    def __init__(
+        self, values: Any, source: Path, parent: "Record | None" = None, key: str = "", index: int | None = None
+    ) -> None:
+        self.source, self._parent, self._key, self._index = source, parent, key, index
+        self._values: dict[str, Any] = {}
+        if not isinstance(values, dict):
+            raise DataError(f"{source}: {self.place} must be an object {{...}}, not {shown(values)}")
+        self._values = values
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: "annotations[3] (id 77)"."""
+        index = "" if self._index is None else f"[{self._index}]"
+        if self._parent is None:
+            return f"entry {index}" if index else "the file"
+        above = "" if self._parent._parent is None and self._parent._index is None else f"{self._parent.place}."
+        name = self._values.get("id")
+        named = f" (id {shown(name)})" if isinstance(name, int | str) else ""
+        return f"{above}{self._key}{index}{named}"
+
+    def error(self, key: str, wanted: str) -> DataError:
+        """The error about a key whose value is missing or not what is wanted."""
+        where = f"{self.source}: '{key}' of {self.place}"
+        value = self._values.get(key)
+        found = f"is missing: it must be {wanted}" if value is None else f"must be {wanted}, not {shown(value)}"
+        return DataError(f"{where} {found}")
+
+    def has(self, key: str) -> bool:
+        """Whether there is a value other than null."""
+        return self._values.get(key) is not None
+
+    def get(self, key: str) -> Any:
+        """The value as it is, unchecked; None if missing."""
+        return self._values.get(key)
+
+    def values(self) -> Mapping[str, Any]:
+        """All keys and values, unchecked."""
+        return self._values
+
+    def text(self, key: str) -> str:
+        """Raises:
+        DataError: missing, no text, or text that no file system and no terminal takes.
+        """
+        value = self._values.get(key)
+        if not isinstance(value, str) or not value.strip() or "\0" in value or not _is_encodable(value):
+            raise self.error(key, "a text")
+        return value
+
+    def integer(self, key: str) -> int:
+        """A whole number; "12" and 12.0 are whole numbers too.
+
+        Raises:
+            DataError: missing or no whole number.
+        """
+        value = as_integer(self._values.get(key))
+        if value is None:
+            raise self.error(key, "a whole number")
+        return value
+
+    def size(self, key: str) -> int | None:
+        """A size in pixels; None where it is missing, null or 0, as tools write what they do not know.
+
+        Raises:
+            DataError: no whole number, or a negative one.
+        """
+        if not self.has(key):
+            return None
+        value = as_integer(self._values.get(key))
+        if value is None or value < 0:
+            raise self.error(key, "a number of pixels")
+        return value or None
+
+    def number(self, key: str) -> float:
+        """Raises:
+        DataError: missing, no number or not finite.
+        """
+        value = as_number(self._values.get(key))
+        if value is None:
+            raise self.error(key, "a finite number")
+        return value
+
+    def identifier(self, key: str) -> Id:
+        """An identifier: 7, 7.0 and "7" are the same one, "007" is another.
+
+        Raises:
+            DataError: missing, or neither a whole number nor a text.
+        """
+        value = self._values.get(key)
+        number = as_integer(value)
+        if number is not None:
+            return number
+        if isinstance(value, str) and value.strip() and _is_encodable(value):
+            return value
+        raise self.error(key, "a whole number or a text")
+
+    def flag(self, key: str) -> bool:
+        """Yes or no; missing and null are no.
+
+        Raises:
+            DataError: neither.
+        """
+        value = self._values.get(key)
+        if value is None:
+            return False
+        try:
+            return FLAGS[value.lower() if isinstance(value, str) else value]
+        except (KeyError, TypeError):
+            raise self.error(key, "0 or 1") from None
+
+    def items(self, key: str) -> list[Any]:
+        """Raises:
+        DataError: missing or no list.
+        """
+        value = self._values.get(key)
+        if not isinstance(value, list):
+            raise self.error(key, "a list [...]")
+        return value
+
+    def record(self, key: str) -> "Record":
+        """Raises:
+        DataError: missing or no object.
+        """
+        if not isinstance(self._values.get(key), dict):
+            raise self.error(key, "an object {...}")
+        return Record(self._values[key], self.source, self, key)
+
+    def records(self, key: str) -> Iterator["Record"]:
+        """The objects of a list.
+
+        Raises:
+            DataError: missing, no list, or a list of something else.
+        """
+        for index, value in enumerate(self.items(key)):
+            yield Record(value, self.source, self, key, index)
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        DataError: missing, too large, no text, no JSON, nested too deeply, or an object with the same key twice.
+    """
+    text = decode(read_bytes(path, MAX_JSON_BYTES), path)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise DataError(f"{path}: an object has the key {shown(twice)} twice: which of them counts is unclear")
+        return values
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except DataError:
+        raise
+    except RecursionError:
+        raise DataError(f"{path}: is nested too deeply for an annotation file") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: is not valid JSON, damaged or cut off ({error})") from None
+    except ValueError:  # a number of thousands of digits
+        raise DataError(f"{path}: has a number with too many digits") from None
+
+
+def read_record(path: Path) -> Record:
+    """A JSON file whose top level is an object.
+
+    Raises:
+        DataError: as `read_json`, or its top level is something else.
+    """
+    return Record(read_json(path), path)
+
+
+def read_records(path: Path) -> list[Record]:
+    """A JSON file whose top level is a list of objects.
+
+    Raises:
+        DataError: as `read_json`, or its top level is something else.
+    """
+    values = read_json(path)
+    if not isinstance(values, list):
+        raise DataError(f"{path}: the file must be a list [...] of objects, not {shown(values)}")
+    return [Record(value, path, None, "", index) for index, value in enumerate(values)]
+
+
+def as_integer(value: Any) -> int | None:
+    """A JSON value as a whole number; None: it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and INTEGER.fullmatch(value.strip()):
+        return int(value)
+    return None
+
+
+def as_number(value: Any) -> float | None:
+    """A JSON value as a finite number; None: it is none."""
+    if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def shown(value: Any) -> str:
+    """A JSON value in few characters, for errors."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 40
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else short.repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True

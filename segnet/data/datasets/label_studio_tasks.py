@@ -1,0 +1,174 @@
+"""The tasks of Label Studio's JSON exports (JSON and JSON-MIN), and the image files that they are about.
+
+Source: labelstud.io, "Export annotations" and "Cloud storage". A task names its image by a path, an address in cloud
+storage, a signed web address or an upload of Label Studio. Only its tail says which local file it is.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from segnet.data.datasets.file_names import is_hidden, normal_form
+from segnet.data.datasets.json_records import Id, Record, read_records
+from segnet.data.datasets.pairing import is_image
+from segnet.errors import DataError
+
+UPLOADS = ("data", "upload")  # folders of Label Studio itself, before the number of a project
+PREFIX_LENGTH = len("61148fa2-")  # Label Studio puts it before the names of uploaded files
+# Types of results that draw nothing.
+NO_REGION = frozenset(["choices", "datetime", "number", "pairwise", "ranker", "rating", "taxonomy", "textarea"])
+
+
+@dataclass(frozen=True, slots=True)
+class LabelingTask:
+    """A task of an export.
+
+    Attributes:
+        image: where it says its image is.
+        empty: annotations in which nothing was drawn.
+        skipped: annotations that their author cancelled.
+        drawn: annotations with regions.
+        num_others: regions that are no brush strokes.
+    """
+
+    image: str
+    empty: frozenset[int]
+    skipped: frozenset[int]
+    drawn: frozenset[int]
+    num_others: int
+
+
+def export_file(folder: Path) -> Path:
+    """The only JSON file of a folder.
+
+    Raises:
+        DataError: there is none, or there are several.
+    """
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() == ".json" and not is_hidden(path.name)]
+    if len(paths) != 1:
+        raise DataError(f"{folder}: has {len(paths)} JSON files, not one: put the JSON export of the project there")
+    return paths[0]
+
+
+def read_tasks(source: Path) -> dict[Id, LabelingTask]:
+    """The tasks of an export by their numbers.
+
+    Raises:
+        DataError: it is no list of tasks, or one number has two tasks.
+    """
+    tasks: dict[Id, LabelingTask] = {}
+    for record in read_records(source):
+        number = record.identifier("id")
+        if number in tasks:
+            raise DataError(f"{source}: two tasks have the id {number}: export the project again")
+        tasks[number] = _task(record)
+    return tasks
+
+
+def _task(record: Record) -> LabelingTask:
+    image = _image_field(record.record("data") if record.has("data") else record)
+    empty, skipped, drawn, num_others = set(), set(), set(), 0
+    if record.has("annotations"):
+        for annotation in record.records("annotations"):
+            number = annotation.integer("id")
+            kinds = [result.get("type") for result in annotation.records("result")]
+            regions = [kind for kind in kinds if kind not in NO_REGION]
+            if annotation.flag("was_cancelled"):
+                skipped.add(number)
+            elif regions:
+                drawn.add(number)
+                num_others += sum(isinstance(kind, str) and not kind.startswith("brush") for kind in regions)
+            else:
+                empty.add(number)
+    elif record.has("annotation_id"):  # JSON-MIN: labels are lists under the names of the controls
+        has_label = any(isinstance(value, list) for value in record.values().values())
+        (drawn if has_label else empty).add(record.integer("annotation_id"))
+    return LabelingTask(image, frozenset(empty), frozenset(skipped), frozenset(drawn), num_others)
+
+
+def _image_field(data: Record) -> str:
+    """Where a task says its image is: "image", or the only value that is a text, or one with an image's ending."""
+    if data.has("image"):
+        return data.text("image")
+    texts = [value for value in data.values().values() if isinstance(value, str)]
+    images = [text for text in texts if any(is_image(Path(path.name)) for path in paths_of(text))]
+    for found in (images, texts):
+        if len(found) == 1:
+            return found[0]
+    raise data.error("image", "the address of the image")
+
+
+def paths_of(address: str) -> Iterator[PurePosixPath]:
+    """The paths that an address may mean, the most literal first; without scheme, host and query."""
+    slashes = address.replace("\\", "/")
+    yield PurePosixPath(slashes.lstrip("/"))
+    try:
+        parts = urlsplit(slashes)
+        query = parse_qs(parts.query.replace("+", "%2B"))
+    except ValueError:  # such as "http://["
+        return
+    for local in query.get("d", []):  # /data/local-files/?d=folder/a.jpg
+        yield PurePosixPath(local.lstrip("/"))
+    for encoded in query.get("fileuri", []):  # /tasks/1/presign/?fileuri=..., an address in base64
+        try:
+            yield PurePosixPath(unquote(urlsplit(base64.b64decode(encoded).decode()).path).lstrip("/"))
+        except (binascii.Error, ValueError):
+            continue
+    for path in (parts.path, unquote(parts.path)):
+        yield PurePosixPath(path.lstrip("/"))
+
+
+class ImageFinder:
+    """Finds the images of tasks among local files.
+
+    Args:
+        folder: of the images.
+        images: all of them.
+    """
+
+    def __init__(self, folder: Path, images: Sequence[Path]) -> None:
+        self._by_name: dict[str, list[tuple[tuple[str, ...], Path]]] = {}
+        for image in images:
+            parts = tuple(normal_form(part) for part in image.relative_to(folder).parts)
+            self._by_name.setdefault(parts[-1], []).append((parts, image))
+
+    def find(self, address: str, where: str) -> Path | None:
+        """The image of an address; None: there is none.
+
+        A local path and that of the address must agree, as far as both go.
+
+        Args:
+            where: the task, for errors.
+
+        Raises:
+            DataError: several fit equally well.
+        """
+        for path in paths_of(address):
+            parts = tuple(normal_form(part) for part in path.parts)
+            if not parts:
+                continue
+            uploaded = parts[:2] == UPLOADS
+            names = [parts[-1], *([parts[-1][PREFIX_LENGTH:]] if _has_prefix(parts[-1]) else [])]
+            for name in names:
+                wanted = (name,) if uploaded else (*parts[:-1], name)
+                fitting = [
+                    (min(len(own), len(wanted)), image)
+                    for own, image in self._by_name.get(name, [])
+                    if own[-len(wanted) :] == wanted[-len(own) :]
+                ]
+                best = [image for length, image in fitting if length == max(fitting)[0]]
+                if len(best) > 1:
+                    raise DataError(
+                        f"{where}: its image '{address}' may be {best[0]} or {best[1]}: keep the folders of the export"
+                    )
+                if best:
+                    return best[0]
+        return None
+
+
+def _has_prefix(name: str) -> bool:
+    prefix = name[:PREFIX_LENGTH]
+    return prefix[-1:] == "-" and all(character in "0123456789abcdef" for character in prefix[:-1]) and len(prefix) == 9

@@ -1,0 +1,133 @@
+"""Reads lists of images and masks: pairs, images alone, or names of either."""
+
+import os
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from segnet.data.datasets.file_names import Files, normal_form, spellings
+from segnet.data.datasets.notes import Notes
+from segnet.data.datasets.pairing import Pair, refuse
+from segnet.data.datasets.text_files import read_lines
+from segnet.errors import DataError
+
+SEPARATORS = "\t ,;"  # between the image and the mask of a line
+
+
+def listed_pairs(listing: Path, root: Path, notes: Notes, pairs: Callable[[], tuple[Path, list[Pair]]]) -> list[Pair]:
+    """The pairs that a list file names, in its order.
+
+    A line is an image and its mask, relative to `root`, separated by a tab, blanks, a comma or a semicolon; or an image
+    alone, by its path relative to `root` or to the folder of images, with or without ending.
+
+    Args:
+        listing: the list file.
+        root: the folder that names may not leave.
+        notes: counts lines that repeat a pair.
+        pairs: gives the folder of images and all pairs; called only if a line is an image alone.
+
+    Raises:
+        DataError: a line that names nothing, or leads out of `root`; an image with two masks.
+    """
+    files = Files(root)
+    folder = root
+    index: dict[str, Pair] | None = None
+    mask_of: dict[Path, Path] = {}
+    found = []
+    for line in read_lines(listing):
+        pair = _columns(line, files, listing)
+        if pair is None:
+            if index is None:
+                folder, all_pairs = pairs()
+                index = _index(root, folder, all_pairs)
+            pair = _named(line, listing, index, [files, Files(folder)])
+        if pair is None:
+            raise DataError(f"{listing}: names '{line}', but {root} has no such image with a mask: correct the list")
+        if pair[0] in mask_of:
+            if mask_of[pair[0]] != pair[1]:
+                raise DataError(
+                    f"{listing}: names {pair[0]} with two masks, {mask_of[pair[0]].name} and {pair[1].name}"
+                )
+            notes.add(listing, "line", "repeated, its image counts each time", line)
+        mask_of[pair[0]] = pair[1]
+        found.append(pair)
+    return found
+
+
+def _named(line: str, listing: Path, index: Mapping[str, Pair], places: Sequence[Files]) -> Pair | None:
+    """The pair of a line that names an image alone; names are relative to the first of the places, or to another."""
+    for name in places[0].relative_names(line, listing):
+        if normal_form(name) in index:
+            return index[normal_form(name)]
+    for files in places:
+        path = files.find(line, listing)
+        name = normal_form(path.relative_to(places[0].folder).as_posix())
+        if path.is_file() and name in index:
+            return index[name]
+    return None
+
+
+def _index(root: Path, folder: Path, pairs: Sequence[Pair]) -> dict[str, Pair]:
+    """Pairs by all names that a line may give them: below `root` or `folder`, with and without ending."""
+    index: dict[str, Pair] = {}
+    for base in (folder, root):  # of two images with the same name, the path below the root counts
+        for pair in pairs:
+            if pair[0].is_relative_to(base):
+                name = normal_form(pair[0].relative_to(base).as_posix())
+                index |= {os.path.splitext(name)[0]: pair, name: pair}
+    return index
+
+
+def _columns(line: str, files: Files, listing: Path) -> Pair | None:
+    """Image and mask of a line, if it names two: at the first separator whose left side is a file."""
+    for place, character in enumerate(line):
+        left, right = line[:place].strip(SEPARATORS), line[place:].strip(SEPARATORS)
+        if character in SEPARATORS and left and right:
+            image = files.find(left, listing) if character == "\t" else _existing(left, files, listing)
+            if image is not None:
+                return image, files.find(right, listing)
+    return None
+
+
+def _existing(name: str, files: Files, listing: Path) -> Path | None:
+    path = files.find(name, listing)
+    return path if path.is_file() else None
+
+
+def named_pairs(
+    listing: Path, names: Sequence[str], image_of: Mapping[str, Path], mask_of: Mapping[str, Path], folder: Path
+) -> list[Pair]:
+    """The pairs of a list of names, in its order; a name may have folders, an ending or quotes.
+
+    Args:
+        listing: the list file, for errors.
+        image_of, mask_of: files by `by_key`.
+        folder: the folder of images.
+
+    Raises:
+        DataError: a name without image or mask, or given twice.
+    """
+    found: dict[str, Pair] = {}
+    missing: list[str] = []
+    for name in names:
+        key = _known(name, image_of)
+        if key is None or key not in mask_of:
+            missing.append(f"{listing}: names '{name}', but {folder} has no such image" + (" with a mask" * bool(key)))
+        elif key in found:
+            raise DataError(f"{listing}: names '{name}' twice: remove one of the lines")
+        else:
+            found[key] = (image_of[key], mask_of[key])
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    for problem in missing:
+        refuse(f"{problem}{more}: complete the folder or correct the list")
+    return list(found.values())
+
+
+def _known(name: str, files: Mapping[str, Path]) -> str | None:
+    """The key that a name in a list means."""
+    for spelling in [*spellings(name), *spellings(name.strip("\"' "))]:
+        path = normal_form(posixpath.normpath(spelling)).lstrip("/")
+        for key in (path, posixpath.splitext(path)[0]):
+            if key in files:
+                return key
+    return None

@@ -1,0 +1,70 @@
+"""Text files of any Unicode encoding: UTF-8, UTF-16 and UTF-32, with or without a byte order mark."""
+
+import codecs
+import json
+from pathlib import Path
+
+from segnet.errors import DataError
+
+MAX_TEXT_BYTES = 2**28  # of a list; a line for each of ten million images
+MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        DataError: missing, unreadable, empty or too large.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise DataError(f"{path}: {size / 2**30:.1f} GiB, above the limit of {max_bytes / 2**30:g} GiB: divide it")
+        data = path.read_bytes()
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not data:
+        raise DataError(f"{path}: is empty (0 bytes)")
+    return data
+
+
+def decode(data: bytes, path: Path) -> str:
+    """Text in the encoding that its first bytes show.
+
+    Raises:
+        DataError: not Unicode text.
+    """
+    encoding = next((name for mark, name in MARKS if data.startswith(mark)), None) or json.detect_encoding(data)
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not {encoding.upper()} text (byte {error.start}): save it as UTF-8") from None
+
+
+def read_lines(path: Path, what: str = "a list of files") -> list[str]:
+    """The lines of a text file that are not empty, without surrounding blanks.
+
+    Args:
+        what: the expected content, for errors.
+
+    Raises:
+        DataError: it cannot be read, is no text, or has no line.
+    """
+    try:
+        text = decode(read_bytes(path, MAX_TEXT_BYTES), path)
+    except DataError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise DataError(f"{path}: cannot be read as {what}: {reason}") from None
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise DataError(f"{path}: has no line: it should be {what}")
+    return lines
