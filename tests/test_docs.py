@@ -242,7 +242,7 @@ def test_every_verb_and_flag_is_on_the_commands_page():
 
 def test_the_files_of_a_choice_are_listed():
     page = reference.components_page()
-    for kind in reference.TABLES:
+    for kind in (*reference.TABLES, "experiment"):
         for path in (reference.CONF_DIR / kind).glob("[!_]*.yaml"):
             assert f"`{path.stem}`" in page
 

@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from typing import Any
 import segnet
 from segnet import errors
 from segnet.cli import VERBS
-from segnet.cli.help import SCHEMAS, SWITCHES, USAGE, choices_of, default_of, field_docs
+from segnet.cli.help import CONF_DIR, SCHEMAS, SWITCHES, USAGE, choices_of, default_of, field_docs
 
 PACKAGE = Path(segnet.__file__).parent
 # Where the table of each kind of component stands.
@@ -127,6 +128,12 @@ def components_page() -> str:
         for name, target in components(place).items():
             parts.append(f"### {kind}: `{name}`\n")
             parts.append(component(kind, target, contexts.get(kind, set())))
+    parts.append("## experiment\n\nA recipe sets several choices and options at once: `experiment=NAME`.\n")
+    for name in choices_of("experiment"):
+        lines = (CONF_DIR / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        header = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+        text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in header if "@package" not in line)
+        parts.append(f"### experiment: `{name}`\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 
 
@@ -194,14 +201,14 @@ def commands_page() -> str:
     for verb, text in VERBS.items():
         parts.append(f"## segnet {verb}\n")
         if verb in SCHEMAS:
-            parts.append(
-                f"{sentence(text.partition(':')[0])} Its options are [listed here](options.md#segnet-{verb}).\n"
-            )
+            what = sentence(text.partition(":")[0])
+            parts.append(f"{what} Its options are [listed here](options.md#segnet-{verb}).\n")
             parts.append(f"```text\n{USAGE[verb]}\n```\n")
-            switches = [(f"`{name}`", escaped(sentence(what))) for name, what in SWITCHES.items()]
-            parts.append(table(switches, ("switch", "what it does")))
         else:
             parts.append(parser_text(parser(verb)))
+    verbs = ", ".join(f"`{verb}`" for verb in SCHEMAS)
+    switches = [(f"`{name}`", escaped(sentence(text))) for name, text in SWITCHES.items()]
+    parts += [f"## Switches\n\nThese work with {verbs}:\n", table(switches, ("switch", "what it does"))]
     return "\n".join(parts)
 
 
