@@ -194,9 +194,9 @@ def test_every_option_of_every_verb_is_on_the_options_page():
         for field in dataclasses.fields(schema):
             if dataclasses.is_dataclass(field.type):
                 for inner in dataclasses.fields(field.type):
-                    assert f"| `{field.name}.{inner.name}` |" in page
+                    assert f"| `{field.name}.{inner.name}`<br>" in page
             else:
-                assert f"| `{field.name}` |" in page
+                assert f"| `{field.name}`<br>" in page
 
 
 def test_every_option_has_a_description():
@@ -226,7 +226,7 @@ def test_every_component_and_option_is_on_the_components_page(kind):
         section = page.partition(f"### {kind}: `{name}`\n")[2].partition("\n##")[0]
         assert section
         for option in inspect.signature(target).parameters.keys() - supplied:
-            assert f"| `{kind}.{option}` |" in section
+            assert f"| `{kind}.{option}`<br>" in section
 
 
 def test_every_verb_and_flag_is_on_the_commands_page():

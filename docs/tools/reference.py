@@ -99,12 +99,7 @@ def field_names(schema: Any) -> set[str]:
 def option_table(schema: Any, fields: Any, prefix: str = "") -> str:
     docs = field_docs(schema)
     rows = [
-        (
-            f"`{prefix}{field.name}`",
-            type_text(field.type),
-            default_text(default_of(field)),
-            escaped(docs.get(field.name, "")),
-        )
+        option_row(prefix + field.name, type_text(field.type), default_of(field), docs.get(field.name, ""))
         for field in fields
     ]
     return table(rows)
@@ -161,12 +156,7 @@ def component(kind: str, target: Callable[..., Any], exclude: set[str]) -> str:
     text = re.split(r"^(?:Args|Attributes|Raises|Returns|Yields):$", doc, maxsplit=1, flags=re.MULTILINE)[0].strip()
     docs = argument_docs(target)
     rows = [
-        (
-            f"`{kind}.{name}`",
-            type_text(parameter.annotation),
-            default_text(parameter.default),
-            escaped(docs.get(name, "")),
-        )
+        option_row(f"{kind}.{name}", type_text(parameter.annotation), parameter.default, docs.get(name, ""))
         for name, parameter in inspect.signature(target).parameters.items()
         if name not in exclude and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
@@ -230,7 +220,7 @@ def parser_text(built: argparse.ArgumentParser) -> str:
         rows.append((f"`{f'{name} {value}'.strip()}`", escaped(help_text(action))))
     epilog = f"```text\n{built.epilog.rstrip()}\n```\n" if built.epilog else ""
     usage = built.format_usage().removeprefix("usage: ")
-    return f"{built.description}\n\n```text\n{usage}```\n\n{table(rows, ('option', 'what it does'))}\n{epilog}"
+    return f"{built.description}\n\n```text\n{usage}```\n\n{table(rows)}\n{epilog}"
 
 
 def visible(built: argparse.ArgumentParser) -> Iterator[argparse.Action]:
@@ -290,7 +280,13 @@ def python_page() -> str:
 # Markdown.
 
 
-def table(rows: list[Any], head: tuple[str, ...] = ("option", "type", "default", "what it does")) -> str:
+def option_row(name: str, kind: str, default: Any, text: str) -> tuple[str, str]:
+    """A row of a table of options: the type and the default stand below the name, where a phone has room for them."""
+    value = default_text(default)
+    return f"`{name}`<br><small>{kind}, {value if value == 'required' else f'default {value}'}</small>", escaped(text)
+
+
+def table(rows: list[Any], head: tuple[str, ...] = ("option", "what it does")) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     lines += [f"| {' | '.join(cell(text) for text in row)} |" for row in rows]
     return "\n".join(lines) + "\n"
