@@ -11,10 +11,14 @@ dataset in files. Its openers run commands; here it only ever sees bytes.
 """
 
 import io
+import itertools
 import json
+import math
 import re
 import tarfile
+import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +30,7 @@ from PIL import Image, ImageOps
 from segnet.classes import Classes
 from segnet.data.dataset import Image as Pixels
 from segnet.data.dataset import Sample
+from segnet.data.datasets.json_records import Record, parse_json
 from segnet.data.datasets.labels import Mask, checked_mask
 from segnet.errors import ConfigError, DataError, MachineError
 from segnet.images.bands import PILLOW_MODES
@@ -74,25 +79,52 @@ class Index:
         DataError: it is no such index; `where` names it.
         """
         try:
-            record = json.loads(text)
-            if record["format"] != FORMAT:
-                raise DataError(f"{where}: is of format {record['format']}, which another segnet wrote: shard it again")
-            classes, channels = Classes.create(**record["classes"]), record["channels"]
-            splits = {
-                split: [Shard(entry["shard"], entry["offsets"]) for entry in entries]
-                for split, entries in record["splits"].items()
-            }
-            for shard in (shard for shards in splits.values() for shard in shards):
-                offsets = np.array(shard.offsets, np.int64)
-                if not re.fullmatch(r"\w[\w-]*\.tar", shard.name) or len(offsets) < 2 or (np.diff(offsets) <= 0).any():
-                    raise ValueError(shard.name)
-            if not isinstance(channels, int) or channels < 1:
-                raise ValueError(channels)
-        except DataError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, ConfigError):
-            raise DataError(f"{where}: is no index of `segnet shard`, or damaged: shard the dataset again") from None
+            record = Record(parse_json(text, where), where)
+            index_format = record.integer("format")
+            if index_format == FORMAT:
+                classes = _stored_classes(record.record("classes"))
+                channels = record.integer("channels")
+                if channels < 1:
+                    raise record.error("channels", "a number of channels from 1")
+                entries = record.record("splits")
+                splits = {
+                    split: [_stored_shard(entry) for entry in entries.records(split)] for split in entries.values()
+                }
+        except DataError as error:
+            reason = str(error).removeprefix(f"{where}: ")
+            raise DataError(f"{where}: is no index of `segnet shard`, or damaged ({reason}): shard it again") from None
+        if index_format != FORMAT:
+            raise DataError(f"{where}: is of format {index_format}, which another segnet wrote: shard it again")
+        owners = [(shard.name, split) for split, shards in splits.items() for shard in shards]
+        repeated = [name for name, number in Counter(name for name, _ in owners).items() if number > 1]
+        if repeated:
+            raise DataError(f"{where}: names the shard {repeated[0]} twice: its samples would be in two places")
         return cls(classes, channels, splits)
+
+
+def _stored_classes(record: Record) -> Classes:
+    """Raises:
+    DataError: the record describes no classes.
+    """
+    names, palette = record.items("names"), record.items("palette")
+    try:
+        return Classes.create(names, palette, record.integer("ignore_index"))
+    except (ConfigError, TypeError) as error:
+        raise DataError(f"{record.source}: 'classes': {error}") from None
+
+
+def _stored_shard(record: Record) -> Shard:
+    """Raises:
+    DataError: the record describes no shard.
+    """
+    name = record.text("shard")
+    if not re.fullmatch(r"\w[\w-]*\.tar", name):
+        raise record.error("shard", "the name of a tar file")
+    offsets = record.items("offsets")
+    valid = all(type(offset) is int and 0 <= offset < 2**62 for offset in offsets)
+    if len(offsets) < 2 or not valid or not all(start < end for start, end in itertools.pairwise(offsets)):
+        raise record.error("offsets", "a list of two or more growing numbers of bytes")
+    return Shard(name, offsets)
 
 
 def findings_name(split: str) -> str:
@@ -130,14 +162,17 @@ def unpack(data: bytes, where: str, classes: Classes, channels: int) -> Sample:
     """
     try:
         members = _tar_members(data, where)
-        description = json.loads(members["json"])
-        name, checksums = description["name"], description["crc32"]
+        description = Record(parse_json(members["json"], where), where)
+        name, checksums = description.text("name"), description.record("crc32").values()
         (suffix,) = set(checksums) - {MASK}
         if any(zlib.crc32(members[member]) != checksum for member, checksum in checksums.items()):
             raise ValueError("checksum")
         image = _decoded(suffix, members[suffix], channels)
-        mask = np.asarray(Image.open(io.BytesIO(members[MASK]), formats=["PNG"]))
-        if mask.shape != image.shape[:2] or image.shape[2] != channels:
+        with Image.open(io.BytesIO(members[MASK]), formats=["PNG"]) as stored:
+            if (stored.height, stored.width) != image.shape[:2]:
+                raise ValueError("shape")
+            mask = np.asarray(stored)
+        if mask.shape != image.shape[:2] or image.shape[2] != channels or mask.dtype.kind not in "iu":
             raise ValueError("shape")
     except MemoryError:
         raise
@@ -201,11 +236,30 @@ def _encode_image(image: Pixels, source: Path | None) -> tuple[str, bytes]:
 
 def _decoded(suffix: str, data: bytes, channels: int) -> Pixels:
     if suffix == ARRAY:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return np.array(arrays["image"])
+        return _stored_array(data)
     with Image.open(io.BytesIO(data), formats=[PICTURES[suffix]]) as picture:
         upright = ImageOps.exif_transpose(picture)
         return np.array(upright.convert(PILLOW_MODES[channels])).reshape(upright.height, upright.width, channels)
+
+
+def _stored_array(data: bytes) -> Pixels:
+    """The image in an NPZ file; its header is checked before anything is unpacked.
+
+    Raises:
+        ValueError: another type or number of dimensions, more pixels than an image may have, or other bytes than told.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open("image.npy") as member:
+        version = np.lib.format.read_magic(member)
+        if version != (1, 0):
+            raise ValueError(f"version {version}")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(member)
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 2**40)
+        if len(shape) != 3 or min(shape) < 1 or is_fortran or dtype not in (np.uint8, np.float32):
+            raise ValueError(f"{dtype} {shape}")
+        size = math.prod(shape) * dtype.itemsize
+        if shape[0] * shape[1] > limit or archive.getinfo("image.npy").file_size != size + member.tell():
+            raise ValueError(f"size {shape}")
+        return np.frombuffer(member.read(size), dtype).reshape(shape).copy()
 
 
 def _encoded_mask(mask: Mask) -> bytes:

@@ -3,6 +3,8 @@
 import io
 import json
 import tarfile
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -213,7 +215,18 @@ def test_an_index_comes_back():
     "change",
     [
         {"channels": 0},
-        {"channels": "3"},
+        {"channels": "x"},
+        {"channels": True},
+        {"channels": 2.5},
+        {"classes": {"names": "abc", "palette": [[0, 0, 0]] * 3, "ignore_index": 255}},
+        {"classes": {"names": ["a"], "palette": [0], "ignore_index": 255}},
+        {"classes": {"names": ["a"], "palette": [[0, 0, 0]], "ignore_index": None}},
+        {"splits": {"train": {}}},
+        {"splits": {"train": [[]]}},
+        {"splits": {"train": [{"shard": "a.tar", "offsets": "abc"}]}},
+        {"splits": {"train": [{"shard": "a.tar", "offsets": [0, 512.5]}]}},
+        {"splits": {"train": [{"shard": "a.tar", "offsets": [False, True]}]}},
+        {"splits": {"train": [{"shard": "a.tar", "offsets": [-512, 0]}]}},
         {"classes": {"names": []}},
         {"classes": None},
         {"splits": []},
@@ -243,3 +256,44 @@ def test_an_index_of_another_format_is_refused():
     text = INDEX.to_json().replace('"format": 1', '"format": 2').encode()
     with pytest.raises(DataError, match=r"index\.json: is of format 2, which another segnet wrote"):
         Index.from_json(text, "index.json")
+
+
+@pytest.mark.parametrize("splits", [("train", "train"), ("train", "val")])
+def test_a_shard_that_is_named_twice_is_refused(splits):
+    entry = {"shard": "a.tar", "offsets": [0, 512]}
+    record = json.loads(INDEX.to_json())
+    record["splits"] = {splits[0]: [entry, entry]} if len(set(splits)) == 1 else {split: [entry] for split in splits}
+    with pytest.raises(DataError, match=r"index\.json: names the shard a\.tar twice"):
+        Index.from_json(json.dumps(record).encode(), "index.json")
+
+
+def npz(header: dict, data: bytes) -> bytes:
+    """An NPZ file of one array, whose header may say anything."""
+    array = io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, header)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("image.npy", array.getvalue() + data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        ({"descr": "|u1", "fortran_order": False, "shape": (2**20, 2**20, 8)}, 10),
+        ({"descr": "|u1", "fortran_order": False, "shape": (2, 3, 8)}, 10**7),
+        ({"descr": "|u1", "fortran_order": False, "shape": (2, 3, 8)}, 47),
+        ({"descr": "|u1", "fortran_order": True, "shape": (2, 3, 8)}, 48),
+        ({"descr": "<i8", "fortran_order": False, "shape": (2, 3, 8)}, 384),
+        ({"descr": "|u1", "fortran_order": False, "shape": (0, 3, 8)}, 0),
+        ({"descr": "|u1", "fortran_order": False, "shape": (48,)}, 48),
+    ],
+)
+def test_an_array_that_is_no_image_is_refused_before_it_is_unpacked(tmp_path, header, size):
+    data, mask = npz(header, b"\0" * size), io.BytesIO()
+    Image.fromarray(np.zeros((2, 3), np.uint8)).save(mask, "PNG")
+    checksums = {"npz": zlib.crc32(data), "mask.png": zlib.crc32(mask.getvalue())}
+    description = json.dumps({"name": "a", "crc32": checksums}).encode()
+    offsets = shard_of(tmp_path / "x.tar", {"npz": data, "mask.png": mask.getvalue(), "json": description})
+    with pytest.raises(DataError, match="is damaged"):
+        unpack((tmp_path / "x.tar").read_bytes()[: offsets[1]], "x.tar", THREE, 8)

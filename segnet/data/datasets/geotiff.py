@@ -32,7 +32,7 @@ class GeoTIFF(SegmentationDataset):
     def __init__(self, scenes: Folder, window: Sequence[int] = (1024, 1024)) -> None:
         if len(window) != 2 or min(window) < 1:
             raise ConfigError(f"dataset.window={list(window)} is not [height, width], each 1 or more")
-        self.classes, self.channels = scenes.classes, scenes.channels
+        self.classes, self.channels, self.notes = scenes.classes, scenes.channels, scenes.notes
         self._labels = scenes.labels
         self._windows: list[tuple[Path, Path, Window]] = []
         for scene, mask in scenes.pairs:

@@ -40,7 +40,7 @@ class Record:
     __slots__ = ("_index", "_key", "_parent", "_values", "source")
 
     def __init__(
-        self, values: Any, source: Path, parent: "Record | None" = None, key: str = "", index: int | None = None
+        self, values: Any, source: Path | str, parent: "Record | None" = None, key: str = "", index: int | None = None
     ) -> None:
         self.source, self._parent, self._key, self._index = source, parent, key, index
         self._values: dict[str, Any] = {}
@@ -179,16 +179,28 @@ def read_json(path: Path) -> Any:
     """Parse a JSON file.
 
     Raises:
-        DataError: missing, too large, no text, no JSON, nested too deeply, or an object with the same key twice.
+        DataError: missing, empty or too large, or as `parse_json`.
     """
-    text = decode(read_bytes(path, MAX_JSON_BYTES), path)
+    return parse_json(read_bytes(path, MAX_JSON_BYTES), path)
+
+
+def parse_json(data: bytes, source: Path | str) -> Any:
+    """Parse JSON in any Unicode encoding.
+
+    Args:
+        source: the file, for errors.
+
+    Raises:
+        DataError: no text, no JSON, nested too deeply, or an object with the same key twice.
+    """
+    text = decode(data, source)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
         if len(values) != len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise DataError(f"{path}: an object has the key {shown(twice)} twice: which of them counts is unclear")
+            raise DataError(f"{source}: an object has the key {shown(twice)} twice: which of them counts is unclear")
         return values
 
     try:
@@ -196,11 +208,11 @@ def read_json(path: Path) -> Any:
     except DataError:
         raise
     except RecursionError:
-        raise DataError(f"{path}: is nested too deeply for an annotation file") from None
+        raise DataError(f"{source}: is nested too deeply for an annotation file") from None
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}: is not valid JSON, damaged or cut off ({error})") from None
+        raise DataError(f"{source}: is not valid JSON, damaged or cut off ({error})") from None
     except ValueError:  # a number of thousands of digits
-        raise DataError(f"{path}: has a number with too many digits") from None
+        raise DataError(f"{source}: has a number with too many digits") from None
 
 
 def read_record(path: Path) -> Record:

@@ -5,7 +5,6 @@ be larger than any disk, and its samples come in the same order, to the same pro
 files: a training gives the same weights.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.datasets.json_records import parse_json
 from segnet.data.scan.report import Finding
 from segnet.data.shards import INDEX, Index, findings_name, require_webdataset, unpack
 from segnet.errors import ConfigError, DataError
@@ -71,7 +71,10 @@ class Streaming(SegmentationDataset):
         where = place(self._root, findings_name(self._split))
         records = read_file(self._root, findings_name(self._split))
         try:
-            found = [Finding.restored(record) for record in json.loads(records)]
+            found = [Finding.restored(record) for record in parse_json(records, where)]
+            known = {*range(len(self.classes.names)), self.classes.ignore_index}
+            if any(not known.issuperset(finding.pixels) for finding in found):
+                raise ValueError
         except (ValueError, TypeError, AttributeError, KeyError, IndexError):
             raise DataError(f"{where}: is damaged: copy it again") from None
         if len(found) != len(self):
