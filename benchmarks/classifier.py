@@ -1,7 +1,7 @@
-"""ImageNetClassifier: a backbone with the linear layer it was trained with, to check what accuracy is published for it.
+"""ImageNetClassifier: a backbone with its original linear layer, to check the published accuracy of its weights.
 
-It is no part of a segmentation model. What counts is that it sees images as that training did: the accuracy falls by
-itself where weights, normalization or architecture are not what they are taken for.
+It is not part of a segmentation model. If the weights, the normalization or the architecture are wrong, the accuracy
+drops.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class ImageNetClassifier(nn.Module):
 
     Args:
         backbone: spec from `segnet.models.backbones.BACKBONES`; ImageNet's weights are trained at output stride 32.
-        mean, std: of each channel of the images, for values scaled to 0-1: what the weights were trained with.
+        mean, std: of each channel of the images, for values scaled to 0-1, as the weights were trained.
         num_classes: channels of the logits.
 
     Raises:
@@ -43,14 +43,14 @@ class ImageNetClassifier(nn.Module):
 
     @torch.no_grad()
     def load_head(self, head: Mapping[str, Tensor], source: str) -> None:
-        """Takes over a linear layer.
+        """Load the weights of the linear layer.
 
         Args:
             head: "weight" (num_classes, channels) and "bias" (num_classes,), as `naming.translate_backbone` gives them.
-            source: where they are from, for the error.
+            source: where the weights come from, for error messages.
 
         Raises:
-            CheckpointError: there is none, or it does not fit.
+            CheckpointError: the weights have no linear layer, or it does not fit.
         """
         own = self.head.state_dict()
         if head.keys() != own.keys():

@@ -1,11 +1,15 @@
-"""One picture, from the start of the process to the written mask: `predict.py img.png` against the shortest smp script.
+"""Time from process start to written mask for one image: `predict.py img.png` against the shortest smp script.
 
     python benchmarks/cold_start.py --peer peer-env/bin/python
 
-`benchmarks/peer.py` says how the peer's environment is made. Each round starts one process after the other: the peer's
-script; our predict.py on a checkpoint that has no export beside it (torch) and on one that has (what is installed of
-OpenVINO and onnxruntime); and what a prediction would take that imports Lightning and compiles the model with freezing.
-All have DeepLabV3+ on a ResNet-50-d at output stride 16 with 19 classes, and read the same 512 x 512 PNG.
+`benchmarks/peer.py` says how to create the peer's environment. Each round starts these processes one after the other:
+
+* the peer's script,
+* predict.py with a checkpoint that has no cached export (torch),
+* predict.py with a cached export (OpenVINO or onnxruntime, whichever is installed),
+* a script that imports Lightning and compiles the model with freezing.
+
+All run DeepLabV3+ on a ResNet-50-d at output stride 16 with 19 classes, and read the same 512 x 512 PNG.
 """
 
 import os
@@ -66,11 +70,11 @@ Image.fromarray(mask.byte().numpy()).save("compiled.png")
 
 
 def main() -> int:
-    """Prints the table."""
+    """Print the table."""
     parser = Parser(prog="cold_start.py", description="From process start to written mask, against an smp script.")
-    parser.add_argument("--peer", required=True, metavar="PYTHON", help="of the environment of benchmarks/peer.py")
+    parser.add_argument("--peer", required=True, metavar="PYTHON", help="Python of the peer's environment")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--compiled-rounds", type=int, default=1, help="of Lightning and compiling; 0 leaves it out")
+    parser.add_argument("--compiled-rounds", type=int, default=1, help="of the Lightning script; 0: none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -93,7 +97,7 @@ def main() -> int:
 
 
 def prepare(folder: Path, peer: str) -> dict[str, list[str]]:
-    """Writes the picture and the models; what is run, by title."""
+    """Write the image and the models; return the commands by title."""
     image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
     Image.fromarray(image).save(folder / "img.png")
     run([peer, "-c", SAVE_PEER], folder)
@@ -112,18 +116,18 @@ def prepare(folder: Path, peer: str) -> dict[str, list[str]]:
             print(f"{runtime}: left out, {error}")
             continue
         commands[f"predict.py, cached export ({runtime})"] = predict("cached.ckpt")
-        break  # which of them predict.py takes by itself
+        break  # predict.py chooses the cached export
     return commands
 
 
 def predict(checkpoint: str) -> list[str]:
-    """Our command."""
+    """The predict.py command for a checkpoint."""
     output = Path(checkpoint).stem
     return [sys.executable, str(PREDICT), "img.png", "--checkpoint", checkpoint, "--output", output, "--overwrite"]
 
 
 def run(command: list[str], folder: Path) -> float:
-    """Seconds of a process that must end well."""
+    """Run a process that must succeed; return its seconds."""
     environment = {**os.environ, "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     start = time.perf_counter()
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

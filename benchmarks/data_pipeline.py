@@ -1,11 +1,11 @@
-"""Measures how many training samples a second one core makes, against the plain albumentations pipeline.
+"""Training samples per second of one core, against the plain albumentations pipeline.
 
     python benchmarks/data_pipeline.py
 
-Plain means: the whole image is resized by a random factor, padded, cropped, flipped, changed in color, normalized to
-float and made a tensor, all by albumentations. segnet's samples are uint8: the model normalizes. Both read the same
-made-up files by the same decoder and end with tensors; no part runs in more than one thread. The variants take turns on
-each image, and a ratio is the median over the rounds, so that other work on the machine falls on all alike.
+The plain pipeline uses albumentations for everything. It resizes the whole image by a random factor, pads, crops,
+flips, changes colors, normalizes to float and makes a tensor. segnet's samples are uint8: the model normalizes. Both
+read the same generated files with the same decoder, and each part runs in one thread. The variants take turns on each
+image, and a ratio is the median over the rounds, so that other work on the machine affects all alike.
 """
 
 import argparse
@@ -55,7 +55,7 @@ SETTINGS = (
 
 
 def write_files(folder: Path, setting: Setting, count: int) -> FileDataset:
-    """Surfaces of noise on which there are blocks of classes: about as hard to compress as photos of streets."""
+    """Write images of noise with blocks of classes, about as hard to compress as photos of streets."""
     pairs = []
     height, width = setting.size
     for number in range(count):
@@ -73,7 +73,7 @@ def write_files(folder: Path, setting: Setting, count: int) -> FileDataset:
 
 
 def plain_pipeline(data: DataConfig) -> A.Compose:
-    """What `data` asks for, as a user of albumentations would write it."""
+    """The same augmentation as a user of albumentations would write it."""
     strength = data.color_jitter
     around_1 = (1 - strength, 1 + strength)
     return A.Compose(
@@ -100,7 +100,7 @@ def plain_pipeline(data: DataConfig) -> A.Compose:
 
 
 def variants(dataset: FileDataset, data: DataConfig, folder: Path) -> dict[str, Callable[[int, int], object]]:
-    """What is timed: functions of round and image."""
+    """The functions that are timed; each takes the round and the image."""
     plain = plain_pipeline(data)
     own = train_transform(data, MEAN, IGNORE_INDEX, seed=0)
     decoded = [dataset.load(index) for index in range(len(dataset))]
@@ -129,7 +129,7 @@ def variants(dataset: FileDataset, data: DataConfig, folder: Path) -> dict[str, 
 
 
 def measure(functions: dict[str, Callable[[int, int], object]], num_images: int, rounds: int) -> dict[str, list[float]]:
-    """Mean time of a sample in each round, after one that does not count [s]."""
+    """Mean time per sample in each round, after a warm-up round [s]."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(rounds + 1):
         taken = dict.fromkeys(functions, 0.0)
@@ -144,14 +144,14 @@ def measure(functions: dict[str, Callable[[int, int], object]], num_images: int,
 
 
 def table(times: dict[str, list[float]]) -> str:
-    """Medians, and the medians of the ratios to the plain pipeline's time for the same."""
+    """Print the medians, and the median ratios to the plain pipeline."""
     lines = [f"{'':32} {'ms a sample':>12} {'samples/s':>10} {'against plain':>14}"]
     for name, seconds in times.items():
         same = "plain: augment" if "augment" in name else "plain: all"
         ratio = statistics.median(plain / own for plain, own in zip(times[same], seconds, strict=True))
-        told = f"{ratio:.1f} x" if name.startswith("segnet") else ""
+        compared = f"{ratio:.1f} x" if name.startswith("segnet") else ""
         typical = statistics.median(seconds)
-        lines.append(f"{name:32} {1000 * typical:12.2f} {1 / typical:10.1f} {told:>14}")
+        lines.append(f"{name:32} {1000 * typical:12.2f} {1 / typical:10.1f} {compared:>14}")
     return "\n".join(lines)
 
 

@@ -1,10 +1,10 @@
-"""Exports of ResNet_vd and DeepLabV3+ beside the model that they were made from: errors and agreement.
+"""Exports of ResNet_vd and DeepLabV3+ against their models: numerical errors and agreement.
 
     python benchmarks/export_parity.py
 
-Random weights, 19 classes, the images of `segnet.workflows.export`; needs segnet[onnx,openvino]. Prints the worst size:
-the largest error relative to the largest logit, and the fraction of pixels of the same class. Exit code 1 where an
-export would have been refused.
+Random weights, 19 classes, the images of `segnet.workflows.export`. Needs the extras onnx and openvino. Prints the
+worst size: the largest error relative to the largest logit, and the fraction of pixels with the same class. Exit code 1
+if an export would have been refused.
 """
 
 import tempfile
@@ -28,8 +28,8 @@ LAYERS: dict[int, dict[str, Any]] = {
 
 
 def main() -> int:
-    """Exports all of them; 0 where every one is equal."""
-    parser = Parser(prog="export_parity.py", description="Exports beside the models that they were made from.")
+    """Export every model; return 0 if every export agrees."""
+    parser = Parser(prog="export_parity.py", description="Exports against the models that they were made from.")
     parser.add_argument("--layers", type=int, nargs="+", choices=LAYERS, default=list(LAYERS))
     parser.add_argument("--formats", nargs="+", choices=EXPORT_SUFFIXES, default=list(EXPORT_SUFFIXES))
     options = parser.parse_args()
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def compare(layers: int, output_stride: int, formats: list[str]) -> int:
-    """Prints a line for each format; how many failed."""
+    """Print a line per format; return the number of failures."""
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "model.ckpt"

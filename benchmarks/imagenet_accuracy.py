@@ -1,13 +1,13 @@
-"""The accuracy of a backbone's ImageNet weights on a folder of images, to be held against what is published for them.
+"""Accuracy of a backbone's ImageNet weights on a folder of images, for comparison with the published figure.
 
     python benchmarks/imagenet_accuracy.py --backbone resnet50_vd --weights timm/resnet50d.ra2_in1k --images val
 
-The folder holds a folder of pictures for each class; sorted by name they are the classes 0, 1, ..., as n01440764,
-n01443537, ... are for weights of ImageNet-1k. Pictures are prepared as torchvision and timm do it: their shorter side
-becomes --resize, by Pillow's filter, and the crop is taken from the center. Published figures hold for the resize, crop
-and interpolation that they were measured with. PaddleClas resizes with OpenCV, which does not smooth: of its weights
-expect some tenths of a percent of difference. Pictures are turned upright by EXIF, which those projects do not do; of
-ImageNet's validation images that concerns a handful.
+The folder holds one folder of images per class. Sorted by name they are the classes 0, 1, ..., as n01440764, n01443537,
+... are for ImageNet-1k. Images are prepared as torchvision and timm do it: the shorter side becomes --resize with
+Pillow's filter, then the center is cropped. A published figure holds for the resize, crop and interpolation that it was
+measured with. PaddleClas resizes with OpenCV, which does not smooth: expect a difference of some tenths of a percent.
+Images are rotated upright by EXIF, which those projects do not do; this concerns a handful of ImageNet's validation
+images.
 """
 
 import argparse
@@ -39,11 +39,11 @@ INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamp
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """How a picture becomes an input.
+    """Preprocessing of an image.
 
     Attributes:
-        resize: what the shorter side becomes [pixels].
-        crop: side of the square that is taken from the center [pixels].
+        resize: length of the shorter side after resizing [pixels].
+        crop: side of the center crop [pixels].
         interpolation: a key of INTERPOLATIONS.
     """
 
@@ -62,10 +62,10 @@ class Preparation:
 
 
 class LabeledImages(Dataset[tuple[Tensor, int]]):
-    """Prepared pictures with the ids of their classes.
+    """Preprocessed images with their class ids.
 
     Args:
-        samples: path and class id of each.
+        samples: path and class id of each image.
     """
 
     def __init__(self, samples: Sequence[tuple[Path, int]], prepare: Preparation) -> None:
@@ -81,7 +81,7 @@ class LabeledImages(Dataset[tuple[Tensor, int]]):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what the arguments name; exit code 0 when it ended."""
+    """Measure the accuracy; return exit code 0."""
     options = parse(arguments)
     prepare = Preparation(options.resize, options.crop, options.interpolation)
     classifier = load_classifier(options.backbone, options.weights)
@@ -99,11 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def load_classifier(backbone: str, source: str) -> ImageNetClassifier:
-    """Builds a backbone of the menu at output stride 32, with all weights of a classifier.
+    """Build a backbone of conf/backbone at output stride 32 with all weights of a classifier.
 
     Raises:
-        ConfigError: there is no such backbone. CheckpointError: the weights do not fit it, or lack the linear layer.
-        MachineError: they cannot be downloaded.
+        ConfigError: unknown backbone. CheckpointError: the weights do not fit, or lack the linear layer.
+        MachineError: the weights cannot be downloaded.
     """
     if backbone == "timm":
         raise ConfigError("--backbone timm: timm measures its models itself, with its validate.py")
@@ -111,7 +111,7 @@ def load_classifier(backbone: str, source: str) -> ImageNetClassifier:
     weights = read_weights(source)
     _, head = translate_backbone(weights, spec["depths"])
     if weights.mean is None or weights.std is None:
-        raise CheckpointError(f"{source}: does not tell the mean and std of the images that it was trained with")
+        raise CheckpointError(f"{source}: does not contain the mean and std that it was trained with")
     num_classes = {"num_classes": head["weight"].shape[0]} if "weight" in head else {}
     classifier = ImageNetClassifier(backbone=spec, mean=weights.mean, std=weights.std, **num_classes)
     load_backbone_weights(classifier.backbone, replace(weights, state=split(weights)[0]))
@@ -120,14 +120,14 @@ def load_classifier(backbone: str, source: str) -> ImageNetClassifier:
 
 
 def list_samples(folder: Path, num_classes: int, class_list: str | None) -> list[tuple[Path, int]]:
-    """All pictures in the folders of `folder`, with the ids of their classes.
+    """All images below `folder`, with their class ids.
 
     Args:
-        num_classes: that the weights know.
-        class_list: file that tells the ids of folders; None: they are those of all classes, in sorted order.
+        num_classes: number of classes of the weights.
+        class_list: file with the class of each folder; None: the sorted folders are all classes.
 
     Raises:
-        DataError: no such folder, no pictures, or folders that are not the classes.
+        DataError: no such folder, no images, or folders that do not match the classes.
     """
     if not folder.is_dir():
         raise DataError(f"--images {folder}: no such folder")
@@ -138,24 +138,24 @@ def list_samples(folder: Path, num_classes: int, class_list: str | None) -> list
         ids = {path.name: index for index, path in enumerate(folders)}
     else:
         raise DataError(
-            f"--images {folder}: holds {len(folders)} folders, but the weights know {num_classes} classes: name all of "
+            f"--images {folder}: holds {len(folders)} folders, but the weights have {num_classes} classes: name all of "
             "these in --class-list FILE, or give a folder for each"
         )
     samples = []
     for path in folders:
         if path.name not in ids:
-            raise DataError(f"{path}: is no class of --class-list {class_list}")
-        pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not pictures:
-            raise DataError(f"{path}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})")
-        samples += [(file, ids[path.name]) for file in pictures]
+            raise DataError(f"{path}: is not a class of --class-list {class_list}")
+        images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            raise DataError(f"{path}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        samples += [(file, ids[path.name]) for file in images]
     if not samples:
         raise DataError(f"--images {folder}: holds no folder: it needs one for each class")
     return samples
 
 
 def read_class_list(path: str, num_classes: int) -> dict[str, int]:
-    """Reads names of classes, the first word of each line, in the order of their ids: name -> id.
+    """Read the class list: the first word of each line is a name, in the order of ids. Return name -> id.
 
     Raises:
         DataError: the file cannot be read, or does not name each class once.
@@ -166,7 +166,7 @@ def read_class_list(path: str, num_classes: int) -> dict[str, int]:
         raise DataError(f"--class-list {path}: cannot be read ({error})") from None
     names = [line.split()[0] for line in text.splitlines() if line.strip()]
     if len(names) != num_classes:
-        raise DataError(f"--class-list {path}: names {len(names)} classes, but the weights know {num_classes}")
+        raise DataError(f"--class-list {path}: names {len(names)} classes, but the weights have {num_classes}")
     ids = {name: index for index, name in enumerate(names)}
     if len(ids) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -178,7 +178,7 @@ def read_class_list(path: str, num_classes: int) -> dict[str, int]:
 def measure(
     classifier: ImageNetClassifier, loader: DataLoader[tuple[Tensor, int]], device: torch.device
 ) -> tuple[int, int]:
-    """How many images have their class first, and among the first five."""
+    """Number of images with a correct top-1, and a correct top-5 prediction."""
     first = among_five = 0
     console = Console(stderr=True)
     for images, labels in track(loader, "measuring", console=console, disable=not console.is_terminal):
@@ -190,26 +190,31 @@ def measure(
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options.
+    """Parse the command line.
 
     Raises:
-        ConfigError: they are wrong.
+        ConfigError: an invalid option.
     """
     parser = Parser(prog="imagenet_accuracy.py", description="Measures top-1 and top-5 accuracy on a folder of images.")
     parser.add_argument("--backbone", required=True, metavar="NAME", help="of conf/backbone, such as resnet50_vd")
-    parser.add_argument("--weights", required=True, metavar="FILE", help="file, URL or name on the hub, with its head")
-    parser.add_argument("--images", required=True, metavar="FOLDER", help="with a folder of pictures for each class")
-    parser.add_argument("--resize", type=int, default=256, help="of the shorter side [pixels]; default: 256")
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE",
+        help="file, URL or name on the hub, with the linear layer",
+    )
+    parser.add_argument("--images", required=True, metavar="FOLDER", help="folder with one folder of images per class")
+    parser.add_argument("--resize", type=int, default=256, help="length of the shorter side [pixels]; default: 256")
     parser.add_argument("--crop", type=int, default=224, help="side of the center crop [pixels]; default: 224")
     parser.add_argument("--interpolation", choices=sorted(INTERPOLATIONS), default="bilinear")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--num-workers", type=int, default=4, help="processes that read pictures; default: 4")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
+    parser.add_argument("--num-workers", type=int, default=4, help="processes that read images; default: 4")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU if there is one")
     parser.add_argument(
         "--class-list",
         metavar="FILE",
-        help="all classes of the weights, one a line in the order of their ids, the name of the folder first; "
-        "then some folders may be missing",
+        help="all classes of the weights, one per line in the order of their ids, the name of the folder first; "
+        "with it, folders may be missing",
     )
     options = parser.parse_args(arguments)
     for option, value, least in (

@@ -1,10 +1,10 @@
-"""Kills short training runs at random moments, goes on with checkpoint=auto, and compares what comes out.
+"""Kill short training runs at random moments, resume with checkpoint=auto, and compare the results.
 
     python benchmarks/kill_and_resume.py --kills 20 --workers 0
 
-Every run is ended by SIGKILL once or several times, wherever it is: in a step, in the midst of writing a checkpoint, in
-a validation, in the final evaluation. The last line says whether all ended with the weights, the metrics.csv and the
-results of the run that nobody killed; the exit code is 1 if not. Needs os.fork.
+SIGKILL ends every run once or several times, at any point: in a step, while a checkpoint is written, in a validation,
+in the final evaluation. The last line says whether all runs ended with the weights, metrics.csv and results of an
+uninterrupted run. The exit code is 1 if not. Needs os.fork.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from segnet.workflows.train import train
 
 
 def configuration(workers: int, steps: int, accumulate: int) -> Config:
-    """A run of a few seconds with dropout and batch norm: what is random, and what has a state."""
+    """A run of a few seconds with dropout and batch norm: it has randomness and state."""
     return Config(
         backbone={"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": 16},
         decoder={
@@ -58,7 +58,7 @@ def configuration(workers: int, steps: int, accumulate: int) -> Config:
 
 
 def start(config: Config, folder: Path) -> int:
-    """A run in a process of its own; returns its id."""
+    """Start a run in its own process; return the process id."""
     process = os.fork()
     if process == 0:
         os.setsid()
@@ -77,7 +77,7 @@ def start(config: Config, folder: Path) -> int:
 
 
 def outcome(folder: Path) -> dict[str, str]:
-    """Hashes of all that a finished run leaves."""
+    """Hashes of everything that a finished run leaves."""
     checkpoint = read_checkpoint(folder / "last.ckpt")
     results = json.loads((folder / "results.json").read_text())
     for ephemeral in ("seconds", "checkpoint"):
@@ -95,7 +95,7 @@ def outcome(folder: Path) -> dict[str, str]:
 
 
 def hash_of(value: object) -> str:
-    """The first digits of a hash over tensors and builtins, nested in any way."""
+    """First digits of a hash over nested tensors and builtins."""
     digest = hashlib.sha256()
 
     def add(part: object) -> None:
@@ -116,10 +116,10 @@ def hash_of(value: object) -> str:
 
 
 def killed_run(config: Config, parent: Path, rng: random.Random, longest: float, kills: int) -> tuple[Path, list[int]]:
-    """A run that is killed `kills` times before it may end.
+    """Run a training that is killed `kills` times before it may end.
 
     Returns:
-        Its folder, and at which step its last checkpoint stood after each kill, -1 for none.
+        Its folder, and the step of its last checkpoint after each kill; -1 without a checkpoint.
     """
     stood: list[int] = []
     for attempt in range(200):
@@ -132,14 +132,14 @@ def killed_run(config: Config, parent: Path, rng: random.Random, longest: float,
                 found = sorted(parent.glob("*/last.ckpt"))
                 stood.append(read_checkpoint(found[0])["global_step"] if found else -1)
                 continue
-            break  # it had ended before
+            break  # it ended before the kill
         _, status = os.waitpid(process, 0)
         if status:
             raise SystemExit(f"a run failed: see {parent / 'log.txt'}")
         break
     folders = [path.parent for path in parent.glob("*/results.json")]
     if len(folders) != 1 or len(list(parent.glob("*/last.ckpt"))) != 1:
-        raise SystemExit(f"{parent} holds {len(folders)} finished runs, and some that were begun twice")
+        raise SystemExit(f"{parent} holds {len(folders)} finished runs: some were started twice")
     return folders[0], stood
 
 
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="how many kills in all")
     parser.add_argument("--per-run", type=int, default=2, help="kills before a run may end")
     parser.add_argument("--workers", type=int, default=0, help="processes that load data")
-    parser.add_argument("--steps", type=int, default=0, help="end after so many steps, instead of after 6 epochs")
+    parser.add_argument("--steps", type=int, default=0, help="number of steps; default: 6 epochs")
     parser.add_argument("--accumulate", type=int, default=1, help="batches in a step")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
@@ -176,12 +176,12 @@ def main() -> None:
             found = outcome(folder)
             differing = [name for name in expected if found[name] != expected[name]]
             verdict = f"weights {found['weights']}  {differing or 'all equal'}"
-            print(f"run {run:3d}   killed behind steps {stood!s:10}  {verdict}", flush=True)
+            print(f"run {run:3d}   killed after steps {stood!s:10}  {verdict}", flush=True)
             if differing:
                 wrong += 1
                 print((parent / "log.txt").read_text())
             kills, run = kills + len(stood), run + 1
-    print(f"{kills} kills in {run} runs: {'all as the unbroken run' if not wrong else f'{wrong} runs differ'}")
+    print(f"{kills} kills in {run} runs: {'all equal the uninterrupted run' if not wrong else f'{wrong} runs differ'}")
     sys.exit(1 if wrong else 0)
 
 

@@ -1,11 +1,11 @@
-"""The confusion matrix of a validation against torchmetrics' own, which checks its input as ours need not.
+"""segnet's confusion matrix against torchmetrics'.
 
     python benchmarks/metrics.py                  # maps of 1024 x 2048, 19 and 150 classes
     python benchmarks/metrics.py --device cuda
 
-Both get a prediction (int64, as argmax gives it) and a truth (uint8, as data loaders give it; torchmetrics gets its
-int64, made outside its time), with a tenth of the pixels ignored. First their counts are compared. Ours does not check
-labels: the data loader has done so for every file.
+Both get a prediction (int64, from argmax) and a truth with a tenth of the pixels ignored. The truth is uint8, as data
+loaders give it; torchmetrics gets int64, converted outside of the timing. The counts are compared first. segnet's
+matrix does not check labels, because the data loader has checked every file.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ IGNORED = 255
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table; exit code 1 where the counts differ."""
+    """Print the table; return exit code 1 if the counts differ."""
     parser = Parser(prog="metrics.py", description="The confusion matrix against torchmetrics'.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH"))
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(num_classes: int, size: Sequence[int], device: torch.device, repeats: int) -> bool:
-    """Prints a row; False where the counts differ."""
+    """Print a row; return False if the counts differ."""
     prediction, truth = maps(num_classes, size, device)
     wide = truth.long()
     ours = ConfusionMatrix(num_classes, IGNORED).to(device)
@@ -62,7 +62,7 @@ def _compare(num_classes: int, size: Sequence[int], device: torch.device, repeat
 
 
 def maps(num_classes: int, size: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """A truth of patches of 64 x 64, and a prediction that is wrong in a fifth of the pixels."""
+    """A truth of 64 x 64 patches, and a prediction with a fifth of the pixels wrong."""
     generator = torch.Generator().manual_seed(0)
     patches = torch.randint(0, num_classes, [-(-side // 64) for side in size], generator=generator)
     truth = patches.repeat_interleave(64, 0).repeat_interleave(64, 1)[: size[0], : size[1]]

@@ -1,12 +1,12 @@
-"""segmentation_models.pytorch's DeepLabV3+ in a process of its own, run at the word of another: what users would pick.
+"""segmentation_models.pytorch's DeepLabV3+ in its own process, controlled by a benchmark.
 
-It wants an environment of its own, since it brings torchvision, whose build must match that of torch:
+It needs its own environment, because it installs torchvision, whose build must match that of torch:
 
     python3.11 -m venv peer-env
     peer-env/bin/pip install -c constraints.txt torch torchvision timm segmentation-models-pytorch pillow
 
-Run as a script by that environment's Python it is the peer: for each line "encoder output_stride height width" on its
-input it runs the model once on that size, in eager float32 with `torch.inference_mode`, and prints the seconds.
+As a script in that environment it is the peer: for each line "encoder output_stride height width" on stdin it runs the
+model once on that size, in eager float32 with `torch.inference_mode`, and prints the seconds.
 """
 
 import subprocess
@@ -19,10 +19,10 @@ NUM_CLASSES = 19
 
 
 class Peer:
-    """The process; a context manager.
+    """The peer process, as a context manager.
 
     Args:
-        python: path of the Python of the peer's environment.
+        python: path of Python in the peer's environment.
     """
 
     def __init__(self, python: str) -> None:
@@ -32,7 +32,7 @@ class Peer:
         self.versions = self._read()
 
     def run(self, encoder: str, output_stride: int, height: int, width: int) -> float:
-        """Seconds of one run; the first of a model builds it."""
+        """Seconds of one run; the first run of a model also builds it."""
         assert self._process.stdin
         print(encoder, output_stride, height, width, file=self._process.stdin, flush=True)
         return float(self._read())
@@ -56,7 +56,7 @@ class Peer:
 
 
 def main() -> None:
-    """The peer's side."""
+    """The loop of the peer process."""
     import segmentation_models_pytorch as smp
     import timm
     import torch

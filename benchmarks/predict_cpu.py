@@ -1,14 +1,14 @@
-"""Prediction on a CPU: our runtimes against segmentation_models.pytorch's DeepLabV3+ in eager float32.
+"""Prediction on a CPU: segnet's runtimes against segmentation_models.pytorch's DeepLabV3+ in eager float32.
 
     python benchmarks/predict_cpu.py --peer peer-env/bin/python
 
-`benchmarks/peer.py` says how the peer's environment is made; ours needs segnet[onnx,openvino]. Both models are
-DeepLabV3+ on a ResNet-50-d with random weights and 19 classes, one image at a time, uint8 to logits of its size. The
-two decoders differ (smp's rates, one separable convolution less), so weights cannot be shared: of the peer only the
-shape of the result is checked, of our runtimes the logits and classes against our plain eager model, before the timing.
+`benchmarks/peer.py` says how to create the peer's environment; segnet needs the extras onnx and openvino. Both models
+are DeepLabV3+ on a ResNet-50-d with random weights and 19 classes. They take one uint8 image and return logits of its
+size. The decoders differ (smp's rates, one separable convolution less), so weights cannot be shared. Before the timing,
+segnet's runtimes are compared with its eager model; only the output shape of the peer is checked.
 
-Each round runs everything once, one after the other, in two processes that wait for each other; printed are the median
-time and the median over rounds of peer time / time.
+Each round runs everything once, one after the other, in two processes that wait for each other. The script prints the
+median time, and the median over rounds of peer time / time.
 """
 
 import statistics
@@ -47,17 +47,17 @@ OURS = (
     ("openvino", "bf16"),
 )
 CPU = torch.device("cpu")
-PAUSE = 0.05  # until the threads of the one before have gone to sleep [seconds]
+PAUSE = 0.05  # lets the threads of the previous run go to sleep [seconds]
 
 
 def main() -> int:
-    """Prints a table for each stride and size."""
-    parser = Parser(prog="predict_cpu.py", description="Our runtimes on a CPU against segmentation_models.pytorch.")
-    parser.add_argument("--peer", required=True, metavar="PYTHON", help="of the environment of benchmarks/peer.py")
+    """Print a table for each stride and size."""
+    parser = Parser(prog="predict_cpu.py", description="segnet on a CPU against segmentation_models.pytorch.")
+    parser.add_argument("--peer", required=True, metavar="PYTHON", help="Python of the peer's environment")
     parser.add_argument("--backbone", choices=ENCODERS, default="resnet50_vd")
     parser.add_argument("--output-strides", type=int, nargs="+", default=[16, 8])
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--threads", type=int, help="of torch and our runtimes; the peer's: OMP_NUM_THREADS")
+    parser.add_argument("--threads", type=int, help="threads of segnet; for the peer set OMP_NUM_THREADS")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def write_checkpoint(path: Path, backbone: Mapping[str, Any], output_stride: int) -> None:
-    """A checkpoint with random weights."""
+    """Write a checkpoint with random weights."""
     torch.manual_seed(0)
     spec: dict[str, Any] = {
         "backbone": {"name": "resnet", **backbone, "output_stride": output_stride},
@@ -95,7 +95,7 @@ def write_checkpoint(path: Path, backbone: Mapping[str, Any], output_stride: int
 
 
 def open_all(checkpoint: Path) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Those of our runtimes that this machine has, and the seconds that each takes to open."""
+    """Open the runtimes that are installed, and print how long each takes."""
     runs: dict[str, Callable[[Tensor], Tensor]] = {}
     for name, precision in OURS:
         if precision == "bf16" and not cpu_has_bf16():
@@ -112,8 +112,8 @@ def open_all(checkpoint: Path) -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 def compare_outputs(checkpoint: Path, runs: Mapping[str, Callable[[Tensor], Tensor]], size: tuple[int, int]) -> None:
-    """Holds the runtimes against the plain model, in classes and logits."""
-    coarse = 255 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))  # regions, as in a photo
+    """Compare classes and logits of the runtimes with the eager model."""
+    coarse = 255 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))  # smooth regions, as in a photo
     image = functional.interpolate(coarse, size=size, mode="bilinear").to(torch.uint8)
     with torch.inference_mode():
         expected = load_checkpoint(checkpoint)[0](image)
@@ -127,10 +127,10 @@ def compare_outputs(checkpoint: Path, runs: Mapping[str, Callable[[Tensor], Tens
 def measure(
     runs: Mapping[str, Callable[[Tensor], Tensor]], run_peer: Callable[[], float], size: tuple[int, int], rounds: int
 ) -> None:
-    """Times everything in turn."""
+    """Time all runtimes in turn, and print the medians."""
     image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
     seconds: dict[str, list[float]] = {name: [] for name in ("smp eager", *runs)}
-    for round_ in range(-2, rounds):  # two to warm up
+    for round_ in range(-2, rounds):  # two warm-up rounds
         time.sleep(PAUSE)
         taken = {"smp eager": run_peer()}
         for name, run in runs.items():

@@ -1,14 +1,13 @@
-"""The claim: a picture of 20,000 x 20,000 pixels takes no more memory than one of 4,000 x 4,000, but for its own bytes.
+"""The claim: an image of 20,000 x 20,000 pixels takes no more memory than one of 4,000 x 4,000, besides its own bytes.
 
     python benchmarks/predict_memory.py
     python benchmarks/predict_memory.py --backbone resnet18_vd --sizes 4000 20000
 
-Each picture is segmented by some processes of its own, whose peaks are what the system says (ru_maxrss). They differ by
-where the allocator finds room: the table has their median, and the lowest ("from") and the highest ("to"). "streamed":
-windows of the picture come from a function and parts of the mask go to one, as with `segnet predict --scene`. "in
-memory": the picture and the mask are arrays, whose bytes are subtracted. The weights are random, which memory does not
-mind. The default network is a small one, beside which a growth shows most: what grows with a picture is not the
-network's.
+Several fresh processes segment each image, and the system reports their peaks (ru_maxrss). The peaks vary with the
+allocator: the table shows their median, the lowest ("from") and the highest ("to"). "streamed": a function returns
+windows of the image and another takes parts of the mask, as with `segnet predict --scene`. "in memory": image and mask
+are arrays, whose bytes are subtracted. The weights are random, which does not change memory. The default network is
+small, so that growth with the image shows most.
 """
 
 import argparse
@@ -38,18 +37,18 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }
 HALF = [0.5, 0.5, 0.5]
 MIB = 2**20
-BAND = 500  # rows of the picture that are made at a time
-LIMIT = 1.10  # of the largest picture's memory to that of 4,000 x 4,000
+BAND = 500  # rows of the image that are generated at a time
+LIMIT = 1.10  # largest ratio of memory to that of 4,000 x 4,000
 
 
 def main() -> int:
-    """Prints the table; 1 where the claim does not hold."""
+    """Print the table; return 1 if the claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", choices=BACKBONES, default="small")
     parser.add_argument("--classes", type=int, default=19)
     parser.add_argument("--window", type=int, default=1024, help="side of a window [pixels]")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 4000, 20000], help="sides of the pictures")
-    parser.add_argument("--repeats", type=int, default=3, help="processes for each picture")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 4000, 20000], help="sides of the images")
+    parser.add_argument("--repeats", type=int, default=3, help="processes per image")
     parser.add_argument("--ways", nargs="+", choices=("streamed", "in memory"), default=["streamed", "in memory"])
     options = parser.parse_args()
     print(f"{options.backbone}, {options.classes} classes, windows of {options.window} pixels; memory in MiB")
@@ -78,7 +77,7 @@ def main() -> int:
 
 
 def write_checkpoint(path: Path, backbone: dict[str, Any], num_classes: int) -> Path:
-    """A DeepLabV3+ on a ResNet_vd at output stride 16, of random weights."""
+    """Write a DeepLabV3+ on a ResNet_vd at output stride 16 with random weights."""
     torch.manual_seed(0)
     small = {"aspp_channels": 8, "low_level_channels": 4, "decoder_channels": 8} if "base_channels" in backbone else {}
     spec: dict[str, Any] = {
@@ -95,13 +94,13 @@ def write_checkpoint(path: Path, backbone: dict[str, Any], num_classes: int) -> 
 
 
 def in_a_process_of_its_own(checkpoint: Path, way: str, side: int, window: int) -> dict[str, float]:
-    """Seconds, and the peak of the process and what its arrays take of it [bytes]."""
+    """Measure in a fresh process: seconds, peak of the process, and bytes of its arrays."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (checkpoint, way, side, window))
 
 
 def measure(checkpoint: Path, way: str, side: int, window: int) -> dict[str, float]:
-    """Segments one picture; to be run in a fresh process."""
+    """Segment one image; runs in a fresh process."""
     predictor = Predictor(checkpoint, "cpu", window=window)
     tile = np.random.default_rng(0).integers(0, 256, (2048, 2048, 3), dtype=np.uint8)
     start = time.monotonic()
@@ -125,7 +124,7 @@ def measure(checkpoint: Path, way: str, side: int, window: int) -> dict[str, flo
 
 
 def pixels(tile: NDArray[np.uint8], part: Window) -> NDArray[np.uint8]:
-    """A part of the picture that repeats a tile for ever."""
+    """A window of an endless image that repeats one tile."""
     rows = np.arange(part.top, part.top + part.height) % len(tile)
     columns = np.arange(part.left, part.left + part.width) % len(tile)
     return tile[rows[:, None], columns]

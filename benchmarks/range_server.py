@@ -1,4 +1,4 @@
-"""A web server on this machine that answers requests for ranges of bytes, as buckets and real web servers do.
+"""A local web server that answers byte-range requests, as buckets and real web servers do.
 
 For tests, and for benchmarks/streaming.py.
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 
 @contextmanager
 def serving(folder: Path, ranges: bool = True, failures: int = 0, delay: float = 0.0) -> Iterator[str]:
-    """Serves the files of a folder; gives its URL.
+    """Serve the files of a folder; yields the URL.
 
     Args:
-        ranges: whether ranges are answered; else the whole file comes, as of Python's own server.
-        failures: how many requests fail before the first is answered.
-        delay: before each answer [seconds].
+        ranges: whether byte ranges are served; if not, the whole file is, as Python's own server does.
+        failures: number of requests that fail before the first answer.
+        delay: latency of each answer [seconds].
     """
     left = [failures]
 

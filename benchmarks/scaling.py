@@ -1,16 +1,16 @@
-"""The claim: what a file costs does not depend on how many there are, nor a megapixel on how large the picture is.
+"""The claim: the cost per file does not depend on the number of files, nor the cost per megapixel on the image size.
 
     python benchmarks/scaling.py                                       # up to 10,000 files and 16 megapixels: minutes
     python benchmarks/scaling.py --files 1000 10000 100000 1000000 --sides 1000 4000 10000 20000
 
-Files: a folder dataset of tiny PNGs, each with another picture, is made in a temporary folder. "open" lists and pairs
-them, as a training does at its start; "survey" reads every one, as a training does before its first step, the first
-time and once more, when it is remembered; medians of three, from 10,001 files on of one. The files have just been
-written: the disk's cache may still hold and write them. Making and deleting them takes longer than what is measured:
-100,000 pairs took more than six minutes on a virtual disk, which is why the default ends at 10,000.
+Files: the script writes a folder dataset of tiny PNGs, no two alike, into a temporary folder. "open" lists and pairs
+them, as a training does at its start. "scan" reads every file, as a training does before its first step: once without
+and once with the scan cache. Times are medians of three, or one measurement above 10,000 files. The files were just
+written, so the disk's cache may still hold them. Writing and deleting them takes longer than the measurement: 100,000
+pairs took more than six minutes on a virtual disk, so the default ends at 10,000.
 
-Pictures: predicted in windows by a small network, each in a fresh process, as `predict_memory.py` does and with its
-means. "memory" is the process's peak without the bytes of the picture and its mask.
+Images: a small network predicts each in windows in a fresh process, as `predict_memory.py` does. "memory" is the peak
+of the process without the bytes of the image and its mask.
 """
 
 import argparse
@@ -35,24 +35,26 @@ from segnet.data.scan.scan import Memory, survey
 T = TypeVar("T")
 
 NAMES = ["background", "object"]
-SIDE = 8  # of the tiny pictures [pixels]
+SIDE = 8  # of the tiny images [pixels]
 WINDOW = 1024  # of the predictions [pixels]
-MOST_TIME = 1.5  # a file or megapixel of the largest to that of the reference; other work on the machine is in it
+MOST_TIME = 1.5  # largest ratio to the reference; it includes other work on the machine
 MOST_MEMORY = 1.1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the tables; 1 where the claim does not hold."""
+    """Print the tables; return 1 if the claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, nargs="*", default=[100, 1000, 10_000], help="pairs of image and mask")
-    parser.add_argument("--sides", type=int, nargs="*", default=[500, 1000, 2000, 4000], help="of square pictures")
+    parser.add_argument(
+        "--sides", type=int, nargs="*", default=[500, 1000, 2000, 4000], help="of square images [pixels]"
+    )
     options = parser.parse_args(arguments)
     print(machine(torch.device("cpu")))
     holds = True
     if options.files:
         holds &= _files(sorted(options.files))
     if options.sides:
-        holds &= _pictures(sorted(options.sides))
+        holds &= _images(sorted(options.sides))
     print(
         "the claim holds" if holds else f"the claim does NOT hold: above {MOST_TIME} in time or {MOST_MEMORY} in memory"
     )
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _files(counts: list[int]) -> bool:
-    ways = ("open", "survey", "survey again")
+    ways = ("open", "scan", "scan again")
     print(f"\n{'files':>9}" + "".join(f"{f'{way} [s]':>18}{'[ms a file]':>13}" for way in ways))
     found = {}
     for num_files in counts:
@@ -70,16 +72,16 @@ def _files(counts: list[int]) -> bool:
         cells = "".join(f"{seconds:>18.3f}{1000 * seconds / num_files:>13.4f}" for seconds in taken)
         print(f"{num_files:>9,}{cells}", flush=True)
     ratios = growth(found)
-    told = ", ".join(f"{way} {ratio:.2f}" for way, ratio in zip(ways, ratios, strict=True))
-    print(f"a file of {counts[-1]:,}, the cheapest = 1: {told}")
+    growths = ", ".join(f"{way} {ratio:.2f}" for way, ratio in zip(ways, ratios, strict=True))
+    print(f"a file of {counts[-1]:,}, relative to the cheapest: {growths}")
     return max(ratios) <= MOST_TIME
 
 
 def growth(taken: Mapping[int, Sequence[float]]) -> list[float]:
-    """Of each way, what a file costs among the most, to what it costs where it costs least.
+    """For each operation, the cost per file among the most files, relative to the lowest cost.
 
     Args:
-        taken: for each number of files the seconds of each way.
+        taken: number of files -> seconds of each operation.
     """
     each = [[seconds / count for seconds in values] for count, values in taken.items()]
     most = [seconds / max(taken) for seconds in taken[max(taken)]]
@@ -87,7 +89,7 @@ def growth(taken: Mapping[int, Sequence[float]]) -> list[float]:
 
 
 def write_dataset(root: Path, num_files: int) -> None:
-    """Writes pairs of tiny PNGs, no two alike, 1,000 in a folder."""
+    """Write pairs of tiny PNGs, no two alike, 1,000 per folder."""
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[:, SIDE // 2 :] = 1
     encoded_mask = cv2.imencode(".png", mask)[1].tobytes()
@@ -101,7 +103,7 @@ def write_dataset(root: Path, num_files: int) -> None:
 
 
 def time_dataset(root: Path, repeats: int) -> tuple[float, ...]:
-    """How long it takes to open the dataset, to survey it, and to survey it again: medians [seconds]."""
+    """Median times to open the dataset, to scan it, and to scan it again [seconds]."""
     spec = {"name": "folder", "root": str(root), "class_names": NAMES}
 
     def read_all(dataset: Folder, memory: Path) -> int:
@@ -124,7 +126,7 @@ def _timed(run: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - start, result
 
 
-def _pictures(sides: list[int]) -> bool:
+def _images(sides: list[int]) -> bool:
     ways = ("streamed", "in memory")
     print(f"\n{'side':>9}{'megapixels':>12}" + "".join(f"{f'{way}: [s/MP]':>21}{'memory [MiB]':>14}" for way in ways))
     costs: dict[int, list[tuple[float, float]]] = {}
@@ -138,12 +140,12 @@ def _pictures(sides: list[int]) -> bool:
                 costs[side].append((found["seconds"] / megapixels, (found["peak"] - found["arrays"]) / MIB))
             cells = "".join(f"{seconds:>21.3f}{memory:>14.0f}" for seconds, memory in costs[side])
             print(f"{side:>9,}{megapixels:>12.2f}{cells}", flush=True)
-    reference = next((side for side in sides if side > WINDOW), sides[-1])  # the first that is cut into windows
+    reference = next((side for side in sides if side > WINDOW), sides[-1])  # the smallest size that is cut into windows
     holds = True
     for index, way in enumerate(ways):
         (seconds, memory), (seconds_1, memory_1) = costs[sides[-1]][index], costs[reference][index]
         print(
-            f"{way}, {sides[-1]:,} to {reference:,}: time a megapixel {seconds / seconds_1:.2f}, memory "
+            f"{way}, {sides[-1]:,} to {reference:,}: time per megapixel {seconds / seconds_1:.2f}, memory "
             f"{memory / memory_1:.2f}"
         )
         holds &= seconds / seconds_1 <= MOST_TIME and memory / memory_1 <= MOST_MEMORY

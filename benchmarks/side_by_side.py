@@ -1,4 +1,4 @@
-"""What the benchmarks share: turns taken by the ways that are compared, and what the machine can do at most."""
+"""Timing of alternating runs, and the ceilings of a machine; used by several benchmarks."""
 
 import statistics
 import time
@@ -13,7 +13,7 @@ __all__ = ["ceilings", "machine", "ratio", "synchronize", "times"]
 
 
 def times(ways: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Runs A B A B ..., after one run of each that does not count, and gives the times of each [seconds]."""
+    """Run A B A B ... after one warm-up of each; return the times of each [seconds]."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
@@ -27,21 +27,21 @@ def times(ways: Mapping[str, Callable[[], object]], repeats: int, device: torch.
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:
-    """The median of the ratios of runs that followed each other: what else the machine did met both."""
+    """Median ratio of neighboring runs, so that other work on the machine affects both."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits for a device that runs by itself."""
+    """Wait until a device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> str:
-    """What a large matrix product, a large convolution and a large copy reach, in a line: no network is much faster.
+    """Measure a large matrix product, convolution and copy, as one line: no network is much faster.
 
-    The convolution, because torch's products and convolutions are of two libraries on a CPU, of which the products' is
-    slow on some.
+    The convolution is measured too, because on a CPU torch uses another library for products, which is slow on some
+    machines.
     """
     size = 8192 if device.type == "cuda" else 2048
     matrix = torch.randn(size, size, device=device).to(dtype)

@@ -1,10 +1,10 @@
-"""How fast samples come out of shards, near and far, beside the files that they were made of.
+"""Speed of reading shards, near and far, against the files they were made from.
 
     python benchmarks/streaming.py --workers 2 --batch-size 8
 
-All in one run: the training loader over a folder of JPEG images with PNG masks, over shards of it in a folder, and over
-the same shards behind a web server of this machine that lets every answer wait, as a bucket does; there also with each
-sample asked for alone. Needs webdataset.
+One run measures the training loader over a folder of JPEG images with PNG masks, over shards of it in a folder, and
+over the same shards behind a local web server that delays every answer, as a bucket does. There it also requests each
+sample alone. Needs webdataset.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from segnet.workflows.shard import write_shards
 
 
 class OneByOne(Streaming):
-    """Asks for each sample alone, when its turn has come."""
+    """Request each sample alone."""
 
     def load_many(self, indices: Sequence[int]) -> Iterator[Sample]:
         for index in indices:
@@ -41,7 +41,7 @@ class OneByOne(Streaming):
 
 
 def write_dataset(root: Path, num_images: int) -> Classes:
-    """Writes pictures of shapes, 512 x 512, as a folder dataset, all of them train."""
+    """Write images of shapes, 512 x 512, as a folder dataset with a train split only."""
     shapes = Shapes("train", num_train=num_images)
     for index in range(num_images):
         sample = shapes.load(index)
@@ -51,7 +51,7 @@ def write_dataset(root: Path, num_images: int) -> Classes:
 
 
 def images_per_second(dataset: SegmentationDataset, workers: int, batch_size: int) -> float:
-    """Of an epoch of the training loader, the start of its workers included."""
+    """Images per second of an epoch of the training loader, including the start of its workers."""
     data = DataConfig(crop_size=[256, 256])
     samples = TrainSamples(dataset, train_transform(data, [0.5] * 3, dataset.classes.ignore_index, seed=0))
     sampler = EpochSampler(len(dataset), seed=0)
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--delays", type=float, nargs="+", default=(0.0, 0.05, 0.2), help="of each answer [seconds]")
+    parser.add_argument("--delays", type=float, nargs="+", default=(0.0, 0.05, 0.2), help="latencies [seconds]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root, shards = Path(temporary, "data"), Path(temporary, "shards")
@@ -75,17 +75,17 @@ def main() -> None:
         write_shards(ShardConfig(dataset=spec, splits=["train"], output=str(shards), images_per_shard=100))
         files = Folder("train", str(root), classes.names)
 
-        def told(name: str, dataset: SegmentationDataset) -> None:
+        def report(name: str, dataset: SegmentationDataset) -> None:
             speed = images_per_second(dataset, options.workers, options.batch_size)
-            print(f"{name:45s}{speed:8.1f} images/s {speed / reference:6.2f} of files", flush=True)
+            print(f"{name:45s}{speed:8.1f} images/s {speed / reference:6.2f} x files", flush=True)
 
         reference = images_per_second(files, options.workers, options.batch_size)
-        told("files, again", files)
-        told("shards in a folder", Streaming("train", str(shards)))
+        report("files, again", files)
+        report("shards in a folder", Streaming("train", str(shards)))
         for delay in options.delays:
             with serving(shards, delay=delay) as url:
-                told(f"server, {1000 * delay:g} ms, a batch at once", Streaming("train", url))
-                told(f"server, {1000 * delay:g} ms, one by one", OneByOne("train", url))
+                report(f"server, {1000 * delay:g} ms, a batch at once", Streaming("train", url))
+                report(f"server, {1000 * delay:g} ms, one by one", OneByOne("train", url))
 
 
 if __name__ == "__main__":

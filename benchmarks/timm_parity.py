@@ -1,25 +1,29 @@
-"""Our ResNet_vd against timm's resnet*d with the same weights: equal at output stride 32, and why not at 16 and 8.
+"""ResNet_vd against timm's resnet*d with the same weights: equal at output stride 32, different by design at 16 and 8.
 
     python benchmarks/timm_parity.py                # random weights
     python benchmarks/timm_parity.py --pretrained   # timm's, from the hub
 
-timm is an extra, and wants an environment of its own: it brings torchvision, which must be of the same build as torch.
+timm needs its own environment: it installs torchvision, whose build must match that of torch.
 
     python3.11 -m venv timm-env
     timm-env/bin/pip install -c constraints.txt torch -e ".[timm,hub]"
     timm-env/bin/python benchmarks/timm_parity.py
 
-Where only a build of torchvision for another kind of device can be had, `import timm` fails with "operator
-torchvision::nms does not exist". No model here calls its operators, so the script declares what is missing and goes on.
+If torchvision is of another build than torch, `import timm` fails with "operator torchvision::nms does not exist". No
+model here calls these operators, so the script declares them and continues.
 
-Random weights: timm's initialization, norms with random scales and biases and with the statistics that they measure on
-noise. So every weight counts in the result, and activations stay in the range of a trained network's.
+Random weights: timm's initialization, with random scales and biases in the norms, and norm statistics measured on
+noise. So every weight affects the result, and activations stay in the range of a trained network.
 
-A difference is the largest one of a feature over its largest absolute value; printed is the worst of all sizes, for
-each of the four stages. At strides 16 and 8 the lines tell where differences come from: what we build by default; with
-`contract_dilation`, which gives the first block of a dilated stage half of the rate, as timm does; with timm's 2x2
-average pool of stride 1 in the shortcuts of dilated stages, where PaddleSeg and we have none; with both, which leaves
-nothing. Exit code 1 where that, or stride 32, is above 1e-5.
+A difference is the largest difference of a feature over its largest absolute value. The table shows the worst over all
+sizes for each of the four stages. At strides 16 and 8, four lines show where differences come from:
+
+* the default,
+* with `contract_dilation`, which gives the first block of a dilated stage half of the rate, as timm does,
+* with timm's 2x2 average pool of stride 1 in the shortcuts of dilated stages, which PaddleSeg and segnet do not have,
+* with both, which leaves no difference.
+
+Exit code 1 if the last, or stride 32, exceeds 1e-5.
 """
 
 import sys
@@ -54,16 +58,16 @@ HUB = "timm/resnet{}d.ra2_in1k"
 
 
 class TimmPool(nn.Module):
-    """timm's pool in the shortcut of a dilated stage: 2x2, stride 1, padded with zeros to the right and below."""
+    """timm's pool in the shortcut of a dilated stage: 2x2, stride 1, zero padding on the right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, stride=1)
 
 
 def main() -> int:
-    """Compares all depths; 0 where everything that should be equal is."""
-    parser = Parser(prog="timm_parity.py", description="Our ResNet_vd against timm's resnet*d.")
-    parser.add_argument("--pretrained", action="store_true", help="timm's weights, from the hub; else random ones")
+    """Compare all depths; return 0 if everything that should be equal is."""
+    parser = Parser(prog="timm_parity.py", description="ResNet_vd against timm's resnet*d.")
+    parser.add_argument("--pretrained", action="store_true", help="timm's weights from the hub; default: random")
     parser.add_argument("--layers", type=int, nargs="*", choices=sorted(DEPTHS), default=sorted(DEPTHS))
     options = parser.parse_args()
     timm = declare_and_import_timm()
@@ -81,18 +85,18 @@ def main() -> int:
 
 
 def declare_and_import_timm() -> ModuleType:
-    """timm, also beside a torchvision of another build than torch.
+    """Import timm, even if torchvision is of another build than torch.
 
     Raises:
-        MachineError: it is not installed, or cannot be imported.
+        MachineError: timm is not installed, or cannot be imported.
     """
     try:
         return import_timm()
     except MachineError as error:
         if "torchvision::nms" not in str(error):
             raise
-    print("torchvision is of another build than torch: its operators are only declared")
-    for name in ("nms", "qnms"):  # whose shapes torchvision describes, whether they are there or not
+    print("torchvision is of another build than torch: its operators are declared only")
+    for name in ("nms", "qnms"):  # torchvision describes their shapes even if they are missing
         torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
         del sys.modules[name]  # half imported
@@ -101,7 +105,7 @@ def declare_and_import_timm() -> ModuleType:
 
 @torch.no_grad()
 def random_weights(timm: ModuleType, layers: int) -> Weights:
-    """Random ones, with timm's names."""
+    """Random weights with timm's names."""
     torch.manual_seed(layers)
     model = timm.create_model(f"resnet{layers}d", pretrained=False).train()
     for module in model.modules():
@@ -115,7 +119,7 @@ def random_weights(timm: ModuleType, layers: int) -> Weights:
 
 @torch.inference_mode()
 def compare(timm: ModuleType, layers: int, output_stride: int, weights: Weights) -> bool:
-    """Prints the differences at one stride; whether those that must not be there are not."""
+    """Print the differences at one stride; return whether none is there that must not be."""
     theirs = timm.create_model(f"resnet{layers}d", pretrained=False, features_only=True, output_stride=output_stride)
     theirs.load_state_dict(weights.state)
     variants = VARIANTS if output_stride < 32 else VARIANTS[:1]
@@ -126,11 +130,11 @@ def compare(timm: ModuleType, layers: int, output_stride: int, weights: Weights)
             add_timm_pools(backbone)
         worst = differences(backbone.eval(), theirs.eval())
         print(f"  {output_stride:13}  {name:32}" + "".join(f"{value:9.1e}" for value in worst), flush=True)
-    return all(value <= TOLERANCE for value in worst)  # of the last: all that is known to differ has been removed there
+    return all(value <= TOLERANCE for value in worst)  # of the last line, from which every known difference is removed
 
 
 def add_timm_pools(backbone: ResNet) -> None:
-    """Puts timm's pool into the shortcuts of the stages in which dilation replaced the stride."""
+    """Put timm's pool into the shortcuts of the stages where dilation replaced the stride."""
     for stage, before, after in zip(backbone.stages[1:], backbone.strides[:-1], backbone.strides[1:], strict=True):
         if before == after:
             block = next(stage.children())
@@ -139,7 +143,7 @@ def add_timm_pools(backbone: ResNet) -> None:
 
 
 def differences(ours: nn.Module, theirs: nn.Module) -> Sequence[float]:
-    """Of each of the four stages, the worst over all sizes."""
+    """The worst difference of each of the four stages over all sizes."""
     worst = [0.0] * 4
     for height, width in SIZES:
         torch.manual_seed(height)
@@ -149,7 +153,7 @@ def differences(ours: nn.Module, theirs: nn.Module) -> Sequence[float]:
             assert feature.shape == reference.shape
             assert reference.isfinite().all()
             difference = (feature - reference).abs().max() / reference.abs().max()
-            worst[stage] = max(difference.item(), worst[stage])  # this way round NaN stays
+            worst[stage] = max(difference.item(), worst[stage])  # in this order, NaN is kept
     return worst
 
 

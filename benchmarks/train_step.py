@@ -2,14 +2,14 @@
 
     python3 -m venv peers
     peers/bin/pip install -c constraints.txt torch torchvision -e . segmentation-models-pytorch
-    peers/bin/python benchmarks/train_step.py                                   # this machine's processor
+    peers/bin/python benchmarks/train_step.py                                   # this machine's CPU
     peers/bin/python benchmarks/train_step.py --device cuda --precision bf16 --compile
 
-The peer is what its documentation shows: smp.DeepLabV3Plus(encoder_name="tu-resnet50d"), torch's cross entropy, SGD
-with momentum, batches of normalized float32 images; segnet's step is that of its task: uint8 images, its loss, its
-optimizer. Neither side has Lightning around it, and batches lie on the device. Both networks are a ResNet-d with a
-separable DeepLabV3+ decoder of 256 channels; they are not the same to the last layer, so parameters and operations are
-printed. That segnet's loss computes what the usual one does is checked first, on its own logits.
+The peer follows its documentation: smp.DeepLabV3Plus(encoder_name="tu-resnet50d"), torch's cross entropy, SGD with
+momentum, batches of normalized float32 images. segnet's step is that of its task: uint8 images, its loss and optimizer.
+Neither side runs under Lightning, and batches are already on the device. Both networks are a ResNet-d with a separable
+DeepLabV3+ decoder of 256 channels. They differ in details, so parameters and operations are printed. The script first
+checks, on segnet's logits, that segnet's loss equals the usual one.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ CASES = {"cpu": ["50:16:256:4:19"], "cuda": ["50:16:512:16:19", "50:8:512:8:19",
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained: ResNet depth, output stride, side of the crops [pixels], images in a batch, classes."""
+    """A setting: ResNet depth, output stride, side of the crops [pixels], batch size, number of classes."""
 
     depth: int
     stride: int
@@ -53,11 +53,11 @@ Step = Callable[[], Tensor]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints the table; exit code 1 where the losses differ."""
+    """Print the table; return exit code 1 if the losses differ."""
     parser = Parser(prog="train_step.py", description="A training step against segmentation_models.pytorch's.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="32", choices=["32", "bf16"], help="bf16: autocast, on both sides")
-    parser.add_argument("--compile", action="store_true", help="segnet's compile=true, as a further column")
+    parser.add_argument("--compile", action="store_true", help="also measure segnet with compile=true")
     parser.add_argument("--cases", nargs="+", metavar="DEPTH:STRIDE:CROP:BATCH:CLASSES")
     parser.add_argument("--repeats", type=int, default=10)
     options = parser.parse_args(arguments)
@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     print(machine(device))
     print(ceilings(device, dtype))
-    for told in options.cases or CASES[device.type]:
-        case = Case(*map(int, told.split(":")))
+    for text in options.cases or CASES[device.type]:
+        case = Case(*map(int, text.split(":")))
         if not _same_loss(case, device):
             print(f"{case}: the losses differ")
             return 1
@@ -107,7 +107,7 @@ def peer(case: Case, device: torch.device, dtype: torch.dtype) -> tuple[nn.Modul
     try:
         import segmentation_models_pytorch as smp
     except ImportError:
-        raise MachineError("segmentation_models.pytorch is not installed: see the head of this file") from None
+        raise MachineError("segmentation_models.pytorch is not installed: see this file's docstring") from None
     torch.manual_seed(0)
     model = smp.DeepLabV3Plus(
         encoder_name=f"tu-resnet{case.depth}d",
@@ -174,7 +174,7 @@ def _task(case: Case) -> SegmentationTask:
 
 
 def batch(case: Case, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Noise, and masks of patches of 32 x 32 with a tenth of the pixels ignored."""
+    """Images of noise, and masks of 32 x 32 patches with a tenth of the pixels ignored."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (case.batch, 3, case.crop, case.crop), dtype=torch.uint8, generator=generator)
     side = -(-case.crop // 32)
@@ -185,7 +185,7 @@ def batch(case: Case, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _same_loss(case: Case, device: torch.device) -> bool:
-    """Whether segnet's loss and its gradient are those of resizing all logits and torch's cross entropy."""
+    """Whether segnet's loss and gradient equal those of resized logits with torch's cross entropy."""
     task = _task(case).to(device)
     small = Case(case.depth, case.stride, min(case.crop, 128), 2, case.classes)
     images, masks = batch(small, device)
@@ -199,7 +199,7 @@ def _same_loss(case: Case, device: torch.device) -> bool:
 
 
 def _peak(step: Step, device: torch.device) -> int:
-    """The most memory of the device in two steps [bytes]; 0 on a processor, where it is not told."""
+    """Peak memory of the device in two steps [bytes]; 0 on a CPU, where it is not measured."""
     if device.type != "cuda":
         step()
         return 0

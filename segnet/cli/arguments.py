@@ -1,6 +1,7 @@
 """argparse for the verbs that take files: what is wrong becomes one line, as everywhere."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]  # of the two ways to call it, typeshed has one each
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
-        arguments = to_options(args or (), self._option_string_actions)
+        arguments = to_options(sys.argv[1:] if args is None else args, self._option_string_actions)
         options: argparse.Namespace
         options, unknown = self.parse_known_args(arguments, namespace)
         if unknown:

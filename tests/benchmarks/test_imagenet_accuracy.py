@@ -120,16 +120,16 @@ def error(kind: type[Exception], arguments: list[str]) -> str:
 def test_folders_that_are_not_the_classes_are_refused(weights, tmp_path):
     images = fill(tmp_path / "val", {"a_red": [RED], "b_green": [GREEN]})
     message = error(DataError, command(weights, images))
-    assert f"{images}: holds 2 folders, but the weights know 6 classes" in message
+    assert f"{images}: holds 2 folders, but the weights have 6 classes" in message
     assert "--class-list FILE" in message
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a_red\nb\nc\nd\ne\n", "names 5 classes, but the weights know 6"),
+        ("a_red\nb\nc\nd\ne\n", "names 5 classes, but the weights have 6"),
         ("a_red\nb_green\nc\nd\nd\ne\n", "names d more than once"),
-        ("a_red\nb\nc\nd\ne\nf\n", "b_green: is no class of --class-list"),
+        ("a_red\nb\nc\nd\ne\nf\n", "b_green: is not a class of --class-list"),
         (None, "classes.txt: cannot be read"),
     ],
 )
@@ -143,7 +143,7 @@ def test_class_lists_that_do_not_fit_are_refused(weights, tmp_path, text, words)
 def test_missing_and_empty_folders_are_refused(weights, tmp_path):
     assert "no such folder" in error(DataError, command(weights, tmp_path / "val"))
     images = fill(tmp_path / "val", {name: [RED] for name in CLASSES[:5]} | {"f": []})
-    assert f"{images / 'f'}: holds no picture" in error(DataError, command(weights, images))
+    assert f"{images / 'f'}: holds no image" in error(DataError, command(weights, images))
 
 
 def test_weights_without_a_linear_layer_are_refused(tmp_path):
