@@ -29,7 +29,8 @@ from segnet.cli.arguments import Parser
 from segnet.cli.composition import composed
 from segnet.config import Config
 from segnet.errors import CheckpointError, ConfigError, DataError, ExitCode
-from segnet.images.files import IMAGE_SUFFIXES, read_image
+from segnet.images.files import read_image
+from segnet.images.formats import IMAGE_SUFFIXES
 from segnet.inference.runtimes.pytorch import choose_device
 from segnet.weights.load import load_backbone_weights, read_weights
 from segnet.weights.names import split, translate_backbone

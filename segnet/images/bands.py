@@ -1,81 +1,163 @@
-"""Images of any number of channels: gray, RGB, or the bands of a TIFF of a satellite, a microscope, a depth camera.
+"""Images of any number of channels: gray, RGB, or the bands of a satellite, a microscope, a depth camera.
 
-RGB is read as uint8, by Pillow or, where it cannot, by tifffile. Other images keep the precision of their file: 8 bits
-as uint8, 16 bits as float32 scaled from 0-65535 to 0-255, floating point as float32 scaled from 0-1 to 0-255. The
-mean and std of a model are those of values scaled to 0-1: of a uint16 band with mean 1200 it is 1200 / 65535.
+RGB is read as uint8. Other images keep the precision of their file: 8 bits as uint8, 16 bits as float32 scaled from
+0-65535 to 0-255, floating point as float32 scaled from 0-1 to 0-255; `segnet.images.values` has the rules. The mean and
+std of a model are those of values scaled to 0-1: of a uint16 band with mean 1200 it is 1200 / 65535.
 """
 
-import importlib.util
-import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from segnet.errors import DataError, MachineError
-from segnet.images.files import decoding, num_bands_in_tiff, rgb_of, scaled_to_uint8
+from segnet.errors import DataError
+from segnet.images.header import decoding
+from segnet.images.stored import Colors, PixelKind, Stored, read_stored
+from segnet.images.values import Bands, ValueRange, full_scale, scaled
 
-TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow converts RGB to gray
 
-Bands = NDArray[np.uint8 | np.float32]
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """The channels that a model takes, before scaling: (H, W, channels), and the value of white."""
+
+    values: NDArray[Any]
+    full: float
 
 
-def read_bands(path: str | os.PathLike[str], channels: int) -> Bands:
-    """Reads a picture of `channels` channels.
+def read_bands(path: str | os.PathLike[str], channels: int, value_range: ValueRange | None = None) -> Bands:
+    """Reads an image of `channels` channels.
 
-    With 3, any picture as RGB, a TIFF of floats from 0-1 too. With 1, any picture as gray. With another number, a TIFF
-    of as many bands, or with 4 a picture with alpha.
+    With 3, any image as RGB. With 1, any image as gray. With another number, a TIFF of as many bands, which may have
+    alpha besides, or with 4 an image with alpha. Of an animation or a TIFF of several pages the first is read.
+
+    Args:
+        value_range: the values that become 0 and 255; None: 0 and the largest of the type.
 
     Returns:
         (H, W, channels) uint8 or float32, 0-255.
 
     Raises:
-        DataError: missing, damaged, another number of bands, or values that are no numbers.
-        MachineError: tifffile, which reads such TIFFs, is not installed.
+        DataError: missing, damaged, another number of bands, or values for which there is no rule.
     """
     path = Path(path)
-    if path.suffix.lower() in TIFF_SUFFIXES:
-        if channels not in (1, 3):
-            return scaled(_read_tiff(path, channels), path)
-        # Without tifffile Pillow refuses it, as one bad picture among others.
-        if channels == 3 and _is_beyond_pillow(path) and importlib.util.find_spec("tifffile"):
-            return scaled_to_uint8(_read_tiff(path, channels), path)
-    with decoding(path) as picture:
-        return bands_of(picture, channels, path)
+    return scale_channels(read_channels(path, channels), path, value_range)
 
 
-def _is_beyond_pillow(path: Path) -> bool:
-    """Whether this is a TIFF of colors that Pillow does not read, or not all: floats, or one plane after another."""
-    try:
-        with open(path, "rb") as file:
-            if file.read(4) not in TIFF_STARTS:
-                return False
-        with Image.open(path, formats=["TIFF"]) as picture:
-            return num_bands_in_tiff(picture) == 3 > len(picture.getbands())
-    except UnidentifiedImageError:
-        return True
-    except Exception:  # told by whoever reads it
-        return False
+def scale_channels(found: Channels, source: Path | str, value_range: ValueRange | None = None) -> Bands:
+    """Scales channels to 0-255: RGB to uint8, others as `read_bands` says.
+
+    Raises:
+        DataError: values for which there is no rule.
+    """
+    is_rgb = found.values.shape[2] == 3
+    to_uint8 = is_rgb or (found.values.dtype == np.uint8 and value_range is None)
+    return scaled(found.values, found.full, source, value_range, to_uint8, limited=is_rgb)
 
 
-def bands_of(picture: Image.Image, channels: int, source: Path | str) -> Bands:
-    """A picture of Pillow's as `read_bands` gives it; `source` is what an error calls it."""
-    if channels == 3:
-        return rgb_of(picture, source)
-    if channels not in PILLOW_MODES or (channels == 4 and picture.mode not in ("RGBA", "PA")):
+def read_channels(path: Path, channels: int) -> Channels:
+    """Reads an image of `channels` channels as its file stores them, without scaling.
+
+    Raises:
+        DataError: missing, damaged, or another number of bands.
+    """
+    stored = read_stored(
+        path, lambda kind: require_channels(kind, channels, path), channels if channels not in (1, 3) else 0
+    )
+    if stored is not None:
+        return arranged(stored, channels, path)
+    with decoding(path) as image:
+        ImageOps.exif_transpose(image, in_place=True)  # else it would copy what stands upright
+        return _of_pillow(image, channels, path)
+
+
+def bands_of(image: Image.Image, channels: int, source: Path | str, value_range: ValueRange | None = None) -> Bands:
+    """An image of Pillow's as `read_bands` gives it; `source` names it in errors."""
+    return scale_channels(_of_pillow(ImageOps.exif_transpose(image), channels, source), source, value_range)
+
+
+def require_channels(kind: PixelKind, channels: int, source: Path | str) -> None:
+    """Raises:
+    DataError: an image of this kind does not have so many channels.
+    """
+    extra = kind.num_samples - channels
+    fits = extra == 0 or (extra == 1 and kind.has_alpha)
+    as_color = channels in (1, 3) and (kind.colors != Colors.BANDS or kind.num_samples == 3) and kind.num_samples <= 8
+    if not (fits or as_color):
         raise DataError(
-            f"{source}: has {len(picture.getbands())} channels, but {channels} are asked for "
+            f"{source}: has {kind.num_samples} bands, but {channels} are asked for: set dataset.channels="
+            f"{kind.num_samples} and backbone.in_channels={kind.num_samples}"
+        )
+
+
+def arranged(stored: Stored, channels: int, source: Path | str) -> Channels:
+    """Brings stored samples into the channels that a model takes.
+
+    Raises:
+        DataError: the image does not have so many channels.
+    """
+    require_channels(stored.kind, channels, source)
+    values, kind = stored.values, stored.kind
+    num_colors = kind.num_samples - kind.has_alpha
+    if kind.is_inverted:
+        values = np.concatenate([_inverted(values[:, :, :num_colors], kind.full), values[:, :, num_colors:]], axis=2)
+    if kind.colors == Colors.PALETTE and channels in (1, 3):
+        assert kind.palette is not None
+        table = np.zeros((max(len(kind.palette), int(values[:, :, 0].max()) + 1), 3), np.uint8)
+        table[: len(kind.palette)] = kind.palette
+        values, kind, num_colors = table[values[:, :, 0]], PixelKind(Colors.RGB, 3, 255.0), 3
+    if channels == kind.num_samples or (channels == num_colors and kind.has_alpha):
+        return Channels(values[:, :, :channels], kind.full)
+    if kind.colors == Colors.CMYK:
+        values = _rgb_of_cmyk(values[:, :, :4], kind.full)
+    if channels == 3:
+        gray = kind.colors == Colors.GRAY
+        shape = (*values.shape[:2], 3)
+        return Channels(np.broadcast_to(values[:, :, :1], shape) if gray else values[:, :, :3], kind.full)
+    return Channels(values[:, :, :1] if kind.colors == Colors.GRAY else _gray_of_rgb(values[:, :, :3]), kind.full)
+
+
+def _inverted(values: NDArray[Any], full: float) -> NDArray[Any]:
+    if values.dtype.kind == "f":
+        return np.asarray(full - values)
+    white = values.dtype.type(full) if values.dtype in (np.uint8, np.uint16) else np.int64(full)
+    return np.asarray(white - values)
+
+
+def _rgb_of_cmyk(values: NDArray[Any], full: float) -> NDArray[Any]:
+    if values.dtype == np.uint8 and full == 255:
+        return np.array(Image.fromarray(np.ascontiguousarray(values), mode="CMYK").convert("RGB"))
+    ink = values.astype(np.float32) / np.float32(full)
+    return (1 - ink[:, :, :3]) * (1 - ink[:, :, 3:]) * np.float32(full)
+
+
+def _gray_of_rgb(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype == np.uint8:
+        return np.array(Image.fromarray(np.ascontiguousarray(values)).convert("L"))[:, :, None]
+    return values.astype(np.float32) @ np.array(LUMA, np.float32)[:, None]
+
+
+def _of_pillow(image: Image.Image, channels: int, source: Path | str) -> Channels:
+    """The channels of an upright image."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+        full = full_scale(values.dtype.kind, 8 * values.dtype.itemsize)
+        kind = PixelKind(Colors.GRAY, 1, full)
+        return arranged(Stored(values[:, :, None], kind), channels, source)
+    mode = PILLOW_MODES.get(channels, "")
+    if not mode or (channels == 4 and not image.has_transparency_data):
+        raise DataError(
+            f"{source}: has {len(image.getbands())} channels, but {channels} are asked for "
             "(dataset.channels, backbone.in_channels)"
         )
-    upright = ImageOps.exif_transpose(picture)
-    if channels == 1 and (picture.mode.startswith("I") or picture.mode == "F"):
-        return scaled(np.asarray(upright)[:, :, None], source)
-    return np.array(upright.convert(PILLOW_MODES[channels])).reshape(upright.height, upright.width, channels)
+    values = np.array(image if image.mode == mode else image.convert(mode))
+    return Channels(values.reshape(image.height, image.width, channels), 255.0)
 
 
 def displayable(image: Bands) -> NDArray[np.uint8]:
@@ -84,62 +166,5 @@ def displayable(image: Bands) -> NDArray[np.uint8]:
         return image  # type: ignore[return-value]
     shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, [0, 0, 0]]
     low, high = np.percentile(shown, (2, 98), axis=(0, 1))
-    stretched: NDArray[np.uint8] = (
-        (255 * ((shown - low) / np.maximum(high - low, 1e-6)).clip(0, 1)).round().astype(np.uint8)
-    )
-    return stretched
-
-
-def _read_tiff(path: Path, channels: int) -> NDArray[Any]:
-    try:
-        import tifffile
-    except ImportError:
-        raise MachineError(
-            f"{path}: TIFFs of {channels} bands are read by tifffile, which is not installed: "
-            'pip install "segnet[multiband]"'
-        ) from None
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains of is told as an error
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            series = tiff.series[0]
-            axes, shape = series.axes, dict(zip(series.axes, series.shape, strict=True))
-            if limit and shape.get("Y", 0) * shape.get("X", 0) > limit:
-                raise DataError(
-                    f"{path}: refused, above {limit // 10**6} megapixels: cut it into tiles, or --max-megapixels"
-                )
-            others = [axis for axis in axes if axis not in "YX"]
-            num_bands = int(np.prod([shape[axis] for axis in others], initial=1))
-            if num_bands != channels or len(others) > 1:
-                raise DataError(
-                    f"{path}: has {num_bands} bands, but {channels} are asked for "
-                    "(dataset.channels, backbone.in_channels)"
-                )
-            values = series.asarray()
-    except DataError:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders raise many kinds on damaged files
-        hint = ': pip install "segnet[multiband]"' if "imagecodecs" in str(error) else ""
-        raise DataError(f"{path}: cannot be decoded ({' '.join(str(error).split())}){hint}") from None
-    return values[..., None] if not others else np.moveaxis(values, axes.index(others[0]), -1)
-
-
-def scaled(values: NDArray[Any], source: Path | str) -> Bands:
-    """uint8 as it is; uint16 from 0-65535, float from 0-1 to 0-255 in float32.
-
-    Raises:
-        DataError: another type, or values that are not finite.
-    """
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
-    if values.dtype == np.uint16:
-        return values.astype(np.float32) * np.float32(255 / 65535)
-    if values.dtype.kind != "f":
-        raise DataError(f"{source}: bands of type {values.dtype} are not read: save them as uint8, uint16 or float32")
-    if not np.isfinite(values).all():
-        raise DataError(f"{source}: holds NaN or infinity: replace what stands for no data by a number")
-    return values.astype(np.float32) * np.float32(255)
+    stretched = (255 * ((shown - low) / np.maximum(high - low, 1e-6)).clip(0, 1)).round()
+    return np.asarray(stretched, np.uint8)

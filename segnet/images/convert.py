@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from segnet.errors import DataError
-from segnet.images.bands import Bands, bands_of, read_bands, scaled
-from segnet.images.files import scaled_to_uint8
+from segnet.images.bands import Channels, bands_of, read_bands, scale_channels
+from segnet.images.values import Bands, full_scale
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
@@ -62,7 +62,8 @@ def _of_array(values: NDArray[Any], channels: int) -> Bands:
             "Predictor.segment an array (H, W, channels) of 0-255"
         )
     values = _with_channels(values if values.ndim == 3 else values[:, :, None], channels)
-    return scaled_to_uint8(values, ANY) if channels == 3 else scaled(values, ANY)
+    full = full_scale(values.dtype.kind, 8 * values.dtype.itemsize)
+    return scale_channels(Channels(values, full), ANY)
 
 
 def _with_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:

@@ -1,36 +1,133 @@
-"""GeoTIFF scenes larger than memory: read window by window, segmented into a mask that lies where the scene does.
+"""GeoTIFF scenes larger than memory: read window by window, and segmented into a mask with their georeference.
 
-Uses rasterio, an optional package, imported on demand. Values are scaled as in `segnet.images.bands`; scenes of three
-bands become uint8 RGB.
+Uses rasterio, an optional package, imported on demand. The same file gives the same values as
+`segnet.images.bands.read_bands` gives, but for pixels without data, which only scenes leave out.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from segnet.classes import Classes
 from segnet.errors import DataError, MachineError
-from segnet.images.bands import Bands, scaled
-from segnet.images.files import scaled_to_uint8
+from segnet.images.bands import Channels, arranged, require_channels, scale_channels
+from segnet.images.header import read_tiff_layouts
+from segnet.images.masks import LabelValues, require_lossless, whole_labels
+from segnet.images.placement import MAX_OFFSET, georeference, offset
+from segnet.images.stored import PixelKind, Stored, kind_of_tiff
+from segnet.images.tiff.decode import MAX_TILE_PADDING
+from segnet.images.tiff.layout import Layout
+from segnet.images.values import Bands, ValueRange
 from segnet.images.windows import Window
 from segnet.system.files import replacing
 
-CACHE = 256  # of GDAL, else a share of the machine's memory [MB]
+GDAL_CACHE = 256  # of GDAL, else a fraction of the machine's memory [MB]
 TIFF_BLOCK = 256  # side of the tiles inside the files written [pixels]
 
 
+class Scene:
+    """An open GeoTIFF.
+
+    Args:
+        path: of the file.
+        dataset: rasterio's.
+        layout: of the file.
+
+    Attributes:
+        size: (height, width) [pixels].
+    """
+
+    def __init__(self, path: Path, dataset: Any, layout: Layout) -> None:
+        self.path, self.dataset = path, dataset
+        self.size: tuple[int, int] = (dataset.height, dataset.width)
+        self._kind = kind_of_tiff(layout)
+
+    def read(
+        self, window: Window, channels: int, value_range: ValueRange | None = None
+    ) -> tuple[Bands, NDArray[np.bool_]]:
+        """Reads a window: (h, w, channels), 0-255, and where it has data, (h, w).
+
+        Raises:
+            DataError: another number of bands, or values for which there is no rule.
+        """
+        found, valid = self.read_channels(window, channels)
+        values = found.values
+        if values.dtype != np.uint8:  # what stands for no data may be NaN, or outside of all rules
+            values = np.where(valid[:, :, None], values, values.dtype.type(0))
+        return scale_channels(Channels(values, found.full), self.path, value_range), valid
+
+    def read_channels(self, window: Window, channels: int) -> tuple[Channels, NDArray[np.bool_]]:
+        """Reads a window as the file stores it, and where it has data."""
+        require_channels(self._kind, channels, self.path)
+        kind, bands = self._bands(channels)
+        values = self.dataset.read(bands, window=window.ranges()).transpose(1, 2, 0)
+        valid = self.valid(window, channels, values)
+        return arranged(Stored(values, kind), channels, self.path), valid
+
+    def valid(self, window: Window, channels: int, values: NDArray[Any] | None = None) -> NDArray[np.bool_]:
+        """Where a window has data, (h, w).
+
+        A pixel lacks data where alpha or a mask says so, where a band is not finite, or where a band has the nodata
+        value. Of 8-bit images all bands must have it: 0 is a value of dark colors, too.
+
+        Args:
+            values: of the window, as they were read; None: they are read here, if they are needed.
+        """
+        kind, bands = self._bands(channels)
+        has_alpha = kind.num_samples < self._kind.num_samples
+        if self._kind.has_alpha and not has_alpha:  # asked for as a band like others
+            valid = np.ones((window.height, window.width), bool)
+        else:
+            masks = self.dataset.read_masks(bands, window=window.ranges()) > 0
+            by_band = np.dtype(self.dataset.dtypes[0]) != np.uint8
+            valid = masks.all(axis=0) if by_band else masks.any(axis=0)
+        if np.dtype(self.dataset.dtypes[0]).kind == "f":
+            if values is None:
+                values = self.dataset.read(bands, window=window.ranges()).transpose(1, 2, 0)
+            valid &= np.isfinite(values).all(axis=2)
+        return valid
+
+    def read_labels(self, window: Window, kept: Collection[int] = ()) -> LabelValues:
+        """Reads a window of a mask: the ids that it stores, and where it has no data.
+
+        Args:
+            kept: ids that are labels even where the file declares them to be no data.
+
+        Raises:
+            DataError: values that are not whole numbers.
+        """
+        from rasterio.enums import MaskFlags
+
+        values = self.dataset.read(1, window=window.ranges())
+        found = whole_labels(values, self.dataset.nodatavals[0], self.path, kept)
+        if MaskFlags.per_dataset not in self.dataset.mask_flag_enums[0]:
+            return found
+        masked = self.dataset.read_masks(1, window=window.ranges()) == 0
+        masked = masked if found.no_data is None else masked | found.no_data
+        return replace(found, no_data=masked if masked.any() else None)
+
+    def _bands(self, channels: int) -> tuple[PixelKind, list[int]]:
+        """What is read for so many channels: alpha is not, unless it is one of them."""
+        kind, count = self._kind, self._kind.num_samples
+        if kind.has_alpha and channels != count:
+            kind, count = replace(kind, num_samples=count - 1, has_alpha=False), count - 1
+        return kind, list(range(1, count + 1))
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Opens a scene as a dataset of rasterio; whatever goes wrong inside becomes a DataError that names the file.
+def opened(path: Path) -> Iterator[Scene]:
+    """Opens a scene; every error inside becomes a DataError that names the file.
 
     Raises:
         MachineError: rasterio is not installed.
-        DataError: no such file, or damaged.
+        DataError: missing, damaged, not a GeoTIFF, or in blocks too large for memory.
     """
     try:
         import rasterio
@@ -39,55 +136,82 @@ def opened(path: Path) -> Iterator[Any]:
         raise MachineError('scenes are read by rasterio, which is not installed: pip install "segnet[geo]"') from None
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    layouts = read_tiff_layouts(path, most=1, limited=False)
+    if not layouts:
+        raise DataError(f"{path}: cannot be read as a GeoTIFF: it is not a TIFF file")
+    _require_readable(path, layouts[0])
     try:
         warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # that is no fault
-        with rasterio.Env(GDAL_CACHEMAX=CACHE), rasterio.open(path, driver="GTiff") as scene:
-            yield scene
+        with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE), rasterio.open(path, driver="GTiff") as dataset:
+            yield Scene(path, dataset, layouts[0])
     except rasterio.errors.RasterioError as error:
         raise DataError(f"{path}: cannot be read as a GeoTIFF, damaged or cut off ({error})") from None
 
 
-def read_window(scene: Any, window: Window, channels: int, path: Path) -> tuple[Bands, NDArray[np.bool_]]:
-    """Reads a part of a scene: (h, w, channels), 0-255, and where it has data: (h, w) bool.
+def _require_readable(path: Path, layout: Layout) -> None:
+    """Refuses what GDAL would decode whole for a window, or read otherwise than `read_bands`."""
+    pixels, block = layout.height * layout.width, layout.tile[0] * layout.tile[1]
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    if block > pixels + MAX_TILE_PADDING or (limit and block > limit):
+        raise DataError(
+            f"{path}: stored in blocks of {layout.tile[1]} x {layout.tile[0]} pixels: rewrite it with "
+            "gdal_translate -co TILED=YES"
+        )
+    if layout.orientation not in (0, 1):
+        raise DataError(
+            f"{path}: has orientation {layout.orientation}, which GDAL does not apply: save it upright (orientation 1)"
+        )
+
+
+def common_size(scene_path: Path, mask_path: Path) -> tuple[int, int]:
+    """(height, width) of a scene and its mask.
 
     Raises:
-        DataError: another number of bands, or values that are no numbers.
+        DataError: they are not on one grid, or the mask has several bands, or a lossy compression.
     """
-    has_alpha = scene.colorinterp[-1].name == "alpha"
-    if scene.count != channels and not (has_alpha and scene.count == channels + 1):
-        raise DataError(
-            f"{path}: has {scene.count} bands, but {channels} are asked for (dataset.channels, backbone.in_channels)"
-        )
-    valid = valid_pixels(scene, window, channels)
-    values = scene.read(range(1, channels + 1), window=window.ranges()).transpose(1, 2, 0)
-    if values.dtype.kind == "f":
-        values = np.where(valid[:, :, None], values, values.dtype.type(0))  # what stands for no data may be NaN
-    return (scaled_to_uint8(values, path) if channels == 3 else scaled(values, path)), valid
+    require_lossless(mask_path)
+    with opened(scene_path) as scene, opened(mask_path) as mask:
+        (height, width), (mask_height, mask_width) = scene.size, mask.size
+        if (mask_height, mask_width) != (height, width):
+            raise DataError(
+                f"{mask_path}: {mask_width} x {mask_height} pixels, but its scene {scene_path} has "
+                f"{width} x {height}: a mask must have the size of its scene"
+            )
+        if mask.dataset.count != 1:
+            raise DataError(f"{mask_path}: has {mask.dataset.count} bands: save class ids as a single band")
+        distance = offset(scene.dataset, mask.dataset)
+        if distance is not None and distance > MAX_OFFSET:
+            far = f", by {distance:.4g} pixels" if distance < 1e6 else ""
+            raise DataError(f"{mask_path}: lies elsewhere than its scene {scene_path}{far}: put both on one grid")
+        return height, width
 
 
-def valid_pixels(scene: Any, window: Window, channels: int) -> NDArray[np.bool_]:
-    """Where a part of a scene has data, (h, w): a further band of opacity says it, or the scene's value for no data."""
-    if scene.colorinterp[-1].name == "alpha" and scene.count == channels:
-        return np.ones((window.height, window.width), bool)  # a band like others: of four, GDAL calls the last one so
-    valid: NDArray[np.bool_] = scene.dataset_mask(window=window.ranges()) > 0
-    return valid
-
-
-# (height, width), what reads a window of the picture, what takes the class ids (h, w) of a part of it
+# (height, width), reads a window of the image, takes the class ids (h, w) of a part of it
 Segment = Callable[[tuple[int, int], Callable[[Window], Bands], Callable[[Window, NDArray[np.integer]], None]], None]
 
 
-def segment_scene(segment: Segment, source: Path, target: Path, classes: Classes, channels: int) -> None:
+def segment_scene(
+    segment: Segment,
+    source: Path,
+    target: Path,
+    classes: Classes,
+    channels: int,
+    value_range: ValueRange | None = None,
+) -> str:
     """Segments a scene part by part and writes the mask as a GeoTIFF with its georeference.
 
-    Pixels without data get `ignore_index`, which is the file's own value for no data.
+    Pixels without data get `ignore_index`, which is the file's own nodata value.
 
     Args:
         segment: `segnet.inference.predictor.Predictor.stream`.
         source: the scene.
-        target: the mask, written whole or not at all.
+        target: the mask, written atomically.
         classes: names and colors; up to 256 the mask has their colors.
-        channels: bands of the scene.
+        channels: of the model.
+        value_range: of the model, as `Scene.read` takes it.
+
+    Returns:
+        A warning; empty where there is none.
 
     Raises:
         MachineError: rasterio is not installed, or the disk refuses the mask.
@@ -96,31 +220,35 @@ def segment_scene(segment: Segment, source: Path, target: Path, classes: Classes
     with opened(source) as scene:
         import rasterio
 
-        small = max(len(classes.names) - 1, classes.ignore_index) <= 255
-        profile = {
-            "driver": "GTiff",
-            "height": scene.height,
-            "width": scene.width,
-            "count": 1,
-            "dtype": "uint8" if small else "uint16",
-            "crs": scene.crs,
-            "transform": scene.transform,
-            "nodata": classes.ignore_index,
-            "compress": "deflate",
-            "tiled": True,
-            "blockxsize": TIFF_BLOCK,
-            "blockysize": TIFF_BLOCK,
-            "BIGTIFF": "IF_SAFER",
-        }
+        place = georeference(scene.dataset)
+        profile = _mask_profile(scene.size, classes) | place
         with replacing(target) as temporary, rasterio.open(temporary, "w", **profile) as mask:
-            if small:
+            if profile["dtype"] == "uint8":
                 mask.write_colormap(1, {index: (*color, 255) for index, color in enumerate(classes.palette)})
 
             def write(part: Window, ids: NDArray[np.integer]) -> None:
-                known = np.where(valid_pixels(scene, part, channels), ids, classes.ignore_index)
+                known = np.where(scene.valid(part, channels), ids, classes.ignore_index)
                 try:
                     mask.write(known.astype(profile["dtype"]), 1, window=part.ranges())
                 except rasterio.errors.RasterioError as error:
                     raise MachineError(f"{target}: cannot be written ({error})") from None
 
-            segment((scene.height, scene.width), lambda window: read_window(scene, window, channels, source)[0], write)
+            segment(scene.size, lambda window: scene.read(window, channels, value_range)[0], write)
+    return "" if place.keys() - {"crs"} else "has no georeference, and so its mask has none"
+
+
+def _mask_profile(size: tuple[int, int], classes: Classes) -> dict[str, Any]:
+    small = max(len(classes.names) - 1, classes.ignore_index) <= 255
+    return {
+        "driver": "GTiff",
+        "height": size[0],
+        "width": size[1],
+        "count": 1,
+        "dtype": "uint8" if small else "uint16",
+        "nodata": classes.ignore_index,
+        "compress": "deflate",
+        "tiled": True,
+        "blockxsize": TIFF_BLOCK,
+        "blockysize": TIFF_BLOCK,
+        "BIGTIFF": "IF_SAFER",
+    }

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segnet.errors import DataError, MachineError
-from segnet.images.bands import Bands
 from segnet.images.convert import ImageLike, as_bands
+from segnet.images.values import Bands
 from segnet.images.windows import Window
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.segmentation import Segmentation

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
-from segnet.images.bands import Bands, displayable
+from segnet.images.bands import displayable
 from segnet.images.drawing import colorise, overlay
+from segnet.images.values import Bands
 from segnet.inference.polygons import Polygon, find_polygons
 
 

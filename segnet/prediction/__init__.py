@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segnet.images.bands import Bands
+from segnet.images.values import Bands
 from segnet.inference.predictor import Predictor
 from segnet.inference.segmentation import Segmentation
 from segnet.prediction.inputs import Input, require_input_file

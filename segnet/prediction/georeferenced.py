@@ -23,5 +23,5 @@ def segment_scene_file(prediction: Prediction, task: Task) -> Outcome:
         return DONE_BEFORE
     target = prediction.records.target(task.name, "scene")
     with prediction.records.taken(task.name, ["scene"], origin):
-        segment_scene(predictor.stream, item.path, target, predictor.classes, predictor.channels)
-    return Outcome((target,))
+        warning = segment_scene(predictor.stream, item.path, target, predictor.classes, predictor.channels)
+    return Outcome((target,), warning=warning)

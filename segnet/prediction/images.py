@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
-
 from segnet.errors import DataError, SegnetError
-from segnet.images.bands import TIFF_STARTS, Bands, read_bands
-from segnet.images.files import IMAGE_FORMATS
+from segnet.images.bands import read_bands
+from segnet.images.formats import TIFF_STARTS
+from segnet.images.header import read_header
+from segnet.images.values import Bands
 from segnet.inference.segmentation import Segmentation
 from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Outcome, Prediction, Task
 from segnet.prediction.inputs import Input, require_input_file
@@ -21,8 +21,6 @@ from segnet.prediction.records import Origin
 from segnet.system.machine import num_cores
 from segnet.system.pipeline import Done, Steps, overlapped
 from segnet.system.web import MAX_INPUT_BYTES, download
-
-ANIMATED = ("GIF", "WEBP", "PNG", "TIFF")  # others, such as MPO, hold further pictures that are no animation
 
 
 @dataclass(frozen=True)
@@ -114,17 +112,12 @@ def _num_pixels(item: Input) -> float:
         if item.path is None:
             return 0
         require_input_file(item.path)
-        with open(item.path, "rb") as file, Image.open(file, formats=IMAGE_FORMATS) as picture:
-            return float(picture.width * picture.height)
-    except Exception:  # of many kinds, on damaged files
+        return float(read_header(item.path).num_pixels)
+    except DataError:
         return 0
 
 
 def _animation(path: Path) -> str:
-    """What is to be said of a file that holds several pictures; empty of others."""
-    try:
-        with open(path, "rb") as file, Image.open(file, formats=IMAGE_FORMATS) as picture:
-            several = picture.format in ANIMATED and getattr(picture, "is_animated", False)
-    except Exception:  # a TIFF of many bands, which Pillow does not read
-        return ""
-    return "holds several pictures, of which the first is taken" if several else ""
+    """What to report of a file that holds several images; empty for others."""
+    num_pages = read_header(path).num_pages
+    return f"holds {num_pages} pages or frames: the first is segmented" if num_pages > 1 else ""

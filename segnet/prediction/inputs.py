@@ -16,7 +16,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from segnet.errors import ConfigError, DataError
-from segnet.images.files import IMAGE_SUFFIXES
+from segnet.images.formats import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"})
 MAX_LIST_BYTES = 2**28

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from segnet.errors import DataError, Interrupted, SegnetError
-from segnet.images.bands import Bands
+from segnet.images.values import Bands
 from segnet.images.video import Frames, VideoWriter
 from segnet.inference.segmentation import Segmentation
 from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Outcome, Prediction, Task

@@ -7,12 +7,14 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from segnet.errors import DataError, MachineError
-from segnet.images.bands import TIFF_STARTS, Bands, read_bands
-from segnet.images.files import IMAGE_FORMATS, decoding
+from segnet.errors import MachineError
+from segnet.images.bands import read_bands
+from segnet.images.formats import IMAGE_CONTENT_TYPES, TIFF_STARTS
+from segnet.images.header import read_header
+from segnet.images.values import Bands
 
 # None of these a page of another site can send without asking first, which this server never allows.
-CONTENT_TYPES = (*(f"image/{name.lower()}" for name in IMAGE_FORMATS), "application/octet-stream")
+CONTENT_TYPES = (*IMAGE_CONTENT_TYPES, "application/octet-stream")
 
 
 def require_content_type(request: Request) -> None:
@@ -72,15 +74,9 @@ def read_upload(path: Path, channels: int, max_pixels: int) -> Bands:
     Raises:
         HTTPException: too many pixels. DataError: not usable.
     """
-    try:
-        with decoding(path) as picture:
-            size = picture.size
-        _require_pixels(*size, max_pixels)
-    except DataError:
-        pass  # read_bands tells it, or knows another reader, which refuses what is beyond Pillow's own limit
-    image = read_bands(path, channels)
-    _require_pixels(image.shape[1], image.shape[0], max_pixels)
-    return image
+    header = read_header(path)
+    _require_pixels(header.width, header.height, max_pixels)
+    return read_bands(path, channels)
 
 
 def _require_pixels(width: int, height: int, most: int) -> None:

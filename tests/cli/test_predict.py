@@ -20,7 +20,8 @@ from segnet.classes import Classes
 from segnet.cli.predict import main, model_digest, newest_checkpoint, outcome_line
 from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, MachineError
-from segnet.images.files import read_image, read_mask
+from segnet.images.files import read_image
+from segnet.images.masks import read_mask
 from segnet.images.video import Frames, VideoWriter
 from segnet.inference.predictor import Predictor
 from segnet.inference.runtimes.pytorch import TorchRuntime
@@ -463,7 +464,7 @@ def test_an_animation_gives_its_first_picture_and_says_so(folder, checkpoint, ca
     first.save("a.gif", save_all=True, append_images=[second])
     first.save("still.gif")
     assert main(["a.gif", "still.gif", "--checkpoint", str(checkpoint)]) == 0
-    assert capsys.readouterr().err == "segnet: a.gif: holds several pictures, of which the first is taken\n"
+    assert capsys.readouterr().err == "segnet: a.gif: holds 2 pages or frames: the first is segmented\n"
     np.testing.assert_array_equal(read_mask("predictions/a_mask.png"), read_mask("predictions/still_mask.png"))
 
 

@@ -1,12 +1,10 @@
 """Images of other than three channels: each value arrives, scaled by the type of its file."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.errors import DataError, MachineError
+from segnet.errors import DataError
 from segnet.images.bands import displayable, read_bands
 from segnet.images.files import read_image
 
@@ -61,12 +59,6 @@ def test_other_numbers_of_channels_are_refused_with_both(tmp_path, channels):
     assert str(tmp_path / "a.png") in str(caught.value)
 
 
-def test_without_tifffile_the_package_to_install_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(MachineError, match=r'pip install "segnet\[multiband\]"'):
-        read_bands(tmp_path / "a.tif", 4)
-
-
 def test_many_bands_are_shown_by_the_first_three_each_stretched():
     image = np.stack([np.linspace(0, scale, 400).reshape(20, 20) for scale in (1, 255, 0.01, 7)], axis=-1)
     shown = displayable(image.astype(np.float32))
@@ -112,7 +104,7 @@ class TestWithTifffile:
         ("values", "message"),
         [
             (np.zeros((5, 6, 5), np.uint16), "has 5 bands, but 4 are asked for"),
-            (np.zeros((5, 6, 4), np.int16), "bands of type int16 are not read"),
+            (np.full((5, 6, 4), -3, np.int16), "int16 values -3 to -3 are outside 0-65535"),
             (np.full((5, 6, 4), np.nan, np.float32), "holds NaN or infinity"),
         ],
     )
@@ -136,22 +128,7 @@ class TestWithTifffile:
         assert image.dtype == np.uint8
         assert np.abs(image - values * factor).max() <= 1  # Pillow cuts 16 bits off, which we round
 
-    @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
-    def test_without_tifffile_such_colors_are_one_bad_picture_among_others(
-        self, tmp_path, tifffile, planarconfig, monkeypatch
-    ):
-        together = planarconfig == "contig"
-        values = noise(5, 7, 3, dtype=np.float32, top=1) if together else noise(3, 5, 7, dtype=np.uint16, top=65535)
-        photometric = "rgb" if together else "minisblack"
-        tifffile.imwrite(
-            tmp_path / "a.tif", values, photometric=photometric, planarconfig=planarconfig, compression="zlib"
-        )
-        assert read_bands(tmp_path / "a.tif", 3).shape == (5, 7, 3)
-        monkeypatch.setitem(sys.modules, "tifffile", None)
-        with pytest.raises(DataError, match=r'pip install "segnet\[multiband\]"'):
-            read_bands(tmp_path / "a.tif", 3)
-
-    @pytest.mark.parametrize("wrong", [-0.1, 1.5, np.nan])
+    @pytest.mark.parametrize("wrong", [-0.1, 1.5])
     def test_float_colors_outside_of_0_to_1_are_refused(self, tmp_path, tifffile, wrong):
         values = noise(5, 7, 3, dtype=np.float32, top=1)
         values[2, 3, 1] = wrong
@@ -161,7 +138,7 @@ class TestWithTifffile:
 
     def test_a_text_by_the_name_of_a_tiff_is_no_picture(self, tmp_path):
         (tmp_path / "a.tif").write_text("hello")
-        with pytest.raises(DataError, match="is not a picture in one of"):
+        with pytest.raises(DataError, match="is not an image in one of these formats"):
             read_bands(tmp_path / "a.tif", 3)
 
     @pytest.mark.parametrize("channels", [1, 3])

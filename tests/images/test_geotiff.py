@@ -7,7 +7,7 @@ import pytest
 
 from segnet.classes import Classes
 from segnet.errors import DataError, MachineError
-from segnet.images.geotiff import opened, read_window, segment_scene
+from segnet.images.geotiff import opened, segment_scene
 from segnet.images.windows import Window, grid
 
 CLASSES = Classes.create(["water", "wood", "field"], [[0, 0, 200], [0, 120, 0], [200, 200, 0]])
@@ -50,7 +50,7 @@ class TestWithRasterio:
         values = (np.random.default_rng(0).random((4, 40, 50)) * full).astype(dtype)
         path = write(tmp_path / "a.tif", values)
         with opened(path) as scene:
-            image, valid = read_window(scene, Window(7, 21, 13, 29), 4, path)
+            image, valid = scene.read(Window(7, 21, 13, 29), 4)
         expected = values[:, 7:20, 21:50].transpose(1, 2, 0).astype(float) * 255 / full
         np.testing.assert_allclose(image, expected, rtol=1e-6)
         assert valid.all()
@@ -59,14 +59,14 @@ class TestWithRasterio:
         values = (np.random.default_rng(0).random((3, 20, 20)) * 65535).astype(np.uint16)
         path = write(tmp_path / "a.tif", values)
         with opened(path) as scene:
-            image, _ = read_window(scene, Window(0, 0, 20, 20), 3, path)
+            image, _ = scene.read(Window(0, 0, 20, 20), 3)
         assert image.dtype == np.uint8
         np.testing.assert_allclose(image, values.transpose(1, 2, 0) / 257, atol=0.5001)
 
     def test_colors_beyond_their_range_are_refused(self, tmp_path):
         path = write(tmp_path / "a.tif", np.full((3, 20, 20), 1.2, np.float32))
         with opened(path) as scene, pytest.raises(DataError, match="outside 0-1"):
-            read_window(scene, Window(0, 0, 20, 20), 3, path)
+            scene.read(Window(0, 0, 20, 20), 3)
 
     @pytest.mark.parametrize(("dtype", "nodata"), [(np.uint16, 0), (np.float32, np.nan)])
     def test_pixels_without_data_are_told(self, tmp_path, dtype, nodata):
@@ -74,7 +74,7 @@ class TestWithRasterio:
         values[:, 3, 4] = nodata
         path = write(tmp_path / "a.tif", values, nodata=nodata)
         with opened(path) as scene:
-            image, valid = read_window(scene, Window(2, 2, 10, 10), 2, path)
+            image, valid = scene.read(Window(2, 2, 10, 10), 2)
         assert np.argwhere(~valid).tolist() == [[1, 2]]
         assert np.isfinite(image).all()
 
@@ -83,8 +83,8 @@ class TestWithRasterio:
         values[3, 2, 5] = 0
         path = write(tmp_path / "a.tif", values)  # GDAL takes the last of four for opacity
         with opened(path) as scene:
-            image, valid = read_window(scene, Window(0, 0, 20, 20), 3, path)
-            all_bands, all_valid = read_window(scene, Window(0, 0, 20, 20), 4, path)
+            image, valid = scene.read(Window(0, 0, 20, 20), 3)
+            all_bands, all_valid = scene.read(Window(0, 0, 20, 20), 4)
         assert np.argwhere(~valid).tolist() == [[2, 5]]
         np.testing.assert_array_equal(image, values[:3].transpose(1, 2, 0))
         assert all_valid.all()
@@ -94,11 +94,11 @@ class TestWithRasterio:
         with pytest.raises(DataError, match="no such file"), opened(tmp_path / "a.tif"):
             pass
         (tmp_path / "a.tif").write_bytes(b"II*\0nonsense")
-        with pytest.raises(DataError, match="cannot be read as a GeoTIFF"), opened(tmp_path / "a.tif"):
+        with pytest.raises(DataError, match="cannot be decoded: damaged"), opened(tmp_path / "a.tif"):
             pass
         path = write(tmp_path / "b.tif", np.zeros((5, 20, 20), np.uint8))
         with opened(path) as scene, pytest.raises(DataError, match="has 5 bands, but 4 are asked for"):
-            read_window(scene, Window(0, 0, 5, 5), 4, path)
+            scene.read(Window(0, 0, 5, 5), 4)
 
     @pytest.mark.parametrize("window", [16, 37, 500])
     def test_a_scene_is_segmented_and_its_mask_lies_where_it_does(self, tmp_path, window):

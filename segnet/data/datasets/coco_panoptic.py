@@ -26,7 +26,8 @@ from segnet.data.datasets.json_records import Id, Record, read_record
 from segnet.data.datasets.labels import Mask, mask_type
 from segnet.data.datasets.pairing import first_folder, require_root, require_split
 from segnet.errors import DataError
-from segnet.images.files import read_image, read_mask_colors
+from segnet.images.files import read_image
+from segnet.images.masks import read_mask_colors
 
 UNLABELED = 0  # segment of pixels that are nothing
 NUM_SEGMENTS = 256**3

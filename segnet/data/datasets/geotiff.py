@@ -11,8 +11,8 @@ from typing import Any
 from segnet.components import forwards_to
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.folder import Folder
-from segnet.errors import ConfigError, DataError
-from segnet.images.geotiff import opened, read_window
+from segnet.errors import ConfigError
+from segnet.images.geotiff import common_size, opened
 from segnet.images.windows import Window, grid
 
 
@@ -45,10 +45,10 @@ class GeoTIFF(SegmentationDataset):
     def load(self, index: int) -> Sample:
         scene_path, mask_path, window = self._windows[index]
         with opened(scene_path) as scene:
-            image, valid = read_window(scene, window, self.channels, scene_path)
+            image, valid = scene.read(window, self.channels)
         with opened(mask_path) as labels:
-            values = labels.read(1, window=window.ranges())
-        mask = self._labels.convert(values, mask_path)
+            values = labels.read_labels(window, self._labels.kept)
+        mask = self._labels.apply(values, mask_path)
         mask[~valid] = self.classes.ignore_index
         return Sample(image, mask, f"{scene_path} at row {window.top}, column {window.left}")
 
@@ -73,23 +73,3 @@ def geotiff(window: Sequence[int] = (1024, 1024), **options: Any) -> GeoTIFF:
         MachineError: rasterio is not installed.
     """
     return GeoTIFF(Folder(**options), window)
-
-
-def common_size(scene_path: Path, mask_path: Path) -> tuple[int, int]:
-    """(height, width) of a scene and its mask.
-
-    Raises:
-        DataError: they are not on one grid, or the mask has several bands.
-    """
-    with opened(scene_path) as scene, opened(mask_path) as mask:
-        if (mask.height, mask.width) != (scene.height, scene.width):
-            raise DataError(
-                f"{mask_path}: {mask.width} x {mask.height} pixels, but its scene {scene_path} has "
-                f"{scene.width} x {scene.height}: a mask must have the size of its scene"
-            )
-        if mask.count != 1:
-            raise DataError(f"{mask_path}: has {mask.count} bands: save class ids as a single band")
-        placed = scene.crs and mask.crs
-        if placed and (scene.crs != mask.crs or not scene.transform.almost_equals(mask.transform, 1e-6)):
-            raise DataError(f"{mask_path}: lies elsewhere than its scene {scene_path}: put both on one grid")
-        return scene.height, scene.width

@@ -20,7 +20,8 @@ from segnet.data.datasets.label_studio_tasks import ImageFinder, LabelingTask, e
 from segnet.data.datasets.pairing import image_files, refuse, require_folder, require_root, require_split
 from segnet.data.datasets.splits import Division
 from segnet.errors import ConfigError, DataError
-from segnet.images.files import read_image, read_mask
+from segnet.images.files import read_image
+from segnet.images.masks import read_mask
 
 MASK_NAME = re.compile(r"task-(\d{1,18})-annotation-(\d{1,18})-by-(.*)-(\d+)", re.DOTALL)
 

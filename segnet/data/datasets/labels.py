@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import NUM_LISTED, ConfigError, DataError
-from segnet.images.files import ColoredMaskError, read_mask, read_mask_colors
+from segnet.images.masks import (
+    ColoredMaskError,
+    LabelValues,
+    code_to_rgb,
+    listed_values,
+    read_label_values,
+    read_mask_colors,
+    rgb_to_code,
+)
 
 IGNORE, OTHER, SAME, PALETTE = "ignore", "other", "same", "palette"
 NUM_VALUES = 65536  # of a 16-bit mask: a table of them is faster than a search
@@ -51,6 +59,8 @@ class Labels:
         self.configurable = configurable
         self._table = None if id_map is None else id_table(id_map, classes)
         self._colors = None if color_map is None else color_table(color_map, classes)
+        # A value that the id map names is a label, even where a file declares it to be no data.
+        self.kept = {int(key) for key in id_map or () if str(key).isdecimal()}
 
     def read(self, path: Path) -> Mask:
         """Reads a mask: (H, W) class ids or `ignore_index`, in the smallest type that holds all of them.
@@ -61,14 +71,26 @@ class Labels:
         if self._colors is not None:
             return self._of_colors(read_mask_colors(path), path)
         try:
-            values = read_mask(path)
+            found = read_label_values(path, self.kept)
         except ColoredMaskError as error:
             way_out = f"add {self._color_line(error.colors)}" if self.configurable else "save class ids instead"
             raise DataError(f"{error}: {way_out}") from None
-        return self.convert(values, path)
+        return self.apply(found, path)
+
+    def apply(self, found: LabelValues, path: Path) -> Mask:
+        """Class ids of what a mask file stores; pixels without data get `ignore_index`.
+
+        Raises:
+            DataError: as `read`.
+        """
+        if found.no_data is None:
+            return self.convert(found.ids, path)
+        mask = np.full(found.ids.shape, self.classes.ignore_index, mask_type(self.classes))
+        mask[~found.no_data] = self.convert(found.ids[~found.no_data], path)
+        return mask
 
     def convert(self, values: NDArray[np.integer], path: Path) -> Mask:
-        """Class ids of the values that a mask file holds.
+        """Class ids of the values of a mask.
 
         Raises:
             DataError: as `read`.
@@ -224,21 +246,3 @@ def checked_mask(mask: NDArray[np.integer], classes: Classes, path: Path | str, 
 def mask_type(classes: Classes) -> type[np.uint8] | type[np.int32]:
     """The smallest type that holds all class ids and `ignore_index`."""
     return np.uint8 if max(len(classes.names) - 1, classes.ignore_index) <= 255 else np.int32
-
-
-def listed_values(values: NDArray[np.integer]) -> str:
-    """ "37 (12 pixels), 41 (3 pixels)", and how many more values there are."""
-    distinct, counts = np.unique(values, return_counts=True)
-    pairs = zip(distinct[:NUM_LISTED], counts[:NUM_LISTED], strict=True)
-    more = f" and {len(distinct) - NUM_LISTED} more values" if len(distinct) > NUM_LISTED else ""
-    return ", ".join(f"{value} ({count} pixels)" for value, count in pairs) + more
-
-
-def rgb_to_code(colors: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Colors (..., 3) as one number each."""
-    wide = colors.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-
-
-def code_to_rgb(code: int) -> tuple[int, int, int]:
-    return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255

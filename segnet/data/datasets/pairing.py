@@ -9,7 +9,7 @@ from pathlib import Path
 from segnet.data.datasets.file_names import normal_form, walk
 from segnet.data.datasets.notes import Notes
 from segnet.errors import ConfigError, DataError
-from segnet.images.files import IMAGE_SUFFIXES
+from segnet.images.formats import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
 

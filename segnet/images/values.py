@@ -1,0 +1,125 @@
+"""Scaling: the values that a file stores -> 0-255, what models take.
+
+8-bit values are taken as they are, 16-bit ones scaled from 0-65535, floating-point ones from 0-1. A value range
+replaces this rule where images fill little of their type's range, such as those of 12-bit cameras, or none of it, such
+as temperatures.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segnet.errors import ConfigError, DataError
+
+Bands = NDArray[np.uint8 | np.float32]
+ValueRange = tuple[float, float]
+
+FULL_16_BITS = 65535.0
+ROWS_AT_ONCE = 2**20  # values that are scaled together: float copies of a large image would take several times its size
+
+
+class ValueRangeError(DataError):
+    """Values for which there is no rule.
+
+    Attributes:
+        low, high: the smallest and largest value.
+    """
+
+    def __init__(self, message: str, low: float, high: float) -> None:
+        super().__init__(message)
+        self.low, self.high = low, high
+
+
+def full_scale(kind: str, bits: int) -> float:
+    """The value of white: 255, 65535, 4095 for 12 bits, or 1 for floating point.
+
+    Args:
+        kind: of a dtype: "u", "i" or "f".
+        bits: of a value.
+    """
+    if kind == "f":
+        return 1.0
+    if bits >= 16:
+        return FULL_16_BITS
+    return 2.0 ** (bits if kind == "u" else bits - 1) - 1
+
+
+def checked_value_range(value_range: Sequence[float] | None) -> ValueRange | None:
+    """The option dataset.value_range as a pair of numbers.
+
+    Raises:
+        ConfigError: not two finite numbers in ascending order.
+    """
+    if value_range is None:
+        return None
+    numbers = [value for value in value_range if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) != 2 or len(value_range) != 2 or not np.isfinite(numbers).all() or numbers[0] >= numbers[1]:
+        raise ConfigError(f"dataset.value_range={list(value_range)} must be [low, high], low below high")
+    return float(numbers[0]), float(numbers[1])
+
+
+def scaled(
+    values: NDArray[Any],
+    full: float,
+    source: Path | str,
+    value_range: ValueRange | None = None,
+    to_uint8: bool = False,
+    limited: bool = True,
+) -> Bands:
+    """Scales stored values to 0-255.
+
+    Args:
+        values: of any shape and real type.
+        full: the value of white, as `full_scale` gives it.
+        source: names the image in errors.
+        value_range: the values that become 0 and 255; others are clipped. None: 0 and `full`, and others are refused.
+        to_uint8: whether to round to uint8, as for RGB; else only 8-bit values stay uint8, others become float32.
+        limited: whether floating-point values outside of 0 to `full` are refused without a value range.
+
+    Raises:
+        ValueRangeError: values outside of 0 to `full` without a value range.
+        DataError: NaN or infinity.
+    """
+    _refuse_non_finite(values, source)
+    if value_range is None:
+        if values.dtype == np.uint8 and full == 255:
+            return np.ascontiguousarray(values)
+        if limited or values.dtype.kind != "f":
+            _refuse_outside(values, full, source)
+        low, high = 0.0, full
+    else:
+        low, high = value_range
+        if values.dtype.kind in "iu" and high > full:
+            raise DataError(
+                f"{source}: {values.dtype} values reach {full:g}, but dataset.value_range={[low, high]} needs more: "
+                "is it another kind of image?"
+            )
+    result = np.empty(values.shape, np.uint8 if to_uint8 else np.float32)
+    step = max(1, ROWS_AT_ONCE // max(1, values[:1].size))
+    for top in range(0, len(values), step):
+        part = (values[top : top + step].astype(np.float64) - low) * (255 / (high - low))
+        if value_range is not None:
+            part = part.clip(0, 255)
+        result[top : top + step] = part.round() if to_uint8 else part
+    return result
+
+
+def _refuse_non_finite(values: NDArray[Any], source: Path | str) -> None:
+    if values.dtype.kind == "f" and (bad := int((~np.isfinite(values)).any(axis=-1).sum())):
+        raise DataError(
+            f"{source}: holds NaN or infinity ({bad} pixels): dataset=geotiff and --scene leave pixels without data out"
+        )
+
+
+def _refuse_outside(values: NDArray[Any], full: float, source: Path | str) -> None:
+    low, high = values.min().item(), values.max().item()
+    if low < 0 or high > full:
+        raise ValueRangeError(
+            f"{source}: {values.dtype} values {low:g} to {high:g} are outside 0-{full:g}: set "
+            f"dataset.value_range=[low,high], or convert it to 8 or 16 bits",
+            low,
+            high,
+        )
