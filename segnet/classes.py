@@ -47,6 +47,8 @@ class Classes:
         for name in self.names:
             if not isinstance(name, str) or not name.strip():
                 raise ConfigError(f"class name {name!r} is not a text: quote it in the list of class names")
+            if any("\ud800" <= character <= "\udfff" for character in name):
+                raise ConfigError(f"class name {name!r} is not Unicode: half of a surrogate pair stands in it")
         repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated:
             raise ConfigError(f"class name '{repeated[0]}' stands twice: every class needs a name of its own")

@@ -1,5 +1,6 @@
 """Exit codes, and the errors that a user can cause: one line each, told without a stack trace."""
 
+import re
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -28,6 +29,35 @@ def listed(names: Sequence[str], most: int = NUM_LISTED) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its type if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+# Control characters, line separators, lone surrogates, and what changes the direction of text or is invisible.
+_CONTROLS = re.compile(
+    "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def printable(text: str, keep: str = "") -> str:
+    """A text for a terminal, a log or a table: control characters are written out, as ``\\x1b``.
+
+    Names of files and classes and the words of servers may hold sequences that erase lines, retitle a terminal or
+    reverse what stands behind them.
+
+    Args:
+        text: from anywhere.
+        keep: control characters that stay, such as line breaks of a longer text.
+    """
+
+    def written_out(match: re.Match[str]) -> str:
+        character = match[0]
+        if character in keep:
+            return character
+        code = ord(character)
+        form = "\\x{:02x}" if code < 0x100 else "\\u{:04x}" if code < 0x10000 else "\\U{:08x}"
+        return _SHORT.get(character) or form.format(code)
+
+    return _CONTROLS.sub(written_out, text)
 
 
 class SegnetError(ValueError):

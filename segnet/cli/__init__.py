@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from segnet import __version__
 from segnet.cli.help import SCHEMAS, print_help
+from segnet.cli.output import protect_terminal, say
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, ExitCode, Interrupted, SegnetError
 
@@ -41,25 +42,23 @@ def main(argv: Sequence[str] | None = None, verb: str | None = None) -> NoReturn
 
 def end_process(run: Callable[[], int]) -> NoReturn:
     """Ends the process with the exit code that `run` returns, or that of its error, which is told in one line."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    protect_terminal()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("segnet").setLevel(logging.INFO)
     try:
         sys.exit(run())
     except Interrupted as error:
         if str(error):  # of several processes one tells
-            print("segnet:", str(error), file=sys.stderr)
+            say("segnet:", error, error=True)
         sys.exit(error.exit_code)
     except SegnetError as error:
-        print("segnet: error:", str(error).replace("\n", " "), file=sys.stderr)
+        say("segnet: error:", error, error=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of our output, such as head, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)
     except KeyboardInterrupt:
-        print("segnet: interrupted", file=sys.stderr)
+        say("segnet: interrupted", error=True)
         sys.exit(128 + 2)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segnet.cli.composition import run
+from segnet.cli.output import say
 from segnet.config import BenchmarkConfig
 from segnet.errors import ConfigError, ExitCode
 
@@ -28,4 +29,4 @@ def _benchmark(config: BenchmarkConfig, output_dir: Path) -> None:
     found = benchmark(config)
     found.write(output_dir / "benchmark.json")
     print_benchmark(found)
-    print(f"benchmark: {output_dir / 'benchmark.json'}")
+    say(f"benchmark: {output_dir / 'benchmark.json'}")

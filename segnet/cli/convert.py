@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segnet.class_sets import CLASS_SETS
 from segnet.cli.arguments import Parser
+from segnet.cli.output import say
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.weights.load import read_weights
 from segnet.workflows.convert import BuildSettings, convert, find_classes, published_settings
@@ -22,14 +23,14 @@ def main(arguments: Sequence[str]) -> int:
     settings = _chosen_settings(options, published_settings(weights))
     model = convert(weights, classes, settings, output)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{options.source}: {len(classes.names)} classes, {num_parameters:,} parameters, all loaded")
-    print(
+    say(f"{options.source}: {len(classes.names)} classes, {num_parameters:,} parameters, all loaded")
+    say(
         f"taken as built with --output-stride {settings.output_stride} "
         f"--multi-grid {','.join(map(str, settings.multi_grid)) if settings.multi_grid else 'none'}"
         f"{' --align-corners' if settings.align_corners else ''}, which weights do not show: "
         "name the right ones if yours differs"
     )
-    print(f"checkpoint: {output}")
+    say(f"checkpoint: {output}")
     return ExitCode.OK
 
 

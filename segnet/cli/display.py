@@ -4,6 +4,9 @@ import sys
 import time
 from typing import Any
 
+from segnet.cli.output import say
+from segnet.errors import printable
+
 
 class Display:
     """A context manager; results go to stdout, what is wrong to stderr.
@@ -43,14 +46,14 @@ class Display:
     def line(self, text: str) -> None:
         """A result; with a bar the bar says enough."""
         if self._bar is None:
-            print(one_line(text), flush=True)
+            say(text)
 
     def error(self, text: str) -> None:
         """What is wrong, or to be known."""
         if self._bar is not None:
-            self._bar.console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         else:
-            print(one_line(text), file=sys.stderr, flush=True)
+            say(text, error=True)
 
     def image(self, number: int = 1) -> None:
         """Pictures or frames are done, for the speed."""
@@ -75,8 +78,3 @@ class Display:
             self._bar.stop()
             self._bar = None
             self.line(f"{text}, {self.images_per_second:.1f} images/s")
-
-
-def one_line(text: str) -> str:
-    """A text whose line breaks are written out: a file name may hold some."""
-    return text.replace("\n", "\\n").replace("\r", "\\r")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from segnet.cli.arguments import Parser
+from segnet.cli.output import say
 from segnet.errors import ExitCode
 
 
@@ -15,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     for check in diagnose():
         problems += check.state == PROBLEM
         if check.state != OK or not options.quiet:
-            print(f"{check.state:8s}{check.name:26s}{check.text}", flush=True)
+            say(f"{check.state:8s}{check.name:26s}{check.text}")
     print("no problem found" if not problems else f"{problems} problem{'s' if problems > 1 else ''} found")
     return ExitCode.MACHINE if problems else ExitCode.OK
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segnet.cli.composition import run
+from segnet.cli.output import say
 from segnet.config import EvaluateConfig
 from segnet.errors import ConfigError, ExitCode
 
@@ -28,9 +29,7 @@ def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
     dataset = config.dataset
     if "name" not in dataset:
         dataset = dataset_of_run(checkpoint, dataset)
-        print(
-            f"dataset of the run: {' '.join(f'{key}={value}' for key, value in dataset.items() if value is not None)}"
-        )
+        say(f"dataset of the run: {' '.join(f'{key}={value}' for key, value in dataset.items() if value is not None)}")
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     results = evaluate(
         checkpoint,
@@ -42,4 +41,4 @@ def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
     )
     results.write(output_dir / "results.json")
     print_scores(results)
-    print(f"results: {output_dir / 'results.json'}")
+    say(f"results: {output_dir / 'results.json'}")

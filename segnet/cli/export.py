@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segnet.classes import Classes
 from segnet.cli.arguments import Parser, one_checkpoint
+from segnet.cli.output import say
 from segnet.data import DATASETS
 from segnet.errors import ConfigError, ExitCode
 from segnet.exporters import EXPORT_SUFFIXES
@@ -23,12 +24,12 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("export: name a checkpoint, as segnet export best.ckpt --format onnx")
     checkpoint = Path(named)
     output = _output(options, checkpoint)
-    print(f"checkpoint: {checkpoint}", flush=True)
+    say(f"checkpoint: {checkpoint}")
     metadata = export(
-        checkpoint, options.format, output, options.output_kind, lambda it: print(f"  {it}", flush=True), _int8(options)
+        checkpoint, options.format, output, options.output_kind, lambda it: say(f"  {it}"), _int8(options)
     )
-    print(_describe(options.format, metadata))
-    print(f"exported: {output} ({_megabytes(output):.1f} MB)")
+    say(_describe(options.format, metadata))
+    say(f"exported: {output} ({_megabytes(output):.1f} MB)")
     return ExitCode.OK
 
 

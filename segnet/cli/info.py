@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from segnet.cli.arguments import Parser, one_checkpoint
-from segnet.errors import ConfigError, ExitCode
+from segnet.errors import ConfigError, ExitCode, printable
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
     from segnet.workflows.info import model_info  # imports torch, for which --help does not wait
 
     info = model_info(Path(path).expanduser())
-    print(json.dumps(info, indent=2) if options.json else "\n".join(info_lines(path, info)))
+    print(json.dumps(info, indent=2) if options.json else "\n".join(map(printable, info_lines(path, info))))
     return ExitCode.OK
 
 

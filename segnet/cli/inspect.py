@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segnet.cli.composition import run
+from segnet.cli.output import say
 from segnet.config import InspectConfig
 from segnet.errors import ExitCode
 
@@ -20,7 +21,7 @@ def _inspect(config: InspectConfig, output_dir: Path) -> None:
 
     report = inspect(config, output_dir)
     print_report(report)
-    print(f"inspection: {output_dir / 'inspection.json'}")
+    say(f"inspection: {output_dir / 'inspection.json'}")
     if (output_dir / "contact_sheet.png").exists():
-        print(f"contact sheet: {output_dir / 'contact_sheet.png'}")
+        say(f"contact sheet: {output_dir / 'contact_sheet.png'}")
     report.require_sound()

@@ -6,12 +6,12 @@ import importlib.util
 import ipaddress
 import os
 import socket
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from segnet.cli.arguments import Parser, one_checkpoint
+from segnet.cli.output import say
 from segnet.cli.predict import RUNS, newest_checkpoint
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.inference.predictor import Predictor
@@ -51,13 +51,12 @@ def _serve(
     queue = JobQueue(limits.waiting)
     name = str(Path(*checkpoint.absolute().parts[-2:]))
     app = create_app(predictor, name, limits, queue, uploads, (options.host, *options.allow_host))
-    print(f"checkpoint: {checkpoint}")
-    print(f"serving at {_url(listener)} (Ctrl-C ends it)", flush=True)
+    say(f"checkpoint: {checkpoint}")
+    say(f"serving at {_url(listener)} (Ctrl-C ends it)")
     if not _is_loopback(listener):
-        print(
+        say(
             f"segnet: --host {options.host} lets everyone in who reaches this machine: there is no password",
-            file=sys.stderr,
-            flush=True,
+            error=True,
         )
     run_server(app, listener, queue, limits.timeout, uploads)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segnet.cli.composition import run
+from segnet.cli.output import say
 from segnet.config import ShardConfig
 from segnet.errors import ExitCode
 
@@ -21,5 +22,5 @@ def _shard(config: ShardConfig, output_dir: Path) -> None:
     for split, shards in index.splits.items():
         num_images = sum(len(shard.offsets) - 1 for shard in shards)
         size = sum(shard.offsets[-1] for shard in shards) / 1e6
-        print(f"{split}: {num_images:,} images in {len(shards):,} shards, {size:,.1f} MB")
-    print(f"shards: {config.output}; train on them with dataset=streaming dataset.root={config.output}")
+        say(f"{split}: {num_images:,} images in {len(shards):,} shards, {size:,.1f} MB")
+    say(f"shards: {config.output}; train on them with dataset=streaming dataset.root={config.output}")

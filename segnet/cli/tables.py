@@ -6,11 +6,13 @@ from math import isnan
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from segnet.cli.output import say
 from segnet.config import Config
 from segnet.data.scan.report import DatasetReport
+from segnet.errors import printable
 from segnet.system.machine import GIB
 from segnet.training.metrics import DEFINITION, percent
 from segnet.training.run_folder import flat_options
@@ -20,18 +22,23 @@ from segnet.workflows.evaluate import Results
 NUM_ERRORS = 50  # that are printed
 
 
+def cell(text: str) -> Text:
+    """A text as it is: rich would read "[...]" and ":...:" in a string as markup."""
+    return Text(printable(text))
+
+
 def print_scores(results: Results) -> None:
     """Print the scores of each class and their means; "n/a" stands for 0 / 0."""
     scores, classes = results.scores, results.classes
-    table = Table(title=f"{results.split}: {results.num_images:,} images, {results.checkpoint.name}")
+    table = Table(title=cell(f"{results.split}: {results.num_images:,} images, {results.checkpoint.name}"))
     for column in ("class", "IoU %", "accuracy %", "precision %", "pixels"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in zip(classes.names, scores.iou, scores.accuracy, scores.precision, scores.pixels, strict=True):
         name, *ratios, pixels = row
-        table.add_row(name, *(percent(ratio, "") for ratio in ratios), f"{pixels:,}")
+        table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios), f"{pixels:,}")
     Console().print(table)
-    print(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
-    print(f"pixel accuracy {percent(scores.pixel_accuracy)}")
+    say(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
+    say(f"pixel accuracy {percent(scores.pixel_accuracy)}")
 
 
 def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:
@@ -45,11 +52,11 @@ def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:
     varied = [name for name in names if len({str(job.get(name)) for job in options}) > 1]
     table = Table(title=f"{len(finished)} runs, highest val mIoU first")
     for column in ("mIoU %", *varied, "run folder"):
-        table.add_column(escape(column), justify="right" if column == "mIoU %" else "left")
+        table.add_column(cell(column), justify="right" if column == "mIoU %" else "left")
     order = sorted(range(len(finished)), key=lambda job: (isnan(finished[job][1]), -finished[job][1], job))
     for job in order:
         values = [str(options[job].get(name)) for name in varied]
-        table.add_row(percent(finished[job][1], ""), *map(escape, values), escape(str(finished[job][2])))
+        table.add_row(percent(finished[job][1], ""), *map(cell, values), cell(str(finished[job][2])))
     Console().print(table)
 
 
@@ -60,25 +67,25 @@ def print_report(report: DatasetReport) -> None:
     table.add_column("id", justify="right")
     table.add_column("class")
     for split in report.splits:
-        table.add_column(split.split, justify="right")
+        table.add_column(cell(split.split), justify="right")
         table.add_column("images", justify="right")
     for label, name in [*enumerate(classes.names), (classes.ignore_index, "(ignored)")]:
         cells = []
         for split in report.splits:
             cells += [f"{100 * split.pixels[label] / max(1, split.pixels.total()):.2f}", f"{split.images[label]:,}"]
-        table.add_row(str(label), name, *cells)
+        table.add_row(str(label), cell(name), *cells)
     Console().print(table)
     for split in report.splits:
         sizes = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in split.sizes.most_common(3))
         more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
-        print(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
+        say(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
     for warning in report.warnings:
-        print(f"warning: {warning}")
+        say(f"warning: {warning}")
     errors = report.errors
     for error in errors[:NUM_ERRORS]:
-        print(f"error: {error}")
+        say(f"error: {error}")
     if len(errors) > NUM_ERRORS:
-        print(f"and {len(errors) - NUM_ERRORS:,} more errors, see inspection.json")
+        say(f"and {len(errors) - NUM_ERRORS:,} more errors, see inspection.json")
 
 
 def print_benchmark(found: Benchmark) -> None:
@@ -87,20 +94,20 @@ def print_benchmark(found: Benchmark) -> None:
     backbone, decoder = found.model["backbone"], found.model["decoder"]
     depth = backbone.get("model") or backbone.get("depths", "")
     title = f"{backbone['name']} {depth}, {decoder['name']}, output stride {backbone['output_stride']}"
-    table = Table(title=f"{title}, {found.model['num_classes']} classes")
+    table = Table(title=cell(f"{title}, {found.model['num_classes']} classes"))
     table.add_column("")
     for column in ("images/s", "ms a batch", "peak memory [GiB]"):
         table.add_column(column, justify="right")
     table.add_column("by")
     for name, cost in (("training", found.training), ("prediction", found.prediction)):
         memory = "n/a" if cost.memory is None else f"{cost.memory / GIB:.2f}"
-        table.add_row(name, f"{cost.images_per_second:.2f}", f"{1000 * cost.seconds:.1f}", memory, cost.runs_on)
+        table.add_row(name, f"{cost.images_per_second:.2f}", f"{1000 * cost.seconds:.1f}", memory, cell(cost.runs_on))
     Console().print(table)
     size = f"{height} x {width}"
-    print(f"{found.config.batch_size} images of {size} a batch, {found.config.precision}; {found.training.machine}")
+    say(f"{found.config.batch_size} images of {size} a batch, {found.config.precision}; {found.training.machine}")
     if found.prediction.machine != found.training.machine:
-        print(f"prediction: {found.prediction.machine}")
-    print(f"parameters: {found.parameters / 1e6:.2f} M")
-    print(f"a prediction of one image: {found.macs / 1e9:.2f} GMACs = {2 * found.macs / 1e9:.2f} GFLOPs")
+        say(f"prediction: {found.prediction.machine}")
+    say(f"parameters: {found.parameters / 1e6:.2f} M")
+    say(f"a prediction of one image: {found.macs / 1e9:.2f} GMACs = {2 * found.macs / 1e9:.2f} GFLOPs")
     for kind in dict.fromkeys((found.training.memory_is, found.prediction.memory_is)):
-        print(f"memory: {kind}")
+        say(f"memory: {kind}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segnet.cli.composition import run
+from segnet.cli.output import say
 from segnet.config import Config
 from segnet.errors import ExitCode
 
@@ -20,8 +21,8 @@ def main(arguments: Sequence[str]) -> int:
         if results is None:  # rank zero prints
             return
         print_scores(results)
-        print(f"{results.checkpoint.stem} checkpoint: {results.checkpoint}")
-        print(f"report: {results.checkpoint.with_name('report.html')}")
+        say(f"{results.checkpoint.stem} checkpoint: {results.checkpoint}")
+        say(f"report: {results.checkpoint.with_name('report.html')}")
         finished.append((config, results.scores.miou, output_dir))
 
     try:

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segnet.classes import Classes
+from segnet.errors import printable
 from segnet.images.files import UInt8Array
 
+CAPTION_LENGTH = 40  # of a class name in a legend [characters]
 IGNORED = (255, 255, 255)  # color of pixels that are no class
 
 
@@ -38,7 +40,8 @@ def legend(classes: Classes, width: int) -> UInt8Array:
     font = ImageFont.load_default(size=14)
     pad, swatch, row_height = 8, 14, 24
     places, x, y = [], pad, 5
-    for name in classes.names:
+    names = [_caption(name) for name in classes.names]
+    for name in names:
         extent = swatch + 5 + int(font.getlength(name)) + 2 * pad
         if x + extent > width and x > pad:
             x, y = pad, y + row_height
@@ -46,10 +49,16 @@ def legend(classes: Classes, width: int) -> UInt8Array:
         x += extent
     picture = Image.new("RGB", (width, y + row_height), "white")
     pen = ImageDraw.Draw(picture)
-    for (x, y), name, color in zip(places, classes.names, classes.palette, strict=True):
+    for (x, y), name, color in zip(places, names, classes.palette, strict=True):
         pen.rectangle((x, y, x + swatch, y + swatch), fill=tuple(color), outline="black")
         pen.text((x + swatch + 5, y + swatch // 2), name, fill="black", font=font, anchor="lm")
     return np.array(picture)
+
+
+def _caption(name: str) -> str:
+    """A class name on one line: Pillow cannot measure several, and a long one would push the others off the sheet."""
+    name = printable(name)
+    return name if len(name) <= CAPTION_LENGTH else f"{name[: CAPTION_LENGTH - 1]}…"
 
 
 def comparison(

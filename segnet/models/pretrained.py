@@ -4,8 +4,10 @@
 Nothing of it needs huggingface_hub; `segnet.hub` does.
 """
 
+import html
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError
+from segnet.errors import CheckpointError, printable
 from segnet.models.checkpoint import build_model, require_description
 from segnet.models.digests import require_config_digests, with_config_digests
 from segnet.models.segmentation_model import SegmentationModel
@@ -72,11 +74,16 @@ def load_pretrained(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
         return build_model(config, state), Classes.create(**classes)
 
 
+def markdown_text(text: str) -> str:
+    """A text as it is, in one cell of a Markdown table: no formatting, no HTML, no links."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~:@])", r"\\\1", html.escape(printable(text), quote=False))
+
+
 def model_card(spec: Mapping[str, Any], classes: Classes) -> str:
     """README.md of a model: what it is, its classes, how to use it."""
     tags = "\n".join(f"- {tag}" for tag in TAGS)
     rows = "\n".join(
-        f"| {index} | {name} | {', '.join(map(str, color))} |"
+        f"| {index} | {markdown_text(name)} | {', '.join(map(str, color))} |"
         for index, (name, color) in enumerate(zip(classes.names, classes.palette, strict=True))
     )
     return f"""---

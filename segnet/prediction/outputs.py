@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from segnet.errors import printable
 from segnet.images.files import write_image, write_mask
 from segnet.inference.polygons import coco, geojson, labelme
 from segnet.inference.segmentation import Segmentation, class_ids
@@ -122,5 +123,6 @@ def _numbers(record: dict[str, Any], names: Collection[str]) -> list[str]:
 
 
 def _inert(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    """A cell without control characters that no spreadsheet takes for a formula."""
+    text = printable(cell, keep="\t")
+    return f"'{text}" if cell.lstrip(" \n").startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -4,6 +4,7 @@ A run that goes on in its own folder goes on in its own record there too.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from segnet.components import build
 from segnet.errors import MachineError, first_line
+from segnet.training.metrics import IOU
 
+MLFLOW_NAME_LENGTH = 200  # of a class name in a metric's [characters]; MLflow takes 250 in all
 RUN_ID = "mlflow_run_id"  # file in the run folder
 
 
@@ -70,6 +73,19 @@ def mlflow(folder: Path, experiment: str = "segnet", tracking_uri: str | None = 
 LOGGERS: dict[str, Callable[..., Logger]] = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
 
 
+def mlflow_names(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics by names that MLflow accepts, whatever a class is called: other characters become "_"."""
+    renamed: dict[str, float] = {}
+    for name, value in metrics.items():
+        prefix = IOU if name.startswith(IOU) else ""
+        rest = name.removeprefix(prefix)
+        name = prefix + re.sub(r"[^\w\- ]" if prefix else r"[^\w\- ./]", "_", rest)[:MLFLOW_NAME_LENGTH]
+        while name in renamed:
+            name += "_"
+        renamed[name] = value
+    return renamed
+
+
 class _Wandb(WandbLogger):
     """Lightning's, which ends its record with the training: the next run of a sweep would go on in it."""
 
@@ -119,6 +135,10 @@ class _MLflow(MLFlowLogger):
             raise MachineError(f"logger=mlflow: {self._tracking_uri}: {first_line(error)}") from None
         self._remembered.write_text(f"{self._run_id}\n", encoding="utf-8")
         return client
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics(mlflow_names(metrics), step)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:

@@ -11,9 +11,17 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from segnet.classes import Classes
+from segnet.errors import printable
 
 MONITOR = "val/miou"  # what makes a checkpoint the best
 IOU = "val/iou/"  # with a class name behind it: what a validation logs
+
+
+def iou_metric(class_name: str) -> str:
+    """The name of a class's IoU: a tag of loggers and a column of metrics.csv, hence without control characters."""
+    return IOU + printable(class_name)
+
+
 DEFINITION = "mean over classes of TP / (TP + FP + FN), summed over all pixels of the split; absent classes left out"
 
 

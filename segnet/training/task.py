@@ -18,7 +18,7 @@ from segnet.inference.tta import Inference, argmax_classes
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
-from segnet.training.metrics import IOU, ConfusionMatrix, Scores
+from segnet.training.metrics import ConfusionMatrix, Scores, iou_metric
 from segnet.training.optim import build_optimizer, build_schedule, check_optim, parameter_groups
 
 
@@ -163,7 +163,7 @@ class SegmentationTask(pl.LightningModule):
         self.scores = Scores.from_matrix(self.confusion.compute())
         self.log("val/miou", self.scores.miou, prog_bar=True)
         self.log("val/pixel_accuracy", self.scores.pixel_accuracy)
-        self.log_dict({IOU + name: iou for name, iou in zip(self.classes.names, self.scores.iou, strict=True)})
+        self.log_dict({iou_metric(name): iou for name, iou in zip(self.classes.names, self.scores.iou, strict=True)})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         # Lightning cannot clip gradients of which a fused optimizer undoes the scale.

@@ -15,11 +15,12 @@ from PIL import Image
 
 from segnet.classes import Classes
 from segnet.data.dataset import SegmentationDataset
+from segnet.errors import printable
 from segnet.images.bands import displayable
 from segnet.images.drawing import IGNORED, colorise
 from segnet.inference.predictor import Predictor
 from segnet.system.files import replacing
-from segnet.training.metrics import IOU, percent
+from segnet.training.metrics import iou_metric, percent
 from segnet.workflows.evaluate import Results
 
 IMAGE_WIDTH = 400  # of a val image on the page [pixels]
@@ -64,9 +65,15 @@ def render(**values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_printable,
     )
     environment.filters |= {"percent": percent, "data_uri": _data_uri}
     return environment.get_template("report.html.jinja").render(values)
+
+
+def _printable(value: Any) -> Any:
+    """Write out control characters in names, but not the line breaks of the configuration."""
+    return printable(value, keep="\n\t") if type(value) is str else value
 
 
 def _iou_over_time(metrics: Path, classes: Classes) -> dict[str, Any]:
@@ -74,9 +81,9 @@ def _iou_over_time(metrics: Path, classes: Classes) -> dict[str, Any]:
     records: list[dict[str, str]] = []
     if metrics.exists():
         with open(metrics, newline="", encoding="utf-8") as file:
-            records = [row for row in csv.DictReader(file) if any(row.get(IOU + name) for name in classes.names)]
+            records = [row for row in csv.DictReader(file) if any(row.get(iou_metric(name)) for name in classes.names)]
     return {
-        "iou_by_class": [[float(row.get(IOU + name) or math.nan) for row in records] for name in classes.names],
+        "iou_by_class": [[float(row.get(iou_metric(name)) or math.nan) for row in records] for name in classes.names],
         # Lightning counts both from 0, and logs after the step.
         "validations": [f"{int(row['epoch']) + 1} / {int(row['step']) + 1}" for row in records],
     }

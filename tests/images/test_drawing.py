@@ -135,3 +135,8 @@ def test_curves_do_without_columns_that_are_missing(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,step,train/loss\n0,9,1.5\n0,19,nan\n")
     plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "x" * 5000, "$\\frac", "\u202ea"])
+def test_a_legend_takes_any_name(name):
+    assert legend(Classes.create([name, "b"]), 300).shape[1:] == (300, 3)

@@ -1,13 +1,18 @@
 """safetensors and JSON: what is written is read again, with the same result."""
 
+import html
+import json
+import re
+
 import pytest
 import torch
 from exports import CLASSES, SPEC, write_checkpoint
 
+from segnet.classes import Classes
 from segnet.errors import CheckpointError
 from segnet.inference.runtimes import open_runtime
 from segnet.models.checkpoint import load_checkpoint
-from segnet.models.pretrained import is_pretrained, load_pretrained, save_pretrained
+from segnet.models.pretrained import is_pretrained, load_pretrained, model_card, save_pretrained
 
 
 @pytest.fixture
@@ -48,4 +53,38 @@ def test_missing_and_damaged_files_are_told(folder, name):
     assert "\n" not in str(error.value)
     file.unlink()
     with pytest.raises(CheckpointError, match=f"has no {name}"):
+        load_pretrained(folder)
+
+
+def test_the_card_shows_names_as_they_are(tmp_path):
+    names = ["[/x]", "road [paved](http://a.b)", "<b>|</b>", "two\nlines\x1b", "*_`~"]
+    card = model_card(SPEC, Classes.create(names))
+    rows = [line for line in card.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [4] * 5
+    shown = [html.unescape(re.sub(r"\\(.)", r"\1", row.split(" | ")[1])) for row in rows]
+    assert shown == ["[/x]", "road [paved](http://a.b)", "<b>|</b>", "two\\nlines\\x1b", "*_`~"]
+    assert not re.search(r"<b>|[^\\]\[|\x1b", "".join(rows))
+
+
+def test_a_changed_byte_and_an_edited_configuration_are_found(folder):
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1000] + bytes([whole[-1000] ^ 1]) + whole[-999:])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors changed after the export"):
+        load_pretrained(folder)
+    weights.write_bytes(whole)
+    config = (folder / "config.json").read_text(encoding="utf-8")
+    (folder / "config.json").write_text(config.replace("sky", "heaven"), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"remove its 'sha256' entry"):
+        load_pretrained(folder)
+    edited = json.loads(config.replace("sky", "heaven"))
+    del edited["sha256"]
+    (folder / "config.json").write_text(json.dumps(edited), encoding="utf-8")
+    assert load_pretrained(folder)[1].names[0] == "heaven"
+
+
+def test_the_named_file_is_loaded_and_no_other(folder):
+    (folder / "model.safetensors").rename(folder / "mine.safetensors")
+    assert load_pretrained(folder / "mine.safetensors")[1] == CLASSES
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):
         load_pretrained(folder)

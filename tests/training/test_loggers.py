@@ -8,7 +8,7 @@ from tiny import CPU, configuration
 
 from segnet.errors import ConfigError, MachineError
 from segnet.training import loggers
-from segnet.training.loggers import build_logger
+from segnet.training.loggers import build_logger, mlflow_names
 from segnet.workflows.train import train
 
 
@@ -79,3 +79,12 @@ def test_wandb_without_an_account_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     with pytest.raises(MachineError, match=r"logger=wandb: .*logger\.offline=true"):
         train(configuration(logger={"name": "wandb"}), tmp_path / "run")
+
+
+def test_mlflow_gets_names_that_it_accepts():
+    metrics = {"val/iou/[/x]": 1.0, "val/iou/(/x)": 2.0, "val/iou/a//..": 3.0, "val/iou/" + "x" * 500: 4.0, "lr": 5.0}
+    renamed = mlflow_names(metrics)
+    assert list(renamed.values()) == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert list(renamed)[:3] == ["val/iou/__x_", "val/iou/__x__", "val/iou/a____"]
+    assert list(renamed)[4] == "lr"
+    assert max(map(len, renamed)) <= 250

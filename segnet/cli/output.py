@@ -1,0 +1,43 @@
+"""What leaves the command: lines, logs and stack traces without raw control characters."""
+
+import logging
+import sys
+import traceback
+from types import TracebackType
+from typing import Any, TextIO
+
+from segnet.errors import printable
+
+
+def say(*words: object, error: bool = False) -> None:
+    """Print one line at once; control characters in names are written out.
+
+    Args:
+        words: joined by spaces.
+        error: to stderr in place of stdout.
+    """
+    stream: TextIO = sys.stderr if error else sys.stdout
+    print(printable(" ".join(map(str, words))), file=stream, flush=True)
+
+
+def protect_terminal() -> None:
+    """Write out control characters in every log record, warning and stack trace of this process.
+
+    Handlers and formatters may be replaced by libraries; the factory of records and the hook of exceptions are not.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    logging.setLogRecordFactory(_Record)
+    logging.captureWarnings(True)
+    sys.excepthook = _print_exception
+
+
+class _Record(logging.LogRecord):
+    def getMessage(self) -> str:
+        ours = self.name.partition(".")[0] == "segnet"
+        return printable(super().getMessage(), keep="" if ours else "\n\t")
+
+
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+    sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace)), keep="\n\t"))
