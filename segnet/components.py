@@ -42,12 +42,17 @@ def build(kind: str, table: Mapping[str, Callable[..., T]], spec: Mapping[str, A
     name = spec.get("name")
     if not isinstance(name, str) or name not in table:
         raise ConfigError(f"{kind}.name={name} is unknown.{did_you_mean(str(name), table)}")
-    check_options(kind, f"{kind} '{name}'", table[name], options, exclude=context)
+    check_options(kind, f"{kind} '{name}'", table[name], options, exclude=context, others=table)
     return table[name](**options, **context)
 
 
 def check_options(
-    kind: str, owner: str, target: Callable[..., Any], options: Mapping[str, Any], exclude: Iterable[str] = ()
+    kind: str,
+    owner: str,
+    target: Callable[..., Any],
+    options: Mapping[str, Any],
+    exclude: Iterable[str] = (),
+    others: Mapping[str, Callable[..., Any]] | None = None,
 ) -> None:
     """Holds options against the signature of what will take them.
 
@@ -56,6 +61,7 @@ def check_options(
         owner: whose options they are, in words ("backbone 'resnet'").
         target: class or function.
         exclude: its arguments that are not options.
+        others: components of the same kind, by name: one of them may have the option.
 
     Raises:
         ConfigError: an option that is unknown, missing, or of another type.
@@ -64,7 +70,8 @@ def check_options(
     allowed = [key for key in parameters if key not in exclude]
     for key, value in options.items():
         if key not in allowed:
-            raise ConfigError(f"{kind}.{key} is not an option of {owner}.{did_you_mean(key, allowed)}")
+            other = "" if nearest(key, allowed) else _owner_of(key, kind, others or {}, exclude)
+            raise ConfigError(f"{kind}.{key} is not an option of {owner}{other}.{did_you_mean(key, allowed)}")
         annotation = parameters[key].annotation
         if not _fits(value, annotation):
             wanted = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
@@ -73,6 +80,20 @@ def check_options(
     for key in allowed:
         if parameters[key].default is inspect.Parameter.empty and options.get(key) is None:
             raise ConfigError(f"{kind}.{key} is not set, and {owner} needs it: add {kind}.{key}=...")
+
+
+def _owner_of(key: str, kind: str, others: Mapping[str, Callable[..., Any]], exclude: Iterable[str]) -> str:
+    """The half sentence that names a component with this option, or with one nearly the same; empty if none has it."""
+    options = {
+        name: [option for option in inspect.signature(target).parameters if option not in exclude]
+        for name, target in others.items()
+    }
+    near = difflib.get_close_matches(key, {option for known in options.values() for option in known}, n=1, cutoff=0.8)
+    owners = [name for name, known in options.items() if near and near[0] in known]
+    if not owners:
+        return ""
+    more = f" and {len(owners) - 1} others have" if len(owners) > 2 else f" and '{owners[-1]}' have"
+    return f"; {kind} '{owners[0]}'{more if len(owners) > 1 else ' has'} '{near[0]}'"
 
 
 def forwards_to(

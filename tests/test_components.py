@@ -49,6 +49,24 @@ def test_build_names_the_option_that_is_wrong_and_the_choices(spec, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("names", "option", "hint"),
+    [
+        (["net"], "widht", "; backbone 'net' has 'width'."),
+        (["net"], "width", "; backbone 'net' has 'width'."),
+        (["net", "net2"], "width", "; backbone 'net' and 'net2' have 'width'."),
+        (["net", "net2", "net3"], "width", "; backbone 'net' and 2 others have 'width'."),
+        (["net"], "channels", "backbone 'other'. Choose"),  # the program's, not an option
+        (["net"], "zzzz", "backbone 'other'. Choose"),
+    ],
+)
+def test_an_option_of_another_component_names_its_owner(names, option, hint):
+    table = {"other": Other, **dict.fromkeys(names, Net)}
+    with pytest.raises(ConfigError) as error:
+        build("backbone", table, {"name": "other", option: 1}, channels=7)
+    assert hint in str(error.value)
+
+
 def test_did_you_mean_is_silent_about_far_words_and_sorts_the_choices():
     assert did_you_mean("qqqq", ["b", "a"]) == " Choose from: a, b."
     assert did_you_mean("resnet5", ["resnet50", "vgg"]) == " Did you mean 'resnet50'? Choose from: resnet50, vgg."
