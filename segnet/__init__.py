@@ -1,23 +1,54 @@
-"""segnet: semantic segmentation for people who have images and masks."""
+"""segnet: semantic segmentation for people who have images and masks.
 
+The names in ``__all__`` are the public API. Each is imported when it is first used: ``import segnet`` alone imports no
+torch. Everything else may change between releases.
+"""
+
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segnet.api import evaluate, export, inspect, train
+    from segnet.config import Config
     from segnet.inference.predictor import Predictor
     from segnet.inference.segmentation import Segmentation
+    from segnet.models.checkpoint import load_checkpoint
+    from segnet.models.segmentation_model import SegmentationModel
 
-__all__ = ["Predictor", "Segmentation", "__version__"]
+__all__ = [
+    "Config",
+    "Predictor",
+    "Segmentation",
+    "SegmentationModel",
+    "__version__",
+    "evaluate",
+    "export",
+    "inspect",
+    "load_checkpoint",
+    "train",
+]
 __version__ = "0.2.0"
+
+_MODULE_OF = {
+    "Config": "segnet.config",
+    "Predictor": "segnet.inference.predictor",
+    "Segmentation": "segnet.inference.segmentation",
+    "SegmentationModel": "segnet.models.segmentation_model",
+    "evaluate": "segnet.api",
+    "export": "segnet.api",
+    "inspect": "segnet.api",
+    "load_checkpoint": "segnet.models.checkpoint",
+    "train": "segnet.api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what predicts, and torch with it, only when it is asked for."""
-    if name == "Predictor":
-        from segnet.inference.predictor import Predictor
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'segnet' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
 
-        return Predictor
-    if name == "Segmentation":
-        from segnet.inference.segmentation import Segmentation
 
-        return Segmentation
-    raise AttributeError(f"module 'segnet' has no attribute '{name}'")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -50,7 +50,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
     if not {"--help", "-h", "--hydra-help", "--version", "--info", "--shell-completion", "-sc"} & set(arguments):
         composed(name, schema, arguments)
-    if _is_one_of_many() and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
+    if is_one_of_many() and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
         arguments.append("hydra.run.dir=.")  # each process would name its folder by its own clock; the first tells
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # what is left are our own bugs: show them whole
     command_line = sys.argv
@@ -89,7 +89,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
         raise failures[0]
 
 
-def _is_one_of_many() -> bool:
+def is_one_of_many() -> bool:
     """Whether torchrun or SLURM started this process, and not as the first."""
     return any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID"))
 
@@ -99,7 +99,7 @@ def _reach_open_section(argument: str) -> str:
     return f"++{argument}" if re.match(rf"({'|'.join(OPEN_SECTIONS)})\.[^=]+=", argument) else argument
 
 
-def _overrides(arguments: Sequence[str]) -> Iterator[str]:
+def _without_switches(arguments: Sequence[str]) -> Iterator[str]:
     """The overrides among Hydra's arguments."""
     value_follows = False
     for argument in arguments:
@@ -109,15 +109,27 @@ def _overrides(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
-    """Composes conf/`name`.yaml with a command line, and runs nothing; of a sweep the first job.
+    """Compose conf/`name`.yaml with a command line, and run nothing; of a sweep the first job.
 
     Raises:
         ConfigError: what Hydra would refuse, in one line, with the nearest right option or the allowed values.
     """
+    return composed_run(name, schema, arguments)[0]
+
+
+def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[T, Path]:
+    """Compose as `composed` does.
+
+    Returns:
+        The configuration, and the absolute path of the run folder, which need not exist.
+
+    Raises:
+        ConfigError: as `composed`.
+    """
     ConfigStore.instance().store("schema", node=schema)
     arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
     is_sweep = bool({"--multirun", "-m"} & set(arguments))
-    single_job = [_first_of_sweep(override, is_sweep) for override in _overrides(arguments)]
+    single_job = [_first_of_sweep(override, is_sweep) for override in _without_switches(arguments)]
     for flag in ("--config-dir", "-cd"):
         if flag in arguments[:-1]:
             folder = Path(arguments[list(arguments).index(flag) + 1]).absolute()
@@ -126,7 +138,10 @@ def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
             single_job.append(f"hydra.searchpath=[file://{folder}]")
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            tree = compose(name, overrides=single_job)
+            tree = compose(name, overrides=single_job, return_hydra_config=True)
+        folder = run_folder_of(tree)
+        OmegaConf.set_struct(tree, False)
+        del tree["hydra"]
         if "dataset" in tree and not tree.dataset and name != "evaluate":  # which takes that of the run
             choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
             raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
@@ -138,13 +153,24 @@ def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
             _refuse_in_sweep(tree, own_jobs="submitit" in " ".join(arguments))
         config = OmegaConf.to_object(tree)
         assert isinstance(config, schema)
-        return config
+        return config, folder
     except yaml.YAMLError as error:
         raise ConfigError(f"a configuration file cannot be read: {' '.join(str(error).split())}") from None
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain(error, schema, name, single_job)) from None
+        raise ConfigError(explanation(error, schema, name, single_job)) from None
+
+
+def run_folder_of(tree: DictConfig) -> Path:
+    """Return the absolute path that `hydra.run.dir` names in a composed configuration."""
+    state = HydraConfig.instance()
+    before = state.cfg
+    state.set_config(tree)  # ${hydra:runtime.choices.dataset} is read from there
+    try:
+        return Path(tree.hydra.run.dir).absolute()
+    finally:
+        state.cfg = before
 
 
 def _first_of_sweep(override: str, is_sweep: bool) -> str:
@@ -167,27 +193,27 @@ def _first_of_sweep(override: str, is_sweep: bool) -> str:
     return f"{prefix}{parsed.get_key_element().lstrip('+~')}={next(iter(parsed.sweep_string_iterator()))}"
 
 
-def _keys(schema: type, prefix: str = "") -> Iterator[str]:
+def option_names(schema: type, prefix: str = "") -> Iterator[str]:
     """All dotted keys of a dataclass; an open section counts as one."""
     for field in dataclasses.fields(schema):
         yield prefix + field.name
         if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
-            yield from _keys(field.type, f"{prefix}{field.name}.")
+            yield from option_names(field.type, f"{prefix}{field.name}.")
 
 
 def _refuse_unknown(composed: DictConfig, schema: type, name: str, overrides: Sequence[str]) -> None:
     """Refuse keys that no schema knows: `+option=1` adds them all the same."""
-    known = set(_keys(schema))
+    known = set(option_names(schema))
     for key, value in composed.items():
         options = [str(key)]
         if str(key) not in OPEN_SECTIONS and isinstance(value, DictConfig):
             options += [f"{key!s}.{inner!s}" for inner in value]
         for option in options:
             if option not in known:
-                raise ConfigError(_unknown_option(option, name, overrides, known))
+                raise ConfigError(unknown_option(option, name, overrides, known))
 
 
-def _unknown_option(option: str, name: str, overrides: Sequence[str], known: Iterable[str]) -> str:
+def unknown_option(option: str, name: str, overrides: Sequence[str], known: Iterable[str]) -> str:
     """The one line about an option that does not exist, with what was probably meant."""
     values = [value for key, _, value in (text.partition("=") for text in overrides) if key.lstrip("+~") == option]
     answer = hint(name, option, values[0] if values else "", known)
@@ -221,15 +247,15 @@ def _missing_choice(error: MissingConfigException) -> str:
     return str(error).splitlines()[0]
 
 
-def _explain(error: Exception, schema: type, name: str, overrides: Sequence[str]) -> str:
+def explanation(error: Exception, schema: type, name: str, overrides: Sequence[str]) -> str:
     """Hydra's and OmegaConf's errors in our words."""
     first = str(error).splitlines()[0]
     if isinstance(error, OverrideParseException):
         return f"an option cannot be read: {first}"
     unknown = re.match(r"Could not override '([^']+)'", first)
     if unknown:
-        known = (set(_keys(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}) - {unknown[1]}
-        return _unknown_option(unknown[1], name, overrides, known)
+        known = (set(option_names(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}) - {unknown[1]}
+        return unknown_option(unknown[1], name, overrides, known)
     if error.__cause__ is not None:
         key = getattr(error.__cause__, "full_key", None)
         reason = str(error.__cause__).splitlines()[0]

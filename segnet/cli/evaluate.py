@@ -1,12 +1,17 @@
 """`segnet evaluate`: a checkpoint on a split -> table and results.json."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segnet.cli.composition import run
 from segnet.cli.output import say
 from segnet.config import EvaluateConfig
 from segnet.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from segnet.workflows.evaluate import Results
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -17,28 +22,46 @@ def main(arguments: Sequence[str]) -> int:
 
 def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
+
+    if "name" not in config.dataset:
+        config = on_dataset_of_run(config)
+        options = (f"{key}={value}" for key, value in config.dataset.items() if value is not None)
+        say(f"dataset of the run: {' '.join(options)}")
+    print_scores(evaluated(config, output_dir))
+    say(f"results: {output_dir / 'results.json'}")
+
+
+def on_dataset_of_run(config: EvaluateConfig) -> EvaluateConfig:
+    """Add the dataset of the checkpoint's own run, whose options `config.dataset` may replace."""
+    from segnet.training.run_folder import dataset_of_run
+
+    return replace(config, dataset=dataset_of_run(Path(config.checkpoint).expanduser(), config.dataset))
+
+
+def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
+    """Evaluate a checkpoint and write results.json; without a dataset on that of the checkpoint's run.
+
+    Raises:
+        ConfigError: a launcher started several processes.
+        SegnetError: as `segnet.workflows.evaluate.evaluate`.
+    """
     from segnet.inference.tta import Inference
     from segnet.training.distributed import launched
-    from segnet.training.run_folder import dataset_of_run
     from segnet.workflows.evaluate import evaluate
 
     launcher, count = launched()
     if count > 1:
         raise ConfigError(f"{launcher} started {count} processes, and an evaluation runs in one: start one")
-    checkpoint = Path(config.checkpoint).expanduser()
-    dataset = config.dataset
-    if "name" not in dataset:
-        dataset = dataset_of_run(checkpoint, dataset)
-        say(f"dataset of the run: {' '.join(f'{key}={value}' for key, value in dataset.items() if value is not None)}")
+    if "name" not in config.dataset:
+        config = on_dataset_of_run(config)
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     results = evaluate(
-        checkpoint,
-        dataset=dataset,
+        Path(config.checkpoint).expanduser(),
+        dataset=config.dataset,
         split=config.split,
         data=config.data,
         trainer=config.trainer,
         inference=inference,
     )
     results.write(output_dir / "results.json")
-    print_scores(results)
-    say(f"results: {output_dir / 'results.json'}")
+    return results

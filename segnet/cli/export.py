@@ -23,14 +23,17 @@ def main(arguments: Sequence[str]) -> int:
     if named is None:
         raise ConfigError("export: name a checkpoint, as segnet export best.ckpt --format onnx")
     checkpoint = Path(named)
-    output = _output(options, checkpoint)
+    output = output_path(options, checkpoint)
     say(f"checkpoint: {checkpoint}")
-    metadata = export(
-        checkpoint, options.format, output, options.output_kind, lambda it: say(f"  {it}"), _int8(options)
-    )
+    metadata = exported(options, checkpoint, output, lambda it: say(f"  {it}"))
     say(_describe(options.format, metadata))
     say(f"exported: {output} ({_megabytes(output):.1f} MB)")
     return ExitCode.OK
+
+
+def exported(options: argparse.Namespace, checkpoint: Path, output: Path, report: Callable[[object], None]) -> Metadata:
+    """Export a checkpoint as the options say; see `segnet.workflows.export.export`."""
+    return export(checkpoint, options.format, output, options.output_kind, report, _int8(options))
 
 
 def _int8(options: argparse.Namespace) -> Callable[[Classes], Calibration] | None:
@@ -51,8 +54,8 @@ def _int8(options: argparse.Namespace) -> Callable[[Classes], Calibration] | Non
     return lambda classes: Calibration.open(name, options.calibrate, classes, options.calibration_images)
 
 
-def _output(options: argparse.Namespace, checkpoint: Path) -> Path:
-    """Where the export is to lie: as asked, or beside the checkpoint.
+def output_path(options: argparse.Namespace, checkpoint: Path) -> Path:
+    """Return the path of the export: as asked, or beside the checkpoint.
 
     Raises:
         ConfigError: another suffix than the format's, or the name is taken.

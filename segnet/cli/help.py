@@ -31,7 +31,7 @@ USAGE = {
     "shard": "segnet shard dataset=NAME output=FOLDER [option=value ...]",
     "benchmark": "segnet benchmark [CHECKPOINT | backbone=NAME ...] [option=value ...]",
 }
-SWITCHES = {
+SWITCH_HELP = {
     "--multirun": "run a sweep: each value of lists such as optim.lr=0.01,0.02",
     "--cfg job": "print the configuration and stop",
     "--config-dir FOLDER": "add a folder with choices of your own, such as FOLDER/experiment/mine.yaml",
@@ -74,7 +74,7 @@ def help_lines(verb: str, width: int = 100) -> Iterator[str]:
         yield from _options(f"{field.name}: {inspect.getdoc(field.type)}", field.type, inner, f"{field.name}.", width)
     yield ""
     yield "switches"
-    for name, text in SWITCHES.items():
+    for name, text in SWITCH_HELP.items():
         yield from _entry(name, text, width)
 
 

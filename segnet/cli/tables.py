@@ -28,7 +28,15 @@ def cell(text: str) -> Text:
 
 
 def print_scores(results: Results) -> None:
-    """Print the scores of each class and their means; "n/a" stands for 0 / 0."""
+    """Print the scores of each class and their means."""
+    scores, classes = results.scores, results.classes
+    Console().print(scores_table(results))
+    say(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
+    say(f"pixel accuracy {percent(scores.pixel_accuracy)}")
+
+
+def scores_table(results: Results) -> Table:
+    """Build the table of the scores of each class; "n/a" stands for 0 / 0."""
     scores, classes = results.scores, results.classes
     table = Table(title=cell(f"{results.split}: {results.num_images:,} images, {results.checkpoint.name}"))
     for column in ("class", "IoU %", "accuracy %", "precision %", "pixels"):
@@ -36,9 +44,7 @@ def print_scores(results: Results) -> None:
     for row in zip(classes.names, scores.iou, scores.accuracy, scores.precision, scores.pixels, strict=True):
         name, *ratios, pixels = row
         table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios), f"{pixels:,}")
-    Console().print(table)
-    say(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
-    say(f"pixel accuracy {percent(scores.pixel_accuracy)}")
+    return table
 
 
 def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:
@@ -61,7 +67,23 @@ def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:
 
 
 def print_report(report: DatasetReport) -> None:
-    """Prints what each split of a dataset holds, by class, and what is to be looked at or mended."""
+    """Print the classes, sizes, warnings and errors of each split of a dataset."""
+    Console().print(report_table(report))
+    for split in report.splits:
+        sizes = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in split.sizes.most_common(3))
+        more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
+        say(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
+    for warning in report.warnings:
+        say(f"warning: {warning}")
+    errors = report.errors
+    for error in errors[:NUM_ERRORS]:
+        say(f"error: {error}")
+    if len(errors) > NUM_ERRORS:
+        say(f"and {len(errors) - NUM_ERRORS:,} more errors, see inspection.json")
+
+
+def report_table(report: DatasetReport) -> Table:
+    """Build the table of the pixels and images of each class, by split."""
     classes = report.splits[0].classes
     table = Table(title="pixels [%], and the images that hold the class")
     table.add_column("id", justify="right")
@@ -74,18 +96,7 @@ def print_report(report: DatasetReport) -> None:
         for split in report.splits:
             cells += [f"{100 * split.pixels[label] / max(1, split.pixels.total()):.2f}", f"{split.images[label]:,}"]
         table.add_row(str(label), cell(name), *cells)
-    Console().print(table)
-    for split in report.splits:
-        sizes = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in split.sizes.most_common(3))
-        more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
-        say(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
-    for warning in report.warnings:
-        say(f"warning: {warning}")
-    errors = report.errors
-    for error in errors[:NUM_ERRORS]:
-        say(f"error: {error}")
-    if len(errors) > NUM_ERRORS:
-        say(f"and {len(errors) - NUM_ERRORS:,} more errors, see inspection.json")
+    return table
 
 
 def print_benchmark(found: Benchmark) -> None:

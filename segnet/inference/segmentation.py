@@ -1,11 +1,14 @@
 """Segmentation: what a model says of one picture."""
 
+import io
+import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
@@ -14,6 +17,8 @@ from segnet.images.bands import displayable
 from segnet.images.drawing import colorise, overlay
 from segnet.images.values import Bands
 from segnet.inference.polygons import Polygon, find_polygons
+
+LARGEST_SHOWN = 2048  # longer side of the overlay in a notebook [pixels]
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,14 @@ class Segmentation:
             ConfigError: a name that is no class.
         """
         return find_polygons(self.mask, class_ids(self.classes, only), tolerance)
+
+    def _repr_png_(self) -> bytes:
+        """The overlay, as a notebook shows it; of a large image every second, third ... pixel."""
+        step = math.ceil(max(self.mask.shape) / LARGEST_SHOWN)
+        shown = replace(self, image=np.ascontiguousarray(self.image[::step, ::step]), mask=self.mask[::step, ::step])
+        buffer = io.BytesIO()
+        Image.fromarray(shown.overlay()).save(buffer, "PNG")
+        return buffer.getvalue()
 
     def _is_one_of(self, names: Collection[str]) -> NDArray[np.bool_]:
         return np.isin(self.mask, class_ids(self.classes, names))

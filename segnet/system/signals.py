@@ -72,6 +72,20 @@ def ending_at_once(doing: str) -> Iterator[None]:
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
 
+@contextlib.contextmanager
+def handlers_restored() -> Iterator[None]:
+    """Put the handlers of these signals back at the end: a notebook goes on after a training, with its own Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.getsignal(signum) for signum in ENDING}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
+
+
 def shield_worker() -> None:
     """Keeps a process that loads data alive when its whole process group is asked to end: the trainer still needs it.
 

@@ -1,5 +1,8 @@
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from segnet.classes import Classes
 from segnet.errors import ConfigError
@@ -25,6 +28,24 @@ def test_the_overlay_mixes_picture_and_colors():
 def test_images_of_other_channels_can_be_overlaid(channels):
     image = np.random.default_rng(0).random((2, 2, channels)).astype(np.float32)
     assert Segmentation(image, MASK, CLASSES).overlay().shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_a_notebook_shows_the_overlay(channels):
+    image = np.random.default_rng(0).integers(0, 256, (30, 20, channels)).astype(np.uint8)
+    result = Segmentation(image, np.arange(600).reshape(30, 20).astype(np.uint8) % 3, CLASSES)
+    with Image.open(io.BytesIO(result._repr_png_())) as shown:
+        np.testing.assert_array_equal(np.asarray(shown), result.overlay())
+
+
+def test_a_notebook_shows_a_large_image_smaller():
+    mask = np.zeros((3000, 5000), np.uint8)
+    mask[:1500] = 1
+    result = Segmentation(np.full((3000, 5000, 3), 100, np.uint8), mask, CLASSES)
+    with Image.open(io.BytesIO(result._repr_png_())) as shown:
+        assert shown.size == (1667, 1000)
+        assert shown.getpixel((5, 5)) == tuple(result.overlay()[0, 0])
+        assert shown.getpixel((5, 995)) == tuple(result.overlay()[-1, 0])
 
 
 def test_pixels_and_confidence():
