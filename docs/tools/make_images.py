@@ -47,11 +47,11 @@ def main() -> None:
             segnet(work, "train", f"output_stride={stride}", f"hydra.run.dir=os{stride}")
     for name in ("dilated_resnet", "aspp"):
         (IMAGES / f"{name}.svg").write_text(getattr(drawings, name)(), encoding="utf-8")
-    save(results(work), "results.jpg")
-    save(output_strides(work), "output_stride.jpg")
-    save(contact_sheet(work), "inspect.jpg")
+    save(results(work), "results.png")
+    save(output_strides(work), "output_stride.png")
+    save(contact_sheet(work), "inspect.png")
     with browser() as chromium:
-        screenshot(chromium, (work / "os16" / "report.html").as_uri(), "report.jpg", (1100, 1150))
+        screenshot(chromium, (work / "os16" / "report.html").as_uri(), "report.png", (1000, 1150))
         serve_page(chromium, work)
     for path in sorted(IMAGES.iterdir()):
         size = path.stat().st_size
@@ -62,9 +62,15 @@ def segnet(work: Path, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "segnet", *arguments], cwd=work, check=True)
 
 
-def save(image: Image.Image, name: str) -> None:
-    """Save as a JPEG that keeps the colors of masks crisp."""
-    image.convert("RGB").save(IMAGES / name, quality=88, subsampling=0, optimize=True)
+def save(image: Image.Image, name: str, method: Image.Quantize | None = Image.Quantize.MEDIANCUT) -> None:
+    """Save as a PNG of 256 colors, which is a fraction of the size.
+
+    Args:
+        method: median cut suits photos, octree keeps the few pixels of a color key; None: all colors.
+    """
+    image = image.convert("RGB")
+    reduced = image if method is None else image.quantize(256, method, dither=Image.Dither.NONE)
+    reduced.save(IMAGES / name, optimize=True)
 
 
 # Predictions.
@@ -126,10 +132,10 @@ def contact_sheet(work: Path) -> Image.Image:
     if not data.exists():
         subprocess.run([sys.executable, str(DOCS / "example_data.py"), str(data)], check=True)
     shutil.rmtree(work / "inspect", ignore_errors=True)
-    options = ["dataset=folder", f"dataset.root={data}", CLASS_NAMES, "data.crop_size=[96,128]", "num_images=4"]
+    options = ["dataset=folder", f"dataset.root={data}", CLASS_NAMES, "data.crop_size=[96,128]", "num_images=3"]
     segnet(work, "inspect", *options, "hydra.run.dir=inspect")
     sheet = Image.open(work / "inspect" / "contact_sheet.png").convert("RGB")
-    width = min(sheet.width, 900)
+    width = min(sheet.width, 700)
     return sheet.resize((width, round(sheet.height * width / sheet.width)), Image.Resampling.LANCZOS)
 
 
@@ -165,7 +171,7 @@ def browser() -> Iterator[Any]:
 def screenshot(chromium: Any, url: str, name: str, size: tuple[int, int]) -> None:
     page = chromium.new_page(viewport={"width": size[0], "height": size[1]})
     page.goto(url)
-    save(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), name)
+    save(Image.open(io.BytesIO(page.screenshot())), name, None)
     page.close()
 
 
@@ -185,10 +191,10 @@ def serve_page(chromium: Any, work: Path) -> None:
         page.goto(url)
         page.wait_for_selector("#classes li")
         page.set_input_files("#file", str(DOCS / "shapes.png"))
-        page.wait_for_function("document.querySelector('#facts').textContent.startsWith('shapes.png')")
+        page.wait_for_function("() => document.querySelector('#facts').textContent.startsWith('shapes.png')")
         page.get_by_role("checkbox", name="background").uncheck()
         page.wait_for_timeout(300)
-        save(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), "serve.jpg")
+        save(Image.open(io.BytesIO(page.screenshot())), "serve.png", Image.Quantize.FASTOCTREE)
         page.close()
     finally:
         server.terminate()
