@@ -19,9 +19,12 @@ from segnet.data.datasets.folder import Folder
 from segnet.data.datasets.geotiff import geotiff
 from segnet.data.datasets.label_studio import LabelStudio
 from segnet.data.datasets.labelme import LabelMe
+from segnet.data.datasets.roboflow import roboflow
 from segnet.data.datasets.shapes import Shapes
 from segnet.data.datasets.streaming import Streaming
+from segnet.data.datasets.supervisely import Supervisely
 from segnet.data.datasets.voc import PascalVOC
+from segnet.data.datasets.yolo import YOLO
 
 DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "ade20k": ADE20K,
@@ -36,9 +39,12 @@ DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "geotiff": geotiff,
     "label_studio": LabelStudio,
     "labelme": LabelMe,
+    "roboflow": roboflow,
     "shapes": Shapes,
     "streaming": Streaming,
+    "supervisely": Supervisely,
     "voc": PascalVOC,
+    "yolo": YOLO,
 }
 
 

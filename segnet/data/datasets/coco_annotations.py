@@ -138,9 +138,10 @@ class Strays:
 
 
 def note_unnamed(folder: Path, names: Iterable[str], source: Path, notes: Notes) -> None:
-    """Count the images of a folder that an annotation file does not name."""
+    """Count the files of a folder of images that an annotation file does not name."""
     named = {file_key(name).casefold() for name in names}
     for path in walk(folder, notes, is_image):
         name = path.relative_to(folder).as_posix()
-        if is_image(path) and file_key(name).casefold() not in named:
-            notes.add(folder, "image", f"left out, {source.name} does not name it", name)
+        if path.name != source.name and file_key(name).casefold() not in named:
+            what = "image" if is_image(path) else "file"
+            notes.add(folder, what, f"left out, {source.name} does not name it", name)

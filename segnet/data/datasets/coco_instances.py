@@ -8,12 +8,10 @@ nothing else is. A category named background is class 0.
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.datasets.annotations import empty_mask, is_background, require_size
+from segnet.data.datasets.annotations import is_background, require_size
 from segnet.data.datasets.coco_annotations import (
     Category,
     Strays,
@@ -25,9 +23,11 @@ from segnet.data.datasets.coco_annotations import (
 )
 from segnet.data.datasets.coco_masks import coco_masks, decode_segmentation, has_outline
 from segnet.data.datasets.file_names import Files
+from segnet.data.datasets.fronts import InstanceCanvas
 from segnet.data.datasets.json_records import Id, Record, read_record
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import first_folder, require_root, require_split
+from segnet.data.datasets.splits import split_path
 from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
 
@@ -38,9 +38,9 @@ class COCOInstances(SegmentationDataset):
     """COCO instances as classes; 0 is background.
 
     Args:
-        split: "train" or "val", or any other that has files.
+        split: "train", "val" or "test", if there are files for it.
         root: folder that `images` and `annotations` are relative to.
-        images: folder of images; {split} stands for the split.
+        images: folder of images; {split} stands for the split: train, val (or valid, validation), test.
         annotations: JSON file.
         categories: names of those that become classes, in this order; None: all, in the order of their ids. The
             others are background.
@@ -64,16 +64,16 @@ class COCOInstances(SegmentationDataset):
         require_split(split)
         coco_masks()  # reported now, not in a worker
         folder = require_root(root)
-        self._source = folder / annotations.replace("{split}", split)
+        self._source = split_path(folder, annotations, split)
         self._record = read_record(self._source)
         known = self._categories()
         if categories is not None:
-            require_categories(categories, known, folder / annotations.replace("{split}", "train"))
+            require_categories(categories, known, split_path(folder, annotations, "train"))
         names = [name for name in (class_names(known) if categories is None else categories) if not is_background(name)]
         self.classes = Classes.create(["background", *names], None, max(255, len(names) + 1))
         ids = {name: index + 1 for index, name in enumerate(names)}
         self._class_of = {c.id: BACKGROUND if is_background(c.name) else ids.get(c.name) for c in known}
-        place = first_folder([folder / images.replace("{split}", split)], f"the {split} images of dataset.root")
+        place = first_folder([split_path(folder, images, split)], f"the {split} images of dataset.root")
         self._files = Files(place)
         self._images = read_images(self._record, self.notes)
         self._ids = list(self._images)
@@ -130,25 +130,18 @@ class COCOInstances(SegmentationDataset):
         image = read_image(path)
         size = (image.shape[0], image.shape[1])
         require_size(entry, "height", "width", size, path)
-        mask = empty_mask(size, BACKGROUND, self.classes)
-        front = np.full(size, size[0] * size[1] + 1, np.int64)  # pixels of the instance that is in front
-        crowds = np.zeros(size, bool)
+        canvas = InstanceCanvas(size, BACKGROUND, self.classes)
+        annotations = self._record.items("annotations")
         for place in self._annotations_of.get(number, []):
-            annotation = Record(
-                self._record.items("annotations")[place], self._source, self._record, "annotations", place
-            )
+            annotation = Record(annotations[place], self._source, self._record, "annotations", place)
             area = decode_segmentation(annotation, size)
             if area is None:
                 continue
             if annotation.flag("iscrowd"):
-                crowds |= area
-                continue
-            num_pixels = np.count_nonzero(area)
-            area &= front >= num_pixels
-            front[area] = num_pixels
-            mask[area] = self._class_of[annotation.identifier("category_id")] or BACKGROUND
-        mask[crowds & (front > size[0] * size[1])] = self.classes.ignore_index
-        return Sample(image, mask, str(path))
+                canvas.ignore(area)
+            else:
+                canvas.add(area, self._class_of[annotation.identifier("category_id")] or BACKGROUND)
+        return Sample(image, canvas.mask(), str(path))
 
     def files(self, index: int) -> Sequence[Path | str]:
         entry = self._images[self._ids[index]]

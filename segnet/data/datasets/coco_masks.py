@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 
 from segnet.data.datasets.annotations import Area
-from segnet.data.datasets.clipping import Point, around, clip_polygon, is_inside
+from segnet.data.datasets.clipping import Point
 from segnet.data.datasets.json_records import Record, as_number
+from segnet.data.datasets.polygon_fill import near_polygon
 from segnet.data.datasets.run_lengths import decode_runs
 from segnet.errors import DataError, MachineError
-
-MIN_OUTLINE = 100_000  # an outline may always be this long [pixels]
-OUTLINE_SHARE = 8  # and otherwise as long as the image has pixels, divided by this
 
 
 def coco_masks() -> ModuleType:
@@ -64,7 +62,7 @@ def decode_segmentation(annotation: Record, size: tuple[int, int]) -> Area | Non
     if not isinstance(segmentation, list):
         raise annotation.error("segmentation", "a list of polygons, or run lengths")
     polygons = [polygon for polygon in polygons_of(segmentation, where) if len(polygon) >= 3]
-    drawn = [_coordinates(polygon, size, where) for polygon in polygons]
+    drawn = [[number for point in near_polygon(polygon, size, where) for number in point] for polygon in polygons]
     drawn = [polygon for polygon in drawn if len(polygon) >= 6]
     if not drawn:
         return None
@@ -111,21 +109,3 @@ def _points(values: Sequence[Any], where: str) -> list[Point]:
     if len(numbers) % 2:
         raise DataError(f"{where}: a polygon has an odd number of coordinates ({len(numbers)})")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
-
-
-def _coordinates(polygon: Sequence[Point], size: tuple[int, int], where: str) -> list[float]:
-    """A polygon as pycocotools takes it, without what lies far outside of the image.
-
-    Raises:
-        DataError: its outline is so long that drawing it would take many times the image's memory.
-    """
-    box = around(size, max(size))
-    if not is_inside(polygon, box):
-        polygon = clip_polygon(polygon, box)
-    length = sum(
-        max(abs(x - before_x), abs(y - before_y))
-        for (x, y), (before_x, before_y) in zip(polygon, [*polygon[-1:], *polygon[:-1]], strict=True)
-    )
-    if length > max(MIN_OUTLINE, size[0] * size[1] // OUTLINE_SHARE):
-        raise DataError(f"{where}: a polygon's outline is {length:,.0f} pixels long, too long for its image")
-    return [coordinate for point in polygon for coordinate in point]

@@ -25,6 +25,7 @@ from segnet.data.datasets.file_names import Files
 from segnet.data.datasets.json_records import Id, Record, read_record
 from segnet.data.datasets.labels import Mask, mask_type
 from segnet.data.datasets.pairing import first_folder, require_root, require_split
+from segnet.data.datasets.splits import split_path
 from segnet.errors import DataError
 from segnet.images.files import read_image
 from segnet.images.masks import read_mask_colors
@@ -37,9 +38,9 @@ class COCOPanoptic(SegmentationDataset):
     """COCO panoptic.
 
     Args:
-        split: "train" or "val", or any other that has files.
+        split: "train", "val" or "test", if there are files for it.
         root: folder that `images` and `annotations` are relative to.
-        images: folder of images; {split} stands for the split.
+        images: folder of images; {split} stands for the split: train, val (or valid, validation), test.
         annotations: JSON file; the PNGs lie in the folder of its name, beside it or in `root`.
 
     Raises:
@@ -58,12 +59,12 @@ class COCOPanoptic(SegmentationDataset):
     ) -> None:
         require_split(split)
         folder = require_root(root)
-        self._source = folder / annotations.replace("{split}", split)
+        self._source = split_path(folder, annotations, split)
         record = read_record(self._source)
         categories = read_categories(record, self.notes)
         self.classes = category_classes(categories)
         self._class_of = {category.id: self.classes.names.index(category.name) for category in categories}
-        place = first_folder([folder / images.replace("{split}", split)], f"the {split} images of dataset.root")
+        place = first_folder([split_path(folder, images, split)], f"the {split} images of dataset.root")
         stem = self._source.stem
         masks = first_folder([self._source.parent / stem, folder / stem], f"the {split} masks of dataset.root")
         self._files, self._masks = Files(place), Files(masks)

@@ -13,6 +13,8 @@ from segnet.images.formats import IMAGE_SUFFIXES
 
 SPLITS = ("train", "val", "test")
 
+COMPANIONS = frozenset({"_classes.csv"})  # files beside images that readers know: Roboflow's table of classes
+
 Pair = tuple[Path, Path]
 
 _lost: ContextVar[list[str] | None] = ContextVar("lost", default=None)
@@ -93,6 +95,8 @@ def image_files(folder: Path, notes: Notes, suffix: str = "", without: str = "")
     """
     found: list[Path] = []
     for path in walk(folder, notes, is_image):
+        if path.name in COMPANIONS:
+            continue
         if not is_image(path):
             notes.add(folder, "file", "left out, no image by its ending", path.relative_to(folder))
         elif without and path.stem.endswith(without):

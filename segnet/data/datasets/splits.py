@@ -142,6 +142,15 @@ def split_folder(root: Path, layout: str, split: str) -> Path:
     return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
+def split_path(root: Path, pattern: str, split: str) -> Path:
+    """The file or folder of a split by any of its names; {split} in the pattern stands for the name.
+
+    If there is none, the path with the split's own name.
+    """
+    paths = [root / pattern.replace("{split}", name) for name in SPLIT_NAMES[split]]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
 def held_out(keys: Sequence[str]) -> dict[int, str]:
     """The split of each path with a folder named after one; empty if that does not tell paths apart.
 

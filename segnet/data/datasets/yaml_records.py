@@ -1,0 +1,48 @@
+"""Typed reading of YAML, with the checks of `json_records`."""
+
+from pathlib import Path
+
+import yaml
+
+from segnet.data.datasets.json_records import Record, shown
+from segnet.data.datasets.text_files import decode, read_bytes
+from segnet.errors import DataError
+
+MAX_YAML_BYTES = 2**24
+
+
+def read_yaml(path: Path) -> Record:
+    """A YAML file whose top level is a mapping of plain values.
+
+    Raises:
+        DataError: missing, too large, no text, no YAML, a key given twice, or something else at its top level.
+    """
+    text = decode(read_bytes(path, MAX_YAML_BYTES), path)
+    try:
+        twice = _repeated_key(text)
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{path}: is not valid YAML ({reason or type(error).__name__})") from None
+    if twice is not None:
+        raise DataError(f"{path}: has the key {shown(twice)} twice: which of them counts is unclear")
+    return Record(values, path)
+
+
+def _repeated_key(text: str) -> str | None:
+    """A key that stands twice in one mapping, of which YAML would take the last."""
+    waiting, seen = [yaml.compose(text, yaml.SafeLoader)], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # by an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = [str(key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                return twice
+            waiting += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+    return None
