@@ -187,9 +187,7 @@ def test_a_full_memory_is_told_with_what_is_used(tmp_path):
     config = configuration(trainer=GPU)
     config = replace(config, data=replace(config.data, crop_size=[1024, 1024]))
     try:
-        with pytest.raises(
-            MachineError, match=r"GPU's memory is full with data\.batch_size=4 .*GiB used here"
-        ) as caught:
+        with pytest.raises(MachineError, match=r"GPU out of memory with data\.batch_size=4 .*GiB used by") as caught:
             train(config, tmp_path)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

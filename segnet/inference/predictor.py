@@ -18,7 +18,7 @@ from segnet.images.windows import Window
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.segmentation import Segmentation
 from segnet.inference.tta import Inference, argmax_classes
-from segnet.system.machine import is_full_memory
+from segnet.system.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +192,7 @@ class Predictor:
             try:
                 return attempt(inference)
             except (MemoryError, RuntimeError) as error:
-                if not is_full_memory(error):
+                if not is_out_of_memory(error):
                     raise
             inference = self._smaller(inference, size)  # out here, where the error no longer holds on to what it used
 

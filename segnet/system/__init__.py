@@ -1,1 +1,1 @@
-"""What every other package stands on: atomic writes, signals, memory, remote files, overlapped work."""
+"""Operating system and network: atomic writes, signals, machine errors, remote files, overlapped work."""

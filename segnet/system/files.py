@@ -1,4 +1,4 @@
-"""Atomic writes: a file is complete under its name, or it is not there."""
+"""Atomic writes: under its name a file is complete, or it does not exist."""
 
 import os
 import tempfile
@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from segnet.errors import MachineError
+
+UMASK = os.umask(0)  # only setting it tells it: once, since another thread could read the 0
+os.umask(UMASK)
 
 
 @contextmanager
@@ -32,15 +35,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private
+        os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp makes it private
         os.replace(temporary, path)
     except OSError as error:
         raise MachineError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,4 +1,4 @@
-"""The machine in one line, and what it does to a run: full memory, full disk, dead workers, dead fellow processes."""
+"""Machine errors in one line: out of memory, disk full, killed workers, lost processes; and the CPU's features."""
 
 import contextlib
 import errno
@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 
 CPUINFO = Path("/proc/cpuinfo")
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-FULL_MEMORY = ("can't allocate memory", "not enough memory")  # in a RuntimeError of torch's CPU allocator
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # in a RuntimeError of torch's CPU allocator
 GIB = 2**30
 
 
 def num_cores() -> int:
-    """The processor's cores that this process may use: a job of a cluster or a container may have few of many."""
+    """Number of CPU cores that this process may use: a cluster job or a container may have a few of many."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -45,7 +45,7 @@ def cpu_has_bf16() -> bool:
 
 
 def _cpu_flags() -> set[str] | None:
-    """Instruction sets by Linux's names; None on other systems."""
+    """Instruction sets, as Linux names them; None on other systems."""
     try:
         lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -74,14 +74,14 @@ def _warn_of_missing_bf16() -> None:
 
 @contextlib.contextmanager
 def explained(batch: str, lower: str) -> Iterator[None]:
-    """Turns the machine's errors within into one line each.
+    """Turn errors of the machine inside the context into one line each.
 
     Args:
-        batch: what takes the memory, such as "8 crops of 512 x 512".
-        lower: the options that need less of it.
+        batch: what occupies the memory, such as "8 crops of 512 x 512".
+        lower: the options that reduce it.
 
     Raises:
-        MachineError: what happened, and the way out.
+        MachineError: the cause, and the way out.
     """
     try:
         yield
@@ -90,28 +90,28 @@ def explained(batch: str, lower: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise MachineError(_gpu_memory(str(error), batch, lower)) from None
     except MemoryError:
-        raise MachineError(f"the memory is full with {batch}: lower {lower}, or data.num_workers") from None
+        raise MachineError(f"out of memory with {batch}: lower {lower}, or data.num_workers") from None
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
         raise MachineError(
-            f"{error.filename or 'a file'}: cannot be written ({error.strerror}): free some space, then go on with "
+            f"{error.filename or 'a file'}: cannot be written ({error.strerror}): free some space, then resume with "
             "checkpoint=auto"
         ) from None
     except RuntimeError as error:
         message = _explanation(str(error), batch, lower)
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            message = f"compile=true: the model cannot be compiled here ({_reason(error)}): leave it out"
+            message = f"compile=true: the model cannot be compiled here ({_reason(error)}): remove compile=true"
         if message is None:
             raise
         raise MachineError(message) from None
 
 
-def is_full_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory, of a GPU or of the machine, is full."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means out of memory, of a GPU or of the machine."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in FULL_MEMORY)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def _gpu_memory(reason: str, batch: str, lower: str) -> str:
@@ -119,33 +119,35 @@ def _gpu_memory(reason: str, batch: str, lower: str) -> str:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         peak = torch.cuda.max_memory_allocated()
-        used = f" ({peak / GIB:.1f} GiB used here at the peak, {free / GIB:.1f} of {total / GIB:.1f} GiB free)"
+        used = (
+            f" ({peak / GIB:.1f} GiB used by this process at its peak, {free / GIB:.1f} of {total / GIB:.1f} GiB free)"
+        )
     elif asked := re.search(r"Tried to allocate [\d.]+ \w+", reason):
         used = f" ({asked[0]})"
-    return f"the GPU's memory is full with {batch}{used}: lower {lower}"
+    return f"GPU out of memory with {batch}{used}: lower {lower}"
 
 
 def _explanation(reason: str, batch: str, lower: str) -> str | None:
-    """Of a RuntimeError's message; None: it is not the machine's."""
-    if any(words in reason for words in FULL_MEMORY):
-        return f"the memory is full with {batch}: lower {lower}, or data.num_workers"
+    """One line for a RuntimeError's message; None if the machine is not its cause."""
+    if any(words in reason for words in OUT_OF_MEMORY):
+        return f"out of memory with {batch}: lower {lower}, or data.num_workers"
     if "Bus error" in reason or "unable to write to file </torch_" in reason or "shared memory" in reason:
-        return "the shared memory (/dev/shm) is full: enlarge it (docker: --shm-size=8g), or lower data.num_workers"
+        return "out of shared memory (/dev/shm): enlarge it (docker: --shm-size=8g), or lower data.num_workers"
     if killed := re.search(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (.*?)(?:[.\n]|$)", reason):
         return (
-            f"a process that loads data {killed[1].removeprefix('is ').replace('killed', 'was killed')}: most likely "
-            "the memory is full: lower data.num_workers, then go on with checkpoint=auto"
+            f"a data loader worker {killed[1].removeprefix('is ').replace('killed', 'was killed')}, most likely out of "
+            "memory: lower data.num_workers, then resume with checkpoint=auto"
         )
     if "DataLoader timed out" in reason:
-        return "no batch came within data.timeout: is the disk too slow, or a file system hanging? Raise data.timeout"
+        return "no batch arrived within data.timeout: the disk may be slow, or a file system hang; raise data.timeout"
     peers = ("Connection closed by peer", "Connection reset by peer", "NCCL", "[Gloo]", "gloo")
     if any(word in reason for word in peers):
-        return f"another process of this run ended, or cannot be reached: its own message tells why ({_first(reason)})"
+        return f"another process of this run ended or cannot be reached: see its own message ({_first(reason)})"
     return None
 
 
 def _reason(error: Exception) -> str:
-    """Of a failed compilation: what lies under it, when that is told."""
+    """The cause of a failed compilation, if it is known."""
     inner = error.__cause__ or getattr(error, "inner_exception", None) or error
     return _first(str(inner) or type(inner).__name__)
 
@@ -155,7 +157,7 @@ def _first(reason: str) -> str:
 
 
 def machine_line(device: torch.device) -> str:
-    """Processor or GPU, threads and versions, in a line."""
+    """CPU or GPU, threads and versions in one line."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     threads = "" if device.type == "cuda" else f", {torch.get_num_threads()} of {num_cores()} threads"
     return f"{name}{threads}; Python {platform.python_version()}, torch {torch.__version__}"

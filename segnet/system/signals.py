@@ -1,6 +1,6 @@
-"""Signals that ask a process to end: SIGTERM, SIGUSR1 and SIGUSR2 (a scheduler's notice), Ctrl-C.
+"""Signals that ask a process to end: SIGTERM, SIGUSR1 and SIGUSR2 (sent by schedulers), Ctrl-C.
 
-A handler only takes a note; whoever trains looks at it between two batches, where nothing is half done.
+A handler only records the signal. Training checks the record between two batches, when its state is consistent.
 """
 
 import contextlib
@@ -14,21 +14,21 @@ from types import FrameType
 from segnet.errors import Interrupted
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
-WORKER_GRACE = 30  # how long a worker outlives a SIGTERM that its whole process group got [seconds]
+WORKER_GRACE = 30  # how long a worker survives a SIGTERM to the whole process group [seconds]
 
 
 class StopRequest:
-    """Takes note of the first signal; a second Ctrl-C quits at once.
+    """Record of the first signal; a second Ctrl-C quits at once.
 
     Attributes:
-        signum: the signal that came, 0 for none.
+        signum: the received signal, 0 if none.
     """
 
     def __init__(self) -> None:
         self.signum = 0
 
     def listen(self) -> None:
-        """Takes over the signals of this process; outside its main thread Python does not allow it."""
+        """Install the handlers; Python allows this in the main thread only, elsewhere nothing happens."""
         if threading.current_thread() is threading.main_thread():
             for signum in ENDING:
                 signal.signal(signum, self._note)
@@ -43,19 +43,19 @@ class StopRequest:
 
 
 def name_of(signum: int) -> str:
-    """ "SIGTERM" of 15, and Ctrl-C by the name that people know."""
+    """Name of a signal for messages: "SIGTERM" for 15, "Ctrl-C" for SIGINT."""
     return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
 @contextlib.contextmanager
 def ending_at_once(doing: str) -> Iterator[None]:
-    """Within, these signals raise where they find the program: for work that can simply be done again.
+    """Raise an error on a signal inside the context, wherever the program is: for work that can simply be repeated.
 
     Args:
-        doing: for the message, such as "during the evaluation".
+        doing: end of the message, such as "during the evaluation".
 
     Raises:
-        Interrupted: a signal came.
+        Interrupted: a signal was received.
     """
 
     def end(signum: int, frame: FrameType | None) -> None:
@@ -87,9 +87,9 @@ def handlers_restored() -> Iterator[None]:
 
 
 def shield_worker() -> None:
-    """Keeps a process that loads data alive when its whole process group is asked to end: the trainer still needs it.
+    """Keep a data loader worker alive after a signal to its whole process group: the trainer still needs it.
 
-    The trainer ends its workers itself. A SIGTERM gives it half a minute to do so.
+    The trainer ends its workers itself. After a SIGTERM it has half a minute for that.
     """
     for signum in ENDING:
         if signum != signal.SIGTERM:

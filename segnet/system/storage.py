@@ -1,4 +1,4 @@
-"""Files in a folder or behind a URL (s3://, gs://, https://, ...), by fsspec: whole, or many ranges of bytes."""
+"""Files in a local folder or at a URL (s3://, gs://, https://, ...), read by fsspec: whole, or many byte ranges."""
 
 import time
 from collections.abc import Sequence
@@ -6,54 +6,54 @@ from typing import Any
 
 from segnet.errors import ConfigError, DataError, MachineError, SegnetError
 
-PAUSES = (1.0, 5.0)  # before what did not come is asked for again [seconds]
-FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)  # asking again does not help
+PAUSES = (1.0, 5.0)  # before each retry [seconds]
+FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)  # a retry does not help
 
 
 def read_file(root: str, name: str) -> bytes:
-    """Reads a file of a folder.
+    """Read a file of a folder.
 
     Args:
         root: path or URL of the folder.
         name: of the file in it.
 
     Raises:
-        ConfigError: a URL of a kind that fsspec does not know.
-        DataError: there is no such file.
-        MachineError: the network, or what grants access, does not allow it, or a package is missing.
+        ConfigError: fsspec does not know the kind of URL.
+        DataError: the file does not exist.
+        MachineError: the network or the credentials do not allow it, or a package is missing.
     """
     return _read_parts(root, [name], [(None, None)])[0]
 
 
 def read_ranges(root: str, parts: Sequence[tuple[str, int, int]]) -> list[bytes]:
-    """Reads parts of files of a folder; all at once where that is a URL.
+    """Read parts of files of a folder, all concurrently if it is a URL.
 
     Args:
         root: path or URL of the folder.
-        parts: of each the file's name, the first byte, and the byte behind the last.
+        parts: file name, first byte, and the byte behind the last one.
 
     Raises:
         ConfigError, DataError, MachineError: as `read_file`.
-        DataError: a part has another length.
+        DataError: a part has another length than asked for.
     """
     read = _read_parts(root, [name for name, _, _ in parts], [(start, end) for _, start, end in parts])
     for (name, start, end), data in zip(parts, read, strict=True):
         if len(data) > end - start:
             raise DataError(
-                f"{place(root, name)}: the server sent the whole file when asked for a part of it: use another"
+                f"{place(root, name)}: the server sent the whole file instead of a part: use another server"
             )
         if len(data) < end - start:
-            raise DataError(f"{place(root, name)}: is cut off, bytes {start} to {end} are not all there: copy it again")
+            raise DataError(f"{place(root, name)}: is cut off, bytes {start} to {end} are incomplete: copy it again")
     return read
 
 
 def place(root: str, name: str) -> str:
-    """The path or URL of a file, as messages name it."""
+    """Path or URL of a file."""
     return f"{root.rstrip('/')}/{name}"
 
 
 def is_local(root: str) -> bool:
-    """Whether a folder is named by its path."""
+    """Whether a folder is given as a path, not as a URL."""
     return "://" not in root
 
 
@@ -74,15 +74,15 @@ def _read_parts(root: str, names: Sequence[str], ranges: Sequence[tuple[int | No
 
 
 def _tried(root: str, wanted: Sequence[tuple[str, int | None, int | None]]) -> Sequence[bytes | Exception]:
-    """The parts, or why they did not come."""
+    """The parts, each or its error."""
     from fsspec.core import url_to_fs
 
     try:
-        files, path = url_to_fs(root)  # each time: fsspec keeps one for each process, and none may cross a fork
+        files, path = url_to_fs(root)  # each time: fsspec caches it for each process, and none may cross a fork
     except ImportError as error:
-        raise MachineError(f"{root}: a package is missing to read it: {error}") from None
+        raise MachineError(f"{root}: a package is missing: {error}") from None
     except ValueError as error:
-        raise ConfigError(f"{root}: is neither a folder nor a URL that fsspec reads ({error})") from None
+        raise ConfigError(f"{root}: is neither a folder nor a URL that fsspec supports ({error})") from None
     try:
         read: Sequence[bytes | Exception] = files.cat_ranges(
             [f"{path.rstrip('/')}/{name}" for name, _, _ in wanted],
@@ -90,7 +90,7 @@ def _tried(root: str, wanted: Sequence[tuple[str, int | None, int | None]]) -> S
             [end for _, _, end in wanted],
             on_error="return",
         )
-    except Exception as error:  # each kind of storage raises its own, before it has begun
+    except Exception as error:  # each kind of storage has its own errors
         return [error] * len(wanted)
     return read
 
@@ -99,4 +99,4 @@ def _refusal(where: str, error: Exception) -> SegnetError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return DataError(f"{where}: no such file")
     reason = " ".join(str(error).split()) or type(error).__name__
-    return MachineError(f"{where}: cannot be read ({reason}): look at the address, the network and what grants access")
+    return MachineError(f"{where}: cannot be read ({reason}): check the address, the network and the credentials")

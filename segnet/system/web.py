@@ -1,7 +1,7 @@
 """Downloads with limits: http and https only, bounded size and time, no redirect into a private network.
 
-A URL that the user names may be anywhere, this machine included. A server that it leads to may not send us on into the
-user's own network.
+A URL that the user names may have any address, this machine's included. Its server may not redirect into the user's own
+network.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
-            raise self._error(f"{req.full_url}: redirects to {newurl}, which is not followed")
+            raise self._error(f"{req.full_url}: redirects to {newurl}, which is refused")
         if not self._private and is_private(new.hostname) and not is_private(old.hostname):
             raise self._error(f"{req.full_url}: redirects into a private network: if you trust it, use {newurl} itself")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -77,20 +77,20 @@ def download(
     """
     parts = urlsplit(url)
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
-        raise DataError(f"{url}: only http:// and https:// are fetched")
+        raise DataError(f"{url}: only http:// and https:// URLs can be fetched")
     deadline = time.monotonic() + max_seconds
     try:
         with _response(url, private, deadline) as response:
             _copy(response, file, url, max_bytes, deadline, stopped)
     except urllib.error.HTTPError as error:
         raise DataError(
-            f"{url}: cannot be fetched: the server says {error.code} {' '.join(str(error.reason).split())}"
+            f"{url}: cannot be fetched: the server answers {error.code} {' '.join(str(error.reason).split())}"
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, SegnetError):
             raise
         if time.monotonic() >= deadline:
-            raise DataError(f"{url}: takes longer than {max_seconds:g} seconds: download it first") from None
+            raise DataError(f"{url}: takes more than {max_seconds:g} seconds: download it first") from None
         reason = " ".join(str(getattr(error, "reason", error)).split()) or type(error).__name__
         raise DataError(f"{url}: cannot be fetched ({reason})") from None
 
@@ -113,7 +113,7 @@ def _copy(
     if time.monotonic() > deadline:  # headers that were shut down look like complete ones
         raise TimeoutError
     if announced is not None and received != announced:
-        raise DataError(f"{url}: was cut off after {received} of {announced} bytes: try again")
+        raise DataError(f"{url}: ended after {received} of {announced} bytes: try again")
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from segnet.inference.tta import argmax_classes
 from segnet.models.checkpoint import fitting, read_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
-from segnet.system.machine import explained, is_full_memory, usable_precision
+from segnet.system.machine import explained, is_out_of_memory, usable_precision
 from segnet.training.optim import build_optimizer, parameter_groups
 from segnet.training.task import SegmentationTask
 from segnet.workflows.costs import Cost, cost, resident
@@ -182,7 +182,7 @@ def _explained(
         try:
             return task(checkpoint, config)
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or not is_full_memory(error):
+            if isinstance(error, torch.OutOfMemoryError) or not is_out_of_memory(error):
                 raise
         raise MachineError(f"the memory is full with {batch}: lower {LOWER}")  # no data is loaded that could be lowered
 

@@ -1,4 +1,4 @@
-"""What the machine does to a run is told in one line, with the way out."""
+"""Machine errors are one line with the way out."""
 
 import os
 import re
@@ -29,15 +29,18 @@ BUS = (
     [
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
-            "GPU's memory is full with 8 crops .*2.00 GiB.*: lower data.batch_size",
+            "GPU out of memory with 8 crops .*2.00 GiB.*: lower data.batch_size",
         ),
-        (MemoryError(), "the memory is full with 8 crops: lower data.batch_size"),
+        (MemoryError(), "^out of memory with 8 crops: lower data.batch_size"),
         (
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12"),
-            "the memory is full with 8 crops",
+            "^out of memory with 8 crops",
         ),
-        (RuntimeError(KILLED), "loads data was killed by signal: Killed: .*lower data.num_workers"),
-        (RuntimeError("DataLoader worker (pid(s) 1, 2) exited unexpectedly"), "loads data exited unexpectedly: "),
+        (RuntimeError(KILLED), "worker was killed by signal: Killed, .*lower data.num_workers"),
+        (
+            RuntimeError("DataLoader worker (pid(s) 1, 2) exited unexpectedly"),
+            "worker exited unexpectedly, most likely out of memory: ",
+        ),
         (RuntimeError(BUS), "/dev/shm.*--shm-size"),
         (RuntimeError("DataLoader timed out after 300.0 seconds"), "data.timeout"),
         (OSError(28, "No space left on device", "metrics.csv"), "metrics.csv: cannot be written .No space left"),
@@ -47,7 +50,7 @@ BUS = (
         ),
     ],
 )
-def test_each_fault_is_one_line_with_the_way_out(error, message):
+def test_each_machine_error_is_one_line_with_the_way_out(error, message):
     with pytest.raises(MachineError, match=message) as caught, explained("8 crops", "data.batch_size"):
         raise error
     assert "\n" not in str(caught.value)
@@ -57,14 +60,14 @@ def test_a_failed_compilation_names_its_cause():
     cause = RuntimeError("No working C++ compiler found\nlong story")
     failed = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})("backend='inductor' raised")
     failed.__cause__ = cause
-    message = r"compile=true.*No working C\+\+ compiler found\): leave it out"
+    message = r"compile=true.*No working C\+\+ compiler found\): remove compile=true"
     with pytest.raises(MachineError, match=message) as caught, explained("", ""):
         raise failed
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(2, "No such file"), DataError("a mask"), KeyError(1)])
-def test_other_errors_stay_what_they_are(error):
+def test_other_errors_pass_unchanged(error):
     with pytest.raises(type(error)) as caught, explained("", ""):
         raise error
     assert caught.value is error
@@ -78,14 +81,14 @@ class Dying(Dataset):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_is_really_killed_is_told():
-    with pytest.raises(MachineError, match="a process that loads data"), explained("", ""):
+def test_a_killed_worker_is_reported():
+    with pytest.raises(MachineError, match="a data loader worker (was killed|exited)"), explained("", ""):
         list(DataLoader(Dying(), num_workers=1))
 
 
 FULL_DISK = """
 import resource, sys, torch
-from segnet.models.checkpoint import read_checkpoint, save_checkpoint
+from segnet.models.checkpoint import save_checkpoint
 content = {"hyper_parameters": {"model": {}, "classes": {}}, "weights": torch.zeros(100_000)}
 save_checkpoint(content, sys.argv[1])
 content["weights"] += 1
@@ -94,12 +97,12 @@ try:
     save_checkpoint(content, sys.argv[1])
 except Exception as error:
     print(type(error).__name__, error)
-print(read_checkpoint(sys.argv[1])["weights"].sum().item())
+print(torch.load(sys.argv[1], weights_only=True)["weights"].sum().item())
 """
 
 
-def test_a_disk_that_is_really_full_leaves_the_older_checkpoint(tmp_path):
-    """By a limit on the size of a file: to the writer it is the same."""
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
+    """The disk is simulated by a limit on file sizes."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, -1)
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.ckpt")],
@@ -115,8 +118,8 @@ def test_a_disk_that_is_really_full_leaves_the_older_checkpoint(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
-def test_cores_are_those_that_the_process_may_use():
-    """As SLURM, taskset and docker --cpuset-cpus give them; workers of the loaders go by it."""
+def test_num_cores_counts_the_cores_of_the_process():
+    """SLURM, taskset and docker --cpuset-cpus set them; the number of data loader workers follows."""
     code = (
         "import os; mine = sorted(os.sched_getaffinity(0))[:1]; os.sched_setaffinity(0, mine); "
         "from segnet.system.machine import num_cores; print(num_cores())"
@@ -125,7 +128,7 @@ def test_cores_are_those_that_the_process_may_use():
     assert done.stdout.split() == ["1"]
 
 
-def test_the_machine_is_named_with_what_its_speed_depends_on():
+def test_machine_line_has_threads_and_versions():
     line = machine_line(torch.device("cpu"))
     assert f"{torch.get_num_threads()} of {num_cores()} threads" in line
     assert f"torch {torch.__version__}" in line
@@ -136,13 +139,13 @@ def test_the_machine_is_named_with_what_its_speed_depends_on():
     [
         ("processor : 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
         ("flags\t\t: fpu avx2 amx_tile amx_bf16\n", True),
-        ("flags\t\t: fpu avx2 avx512f avx512bw avx512vl avx512_vnni\n", False),  # torch says that it is supported here
+        ("flags\t\t: fpu avx2 avx512f avx512bw avx512vl avx512_vnni\n", False),  # torch reports it as supported
         ("flags\t\t: fpu avx2\n", False),
         ("processor\t: 0\nFeatures\t: fp asimd sve i8mm bf16\n", True),  # Arm
         ("processor\t: 0\nFeatures\t: fp asimd\n", False),
     ],
 )
-def test_bf16_is_what_the_processor_says(cpuinfo, expected, tmp_path, monkeypatch):
+def test_bf16_support_follows_the_cpu_flags(cpuinfo, expected, tmp_path, monkeypatch):
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
     assert cpu_has_bf16.__wrapped__() == expected

@@ -1,4 +1,4 @@
-"""Reading, computing and writing overlap: in order, within limits, and faults of threads are not lost."""
+"""Overlapped reading, computing and writing: ordered, within the limit, and no error of a thread is lost."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from segnet.system.pipeline import Done, Steps, overlapped
 
 
 class Recorder:
-    """Steps that count what is in work, and batches."""
+    """Steps that record the weight in work, the batches and the reports."""
 
     def __init__(self, weights=None):
         self.lock, self.stopped = threading.Lock(), threading.Event()
@@ -49,7 +49,7 @@ class Recorder:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 50])
 @pytest.mark.parametrize("limit", [1, 4, 1000])
-def test_all_is_done_in_order_within_the_limit(batch_size, limit):
+def test_all_items_are_done_in_order_within_the_limit(batch_size, limit):
     recorder = Recorder()
     recorder.run(range(40), batch_size, limit)
     assert recorder.reports == [(item, 10 * item) for item in range(40)]
@@ -58,14 +58,14 @@ def test_all_is_done_in_order_within_the_limit(batch_size, limit):
     assert recorder.stopped.is_set()
 
 
-def test_one_that_is_heavier_than_the_limit_goes_alone():
+def test_an_item_above_the_limit_is_processed_alone():
     recorder = Recorder({5: 100})
     recorder.run(range(10), 4, limit=8)
     assert recorder.most == 100
     assert len(recorder.reports) == 10
 
 
-def test_only_equal_ones_are_computed_together():
+def test_batches_hold_items_of_one_key():
     recorder = Recorder()
     recorder.run([0, 2, 1, 3, 5, 4], 3, key=lambda loaded: loaded % 2)
     assert recorder.batches == [[0, 2], [1, 3, 5], [4]]
@@ -77,7 +77,7 @@ def test_a_single_writer_writes_in_order():
     assert recorder.written == list(range(30))
 
 
-def test_errors_and_what_is_done_already_are_reported_in_their_place():
+def test_errors_and_finished_items_are_reported_in_order():
     recorder = Recorder()
     read = recorder.read
 
@@ -96,7 +96,7 @@ def test_errors_and_what_is_done_already_are_reported_in_their_place():
 
 @pytest.mark.parametrize("step", ["read", "write", "weigh", "compute", "report"])
 @pytest.mark.parametrize("error", [IndexError, MachineError])
-def test_faults_end_it_wherever_they_happen(step, error):
+def test_an_error_of_any_step_ends_the_run(step, error):
     recorder = Recorder()
     original = getattr(recorder, step)
 
@@ -113,7 +113,7 @@ def test_faults_end_it_wherever_they_happen(step, error):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "write", "feed"))]
 
 
-def test_a_fault_of_the_items_themselves_comes_after_what_was_read():
+def test_an_error_of_the_iterator_comes_after_the_items_before_it():
     recorder = Recorder()
 
     def items():
@@ -125,7 +125,7 @@ def test_a_fault_of_the_items_themselves_comes_after_what_was_read():
     assert len(recorder.reports) == 5
 
 
-def test_nothing_to_do():
+def test_no_items():
     recorder = Recorder()
     recorder.run([])
     assert recorder.reports == []

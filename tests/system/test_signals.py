@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: noted, obeyed at once, or kept from the workers."""
+"""Signals that ask a process to end: recorded, obeyed at once, or kept from data loader workers."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def handlers():
 
 
 @pytest.mark.parametrize("signum", ENDING)
-def test_the_first_signal_is_noted(signum):
+def test_the_first_signal_is_recorded(signum):
     request = StopRequest()
     request.listen()
     assert request.signum == 0
@@ -56,7 +56,7 @@ def test_a_second_ctrl_c_quits_at_once():
     assert "Ctrl-C again quits" in done.stderr
 
 
-def test_what_can_be_done_again_ends_at_once():
+def test_work_that_can_be_repeated_ends_at_once():
     before = signal.getsignal(signal.SIGTERM)
     with (
         pytest.raises(Interrupted, match="SIGTERM during the evaluation") as caught,
@@ -67,7 +67,7 @@ def test_what_can_be_done_again_ends_at_once():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_worker_outlives_what_its_group_gets():
+def test_a_worker_survives_signals_to_its_process_group():
     process = os.fork()
     if process == 0:
         shield_worker()
@@ -78,5 +78,5 @@ def test_a_worker_outlives_what_its_group_gets():
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 42
 
 
-def test_names():
+def test_signal_names():
     assert (name_of(signal.SIGINT), name_of(signal.SIGTERM)) == ("Ctrl-C", "SIGTERM")

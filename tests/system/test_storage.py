@@ -1,4 +1,4 @@
-"""Files and ranges of bytes, from a folder, fsspec's memory and a web server."""
+"""Files and byte ranges from a folder, fsspec's memory file system and a web server."""
 
 import fsspec
 import pytest
@@ -28,7 +28,7 @@ def reads(root):
     with pytest.raises(DataError) as caught:
         read_file(root, "letters")
     assert str(caught.value) == f"{root.rstrip('/')}/letters: no such file"
-    with pytest.raises(DataError, match=r"digits: is cut off, bytes 8 to 12 are not all there"):
+    with pytest.raises(DataError, match=r"digits: is cut off, bytes 8 to 12 are incomplete"):
         read_ranges(root, [("digits", 8, 12)])
 
 
@@ -48,14 +48,16 @@ def test_a_web_server(folder):
         reads(url)
 
 
-def test_a_server_that_knows_no_ranges_is_refused(folder):
+def test_a_server_without_byte_ranges_is_refused(folder):
     with serving(folder, ranges=False) as url:
         assert read_file(url, "digits") == DIGITS
-        with pytest.raises(DataError, match=r"digits: the server sent the whole file when asked for a part of it"):
+        with pytest.raises(
+            DataError, match=r"digits: the server sent the whole file instead of a part: use another server"
+        ):
             read_ranges(url, [("digits", 2, 4)])
 
 
-def test_what_fails_twice_is_asked_for_a_third_time(folder):
+def test_two_failures_are_retried(folder):
     with serving(folder, failures=2) as url:
         assert read_ranges(url, [("digits", 2, 4)]) == [b"23"]
 
@@ -63,19 +65,23 @@ def test_what_fails_twice_is_asked_for_a_third_time(folder):
 def test_a_server_that_keeps_failing_is_named(folder):
     with (
         serving(folder, failures=99) as url,
-        pytest.raises(MachineError, match=r"digits: cannot be read \(503.*look at the address, the network"),
+        pytest.raises(
+            MachineError, match=r"digits: cannot be read \(503.*check the address, the network and the credentials"
+        ),
     ):
         read_ranges(url, [("digits", 2, 4), ("digits", 4, 6)])
 
 
-def test_a_server_that_is_not_there_is_named(folder):
+def test_an_unreachable_server_is_named(folder):
     with serving(folder) as url:
         pass
-    with pytest.raises(MachineError, match=r"digits: cannot be read \(.*look at the address, the network"):
+    with pytest.raises(
+        MachineError, match=r"digits: cannot be read \(.*check the address, the network and the credentials"
+    ):
         read_file(url, "digits")
 
 
-def test_a_file_that_may_not_be_read(folder, monkeypatch):
+def test_a_file_without_permission_is_named(folder, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
@@ -85,7 +91,7 @@ def test_a_file_that_may_not_be_read(folder, monkeypatch):
 
 
 def test_an_unknown_kind_of_url():
-    with pytest.raises(ConfigError, match=r"nowhere://x: is neither a folder nor a URL that fsspec reads"):
+    with pytest.raises(ConfigError, match=r"nowhere://x: is neither a folder nor a URL that fsspec supports"):
         read_file("nowhere://x", "digits")
 
 
@@ -94,5 +100,5 @@ def test_a_missing_package_is_named(monkeypatch):
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
-    with pytest.raises(MachineError, match=r"s3://bucket: a package is missing to read it: Install s3fs to access S3"):
+    with pytest.raises(MachineError, match=r"s3://bucket: a package is missing: Install s3fs to access S3"):
         read_file("s3://bucket", "digits")

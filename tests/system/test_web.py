@@ -1,4 +1,4 @@
-"""Fetching from the web: what is refused, and that limits hold."""
+"""Downloads: refusals, and limits of size and time."""
 
 import http.server
 import io
@@ -78,7 +78,7 @@ def test_a_body_arrives_whole(server):
 
 
 @pytest.mark.parametrize("private", [False, True])
-def test_a_redirect_from_outside_into_this_network_needs_a_word(server, monkeypatch, private):
+def test_a_redirect_from_outside_into_this_network_needs_permission(server, monkeypatch, private):
     server.answers |= {"/a": redirect(f"http://localhost:{server.server_port}/b"), "/b": body()}
     monkeypatch.setattr("segnet.system.web.is_private", lambda host: host == "localhost")
     if private:
@@ -100,8 +100,8 @@ def test_a_proxy_is_used(server, monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/a", "rtsp://host/a", "http://", "http:///a"])
-def test_other_addresses_than_the_webs_are_refused(url):
-    assert "only http:// and https:// are fetched" in refusal(url)
+def test_other_schemes_than_http_are_refused(url):
+    assert "only http:// and https:// URLs can be fetched" in refusal(url)
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "/loop"])
@@ -118,11 +118,11 @@ def test_a_body_that_is_too_large_is_refused(server, length):
 
 def test_a_body_that_is_cut_off_is_refused(server):
     server.answers["/a"] = body(length=len(BODY) + 1)
-    assert f"was cut off after {len(BODY)} of {len(BODY) + 1} bytes" in refusal(f"{server.url}/a")
+    assert f"ended after {len(BODY)} of {len(BODY) + 1} bytes" in refusal(f"{server.url}/a")
 
 
 @pytest.mark.parametrize("header", [True, False])
-def test_what_only_drips_is_given_up(server, header):
+def test_a_slow_server_ends_at_the_time_limit(server, header):
     def drip(handler):
         if header:
             handler.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
@@ -137,18 +137,18 @@ def test_what_only_drips_is_given_up(server, header):
                 return
 
     server.answers["/a"] = drip
-    assert "takes longer than 0.3 seconds" in refusal(f"{server.url}/a", max_seconds=0.3)
+    assert "takes more than 0.3 seconds" in refusal(f"{server.url}/a", max_seconds=0.3)
 
 
-def test_it_ends_when_asked_to(server):
+def test_the_stop_event_ends_a_download(server):
     server.answers["/a"] = body()
     stopped = threading.Event()
     stopped.set()
     assert "interrupted" in refusal(f"{server.url}/a", stopped=stopped)
 
 
-def test_the_servers_refusal_is_told(server):
-    assert "the server says 404" in refusal(f"{server.url}/gone")
+def test_the_status_of_the_server_is_reported(server):
+    assert "the server answers 404" in refusal(f"{server.url}/gone")
     server.shutdown()
     server.server_close()
     assert "cannot be fetched" in refusal(f"{server.url}/gone")

@@ -1,0 +1,56 @@
+"""Atomic writes: complete or absent, with the permissions of other new files."""
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from segnet.errors import MachineError
+from segnet.system.files import UMASK, replacing
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_the_target_is_replaced_as_a_whole(tmp_path, durable):
+    target = tmp_path / "sub" / "a.txt"
+    for text in ("first", "second"):
+        with replacing(target, durable) as temporary:
+            assert temporary.parent == target.parent
+            temporary.write_text(text)
+            assert not target.exists() or target.read_text() == "first"
+    assert target.read_text() == "second"
+    assert os.listdir(target.parent) == ["a.txt"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~UMASK
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def fail():
+        with replacing(target) as temporary:
+            temporary.write_text("new")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_that_cannot_be_created_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match=r"file/a\.txt: cannot be written"), replacing(tmp_path / "file" / "a.txt"):
+        pass
+
+
+def test_threads_leave_the_umask_of_the_process(tmp_path):
+    def write(number):
+        with replacing(tmp_path / str(number), durable=False) as temporary:
+            temporary.write_text("x")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(200)))
+    umask = os.umask(UMASK)
+    assert umask == UMASK
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666 & ~UMASK}
