@@ -1,7 +1,7 @@
-"""Exporters: a trained model becomes a file that another library runs, or that another program reads.
+"""Exporters: write a trained model as a file that other libraries run.
 
-The contract. An exporter is a function ``export(model, metadata, path)`` that writes `path` whole or not at all from a
-model that `exportable` made, with the metadata inside; `path` ends in the format's own suffix.
+The contract. An exporter is a function ``export(model, metadata, path)``. It writes the model, which `exportable` has
+made, and its metadata to `path` by an atomic write. `path` has the suffix of the format.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The model as it is exported: images in the asked type in, logits or class ids out."""
+"""The exported graph: images in, as uint8 or float, and logits or class ids out."""
 
 import copy
 
@@ -13,13 +13,13 @@ from segnet.errors import MachineError, first_line
 from segnet.models.metadata import Metadata
 from segnet.models.segmentation_model import SegmentationModel
 
-EXAMPLE = (2, 65, 97)  # batch, height, width of the images that the model is followed with
+EXAMPLE = (2, 65, 97)  # batch, height and width of the images that the model is traced with
 
 
 class _Exportable(nn.Module):
     """Args:
     model: images -> logits.
-    ids: None, or the type of the class ids that it gives instead of logits.
+    ids: type of the class ids to return instead of logits; None: return logits.
     """
 
     def __init__(self, model: nn.Module, ids: torch.dtype | None) -> None:
@@ -33,10 +33,10 @@ class _Exportable(nn.Module):
 
 
 class _EvenPool(nn.Module):
-    """2x2 average pool that rounds sizes up and counts no padding, in operators that agree on images of a few pixels.
+    """2x2 average pool that rounds sizes up and counts no padding, in operators that work on images of a few pixels.
 
-    OpenVINO gives nothing there for torch's own, and torch.export refuses them. With the border repeated once, the last
-    mean of an odd size is that of a pixel and itself; of an even size the repetition is left over.
+    For such images OpenVINO returns nothing from torch's own pool, and torch.export refuses it. With the border
+    repeated once, the last mean of an odd size is that of a pixel and its copy. An even size does not use the copy.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,11 +44,11 @@ class _EvenPool(nn.Module):
 
 
 def exportable(model: nn.Module, metadata: Metadata) -> nn.Module:
-    """A model in evaluation mode -> what its export computes, the same function in operators that travel well."""
+    """Copy a model in evaluation mode for export: the same function, in operators that every runtime supports."""
     model = copy.deepcopy(model)
     for name, pool in list(model.named_modules()):
         if isinstance(pool, nn.AvgPool2d) and pool.ceil_mode and not pool.count_include_pad:
-            assert (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0), f"{name}: another pool than a shortcut's"
+            assert (pool.kernel_size, pool.stride, pool.padding) == (2, 2, 0), f"{name}: not the pool of a shortcut"
             model.set_submodule(name, _EvenPool())
     small = len(metadata.classes.names) <= 256
     ids = None if metadata.output == "logits" else (torch.uint8 if small else torch.int32)
@@ -56,9 +56,9 @@ def exportable(model: nn.Module, metadata: Metadata) -> nn.Module:
 
 
 def metadata_of(model: SegmentationModel, classes: Classes, input: str, output: str, digest: str) -> Metadata:
-    """What an export of a model tells of itself."""
+    """Metadata that the exported file stores."""
     mean, std = (
-        [round(value, 7) for value in (buffer.flatten() / 255).tolist()]  # as they were written, not as float32
+        [round(value, 7) for value in (buffer.flatten() / 255).tolist()]  # as in the configuration, not as float32
         for buffer in (model.normalize.mean, model.normalize.std)
     )
     return Metadata(classes, mean, std, input, output, digest)
@@ -66,20 +66,20 @@ def metadata_of(model: SegmentationModel, classes: Classes, input: str, output: 
 
 @torch.no_grad()
 def program(model: nn.Module, metadata: Metadata) -> ExportedProgram:
-    """The model as a graph, of any batch, height and width.
+    """Trace a model to a graph for any batch size, height and width.
 
     Raises:
-        MachineError: torch cannot follow a model of timm.
+        MachineError: torch cannot trace the model, which may be one of timm.
     """
     batch, height, width = EXAMPLE
     images = torch.zeros(batch, metadata.channels, height, width, dtype=getattr(torch, metadata.input))
     try:
-        followed = torch.export.export(
+        traced = torch.export.export(
             model, (images,), dynamic_shapes=({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
         )
-    except Exception as error:  # of many kinds, as models do what cannot be followed
+    except Exception as error:  # of many kinds
         raise MachineError(f"the model cannot be exported: {first_line(error)}") from error
-    # torch takes for granted that no size on the way is 1. The operators do not mind: exporting.SIZES has such images.
-    for size, values in followed.range_constraints.items():
-        followed.range_constraints[size] = ValueRanges(1, values.upper)
-    return followed
+    # torch assumes that no size inside the graph is 1. The operators work for it: an export is tested with such images.
+    for size, values in traced.range_constraints.items():
+        traced.range_constraints[size] = ValueRanges(1, values.upper)
+    return traced

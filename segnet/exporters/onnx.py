@@ -1,4 +1,4 @@
-"""ONNX: for onnxruntime in Python, C++, C#, Java and browsers, and for most other libraries."""
+"""ONNX files, for onnxruntime in Python, C++, C#, Java and browsers, and for most other libraries."""
 
 import logging
 import warnings
@@ -14,13 +14,13 @@ from segnet.models.digests import ONNX_TRAILER_SIZE, with_onnx_digest
 from segnet.models.metadata import Metadata
 from segnet.system.files import replacing
 
-OPSET = 18  # what torch's exporter writes by itself: no other is translated twice
+OPSET = 18  # the native version of torch's exporter, which needs no conversion
 INPUT = "images"
-MAX_PROTOBUF_BYTES = 2**31 - 1  # of a protobuf file
+MAX_PROTOBUF_BYTES = 2**31 - 1  # limit of the protobuf format
 
 
 def export_onnx(model: nn.Module, metadata: Metadata, path: Path) -> None:
-    """Writes one ONNX file; batch, height and width are free.
+    """Write one ONNX file; batch size, height and width are dynamic.
 
     Raises:
         MachineError: onnx or onnxscript is not installed, the disk refuses it, or the model is larger than 2 GiB.
@@ -29,7 +29,7 @@ def export_onnx(model: nn.Module, metadata: Metadata, path: Path) -> None:
         import_extra(package, "onnx")
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
-    log.setLevel(logging.ERROR)  # it misses torchvision
+    log.setLevel(logging.ERROR)  # it warns that torchvision is missing
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -50,6 +50,6 @@ def export_onnx(model: nn.Module, metadata: Metadata, path: Path) -> None:
         entry.key, entry.value = key, value
     proto.producer_name = "segnet"
     if proto.ByteSize() + ONNX_TRAILER_SIZE > MAX_PROTOBUF_BYTES:
-        raise MachineError(f"{path}: the model is larger than 2 GiB, more than an ONNX file holds")
+        raise MachineError(f"{path}: the model is larger than 2 GiB, the limit of an ONNX file")
     with replacing(path) as temporary:
         temporary.write_bytes(with_onnx_digest(proto.SerializeToString()))

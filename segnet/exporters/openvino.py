@@ -1,4 +1,4 @@
-"""OpenVINO's IR: an .xml file with the graph, and a .bin file of the same name with the weights."""
+"""OpenVINO IR: an .xml file with the graph and a .bin file of the same name with the weights."""
 
 import tempfile
 from pathlib import Path
@@ -13,12 +13,12 @@ from segnet.system.files import replacing
 
 
 def export_openvino(model: nn.Module, metadata: Metadata, path: Path) -> None:
-    """Writes both files, by way of ONNX, whose metadata OpenVINO keeps.
+    """Write both files by way of ONNX, whose metadata OpenVINO keeps.
 
     Raises:
         MachineError: openvino or onnx is not installed, or the disk refuses it.
     """
-    import_extra("openvino", "openvino")  # before the long way
+    import_extra("openvino", "openvino")  # before the slow part
     with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
         onnx_file = Path(folder) / "model.onnx"
         export_onnx(model, metadata, onnx_file)
@@ -26,14 +26,14 @@ def export_openvino(model: nn.Module, metadata: Metadata, path: Path) -> None:
 
 
 def convert_onnx(onnx_file: Path, path: Path) -> None:
-    """An ONNX file becomes an IR, its weights in their own precision.
+    """Convert an ONNX file to IR; weights keep their precision.
 
     Raises:
         MachineError: openvino is not installed, or the disk refuses it.
     """
     openvino = import_extra("openvino", "openvino")
     converted = openvino.Core().read_model(onnx_file)
-    # OpenVINO looks for NAME.bin beside NAME.xml: both are written under other names, the weights are in place first.
+    # OpenVINO reads NAME.bin with NAME.xml: the weights replace the old ones first.
     with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
         written = Path(folder) / "model.xml"
         openvino.save_model(converted, written, compress_to_fp16=False)

@@ -1,4 +1,4 @@
-"""torch.export's .pt2: the graph and the weights, for torch without the model's code."""
+"""torch.export programs (.pt2): graph and weights, for torch without the code of the model."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from segnet.system.files import replacing
 
 
 def export_program(model: nn.Module, metadata: Metadata, path: Path) -> None:
-    """Writes one file.
+    """Write one .pt2 file.
 
     Raises:
         MachineError: the disk refuses it.

@@ -82,7 +82,7 @@ class Dying(Dataset):
 
 
 def test_a_killed_worker_is_reported():
-    with pytest.raises(MachineError, match="a data loader worker (was killed|exited)"), explained("", ""):
+    with pytest.raises(MachineError, match=r"a data loader worker (was killed|exited)"), explained("", ""):
         list(DataLoader(Dying(), num_workers=1))
 
 
