@@ -4,6 +4,7 @@ Annotation files name their classes themselves, and each split has a file of its
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from segnet.classes import Classes
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.labels import mask_type
+from segnet.data.scan.report import Finding
 from segnet.errors import DataError
 
 UNMATCHED = -1
@@ -64,6 +66,12 @@ class ByName(SegmentationDataset):
 
     def load_many(self, indices: Sequence[int]) -> Iterator[Sample]:
         return map(self._matched, self._dataset.load_many(indices))
+
+    def findings(self) -> Sequence[Finding] | None:
+        found = self._dataset.findings()
+        if found is None or any(UNMATCHED in self._ids[list(finding.pixels)] for finding in found):
+            return None  # the samples are read, and the first with an unknown class is refused by name
+        return [replace(f, pixels={int(self._ids[label]): n for label, n in f.pixels.items()}) for f in found]
 
     def files(self, index: int) -> Sequence[Path | str]:
         return self._dataset.files(index)

@@ -22,7 +22,7 @@ from segnet.data.datasets.coco_annotations import (
     root_category,
 )
 from segnet.data.datasets.coco_masks import coco_masks, decode_segmentation, has_outline
-from segnet.data.datasets.file_names import Files
+from segnet.data.datasets.file_names import Files, normal_form
 from segnet.data.datasets.fronts import InstanceCanvas
 from segnet.data.datasets.json_records import Id, Record, read_record
 from segnet.data.datasets.notes import Notes
@@ -68,6 +68,7 @@ class COCOInstances(SegmentationDataset):
         self._record = read_record(self._source)
         known = self._categories()
         if categories is not None:
+            categories = [normal_form(name) for name in categories]
             require_categories(categories, known, split_path(folder, annotations, "train"))
         names = [name for name in (class_names(known) if categories is None else categories) if not is_background(name)]
         self.classes = Classes.create(["background", *names], None, max(255, len(names) + 1))

@@ -71,6 +71,7 @@ class COCOPanoptic(SegmentationDataset):
         self._images = read_images(record, self.notes)
         note_unnamed(place, (entry.text("file_name") for entry in self._images.values()), self._source, self.notes)
         self._samples = self._find(record)
+        note_unnamed(masks, (name for _, name, _ in self._samples), self._source, self.notes)
 
     def _find(self, record: Record) -> list[tuple[Id, str, dict[int, int]]]:
         """Of each annotation its image, its PNG, and the classes of its segments.

@@ -14,7 +14,7 @@ from pathlib import Path
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.data.dataset import FileDataset
-from segnet.data.datasets.file_names import is_hidden
+from segnet.data.datasets.file_names import is_hidden, normal_form
 from segnet.data.datasets.labels import IGNORE, Labels
 from segnet.data.datasets.lists import named_pairs
 from segnet.data.datasets.pairing import SPLITS, Pair, by_key, first_folder, image_files, require_root, require_split
@@ -58,6 +58,7 @@ class CVAT(FileDataset):
         division = Division(val_fraction, test_fraction, split_seed, group)
         folder = require_root(root)
         colors = read_label_map(folder / "labelmap.txt")
+        ignore = [normal_form(name) for name in ignore]
         for name in ignore:
             if name not in colors:
                 raise ConfigError(f"dataset.ignore: '{name}' is no label of the export.{did_you_mean(name, colors)}")
@@ -106,9 +107,12 @@ class CVAT(FileDataset):
                 if owner != UNUSED:
                     pairs.append((image, mask))
                     owners.append(owner)
-        for image in image_of.values():
+        for key, image in image_of.items():
             if image not in listed:
-                self.notes.add(images, "image", "left out, no subset names it", image.relative_to(images))
+                self.notes.add(images, "image", "left out, no subset names it", key)
+        for key, mask in mask_of.items():
+            if key not in image_of:
+                self.notes.add(lists, "mask", "left out, it has no image", mask.name)
         return pairs, owners
 
     def files(self, index: int) -> Sequence[Path]:
@@ -129,7 +133,7 @@ def read_label_map(path: Path) -> dict[str, tuple[int, int, int]]:
         values = [value.strip() for value in rest.split(":")[0].split(",")]
         if len(values) != 3 or not all(re.fullmatch("[0-9]{1,3}", value) and int(value) <= 255 for value in values):
             raise DataError(f"{path}: '{line}' is not name:red,green,blue:parts:actions with colors of 0-255")
-        name, color = name.strip(), (int(values[0]), int(values[1]), int(values[2]))
+        name, color = normal_form(name.strip()), (int(values[0]), int(values[1]), int(values[2]))
         if not name or name in colors:
             raise DataError(f"{path}: '{line}' has {'the name of another label' if name else 'no name'}")
         if color in colors.values():

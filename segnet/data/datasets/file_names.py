@@ -21,6 +21,7 @@ SYSTEM_NAMES = frozenset(
         *("system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
     }
 )
+QUOTES = ("'", '"')
 PLAIN = re.compile(r"[^/\\\\%?#\0][^\\\\%?#\0]*")  # names that can be read in one way alone
 
 
@@ -150,7 +151,7 @@ class Files:
 
 
 def spellings(name: str) -> Iterator[str]:
-    """Ways to read a file name that another program wrote: as it is, with slashes, without query, percent-decoded."""
+    """Ways to read a file name that another program wrote: as it is, with slashes, without query or quotes, decoded."""
     yield name
     slashes = name.replace("\\", "/")
     yield slashes
@@ -161,6 +162,8 @@ def spellings(name: str) -> Iterator[str]:
     for mark in "?#":
         if mark in plain:
             yield unquote(plain.partition(mark)[0]) or decoded
+    if name[:1] == name[-1:] and name[:1] in QUOTES:
+        yield slashes.strip(name[0]) or slashes
 
 
 def _folded(name: str) -> str:

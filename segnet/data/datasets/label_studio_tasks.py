@@ -74,13 +74,13 @@ def _task(record: Record) -> LabelingTask:
     if record.has("annotations"):
         for annotation in record.records("annotations"):
             number = annotation.integer("id")
-            kinds = [result.get("type") for result in annotation.records("result")]
+            kinds = [str(result.get("type") or "") for result in annotation.records("result")]
             regions = [kind for kind in kinds if kind not in NO_REGION]
             if annotation.flag("was_cancelled"):
                 skipped.add(number)
             elif regions:
                 drawn.add(number)
-                num_others += sum(isinstance(kind, str) and not kind.startswith("brush") for kind in regions)
+                num_others += sum(bool(kind) and not kind.startswith("brush") for kind in regions)
             else:
                 empty.add(number)
     elif record.has("annotation_id"):  # JSON-MIN: labels are lists under the names of the controls

@@ -14,7 +14,7 @@ from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.annotations import Area, background_id, empty_mask, require_size
-from segnet.data.datasets.file_names import Files, walk
+from segnet.data.datasets.file_names import Files, normal_form, walk
 from segnet.data.datasets.json_records import Record, read_record
 from segnet.data.datasets.labels import class_id
 from segnet.data.datasets.outlines import draw_shape, points_of, stored_mask
@@ -68,10 +68,10 @@ class LabelMe(SegmentationDataset):
         division = Division(val_fraction, test_fraction, split_seed, group)
         self.classes = Classes.create(class_names, palette)
         self._background = background_id(self.classes, unlabeled)
-        self._ids = {name: index for index, name in enumerate(self.classes.names)}
+        self._ids = {normal_form(name): index for index, name in enumerate(self.classes.names)}
         self._ids[IGNORED_LABEL] = self.classes.ignore_index
         for label, target in (label_map or {}).items():
-            self._ids[str(label)] = class_id(target, self.classes, f"dataset.label_map.{label}")
+            self._ids[normal_form(str(label))] = class_id(target, self.classes, f"dataset.label_map.{label}")
         self._line_width = line_width
         self._files = Files(require_root(root))
         self._image_path_of = self._find(split, division)
@@ -156,7 +156,7 @@ class LabelMe(SegmentationDataset):
         return area
 
     def _id(self, shape: Record) -> int:
-        label = str(shape.identifier("label"))
+        label = normal_form(str(shape.identifier("label")))
         if label not in self._ids:
             raise DataError(
                 f"{shape.source}: label '{label}' is no class: add it to dataset.class_names, or "

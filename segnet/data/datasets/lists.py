@@ -125,7 +125,7 @@ def named_pairs(
 
 def _known(name: str, files: Mapping[str, Path]) -> str | None:
     """The key that a name in a list means."""
-    for spelling in [*spellings(name), *spellings(name.strip("\"' "))]:
+    for spelling in spellings(name):
         path = normal_form(posixpath.normpath(spelling)).lstrip("/")
         for key in (path, posixpath.splitext(path)[0]):
             if key in files:

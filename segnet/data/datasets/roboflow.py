@@ -12,6 +12,7 @@ from pathlib import Path
 from segnet.classes import Classes
 from segnet.data.dataset import FileDataset, SegmentationDataset
 from segnet.data.datasets.coco_instances import COCOInstances
+from segnet.data.datasets.file_names import normal_form
 from segnet.data.datasets.labels import Labels
 from segnet.data.datasets.pairing import pair_folders, require_folder, require_root, require_split
 from segnet.data.datasets.splits import split_folder
@@ -93,7 +94,7 @@ def read_class_table(path: Path) -> dict[int, str]:
             raise DataError(f"{path}: '{','.join(row)}' is not a pixel value and the name of its class")
         if int(cells[0]) in name_of:
             raise DataError(f"{path}: the pixel value {cells[0]} has two names")
-        name_of[int(cells[0])] = cells[1]
+        name_of[int(cells[0])] = normal_form(cells[1])
     if not name_of:
         raise DataError(f"{path}: names no class")
     return dict(sorted(name_of.items()))

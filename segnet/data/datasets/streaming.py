@@ -5,7 +5,7 @@ be larger than any disk, and its samples come in the same order, to the same pro
 files: a training gives the same weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,14 @@ from segnet.data.scan.report import Finding
 from segnet.data.shards import INDEX, Index, findings_name, require_webdataset, unpack
 from segnet.errors import ConfigError, DataError
 from segnet.system.storage import is_local, place, read_file, read_ranges
+
+
+def _is_sound(finding: Finding, labels: Collection[int]) -> bool:
+    """Whether the values are of the types that they should have, and the labels are known."""
+    texts = (finding.name, finding.problem, finding.image_hash, finding.mask_hash)
+    numbers = (*finding.size, *finding.pixels.values())
+    are_texts = all(isinstance(text, str) for text in texts)
+    return are_texts and all(type(n) is int and n >= 0 for n in numbers) and set(finding.pixels) <= set(labels)
 
 
 class Streaming(SegmentationDataset):
@@ -31,6 +39,8 @@ class Streaming(SegmentationDataset):
         DataError: there is no index, or it is damaged.
         MachineError: a package is missing, or the folder cannot be reached.
     """
+
+    classes_from_files = True
 
     def __init__(self, split: str, root: str) -> None:
         require_webdataset()
@@ -73,7 +83,7 @@ class Streaming(SegmentationDataset):
         try:
             found = [Finding.restored(record) for record in parse_json(records, where)]
             known = {*range(len(self.classes.names)), self.classes.ignore_index}
-            if any(not known.issuperset(finding.pixels) for finding in found):
+            if not all(_is_sound(finding, known) for finding in found):
                 raise ValueError
         except (ValueError, TypeError, AttributeError, KeyError, IndexError):
             raise DataError(f"{where}: is damaged: copy it again") from None

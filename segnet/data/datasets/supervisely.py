@@ -122,7 +122,7 @@ class Supervisely(SegmentationDataset):
             require_size(record.record("size"), "height", "width", size, path)
         mask = empty_mask(size, self._background, self.classes)
         for entry in record.records("objects"):
-            name = entry.text("classTitle").strip()
+            name = normal_form(entry.text("classTitle").strip())
             if name not in self.classes.names:
                 raise DataError(f"{source}: class '{name}' of {entry.place} is not in {META}: export the project again")
             mask[_area(entry, size)] = self.classes.names.index(name)
@@ -143,7 +143,7 @@ def project_classes(meta: Record, add_background: bool) -> Classes:
     """
     colors: dict[str, str] = {}
     for entry in meta.records("classes"):
-        name = entry.text("title").strip()
+        name = normal_form(entry.text("title").strip())
         if name in colors:
             raise DataError(f"{meta.source}: two classes are named '{name}': rename one in Supervisely")
         colors[name] = str(entry.get("color"))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from segnet.data.datasets.file_names import Files, is_hidden
+from segnet.data.datasets.file_names import Files, is_hidden, normal_form
 from segnet.data.datasets.json_records import as_integer, shown
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import image_files, is_image
@@ -69,9 +69,10 @@ class YOLOFiles:
                 raise self._record.error("names", f"a list of class names; {shown({key: name})} is none")
             if not str(name).strip():
                 raise self._record.error("names", "a list of class names; one is empty")
-            if str(name).strip() in names.values():
-                self._notes.add(self.source, "class", "merged with another one of the same name", name)
-            names[number] = str(name).strip()
+            title = normal_form(str(name).strip())
+            if title in names.values():
+                self._notes.add(self.source, "class", "merged with another one of the same name", title)
+            names[number] = title
         if self._record.has("nc") and self._record.integer("nc") != len(names):
             raise DataError(f"{self.source}: nc is {self._record.integer('nc')}, but it has {len(names)} names")
         return names
