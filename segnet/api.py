@@ -227,7 +227,7 @@ def export(
         if value is not None:
             words.append(f"--{name}={os.fspath(value)}")
     comparisons: list[str] = []
-    source = Path(checkpoint).expanduser()
+    source = Path(os.path.expanduser(checkpoint))
     with _python_names():
         options = build_parser().parse_args(words)
         path = output_path(options, source)
@@ -239,7 +239,7 @@ def _configured(
     verb: str, schema: type[T], options: tuple[Any, ...], values: dict[str, Any], output_dir: StrPath | None
 ) -> tuple[T, Path]:
     """The configuration of a call, and its run folder."""
-    folder = None if output_dir is None else Path(output_dir).expanduser()
+    folder = None if output_dir is None else Path(os.path.expanduser(output_dir))
     if not options or not isinstance(options[0], schema):
         return composed_call(verb, schema, options, values, folder)
     if len(options) > 1:

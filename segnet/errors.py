@@ -94,14 +94,20 @@ class MachineError(SegnetError):
     exit_code = ExitCode.MACHINE
 
 
-class Interrupted(SegnetError):
-    """The run was asked to end by a signal, and did so in good order.
+class Interrupted(BaseException):
+    """A signal ended the run, and it ended in good order.
+
+    Like KeyboardInterrupt it is no Exception: a signal may come anywhere, also where a library catches every Exception
+    and goes on or reports a fault of its own.
 
     Args:
         signum: the signal.
-        message: where it came, and what was saved; empty where another process tells.
+        message: where it came, and what was saved; empty where another process reports it.
     """
 
     def __init__(self, signum: int, message: str) -> None:
-        super().__init__(message)
+        super().__init__(signum, message)
         self.exit_code = 128 + signum
+
+    def __str__(self) -> str:
+        return str(self.args[1])

@@ -1,20 +1,77 @@
-"""Optional packages, imported when they are asked for."""
+"""Packages that are missing or broken: optional ones are imported when asked for, and each failure is one line."""
 
 import importlib
+import sys
+from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
-from segnet.errors import MachineError
+from segnet.errors import MachineError, first_line
+
+PACKAGE = str(Path(__file__).parent)
 
 
 def import_extra(package: str, extra: str) -> ModuleType:
-    """A package that one of segnet's extras brings.
+    """Import a package that one of segnet's extras brings.
 
     Raises:
         MachineError: it is not installed, or cannot be imported.
     """
+    name = package.split(".")[0]
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == package.split(".")[0]
+        missing = isinstance(error, ModuleNotFoundError) and error.name == name
         reason = "is not installed" if missing else f"cannot be imported ({error})"
-        raise MachineError(f'{package.split(".")[0]} {reason}: pip install "segnet[{extra}]"') from None
+        raise MachineError(f'{name} {reason}: pip install "segnet[{extra}]"') from None
+    except Exception as error:  # a build for another torch, Python or processor fails in any way
+        raise broken_package(error) or _unimportable(name, error) from None
+
+
+def broken_package(error: Exception) -> MachineError | None:
+    """The line for an error that came while another package was imported; None for any other error.
+
+    A torchvision that was built for another torch fails when torchmetrics or Lightning import it, for example.
+    """
+    package = _package_at_fault(error)
+    if package is None:
+        return None
+    if isinstance(error, ModuleNotFoundError):
+        return MachineError(f"{package} is not installed: pip install {package}; segnet doctor checks all packages")
+    return _unimportable(package, error)
+
+
+def _package_at_fault(error: Exception) -> str | None:
+    """The innermost package whose module was being imported on behalf of segnet."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        name = error.name.split(".")[0]
+        return name if name != "segnet" else None
+    found, ours, trace = None, False, error.__traceback__
+    while trace is not None:
+        code, module = trace.tb_frame.f_code, str(trace.tb_frame.f_globals.get("__name__"))
+        if code.co_filename.startswith(PACKAGE):
+            ours = True
+        elif ours and code.co_name == "<module>" and not module.startswith("__"):
+            found = module.split(".")[0]
+        trace = trace.tb_next
+    return found
+
+
+def _unimportable(package: str, error: Exception) -> MachineError:
+    if package == "torchvision":
+        torch = getattr(sys.modules.get("torch"), "__version__", "")
+        return MachineError(
+            f"torchvision {_version(package)} does not fit torch {torch} ({first_line(error)}): pip uninstall "
+            "torchvision; backbone=timm alone needs one, of torch's own release"
+        )
+    return MachineError(
+        f"{package} {_version(package)} cannot be imported ({first_line(error)}): pip install --force-reinstall "
+        f"{package}; segnet doctor checks all packages"
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

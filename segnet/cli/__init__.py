@@ -13,6 +13,7 @@ from segnet.cli.help import SCHEMAS, print_help
 from segnet.cli.output import protect_terminal, say
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, ExitCode, Interrupted, SegnetError
+from segnet.extras import broken_package
 
 VERBS = {
     "inspect": "look for what is wrong with a dataset: segnet inspect dataset=... [option=value ...]",
@@ -57,6 +58,12 @@ def end_process(run: Callable[[], int]) -> NoReturn:
     except BrokenPipeError:  # the reader of our output, such as head, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)
+    except Exception as error:
+        broken = broken_package(error)
+        if broken is None:
+            raise
+        say("segnet: error:", broken, error=True)
+        sys.exit(broken.exit_code)
     except KeyboardInterrupt:
         say("segnet: interrupted", error=True)
         sys.exit(128 + 2)

@@ -27,6 +27,7 @@ from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
 from segnet.cli.help import CONF_DIR
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, MachineError, SegnetError
+from segnet.extras import broken_package
 
 T = TypeVar("T")
 
@@ -74,9 +75,15 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
             if os.getpid() != process:  # where a launcher such as submitit runs it: Hydra brings the error home
                 raise
             failures.append(error)
-        with contextlib.suppress(OSError):
-            if output_dir != Path.cwd():  # which all but the first of several processes were given
-                output_dir.rmdir()  # succeeds where nothing was written: refused, or gone on with in another folder
+        except Exception as error:
+            broken = broken_package(error)
+            if broken is None:
+                raise
+            failures.append(broken)
+        finally:
+            with contextlib.suppress(OSError):
+                if output_dir != Path.cwd():  # which all but the first of several processes were given
+                    output_dir.rmdir()  # succeeds where nothing was written: refused, or resumed in another folder
 
     try:
         application()

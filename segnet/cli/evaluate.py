@@ -1,5 +1,6 @@
 """`segnet evaluate`: a checkpoint on a split -> table and results.json."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def on_dataset_of_run(config: EvaluateConfig) -> EvaluateConfig:
     """Add the dataset of the checkpoint's own run, whose options `config.dataset` may replace."""
     from segnet.training.run_folder import dataset_of_run
 
-    return replace(config, dataset=dataset_of_run(Path(config.checkpoint).expanduser(), config.dataset))
+    return replace(config, dataset=dataset_of_run(Path(os.path.expanduser(config.checkpoint)), config.dataset))
 
 
 def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
@@ -56,7 +57,7 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         config = on_dataset_of_run(config)
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     results = evaluate(
-        Path(config.checkpoint).expanduser(),
+        Path(os.path.expanduser(config.checkpoint)),
         dataset=config.dataset,
         split=config.split,
         data=config.data,

@@ -12,6 +12,7 @@ from segnet.data import DATASETS
 from segnet.errors import ConfigError, ExitCode
 from segnet.exporters import EXPORT_SUFFIXES
 from segnet.models.metadata import OUTPUT_KINDS, Metadata
+from segnet.system.signals import ending_at_once
 from segnet.workflows.export import FORMATS, export
 from segnet.workflows.quantize import Calibration
 
@@ -25,7 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     checkpoint = Path(named)
     output = output_path(options, checkpoint)
     say(f"checkpoint: {checkpoint}")
-    metadata = exported(options, checkpoint, output, lambda it: say(f"  {it}"))
+    with ending_at_once("while exporting: nothing was written"):
+        metadata = exported(options, checkpoint, output, lambda it: say(f"  {it}"))
     say(_describe(options.format, metadata))
     say(f"exported: {output} ({_megabytes(output):.1f} MB)")
     return ExitCode.OK

@@ -1,6 +1,7 @@
 """`segnet info FILE`: what a checkpoint or an exported model holds."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("info: name a file, as segnet info best.ckpt")
     from segnet.workflows.info import model_info  # imports torch, for which --help does not wait
 
-    info = model_info(Path(path).expanduser())
+    info = model_info(Path(os.path.expanduser(path)))
     print(json.dumps(info, indent=2) if options.json else "\n".join(map(printable, info_lines(path, info))))
     return ExitCode.OK
 

@@ -9,7 +9,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 
-from segnet.errors import CheckpointError, Interrupted, MachineError, SegnetError, first_line
+from segnet.errors import CheckpointError, MachineError, SegnetError, first_line
 
 ZIP_START = b"PK\x03\x04"
 CHUNK = 2**20  # [bytes]
@@ -32,7 +32,7 @@ def refusing_damage(path: str | os.PathLike[str], problem: str) -> Iterator[None
     """
     try:
         yield
-    except (CheckpointError, MachineError, Interrupted):
+    except (CheckpointError, MachineError):
         raise
     except SegnetError as error:  # what a configuration of the same content would be refused with
         raise CheckpointError(f"{path}: {problem} ({reason_of(error)})") from None

@@ -58,8 +58,11 @@ def ending_at_once(doing: str) -> Iterator[None]:
         Interrupted: a signal was received.
     """
 
+    received: list[Interrupted] = []
+
     def end(signum: int, frame: FrameType | None) -> None:
-        raise Interrupted(signum, f"{name_of(signum)} {doing}")
+        received.append(Interrupted(signum, f"{name_of(signum)} {doing}"))
+        raise received[-1]
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -67,6 +70,13 @@ def ending_at_once(doing: str) -> Iterator[None]:
     before = {signum: signal.signal(signum, end) for signum in ENDING}
     try:
         yield
+    except Exception:
+        if received:  # a library caught it, and reports a fault of its own
+            raise received[0] from None
+        raise
+    else:
+        if received:  # a destructor or a library swallowed it
+            raise received[0]
     finally:
         for signum, handler in before.items():
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)

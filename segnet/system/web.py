@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from segnet.errors import DataError, SegnetError
+from segnet.errors import DataError, SegnetError, first_line
 
 MAX_INPUT_BYTES = 512 * 2**20
 MAX_SECONDS = 120.0
@@ -54,6 +54,20 @@ def is_private(host: str | None) -> bool:
     return not all((getattr(address, "ipv4_mapped", None) or address).is_global for address in parsed)
 
 
+def is_web(url: str, error: type[SegnetError]) -> bool:
+    """Whether a URL has the scheme http or https, and a host.
+
+    Raises:
+        SegnetError: of the type `error`: it is not written as a URL is.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # refuses what is no number
+    except ValueError as reason:  # such as "http://["
+        raise error(f"{url}: is no valid URL ({first_line(reason)})") from None
+    return parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
+
+
 def download(
     url: str,
     file: BinaryIO,
@@ -75,8 +89,7 @@ def download(
     Raises:
         DataError: the URL cannot be fetched, or a limit is exceeded.
     """
-    parts = urlsplit(url)
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+    if not is_web(url, DataError):
         raise DataError(f"{url}: only http:// and https:// URLs can be fetched")
     deadline = time.monotonic() + max_seconds
     try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,7 @@ def chosen_checkpoint(config: Config, output_dir: Path) -> Path | None:
         found = _newest(config, output_dir.absolute().parent)
         log.info("checkpoint=auto: %s", f"going on with {found}" if found else "none of this configuration: a new run")
         return found
-    path = Path(config.checkpoint).expanduser().absolute()
+    path = Path(os.path.expanduser(config.checkpoint)).absolute()
     require_resumable(read_checkpoint(path), path)
     stored = _stored_config(path.parent)
     changed = differences(stored, config) if stored else []

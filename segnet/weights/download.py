@@ -21,14 +21,15 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from segnet.errors import CheckpointError, MachineError, SegnetError
+from segnet.errors import CheckpointError, MachineError, SegnetError, first_line
 from segnet.system.files import replacing
-from segnet.system.web import CHUNK, TIMEOUT, Redirects
+from segnet.system.web import CHUNK, TIMEOUT, Redirects, is_web
 
 MAX_WEIGHTS_BYTES = 10 * 2**30
 SLOW_WINDOW = 60.0  # over which a download must keep up [seconds]
 SLOWEST = 4096.0  # [bytes / second]
 
+MAX_NAME_LENGTH = 150  # of a downloaded file, whose temporary name is longer [characters]
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 FILE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".pdparams", ".tar", ".gz", ".zip")
@@ -53,8 +54,8 @@ def fetch(source: str | os.PathLike[str]) -> Path:
     text = os.fspath(source)
     if URL.match(text):
         return _fetch_url(text)
-    path = Path(text).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(text))
+    if not os.path.exists(path):  # unlike the method of Path, it takes a name that is too long
         if HUB_NAME.fullmatch(text) and not text.endswith(FILE_SUFFIXES):
             return _fetch_from_hub(text)
         raise CheckpointError(f"{text}: no such file")
@@ -70,8 +71,8 @@ def cache_path(url: str) -> Path:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     name = re.sub(r"[^\w.+=-]", "_", PurePosixPath(unquote(urlsplit(url).path)).name)
     if _promised_hash(name) is None:
-        folder /= f"segnet-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
-    return folder / (name.lstrip(".") or "weights")
+        folder /= f"segnet-{hashlib.sha256(os.fsencode(url)).hexdigest()[:8]}"
+    return folder / (name.lstrip(".")[-MAX_NAME_LENGTH:] or "weights")
 
 
 def _promised_hash(name: str) -> str | None:
@@ -80,8 +81,7 @@ def _promised_hash(name: str) -> str | None:
 
 
 def _fetch_url(url: str) -> Path:
-    parts = urlsplit(url)
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+    if not is_web(url, CheckpointError):
         raise CheckpointError(f"{url}: weights are downloaded from http:// or https:// only")
     target = cache_path(url)
     promised = _promised_hash(target.name)
@@ -107,8 +107,12 @@ def _download(url: str, target: Path, promised: str | None) -> None:
         if error.code < 500:
             raise CheckpointError(f"{url}: cannot be downloaded: {reason}") from None
         raise _by_hand(url, target, reason) from None
+    except SegnetError:
+        raise
     except (OSError, http.client.HTTPException) as error:
         raise _by_hand(url, target, error) from None
+    except ValueError as error:  # a host that cannot be encoded, or a redirect to no URL
+        raise CheckpointError(f"{url}: cannot be downloaded ({first_line(error)})") from None
     with response, replacing(target) as temporary:
         digest = hashlib.sha256()
         with open(temporary, "wb") as file:

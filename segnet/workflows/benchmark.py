@@ -7,6 +7,7 @@ data is loaded and no picture decoded: batches are noise in memory.
 import json
 import logging
 import multiprocessing
+import os
 import signal
 import tempfile
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def benchmark(config: BenchmarkConfig) -> Benchmark:
     config = replace(config, precision=usable_precision(config.precision, device.type))
     with tempfile.TemporaryDirectory() as folder:
         if config.checkpoint:
-            checkpoint = Path(config.checkpoint).expanduser()
+            checkpoint = Path(os.path.expanduser(config.checkpoint))
         else:
             checkpoint = _write_untrained(config, Path(folder) / "untrained.ckpt")
         model = read_checkpoint(checkpoint)["hyper_parameters"]["model"]

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from segnet.classes import Classes
-from segnet.errors import CheckpointError
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.exported import require_model_file
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
 from segnet.models.pretrained import CONFIG, is_pretrained, load_pretrained
+from segnet.system.integrity import refusing_damage
 
 EXPORTED = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
 
@@ -31,11 +31,12 @@ def model_info(path: Path) -> dict[str, Any]:
         CheckpointError: the file cannot be used.
         MachineError: an export needs a package that is not installed.
     """
-    if path.suffix in EXPORTED:
-        return _exported(path)
-    if is_pretrained(path):
-        return _pretrained(path)
-    return _checkpoint(path)
+    with refusing_damage(path, "cannot be described"):
+        if path.suffix in EXPORTED:
+            return _exported(path)
+        if is_pretrained(path):
+            return _pretrained(path)
+        return _checkpoint(path)
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -55,10 +56,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 def _pretrained(path: Path) -> dict[str, Any]:
     folder = path.parent if path.suffix == ".safetensors" else path
     model, classes = load_pretrained(path)
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / CONFIG}: cannot be read ({error})") from None
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return {
         "format": "safetensors folder",

@@ -43,7 +43,7 @@ def write_shards(config: ShardConfig) -> Index:
         raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")
     if config.images_per_shard < 1:
         raise ConfigError(f"images_per_shard={config.images_per_shard} must be 1 or more")
-    output = Path(config.output).expanduser()
+    output = Path(os.path.expanduser(config.output))
     if os.path.lexists(output):
         raise ConfigError(f"output={output} exists already: name a new folder, or remove it")
     require_webdataset()

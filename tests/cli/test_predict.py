@@ -446,6 +446,16 @@ def test_results_are_no_inputs(folder, checkpoint, capsys):
     assert "results of earlier predictions left out: 8" in capsys.readouterr().err
 
 
+def test_a_url_that_is_none_is_one_failed_input(folder, checkpoint):
+    picture("a.png")
+    (folder / "list.txt").write_text("a.png\nhttp://[\nhttp://a..b/x.png\n", encoding="utf-8")
+    ended = run("--list", "list.txt", "--checkpoint", checkpoint, "--output", "urls", cwd=folder)
+    assert ended.returncode == 6, ended.stderr
+    assert written("urls") == ["a_mask.png", "a_overlay.png"]
+    assert "http://[: is no valid URL" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 3
+
+
 def test_stdin_is_a_picture_or_a_list(folder, checkpoint):
     content = picture("a.png").read_bytes()
     assert run("-", "--checkpoint", checkpoint, cwd=folder, stdin=content).returncode == 0

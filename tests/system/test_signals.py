@@ -1,9 +1,12 @@
 """Signals that ask a process to end: recorded, obeyed at once, or kept from data loader workers."""
 
+import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,3 +83,29 @@ def test_a_worker_survives_signals_to_its_process_group():
 
 def test_signal_names():
     assert (name_of(signal.SIGINT), name_of(signal.SIGTERM)) == ("Ctrl-C", "SIGTERM")
+
+
+def caught_by_a_library():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    except Exception as error:  # as many libraries do
+        raise RuntimeError("a fault of its own") from error
+
+
+def swallowed_in_a_destructor():
+    with contextlib.suppress(BaseException):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    raise ValueError("a fault of what was left undone")
+
+
+@pytest.mark.parametrize("work", [caught_by_a_library, swallowed_in_a_destructor])
+def test_a_signal_ends_the_work_whatever_catches_it(work):
+    with pytest.raises(Interrupted, match="SIGTERM while exporting"), ending_at_once("while exporting"):
+        work()
+
+
+def test_an_interruption_survives_pickling():
+    again = pickle.loads(pickle.dumps(Interrupted(15, "SIGTERM at step 3")))
+    assert (str(again), again.exit_code) == ("SIGTERM at step 3", 143)

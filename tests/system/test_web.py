@@ -160,3 +160,15 @@ def test_the_status_of_the_server_is_reported(server):
 )
 def test_private_addresses(host, private):
     assert is_private(host) is private
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[", "http://[::1", "https://a\u2100b/x", "http://host:port/x", "http://host:99999"]
+)
+def test_what_is_no_url_is_refused(url):
+    assert "is no valid URL" in refusal(url)
+
+
+@pytest.mark.parametrize("url", ["http://a..b/x", "http://" + "x" * 70 + "/a", "http://a b/c"])
+def test_hosts_that_cannot_be_are_refused(url):
+    assert "cannot be fetched" in refusal(url)

@@ -313,3 +313,14 @@ def test_what_stands_in_for_the_hub_is_like_the_hub():
     assert issubclass(errors.LocalEntryNotFoundError, errors.EntryNotFoundError)
     for one, other in (("RepositoryNotFoundError", "EntryNotFoundError"), ("HFValidationError", "EntryNotFoundError")):
         assert not issubclass(getattr(errors, one), getattr(errors, other))
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://a..b/w.pth", "http://host:port/w.pth", "http://a\u2100b/w.pth"])
+def test_what_is_no_url_is_refused(url, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert refusal(url, CheckpointError)
+
+
+def test_names_that_no_file_has_are_refused():
+    assert "no such file" in refusal("x" * 5000, CheckpointError)
+    assert "no such file" in refusal("~nobody-of-that-name/w.pth", CheckpointError)

@@ -66,7 +66,7 @@ def require_root(root: str) -> Path:
     Raises:
         DataError: it is missing.
     """
-    return require_folder(Path(root).expanduser(), "dataset.root")
+    return require_folder(Path(os.path.expanduser(root)), "dataset.root")
 
 
 def first_folder(candidates: Sequence[Path], what: str) -> Path:

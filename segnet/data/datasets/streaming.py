@@ -5,6 +5,7 @@ be larger than any disk, and its samples come in the same order, to the same pro
 files: a training gives the same weights.
 """
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Streaming(SegmentationDataset):
 
     def __init__(self, split: str, root: str) -> None:
         require_webdataset()
-        self._root = str(Path(root).expanduser()) if is_local(root) else root
+        self._root = str(Path(os.path.expanduser(root))) if is_local(root) else root
         try:
             text = read_file(self._root, INDEX)
         except DataError as error:

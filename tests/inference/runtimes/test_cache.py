@@ -1,15 +1,19 @@
 """The kept export of a checkpoint: made when asked for, used by itself then, made anew when the checkpoint changes."""
 
 import os
+import signal
+import time
 
 import pytest
 import torch
 from exports import write_checkpoint
 
+from segnet.errors import Interrupted
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.cache import cache_places
 from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.pytorch import TorchRuntime
+from segnet.system.signals import ending_at_once
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -64,3 +68,16 @@ def test_beside_a_checkpoint_in_a_read_only_folder_it_goes_into_the_users_cache(
     assert not beside.exists()
     assert in_cache.is_file()
     assert in_cache.is_relative_to(tmp_path / "cache" / "segnet")
+
+
+def test_a_signal_during_the_export_is_no_fault_of_the_export(tmp_path, monkeypatch):
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(torch.export, "export", interrupted)
+    path = write_checkpoint(tmp_path / "best.ckpt")
+    with pytest.raises(Interrupted) as caught, ending_at_once("while predicting"):
+        open_runtime(path, "cpu", "onnxruntime")
+    assert caught.value.exit_code == 143
+    assert list(tmp_path.iterdir()) == [path]
