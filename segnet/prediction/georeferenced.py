@@ -1,4 +1,4 @@
-"""GeoTIFF scenes, window by window."""
+"""GeoTIFF scenes, tile by tile."""
 
 from segnet.errors import DataError
 from segnet.images.geotiff import segment_scene
@@ -6,18 +6,19 @@ from segnet.prediction import DONE_BEFORE, Outcome, Prediction, Task
 
 
 def segment_scene_file(prediction: Prediction, task: Task) -> Outcome:
-    """Segments a GeoTIFF; its mask lies where it does.
+    """Segment a GeoTIFF scene and write a mask with its georeference.
 
     Args:
-        prediction: the model, and where to.
+        prediction: model, output folder and settings.
         task: the scene.
 
     Raises:
-        DataError: it cannot be read. MachineError: the disk or the device does not allow it, or rasterio is absent.
+        DataError: it cannot be read.
+        MachineError: a full disk, an unusable device, or rasterio is not installed.
     """
     item, predictor = task.input, prediction.predictor
     if item.problem or item.path is None:
-        raise DataError(item.problem or f"{item.text}: --scene reads files only")
+        raise DataError(item.problem or f"{item.text}: --scene reads local files only")
     origin = prediction.origin(item)
     if not prediction.records.pending(task.name, ["scene"], origin):
         return DONE_BEFORE

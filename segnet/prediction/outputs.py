@@ -1,4 +1,4 @@
-"""The files that a prediction writes, by kind; and the table of class shares."""
+"""Output files of a prediction, by kind, and the table of class fractions."""
 
 import csv
 import json
@@ -20,11 +20,11 @@ from segnet.system.files import replacing
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How results are drawn.
+    """Drawing options.
 
     Attributes:
-        only: names of the classes that are drawn; None: all.
-        tolerance: how far the outlines of polygons may lie beside the exact ones [pixels].
+        only: names of the classes to draw; None: all.
+        tolerance: largest distance between a simplified polygon and the exact outline [pixels].
     """
 
     only: tuple[str, ...] | None = None
@@ -74,7 +74,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
-# The last argument is where the picture came from: a path or URL.
+# The last argument is the source of the image: a path or a URL.
 WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
     "mask": _mask,
     "overlay": _overlay,
@@ -90,9 +90,9 @@ SAVE_KINDS = (*WRITERS, "csv")
 
 
 def write_shares(records: Records, class_names: Sequence[str]) -> Path:
-    """Writes shares.csv: a row for each input of which a record in the folder knows the pixels.
+    """Write shares.csv: a row for each input whose record has counted pixels.
 
-    Of predictions that end at the same time the last one writes all rows.
+    If several predictions end at the same time, the last one writes all rows.
 
     Raises:
         MachineError: the disk refuses it.
@@ -123,6 +123,6 @@ def _numbers(record: dict[str, Any], names: Collection[str]) -> list[str]:
 
 
 def _inert(cell: str) -> str:
-    """A cell without control characters that no spreadsheet takes for a formula."""
+    """A cell without control characters, which no spreadsheet reads as a formula."""
     text = printable(cell, keep="\t")
     return f"'{text}" if cell.lstrip(" \n").startswith(("=", "+", "-", "@", "\t", "\r")) else text

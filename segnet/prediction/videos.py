@@ -1,4 +1,4 @@
-"""Videos and cameras: an annotated video, and of each frame what else is asked for."""
+"""Videos and cameras: an annotated video, and further outputs for each frame."""
 
 import contextlib
 import threading
@@ -18,16 +18,17 @@ from segnet.system.pipeline import Steps, overlapped
 def segment_video(
     prediction: Prediction, task: Task, on_frame: Callable[[int, int], None] = lambda frame, total: None
 ) -> Outcome:
-    """Segments a video or camera.
+    """Segment a video or a camera stream.
 
     Args:
-        prediction: the model, and where to.
+        prediction: model, output folder and settings.
         task: the video.
-        on_frame: told how many frames are done, and how many there are (0: unknown).
+        on_frame: called with the number of finished frames and the number of all frames (0: unknown).
 
     Raises:
-        DataError: it cannot be read. MachineError: the disk or the device does not allow it.
-        Interrupted: a camera was ended by a signal; its video is written.
+        DataError: it cannot be read.
+        MachineError: out of memory, a full disk, or an unusable device.
+        Interrupted: a signal ended a camera stream; its video is written.
     """
     item, settings, records = task.input, prediction.settings, prediction.records
     if (channels := prediction.predictor.channels) != 3:
@@ -35,7 +36,7 @@ def segment_video(
     whole = [*(["video"] if "overlay" in settings.kinds else []), *(["csv"] if "csv" in settings.kinds else [])]
     kinds = [*whole, *settings.frame_kinds]
     if not kinds:
-        raise DataError(f"{item.text}: of a video, --save takes overlay and csv, and --save-frames the others")
+        raise DataError(f"{item.text}: for a video, --save takes overlay and csv, --save-frames the other kinds")
     origin = prediction.origin(item)
     origin = replace(origin, job={**origin.job, "--max-frames": settings.max_frames})
     if not records.pending(task.name, whole, origin):
@@ -54,7 +55,7 @@ def segment_video(
 
 
 def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool) -> list[Path]:
-    """Segments all frames; gives the path of the video, where one is wanted."""
+    """Segment all frames and return the path of the annotated video, if one is written."""
     target = prediction.records.target(task.name, "video")
     settings = prediction.settings
     with contextlib.ExitStack() as stack:
@@ -89,7 +90,7 @@ def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool
 
 
 class _Clip:
-    """Numbered frames, and what became of them; a camera ends by Ctrl-C, and what it gave until then counts."""
+    """Numbered frames and their totals. Ctrl-C ends a camera stream, and its frames so far count."""
 
     def __init__(self, frames: Frames, limit: int, endless: bool, on_frame: Callable[[int, int], None]) -> None:
         self.frames, self._limit, self._endless, self._on_frame = frames, limit, endless, on_frame
@@ -105,7 +106,7 @@ class _Clip:
                 return
 
     def count(self, result: Segmentation) -> None:
-        """Adds a frame's result; of the one thread that writes."""
+        """Add the result of a frame; called by the single writer thread."""
         self.done, self.size = self.done + 1, result.mask.shape
         for name, pixels in result.pixels.items():
             self.pixels[name] = self.pixels.get(name, 0) + pixels
@@ -113,7 +114,7 @@ class _Clip:
         self._on_frame(self.done, min(self._limit, total) if self._limit and total else self._limit or total)
 
     def run(self, work: Callable[[], None]) -> None:
-        """Does the work; the end of a camera is no fault."""
+        """Run the work; a signal that ends a camera stream is no error yet."""
         try:
             work()
         except Interrupted as error:

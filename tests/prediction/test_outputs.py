@@ -22,7 +22,7 @@ def table(folder) -> list[list[str]]:
     return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def test_a_row_for_each_input_with_its_shares(tmp_path):
+def test_the_table_has_a_row_for_each_input(tmp_path):
     remember(tmp_path, "sub/a", {"road": 1, "tree": 3}, size=[2, 2], frames=1, checkpoint="best.ckpt")
     remember(tmp_path, "clip", {"road": 2, "tree": 0}, size=[1, 1], frames=2)
     with Records(tmp_path).taken("unfinished", ["csv"], Origin("/in/b.png", [1, 2], {})):
@@ -42,13 +42,13 @@ def test_no_cell_is_a_formula(tmp_path, start):
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t"))]
 
 
-def test_names_that_are_no_utf_8_are_written(tmp_path):
+def test_names_outside_utf_8_are_written(tmp_path):
     remember(tmp_path, os.fsdecode(b"caf\xe9"), {"road": 1}, source=os.fsdecode(b"/in/caf\xe9.png"))
     assert table(tmp_path)[1][:2] == ["caf\\udce9", "/in/caf\\udce9.png"]
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))
-def test_each_kind_appears_whole_or_not_at_all(tmp_path, kind, monkeypatch):
+def test_each_kind_is_an_atomic_write(tmp_path, kind, monkeypatch):
     classes = Classes.create(["a", "b"])
     rng = np.random.default_rng(0)
     probabilities = rng.random((2, 6, 5)).astype(np.float16)

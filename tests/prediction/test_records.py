@@ -1,4 +1,4 @@
-"""What a folder of predictions remembers: nobody takes results for one's own that are others'."""
+"""Records of a prediction folder: results of another origin are never taken for current ones."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def make(folder: Path, name="a", kinds=KINDS, origin=ORIGIN, overwrite=False, **
             path.write_text("whole")
 
 
-def test_what_is_there_and_ones_own_is_done(tmp_path):
+def test_existing_results_of_the_same_origin_are_done(tmp_path):
     records = Records(tmp_path)
     assert records.pending("sub/a", KINDS, ORIGIN) == KINDS
     make(tmp_path, "sub/a", pixels={"road": 3})
@@ -50,7 +50,7 @@ def test_what_is_there_and_ones_own_is_done(tmp_path):
         (Origin("/in/a.png", [10, 20], {"checkpoint": "12", "--flip": True}), r"other options \(--flip\)"),
     ],
 )
-def test_results_of_something_else_are_refused(tmp_path, other, message):
+def test_results_of_another_origin_are_refused(tmp_path, other, message):
     make(tmp_path)
     with pytest.raises(DataError, match=message):
         Records(tmp_path).pending("a", KINDS, other)
@@ -63,7 +63,7 @@ def test_results_of_something_else_are_refused(tmp_path, other, message):
     assert Records(tmp_path).read("a")["stamp"] == other.stamp
 
 
-def test_files_that_nobody_vouches_for_are_refused(tmp_path):
+def test_files_without_a_record_are_refused(tmp_path):
     (tmp_path / "a_mask.png").write_text("precious")
     with pytest.raises(DataError, match=r"a_mask\.png: exists already, made by something else; --overwrite"):
         Records(tmp_path).pending("a", KINDS, ORIGIN)
@@ -73,7 +73,7 @@ def test_files_that_nobody_vouches_for_are_refused(tmp_path):
         Records(tmp_path).pending("a", KINDS, ORIGIN)
 
 
-def test_results_that_were_deleted_are_in_nobodys_way(tmp_path):
+def test_deleted_results_do_not_block_a_name(tmp_path):
     make(tmp_path)
     for path in tmp_path.glob("*.png"):
         path.unlink()
@@ -83,7 +83,7 @@ def test_results_that_were_deleted_are_in_nobodys_way(tmp_path):
     assert Records(tmp_path).read("a")["source"] == "/in/b.png"
 
 
-def test_an_overwriting_that_is_killed_leaves_nothing_that_passes_for_done(tmp_path):
+def test_a_killed_overwrite_leaves_no_result_that_counts_as_done(tmp_path):
     make(tmp_path)
     other = Origin("/in/a.png", [10, 20], {"checkpoint": "13"})
     with pytest.raises(KeyboardInterrupt), Records(tmp_path, overwrite=True).taken("a", KINDS, other):
@@ -92,8 +92,8 @@ def test_an_overwriting_that_is_killed_leaves_nothing_that_passes_for_done(tmp_p
         Records(tmp_path).pending("a", KINDS, other)
 
 
-def test_a_new_prediction_that_is_killed_goes_on(tmp_path):
-    with Records(tmp_path).taken("a", KINDS, ORIGIN):  # what it does after the last file only adds facts
+def test_a_killed_prediction_resumes(tmp_path):
+    with Records(tmp_path).taken("a", KINDS, ORIGIN):  # after the last file, only facts are added
         (tmp_path / "a_mask.png").write_text("whole")
     assert Records(tmp_path).pending("a", KINDS, ORIGIN) == ["overlay"]
 
@@ -113,7 +113,7 @@ with records.taken("a", ["mask"], Origin("/in/b.png", [1, 2], {})):
 
 @pytest.mark.skipif(module.fcntl is None, reason="needs POSIX file locks")
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_name_is_waited_for_while_another_process_writes_its_results(tmp_path, killed):
+def test_a_second_process_waits_for_the_results_of_a_name(tmp_path, killed):
     command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as other, ThreadPoolExecutor(1) as thread:
@@ -128,7 +128,7 @@ def test_a_name_is_waited_for_while_another_process_writes_its_results(tmp_path,
             other.stdin.write("\n")
             other.stdin.flush()
         error = ours.exception(60)
-    if killed:  # its record without results is in nobody's way
+    if killed:  # a record without results does not block the name
         assert error is None
         assert Records(tmp_path).read("a")["source"] == ORIGIN.source
     else:
@@ -137,7 +137,7 @@ def test_a_name_is_waited_for_while_another_process_writes_its_results(tmp_path,
         assert (tmp_path / "a_mask.png").read_text() == "theirs"
 
 
-def test_results_are_known_as_such(tmp_path):
+def test_results_are_recognized(tmp_path):
     make(tmp_path, "sub/a")
     make(tmp_path, "clip", ["video"])
     (tmp_path / "clip").mkdir()
@@ -152,7 +152,7 @@ def test_results_are_known_as_such(tmp_path):
     ]
 
 
-def test_what_killed_predictions_left_is_removed_after_an_hour(tmp_path):
+def test_temporary_files_of_killed_predictions_are_removed_after_an_hour(tmp_path):
     old = [".a_mask.png.abcd1234.tmp", "sub/.b.json.abcd1234.tmp", ".shares.csv.abcd1234.tmp"]
     kept = [".mine.tmp", "a_mask.png", ".c_mask.png.abcd1234.tmp"]
     for name in [*old, *kept]:
