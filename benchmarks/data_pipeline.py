@@ -30,7 +30,7 @@ from segnet.config import DataConfig
 from segnet.data.cache.decoded import Arena, CacheBudget, DiskCache, MemoryCache
 from segnet.data.datamodule import TrainSamples, to_tensors, train_transform
 from segnet.data.dataset import FileDataset, Sample
-from segnet.system.machine import GIB
+from segnet.system.files import GIB
 
 NUM_CLASSES = 19
 IGNORE_INDEX = 255

@@ -10,7 +10,6 @@ Strings and keywords mix; keywords win. Errors that a user can cause are subclas
 """
 
 import contextlib
-import dataclasses
 import os
 import re
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from rich.text import Text
 from segnet.cli.calls import changed_config, composed_call
 from segnet.cli.evaluate import evaluated
 from segnet.cli.tables import report_table, scores_table
-from segnet.config import Config, EvaluateConfig, InspectConfig
+from segnet.config import Config, EvaluateConfig, InspectConfig, LoaderConfig
 from segnet.data.scan.report import DatasetReport
 from segnet.errors import ConfigError, MachineError
 from segnet.models.metadata import Metadata
@@ -155,7 +154,8 @@ def evaluate(*options: str | Config | EvaluateConfig, output_dir: StrPath | None
     if options and isinstance(options[0], Config):
         given = options[0]
         trainer = {"accelerator": "auto", **device_options(given.trainer)}
-        options = (EvaluateConfig(dataset=given.dataset, data=given.data, trainer=trainer), *options[1:])
+        loading = LoaderConfig(num_workers=given.data.num_workers, timeout=given.data.timeout)
+        options = (EvaluateConfig(dataset=given.dataset, data=loading, trainer=trainer), *options[1:])
         if "checkpoint" not in values:
             raise ConfigError("evaluate: name the checkpoint, as segnet.evaluate(config, checkpoint='best.ckpt')")
     config, folder = _configured("evaluate", EvaluateConfig, options, values, output_dir)
@@ -163,11 +163,12 @@ def evaluate(*options: str | Config | EvaluateConfig, output_dir: StrPath | None
         return Evaluation(folder, evaluated(config, folder))
 
 
-def inspect(*options: str | Config, output_dir: StrPath | None = None, **values: Any) -> Inspection:
+def inspect(*options: str | Config | InspectConfig, output_dir: StrPath | None = None, **values: Any) -> Inspection:
     """Read every file of a dataset and report what is wrong with it, as `segnet inspect` does.
 
     Args:
-        *options: "name=value", as on the command line; or one `Config`.
+        *options: "name=value", as on the command line; or one configuration. Of a training's `Config` the dataset, its
+            augmentation and the seed count.
         output_dir: where inspection.json and contact_sheet.png are written; None: runs/DATE_inspect.
         **values: options as keywords: dataset, splits, num_images, ...
 
@@ -179,9 +180,9 @@ def inspect(*options: str | Config, output_dir: StrPath | None = None, **values:
     """
     from segnet.workflows.inspect import inspect as run
 
-    if options and isinstance(options[0], Config) and not isinstance(options[0], InspectConfig):
-        sections = {each.name: getattr(options[0], each.name) for each in dataclasses.fields(options[0])}
-        options = (InspectConfig(**sections), *options[1:])
+    if options and isinstance(options[0], Config):
+        given = options[0]
+        options = (InspectConfig(dataset=given.dataset, data=given.data, seed=given.seed), *options[1:])
     config, folder = _configured("inspect", InspectConfig, options, values, output_dir)
     with _run_folder(folder):
         return Inspection(folder, run(config, folder))

@@ -3,6 +3,7 @@
 The class signature is the schema: there is nothing else to keep in step with it.
 """
 
+import copy
 import difflib
 import inspect
 import types
@@ -44,6 +45,24 @@ def build(kind: str, table: Mapping[str, Callable[..., T]], spec: Mapping[str, A
         raise ConfigError(f"{kind}.name={name} is unknown.{did_you_mean(str(name), table)}")
     check_options(kind, f"{kind} '{name}'", table[name], options, exclude=context, others=table)
     return table[name](**options, **context)
+
+
+def complete(table: Mapping[str, Callable[..., Any]], spec: Mapping[str, Any], **shared: Any) -> dict[str, Any]:
+    """Return a spec with all options of its component, as builtins.
+
+    Args:
+        table: name -> class.
+        spec: ``{"name": name, **options}``; an unknown name is left to `build`.
+        **shared: options that several components share; they replace the defaults of those that take them.
+    """
+    target = table.get(str(spec.get("name")))
+    if target is None:
+        return dict(spec)
+    parameters = inspect.signature(target).parameters
+    options = {key: value.default for key, value in parameters.items() if value.default is not value.empty}
+    options |= {key: value for key, value in shared.items() if key in parameters}
+    plain = {key: list(value) if isinstance(value, tuple) else copy.deepcopy(value) for key, value in options.items()}
+    return {**plain, **spec}
 
 
 def check_options(

@@ -1,235 +1,275 @@
-"""The configuration of a training run: plain dataclasses, which Hydra fills and `segnet.workflows.train.train` takes.
+"""The options of the verbs: dataclasses whose fields have the defaults for a dataset of one's own.
 
-``slots=True`` is not for speed: without it a misspelt option that Hydra lets through would be dropped silently.
+The text below a field is its only documentation: `--help`, the reference pages and the editor show it. The files in
+conf/ override defaults for a choice, such as dataset=shapes.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
+# slots=True: without it, an unknown option that Hydra lets through would be dropped silently.
+
+OUTPUT_STRIDES = (8, 16, 32)
+PRECISIONS = ("float32", "bf16", "fp16")
+
 
 @dataclass(slots=True, kw_only=True)
-class DataConfig:
-    """How samples are drawn, augmented and batched."""
+class LoaderConfig:
+    """How samples are loaded."""
+
+    num_workers: int | None = None
+    """Worker processes that load data; null: half of the CPU cores, at most 8."""
+    timeout: float = 300.0
+    """Time to wait for a batch before the run stops with an error [seconds]."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DataConfig(LoaderConfig):
+    """How samples are loaded, augmented and batched."""
 
     batch_size: int = 8
-    """Images in a training batch, of each process."""
+    """Images in a training batch, per process."""
     crop_size: list[int] = field(default_factory=lambda: [512, 512])
     """[height, width] of a training crop [pixels]."""
     scale_range: list[float] = field(default_factory=lambda: [0.5, 2.0])
-    """Smallest and largest random factor on a training image's size."""
+    """Smallest and largest random scale factor of a training image."""
     flip: float = 0.5
-    """Probability of a horizontal flip."""
+    """Probability of a random horizontal flip, 0-1."""
     color_jitter: float = 0.4
-    """Strength on brightness, contrast and saturation, 0-1; on hue a quarter of it."""
+    """Strength of the random change of brightness, contrast and saturation, 0-1; hue changes by a quarter of it."""
     category_max_ratio: float = 1.0
-    """Share of the labeled pixels from which a class makes a crop be drawn at another place; 1: never."""
+    """Draw a crop again if one class fills more than this fraction of its labeled pixels; 1: never."""
     cutmix: float = 0.0
-    """Probability that a rectangle of a crop comes from another crop of its batch."""
+    """Probability of CutMix, 0-1: a rectangle of a crop is replaced by that of another crop of the batch."""
     oversample_rare: float = 0.0
-    """Share of the images, 0-1: images that hold a class that fewer hold come more often; 0: all come equally often."""
+    """Repeat images that hold a class which less than this fraction of the images hold (0-1, as in LVIS); 0: off."""
     cache: str | None = None
-    """Where decoded images and masks of the training and val splits are kept: memory or disk; null: nowhere."""
+    """Cache of decoded train and val images: memory or disk; null: none."""
     cache_size: float = 8.0
-    """How much memory, of each process that trains, or disk, of all datasets, that may take [GiB]."""
-    num_workers: int | None = None
-    """Processes that load data; null: half of the cores, at most 8."""
-    timeout: float = 300.0
-    """How long a batch may take to load before the run gives up [seconds]."""
+    """Largest size of the cache [GiB]: of each process (memory), or of all datasets together (disk)."""
     check: bool = True
-    """Whether every file is read once before the first step."""
+    """Read and check every file before the first step."""
 
 
 @dataclass(slots=True, kw_only=True)
 class OptimConfig:
-    """The optimizer, and its learning rate over the run: a warm-up, then a schedule; both change every step."""
+    """Optimizer and learning rate schedule; the learning rate changes every step."""
 
     name: str = "sgd"
-    """Of segnet.training.optim.OPTIMIZERS: sgd or adamw."""
+    """Optimizer: sgd or adamw."""
     lr: float = 0.01
-    """Highest learning rate; the schedule's first."""
-    batch_size: int | None = None
-    """Images of a step, those of all processes together, that lr is meant for; null: not known."""
+    """Peak learning rate."""
+    batch_size: int | None = 8
+    """Images per step, of all processes together, for which lr is chosen; null: unknown."""
     scale_lr: bool = False
-    """Whether lr is scaled linearly from batch_size to the images that a step really has."""
+    """Scale lr linearly from optim.batch_size to the images per step of this run."""
     backbone_lr_factor: float = 1.0
-    """On the learning rate of the backbone."""
+    """Factor on the learning rate of the backbone."""
     momentum: float = 0.9
-    """Of sgd."""
+    """Momentum of sgd, 0-1."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    """Of adamw: how slowly the means of the gradients and of their squares change."""
+    """Decay rates of adamw's running means of gradients and squared gradients."""
     weight_decay: float = 1e-4
     """Weight decay (L2)."""
     norm_decay: bool = True
-    """Whether norms and biases decay too, as in PaddleSeg's and mmsegmentation's recipes for sgd."""
+    """Apply weight decay to norm layers and biases too, as PaddleSeg and mmsegmentation do with sgd."""
     schedule: str = "poly"
-    """Of segnet.training.optim.SCHEDULES: poly, lr * (1 - step / steps) ** power, or cosine."""
+    """Learning rate schedule: poly, lr * (1 - step / steps) ** power, or cosine."""
     power: float = 0.9
-    """Exponent of poly; 0 keeps the learning rate."""
+    """Exponent of poly; 0: constant learning rate."""
     min_lr: float = 0.0
-    """Where the schedule ends."""
+    """Final learning rate of the schedule."""
     warmup_steps: int = 0
-    """Steps in which the learning rate rises linearly to lr, before the schedule begins."""
+    """Steps of linear warm-up to lr before the schedule starts."""
 
 
 @dataclass(slots=True, kw_only=True)
 class EmaConfig:
-    """An exponential moving average of the weights, which is then what is evaluated and saved as best."""
+    """Exponential moving average (EMA) of the weights, which is then evaluated and saved as best.ckpt."""
 
     decay: float | None = None
-    """Share of the old average that each step keeps, as 0.999; less in the first steps. null: no average."""
+    """Decay of the EMA per step, such as 0.999; smaller in the first steps. null: no EMA."""
 
 
 @dataclass(slots=True, kw_only=True)
 class EarlyStoppingConfig:
-    """An end before the last step."""
+    """Stop the run early if val mIoU no longer improves."""
 
     patience: int | None = None
-    """After how many validations without a higher val mIoU the run ends; null: never."""
+    """Validations without improvement after which the run stops; null: never."""
     min_delta: float = 0.0
-    """By how much more than this the mIoU must rise to be higher."""
+    """Smallest increase of val mIoU (a fraction, 0-1) that counts as improvement."""
+
+
+def default_backbone() -> dict[str, Any]:
+    """The spec of ResNet18_vd, which trains without a GPU; conf/backbone/resnet18_vd.yaml has the same."""
+    return {"name": "resnet", "block": "basic", "depths": [2, 2, 2, 2], "stem": "deep", "shortcut": "pool"}
+
+
+def default_decoder() -> dict[str, Any]:
+    """The spec of DeepLabV3+."""
+    return {"name": "deeplabv3plus"}
+
+
+def default_loss() -> dict[str, Any]:
+    """The spec of the cross entropy."""
+    return {"name": "cross_entropy"}
+
+
+def default_norm() -> dict[str, Any]:
+    """The spec of batch norm."""
+    return {"name": "batch"}
+
+
+def default_trainer() -> dict[str, Any]:
+    """The arguments of Lightning's Trainer whose default here is not Lightning's."""
+    return {"max_epochs": 50, "devices": 1, "log_every_n_steps": 10}
 
 
 @dataclass(slots=True, kw_only=True)
 class Config:
-    """Everything that a training run depends on."""
+    """Train a model and evaluate its best checkpoint."""
 
-    backbone: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.models.backbones.BACKBONES."""
+    backbone: dict[str, Any] = field(default_factory=default_backbone)
+    """Backbone: a choice such as resnet50_vd, and its options."""
     backbone_weights: str | None = None
-    """File, URL or name on the hub to initialize the backbone from."""
+    """Pretrained weights of the backbone: file, URL or name on the Hugging Face hub; null: random."""
     mean: list[float] | None = None
-    """Of each channel of the images, 0-1; null: what backbone_weights were trained with, or 0.5 without."""
+    """Mean of each image channel, 0-1, for normalization; null: that of backbone_weights, or 0.5."""
     std: list[float] | None = None
-    """Standard deviation of each channel, 0-1; null: as for mean."""
-    decoder: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.models.decoders.DECODERS."""
-    loss: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.losses.LOSSES."""
+    """Standard deviation of each image channel, 0-1; null: that of backbone_weights, or 0.5."""
+    decoder: dict[str, Any] = field(default_factory=default_decoder)
+    """Decoder: deeplabv3plus or deeplabv3, and its options."""
+    output_stride: int = 16
+    """Output stride of backbone and decoder: 8, 16 or 32; their dilations and atrous rates follow from it."""
+    norm: dict[str, Any] = field(default_factory=default_norm)
+    """Norm layers of backbone, decoder and auxiliary head: name=batch, sync_batch, group, layer or instance."""
+    loss: dict[str, Any] = field(default_factory=default_loss)
+    """Loss: a choice such as ohem or ce_dice, and its options."""
     auxiliary_head: dict[str, Any] | None = None
-    """Spec from segnet.models.auxiliary.AUXILIARY_HEADS: a second loss while training; null: none."""
+    """Auxiliary head for a second loss during training: fcn, and its options; null: none."""
     dataset: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.data.DATASETS."""
+    """Dataset: a choice such as folder, and its options."""
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
-    trainer: dict[str, Any] = field(default_factory=dict)
-    """Any argument of Lightning's Trainer, as trainer.max_epochs=50, trainer.max_steps, trainer.devices=2."""
-    output_stride: int = 16
-    """Of the backbone; exists to be interpolated into the specs: nothing reads it."""
-    norm: dict[str, Any] = field(default_factory=lambda: {"name": "batch"})
-    """Spec from segnet.models.norms.NORMS, for backbone and decoder; exists to be interpolated into theirs."""
+    trainer: dict[str, Any] = field(default_factory=default_trainer)
+    """Arguments of Lightning's Trainer, such as trainer.max_epochs=50, trainer.max_steps, trainer.devices=2."""
+    precision: str = "float32"
+    """Precision of training: float32, bf16 or fp16 (mixed precision); evaluation is always float32."""
     frozen_stages: int | None = None
-    """Up to which part of the backbone nothing trains: 0 the stem, 1 also the first stage, ...; null: all train."""
+    """Number of backbone stages that are frozen: 0 the stem, 1 the stem and the first stage, ...; null: nothing."""
     norm_eval: bool = False
-    """Whether the backbone's batch norms keep their running statistics; their scale and bias train all the same."""
+    """Freeze the running statistics of the backbone's batch norms; their scale and bias still train."""
     seed: int = 0
-    """Of initialization, order and augmentation."""
+    """Seed of initialization, order and augmentation."""
     deterministic: bool = False
-    """Whether only operations are used that give the same result each time, on a GPU too; slower there."""
+    """Use deterministic operations only, so that a GPU gives the same weights each time; slower."""
     compile: bool = False
-    """Whether torch.compile translates backbone and decoder first, which takes a minute or so; needs a C++ compiler."""
+    """Compile backbone and decoder with torch.compile: takes a minute or so, and needs a C++ compiler."""
     non_finite: str = "stop"
-    """What a loss that is not finite does: stop the run, or skip that step."""
+    """What to do if the loss is not finite: stop the run, or skip the step."""
     logger: dict[str, Any] | None = None
-    """Spec from segnet.training.loggers.LOGGERS: where the metrics go besides metrics.csv; null: nowhere."""
+    """Experiment logger besides metrics.csv: tensorboard, wandb or mlflow, and its options; null: none."""
     profile: bool = False
-    """Whether a few steps are measured: profile.txt tells where their time goes, profile.json is a trace for Chrome."""
+    """Profile a few steps: times in profile.txt, a trace for Chrome or Perfetto in profile.json."""
     worst_images: int = 8
-    """How many val images of the lowest mIoU report.html shows."""
+    """Val images with the lowest mIoU in report.html."""
     init_from: str | None = None
-    """A checkpoint of segnet to fine-tune from: of the same architecture; other classes get a new classifier."""
+    """Segnet checkpoint to fine-tune, of the same architecture; other classes get a new classifier."""
     checkpoint: str | None = None
-    """The last.ckpt of a run to go on with, in its own folder; auto: the newest usable one of this configuration."""
+    """last.ckpt of a run to resume in its own folder; auto: the newest usable one of this configuration."""
     checkpoint_every: int | None = None
-    """After how many steps last.ckpt is written within an epoch [steps]; null: see checkpoint_minutes."""
+    """Interval between checkpoints within an epoch [steps]; null: checkpoint_minutes alone."""
     checkpoint_minutes: float | None = 20.0
-    """After how long last.ckpt is written within an epoch [minutes]; null: at validations and ends of epochs only."""
+    """Interval between checkpoints within an epoch [minutes]; null: only at validations and ends of epochs."""
 
 
 @dataclass(slots=True, kw_only=True)
 class EvaluateConfig:
-    """What `segnet evaluate` depends on."""
+    """Measure the mIoU of a checkpoint on a dataset, one whole image at a time, in float32."""
 
     checkpoint: str = "???"
-    """The .ckpt file to evaluate."""
+    """Checkpoint (.ckpt) to evaluate."""
     dataset: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.data.DATASETS."""
+    """Dataset: a choice such as folder, and its options; without one, the dataset of the checkpoint's run."""
     split: str = "val"
-    """train, val or test."""
-    data: DataConfig = field(default_factory=DataConfig)
+    """Split to evaluate: train, val or test."""
+    data: LoaderConfig = field(default_factory=LoaderConfig)
     flip: bool = False
-    """Whether to average the predictions of an image and its mirror image."""
+    """Test-time augmentation: average the predictions of an image and its mirror image."""
     scales: list[float] = field(default_factory=lambda: [1.0])
-    """Factors on the size of an image, over which predictions are averaged."""
+    """Test-time augmentation: average the predictions at these image scales."""
     window: int | None = None
-    """Side of the windows into which larger images are cut [pixels]; null: images are predicted whole."""
+    """Sliding-window inference: side of a window [pixels]; null: whole images."""
     overlap: float = 0.25
-    """Share of a window that the next one repeats at least, 0-0.9."""
+    """Smallest overlap of neighboring windows, as a fraction of their side, 0-0.9."""
     trainer: dict[str, Any] = field(default_factory=dict)
-    """Arguments of Lightning's Trainer."""
+    """Arguments of Lightning's Trainer, such as trainer.accelerator=cpu."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ShardConfig:
-    """What `segnet shard` depends on."""
+    """Pack a dataset into tar files (WebDataset shards) for streaming."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.data.DATASETS: what is written as shards."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """Not read; choices of dataset set it too."""
+    """Dataset to pack: a choice such as folder, and its options."""
     splits: list[str] = field(default_factory=lambda: ["train", "val"])
-    """Which to write, of train, val and test."""
+    """Splits to pack: any of train, val and test."""
     output: str = "???"
-    """The folder to write; may not exist yet."""
+    """Folder to write; it must not exist yet."""
     images_per_shard: int = 500
-    """In each tar file, but the last of a split."""
+    """Images in each tar file; the last of a split may hold fewer."""
 
 
 @dataclass(slots=True, kw_only=True)
-class InspectConfig(Config):
-    """What `segnet inspect` depends on; it takes a training's options, and reads dataset, data and seed of them."""
+class InspectConfig:
+    """Find what is wrong with a dataset. All options of a training are accepted, and these are used."""
 
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Dataset: a choice such as folder, and its options."""
     splits: list[str] = field(default_factory=lambda: ["train", "val"])
-    """Which to look at, of train, val and test."""
+    """Splits to inspect: any of train, val and test."""
     num_images: int = 8
-    """Rows of the contact sheet, which shows the augmentation too."""
+    """Rows of the contact sheet, which shows each image as it is and augmented; 0: no sheet."""
+    data: DataConfig = field(default_factory=DataConfig)
+    seed: int = 0
+    """Seed of the augmentation in the contact sheet."""
 
 
 @dataclass(slots=True, kw_only=True)
 class BenchmarkConfig:
-    """What `segnet benchmark` depends on."""
+    """Measure what a model costs on this machine: parameters, operations, speed and memory."""
 
     checkpoint: str | None = None
-    """The .ckpt file whose model is measured; null: that of the options that follow, untrained."""
-    backbone: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.models.backbones.BACKBONES; a checkpoint replaces this and all options down to num_classes."""
-    backbone_weights: str | None = None
-    """Not to be set: they change no speed; choices of backbone name it."""
-    decoder: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.models.decoders.DECODERS."""
-    loss: dict[str, Any] = field(default_factory=dict)
-    """Spec from segnet.losses.LOSSES."""
-    auxiliary_head: dict[str, Any] | None = None
-    """Spec from segnet.models.auxiliary.AUXILIARY_HEADS; null: none."""
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Checkpoint (.ckpt) to measure, in place of the options from backbone to num_classes; null: untrained."""
+    backbone: dict[str, Any] = field(default_factory=default_backbone)
+    """Backbone: a choice such as resnet50_vd, and its options."""
+    decoder: dict[str, Any] = field(default_factory=default_decoder)
+    """Decoder: deeplabv3plus or deeplabv3, and its options."""
     output_stride: int = 16
-    """Of the backbone; exists to be interpolated into the specs: nothing reads it."""
-    norm: dict[str, Any] = field(default_factory=lambda: {"name": "batch"})
-    """Spec from segnet.models.norms.NORMS, likewise."""
+    """Output stride of backbone and decoder: 8, 16 or 32."""
+    norm: dict[str, Any] = field(default_factory=default_norm)
+    """Norm layers of backbone, decoder and auxiliary head: name=batch, sync_batch, group, layer or instance."""
+    loss: dict[str, Any] = field(default_factory=default_loss)
+    """Loss: a choice such as ohem or ce_dice, and its options."""
+    auxiliary_head: dict[str, Any] | None = None
+    """Auxiliary head for a second loss during training: fcn, and its options; null: none."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
     num_classes: int = 19
-    """Number of classes of the measured model."""
+    """Number of classes."""
     image_size: list[int] = field(default_factory=lambda: [512, 512])
     """[height, width] of the images [pixels]."""
     batch_size: int = 4
-    """Images in a batch, of training and prediction alike."""
+    """Images in a batch, in training and prediction."""
     device: str | None = None
-    """cpu, cuda, cuda:1, mps; null: a GPU where there is one."""
+    """Device: cpu, cuda, cuda:1 or mps; null: a GPU if there is one."""
     precision: str = "float32"
-    """float32, bf16 or fp16: of a prediction as predict takes it, of training by autocast."""
+    """Precision of prediction, and of training with autocast: float32, bf16 or fp16."""
     runtime: str | None = None
-    """Of a prediction: torch, onnxruntime or openvino; null chooses as predict does."""
+    """Runtime of prediction: torch, onnxruntime or openvino; null: chosen as predict does."""
     compile: bool = False
-    """Whether torch.compile translates what a training step runs."""
+    """Compile the training step with torch.compile."""
     seconds: float = 10.0
-    """How long training and prediction are each measured; at least one batch [seconds]."""
+    """Duration of each measurement; at least one batch [seconds]."""

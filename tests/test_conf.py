@@ -1,17 +1,18 @@
 """conf/: every choice composes and builds, and nothing is lost between the menu and the tables."""
 
+import inspect
 import itertools
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from segnet.classes import Classes
+from segnet.cli.composition import composed as compose_verb
 from segnet.components import check_options
 from segnet.config import Config
 from segnet.data import DATASETS
@@ -22,7 +23,10 @@ from segnet.models.decoders import DECODERS
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.training.loggers import LOGGERS
 from segnet.training.optim import check_optim
+from segnet.training.run_folder import flat_options
+from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
+from segnet.training.trainer import in_steps
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
@@ -44,11 +48,7 @@ def menu(group: str) -> list[str]:
 
 
 def composed(*overrides: str) -> Config:
-    ConfigStore.instance().store("schema", node=Config)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_object(compose("train", overrides=list(overrides)))
-    assert isinstance(config, Config)
-    return config
+    return compose_verb("train", Config, overrides)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_every_backbone_decoder_and_stride_composes_and_builds(backbone, decoder
     if backbone == "timm":
         pytest.importorskip("timm", reason="timm is an optional package, and not installed")
         options.append("backbone.model=resnet18")
-    config = composed(*options)
+    config = complete_specs(composed(*options))
     with torch.device("meta"):
         model = SegmentationModel(
             backbone=config.backbone, decoder=config.decoder, num_classes=5, mean=[0.5] * 3, std=[0.5] * 3
@@ -109,7 +109,7 @@ def needed(dataset: str) -> list[str]:
 
 @pytest.mark.parametrize("experiment", menu("experiment"))
 def test_every_experiment_composes_builds_and_opens_with_its_command(experiment):
-    config = composed(f"experiment={experiment}", "dataset.root=x", "backbone_weights=x")
+    config = complete_specs(composed(f"experiment={experiment}", "dataset.root=x", "backbone_weights=x"))
     check_optim(config.optim)
     assert config.optim.batch_size == config.data.batch_size  # on one device the learning rate is the recipe's
     check_options("trainer", "Lightning's Trainer", pl.Trainer, config.trainer)
@@ -125,6 +125,35 @@ def test_every_experiment_composes_builds_and_opens_with_its_command(experiment)
     lines = (CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
     header = [line for line in lines[1:] if line.startswith("#")]
     assert any(f"python train.py experiment={experiment}" in line for line in header)
+
+
+@pytest.mark.parametrize("experiment", menu("experiment"))
+def test_a_recipe_does_not_change_with_the_defaults(experiment):
+    """tests/data/recipes.json holds what each recipe trains; a change there changes what its header promises."""
+    stored = json.loads((ROOT / "tests" / "data" / "recipes.json").read_text())
+    assert stored.keys() == set(menu("experiment"))
+    config = asdict(complete_specs(composed(f"experiment={experiment}", "dataset.root=x", "backbone_weights=x")))
+    found = flat_options({**config, "trainer": {**in_steps(config["trainer"]), "precision": config["precision"]}})
+    assert {key: found.get(key) for key in stored[experiment]} == stored[experiment]
+
+
+@pytest.mark.parametrize("group", ["decoder", "loss", "auxiliary_head", "dataset", "logger"])
+def test_no_choice_repeats_a_default(group):
+    own = asdict(Config())
+    for choice in menu(group):
+        sections = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())
+        spec = sections.pop(group)
+        parameters = inspect.signature(TABLES[group][spec["name"]]).parameters
+        for key, value in spec.items():
+            assert key == "name" or parameters[key].default != value, f"{group}={choice}: {key}"
+        for section, options in sections.items():
+            for key, value in options.items():
+                assert own[section].get(key) != value, f"{group}={choice}: {section}.{key}"
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "inspect", "shard", "benchmark"])
+def test_the_file_of_a_verb_has_no_options(verb):
+    assert set(yaml.safe_load((CONF / f"{verb}.yaml").read_text())) == {"defaults", "hydra"}
 
 
 def test_an_experiment_beats_the_groups_and_the_command_line_beats_both():

@@ -25,12 +25,12 @@ from segnet.cli.composition import (
     composed_run,
     explanation,
     is_one_of_many,
-    option_names,
     run_folder_of,
     unknown_option,
 )
 from segnet.cli.grammar import SWITCHES, SWITCHES_WITH_VALUE
 from segnet.cli.help import CONF_DIR
+from segnet.cli.schemas import option_names, schema_node
 from segnet.errors import ConfigError
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ def _located(error: OmegaConfBaseException) -> str:
 def _default_folder(verb: str, schema: type, choices: Mapping[str, str]) -> Path:
     """The run folder that the command line would choose."""
     with _own_state():
-        ConfigStore.instance().store("schema", node=schema)
+        ConfigStore.instance().store("schema", node=schema_node(schema))
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             tree: DictConfig = compose(verb, return_hydra_config=True)
         OmegaConf.set_readonly(tree, False)

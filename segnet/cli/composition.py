@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
 from segnet.cli.help import CONF_DIR
+from segnet.cli.schemas import accepted, narrowed, schema_node
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, MachineError, SegnetError
 from segnet.extras import broken_package
@@ -47,7 +48,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
         MachineError: the run folder cannot be created.
         SegnetError: what `task` raised; under --multirun the first, after all jobs.
     """
-    ConfigStore.instance().store("schema", node=schema)
+    ConfigStore.instance().store("schema", node=schema_node(schema))
     arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
     if not {"--help", "-h", "--hydra-help", "--version", "--info", "--shell-completion", "-sc"} & set(arguments):
         composed(name, schema, arguments)
@@ -65,8 +66,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     def application(tree: DictConfig) -> None:
         nonlocal started
         started = True
-        config = OmegaConf.to_object(tree)
-        assert isinstance(config, schema)
+        config: Any = narrowed(tree, schema)
         sys.argv = command_line  # with it Lightning starts the processes of the other devices
         output_dir = Path(HydraConfig.get().runtime.output_dir)
         try:
@@ -133,7 +133,7 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
     Raises:
         ConfigError: as `composed`.
     """
-    ConfigStore.instance().store("schema", node=schema)
+    ConfigStore.instance().store("schema", node=schema_node(schema))
     arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
     is_sweep = bool({"--multirun", "-m"} & set(arguments))
     single_job = [_first_of_sweep(override, is_sweep) for override in _without_switches(arguments)]
@@ -143,24 +143,23 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
             if not folder.is_dir():
                 raise ConfigError(f"{flag} {folder}: no such folder")
             single_job.append(f"hydra.searchpath=[file://{folder}]")
+    _refuse_unknown(schema, name, single_job)
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             tree = compose(name, overrides=single_job, return_hydra_config=True)
         folder = run_folder_of(tree)
         OmegaConf.set_struct(tree, False)
         del tree["hydra"]
-        if "dataset" in tree and not tree.dataset and name != "evaluate":  # which takes that of the run
+        own = {option.name for option in dataclasses.fields(schema)}  # type: ignore[arg-type]
+        if "dataset" in own and not tree.dataset and name != "evaluate":  # which takes that of the run
             choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
             raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
-        missing = sorted(OmegaConf.missing_keys(tree))
+        missing = sorted(key for key in OmegaConf.missing_keys(tree) if re.split(r"[.[]", key)[0] in own)
         if missing:
             raise ConfigError(f"{missing[0]} is not set: add {missing[0]}=...")
-        _refuse_unknown(tree, schema, name, single_job)
         if is_sweep:
             _refuse_in_sweep(tree, own_jobs="submitit" in " ".join(arguments))
-        config = OmegaConf.to_object(tree)
-        assert isinstance(config, schema)
-        return config, folder
+        return narrowed(tree, schema), folder
     except yaml.YAMLError as error:
         raise ConfigError(f"a configuration file cannot be read: {' '.join(str(error).split())}") from None
     except MissingConfigException as error:
@@ -200,24 +199,15 @@ def _first_of_sweep(override: str, is_sweep: bool) -> str:
     return f"{prefix}{parsed.get_key_element().lstrip('+~')}={next(iter(parsed.sweep_string_iterator()))}"
 
 
-def option_names(schema: type, prefix: str = "") -> Iterator[str]:
-    """All dotted keys of a dataclass; an open section counts as one."""
-    for field in dataclasses.fields(schema):
-        yield prefix + field.name
-        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
-            yield from option_names(field.type, f"{prefix}{field.name}.")
-
-
-def _refuse_unknown(composed: DictConfig, schema: type, name: str, overrides: Sequence[str]) -> None:
-    """Refuse keys that no schema knows: `+option=1` adds them all the same."""
-    known = set(option_names(schema))
-    for key, value in composed.items():
-        options = [str(key)]
-        if str(key) not in OPEN_SECTIONS and isinstance(value, DictConfig):
-            options += [f"{key!s}.{inner!s}" for inner in value]
-        for option in options:
-            if option not in known:
-                raise ConfigError(unknown_option(option, name, overrides, known))
+def _refuse_unknown(schema: type, name: str, overrides: Sequence[str]) -> None:
+    """Refuse options that a verb does not have: Hydra would accept `+option=1`, and those of a training."""
+    known = accepted(schema)
+    for override in overrides:
+        option = override.lstrip("+~").partition("=")[0]
+        section = option.partition(".")[0]
+        is_open = section in OPEN_SECTIONS and section in known
+        if option not in known and not is_open and not re.match(r"hydra[./]|experiment$", option):
+            raise ConfigError(unknown_option(option, name, overrides, known))
 
 
 def unknown_option(option: str, name: str, overrides: Sequence[str], known: Iterable[str]) -> str:
@@ -261,7 +251,7 @@ def explanation(error: Exception, schema: type, name: str, overrides: Sequence[s
         return f"an option cannot be read: {first}"
     unknown = re.match(r"Could not override '([^']+)'", first)
     if unknown:
-        known = (set(option_names(schema)) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}) - {unknown[1]}
+        known = (accepted(schema) | {path.name for path in CONF_DIR.iterdir() if path.is_dir()}) - {unknown[1]}
         return unknown_option(unknown[1], name, overrides, known)
     if error.__cause__ is not None:
         key = getattr(error.__cause__, "full_key", None)

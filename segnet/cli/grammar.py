@@ -33,7 +33,7 @@ _TRAIN_WORDS = {
     "pretrained weights pretrained_weights": "backbone_weights={value}",
     "model arch encoder encoder_name": "backbone={value}",
     "device gpu gpus": "trainer.accelerator=gpu trainer.devices=1",
-    "amp fp16 half mixed_precision bf16": "trainer.precision=bf16-mixed",
+    "amp fp16 half mixed_precision bf16": "precision=bf16",
     "classes names class_names num_classes nc": '"dataset.class_names=[road,tree,car]"',
     "data root data_root data_dir dataset_root path": "dataset=folder dataset.root={value}",
     "project name save_dir work_dir output output_dir out_dir run_dir": "hydra.run.dir={value}",
@@ -96,10 +96,10 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     Raises:
         ConfigError: a word that is neither.
     """
-    return list(_overrides(verb, set(_flags(schema)), [field.name for field in dataclasses.fields(schema)], arguments))
+    return list(_translated(verb, set(_flags(schema)), [field.name for field in dataclasses.fields(schema)], arguments))
 
 
-def _overrides(verb: str, flags: set[str], names: Sequence[str], arguments: Sequence[str]) -> Iterator[str]:
+def _translated(verb: str, flags: set[str], names: Sequence[str], arguments: Sequence[str]) -> Iterator[str]:
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)

@@ -13,7 +13,7 @@ from segnet.cli.output import say
 from segnet.config import Config
 from segnet.data.scan.report import DatasetReport
 from segnet.errors import printable
-from segnet.system.machine import GIB
+from segnet.system.files import GIB
 from segnet.training.metrics import DEFINITION, percent
 from segnet.training.run_folder import flat_options
 from segnet.workflows.benchmark import Benchmark

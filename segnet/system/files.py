@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segnet.errors import MachineError
 
+GIB = 2**30  # [bytes]
 UMASK = os.umask(0)  # only setting it tells it: once, since another thread could read the 0
 os.umask(UMASK)
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from segnet.errors import MachineError, SegnetError
+from segnet.system.files import GIB
 
 log = logging.getLogger(__name__)
 
 CPUINFO = Path("/proc/cpuinfo")
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")  # in a RuntimeError of torch's CPU allocator
-GIB = 2**30
 
 
 def num_cores() -> int:

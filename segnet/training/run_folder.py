@@ -10,11 +10,14 @@ from typing import Any
 
 import yaml
 
+from segnet.components import complete
 from segnet.config import Config
+from segnet.data import DATASETS
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.models.checkpoint import read_checkpoint
 from segnet.system.machine import FULL_DISK
 from segnet.training.run_lock import in_use
+from segnet.training.specs import TABLES
 
 log = logging.getLogger(__name__)
 
@@ -124,15 +127,29 @@ def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
     An option that `stored` lacks, because it is newer than the run, has its default. A mean or std that is not
     configured is the run's own.
     """
-    before, now, defaults = flat_options(stored), flat_options(asdict(config)), flat_options(asdict(Config()))
+    defaults = flat_options(asdict(Config()))
+    before, now = (flat_options(_complete(sections)) for sections in (stored, asdict(config)))
     changed = []
     for key in now.keys() | before.keys():
         old, new = before.get(key, defaults.get(key)), now.get(key)
-        if key in FREE or key.partition(".")[0] in FREE or (key in ("mean", "std") and new is None):
+        section = key.partition(".")[0]
+        if key in FREE or section in FREE or (key in ("mean", "std") and new is None):
             continue
+        if key != f"{section}.name" and before.get(f"{section}.name") != now.get(f"{section}.name"):
+            continue  # of another component, which has options of its own
         if _plain(old) != _plain(new):
             changed.append(f"{key}={new} (was {old})")
     return sorted(changed)
+
+
+def _complete(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with all options of its components, so that it does not matter which of them were written."""
+    shared = {"output_stride": sections.get("output_stride"), "norm": sections.get("norm")}
+    completed = dict(sections)
+    for name, table in {**TABLES, "dataset": DATASETS}.items():
+        if isinstance(spec := sections.get(name), dict):
+            completed[name] = complete(table, spec, **shared)
+    return completed
 
 
 def flat_options(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,11 +17,12 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from segnet.components import check_options
-from segnet.config import Config
+from segnet.config import PRECISIONS, Config, default_trainer
 from segnet.errors import ConfigError, first_line
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.models.norms import num_processes
 from segnet.system.files import replacing
+from segnet.system.machine import usable_precision
 from segnet.training.callbacks.last_checkpoint import LastCheckpoint, MetricsLogger
 from segnet.training.callbacks.nonfinite import NonFiniteLoss
 from segnet.training.callbacks.profiling import StepProfiler
@@ -43,6 +44,8 @@ OWN_ARGUMENTS = (
     "use_distributed_sampler",
     "enable_progress_bar",
 )
+# The precisions of segnet in Lightning's words.
+LIGHTNING_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -93,7 +96,7 @@ def training_trainer(
     progress = progress_callbacks()
     last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
     trainer = _trainer(
-        in_steps({**defaults, **config.trainer}),
+        in_steps({**defaults, **default_trainer(), **config.trainer, **precision_option(config)}),
         logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
         # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
         callbacks=[
@@ -111,6 +114,33 @@ def training_trainer(
     )
     validate_at_step_ends(trainer)
     return trainer
+
+
+def precision_option(config: Config) -> dict[str, Any]:
+    """Return the `precision` argument of Lightning's Trainer.
+
+    `trainer.precision` is accepted too, in the words of segnet or of Lightning.
+
+    Raises:
+        ConfigError: an unknown precision, or two different ones.
+    """
+    if config.precision not in PRECISIONS:
+        raise ConfigError(f"precision={config.precision} is unknown: choose from {', '.join(PRECISIONS)}")
+    wanted = LIGHTNING_PRECISIONS[usable_precision(config.precision, _device_type(config.trainer))]
+    if "precision" not in config.trainer:
+        return {"precision": wanted}
+    word = config.trainer["precision"]
+    given = LIGHTNING_PRECISIONS.get(str(word), word)
+    if config.precision != "float32" and given != LIGHTNING_PRECISIONS[config.precision]:
+        raise ConfigError(f"precision={config.precision} contradicts trainer.precision={word}: leave out one of them")
+    return {"precision": given}
+
+
+def _device_type(options: Mapping[str, Any]) -> str:
+    """Where a Trainer with these options runs: "cpu", or anything else for an accelerator."""
+    accelerator = str(options.get("accelerator", "auto"))
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return "cpu" if accelerator == "auto" and not has_gpu else accelerator
 
 
 def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
 from segnet.system.machine import explained, is_out_of_memory, usable_precision
 from segnet.training.optim import build_optimizer, parameter_groups
+from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
 from segnet.workflows.costs import Cost, cost, resident
 
@@ -116,8 +117,6 @@ def _check(config: BenchmarkConfig) -> None:
         raise ConfigError(f"seconds={config.seconds} must be above 0, at most 3600")
     if len(config.image_size) != 2 or min(config.image_size) < SMALLEST_SIDE:
         raise ConfigError(f"image_size={config.image_size} must be [height, width], each {SMALLEST_SIDE} or more")
-    if config.backbone_weights is not None:
-        raise ConfigError(f"backbone_weights={config.backbone_weights} changes no speed: leave it out")
     if config.loss and isinstance(config.loss.get("class_weight"), str):
         raise ConfigError(
             f"loss.class_weight={config.loss['class_weight']} asks for training masks, and a benchmark has none: leave "
@@ -126,6 +125,7 @@ def _check(config: BenchmarkConfig) -> None:
 
 
 def _write_untrained(config: BenchmarkConfig, path: Path) -> Path:
+    config = complete_specs(config)
     names = [f"class {index}" for index in range(config.num_classes)]
     half = [0.5] * config.backbone.get("in_channels", 3)
     task = SegmentationTask.create(

@@ -19,10 +19,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from segnet import __version__
+from segnet.system.files import GIB
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
-GIB = 2**30
-TIMEOUT = 120  # of an import in a process of its own [seconds]
+IMPORT_TIMEOUT = 120  # of an import in a process of its own [seconds]
 # Distributions that must not be installed beside what segnet needs -> why, and the command that fixes it.
 CLASHES = {
     "opencv-python": "overwrites files of opencv-python-headless: pip uninstall opencv-python, then "
@@ -156,9 +156,9 @@ def _torchvision() -> Iterator[Check]:
 def _run_python(code: str) -> tuple[list[str], str]:
     """Run code in a process of its own: (lines that it printed, why it failed or "")."""
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_TIMEOUT)
     except subprocess.TimeoutExpired:
-        return [], f"no answer within {TIMEOUT} s"
+        return [], f"no answer within {IMPORT_TIMEOUT} s"
     if done.returncode == 0:
         return done.stdout.splitlines(), ""
     lines = done.stderr.strip().splitlines()

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from segnet.classes import Classes
-from segnet.config import DataConfig
+from segnet.config import DataConfig, LoaderConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import DataError
 from segnet.inference.tta import Inference
@@ -73,7 +73,7 @@ def evaluate(
     *,
     dataset: Mapping[str, Any],
     split: str,
-    data: DataConfig,
+    data: LoaderConfig,
     trainer: Mapping[str, Any],
     inference: Inference | None = None,
 ) -> Results:
@@ -83,7 +83,7 @@ def evaluate(
         checkpoint: path of a segnet checkpoint.
         dataset: spec from `segnet.data.DATASETS`.
         split: "train", "val" or "test".
-        data: only the workers count.
+        data: how images are loaded.
         trainer: arguments of Lightning's Trainer; one device unless they say otherwise, which is refused.
         inference: flips, scales and windows; None: the model's own prediction of each image alone.
 
@@ -92,10 +92,13 @@ def evaluate(
     """
     stored = read_checkpoint(checkpoint)
     hyper_parameters = stored["hyper_parameters"]
+    loading = DataConfig(num_workers=data.num_workers, timeout=data.timeout)
     with fitting(checkpoint):
         task = SegmentationTask(**hyper_parameters)
         task.load_state_dict(stored["state_dict"])
-    datamodule = SegmentationDataModule(dataset, data, hyper_parameters["model"]["mean"], seed=0, classes=task.classes)
+    datamodule = SegmentationDataModule(
+        dataset, loading, hyper_parameters["model"]["mean"], seed=0, classes=task.classes
+    )
     inference = inference or Inference()
     if not (inference.is_plain and inference.window is None):
         task.inference = inference

@@ -39,6 +39,7 @@ from segnet.training.run_folder import (
     writes_explained,
 )
 from segnet.training.run_lock import locked
+from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import best_checkpoint, training_trainer
 from segnet.weights.load import load_backbone_weights, read_weights, resolve_normalization
@@ -49,9 +50,7 @@ from segnet.workflows.report import write_report
 log = logging.getLogger(__name__)
 
 NUM_PREVIEWS = 6
-LOWER_TRAINING = (
-    "data.batch_size or data.crop_size, or set trainer.precision=bf16-mixed or backbone.activation_checkpointing=true"
-)
+LOWER_TRAINING = "data.batch_size or data.crop_size, or set precision=bf16 or backbone.activation_checkpointing=true"
 
 
 def train(config: Config, output_dir: Path) -> Results | None:
@@ -70,6 +69,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
         Interrupted: a signal ended the run; last.ckpt is up to date.
     """
     start = time.monotonic()
+    config = complete_specs(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     checkpoint = chosen_checkpoint(config, output_dir) if is_first() else None
     folder = run_folder(checkpoint, output_dir)

@@ -33,9 +33,9 @@ def test_a_table_and_a_file_come_out(tmp_path):
 
 
 def test_plain_defaults_are_those_of_a_training():
+    assert composed("benchmark", BenchmarkConfig, []) == BenchmarkConfig()
     config = composed("benchmark", BenchmarkConfig, ["backbone=resnet50_vd", "output_stride=8"])
-    assert config.backbone["depths"] == [3, 4, 6, 3]
-    assert config.backbone["output_stride"] == config.decoder["output_stride"] == 8
+    assert (config.backbone["depths"], config.output_stride) == ([3, 4, 6, 3], 8)
     assert (config.num_classes, config.image_size, config.batch_size) == (19, [512, 512], 4)
 
 

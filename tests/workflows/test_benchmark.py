@@ -104,7 +104,6 @@ def test_a_full_memory_names_the_options_that_there_are(tmp_path, error):
         ("image_size", [32, 64]),
         ("seconds", 0.0),
         ("seconds", float("nan")),
-        ("backbone_weights", "weights.pth"),
         ("loss", {"name": "cross_entropy", "class_weight": "auto"}),
     ],
 )

@@ -21,8 +21,7 @@ from segnet.data.cache.folders import make_room
 from segnet.data.cache.packing import pack_sample, size_of, unpack_sample
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.errors import ConfigError, MachineError
-from segnet.system.files import replacing
-from segnet.system.machine import GIB
+from segnet.system.files import GIB, replacing
 
 log = logging.getLogger(__name__)
 

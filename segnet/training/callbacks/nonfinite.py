@@ -15,6 +15,7 @@ from segnet.errors import ConfigError, listed
 
 log = logging.getLogger(__name__)
 
+NON_FINITE_ACTIONS = ("stop", "skip")
 MOST_IN_A_ROW = 10  # skipped steps: more of them are no accident
 MOST_FILES = 8  # of a batch, named in a message
 
@@ -30,8 +31,8 @@ class NonFiniteLoss(Callback):
     """
 
     def __init__(self, action: str = "stop") -> None:
-        if action not in ("stop", "skip"):
-            raise ConfigError(f"non_finite={action} is neither stop nor skip")
+        if action not in NON_FINITE_ACTIONS:
+            raise ConfigError(f"non_finite={action} is unknown: choose from {', '.join(NON_FINITE_ACTIONS)}")
         self._skips = action == "skip"
         self._in_a_row = 0
         self._lost = False  # since the last step

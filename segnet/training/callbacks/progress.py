@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 
-from segnet.system.machine import GIB
+from segnet.system.files import GIB
 from segnet.training.metrics import MONITOR, percent
 
 RECENT = 50  # batches that the speed is measured over

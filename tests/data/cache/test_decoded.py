@@ -16,7 +16,7 @@ from segnet.data.cache.decoded import Arena, CacheBudget, DiskCache, MemoryCache
 from segnet.data.dataset import FileDataset, Sample
 from segnet.data.datasets.shapes import Shapes
 from segnet.errors import ConfigError, DataError, MachineError
-from segnet.system.machine import GIB
+from segnet.system.files import GIB
 
 THREE = Classes.create(["road", "tree", "sky"])
 SPEC = {"name": "folder"}

@@ -75,5 +75,5 @@ def test_without_such_a_loss_skip_changes_nothing(tmp_path):
 
 
 def test_another_action_is_refused():
-    with pytest.raises(ConfigError, match="non_finite=ignore is neither stop nor skip"):
+    with pytest.raises(ConfigError, match="non_finite=ignore is unknown: choose from stop, skip"):
         NonFiniteLoss("ignore")

@@ -1,0 +1,68 @@
+"""What Hydra composes against, and what a verb gets of it.
+
+The choices of conf/ are made for a training: dataset=shapes sets options of `optim` and `trainer` too. Hydra therefore
+composes each verb with all sections of a training, and the verb gets the fields of its own dataclass.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from segnet.cli.help import CONF_DIR, default_of
+from segnet.config import Config, InspectConfig
+
+T = TypeVar("T")
+
+
+def schema_node(schema: type) -> type:
+    """Return the dataclass that Hydra composes a verb against.
+
+    It has the options of the verb, and those of a training that the verb lacks. Options with choices in conf/ are
+    empty: a choice would be merged with their default.
+    """
+    types: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    for source in (Config, schema):
+        for option in dataclasses.fields(source):
+            if not dataclasses.is_dataclass(types.get(option.name)):  # a verb's section may have fewer options
+                types[option.name], defaults[option.name] = option.type, default_of(option)
+            if isinstance(defaults[option.name], dict) and (CONF_DIR / option.name).is_dir():
+                defaults[option.name] = {}
+    return dataclasses.make_dataclass(
+        schema.__name__,
+        [
+            (name, types[name], dataclasses.field(default_factory=partial(copy.deepcopy, default)))
+            for name, default in defaults.items()
+        ],
+        kw_only=True,
+    )
+
+
+def narrowed(tree: DictConfig, schema: type[T]) -> T:
+    """Return the fields of a dataclass out of a composed configuration, as plain Python objects."""
+    values = {}
+    for option in dataclasses.fields(schema):  # type: ignore[arg-type]  # all schemas are dataclasses
+        value = tree[option.name]
+        if isinstance(option.type, type) and dataclasses.is_dataclass(option.type):
+            value = narrowed(value, option.type)
+        elif OmegaConf.is_config(value):
+            value = OmegaConf.to_container(value, resolve=True)
+        values[option.name] = value
+    return schema(**values)
+
+
+def option_names(schema: type, prefix: str = "") -> Iterator[str]:
+    """All dotted options of a dataclass; an open section counts as one."""
+    for option in dataclasses.fields(schema):
+        yield prefix + option.name
+        if isinstance(option.type, type) and dataclasses.is_dataclass(option.type):
+            yield from option_names(option.type, f"{prefix}{option.name}.")
+
+
+def accepted(schema: type) -> set[str]:
+    """The options that a verb accepts on its command line: `segnet inspect` accepts those of a training too."""
+    return set(option_names(schema_node(schema) if schema is InspectConfig else schema))

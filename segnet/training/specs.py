@@ -1,0 +1,35 @@
+"""The specs of a configuration with all their options, as config.yaml and checkpoints store them.
+
+A stored spec leaves nothing to the defaults of its class: they may change, and a checkpoint stays what it was.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from segnet.components import complete
+from segnet.config import BenchmarkConfig, Config
+from segnet.losses import LOSSES
+from segnet.models.auxiliary import AUXILIARY_HEADS
+from segnet.models.backbones import BACKBONES
+from segnet.models.decoders import DECODERS
+
+C = TypeVar("C", Config, BenchmarkConfig)
+
+TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "backbone": BACKBONES,
+    "decoder": DECODERS,
+    "loss": LOSSES,
+    "auxiliary_head": AUXILIARY_HEADS,
+}
+
+
+def complete_specs(config: C) -> C:
+    """Return a configuration whose specs have all options of their components.
+
+    `output_stride` and `norm` hold for each component that takes them and whose spec does not set them.
+    """
+    shared = {"output_stride": config.output_stride, "norm": config.norm}
+    given = {name: getattr(config, name) for name in TABLES}
+    specs: dict[str, Any] = {name: complete(TABLES[name], spec, **shared) for name, spec in given.items() if spec}
+    return replace(config, **specs)
