@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from segnet.cli.arguments import Parser, one_checkpoint
 from segnet.cli.output import say
 from segnet.cli.predict import RUNS, newest_checkpoint
@@ -48,6 +50,8 @@ def _serve(
         waiting=options.queue,
         timeout=options.timeout,
     )
+    if Image.MAX_IMAGE_PIXELS is not None:  # the server's own limit counts, above Pillow's too
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.max_pixels // 2 + 1)
     queue = JobQueue(limits.waiting)
     name = str(Path(*checkpoint.absolute().parts[-2:]))
     app = create_app(predictor, name, limits, queue, uploads, (options.host, *options.allow_host))

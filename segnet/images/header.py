@@ -29,6 +29,10 @@ PAGED_FORMATS = ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "HEIF")
 _SAMPLE_BYTES = {"I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2, "I": 4, "F": 4}  # Pillow's modes; others: 1
 
 
+class TooManyPixelsError(DataError):
+    """An image above the limit of pixels, `2 * PIL.Image.MAX_IMAGE_PIXELS`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """The header of an image file.
@@ -126,11 +130,11 @@ def open_file(path: Path, formats: tuple[str, ...] = ()) -> Iterator[BinaryIO]:
 
 def require_pixels(path: Path, height: int, width: int) -> None:
     """Raises:
-    DataError: more pixels than `PIL.Image.MAX_IMAGE_PIXELS` allows.
+    TooManyPixelsError: more pixels than `PIL.Image.MAX_IMAGE_PIXELS` allows.
     """
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     if limit and height * width > limit:
-        raise DataError(_too_large(path, limit))
+        raise TooManyPixelsError(_too_large(path, limit))
 
 
 def _too_large(path: Path, limit: int) -> str:
@@ -151,7 +155,7 @@ def named_errors(path: Path, formats: tuple[str, ...]) -> Iterator[None]:
     except PermissionError:
         raise DataError(f"{path}: permission denied") from None
     except Image.DecompressionBombError:
-        raise DataError(_too_large(path, 2 * (Image.MAX_IMAGE_PIXELS or 0))) from None
+        raise TooManyPixelsError(_too_large(path, 2 * (Image.MAX_IMAGE_PIXELS or 0))) from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: {_unidentified(path, formats)}") from None
     except TiffError as error:

@@ -31,7 +31,7 @@ from segnet.inference.predictor import Predictor
 from segnet.serving.answers import ANSWER_TYPES, Wanted, class_entries, render_answer
 from segnet.serving.guard import Guard
 from segnet.serving.jobs import JobQueue, QueueFullError
-from segnet.serving.uploads import read_upload, receive_upload, require_content_type
+from segnet.serving.uploads import Reception, read_upload, require_content_type
 
 STATIC = Path(__file__).parent / "static"
 
@@ -107,6 +107,7 @@ class _Service:
         self._limits = limits
         self._queue = queue
         self._uploads = uploads
+        self._reception = Reception()
 
     async def health(self, request: Request) -> Response:
         """Answers at once, however long the queue is."""
@@ -138,10 +139,12 @@ class _Service:
             raise HTTPException(400, str(error)) from None
         require_content_type(request)
         try:
+            self._queue.require_place()
             with ExitStack() as held:
-                held.enter_context(self._queue.place())
                 folder = held.enter_context(tempfile.TemporaryDirectory(dir=self._uploads, ignore_cleanup_errors=True))
-                path = await receive_upload(request, Path(folder), self._limits.max_bytes, deadline)
+                with self._reception.upload() as upload:
+                    path = await upload.receive(request, Path(folder), self._limits.max_bytes, deadline)
+                held.enter_context(self._queue.place())
                 job = self._queue.submit(lambda: self._work(path, wanted), held.pop_all().close)
             body = await _outcome(job, request, deadline)
         except QueueFullError as error:

@@ -23,7 +23,7 @@ class QueueFullError(Exception):
 class JobQueue:
     """Runs jobs one after another in a thread of its own: a prediction by itself takes all cores, or the GPU.
 
-    A place is taken before anything is received, so that places bound memory and disk too.
+    A place is taken for images that have arrived: one that never does keeps nobody out.
 
     Args:
         waiting: how many may wait beside the one that runs.
@@ -39,13 +39,26 @@ class JobQueue:
 
     @property
     def num_taken(self) -> int:
-        """Places in use: by the job that runs, those that wait, and those that are still received."""
+        """Places in use: by the job that runs and those that wait."""
         return self._num_taken
 
     @property
     def running(self) -> bool:
         """Whether a job is at work, though perhaps nobody waits for it any more."""
         return self._num_running > 0
+
+    def require_place(self) -> None:
+        """Refuse early what could not be queued now.
+
+        Raises:
+            QueueFullError: no place is free.
+        """
+        with self._lock:
+            self._refuse_if_full()
+
+    def _refuse_if_full(self) -> None:
+        if self._num_taken >= self._num_places:
+            raise QueueFullError(max(1, math.ceil(self._seconds * self._num_taken)))
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -55,8 +68,7 @@ class JobQueue:
             QueueFullError: none is free.
         """
         with self._lock:
-            if self._num_taken >= self._num_places:
-                raise QueueFullError(max(1, math.ceil(self._seconds * self._num_taken)))
+            self._refuse_if_full()
             self._num_taken += 1
         try:
             yield

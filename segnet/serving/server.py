@@ -13,9 +13,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from segnet.errors import Interrupted
+from segnet.serving.connections import GuardedProtocol
 from segnet.serving.jobs import JobQueue
-
-MAX_CONNECTIONS = 512  # open at a time, far above what the queue takes: a barrier against those that ask nothing
 
 
 def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: float, uploads: Path) -> None:
@@ -39,7 +38,7 @@ def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: 
         lifespan="off",
         ws="none",
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        http=type("Protocol", (GuardedProtocol,), {"request_seconds": timeout}),
         timeout_graceful_shutdown=int(timeout) + 1,
     )
     try:

@@ -161,7 +161,7 @@ def test_what_is_no_picture_is_refused_without_a_path_of_the_server(content, mes
 
 
 def test_an_empty_body_is_refused():
-    assert "send the bytes of a picture" in error_of(Server().predict(b""), 400)
+    assert "send the bytes of an image" in error_of(Server().predict(b""), 400)
 
 
 def test_parameters_are_checked_before_anything_is_received():
@@ -197,7 +197,7 @@ def test_pictures_above_the_limit_are_refused_by_their_head():
     assert server.predict(encoded(halves(6, 10))).status_code == 200
     assert "10 x 7 pixels" in error_of(server.predict(encoded(halves(7, 10))), 413)
     assert "9000 x 9000 pixels, more than 50 megapixels" in error_of(Server().predict(bomb(9000)), 413)
-    assert "megapixels" in error_of(Server().predict(bomb(60000)), 422)
+    assert "megapixels" in error_of(Server().predict(bomb(60000)), 413)
 
 
 def test_a_picture_that_comes_too_slowly_is_given_up():
@@ -224,6 +224,48 @@ def test_an_answer_that_takes_too_long_is_given_up_and_its_place_kept_until_it_h
     server.predictor.gate.set()
     until(lambda: server.queue.num_taken == 0)
     assert server.predict(encoded(halves())).status_code == 200
+
+
+def test_what_is_above_pillows_limit_gets_the_servers_own_advice():
+    told = error_of(Server().predict(bomb(60000)), 413)
+    assert told == "the image has more than 50 megapixels: scale it down"
+
+
+def test_a_float_tiff_is_refused_before_anything_is_decoded(monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.zeros((3000, 3000, 3), np.float32), compression="zlib", photometric="rgb")
+    monkeypatch.setattr("segnet.serving.uploads.read_bands", lambda *_: pytest.fail("it was decoded"))
+    answer = Server(max_pixels=4_000_000).predict(buffer.getvalue(), headers={"Content-Type": "image/tiff"})
+    assert "3000 x 3000 pixels, more than 4 megapixels" in error_of(answer, 413)
+
+
+def test_stalled_uploads_keep_nobody_out(monkeypatch):
+    monkeypatch.setattr("segnet.serving.uploads.MAX_UPLOADS", 4)
+    monkeypatch.setattr("segnet.serving.uploads.STALLED_SECONDS", 0.1)
+    server = Server(waiting=0)
+
+    async def stalled():
+        yield encoded(halves())[:20]
+        await asyncio.sleep(3600)
+
+    async def main():
+        async with server.client() as client:
+
+            def post(content):
+                return asyncio.create_task(client.post("/predict", content=content, headers=PNG))
+
+            silent = [post(stalled()) for _ in range(4)]
+            await asyncio.sleep(0.3)
+            assert (await client.get("/health")).json()["places_taken"] == 0
+            assert (await post(encoded(halves()))).status_code == 200
+            assert await asyncio.wait_for(silent[0], 30)  # it gave way
+            assert silent[0].result().status_code == 408
+            for task in silent:
+                task.cancel()
+            await asyncio.gather(*silent, return_exceptions=True)
+
+    asyncio.run(main())
 
 
 def test_who_has_gone_is_not_predicted_for():
