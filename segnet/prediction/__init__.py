@@ -1,4 +1,4 @@
-"""Many pictures, videos and scenes segmented, and their results written: what `segnet predict` does with its inputs."""
+"""Prediction of many images, videos and scenes, and the writing of their results: the work of `segnet predict`."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ from segnet.prediction.inputs import Input, require_input_file
 from segnet.prediction.outputs import NEED_PROBABILITIES, WRITERS, Style
 from segnet.prediction.records import Origin, Records
 
-PIXELS_IN_WORK = 64e6  # of all pictures that are read, computed on or written at one time
+PIXELS_IN_WORK = 64e6  # of all images that are read, computed or written at one time
 
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """What is written of each input, and how.
+    """Outputs for each input, and how they are made.
 
     Attributes:
-        kinds: of `segnet.prediction.outputs.KINDS`.
-        frame_kinds: of those that are written of each frame of a video, too.
+        kinds: of `segnet.prediction.outputs.SAVE_KINDS`.
+        frame_kinds: the kinds that are also written for each frame of a video.
         style: how results are drawn.
-        batch_size: the most pictures of one size that the model gets at once.
+        batch_size: largest number of images of one size in a batch.
         private_urls: whether URLs may redirect from outside into this machine's own network.
-        max_frames: of a video or camera; 0: all.
-        job: the model and the options that results depend on, as builtins of JSON.
-        checkpoint: for the table of shares.
+        max_frames: of a video or camera stream; 0: all.
+        job: model and options that results depend on, as builtins of JSON.
+        checkpoint: for the table of class fractions.
     """
 
     kinds: tuple[str, ...]
@@ -43,7 +43,7 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class Task:
-    """An input, and what its results are called."""
+    """An input and the name of its results."""
 
     input: Input
     name: str
@@ -72,12 +72,12 @@ DONE_BEFORE = Outcome(done_before=True)
 
 
 class Prediction:
-    """A model, and a folder for what it says: what pictures, videos and scenes share.
+    """Model, output folder and settings: what images, videos and scenes share.
 
     Args:
         predictor: the model.
-        records: of the folder that is written to.
-        settings: what is written.
+        records: of the output folder.
+        settings: outputs for each input.
     """
 
     def __init__(self, predictor: Predictor, records: Records, settings: OutputSettings) -> None:
@@ -85,14 +85,14 @@ class Prediction:
         self._probabilities = bool(NEED_PROBABILITIES & {*settings.kinds, *settings.frame_kinds})
 
     def weight(self, pixels: float) -> float:
-        """Of a picture in the budget: its probabilities may be many times as large as the picture itself."""
+        """Weight of an image in the memory limit: its probabilities may be many times as large as the image itself."""
         return pixels * (1 + len(self.predictor.classes.names) if self._probabilities else 1)
 
     def origin(self, item: Input) -> Origin:
-        """What results of an input are made of.
+        """Origin of the results of an input, for its record.
 
         Raises:
-            DataError: no such file.
+            DataError: the file does not exist.
         """
         if item.path is None:
             return Origin(item.text, None if item.kind in ("stdin", "camera") else [], self.settings.job)
@@ -100,16 +100,16 @@ class Prediction:
         return Origin(os.path.abspath(item.path), [status.st_size, status.st_mtime_ns], self.settings.job)
 
     def segment(self, images: list[Bands]) -> list[Segmentation]:
-        """Segments images of one size."""
+        """Segment images of one size."""
         return self.predictor.batch(images, probabilities=self._probabilities)
 
     def facts(self, size: Sequence[int], pixels: Mapping[str, int], frames: int = 1) -> dict[str, Any]:
-        """What a record keeps for the table of shares."""
+        """Entries of a record for the table of class fractions."""
         checkpoint = self.settings.checkpoint
         return {"size": list(size), "pixels": dict(pixels), "frames": frames, "checkpoint": checkpoint}
 
     def write_files(self, name: str, kinds: Sequence[str], result: Segmentation, source: str) -> list[Path]:
-        """Writes the results that are files of their own; gives their paths."""
+        """Write the results that are files of their own, and return their paths."""
         paths = {kind: self.records.target(name, kind) for kind in kinds if kind in WRITERS}
         for kind, path in paths.items():
             WRITERS[kind](path, result, self.settings.style, source)

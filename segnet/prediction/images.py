@@ -1,4 +1,4 @@
-"""Pictures: reading, computing and writing overlap; what comes from stdin or the web becomes a file first."""
+"""Images: reading, computing and writing overlap. Inputs from stdin or the web are saved to a temporary file first."""
 
 import contextlib
 import sys
@@ -34,14 +34,14 @@ class _Loaded:
 def segment_images(
     prediction: Prediction, tasks: Sequence[Task], report: Callable[[Task, Outcome | SegnetError], None]
 ) -> None:
-    """Segments pictures and tells of each, in their order.
+    """Segment images and report on each, in their order.
 
     Raises:
-        MachineError: the disk or the device does not allow it, or a package is not installed.
+        MachineError: out of memory, a full disk, an unusable device, or a package that is not installed.
     """
     stopped = threading.Event()
     batch_size = prediction.settings.batch_size
-    least = PIXELS_IN_WORK / (16 + 2 * batch_size)  # so that of small ones there are not thousands in work
+    least = PIXELS_IN_WORK / (16 + 2 * batch_size)  # of small images, too, no more than this many are in work
     steps = Steps[Task, _Loaded, Segmentation](
         weigh=lambda task: max(least, prediction.weight(_num_pixels(task.input))),
         read=lambda task: _read_input(prediction, task, stopped),
@@ -74,7 +74,7 @@ def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmenta
 
 @contextlib.contextmanager
 def _local(item: Input, private_urls: bool, stopped: threading.Event) -> Iterator[Path]:
-    """The file of an input; what comes from elsewhere is put into one, and called by its own name in errors."""
+    """The file of an input: its own, or a temporary one. Errors name the input, never the temporary file."""
     if item.path is not None:
         yield item.path
         return
@@ -97,7 +97,7 @@ def _local(item: Input, private_urls: bool, stopped: threading.Event) -> Iterato
 
 def _copy_stdin(file: BinaryIO) -> None:
     if sys.stdin.isatty():
-        raise DataError("-: stdin is a terminal: give it a picture, as in 'segnet predict - < picture.jpg'")
+        raise DataError("-: stdin is a terminal: redirect an image to it, as in 'segnet predict - < image.jpg'")
     received = 0
     while chunk := sys.stdin.buffer.read(2**20):
         received += len(chunk)
@@ -107,7 +107,7 @@ def _copy_stdin(file: BinaryIO) -> None:
 
 
 def _num_pixels(item: Input) -> float:
-    """Of a picture, by its head; 0 where that cannot be read: reading the rest will tell why."""
+    """Number of pixels of an image by its header; 0 if that cannot be read: the reader will report why."""
     try:
         if item.path is None:
             return 0

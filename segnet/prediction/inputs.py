@@ -1,7 +1,7 @@
-"""What a command line names: pictures, folders, globs, lists, URLs, stdin, videos, cameras -> inputs, one by one.
+"""Inputs of a prediction from arguments: images, folders, globs, lists, URLs, stdin, videos, cameras.
 
-Nothing is read here but folders and lists. What cannot be used becomes an input with a `problem`, so that it is told in
-its place among the others, and counted.
+Only folders and lists are read here. An argument that cannot be used becomes an input with a `problem`: it is reported
+in its place among the others, and counted.
 """
 
 import glob
@@ -20,7 +20,7 @@ from segnet.images.formats import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"})
 MAX_LIST_BYTES = 2**28
-MAX_NAME_BYTES = 180  # of a file name's part that is ours: endings follow, and 255 is what file systems hold
+MAX_NAME_BYTES = 180  # of a result's name without its ending; file systems allow 255
 
 Kind = Literal["picture", "video", "camera", "url", "stdin"]
 
@@ -30,11 +30,11 @@ class Input:
     """One thing to segment.
 
     Attributes:
-        text: as it was named, for people.
+        text: the argument, for messages.
         kind: how it is read.
-        name: what its results are called after: the path below the folder that was named, or the file's name.
+        name: base of its results' name: the path below the folder that was given, or the file's name.
         path: of a file.
-        problem: why it cannot be used; empty where it can.
+        problem: why it cannot be used; empty if it can.
     """
 
     text: str
@@ -45,14 +45,14 @@ class Input:
 
 
 class Collector:
-    """Gathers inputs; the same file is taken once.
+    """Collect inputs; a file that is named twice is collected once.
 
     Args:
-        is_result: whether a file below a folder that is searched is the result of an earlier prediction.
+        is_result: whether a file in a folder is the result of an earlier prediction.
 
     Attributes:
-        inputs: so far.
-        notes: what was left out, for people.
+        inputs: collected so far.
+        notes: messages about files that were left out.
     """
 
     def __init__(self, is_result: Callable[[Path], bool] = lambda path: False) -> None:
@@ -62,10 +62,10 @@ class Collector:
         self.notes: list[str] = []
 
     def add(self, argument: str, root: str | None = None) -> None:
-        """An argument: "-", @list, URL, camera number, file, folder or glob; `root` is for a list.
+        """Add an argument: "-", @list, URL, camera number, file, folder or glob; `root` is for a list.
 
         Raises:
-            DataError: a folder or glob without any picture, or a list that cannot be read.
+            DataError: a folder or glob without images, or a list that cannot be read.
         """
         if argument == "-":
             self._append(Input("-", "stdin", PurePath("stdin")), "-")
@@ -145,11 +145,11 @@ class Collector:
         return sorted(found)
 
     def add_list(self, listing: str, root: str | None = None) -> None:
-        """The files that a list names, one a line, relative to `root` and below it; URLs too.
+        """Add the files of a list, one a line, relative to `root` and below it, or URLs.
 
         Args:
-            listing: the list's path; "-" is stdin.
-            root: default: the list's own folder, of stdin the current one.
+            listing: path of the list; "-" is stdin.
+            root: default: the folder of the list; for stdin the current one.
 
         Raises:
             DataError: it cannot be read, or is empty.
@@ -158,7 +158,7 @@ class Collector:
         top = Path(root) if root else Path() if listing == "-" else Path(listing).parent
         lines = [line.strip() for line in os.fsdecode(_list_bytes(listing)).split("\n")]
         if not any(lines):
-            raise DataError(f"{source}: lists no picture")
+            raise DataError(f"{source}: the list is empty")
         real_top = os.path.realpath(top)
         for line in filter(None, lines):
             if line.startswith(("http://", "https://")):
@@ -167,7 +167,7 @@ class Collector:
             try:
                 self._add_file(_below(top, real_top, line), _inner(PurePath(line)))
             except ValueError:
-                problem = f"{source}: {line!r} leads out of {top or '.'}: --root FOLDER names what a list may reach"
+                problem = f"{source}: {line!r} is outside of {top or '.'}: --root FOLDER allows a list to reach it"
                 self._append(Input(line, "picture", PurePath("_"), None, problem), f"{source}\0{line}")
 
 
@@ -181,13 +181,13 @@ def _list_bytes(listing: str) -> bytes:
     except OSError as error:
         raise DataError(f"{listing}: cannot be read as a list of files ({error.strerror})") from None
     if len(content) > MAX_LIST_BYTES:
-        raise DataError(f"{listing}: refused, above {MAX_LIST_BYTES >> 20} MiB: divide it")
+        raise DataError(f"{listing}: larger than {MAX_LIST_BYTES >> 20} MiB: split it")
     return content.removeprefix(b"\xef\xbb\xbf")
 
 
 def _below(top: Path, real_top: str, line: str) -> Path:
     """Raises:
-    ValueError: the line leads out of `top`, by its words or by a link.
+    ValueError: the path is outside of `top`, by its parts or by a link.
     """
     if "\0" in line:
         raise ValueError
@@ -198,7 +198,7 @@ def _below(top: Path, real_top: str, line: str) -> Path:
 
 
 def _inner(path: PurePath) -> PurePath:
-    """A path without what would lead out of a folder that it is put into."""
+    """A path without the parts that would lead out of the folder that it is put into."""
     parts = [part for part in path.parts if part not in (path.anchor, "..", ".")]
     return PurePath(*(parts or ["_"]))
 
@@ -221,10 +221,10 @@ def _url_name(url: str) -> PurePath:
 
 
 def require_input_file(path: Path) -> os.stat_result:
-    """What a file's status is, so that nothing else is opened: a pipe without a writer would never answer.
+    """Check that a path is a regular file, and return its status: opening a pipe without a writer would hang.
 
     Raises:
-        DataError: no such file, or none that can be read.
+        DataError: the file does not exist, or cannot be read.
     """
     if "\0" in str(path):
         raise DataError(f"{path}: no such file")
@@ -235,17 +235,17 @@ def require_input_file(path: Path) -> os.stat_result:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if stat.S_ISDIR(status.st_mode):
-        raise DataError(f"{path}: is a folder, not a picture")
+        raise DataError(f"{path}: is a folder, not an image")
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: is a device or a pipe, not a file: give a pipe's bytes as '-'")
+        raise DataError(f"{path}: is a device or a pipe, not a file: read a pipe as '-'")
     return status
 
 
 def result_names(inputs: Sequence[Input]) -> list[str]:
-    """A name for the results of each input, without ending; sub-folders are kept, and no two inputs share one.
+    """Choose a unique name, without ending, for the results of each input; sub-folders are kept.
 
-    Its own path without ending; where that is not unique, with its ending; where that is not, behind the whole path
-    that was named; and then a number follows. Upper and lower case count as one, as on some file systems.
+    The name is the input's path without its ending. If it is not unique, the ending is kept; then the whole given path
+    is used; then a number is appended. Upper and lower case are the same name, as on some file systems.
     """
 
     def counted(names: Iterable[PurePath]) -> Counter[str]:
@@ -272,7 +272,7 @@ def result_names(inputs: Sequence[Input]) -> list[str]:
 
 
 def _shortened(part: str) -> str:
-    """A part of a path as a name that any file system holds, with an ending behind it; what was cut off is counted."""
+    """A part of a path, cut to a length that every file system allows with an ending; "~" marks the cut."""
     if len(os.fsencode(part)) <= MAX_NAME_BYTES:
         return part
     while len(os.fsencode(part)) > MAX_NAME_BYTES - 1:
@@ -281,16 +281,16 @@ def _shortened(part: str) -> str:
 
 
 def shard(inputs: Sequence[Input], text: str) -> list[int]:
-    """The places of the inputs that fall to one of several machines, which all are given the same inputs.
+    """Indices of the inputs in one shard; every machine is given the same inputs.
 
     Args:
-        text: "2/8": the second of eight. By name order each takes every eighth.
+        text: "2/8": the second of eight shards. In the order of the names, each takes every eighth input.
 
     Raises:
-        ConfigError: another form, or a number out of range.
+        ConfigError: not of this form, or a number out of range.
     """
     first, _, last = text.partition("/")
     if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise ConfigError(f"--shard {text} must be i/n with 1 <= i <= n, such as 1/4")
+        raise ConfigError(f"--shard {text}: must be i/n with 1 <= i <= n, such as 1/4")
     order = sorted(range(len(inputs)), key=lambda place: (str(inputs[place].name), inputs[place].text))
     return sorted(order[int(first) - 1 :: int(last)])

@@ -144,7 +144,7 @@ def test_segnet_predict_is_the_same_command(folder, checkpoint):
         (["--flop", "3"], 2, "--flop is not understood. Did you mean '--flip'? See --help"),
         (["--save", "msak"], 2, "argument --save: 'msak' is no kind. Did you mean 'mask'?"),
         (["--save", ","], 2, "argument --save: name at least one of mask, overlay"),
-        (["--shard", "3/2"], 2, "--shard 3/2 must be i/n with 1 <= i <= n"),
+        (["--shard", "3/2"], 2, "--shard 3/2: must be i/n with 1 <= i <= n"),
         (["--batch-size", "0"], 2, "--batch-size 0 must be 1 or more"),
         (["--simplify", "nan"], 2, "--simplify nan must be 0 pixels or more"),
         (["--scene", "--save", "csv"], 2, "--scene writes the mask alone"),

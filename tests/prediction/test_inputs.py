@@ -50,14 +50,14 @@ def test_a_folder_gives_its_pictures_and_videos_with_those_below(folder):
     assert collector.notes == ["in: hidden pictures left out: 1"]
 
 
-def test_globs_are_expanded_here_too(folder):
+def test_globs_are_expanded(folder):
     touch("in/b.png", "in/a.jpg", "in/deeper/c.png", "in/notes.txt")
     assert texts("in/*") == ["in/a.jpg", "in/b.png"]
     assert texts("in/**/*.png") == ["in/b.png", "in/deeper/c.png"]
 
 
 @pytest.mark.parametrize("name", ["a[1].png", "what?.png", "star*.png", "@a.png", "7", "a\nb.png", b"caf\xe9.png"])
-def test_a_file_that_is_there_is_taken_as_it_is(folder, name):
+def test_an_existing_file_is_taken_by_any_name(folder, name):
     name = os.fsdecode(name)
     touch("a1.png", name)
     [item] = collected(name).inputs
@@ -92,7 +92,7 @@ def test_other_kinds_of_inputs(folder):
     ]
 
 
-def test_links_are_followed_and_loops_told_once(folder):
+def test_links_are_followed_and_loops_reported_once(folder):
     touch("in/sub/a.png", "elsewhere/b.png")
     os.symlink("..", "in/sub/loop")
     os.symlink("../elsewhere", "in/linked")
@@ -152,7 +152,7 @@ class TestLists:
         collector = collected("@data/list.txt")
         assert [item.text for item in collector.inputs if not item.problem] == ["data/a.png"]
         [problem] = problems(collector)
-        assert problem == f"data/list.txt: {line!r} leads out of data: --root FOLDER names what a list may reach"
+        assert problem == f"data/list.txt: {line!r} is outside of data: --root FOLDER allows a list to reach it"
 
     def test_root_says_what_may_be_reached_and_results_stay_inside(self, folder):
         touch("out.png", "data/a.png")
@@ -170,7 +170,7 @@ class TestLists:
         assert item.path.exists()
 
     @pytest.mark.parametrize(
-        ("content", "message"), [(None, "cannot be read as a list of files"), ("\n \n", "lists no picture")]
+        ("content", "message"), [(None, "cannot be read as a list of files"), ("\n \n", "the list is empty")]
     )
     def test_a_list_that_is_none_is_refused(self, folder, content, message):
         if content is not None:
@@ -181,7 +181,7 @@ class TestLists:
     def test_a_huge_list_is_refused(self, folder, monkeypatch):
         monkeypatch.setattr("segnet.prediction.inputs.MAX_LIST_BYTES", 100)
         Path("list.txt").write_text("a.png\n" * 20)
-        with pytest.raises(DataError, match="divide it"):
+        with pytest.raises(DataError, match=r"larger than .* MiB: split it"):
             collected("@list.txt")
 
 
@@ -238,7 +238,7 @@ def test_no_two_inputs_share_a_name_on_any_file_system(names):
     assert all(len(os.fsencode(part)) < 200 for name in given for part in Path(name).parts)
 
 
-def test_shards_are_a_division_that_does_not_depend_on_the_order():
+def test_shards_do_not_depend_on_the_order_of_the_inputs():
     inputs = [Input(f"in/{n}.png", "picture", PurePath(f"{n}.png")) for n in range(11)]
     shards = [shard(inputs, f"{number}/4") for number in range(1, 5)]
     assert sorted(place for places in shards for place in places) == list(range(11))
@@ -250,6 +250,6 @@ def test_shards_are_a_division_that_does_not_depend_on_the_order():
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4"])
-def test_a_shard_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match=f"--shard {text} must be i/n"):
+def test_a_shard_of_another_form_is_refused(text):
+    with pytest.raises(ConfigError, match=f"--shard {text}: must be i/n"):
         shard([], text)
