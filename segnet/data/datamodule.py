@@ -1,4 +1,4 @@
-"""Feeds a dataset to Lightning: samples in an order and with augmentations that (seed, epoch, index) alone decide."""
+"""Data loaders for Lightning. Order and augmentation of the samples depend on (seed, epoch, index) only."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ Batch = dict[str, Any]
 
 
 class TrainSamples(Dataset[Batch]):
-    """The augmented training samples, addressed by (epoch, number), as `EpochSampler` gives them."""
+    """Augmented training samples, addressed by (epoch, number) from `EpochSampler`."""
 
     def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, mix: CutMix | None = None) -> None:
         self._dataset = dataset
@@ -45,7 +45,7 @@ class TrainSamples(Dataset[Batch]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Batch]:
-        """Those of a batch: DataLoader prefers it, and the dataset may read them all at once."""
+        """The samples of a batch. DataLoader prefers this method; the dataset can then read them all at once."""
         samples = self._dataset.load_many([number % len(self._dataset) for _, number in keys])
         crops = [self._augmented(sample, *key) for sample, key in zip(samples, keys, strict=True)]
         return [to_tensors(crop) for crop in (self._mix(crops, keys) if self._mix else crops)]
@@ -56,7 +56,7 @@ class TrainSamples(Dataset[Batch]):
 
 
 class WholeSamples(Dataset[Batch]):
-    """The samples as they are, at their own size."""
+    """Samples without augmentation, in their own size."""
 
     def __init__(self, dataset: SegmentationDataset) -> None:
         self._dataset = dataset
@@ -69,10 +69,10 @@ class WholeSamples(Dataset[Batch]):
 
 
 def to_tensors(sample: Sample) -> Batch:
-    """A sample as tensors of their own memory: image (channels, H, W), mask (H, W)."""
+    """Copy a sample into tensors: image (channels, H, W), mask (H, W)."""
     height, width, channels = sample.image.shape
     planes = np.empty((channels, height, width), sample.image.dtype)
-    cv2.split(sample.image, list(planes))  # several times as fast as a transposed copy
+    cv2.split(sample.image, list(planes))  # several times faster than a transposed copy
     return {
         "image": torch.from_numpy(planes),
         "mask": torch.from_numpy(np.array(sample.mask)),
@@ -86,15 +86,15 @@ def _prepare_worker(_: int) -> None:
 
 
 class SegmentationDataModule(pl.LightningDataModule):
-    """Train, val and test loaders over a dataset; `classes` is the dataset's.
+    """Train, val and test loaders of a dataset; `classes` are those of the dataset.
 
-    Evaluation takes one whole image at a time: the figure then depends on neither the batch size nor on how the images
-    are spread over processes.
+    Evaluation uses one whole image at a time, so its result depends on neither the batch size nor the number of
+    processes.
 
     Args:
         dataset: spec from `segnet.data.DATASETS`.
         data: batch size, augmentation and workers.
-        mean: of each channel, 0-1, the color of padded pixels.
+        mean: of each channel, 0-1: the color of padded pixels.
         seed: of order and augmentation.
         classes: those of a checkpoint; None: the train split's. Where the files of each split name the classes, they
             are matched by name.
@@ -115,7 +115,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if data.batch_size < 1:
             raise ConfigError(f"data.batch_size={data.batch_size} must be 1 or more")
         if not 0 <= data.oversample_rare <= 1:
-            raise ConfigError(f"data.oversample_rare={data.oversample_rare} is not a share between 0 and 1")
+            raise ConfigError(f"data.oversample_rare={data.oversample_rare} must lie between 0 and 1")
         self._mix = CutMix(data.cutmix, seed)
         self._spec = dict(dataset)
         self._data = data
@@ -139,7 +139,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return self._splits[name]
 
     def report(self, split: str) -> SplitReport:
-        """What the files of a split hold; they are read once, unless that is stored with them."""
+        """The scan of a split. Its files are read once, unless the findings are stored with them."""
         if split not in self._reports:
             self._reports[split] = self._read_report(split)
         return self._reports[split]
@@ -154,22 +154,22 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     @cached_property
     def _read_splits(self) -> Mapping[str, SegmentationDataset]:
-        """The splits that a training reads again and again: with a cache, where it is configured."""
+        """The splits that a training reads every epoch, with a cache if one is configured."""
         splits = {name: self.split(name) for name in ("train", "val")}
         if self._data.cache is None:
             return splits
-        return with_cache(splits, self._data.cache, self._data.cache_size, self._spec, told=self._is_first)
+        return with_cache(splits, self._data.cache, self._data.cache_size, self._spec, log_size=self._is_first)
 
     def resume(self, epoch: int, batches: int) -> None:
-        """Lets the next train loader begin in an epoch of which each process has had some batches already."""
+        """Let the next train loader resume within an epoch, after the batches that each process has trained on."""
         self._resumed = (epoch, batches)
 
     def check(self, num_processes: int = 1) -> None:
-        """Refuses what would fail later: unreadable files, wrong labels, fewer images than a batch.
+        """Check for what would fail later: unreadable files, wrong labels, fewer images than a batch.
 
         Raises:
             ConfigError: an impossible augmentation, or images of other channels than the model takes.
-            DataError: naming the file, or the numbers.
+            DataError: names the file, or the numbers.
         """
         channels = self.split("train").channels
         if channels != len(self._mean):
@@ -207,7 +207,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return self._loader(samples, sampler=sampler, batch_size=self._data.batch_size, drop_last=True)
 
     def _repeats(self) -> NDArray[np.float64] | None:
-        """How often each training image comes in an epoch; None: once."""
+        """Repeat factor of each training image; None: each comes once per epoch."""
         threshold = self._data.oversample_rare
         if threshold == 0:
             return None
@@ -216,8 +216,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         present = [[label for label in finding.pixels if label != ignored] for finding in report.findings]
         rare = {label: factor for label, factor in sorted(class_factors(present, threshold).items()) if factor > 1}
         if self._is_first:
-            told = ", ".join(f"{self.classes.names[label]} {factor:.3g}" for label, factor in rare.items())
-            log.info("data.oversample_rare=%g: %s", threshold, f"times {told}" if rare else "no class is rare")
+            factors = ", ".join(f"{self.classes.names[label]} {factor:.3g}" for label, factor in rare.items())
+            log.info("data.oversample_rare=%g: %s", threshold, f"times {factors}" if rare else "no class is rare")
         return repeat_factors(present, threshold) if rare else None
 
     def _train_transform(self) -> TrainTransform:
@@ -230,7 +230,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return self.evaluation_dataloader("test")
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Batch]:
-        """Whole images of a split, one at a time; several processes share them without padding."""
+        """Whole images of a split, one at a time, divided among the processes without padding."""
         return self._whole_images(self.split(split))
 
     def _whole_images(self, dataset: SegmentationDataset) -> DataLoader[Batch]:
@@ -266,10 +266,10 @@ class SegmentationDataModule(pl.LightningDataModule):
 
 
 def train_transform(data: DataConfig, mean: Sequence[float], ignore_index: int, seed: int) -> TrainTransform:
-    """The augmentation that a configuration asks for; pixels beyond an image are the mean.
+    """The augmentation of a configuration; padded pixels have the mean color.
 
     Raises:
-        ConfigError: an impossible one.
+        ConfigError: an impossible option.
     """
     return TrainTransform(
         crop_size=data.crop_size,

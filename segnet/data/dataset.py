@@ -1,7 +1,7 @@
-"""What every dataset is: images with masks of class ids, checked when they are read.
+"""The contract of datasets: images with masks of class ids, checked when they are read.
 
-The contract: a dataset class takes ``split`` and its options, has ``classes`` and gives samples by index. Errors in the
-files are `DataError` with the path, the value and how many pixels have it.
+A dataset class takes ``split`` and its options, has ``classes``, and gives samples by index. Errors in files are
+`DataError` with the path, the value and the number of pixels that have it.
 """
 
 from abc import ABC, abstractmethod
@@ -28,9 +28,9 @@ class Sample:
     """An image with its mask.
 
     Attributes:
-        image: (H, W, channels), 0-255: uint8 RGB, or what `segnet.images.bands` reads, which may be float32.
+        image: (H, W, channels), 0-255: uint8 RGB, or uint8 or float32 as `segnet.images.bands` reads it.
         mask: (H, W) class ids or `ignore_index`; uint8 where they fit, else int32.
-        name: path or number, as messages name it.
+        name: path or number, for messages.
     """
 
     image: Image
@@ -55,32 +55,32 @@ class SegmentationDataset(ABC):
 
     @abstractmethod
     def load(self, index: int) -> Sample:
-        """Reads the sample at `index`, 0 to len - 1.
+        """Read the sample at `index`, 0 to len - 1.
 
         Raises:
             DataError: a file that cannot be read, or a mask that does not fit.
         """
 
     def load_many(self, indices: Sequence[int]) -> Iterator[Sample]:
-        """Reads several samples, in that order; a dataset that is far away asks for all of them at once."""
+        """Read several samples, in that order. A remote dataset overrides this to request all of them at once."""
         return map(self.load, indices)
 
     def findings(self) -> Sequence[Finding] | None:
-        """What the samples hold, where it was stored with them; None: it is not known before they are read.
+        """The findings of a scan that are stored with the samples; None: there are none.
 
-        A training then need not read all of them before its first step.
+        With them, a training need not read all samples before its first step.
         """
         return None
 
     def files(self, index: int) -> Sequence[Path | str]:
-        """All that the sample at `index` is read from: files, and what else tells it from other samples of them.
+        """Everything that the sample at `index` is read from: its files, and texts that tell samples of one file apart.
 
-        Empty: no files alone, so that what was found in them cannot be remembered.
+        Empty: the sample does not come from local files, so its findings cannot be cached.
         """
         return ()
 
     def doubt(self, present: Iterable[int]) -> str:
-        """What is doubtful about masks in which only these ids are present, and what to do; empty: nothing."""
+        """A question about masks that contain these ids only, and the options that answer it; empty: none."""
         return ""
 
 
@@ -89,9 +89,9 @@ class FileDataset(SegmentationDataset):
 
     Args:
         pairs: image and mask.
-        classes: what the ids mean.
-        labels: how the masks are read; None: they hold the ids of `classes`.
-        channels: of the images; with other than 3 they are read as `segnet.images.bands` says.
+        classes: the meaning of the ids.
+        labels: reads the masks; None: they contain the ids of `classes`.
+        channels: of the images; `segnet.images.bands` describes numbers other than 3.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class FileDataset(SegmentationDataset):
 
 def refuse_other_size(mask: Mask, image: Image, mask_path: Path, image_path: Path) -> None:
     """Raises:
-    DataError: the mask has not the size of its image.
+    DataError: mask and image differ in size.
     """
     if mask.shape != image.shape[:2]:
         raise DataError(

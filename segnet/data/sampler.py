@@ -1,9 +1,9 @@
-"""The order of the training samples: drawn from (seed, epoch) alone, and the same whatever reads them.
+"""The order of training samples: it depends on (seed, epoch) only, not on processes or workers.
 
-Images of rare classes can come several times an epoch, by the repeat factors of LVIS (Gupta, Dollár and Girshick, 2019,
-arXiv 1908.03195, appendix): a class that a share f of the images holds has the factor max(1, sqrt(threshold / f)), an
-image the largest of its classes. Here an epoch always has equally many samples: which images come the one time more
-that the fractions of their factors stand for is drawn so.
+Images of rare classes can come several times per epoch, by the repeat factors of LVIS (Gupta, Dollár and Girshick,
+2019, arXiv 1908.03195, appendix): a class in a fraction f of the images has the factor max(1, sqrt(threshold / f)); an
+image has the largest factor of its classes. The fractional part of a factor is a random choice per epoch. Here the
+choice keeps the number of samples of an epoch constant.
 """
 
 from collections import Counter
@@ -15,15 +15,15 @@ from torch.utils.data import Sampler
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, number) in an order drawn from (seed, epoch); each process takes every n-th.
+    """Yield (epoch, number) in a random order of (seed, epoch); each of n processes takes every n-th.
 
-    A number is the index of an image; when it comes again in the epoch, plus once, twice, ... the dataset's length.
+    A number is the index of an image. When the image is repeated in an epoch, the dataset's length is added each time.
 
     Args:
         length: of the dataset.
         seed: of the order.
-        rank, num_processes: this process, and how many there are.
-        repeats: how often each image comes in an epoch on average, 1 or more; None: all once.
+        rank, num_processes: rank of this process, and the number of processes.
+        repeats: repeat factor of each image, 1 or more; None: all once.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self._resumed: tuple[int, int] | None = None  # epoch, samples
 
     def resume(self, epoch: int, num_samples: int) -> None:
-        """Begins in an epoch of which this process has had some samples already: they are left out, that time."""
+        """Resume within an epoch: skip the samples that this process has already seen, once."""
         self._epoch = epoch
         self._resumed = (epoch, num_samples)
 
@@ -53,7 +53,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     @property
     def total(self) -> int:
-        """Samples of an epoch, of all processes together."""
+        """Samples of an epoch, over all processes."""
         if self._repeats is None:
             return self._length
         whole = np.floor(self._repeats)
@@ -71,10 +71,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return iter([(self._epoch, int(number)) for number in mine])
 
     def _repeated(self, rng: np.random.Generator, repeats: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The numbers of an epoch: each image as often as the whole part of its factor says, some once more.
+        """The numbers of an epoch: each image as often as the whole part of its factor, some once more.
 
-        Those are the images in whose part of a line, as long as the fraction of its factor, a point of a regular grid
-        falls (systematic sampling): always equally many.
+        Systematic sampling chooses those: the fractional parts are laid end to end, and each point of a regular grid
+        with a random offset selects an image. Their number is always the same.
         """
         copies = np.floor(repeats).astype(np.int64)
         order = rng.permutation(self._length)
@@ -90,17 +90,17 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def class_factors(present: Sequence[Collection[int]], threshold: float) -> dict[int, float]:
-    """How many times as often as it stands in the dataset each label should come: 1 or more.
+    """Repeat factor of each label, 1 or more.
 
     Args:
-        present: the labels that each image holds.
-        threshold: share of images below which a label is rare, 0-1.
+        present: the labels of each image.
+        threshold: fraction of images below which a label is rare, 0-1.
     """
     images = Counter(label for labels in present for label in labels)
     return {label: max(1.0, float(np.sqrt(threshold * len(present) / number))) for label, number in images.items()}
 
 
 def repeat_factors(present: Sequence[Collection[int]], threshold: float) -> NDArray[np.float64]:
-    """How often each image should come in an epoch: (images,), 1 or more. Arguments as of `class_factors`."""
+    """Repeat factor of each image: (images,), 1 or more. Arguments as in `class_factors`."""
     factors = class_factors(present, threshold)
     return np.array([max((factors[label] for label in labels), default=1.0) for labels in present])

@@ -1,13 +1,12 @@
-"""Shards: tar files in WebDataset's layout that hold a dataset, and the index by which each sample is read alone.
+"""Shards: a dataset as tar files in WebDataset's layout, with an index for random access to each sample.
 
-A folder of shards holds ``train-000000.tar``, ..., likewise for the other splits; ``index.json``, which says where each
-sample begins; and ``train-findings.json``, what was found in the samples as they were written. A sample is three
-members of one key: ``000000012.jpg`` (png, webp, npz), ``000000012.mask.png`` and ``000000012.json``, its name and
-checksums.
+A folder of shards contains ``train-000000.tar``, ... for each split; ``index.json`` with the offset of each sample; and
+``train-findings.json``, the dataset scan from when the samples were written. A sample is three members with one key:
+``000000012.jpg`` (png, webp, npz), ``000000012.mask.png``, and ``000000012.json`` with its name and checksums.
 
-https://github.com/webdataset/webdataset, which writes and reads the samples. What differs: its own readers go through a
-shard from the beginning; here the index gives the bytes of any sample, so that order and augmentation are those of a
-dataset in files. Its openers run commands; here it only ever sees bytes.
+https://github.com/webdataset/webdataset writes and reads the samples. Its own readers go through a shard from the
+beginning; here the index gives the bytes of any sample, so that order and augmentation are those of a dataset in files.
+Its openers can run commands; here it receives bytes only.
 """
 
 import io
@@ -39,18 +38,18 @@ FORMAT = 1
 INDEX = "index.json"
 MASK = "mask.png"
 ARRAY = "npz"
-PICTURES = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}  # member -> Pillow's name
-COPIED_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}  # files that are kept as they are
+PILLOW_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}  # member -> Pillow's name
+COPIED_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}  # files that are copied unchanged
 BLOCK = 512  # of a tar file [bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A tar file, and where its samples lie.
+    """A tar file and the places of its samples.
 
     Attributes:
         name: of the file.
-        offsets: first byte of each sample, and the byte behind the last.
+        offsets: first byte of each sample, and the end of the last one.
     """
 
     name: str
@@ -59,7 +58,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What a folder of shards holds: the classes, the channels of the images, and the shards of each split."""
+    """Contents of a folder of shards: the classes, the channels of the images, and the shards of each split."""
 
     classes: Classes
     channels: int
@@ -76,7 +75,7 @@ class Index:
     @classmethod
     def from_json(cls, text: bytes, where: str) -> "Index":
         """Raises:
-        DataError: it is no such index; `where` names it.
+        DataError: it is no index; `where` names the file.
         """
         try:
             record = Record(parse_json(text, where), where)
@@ -128,22 +127,22 @@ def _stored_shard(record: Record) -> Shard:
 
 
 def findings_name(split: str) -> str:
-    """The file of what was found in a split's samples."""
+    """The file with the findings of a split."""
     return f"{split}-findings.json"
 
 
 def tar_writer(file: IO[bytes]) -> Any:
-    """WebDataset's writer of samples: mappings of "__key__" and members, as `pack` gives them."""
-    # One time and owner for all: the same samples make the same bytes.
+    """WebDataset's writer, for mappings of "__key__" and the members from `pack`."""
+    # Fixed time and owner: the same samples give the same bytes.
     return _webdataset("writer").TarWriter(file, encoder=False, mtime=0, user="segnet", group="segnet")
 
 
 def pack(sample: Sample, source: Path | None) -> dict[str, bytes]:
-    """The members of a sample.
+    """Serialize a sample into the members of a tar file.
 
     Args:
-        source: the file that the image may have been read from; where its bytes alone give the same pixels, they are
-            kept, else the pixels are stored without loss.
+        source: the image's file, if known. Its bytes are copied if they decode to the same pixels; otherwise the pixels
+            are stored without loss.
     """
     suffix, data = _encode_image(sample.image, source)
     members = {suffix: data, MASK: _encoded_mask(sample.mask)}
@@ -152,13 +151,13 @@ def pack(sample: Sample, source: Path | None) -> dict[str, bytes]:
 
 
 def unpack(data: bytes, where: str, classes: Classes, channels: int) -> Sample:
-    """The sample in the bytes that the index tells.
+    """Read a sample from its bytes in a shard.
 
     Args:
-        where: names it in errors.
+        where: its name in errors.
 
     Raises:
-        DataError: damaged, or not what the index tells.
+        DataError: damaged, or not a sample of this index.
     """
     try:
         members = _tar_members(data, where)
@@ -176,13 +175,13 @@ def unpack(data: bytes, where: str, classes: Classes, channels: int) -> Sample:
             raise ValueError("shape")
     except MemoryError:
         raise
-    except Exception:  # tar, JSON, decoders: each has its own for damaged bytes
+    except Exception:  # tar, JSON and decoders raise many kinds for damaged bytes
         raise DataError(f"{where}: is damaged, or not the shard of this {INDEX}: copy it again") from None
     return Sample(image, checked_mask(mask, classes, where), str(name))
 
 
 def sample_offsets(path: Path) -> list[int]:
-    """Where the samples of a shard begin, and where the last ends [bytes]."""
+    """First byte of each sample of a shard, and the end of the last one [bytes]."""
     offsets: dict[str, int] = {}
     end = 0
     with tarfile.open(path, "r:") as archive:
@@ -224,7 +223,7 @@ def _encode_image(image: Pixels, source: Path | None) -> tuple[str, bytes]:
             data = source.read_bytes()
             if np.array_equal(_decoded(kept, data, channels), image):
                 return kept, data
-        except Exception:  # it need not be the image's file at all, and decoders raise many kinds
+        except Exception:  # it may be no image file, and decoders raise many kinds
             pass
     buffer = io.BytesIO()
     if channels in PILLOW_MODES and image.dtype == np.uint8:
@@ -237,8 +236,8 @@ def _encode_image(image: Pixels, source: Path | None) -> tuple[str, bytes]:
 def _decoded(suffix: str, data: bytes, channels: int) -> Pixels:
     if suffix == ARRAY:
         return _stored_array(data)
-    with Image.open(io.BytesIO(data), formats=[PICTURES[suffix]]) as picture:
-        upright = ImageOps.exif_transpose(picture)
+    with Image.open(io.BytesIO(data), formats=[PILLOW_FORMATS[suffix]]) as stored:
+        upright = ImageOps.exif_transpose(stored)
         return np.array(upright.convert(PILLOW_MODES[channels])).reshape(upright.height, upright.width, channels)
 
 
@@ -246,7 +245,7 @@ def _stored_array(data: bytes) -> Pixels:
     """The image in an NPZ file; its header is checked before anything is unpacked.
 
     Raises:
-        ValueError: another type or number of dimensions, more pixels than an image may have, or other bytes than told.
+        ValueError: another type or number of dimensions, more pixels than the limit, or another size than stated.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open("image.npy") as member:
         version = np.lib.format.read_magic(member)

@@ -141,8 +141,8 @@ def test_classes_that_are_common_enough_change_nothing():
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
-def test_impossible_shares_are_refused(share):
-    with pytest.raises(ConfigError, match=r"data\.oversample_rare=.* is not a share"):
+def test_impossible_fractions_are_refused(share):
+    with pytest.raises(ConfigError, match=r"data\.oversample_rare=.* must lie between 0 and 1"):
         module(oversample_rare=share)
 
 

@@ -1,12 +1,12 @@
-"""Random scale and crop that resizes no more of an image than the crop shows.
+"""Random scale and crop that resizes only the part of an image that the crop shows.
 
-The whole image scaled by a random factor, padded at random sides where it is smaller than the crop, and cropped at a
-random place: as in mmsegmentation and PaddleSeg. Here the place is drawn first, in whole pixels of the image, and that
-part alone is resized to the crop; so the factor of an axis is crop size / a whole number of pixels, up to half a pixel
-of the part off the one drawn.
+The result is that of mmsegmentation and PaddleSeg: scale the whole image by a random factor, pad it at random sides if
+it is smaller than the crop, and crop at a random place. Here the place is chosen first, in whole pixels of the image,
+and only that part is resized. The factor of an axis is therefore crop size / a whole number of pixels: at most half a
+source pixel off.
 
-Crops that one class fills almost alone are drawn again, at another place of the same scale: mmsegmentation's
-`cat_max_ratio` (mmseg/datasets/transforms/transforms.py, RandomCrop), of which ignored pixels are no part.
+Crops of almost one class are drawn again, at another place and the same scale: mmsegmentation's `cat_max_ratio`
+(mmseg/datasets/transforms/transforms.py, RandomCrop). Ignored pixels do not count.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-NUM_REDRAWS = 10  # as in mmsegmentation; the last is taken as it is
+NUM_REDRAWS = 10  # as in mmsegmentation; the last crop is used in any case
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """Which part of an image a crop shows, and where in the crop; what is left of the crop is padding."""
+    """The part of an image that a crop shows, and its place in the crop; the rest of the crop is padding."""
 
     rows: Span
     columns: Span
@@ -48,12 +48,12 @@ class Crop:
     def cut(
         self, values: NDArray[Any], crop_size: Sequence[int], fill: Sequence[int] | int, interpolation: int
     ) -> NDArray[Any]:
-        """An image (H, W, channels) or mask (H, W) -> a new one of the crop's size, of the same type.
+        """Crop an image (H, W, channels) or mask (H, W) into a new array of the same type.
 
         Args:
             crop_size: (height, width) [pixels].
-            fill: value of padded pixels, of an image in each channel.
-            interpolation: of OpenCV.
+            fill: value of padded pixels; for an image, one per channel.
+            interpolation: flag of OpenCV.
         """
         size = (self.rows.target_length, self.columns.target_length)
         part = values[self.rows.taken(), self.columns.taken()]
@@ -74,7 +74,7 @@ def draw_crop(rng: Generator, size: Sequence[int], crop_size: Sequence[int], sca
     Args:
         size: (height, width) of the image [pixels].
         crop_size: (height, width) [pixels].
-        scale: factor on the image's size, of which at least one pixel is left.
+        scale: factor on the image's size; at least one pixel remains.
     """
     rows, columns = (_draw_span(rng, length, crop, scale) for length, crop in zip(size, crop_size, strict=True))
     return Crop(rows, columns)
@@ -89,7 +89,7 @@ def _draw_span(rng: Generator, length: int, crop: int, scale: float) -> Span:
 
 
 def is_one_class(mask: NDArray[np.integer], max_ratio: float, ignore_index: int) -> bool:
-    """Whether a class has `max_ratio` of the labeled pixels or more, or is the only one, or there is none."""
+    """Whether one class has at least `max_ratio` of the labeled pixels, or fewer than two classes are present."""
     counts = np.bincount(mask.ravel())
     if ignore_index < len(counts):
         counts[ignore_index] = 0
@@ -107,14 +107,14 @@ def cut_at_random(
     ignore_index: int,
     category_max_ratio: float = 1.0,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Image (H, W, channels) and mask (H, W), scaled and cropped alike.
+    """Scale and crop an image (H, W, channels) and its mask (H, W) together.
 
     Args:
-        crop_size: (height, width) of what comes out [pixels].
+        crop_size: (height, width) of the result [pixels].
         scale: factor on the image's size.
         fill: value of padded pixels in each channel.
         ignore_index: mask value of padded pixels.
-        category_max_ratio: share of the labeled pixels from which a class makes a crop be drawn again; 1: never.
+        category_max_ratio: a crop with a larger fraction of one class is drawn again; 1: never.
     """
     height, width = mask.shape
 

@@ -1,4 +1,4 @@
-"""CutMix (arXiv 1905.04899): a rectangle of each crop comes from another crop of its batch, image and mask alike."""
+"""CutMix (arXiv 1905.04899): a rectangle of image and mask is replaced by that of another crop of the batch."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from segnet.errors import ConfigError
 
 
 class CutMix:
-    """Mixes the crops of a batch.
+    """Mix the crops of a batch.
 
     Args:
-        probability: of a crop to be mixed, 0-1.
-        seed: with the epoch and the number of each sample, the only source of randomness.
+        probability: that a crop is mixed, 0-1.
+        seed: the only source of randomness, with the epoch and number of each sample.
 
     Raises:
-        ConfigError: no probability.
+        ConfigError: the probability is not in 0-1.
     """
 
     def __init__(self, probability: float, seed: int) -> None:
@@ -27,15 +27,19 @@ class CutMix:
         self._seed = seed
 
     def __call__(self, samples: Sequence[Sample], keys: Sequence[tuple[int, int]]) -> list[Sample]:
-        """Samples of one size, and (epoch, number) of each -> as many, in which some hold a rectangle of the one before
-        them, the first of the last; those that came in are left as they are."""
+        """Return new samples, some with a rectangle of the preceding sample; the first one's is the last.
+
+        Args:
+            samples: of one size; they are not changed.
+            keys: (epoch, number) of each.
+        """
         if self._probability == 0:
             return list(samples)
         before = [samples[-1], *samples[:-1]]
         return [self._mixed(*three) for three in zip(samples, before, keys, strict=True)]
 
     def _mixed(self, sample: Sample, other: Sample, key: tuple[int, int]) -> Sample:
-        # The last number keeps these draws apart from the augmentation's, which has the seed and the two of the key.
+        # The 1 gives a random stream of its own: the augmentation uses [seed, epoch, number].
         rng = np.random.default_rng([self._seed, *key, 1])
         if rng.random() >= self._probability:
             return sample
@@ -47,7 +51,7 @@ class CutMix:
 
 
 def _draw_rectangle(rng: Generator, height: int, width: int) -> tuple[slice, slice]:
-    """A rectangle of the crop's proportions, its share of the area and its center uniform; what lies beyond is cut."""
+    """A rectangle with the crop's proportions, of uniform area and center, clipped to the crop."""
     side = rng.random() ** 0.5
     spans = []
     for length in (height, width):

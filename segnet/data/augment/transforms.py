@@ -1,8 +1,6 @@
 """Augmentation: scale and crop (`segnet.data.augment.crops`), then flip and color jitter by albumentations.
 
-Images stay uint8 RGB.
-
-The one module that knows albumentations, so that it can be replaced.
+Only this module imports albumentations, so that it can be replaced.
 """
 
 import os
@@ -12,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise importing it asks the network for a newer version
 
 import albumentations as A
 
@@ -24,14 +22,14 @@ class TrainTransform:
     """Random scale, pad, crop, flip and color jitter.
 
     Args:
-        crop_size: (height, width) of what comes out [pixels].
+        crop_size: (height, width) of the result [pixels].
         scale_range: smallest and largest factor on the image's size.
         flip: probability of a horizontal flip.
         color_jitter: strength on brightness, contrast and saturation, 0 for none; on hue a quarter of it.
-        category_max_ratio: share of the labeled pixels from which a class makes a crop be drawn again; 1: never.
+        category_max_ratio: a crop with a larger fraction of one class is drawn again; 1: never.
         fill: value of padded pixels in each channel before color jitter, 0-255.
         ignore_index: mask value of padded pixels.
-        seed: with the epoch and the index of the image, the only source of randomness.
+        seed: the only source of randomness, with the epoch and the index of the image.
 
     Raises:
         ConfigError: a value outside these.
@@ -63,7 +61,7 @@ class TrainTransform:
                 "set data.color_jitter=0"
             )
         if not 0 < category_max_ratio <= 1:
-            raise ConfigError(f"data.category_max_ratio={category_max_ratio} is not a share above 0, up to 1")
+            raise ConfigError(f"data.category_max_ratio={category_max_ratio} must be above 0, up to 1")
         strength = color_jitter
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # an unknown argument is only warned about
@@ -89,10 +87,10 @@ class TrainTransform:
     def __call__(
         self, image: NDArray[np.uint8 | np.float32], mask: NDArray[np.uint8 | np.int32], *, epoch: int, index: int
     ) -> tuple[NDArray[np.uint8 | np.float32], NDArray[np.uint8 | np.int32]]:
-        """Image (H, W, channels), 0-255, and mask (H, W) -> both in crop size, with the types they came in."""
+        """Augment an image (H, W, channels), 0-255, and its mask (H, W); both keep their types."""
         seed = np.random.SeedSequence([self._seed, epoch, index])
         rng = np.random.default_rng(seed)
-        # Set before each sample: albumentations repeats its draws in every worker and every epoch otherwise.
+        # Set before each sample: otherwise albumentations repeats its randomness in every worker and epoch.
         self._pipeline.set_random_seed(int(seed.spawn(1)[0].generate_state(1)[0]))
         image, mask = cut_at_random(
             rng,

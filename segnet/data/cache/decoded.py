@@ -1,8 +1,7 @@
-"""Keeps the decoded samples of a dataset: in memory that all workers share, or on disk.
+"""Cache of decoded samples: in memory shared by all workers, or on disk.
 
-What is read is a view of what is kept, of which a crop touches no more than it shows. It counts as long as path, size
-and time of change of the sample's files are those of when it was decoded. What does not fit is decoded each time, as
-without a cache.
+A cached sample is a memory-mapped view, so a crop reads only the pixels that it shows. A sample is valid while path,
+size and mtime of its files are unchanged. Samples that do not fit are decoded each time, as without a cache.
 """
 
 import hashlib
@@ -26,16 +25,16 @@ from segnet.system.files import GIB, replacing
 log = logging.getLogger(__name__)
 
 CACHE_KINDS = ("memory", "disk")
-ROOM = 2  # that is set aside in memory, over what a dataset needs: samples are not all like the first
+ROOM = 2  # memory reserved, as a multiple of the estimate: samples differ in size from the first one
 SAMPLE_SUFFIX = ".sample"
 
 
 class CacheBudget:
-    """How much may be kept, counted over all workers of a process.
+    """Size limit of a cache, counted over all workers of a process.
 
     Args:
-        limit: [bytes].
-        used: what is there already [bytes].
+        limit: maximum size [bytes].
+        used: current size [bytes].
     """
 
     def __init__(self, limit: int, used: int = 0) -> None:
@@ -44,11 +43,11 @@ class CacheBudget:
 
     @property
     def lock(self) -> Any:
-        """Held by who reads or writes what workers share; may be taken twice."""
+        """Reentrant lock for state that workers share."""
         return self._used.get_lock()
 
     def reserve(self, size: int) -> int | None:
-        """Where the next `size` bytes lie, counted from the first; None: there is no more room."""
+        """Reserve `size` bytes and return their offset; None: the cache is full."""
         with self.lock:
             start = int(self._used.value)
             if start + size > self.limit:
@@ -57,7 +56,7 @@ class CacheBudget:
             return start
 
     def close(self) -> bool:
-        """Nothing is kept from now on; whether this is the first to say so."""
+        """Stop caching; returns whether this is the first call."""
         with self.lock:
             first = self._used.value <= self.limit
             self._used.value = self.limit + 1
@@ -65,11 +64,11 @@ class CacheBudget:
 
 
 class CachedDataset(SegmentationDataset):
-    """A dataset whose samples are decoded once, as long as there is room and their files stay as they are.
+    """A dataset whose samples are decoded once, while the cache has room and their files are unchanged.
 
     Args:
-        dataset: where the samples come from.
-        budget: how much may be kept.
+        dataset: source of the samples.
+        budget: size limit.
     """
 
     def __init__(self, dataset: SegmentationDataset, budget: CacheBudget) -> None:
@@ -81,16 +80,16 @@ class CachedDataset(SegmentationDataset):
         return len(self._dataset)
 
     def load(self, index: int) -> Sample:
-        """As the dataset's; of what is kept, image and mask cannot be written to."""
+        """Read a sample; image and mask of a cached one are read-only."""
         files = self._dataset.files(index)
         stamp = stamp_of(files)
-        if any(isinstance(file, Path) for file in files) and not stamp:  # a file is not there: the dataset says which
+        if any(isinstance(file, Path) for file in files) and not stamp:  # a file is missing: the dataset says which
             return self._dataset.load(index)
         found = self._find(index, stamp)
         if found is not None:
             return found
         sample = self._dataset.load(index)
-        if stamp == stamp_of(files):  # else somebody writes it at this moment
+        if stamp == stamp_of(files):  # otherwise a file is being written right now
             self._keep(index, sample, stamp)
         return sample
 
@@ -102,21 +101,21 @@ class CachedDataset(SegmentationDataset):
 
     @abstractmethod
     def _find(self, index: int, stamp: list[int]) -> Sample | None:
-        """What is kept of a sample; None: nothing, or it is of other files."""
+        """The cached sample; None: it is not cached, or its files have changed."""
 
     @abstractmethod
     def _keep(self, index: int, sample: Sample, stamp: list[int]) -> None:
-        """Keeps a sample, where there is room."""
+        """Cache a sample if there is room."""
 
 
 class Arena:
-    """Memory that a process shares with the workers that it forks.
+    """Memory shared by a process and the workers that it forks.
 
     Args:
-        size: how much may be kept; it is taken as it is needed [bytes].
+        size: limit; memory is allocated on use [bytes].
 
     Raises:
-        MachineError: more than the machine has, or its processes cannot share.
+        MachineError: more than the machine has, or a system whose processes cannot share memory.
     """
 
     def __init__(self, size: int) -> None:
@@ -127,17 +126,17 @@ class Arena:
             self.memory = mmap.mmap(-1, size)
         except (OSError, OverflowError, ValueError):
             raise MachineError(
-                f"data.cache_size={size / GIB:g}: the memory does not hold as much: lower it, or set data.cache=disk"
+                f"data.cache_size={size / GIB:g}: more than the available memory: lower it, or set data.cache=disk"
             ) from None
 
 
 class MemoryCache(CachedDataset):
-    """Keeps samples in an arena, which several datasets may share."""
+    """Cache in an arena, which several datasets may share."""
 
     def __init__(self, dataset: SegmentationDataset, arena: Arena) -> None:
         super().__init__(dataset, arena.budget)
         self._memory = arena.memory
-        # Where the record of each sample begins and ends; (0, 0) where there is none.
+        # Start and end of each sample's record; (0, 0): it is not cached.
         places = mmap.mmap(-1, max(1, len(dataset)) * 2 * np.dtype(np.int64).itemsize)
         self._places = np.frombuffer(places, np.int64).reshape(-1, 2)
 
@@ -160,16 +159,18 @@ class MemoryCache(CachedDataset):
 
 
 class DiskCache(CachedDataset):
-    """Keeps samples in a folder, each in a file, for this run and later ones.
+    """Cache in a folder, one file per sample, for this run and later ones.
 
     Args:
-        folder: of this dataset and its options alone.
+        folder: used by this dataset and its options only.
     """
 
     def __init__(self, dataset: SegmentationDataset, budget: CacheBudget, folder: Path) -> None:
         super().__init__(dataset, budget)
         if len(dataset) and not any(isinstance(file, Path) for file in dataset.files(0)):
-            raise ConfigError("data.cache=disk keeps what files hold, but this dataset has none: leave it out")
+            raise ConfigError(
+                "data.cache=disk caches samples of files, but this dataset has no files: remove the option"
+            )
         self._folder = folder
 
     def _path(self, index: int) -> Path:
@@ -179,7 +180,7 @@ class DiskCache(CachedDataset):
     def _find(self, index: int, stamp: list[int]) -> Sample | None:
         try:
             record = np.memmap(self._path(index), np.uint8, mode="r")
-        except (OSError, ValueError):  # not there, or empty
+        except (OSError, ValueError):  # missing or empty
             return None
         return unpack_sample(record, 0, len(record), stamp)
 
@@ -192,22 +193,27 @@ class DiskCache(CachedDataset):
                 file.writelines(parts)
         except MachineError as error:
             if self._budget.close():
-                log.error("data.cache=disk: %s: no more is kept; free some space, or set data.cache_size", error)
+                log.error("data.cache=disk: %s: caching stops; free some space, or set data.cache_size", error)
 
 
 def with_cache(
-    splits: Mapping[str, SegmentationDataset], kind: str, gibibytes: float, spec: Mapping[str, Any], told: bool = True
+    splits: Mapping[str, SegmentationDataset],
+    kind: str,
+    gibibytes: float,
+    spec: Mapping[str, Any],
+    log_size: bool = True,
 ) -> dict[str, CachedDataset]:
-    """The splits of a dataset with a cache that they share.
+    """Give the splits of a dataset one cache.
 
     Args:
         kind: "memory" or "disk".
-        gibibytes: how much it may hold [GiB].
+        gibibytes: size limit [GiB].
         spec: of the dataset.
-        told: whether it is logged how much of the dataset fits.
+        log_size: whether to log how much of the dataset fits.
 
     Raises:
-        ConfigError: another kind or an impossible size. MachineError: memory or disk refuse it.
+        ConfigError: an unknown kind or an impossible size. MachineError: not enough memory, or a folder that cannot be
+            written.
     """
     if kind not in CACHE_KINDS:
         raise ConfigError(f"data.cache={kind} is unknown: choose from {', '.join(CACHE_KINDS)}, or null for none")
@@ -215,9 +221,9 @@ def with_cache(
         raise ConfigError(f"data.cache_size={gibibytes} must be above 0 [GiB]")
     limit = int(gibibytes * GIB)
     size = needed(splits.values())
-    if told:
+    if log_size:
         share = f"; data.cache_size={gibibytes:g} holds {100 * limit / size:.0f} % of it" if size > limit else ""
-        log.info("data.cache=%s: %.3g GiB when all is decoded%s", kind, size / GIB, share)
+        log.info("data.cache=%s: %.3g GiB for all decoded samples%s", kind, size / GIB, share)
     if kind == "memory":
         arena = Arena(min(limit, ROOM * size))
         return {name: MemoryCache(dataset, arena) for name, dataset in splits.items()}
@@ -228,5 +234,5 @@ def with_cache(
 
 
 def needed(datasets: Iterable[SegmentationDataset]) -> int:
-    """About how much all samples take, were they like the first of their split [bytes]."""
+    """Estimated size of all decoded samples, from the first of each split [bytes]."""
     return sum(len(dataset) * size_of(pack_sample(dataset.load(0), [])) for dataset in datasets if len(dataset))

@@ -1,4 +1,4 @@
-"""By what it is told whether files are still those that something was remembered of, and where that lies."""
+"""Cache keys: file fingerprints (size, mtime) that invalidate cached scans and samples, and the cache folder."""
 
 import hashlib
 import json
@@ -10,28 +10,29 @@ from typing import Any
 from segnet import __version__
 from segnet.classes import Classes
 
+READERS_VERSION = 2  # to be raised when readers give other samples for the same files
+
 
 def cache_folder() -> Path:
-    """The user's, for segnet: $XDG_CACHE_HOME/segnet, or ~/.cache/segnet."""
+    """The user's cache folder of segnet: $XDG_CACHE_HOME/segnet, or ~/.cache/segnet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet"
 
 
 def dataset_digest(spec: Mapping[str, Any], classes: Classes) -> str:
-    """Names all that samples depend on besides their files: the dataset's options, and this version of segnet."""
-    told = json.dumps([__version__, dict(spec), classes.to_dict()], default=str)
-    in_order = json.dumps(
-        json.loads(told), sort_keys=True
-    )  # keys of an id map are numbers and words, which have no order
+    """Digest of everything besides files that samples depend on: options, classes, and the version of the readers."""
+    described = json.dumps([__version__, READERS_VERSION, dict(spec), classes.to_dict()], default=str)
+    # Keys of an id map are numbers and words, which only sort as text.
+    in_order = json.dumps(json.loads(described), sort_keys=True)
     return hashlib.sha256(in_order.encode()).hexdigest()[:16]
 
 
 def key_of(files: Sequence[Path | str]) -> str:
-    """What a sample is remembered by: the paths of its files."""
+    """Cache key of a sample: the paths of its files."""
     return "\n".join(str(file.absolute()) if isinstance(file, Path) else file for file in files)
 
 
 def stamp_of(files: Sequence[Path | str]) -> list[int]:
-    """Sizes [bytes] and times of change [ns] of a sample's files; empty: one is not there, or there are none."""
+    """Fingerprint of a sample: sizes [bytes] and mtimes [ns] of its files; empty if one is missing or it has none."""
     stamp = []
     for file in files:
         if isinstance(file, Path):

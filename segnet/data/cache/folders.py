@@ -1,4 +1,4 @@
-"""The folders of disk caches, one for each configuration of a dataset: all together they keep to one limit."""
+"""Folders of the disk cache, one per dataset configuration, with one size limit for all of them."""
 
 import contextlib
 import os
@@ -8,18 +8,18 @@ from segnet.errors import MachineError
 
 
 def make_room(root: Path, folder: Path, size: int, limit: int) -> int:
-    """Creates the folder of a dataset, and removes those of others, the longest unused first, as far as it needs room.
+    """Create the cache folder of a dataset, and remove folders of others, least recently used first, to make room.
 
     Args:
-        root: of all folders.
-        size: what the folder is to hold [bytes].
-        limit: of all folders together [bytes].
+        root: folder that contains all cache folders.
+        size: expected size of the dataset's folder [bytes].
+        limit: total size of all folders [bytes].
 
     Returns:
-        What all folders hold now [bytes].
+        The size of all folders now [bytes].
 
     Raises:
-        MachineError: the disk refuses it.
+        MachineError: the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def make_room(root: Path, folder: Path, size: int, limit: int) -> int:
     except OSError as error:
         raise MachineError(f"data.cache=disk: {folder} cannot be written ({error.strerror})") from None
     others = sorted((other for other in root.iterdir() if other != folder), key=_last_use)
-    if _folder_size(folder) > limit:  # it was filled under a larger one
+    if _folder_size(folder) > limit:  # it was filled under a larger limit
         _empty(folder)
     own = _folder_size(folder)
     used = own + sum(map(_folder_size, others))

@@ -1,4 +1,4 @@
-"""Samples as bytes: a header in JSON, then the pixels of image and mask as they are, to be used where they lie."""
+"""Serialize samples without copies on reading: a JSON header, then the raw pixels of image and mask."""
 
 import json
 import mmap
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from segnet.data.dataset import Sample
 
 ALIGNMENT = 64  # of the pixels in a record, and of its length [bytes]
-LENGTH = 8  # of what a record begins with: the length of its header [bytes]
+LENGTH = 8  # size of the first field of a record, which is the length of its header [bytes]
 
 Buffer = mmap.mmap | NDArray[np.uint8]
 
 
 def pack_sample(sample: Sample, stamp: list[int]) -> list[bytes | memoryview]:
-    """The parts of a record."""
+    """The parts of a record, to be written one after the other."""
     arrays = [np.ascontiguousarray(sample.image), np.ascontiguousarray(sample.mask)]
     described = [[array.dtype.str, list(array.shape)] for array in arrays]
     header = json.dumps([sample.name, stamp, described]).encode()
@@ -28,22 +28,22 @@ def pack_sample(sample: Sample, stamp: list[int]) -> list[bytes | memoryview]:
 
 
 def unpack_sample(buffer: Buffer, start: int, end: int, stamp: list[int]) -> Sample | None:
-    """The sample of a record, its pixels a view of the buffer that cannot be written to.
+    """Read the sample of a record; its pixels are a read-only view of the buffer.
 
     Args:
-        start, end: of the record [bytes].
-        stamp: of the sample's files.
+        start, end: place of the record in the buffer [bytes].
+        stamp: fingerprint of the sample's files.
 
     Returns:
-        None where the files are not those of the record, or the record is torn.
+        None if the record is of other files, or incomplete.
     """
     try:
         place = start + LENGTH
         length = int.from_bytes(bytes(buffer[start:place]), "little")
         if length > end - place:
             return None
-        name, told, described = json.loads(bytes(buffer[place : place + length]))
-        if told != stamp:
+        name, stored, described = json.loads(bytes(buffer[place : place + length]))
+        if stored != stamp:
             return None
         place += length
         arrays = []
@@ -61,4 +61,5 @@ def unpack_sample(buffer: Buffer, start: int, end: int, stamp: list[int]) -> Sam
 
 
 def size_of(parts: Sequence[bytes | memoryview]) -> int:
+    """Total size of the parts of a record [bytes]."""
     return sum(len(part) for part in parts)

@@ -227,7 +227,7 @@ def test_a_torn_record_is_made_anew(dataset, tmp_path, content):
     assert dataset.decoded == [0, 0]
 
 
-def test_a_full_disk_is_told_in_one_line_and_the_rest_is_not_kept(dataset, tmp_path, monkeypatch, caplog):
+def test_a_full_disk_is_reported_in_one_line_and_stops_caching(dataset, tmp_path, monkeypatch, caplog):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -239,12 +239,12 @@ def test_a_full_disk_is_told_in_one_line_and_the_rest_is_not_kept(dataset, tmp_p
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert "No space left on device" in record.message
-    assert "no more is kept" in record.message
+    assert "caching stops" in record.message
     assert not list((tmp_path / "kept").iterdir())
 
 
 def test_disk_needs_files():
-    with pytest.raises(ConfigError, match=r"data\.cache=disk keeps what files hold"):
+    with pytest.raises(ConfigError, match=r"data\.cache=disk caches samples of files"):
         DiskCache(Shapes("train", num_train=2), CacheBudget(10**6), Path("kept"))
 
 
@@ -264,13 +264,13 @@ def test_impossible_options_are_refused(dataset, kind, size, message):
         with_cache({"train": dataset}, kind, size, SPEC)
 
 
-def test_it_is_told_how_much_is_needed_and_what_share_fits(dataset, caplog):
+def test_the_needed_size_and_the_fraction_that_fits_are_logged(dataset, caplog):
     size = needed([dataset])
     with caplog.at_level(logging.INFO, logger=module.__name__):
         with_cache({"train": dataset}, "memory", 1, SPEC)
         with_cache({"train": dataset}, "memory", size / GIB / 2, SPEC)
-        with_cache({"train": dataset}, "memory", 1, SPEC, told=False)
+        with_cache({"train": dataset}, "memory", 1, SPEC, log_size=False)
     first, second = caplog.messages
-    assert "when all is decoded" in first
+    assert "for all decoded samples" in first
     assert "holds" not in first
     assert "holds 50 % of it" in second
