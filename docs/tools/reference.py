@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import inspect
 import itertools
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from typing import Any
 import segnet
 from segnet import errors
 from segnet.cli import VERBS
-from segnet.cli.help import CONF_DIR, SCHEMAS, SWITCHES, USAGE, choices_of, default_of, field_docs
+from segnet.cli.help import CONF_DIR, SCHEMAS, SWITCH_HELP, USAGE, choices_of, default_of, field_docs
 
 PACKAGE = Path(segnet.__file__).parent
 # Where the table of each kind of component stands.
@@ -65,6 +66,7 @@ def pages() -> dict[str, str]:
         "reference/components.md": GENERATED + components_page(),
         "reference/exit-codes.md": GENERATED + exit_codes_page(),
         "reference/python.md": GENERATED + python_page(),
+        "notebooks/quickstart.md": GENERATED + notebook_page(PACKAGE.parent / "docs/notebooks/quickstart.ipynb"),
     }
 
 
@@ -195,7 +197,11 @@ def commands_page() -> str:
         "`python -m segnet VERB ...` is the same as `segnet VERB ...`. In a clone, `python train.py` is "
         "`segnet train`, and `python predict.py` is `segnet predict`.\n",
         table(
-            [(f"[`{verb}`](#segnet-{verb})", escaped(text)) for verb, text in VERBS.items()], ("verb", "what it does")
+            [
+                (f"[`{verb}`](#segnet-{verb})", escaped(sentence(text.partition(":")[0])))
+                for verb, text in VERBS.items()
+            ],
+            ("verb", "what it does"),
         ),
         "Every verb ends with one of the [exit codes](exit-codes.md). An error is one line on stderr.\n",
     ]
@@ -208,7 +214,7 @@ def commands_page() -> str:
         else:
             parts.append(parser_text(parser(verb)))
     verbs = ", ".join(f"`{verb}`" for verb in SCHEMAS)
-    switches = [(f"`{name}`", escaped(sentence(text))) for name, text in SWITCHES.items()]
+    switches = [(f"`{name}`", escaped(sentence(text))) for name, text in SWITCH_HELP.items()]
     parts += [f"## Switches\n\nThese work with {verbs}:\n", table(switches, ("switch", "what it does"))]
     return "\n".join(parts)
 
@@ -285,7 +291,29 @@ def python_page() -> str:
     for name in segnet.__all__:
         if not name.startswith("_"):
             parts.append(f"::: segnet.{name}\n")
+    api = importlib.import_module("segnet.api")
+    results = [
+        name for name, kind in vars(api).items() if dataclasses.is_dataclass(kind) and kind.__module__ == api.__name__
+    ]
+    parts.append("## Results\n\nThese objects are what the functions return.\n")
+    parts += [f"::: segnet.api.{name}\n    options: {{heading_level: 3}}\n" for name in results]
     return "\n".join(parts)
+
+
+def notebook_page(path: Path) -> str:
+    """A notebook with its stored outputs as a page."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if image := "".join(data.get("image/jpeg", [])).replace("\n", ""):
+                parts.append(f'<img alt="output of the cell" src="data:image/jpeg;base64,{image}">')
+            elif text := "".join(output.get("text") or data.get("text/plain", [])):
+                parts.append(f"```text\n{text.rstrip()}\n```")
+    parts.insert(1, f"[Download the notebook]({path.name})")
+    return "\n\n".join(parts) + "\n"
 
 
 # Markdown.
