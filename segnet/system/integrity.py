@@ -1,7 +1,7 @@
-"""Integrity of model files: one error for whatever a damaged file raises, and the checksums of zip archives.
+"""Integrity of model files: one error for every damage, and the checksums of zip archives.
 
 Checkpoints and weights of torch and programs of torch.export are zip archives. torch does not compare the checksums
-that it stores in them, so that a flipped bit would change the result of a prediction in silence.
+that it stores in them: a flipped bit would silently change the result of a prediction.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from segnet.errors import CheckpointError, MachineError, SegnetError, first_line
 
 ZIP_START = b"PK\x03\x04"
 CHUNK = 2**20  # [bytes]
-REASON_LENGTH = 100  # of a library's own words, at most [characters]
+REASON_LENGTH = 100  # of a library's message, at most [characters]
 
 
 @contextlib.contextmanager
@@ -28,13 +28,13 @@ def refusing_damage(path: str | os.PathLike[str], problem: str) -> Iterator[None
 
     Raises:
         CheckpointError: the file cannot be used.
-        MachineError: the file is sound as far as it was read, but does not fit into memory.
+        MachineError: the file does not fit into memory.
     """
     try:
         yield
     except (CheckpointError, MachineError):
         raise
-    except SegnetError as error:  # what a configuration of the same content would be refused with
+    except SegnetError as error:  # raised by the checks of a configuration
         raise CheckpointError(f"{path}: {problem} ({reason_of(error)})") from None
     except FileNotFoundError as error:
         name = path if error.filename is None else os.fsdecode(error.filename)
@@ -52,7 +52,7 @@ def refusing_damage(path: str | os.PathLike[str], problem: str) -> Iterator[None
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of an error's message, shortened; its type where it has no message or one that says nothing."""
+    """First line of an error's message, shortened; with its type if the message alone says little."""
     line = first_line(error)
     if isinstance(error, LookupError | AssertionError | AttributeError) and str(error):
         line = f"{type(error).__name__}: {line}"
@@ -60,7 +60,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def is_zip(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins as a zip archive does; torch decides by these bytes too."""
+    """Whether a file starts like a zip archive; torch decides by the same bytes."""
     with open(path, "rb") as file:
         return file.read(len(ZIP_START)) == ZIP_START
 
@@ -72,7 +72,7 @@ def require_zip_checksums(path: str | os.PathLike[str]) -> None:
 
     Raises:
         CheckpointError: a member has changed since the file was written, or is compressed, which torch's are not.
-        zipfile.BadZipFile, OSError: it is no zip archive, or cannot be read.
+        zipfile.BadZipFile, OSError: the file is not a zip archive, or cannot be read.
     """
     with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
         members = archive.infolist()
@@ -95,7 +95,7 @@ def require_zip_checksums(path: str | os.PathLike[str]) -> None:
 
 
 def _is_huge(path: str | os.PathLike[str]) -> bool:
-    """Whether a file takes more than a quarter of this machine's memory, so that reading it may fail honestly."""
+    """Whether a file takes more than a quarter of this machine's memory, so that it may really not fit."""
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return os.path.getsize(path) > total // 4

@@ -67,24 +67,22 @@ def ending_at_once(doing: str) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {signum: signal.signal(signum, end) for signum in ENDING}
-    try:
-        yield
-    except Exception:
-        if received:  # a library caught it, and reports a fault of its own
-            raise received[0] from None
-        raise
-    else:
+    with handlers_restored():
+        for signum in ENDING:
+            signal.signal(signum, end)
+        try:
+            yield
+        except Exception:
+            if received:  # a library caught it, and raises an error of its own
+                raise received[0] from None
+            raise
         if received:  # a destructor or a library swallowed it
             raise received[0]
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
 
 @contextlib.contextmanager
 def handlers_restored() -> Iterator[None]:
-    """Put the handlers of these signals back at the end: a notebook goes on after a training, with its own Ctrl-C."""
+    """Restore the handlers of these signals at the end: after a training, a notebook needs its own Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
