@@ -105,7 +105,7 @@ class _Work:
 
     def __init__(self, prediction: Prediction, options: argparse.Namespace, display: Display) -> None:
         self._prediction, self._options, self._display = prediction, options, display
-        self.num_done = self.num_failed = 0
+        self.num_done = self.num_failed = self.num_without_place = 0
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Raises:
@@ -135,6 +135,7 @@ class _Work:
             self.num_failed += 1
             self._display.error(f"segnet: error: {outcome}")
         else:
+            self.num_without_place += outcome.loses_place
             if outcome.warning:
                 self._display.error(f"segnet: {task.input.text}: {outcome.warning}")
             self._display.line(f"{task.input.text}{outcome_line(outcome)}")
@@ -150,6 +151,11 @@ def _work(prediction: Prediction, tasks: Sequence[Task], options: argparse.Names
     except Interrupted as stop:
         message = f"{stop}: {work.num_done} of {len(tasks)} inputs are done; the same command goes on"
         raise Interrupted(stop.exit_code - 128, message) from None
+    if work.num_without_place:
+        display.error(
+            f"segnet: the georeference of {work.num_without_place} of {len(tasks)} inputs is not in the results: "
+            "--scene keeps that of GeoTIFFs"
+        )
     if "csv" in options.save:
         display.line(f"class shares: {write_shares(prediction.records, prediction.predictor.classes.names)}")
     display.end(f"{work.num_done - work.num_failed} of {len(tasks)} inputs -> {options.output}")

@@ -87,6 +87,14 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         return Header(name, image.height, image.width, num_bands, num_bytes, num_pages)
 
 
+def has_world_file(path: Path) -> bool:
+    """Whether a world file, which places an image on the earth, lies beside it: a.tfw beside a.tif."""
+    suffix = path.suffix
+    if len(suffix) < 3:
+        return False
+    return any(path.with_suffix(name).is_file() for name in (f"{suffix[:2]}{suffix[-1]}w", f"{suffix}w", ".wld"))
+
+
 def read_tiff_layouts(path: Path, most: int, limited: bool = True) -> list[Layout]:
     """Reads the layouts of the first pages of a TIFF file; empty for files of other formats.
 

@@ -40,9 +40,9 @@ def offset(scene: Any, mask: Any) -> float | None:
         if here["transform"].is_degenerate:
             return None
         corners = [(0, 0), (width, 0), (0, height), (width, height), (width / 2, height / 2)]
-        places = [there["transform"] * corner for corner in corners]
+        places = [_moved(there["transform"], corner) for corner in corners]
         places = _in_system_of(places, there.get("crs"), here.get("crs"))
-        return _largest_distance([~here["transform"] * place for place in places], corners)
+        return _largest_distance([_moved(~here["transform"], place) for place in places], corners)
     if "gcps" in here and "gcps" in there:
         return _offset_of_points(here, there)
     return None
@@ -57,8 +57,13 @@ def _offset_of_points(here: dict[str, Any], there: dict[str, Any]) -> float:
         return math.inf
     others = from_gcps(there["gcps"])
     corners = [(point.col, point.row) for point in here["gcps"]]
-    places = _in_system_of([others * corner for corner in corners], there.get("crs"), here.get("crs"))
-    return _largest_distance([~fitted * place for place in places], [~fitted * (fitted * corner) for corner in corners])
+    places = _in_system_of([_moved(others, corner) for corner in corners], there.get("crs"), here.get("crs"))
+    return _largest_distance([_moved(~fitted, place) for place in places], corners)
+
+
+def _moved(transform: Any, place: tuple[float, float]) -> tuple[float, float]:
+    x, y = place  # affine 2 multiplies by *, affine 3 by @
+    return transform.a * x + transform.b * y + transform.c, transform.d * x + transform.e * y + transform.f
 
 
 def _in_system_of(places: Sequence[tuple[float, float]], source: Any, target: Any) -> list[tuple[float, float]]:

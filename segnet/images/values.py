@@ -100,7 +100,7 @@ def scaled(
     result = np.empty(values.shape, np.uint8 if to_uint8 else np.float32)
     step = max(1, ROWS_AT_ONCE // max(1, values[:1].size))
     for top in range(0, len(values), step):
-        part = (values[top : top + step].astype(np.float64) - low) * (255 / (high - low))
+        part = (values[top : top + step].astype(np.float64) - low) * 255 / (high - low)
         if value_range is not None:
             part = part.clip(0, 255)
         result[top : top + step] = part.round() if to_uint8 else part

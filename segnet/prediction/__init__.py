@@ -58,6 +58,7 @@ class Outcome:
         shares: of the classes; empty where they were not counted.
         frames: of a video.
         warning: what else there is to say.
+        loses_place: whether the input is georeferenced and the results are not.
         done_before: whether there was nothing to do.
     """
 
@@ -65,6 +66,7 @@ class Outcome:
     shares: Mapping[str, float] = field(default_factory=dict)
     frames: int = 0
     warning: str = ""
+    loses_place: bool = False
     done_before: bool = False
 
 

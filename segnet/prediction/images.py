@@ -12,7 +12,7 @@ from typing import BinaryIO
 from segnet.errors import DataError, SegnetError
 from segnet.images.bands import read_bands
 from segnet.images.formats import TIFF_STARTS
-from segnet.images.header import read_header
+from segnet.images.header import has_world_file, read_header
 from segnet.images.values import Bands
 from segnet.inference.segmentation import Segmentation
 from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Outcome, Prediction, Task
@@ -28,7 +28,8 @@ class _Loaded:
     image: Bands
     pending: list[str]
     origin: Origin
-    warning: str
+    num_pages: int
+    is_placed: bool  # on the earth
 
 
 def segment_images(
@@ -62,14 +63,19 @@ def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) ->
     if not pending:
         raise Done(DONE_BEFORE)
     with _local(item, settings.private_urls, stopped) as path:
-        return _Loaded(read_bands(path, prediction.predictor.channels), pending, origin, _animation(path))
+        image = read_bands(path, prediction.predictor.channels)
+        header = read_header(path)
+        is_placed = header.is_georeferenced or has_world_file(path)
+        return _Loaded(image, pending, origin, header.num_pages, is_placed)
 
 
 def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmentation) -> Outcome:
     facts = prediction.facts(result.mask.shape, result.pixels)
     with prediction.records.taken(task.name, loaded.pending, loaded.origin, facts):
         files = prediction.write_files(task.name, loaded.pending, result, loaded.origin.source)
-    return Outcome(tuple(files), result.shares, warning=loaded.warning)
+    several = loaded.num_pages > 1
+    warning = f"holds {loaded.num_pages} pages or frames: the first is segmented" if several else ""
+    return Outcome(tuple(files), result.shares, warning=warning, loses_place=loaded.is_placed)
 
 
 @contextlib.contextmanager
@@ -115,9 +121,3 @@ def _num_pixels(item: Input) -> float:
         return float(read_header(item.path).num_pixels)
     except DataError:
         return 0
-
-
-def _animation(path: Path) -> str:
-    """What to report of a file that holds several images; empty for others."""
-    num_pages = read_header(path).num_pages
-    return f"holds {num_pages} pages or frames: the first is segmented" if num_pages > 1 else ""

@@ -16,9 +16,9 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from segnet.errors import ConfigError, DataError
-from segnet.images.formats import IMAGE_SUFFIXES
+from segnet.images.formats import pillow_formats
+from segnet.prediction.folders import VIDEO_SUFFIXES, Found, files_below, files_of_glob
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"})
 MAX_LIST_BYTES = 2**28
 MAX_NAME_BYTES = 180  # of a result's name without its ending; file systems allow 255
 
@@ -78,27 +78,25 @@ class Collector:
         elif argument.isdecimal():
             self._append(Input(f"camera {argument}", "camera", PurePath(f"camera{argument}")), f"camera {argument}")
         elif glob.has_magic(argument):
-            self._add_glob(argument)
+            self._add_found(files_of_glob(argument, self._is_result), argument)
         else:
             self._add_file(Path(argument))  # a missing file is reported with the others
 
     def _add_path(self, path: Path) -> None:
         if path.is_dir():
-            self._add_found(self._walked(path), str(path), path)
+            self._add_found(files_below(path, self._is_result), str(path), path)
         else:
             self._add_file(path)
 
-    def _add_glob(self, pattern: str) -> None:
-        found: list[Path] = []
-        for path in sorted(Path(name) for name in glob.glob(pattern, recursive=True)):
-            if _has_suffix(path) and not path.is_dir() and not self._is_result(path):
-                found.append(path)
-        self._add_found(found, pattern, None)
-
-    def _add_found(self, found: Sequence[Path], what: str, top: Path | None) -> None:
-        if not found:
-            raise DataError(f"{what}: holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}) and no video")
-        for path in found:
+    def _add_found(self, found: Found, what: str, top: Path | None = None) -> None:
+        for folder, reason in found.unreadable.items():
+            problem = f"{folder}: the folder cannot be read ({reason})"
+            self._append(Input(folder, "picture", PurePath("_"), None, problem), f"{folder}/")
+        if not found.paths:
+            others = f" ({'; '.join(found.notes)})" if found.notes else ""
+            raise DataError(f"{what}: no image ({', '.join(pillow_formats())}) and no video{others}")
+        self.notes += found.notes
+        for path in found.paths:
             self._add_file(path, path.relative_to(top) if top else None)
 
     def _add_file(self, path: Path, name: PurePath | None = None, text: str | None = None) -> None:
@@ -109,40 +107,6 @@ class Collector:
         if key not in self._seen:
             self._seen.add(key)
             self.inputs.append(item)
-
-    def _walked(self, top: Path) -> list[Path]:
-        """All pictures and videos below a folder, by name; links to folders are followed, each folder once."""
-        found: list[Path] = []
-        num_hidden = num_results = 0
-        seen: dict[str, str] = {}
-
-        def unreadable(error: OSError) -> None:
-            folder = os.fspath(error.filename)
-            problem = f"{folder}: the folder may not be read ({error.strerror})"
-            self._append(Input(folder, "picture", PurePath("_"), None, problem), f"{folder}/")
-
-        for parent, folders, files in os.walk(top, followlinks=True, onerror=unreadable):
-            real = os.path.realpath(parent)
-            if real in seen:
-                self.notes.append(f"{parent}: is {seen[real]} again, by a link: left out")
-                folders.clear()
-                continue
-            seen[real] = parent
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for path in (Path(parent, name) for name in files):
-                if not _has_suffix(path):
-                    continue
-                if path.name.startswith("."):
-                    num_hidden += 1
-                elif self._is_result(path):
-                    num_results += 1
-                else:
-                    found.append(path)
-        if num_hidden:
-            self.notes.append(f"{top}: hidden pictures left out: {num_hidden}")
-        if num_results:
-            self.notes.append(f"{top}: results of earlier predictions left out: {num_results}")
-        return sorted(found)
 
     def add_list(self, listing: str, root: str | None = None) -> None:
         """Add the files of a list, one a line, relative to `root` and below it, or URLs.
@@ -205,11 +169,6 @@ def _inner(path: PurePath) -> PurePath:
 
 def _exists(argument: str) -> bool:
     return os.path.lexists(argument)  # unlike the methods of Path, it does not fail on a name that is too long
-
-
-def _has_suffix(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    return suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES
 
 
 def _url_name(url: str) -> PurePath:

@@ -1,4 +1,4 @@
-"""Atomic writes: under its name a file is complete, or it does not exist."""
+"""Atomic writes: under its name a file is complete, or it does not exist. And the names of hidden files."""
 
 import os
 import tempfile
@@ -9,6 +9,14 @@ from pathlib import Path
 from segnet.errors import MachineError
 
 GIB = 2**30  # [bytes]
+# Folders and files of operating systems, network storage and desktops, besides all names that begin with a dot.
+SYSTEM_NAMES = frozenset(
+    {
+        *("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "recycler", "lost+found"),
+        *("system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+    }
+)
+
 UMASK = os.umask(0)  # only setting it tells it: once, since another thread could read the 0
 os.umask(UMASK)
 
@@ -42,3 +50,8 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         raise MachineError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, trash, a checkpoint folder of Jupyter, or an operating system's own."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES

@@ -653,6 +653,44 @@ def test_a_scene_becomes_a_mask_that_lies_where_it_does(folder, checkpoint, caps
     assert "b.png: cannot be read as a GeoTIFF" in capsys.readouterr().err
 
 
+def test_a_scene_with_control_points_keeps_them(folder, checkpoint, capsys):
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
+    from rasterio.control import GroundControlPoint
+
+    corners = [(0, 0, 10, 50), (0, 70, 10.1, 50), (50, 0, 10, 49.9), (50, 70, 10.1, 49.9)]
+    points = [GroundControlPoint(*corner) for corner in corners]
+    for name, place in (("a.tif", {"gcps": points, "crs": "EPSG:4326"}), ("b.tif", {})):
+        with rasterio.open(name, "w", "GTiff", 70, 50, 3, dtype="uint8", **place) as file:
+            file.write(np.zeros((3, 50, 70), np.uint8))
+    assert main(["a.tif", "b.tif", "--scene", "--checkpoint", str(checkpoint)]) == 0
+    with rasterio.open("predictions/a_mask.tif") as mask:
+        found, crs = mask.gcps
+    assert [(point.row, point.col, point.x, point.y) for point in found] == corners
+    assert crs == rasterio.CRS.from_epsg(4326)
+    assert capsys.readouterr().err == "segnet: b.tif: has no georeference, and so its mask has none\n"
+
+
+def test_masks_without_the_georeference_of_their_images_are_told(folder, checkpoint, capsys):
+    rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 400000, 0, -10, 5700000)}
+    with rasterio.open("a.tif", "w", "GTiff", 70, 50, 3, dtype="uint8", **place) as file:
+        file.write(np.zeros((3, 50, 70), np.uint8))
+    picture("b.png")
+    picture("c.png")
+    Path("c.pgw").write_text("1\n0\n0\n-1\n0\n0\n")
+    assert main(["a.tif", "b.png", "c.png", "--checkpoint", str(checkpoint)]) == 0
+    assert "the georeference of 2 of 3 inputs is not in the results: --scene" in capsys.readouterr().err
+
+
+def test_images_of_phones_and_browsers_are_read_and_others_counted(folder, checkpoint, capsys):
+    for name, made in (("a.jpg", "JPEG"), ("b.avif", "AVIF"), ("c.jfif", "JPEG"), ("e.jp2", "JPEG2000")):
+        Image.new("RGB", (40, 30), (200, 100, 50)).save(f"{folder / name}", made)
+    Path("d.xyz").write_text("x")
+    assert main([".", "--checkpoint", str(checkpoint), "--save", "mask"]) == 0
+    assert written() == ["a_mask.png", "b_mask.png", "c_mask.png", "e_mask.png"]
+    assert "files left out, no image or video by extension: 1: .xyz (1)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("options", [["--flip"], ["--scales", "0.5", "1.5"], ["--window", "24"]])
 def test_flips_scales_and_windows_are_the_predictors(folder, checkpoint, options):
     picture("a.png", (70, 60))

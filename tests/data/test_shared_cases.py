@@ -13,13 +13,23 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from tiny import components
 
-from segnet.config import DataConfig, InspectConfig
+from segnet.classes import Classes
+from segnet.cli.predict import main as predict
+from segnet.config import DataConfig, InspectConfig, OptimConfig
 from segnet.data.datasets.coco_instances import COCOInstances
 from segnet.data.scan.report import DatasetReport
 from segnet.errors import DataError
+from segnet.images.bands import read_bands
+from segnet.images.files import read_image
+from segnet.images.header import read_header
+from segnet.images.masks import ColoredMaskError, read_mask
+from segnet.models.checkpoint import save_checkpoint
+from segnet.training.task import SegmentationTask
 from segnet.workflows.inspect import inspect
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
@@ -66,6 +76,22 @@ def limited():
     return run
 
 
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """A checkpoint of an untrained model of two classes."""
+    classes = Classes.create(["bg", "a"])
+    model = components()
+    task = SegmentationTask.create(
+        model={**model, "mean": [0.5] * 3, "std": [0.5] * 3},
+        classes=classes,
+        loss={"name": "cross_entropy"},
+        optim=OptimConfig(),
+    )
+    path = tmp_path / "best.ckpt"
+    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
+    return path
+
+
 def pixels(report: DatasetReport, split: str) -> dict[str, int]:
     """Class -> its pixels, of classes that have any."""
     found = next(part for part in report.splits if part.split == split)
@@ -89,6 +115,26 @@ except SegnetError as error:
 """
 
 # One test per case, in the order of the folders.
+
+
+@pytest.mark.parametrize("num_colors", [20, 2**24])
+def test_attack_colour_mask_seconds(tmp_path, num_colors):
+    """The way it is recognized is checked, since a limit of time would depend on the machine."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, num_colors, (64, 128))
+    colors = np.stack([blocks >> 16, blocks >> 8 & 255, blocks & 255], axis=2).astype(np.uint8)
+    Image.fromarray(colors.repeat(16, 0).repeat(16, 1)).save(tmp_path / "mask.png")
+    with pytest.raises(ColoredMaskError, match="a color image, not class ids") as caught:
+        read_mask(tmp_path / "mask.png")
+    assert caught.value.num_colors == len(np.unique(blocks))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "b.tif"])
+@pytest.mark.parametrize("read", [read_image, read_mask, read_header, lambda path: read_bands(path, 4)])
+def test_attack_tiff_without_pixels(name, read):
+    path = CASES / "attack-tiff-without-pixels" / name
+    with pytest.raises(DataError, match=f"^{path}: cannot be decoded: "):
+        read(path)
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "1e9", "rle_size"])
@@ -175,6 +221,43 @@ def test_cvat_test_subset(make, inspected):
     assert names["test"] == ["4", "5"]
 
 
+def test_geotiff_float_mask_nan(make, inspected):
+    report = inspected("geotiff", make("geotiff-float-mask-nan"), class_names=["bg", "a"], window=[64, 64])
+    assert report.errors == []
+    for part in report.splits:
+        assert (part.pixels[1], part.pixels[255]) == (200, 640)
+
+
+@pytest.mark.parametrize("nodata", ["nan", "-9999"])
+def test_geotiff_nan_in_one_band(make, inspected, checkpoint, tmp_path, nodata):
+    root = make("geotiff-nan-in-one-band")
+    rasterio = pytest.importorskip("rasterio")
+    if nodata != "nan":
+        for path in (root / "images").iterdir():
+            with rasterio.open(path) as scene:
+                values, profile = scene.read(), scene.profile
+            with rasterio.open(path, "w", **profile | {"nodata": float(nodata)}) as scene:
+                scene.write(np.where(np.isnan(values), np.float32(nodata), values))
+    report = inspected("geotiff", root, class_names=["bg", "a"], window=[64, 64])
+    assert report.errors == []
+    assert [part.pixels[255] for part in report.splits] == [640, 640]
+    arguments = [str(root / "images" / "0.tif"), "--scene", "--checkpoint", str(checkpoint), "--output", str(tmp_path)]
+    assert predict(arguments) == 0
+    with rasterio.open(tmp_path / "0_mask.tif") as mask:
+        assert (mask.read(1) == 255).sum() == 640
+
+
+@pytest.mark.parametrize("kind", ["shifted", "rounded"])
+def test_geotiff_shift_in_degrees(make, inspected, kind):
+    root = make("geotiff-shift-in-degrees", kind)
+    if kind == "rounded":
+        report = inspected("geotiff", root, class_names=["bg", "a"], window=[64, 64])
+        assert (report.errors, pixels(report, "train")["a"]) == ([], 200)
+        return
+    with pytest.raises(DataError, match=r"lies elsewhere than its scene .*, by 2 pixels"):
+        inspected("geotiff", root, class_names=["bg", "a"], window=[64, 64])
+
+
 def test_label_studio_negatives(make, inspected):
     report = inspected("label_studio", make("label-studio-negatives"), class_names=["background", "car"])
     assert sum(num_images(report)) == 3
@@ -215,6 +298,38 @@ def test_list_made_on_windows(make, inspected, val_list):
 def test_names_in_two_normal_forms(make, inspected):
     report = inspected("folder", make("names-in-two-normal-forms"), class_names=["bg", "a"])
     assert (report.errors, sum(num_images(report))) == ([], 4)
+
+
+def test_predict_skips_endings(make, checkpoint, tmp_path, capsys):
+    root = make("predict-skips-endings")
+    assert predict([str(root), "--checkpoint", str(checkpoint), "--output", str(tmp_path / "out")]) in (0, 6)
+    assert {path.name for path in (tmp_path / "out").glob("*_mask.png")} == {"a_mask.png", "b_mask.png", "c_mask.png"}
+    assert ".heic" in capsys.readouterr().err  # left out, or with pillow-heif damaged
+
+
+def test_scene_with_control_points(make, checkpoint, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    root = make("scene-with-control-points")
+    assert predict([str(root / "scene.tif"), "--scene", "--checkpoint", str(checkpoint), "--output", str(root)]) == 0
+    with rasterio.open(root / "scene_mask.tif") as mask, rasterio.open(root / "scene.tif") as scene:
+        (points, crs), (expected, expected_crs) = mask.gcps, scene.gcps
+    assert [(p.row, p.col, p.x, p.y) for p in points] == [(p.row, p.col, p.x, p.y) for p in expected]
+    assert crs == expected_crs
+
+
+def test_tiff_min_is_white(make, inspected):
+    report = inspected("folder", make("tiff-min-is-white"), class_names=["bg", "a"])
+    assert report.errors == []
+    assert [part.pixels[1] for part in report.splits] == [200 * len(part.readable) for part in report.splits]
+
+
+def test_tiff_planes_of_16_bit(make):
+    root = make("tiff-planes-of-16-bit")
+    for read in (read_image, lambda path: read_bands(path, 3)):
+        planes, together = read(root / "planes.tif"), read(root / "pixels.tif")
+        np.testing.assert_array_equal(planes, together)
+        assert (planes[:, :32, 0] == 156).all()
+        assert (planes[:, 32:, 0] == 0).all()
 
 
 def test_every_case_has_a_test():

@@ -47,7 +47,10 @@ def test_a_folder_gives_its_pictures_and_videos_with_those_below(folder):
         ("in/d.mp4", "video", "d.mp4"),
         ("in/deeper/c.png", "picture", "deeper/c.png"),
     ]
-    assert collector.notes == ["in: hidden pictures left out: 1"]
+    assert collector.notes == [
+        "in: hidden images left out: 2",
+        "in: files left out, no image or video by extension: 1: .txt (1)",
+    ]
 
 
 def test_globs_are_expanded(folder):
@@ -69,7 +72,7 @@ def test_a_folder_or_glob_without_pictures_is_refused(folder, pattern):
     Path("empty").mkdir()
     with pytest.raises(DataError) as caught:
         collected(pattern)
-    assert str(caught.value).startswith(f"{pattern}: holds no picture")
+    assert str(caught.value).startswith(f"{pattern}: no image (JPEG")
 
 
 def test_the_same_file_is_taken_once(folder):
@@ -113,7 +116,7 @@ def test_a_folder_that_may_not_be_read_is_a_problem_like_others(folder, monkeypa
 
     monkeypatch.setattr(os, "scandir", refusing)
     collector = collected("in")
-    assert problems(collector) == ["in/locked: the folder may not be read (Permission denied)"]
+    assert problems(collector) == ["in/locked: the folder cannot be read (Permission denied)"]
     assert [item.text for item in collector.inputs if not item.problem] == ["in/a.png"]
 
 
@@ -123,7 +126,7 @@ def test_results_of_earlier_predictions_are_left_out(folder):
     collector.add("in")
     collector.add("in/*.png")
     assert [item.text for item in collector.inputs] == ["in/a.png"]
-    assert collector.notes == ["in: results of earlier predictions left out: 1"]
+    assert collector.notes == [f"{where}: results of earlier predictions left out: 1" for where in ("in", "in/*.png")]
 
 
 class TestLists:

@@ -14,13 +14,14 @@ from pathlib import Path
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.data.dataset import FileDataset
-from segnet.data.datasets.file_names import is_hidden, normal_form
+from segnet.data.datasets.file_names import normal_form
 from segnet.data.datasets.labels import IGNORE, Labels
 from segnet.data.datasets.lists import named_pairs
 from segnet.data.datasets.pairing import SPLITS, Pair, by_key, first_folder, image_files, require_root, require_split
 from segnet.data.datasets.splits import SPLIT_OF_NAME, Division
 from segnet.data.datasets.text_files import read_lines
 from segnet.errors import ConfigError, DataError
+from segnet.system.files import is_hidden
 
 DEFAULT = "default"  # the subset of tasks that are in none
 UNUSED = "unused"  # what is in no split

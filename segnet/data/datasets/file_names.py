@@ -13,21 +13,10 @@ from urllib.parse import unquote
 
 from segnet.data.datasets.notes import Notes
 from segnet.errors import DataError
+from segnet.system.files import is_hidden
 
-# Folders and files of operating systems, network storage and desktops, besides all names that begin with a dot.
-SYSTEM_NAMES = frozenset(
-    {
-        *("__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "recycler", "lost+found"),
-        *("system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
-    }
-)
 QUOTES = ("'", '"')
 PLAIN = re.compile(r"[^/\\\\%?#\0][^\\\\%?#\0]*")  # names that can be read in one way alone
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, trash, a checkpoint folder of Jupyter, or an operating system's own."""
-    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def normal_form(name: str) -> str:

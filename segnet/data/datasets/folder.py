@@ -11,13 +11,13 @@ from typing import Any
 
 from segnet.classes import Classes
 from segnet.data.dataset import FileDataset
-from segnet.data.datasets.file_names import is_hidden
 from segnet.data.datasets.labels import Labels
 from segnet.data.datasets.lists import listed_pairs
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import Pair, pair_folders, refuse_missing, require_folder, require_root, require_split
 from segnet.data.datasets.splits import SPLIT_OF_NAME, Division, split_folder
 from segnet.errors import ConfigError
+from segnet.system.files import is_hidden
 
 
 class Folder(FileDataset):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from segnet.data.datasets.file_names import is_hidden, normal_form
+from segnet.data.datasets.file_names import normal_form
 from segnet.data.datasets.json_records import Id, Record, read_records
 from segnet.data.datasets.pairing import is_image
 from segnet.errors import DataError
+from segnet.system.files import is_hidden
 
 UPLOADS = ("data", "upload")  # folders of Label Studio itself, before the number of a project
 PREFIX_LENGTH = len("61148fa2-")  # Label Studio puts it before the names of uploaded files

@@ -9,7 +9,7 @@ from pathlib import Path
 from segnet.data.datasets.file_names import normal_form, walk
 from segnet.data.datasets.notes import Notes
 from segnet.errors import ConfigError, DataError
-from segnet.images.formats import IMAGE_SUFFIXES
+from segnet.images.formats import image_suffixes, pillow_formats
 
 SPLITS = ("train", "val", "test")
 
@@ -80,7 +80,7 @@ def first_folder(candidates: Sequence[Path], what: str) -> Path:
 
 def is_image(path: Path) -> bool:
     """Whether a file is an image by its ending."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    return path.suffix.lower() in image_suffixes()
 
 
 def image_files(folder: Path, notes: Notes, suffix: str = "", without: str = "") -> list[Path]:
@@ -106,7 +106,7 @@ def image_files(folder: Path, notes: Notes, suffix: str = "", without: str = "")
         else:
             found.append(path)
     if not found:
-        raise DataError(f"{folder}: has no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise DataError(f"{folder}: has no image ({', '.join(pillow_formats())})")
     return found
 
 

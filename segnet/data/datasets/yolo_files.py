@@ -9,13 +9,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from segnet.data.datasets.file_names import Files, is_hidden, normal_form
+from segnet.data.datasets.file_names import Files, normal_form
 from segnet.data.datasets.json_records import as_integer, shown
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import image_files, is_image
 from segnet.data.datasets.text_files import read_lines
 from segnet.data.datasets.yaml_records import read_yaml
 from segnet.errors import DataError
+from segnet.system.files import is_hidden
 
 YAML_SUFFIXES = (".yaml", ".yml")
 KEYS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}

@@ -5,9 +5,10 @@ import unicodedata
 
 import pytest
 
-from segnet.data.datasets.file_names import Files, is_hidden, walk
+from segnet.data.datasets.file_names import Files, walk
 from segnet.data.datasets.notes import Notes
 from segnet.errors import DataError
+from segnet.system.files import is_hidden
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
 
