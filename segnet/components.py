@@ -136,6 +136,11 @@ def forwards_to(
     return decorate
 
 
+def are_numbers(values: object) -> bool:
+    """Whether a value of a file is a list of numbers."""
+    return isinstance(values, list | tuple) and all(type(value) in (int, float) for value in values)
+
+
 def _fits(value: Any, annotation: Any) -> bool:
     """Whether a value of a configuration fits an annotation; annotations beyond plain values and lists fit all."""
     origin, arguments = get_origin(annotation), get_args(annotation)

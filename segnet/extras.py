@@ -8,7 +8,7 @@ from types import ModuleType
 
 from segnet.errors import MachineError, first_line
 
-PACKAGE = str(Path(__file__).parent)
+PACKAGE_FOLDER = str(Path(__file__).parent)
 
 
 def import_extra(package: str, extra: str) -> ModuleType:
@@ -49,7 +49,7 @@ def _package_at_fault(error: Exception) -> str | None:
     found, ours, trace = None, False, error.__traceback__
     while trace is not None:
         code, module = trace.tb_frame.f_code, str(trace.tb_frame.f_globals.get("__name__"))
-        if code.co_filename.startswith(PACKAGE):
+        if code.co_filename.startswith(PACKAGE_FOLDER):
             ours = True
         elif ours and code.co_name == "<module>" and not module.startswith("__"):
             found = module.split(".")[0]
@@ -61,17 +61,19 @@ def _unimportable(package: str, error: Exception) -> MachineError:
     if package == "torchvision":
         torch = getattr(sys.modules.get("torch"), "__version__", "")
         return MachineError(
-            f"torchvision {_version(package)} does not fit torch {torch} ({first_line(error)}): pip uninstall "
+            f"torchvision {installed_version(package)} does not fit torch {torch} ({first_line(error)}): pip uninstall "
             "torchvision; backbone=timm alone needs one, of torch's own release"
         )
+    version = installed_version(package) or ""
     return MachineError(
-        f"{package} {_version(package)} cannot be imported ({first_line(error)}): pip install --force-reinstall "
-        f"{package}; segnet doctor checks all packages"
+        f"{package} {version} cannot be imported ({first_line(error)}): pip install --force-reinstall {package}; "
+        "segnet doctor checks all packages"
     )
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str | None:
+    """The installed version of a package; None: it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return ""
+        return None

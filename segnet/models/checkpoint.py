@@ -4,7 +4,7 @@ This module imports neither Hydra nor Lightning, which would slow down the start
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from segnet.classes import Classes
+from segnet.components import are_numbers
 from segnet.errors import CheckpointError, ConfigError, MachineError, first_line
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
 from segnet.system.integrity import refusing_damage
 from segnet.system.torch_files import load_torch
 
-PREFIX = "model."  # of the model's weights in a checkpoint: the attribute of SegmentationTask
+MODEL_PREFIX = "model."  # of the model's weights in a checkpoint: the attribute of SegmentationTask
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -81,8 +82,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
     checkpoint = read_checkpoint(path)
     hyper_parameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     with fitting(path):
-        weights = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
-        return build_model(hyper_parameters["model"], weights), Classes.create(**hyper_parameters["classes"])
+        return build_model(hyper_parameters["model"], model_weights(state)), Classes.create(
+            **hyper_parameters["classes"]
+        )
 
 
 def fitting(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
@@ -99,7 +101,7 @@ def require_description(spec: object, classes: object) -> None:
     if not isinstance(spec, dict) or not all(isinstance(spec.get(part), dict) for part in ("backbone", "decoder")):
         raise ConfigError("model is no dict of backbone, decoder, num_classes, mean and std")
     for name in ("mean", "std"):
-        if not _are_numbers(spec.get(name)):
+        if not are_numbers(spec.get(name)):
             raise ConfigError(f"model.{name}={spec.get(name)!r} is no list of numbers")
     if not isinstance(classes, dict):
         raise ConfigError("classes is no dict of names, palette and ignore_index")
@@ -108,8 +110,9 @@ def require_description(spec: object, classes: object) -> None:
         raise ConfigError(f"num_classes={spec.get('num_classes')!r}, but {num_names} class names")
 
 
-def _are_numbers(values: object) -> bool:
-    return isinstance(values, Sequence) and all(type(value) in (int, float) for value in values)
+def model_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the model in the state of a SegmentationTask, by the model's own names."""
+    return {name.removeprefix(MODEL_PREFIX): value for name, value in state.items() if name.startswith(MODEL_PREFIX)}
 
 
 def build_model(spec: Mapping[str, Any], weights: Mapping[str, Tensor]) -> SegmentationModel:

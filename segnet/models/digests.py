@@ -16,10 +16,10 @@ from typing import Any
 from segnet.errors import CheckpointError, ConfigError
 
 INTEGRITY = '"integrity": "sha256"'  # stands in the metadata of files that end in a digest
-KEY = b"segnet_sha256"
+DIGEST_KEY = b"segnet_sha256"
 # A field of ModelProto (onnx.proto3): metadata_props = 14, with key = 1 and value = 2. Protobuf fields may follow in
 # any order, so that one can be appended to a serialized message.
-ONNX_TRAILER = b"\x72\x51\x0a\x0d" + KEY + b"\x12\x40"
+ONNX_TRAILER = b"\x72\x51\x0a\x0d" + DIGEST_KEY + b"\x12\x40"
 ONNX_TRAILER_SIZE = len(ONNX_TRAILER) + 64
 XML_TRAILER = re.compile(rb"<!-- segnet_sha256 ([0-9a-f]{64}) ([0-9a-f]{64}) -->\n")
 XML_TRAILER_SIZE = 153  # [bytes]
@@ -34,7 +34,7 @@ def with_onnx_digest(content: bytes) -> bytes:
 def with_xml_digest(xml: bytes, weights: bytes) -> bytes:
     """OpenVINO's .xml with its digest and that of its .bin as a comment at the end."""
     digests = f"{hashlib.sha256(xml).hexdigest()} {hashlib.sha256(weights).hexdigest()}"
-    return xml + f"<!-- {KEY.decode()} {digests} -->\n".encode()
+    return xml + f"<!-- {DIGEST_KEY.decode()} {digests} -->\n".encode()
 
 
 def with_config_digests(config: Mapping[str, Any], weights: Path) -> dict[str, Any]:

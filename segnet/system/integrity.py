@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from segnet.errors import CheckpointError, MachineError, SegnetError, first_line
 
 ZIP_START = b"PK\x03\x04"
-CHUNK = 2**20  # [bytes]
+READ_BYTES = 2**20  # [bytes]
 REASON_LENGTH = 100  # of a library's message, at most [characters]
 
 
@@ -86,7 +86,7 @@ def require_zip_checksums(path: str | os.PathLike[str]) -> None:
         for member in members:
             try:
                 with archive.open(member) as data:
-                    while data.read(CHUNK):
+                    while data.read(READ_BYTES):
                         pass
             except zipfile.BadZipFile:
                 raise CheckpointError(

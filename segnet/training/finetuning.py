@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from segnet.classes import Classes
 from segnet.errors import CheckpointError, listed
+from segnet.models.checkpoint import model_weights
 from segnet.models.segmentation_model import SegmentationModel
 
 log = logging.getLogger(__name__)
 
-PREFIX = "model."  # the attribute of SegmentationTask
 NEEDED = ("backbone.", "decoder.")  # the other parts of a model may be new, or be left behind
 
 
@@ -32,8 +32,7 @@ def start_from(model: SegmentationModel, classes: Classes, checkpoint: Mapping[s
     Raises:
         CheckpointError: another architecture.
     """
-    weights = checkpoint["state_dict"]
-    theirs = {name.removeprefix(PREFIX): value for name, value in weights.items() if name.startswith(PREFIX)}
+    theirs = model_weights(checkpoint["state_dict"])
     ours = model.state_dict()
     same_classes = list(classes.names) == list(checkpoint["hyper_parameters"]["classes"]["names"])
     of_classes = set() if same_classes else _of_single_classes(checkpoint["hyper_parameters"]["model"])

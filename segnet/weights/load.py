@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segnet.components import are_numbers
 from segnet.errors import CheckpointError, ConfigError, listed
 from segnet.system.integrity import refusing_damage
 from segnet.weights.download import fetch
@@ -61,7 +62,7 @@ def _normalization(
     trained = meta.get("hyper_parameters")
     # timm's config.json, of today and of before, and segnet's own checkpoints
     for told in (meta.get("pretrained_cfg"), meta, trained.get("model") if isinstance(trained, dict) else None):
-        if isinstance(told, dict) and _are_numbers(told.get("mean")) and _are_numbers(told.get("std")):
+        if isinstance(told, dict) and are_numbers(told.get("mean")) and are_numbers(told.get("std")):
             mean, std = tuple(told["mean"]), tuple(told["std"])
             if not all(map(math.isfinite, (*mean, *std))) or min(std, default=0) <= 0:
                 raise ValueError(f"mean={list(mean)}, std={list(std)} normalize no image")
@@ -69,10 +70,6 @@ def _normalization(
     if scheme == "paddle":
         return IMAGENET if any(CLASSIFIER.fullmatch(name) for name in state) else HALF
     return IMAGENET if scheme in ("paddleclas", "timm", "torchvision", "mmseg") else None
-
-
-def _are_numbers(values: object) -> bool:
-    return isinstance(values, list | tuple) and all(isinstance(value, int | float) for value in values)
 
 
 def resolve_normalization(

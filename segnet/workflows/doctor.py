@@ -16,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from segnet import __version__
+from segnet.extras import installed_version
 from segnet.system.files import GIB
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
@@ -87,7 +87,7 @@ def _packages() -> Iterator[Check]:
     if not required:
         yield Check("packages", NOTE, "segnet is not installed, it runs from its folder: pip install -e . checks more")
     for requirement in required:
-        version = _version(requirement.name)
+        version = installed_version(requirement.name)
         if version is None:
             yield Check(requirement.name, PROBLEM, f'is not installed: pip install "{_spelled(requirement)}"')
         elif not requirement.specifier.contains(version, prereleases=True):
@@ -95,10 +95,10 @@ def _packages() -> Iterator[Check]:
         else:
             yield Check(requirement.name, OK, version)
     for name, remedy in CLASHES.items():
-        if version := _version(name):
+        if version := installed_version(name):
             yield Check(name, PROBLEM, f"{version} {remedy}")
     for name, version in MALWARE:
-        if _version(name) == version:
+        if installed_version(name) == version:
             yield Check(
                 name, PROBLEM, f"{version} was published with malware: pip uninstall {name}, change your passwords"
             )
@@ -106,13 +106,6 @@ def _packages() -> Iterator[Check]:
 
 def _spelled(requirement: Requirement) -> str:
     return f"{requirement.name}{requirement.specifier}"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(canonicalize_name(name))
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _torch() -> Iterator[Check]:
@@ -143,12 +136,14 @@ def _torch() -> Iterator[Check]:
 
 def _torchvision() -> Iterator[Check]:
     """A torchvision of another build breaks torchmetrics, and with it every training."""
-    if (version := _version("torchvision")) is None:
+    if (version := installed_version("torchvision")) is None:
         return
     _, error = _run_python("import torchvision")
     if error:
         remedy = "pip uninstall torchvision, or install the build that fits torch; training fails with it"
-        yield Check("torchvision", PROBLEM, f"{version} does not fit torch {_version('torch')} ({error}): {remedy}")
+        yield Check(
+            "torchvision", PROBLEM, f"{version} does not fit torch {installed_version('torch')} ({error}): {remedy}"
+        )
     else:
         yield Check("torchvision", OK, f"{version} (not needed)")
 
@@ -195,18 +190,21 @@ def _extras() -> Iterator[Check]:
         if extra and extra not in ("dev", "docs"):
             extras.setdefault(extra, []).append(requirement)
     for extra, requirements in sorted(extras.items()):
-        missing = [requirement.name for requirement in requirements if _version(requirement.name) is None]
+        missing = [requirement.name for requirement in requirements if installed_version(requirement.name) is None]
         old = [
             f"{requirement.name} {version}"
             for requirement in requirements
-            if (version := _version(requirement.name)) and not requirement.specifier.contains(version, prereleases=True)
+            if (version := installed_version(requirement.name))
+            and not requirement.specifier.contains(version, prereleases=True)
         ]
         if old:
             yield Check(f"extra {extra}", PROBLEM, f'{", ".join(old)} does not fit: pip install -U "segnet[{extra}]"')
         elif missing:
             yield Check(f"extra {extra}", NOTE, f'{", ".join(missing)} not installed: pip install "segnet[{extra}]"')
         else:
-            yield Check(f"extra {extra}", OK, ", ".join(f"{it.name} {_version(it.name)}" for it in requirements))
+            yield Check(
+                f"extra {extra}", OK, ", ".join(f"{it.name} {installed_version(it.name)}" for it in requirements)
+            )
 
 
 def _folders() -> Iterator[Check]:

@@ -23,7 +23,7 @@ from segnet.exporters.onnx import INPUT
 from segnet.extras import import_extra
 from segnet.inference.runtimes import Runtime
 from segnet.inference.tta import argmax_classes
-from segnet.models.digests import KEY, with_onnx_digest
+from segnet.models.digests import DIGEST_KEY, with_onnx_digest
 from segnet.training.metrics import ConfusionMatrix, Scores
 
 MAX_SIDE = 1024  # of calibration images, whose middle is taken [pixels]: all activations of an image are kept
@@ -121,7 +121,7 @@ def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str)
     result = onnx.load(quantized)
     del result.metadata_props[:]
     for entry in onnx.load(model, load_external_data=False).metadata_props:
-        if entry.key != KEY.decode():  # the digest of the other file
+        if entry.key != DIGEST_KEY.decode():  # the digest of the other file
             result.metadata_props.add(key=entry.key, value=entry.value)
     quantized.write_bytes(with_onnx_digest(result.SerializeToString()))
 

@@ -18,10 +18,10 @@ from segnet.models.metadata import Metadata
 from segnet.system.integrity import refusing_damage
 
 CERTAIN = 100.0  # logit of the class in a file that gives class ids; the others' is 0
-PROBE = 32  # side of the image on which a file without a digest is tried [pixels]
+TRIAL_SIDE = 32  # side of the image on which a file without a digest is tried [pixels]
 
 
-class _OfFile(Protocol):
+class _ExportedModel(Protocol):
     """A runtime of an exported file."""
 
     metadata: Metadata
@@ -55,7 +55,7 @@ def import_checked(package: str, extra: str, path: Path) -> tuple[ModuleType, bo
             return library, checked.result()
 
 
-def require_working(runtime: _OfFile, path: Path) -> None:
+def require_working(runtime: _ExportedModel, path: Path) -> None:
     """Try a file that no digest vouches for on a small image.
 
     Raises:
@@ -63,8 +63,8 @@ def require_working(runtime: _OfFile, path: Path) -> None:
     """
     metadata = runtime.metadata
     with refusing_damage(path, "is damaged: it does not compute what its metadata promise"):
-        logits = runtime(torch.zeros(1, metadata.channels, PROBE, PROBE, dtype=torch.uint8))
-        expected = (1, len(metadata.classes.names), PROBE, PROBE)
+        logits = runtime(torch.zeros(1, metadata.channels, TRIAL_SIDE, TRIAL_SIDE, dtype=torch.uint8))
+        expected = (1, len(metadata.classes.names), TRIAL_SIDE, TRIAL_SIDE)
         if logits.shape != expected or logits.dtype != torch.float32:
             raise ValueError(f"{logits.dtype} of shape {tuple(logits.shape)} in place of logits {expected}")
 
