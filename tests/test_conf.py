@@ -26,7 +26,7 @@ from segnet.training.optim import check_optim
 from segnet.training.run_folder import flat_options
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
-from segnet.training.trainer import in_steps
+from segnet.training.trainer_options import resolve_trainer_options
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
@@ -133,7 +133,9 @@ def test_a_recipe_does_not_change_with_the_defaults(experiment):
     stored = json.loads((ROOT / "tests" / "data" / "recipes.json").read_text())
     assert stored.keys() == set(menu("experiment"))
     config = asdict(complete_specs(composed(f"experiment={experiment}", "dataset.root=x", "backbone_weights=x")))
-    found = flat_options({**config, "trainer": {**in_steps(config["trainer"]), "precision": config["precision"]}})
+    found = flat_options(
+        {**config, "trainer": {**resolve_trainer_options(config["trainer"]), "precision": config["precision"]}}
+    )
     assert {key: found.get(key) for key in stored[experiment]} == stored[experiment]
 
 

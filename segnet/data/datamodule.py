@@ -98,6 +98,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         seed: of order and augmentation.
         classes: those of a checkpoint; None: the train split's. Where the files of each split name the classes, they
             are matched by name.
+        fixed_order: whether every epoch has the order of the first, so that its first batches can be learnt by heart.
 
     Raises:
         ConfigError: an impossible option. DataError: a dataset that is missing or too small.
@@ -110,6 +111,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         mean: Sequence[float],
         seed: int,
         classes: Classes | None = None,
+        *,
+        fixed_order: bool = False,
     ) -> None:
         super().__init__()
         if data.batch_size < 1:
@@ -121,6 +124,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._data = data
         self._mean = mean
         self._seed = seed
+        self._fixed_order = fixed_order
         self._resumed: tuple[int, int] | None = None  # epoch, batches
         self._splits: dict[str, SegmentationDataset] = {}
         self._reports: dict[str, SplitReport] = {}
@@ -199,7 +203,9 @@ class SegmentationDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         dataset = self._read_splits["train"]
-        sampler = EpochSampler(len(dataset), self._seed, self._rank, self._num_processes, self._repeats())
+        sampler = EpochSampler(
+            len(dataset), self._seed, self._rank, self._num_processes, self._repeats(), self._fixed_order
+        )
         if self._resumed:
             epoch, batches = self._resumed
             sampler.resume(epoch, batches * self._data.batch_size)

@@ -24,6 +24,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         seed: of the order.
         rank, num_processes: rank of this process, and the number of processes.
         repeats: repeat factor of each image, 1 or more; None: all once.
+        fixed_order: whether every epoch has the order of the first.
     """
 
     def __init__(
@@ -33,12 +34,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         num_processes: int = 1,
         repeats: Sequence[float] | NDArray[np.float64] | None = None,
+        fixed_order: bool = False,
     ) -> None:
         self._length = length
         self._seed = seed
         self._rank = rank
         self._num_processes = num_processes
         self._repeats = None if repeats is None else np.asarray(repeats, float)
+        self._fixed_order = fixed_order
         self._epoch = 0
         self._resumed: tuple[int, int] | None = None  # epoch, samples
 
@@ -63,7 +66,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.total // self._num_processes
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        rng = np.random.default_rng([self._seed, self._epoch])
+        rng = np.random.default_rng([self._seed, 0 if self._fixed_order else self._epoch])
         order = rng.permutation(self._length if self._repeats is None else self._repeated(rng, self._repeats))
         mine = order[: len(self) * self._num_processes][self._rank :: self._num_processes]
         if self._resumed and self._resumed[0] == self._epoch:

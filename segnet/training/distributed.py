@@ -6,6 +6,7 @@ those of the machine's other devices out of the first process; it cannot start a
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -18,6 +19,22 @@ from torch import Tensor
 from segnet.errors import ConfigError
 
 CHECKPOINT_VARIABLE = "SEGNET_CHECKPOINT"  # with it the first process tells those that Lightning starts
+# What Lightning sets for the processes that it starts, and takes for those of a launcher when it finds them set.
+LAUNCH_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK", CHECKPOINT_VARIABLE)
+
+
+@contextlib.contextmanager
+def launch_environment_restored() -> Iterator[None]:
+    """Undo what a run of several processes sets in the environment, or the next run would wait for a launcher's."""
+    before = {name: os.environ.get(name) for name in LAUNCH_VARIABLES}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def is_first() -> bool:

@@ -109,11 +109,6 @@ class SegmentationTask(pl.LightningModule):
                     layer.eval()
         return self
 
-    def on_fit_start(self) -> None:
-        synchronized = any(isinstance(layer, nn.SyncBatchNorm) for layer in self.modules())
-        if synchronized and self.trainer.world_size > 1 and self.device.type == "cpu":
-            raise ConfigError("sync batch norm of several processes needs GPUs: use norm.name=batch, or devices=1")
-
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(images)
         return logits

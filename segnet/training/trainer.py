@@ -13,16 +13,15 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from pytorch_lightning.strategies import ParallelStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from segnet.components import check_options
-from segnet.config import PRECISIONS, Config, default_trainer
-from segnet.errors import ConfigError, first_line
+from segnet.config import Config, default_trainer
+from segnet.errors import ConfigError, SegnetError, first_line
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.models.norms import num_processes
 from segnet.system.files import replacing
-from segnet.system.machine import usable_precision
 from segnet.training.callbacks.last_checkpoint import LastCheckpoint, MetricsLogger
 from segnet.training.callbacks.nonfinite import NonFiniteLoss
 from segnet.training.callbacks.profiling import StepProfiler
@@ -31,21 +30,9 @@ from segnet.training.callbacks.unlabeled import UnlabeledCrops
 from segnet.training.epoch_loop import validate_at_step_ends
 from segnet.training.metrics import MONITOR
 from segnet.training.run_folder import require_run_folder
+from segnet.training.trainer_options import check_trainer_options, precision_option, resolve_trainer_options
 
 log = logging.getLogger(__name__)
-
-# Arguments of Lightning's Trainer that are supplied here: not options.
-OWN_ARGUMENTS = (
-    "self",
-    "logger",
-    "callbacks",
-    "plugins",
-    "default_root_dir",
-    "use_distributed_sampler",
-    "enable_progress_bar",
-)
-# The precisions of segnet in Lightning's words.
-LIGHTNING_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -85,6 +72,7 @@ def training_trainer(
     Raises:
         ConfigError: an unknown or impossible option.
     """
+    check_trainer_options(config.trainer)
     defaults: dict[str, Any] = {"num_sanity_val_steps": 0, "enable_model_summary": False}
     if config.deterministic:
         defaults["deterministic"] = True
@@ -96,7 +84,7 @@ def training_trainer(
     progress = progress_callbacks()
     last = LastCheckpoint(output_dir, config.checkpoint_every, config.checkpoint_minutes)
     trainer = _trainer(
-        in_steps({**defaults, **default_trainer(), **config.trainer, **precision_option(config)}),
+        {**defaults, **default_trainer(), **config.trainer, **precision_option(config)},
         logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
         # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
         callbacks=[
@@ -116,64 +104,61 @@ def training_trainer(
     return trainer
 
 
-def precision_option(config: Config) -> dict[str, Any]:
-    """Return the `precision` argument of Lightning's Trainer.
-
-    `trainer.precision` is accepted too, in the words of segnet or of Lightning.
-
-    Raises:
-        ConfigError: an unknown precision, or two different ones.
-    """
-    if config.precision not in PRECISIONS:
-        raise ConfigError(f"precision={config.precision} is unknown: choose from {', '.join(PRECISIONS)}")
-    wanted = LIGHTNING_PRECISIONS[usable_precision(config.precision, _device_type(config.trainer))]
-    if "precision" not in config.trainer:
-        return {"precision": wanted}
-    word = config.trainer["precision"]
-    given = LIGHTNING_PRECISIONS.get(str(word), word)
-    if config.precision != "float32" and given != LIGHTNING_PRECISIONS[config.precision]:
-        raise ConfigError(f"precision={config.precision} contradicts trainer.precision={word}: leave out one of them")
-    return {"precision": given}
-
-
-def _device_type(options: Mapping[str, Any]) -> str:
-    """Where a Trainer with these options runs: "cpu", or anything else for an accelerator."""
-    accelerator = str(options.get("accelerator", "auto"))
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return "cpu" if accelerator == "auto" and not has_gpu else accelerator
-
-
-def in_steps(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Lets `max_steps` alone say how long the run is, and `val_check_interval` count batches over epochs.
-
-    Lightning would end at whichever of `max_epochs` and `max_steps` comes first, and the former has a default here.
-    """
-    options = dict(options)
-    max_steps, interval = options.get("max_steps"), options.get("val_check_interval")
-    if isinstance(max_steps, int) and max_steps > 0:
-        options["max_epochs"] = -1
-    if isinstance(interval, int):
-        options.setdefault("check_val_every_n_epoch", None)
-    return options
-
-
 def evaluation_trainer(options: Mapping[str, Any], callbacks: Sequence[Callback] = ()) -> pl.Trainer:
     """A Trainer that only runs.
 
     Raises:
         ConfigError: an unknown or impossible option.
     """
+    check_trainer_options(options, evaluates=True)
     defaults = {"devices": 1, "enable_checkpointing": False, "enable_model_summary": False}
     return _trainer({**defaults, **options}, logger=False, callbacks=list(callbacks), enable_progress_bar=False)
 
 
 def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
     quieten_lightning()
-    check_options("trainer", "Lightning's Trainer", pl.Trainer.__init__, options, exclude=OWN_ARGUMENTS)
     try:
-        return pl.Trainer(**options, **own)
+        return pl.Trainer(**resolve_trainer_options(options), **own)
+    except SegnetError:
+        raise
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer: Lightning refuses the options: {first_line(error)}") from None
+
+
+def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None) -> None:
+    """Train, from a checkpoint on where there is one.
+
+    Raises:
+        ConfigError: options that Lightning refuses only now.
+    """
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {first_line(error)}") from None
+    except ValueError as error:
+        if "`val_check_interval`" not in str(error):
+            raise
+        raise ConfigError(
+            f"trainer.val_check_interval={trainer.val_check_interval} is above the {trainer.num_training_batches} "
+            "batches of an epoch: leave out trainer.check_val_every_n_epoch, and it counts across epochs"
+        ) from None
+
+
+def require_gpus_for_sync_batch_norm(trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    """Refuse what torch cannot do, before it starts processes that end in its error.
+
+    Raises:
+        ConfigError: several processes would synchronize batch norms on CPUs.
+    """
+    strategy = trainer.strategy
+    if not isinstance(strategy, ParallelStrategy) or strategy.root_device.type != "cpu":
+        return
+    synchronized = any(isinstance(layer, nn.SyncBatchNorm) for layer in task.modules())
+    if synchronized or not isinstance(strategy._layer_sync, SyncBatchNorms | None):
+        raise ConfigError(
+            "sync batch norm of several processes needs GPUs: use norm.name=group, or leave out norm.name=sync_batch "
+            "and trainer.sync_batchnorm"
+        )
 
 
 class BestCheckpoint(ModelCheckpoint):

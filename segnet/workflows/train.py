@@ -27,7 +27,13 @@ from segnet.system.signals import ending_at_once
 from segnet.training.batches import scale_lr, step_summary
 from segnet.training.callbacks.recipe import recipe_callbacks
 from segnet.training.callbacks.restored import Restored
-from segnet.training.distributed import agreed_checkpoint, end_children, is_first, require_as_many
+from segnet.training.distributed import (
+    agreed_checkpoint,
+    end_children,
+    is_first,
+    launch_environment_restored,
+    require_as_many,
+)
 from segnet.training.finetuning import require_same_model, start_from
 from segnet.training.loggers import build_logger
 from segnet.training.optim import check_optim
@@ -41,7 +47,7 @@ from segnet.training.run_folder import (
 from segnet.training.run_lock import locked
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
-from segnet.training.trainer import best_checkpoint, training_trainer
+from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_batch_norm, training_trainer
 from segnet.weights.load import load_backbone_weights, read_weights, resolve_normalization
 from segnet.weights.names import Weights
 from segnet.workflows.evaluate import Results, device_options, evaluate
@@ -53,6 +59,7 @@ NUM_PREVIEWS = 6
 LOWER_TRAINING = "data.batch_size or data.crop_size, or set precision=bf16 or backbone.activation_checkpointing=true"
 
 
+@launch_environment_restored()
 def train(config: Config, output_dir: Path) -> Results | None:
     """Trains a configuration and evaluates the best checkpoint on the val split.
 
@@ -79,6 +86,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     require_as_many(trainer)
     checkpoint = agreed_checkpoint(trainer, checkpoint)
     config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
+    require_gpus_for_sync_batch_norm(trainer, task)
     with explained(_crops(config.data), LOWER_TRAINING), writes_explained(folder), contextlib.ExitStack() as stack:
         if is_first():
             stack.enter_context(locked(folder))
@@ -94,7 +102,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
         if config.compile:
             task.compile_network()
         try:
-            trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint)
+            fit(trainer, task, datamodule, checkpoint)
         except BaseException as error:
             end_children(trainer)
             restored.explain(error, checkpoint)
@@ -136,7 +144,9 @@ def prepare(
     check_optim(config.optim)
     optim = scale_lr(config.optim, config.data.batch_size * num_processes * accumulated)
     config = replace(config, mean=mean, std=std, optim=optim, checkpoint=None)  # stored as it was decided
-    datamodule = SegmentationDataModule(config.dataset, config.data, mean, config.seed)
+    datamodule = SegmentationDataModule(
+        config.dataset, config.data, mean, config.seed, fixed_order=bool(config.trainer.get("overfit_batches"))
+    )
     task = SegmentationTask.create(
         model={"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std},
         classes=datamodule.classes,

@@ -6,13 +6,10 @@ from tiny import CPU, components, configuration
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from segnet.config import PRECISIONS, Config
-from segnet.errors import ConfigError
 from segnet.models.norms import PooledBatchNorm
 from segnet.models.segmentation_model import SegmentationModel
-from segnet.system import machine
 from segnet.training import trainer as module
-from segnet.training.trainer import SyncBatchNorms, precision_option, training_trainer
+from segnet.training.trainer import SyncBatchNorms, training_trainer
 
 
 def norms(model):
@@ -47,41 +44,3 @@ def test_batch_norms_are_synchronized_exactly_among_gpus(device, processes, expe
 def test_who_says_otherwise_is_obeyed(options, expected, tmp_path):
     trainer = training_trainer(configuration(trainer={**CPU, "devices": 2, "max_epochs": 1, **options}), tmp_path)
     assert type(trainer.strategy._layer_sync) is expected
-
-
-@pytest.mark.parametrize(
-    ("precision", "options", "expected"),
-    [
-        ("float32", {}, "32-true"),
-        ("bf16", {}, "bf16-mixed"),
-        ("fp16", {}, "16-mixed"),
-        ("float32", {"precision": "64-true"}, "64-true"),
-        ("float32", {"precision": "bf16"}, "bf16-mixed"),
-        ("bf16", {"precision": "bf16-mixed"}, "bf16-mixed"),
-    ],
-)
-def test_precision_is_translated_for_lightning(precision, options, expected, monkeypatch):
-    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
-    assert precision_option(Config(precision=precision, trainer=options)) == {"precision": expected}
-
-
-def test_every_precision_has_a_word_of_lightning():
-    assert set(module.LIGHTNING_PRECISIONS) == set(PRECISIONS)
-
-
-def test_bf16_on_a_cpu_without_its_instructions_is_float32(monkeypatch):
-    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
-    assert precision_option(Config(precision="bf16", trainer=CPU)) == {"precision": "32-true"}
-    assert precision_option(Config(precision="bf16", trainer={"accelerator": "gpu"})) == {"precision": "bf16-mixed"}
-
-
-def test_contradicting_and_unknown_precisions_are_refused():
-    with pytest.raises(ConfigError, match=r"precision=bf16 contradicts trainer\.precision=32-true: leave out one"):
-        precision_option(Config(precision="bf16", trainer={"precision": "32-true"}))
-    with pytest.raises(ConfigError, match="precision=half is unknown: choose from float32, bf16, fp16"):
-        precision_option(Config(precision="half"))
-
-
-def test_a_trainer_option_keeps_the_other_defaults(tmp_path):
-    trainer = training_trainer(configuration(trainer=CPU), tmp_path)
-    assert (trainer.max_epochs, trainer.log_every_n_steps) == (Config().trainer["max_epochs"], 10)

@@ -209,7 +209,7 @@ def test_one_image_a_batch_trains_and_a_run_without_validation_keeps_its_weights
         ({"data": DataConfig(batch_size=0)}, ConfigError, "data.batch_size=0"),
         ({"optim": OptimConfig(lr=-1)}, ConfigError, "optim.lr=-1"),
         ({"trainer": {"max_epoch": 1}}, ConfigError, "trainer.max_epoch .*Did you mean 'max_epochs'"),
-        ({"trainer": {"precision": 17}}, ConfigError, "Precision 17"),
+        ({"trainer": {"precision": 17}}, ConfigError, "trainer.precision=17 is not available"),
         ({"trainer": {"max_epochs": "many"}}, ConfigError, "trainer.max_epochs=many"),
         ({"backbone_weights": "nowhere.pdparams"}, CheckpointError, "nowhere.pdparams: no such file"),
         ({"mean": [0.5]}, ConfigError, "mean="),

@@ -1,0 +1,167 @@
+"""Options under `trainer.`: which arguments of Lightning's Trainer segnet takes, and why it refuses the others.
+
+Every argument of the installed Lightning is in `TRAINER_ARGUMENTS`; a test holds the table against its signature and
+trains with each accepted argument.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from segnet.components import check_options, did_you_mean
+from segnet.config import PRECISIONS, Config
+from segnet.errors import ConfigError
+from segnet.system.machine import usable_precision
+
+ACCEPTED = ""
+# Argument -> ACCEPTED, or what to use in its place.
+TRAINER_ARGUMENTS: dict[str, str] = {
+    "accelerator": ACCEPTED,
+    "strategy": ACCEPTED,
+    "devices": ACCEPTED,
+    "num_nodes": ACCEPTED,
+    "precision": ACCEPTED,
+    "logger": "choose one with logger=tensorboard, logger=wandb or logger=mlflow",
+    "callbacks": "it takes Python objects; see ema, early_stopping, profile and checkpoint_every",
+    "fast_dev_run": "it writes no checkpoint: use trainer.max_steps=1 trainer.limit_val_batches=1",
+    "max_epochs": ACCEPTED,
+    "min_epochs": ACCEPTED,
+    "max_steps": ACCEPTED,
+    "min_steps": ACCEPTED,
+    "max_time": "it ends a run at a high learning rate: resume after `timeout 2h segnet train checkpoint=auto ...`",
+    "limit_train_batches": ACCEPTED,
+    "limit_val_batches": ACCEPTED,
+    "limit_test_batches": "a training does not test: see segnet evaluate",
+    "limit_predict_batches": "a training does not predict: see segnet predict",
+    "overfit_batches": ACCEPTED,
+    "val_check_interval": ACCEPTED,
+    "check_val_every_n_epoch": ACCEPTED,
+    "num_sanity_val_steps": ACCEPTED,
+    "log_every_n_steps": ACCEPTED,
+    "enable_checkpointing": "a run always writes them: see checkpoint_every and checkpoint_minutes",
+    "enable_progress_bar": "a terminal gets a progress bar, a file or TERM=dumb one line a validation",
+    "enable_model_summary": ACCEPTED,
+    "accumulate_grad_batches": ACCEPTED,
+    "gradient_clip_val": ACCEPTED,
+    "gradient_clip_algorithm": ACCEPTED,
+    "deterministic": ACCEPTED,
+    "benchmark": ACCEPTED,
+    "inference_mode": ACCEPTED,
+    "use_distributed_sampler": "segnet's sampler divides the samples among the processes",
+    "profiler": ACCEPTED,
+    "detect_anomaly": ACCEPTED,
+    "barebones": "it switches checkpoints and metrics off: measure the speed with segnet benchmark",
+    "plugins": "it takes Python objects",
+    "sync_batchnorm": ACCEPTED,
+    "reload_dataloaders_every_n_epochs": "every epoch draws a new order and new augmentations already",
+    "default_root_dir": "the run folder is hydra.run.dir",
+    "enable_autolog_hparams": "the whole configuration is logged, and written to config.yaml",
+    "model_registry": "copy best.ckpt, or publish it with segnet.hub",
+}
+# An evaluation measures every image of a split once, in one process.
+EVALUATION_ARGUMENTS = (
+    *("accelerator", "devices", "num_nodes", "precision", "deterministic", "benchmark", "inference_mode"),
+    "enable_model_summary",
+)
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
+# The precisions of segnet in Lightning's words, of which trainer.precision takes some too.
+LIGHTNING_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+SYNONYMS = {"32": "32-true", "16": "16-mixed", **{word: word for word in LIGHTNING_PRECISIONS.values()}}
+
+
+def check_trainer_options(options: Mapping[str, Any], *, evaluates: bool = False) -> None:
+    """Refuse arguments that segnet does not take, and values that would fail later or change what a run promises.
+
+    Args:
+        evaluates: whether the Trainer only measures.
+
+    Raises:
+        ConfigError: naming the option and the way out.
+    """
+    for name in options:
+        reason = TRAINER_ARGUMENTS.get(name)
+        if reason:
+            raise ConfigError(f"trainer.{name} is not available: {reason}")
+        if evaluates and reason is not None and name not in EVALUATION_ARGUMENTS:
+            raise ConfigError(f"trainer.{name} is for training: an evaluation measures each image of the split once")
+    accepted = EVALUATION_ARGUMENTS if evaluates else [name for name, reason in TRAINER_ARGUMENTS.items() if not reason]
+    others = set(inspect.signature(pl.Trainer.__init__).parameters) - set(accepted)
+    check_options("trainer", "segnet's Trainer", pl.Trainer.__init__, options, exclude=others)
+    _require_choice("strategy", str(options.get("strategy", "auto")), STRATEGIES)
+    _require_choice("precision", str(options.get("precision") or "float32"), (*LIGHTNING_PRECISIONS, *SYNONYMS))
+    interval = options.get("val_check_interval")
+    if interval is not None and (isinstance(interval, bool) or not isinstance(interval, int | float)):
+        raise ConfigError(
+            f"trainer.val_check_interval={interval}: a resumed run cannot repeat validations by the clock: give batches"
+            " (500) or a fraction of an epoch (0.5)"
+        )
+    if options.get("limit_train_batches") in (0, 0.0):
+        raise ConfigError("trainer.limit_train_batches=0 leaves nothing to train on: give 1 or more, or a fraction")
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+        if isinstance(value := options.get(name), int) and value < 1:
+            raise ConfigError(f"trainer.{name}={value} must be 1 or more")
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"trainer.{name}={value} is not available.{did_you_mean(value, choices)}")
+
+
+def resolve_trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments for Lightning's Trainer that do what the options say.
+
+    * `max_steps` alone says how long the run is: Lightning would also end after `max_epochs`, which has a default here.
+    * `val_check_interval` counts batches across epochs.
+    * `overfit_batches` limits both splits. The datamodule keeps the order of the samples, as Lightning's sampler would.
+    * A CPU without bf16 instructions computes in float32.
+    """
+    options = dict(options)
+    max_steps, interval = options.get("max_steps"), options.get("val_check_interval")
+    if isinstance(max_steps, int) and max_steps > 0:
+        options["max_epochs"] = -1
+    if isinstance(interval, int):
+        options.setdefault("check_val_every_n_epoch", None)
+    if overfit := options.pop("overfit_batches", 0):
+        options["limit_train_batches"] = options["limit_val_batches"] = overfit
+    if options.get("precision") is not None:
+        options["precision"] = _lightning_precision(str(options["precision"]), options)
+    return options
+
+
+def precision_option(config: Config) -> dict[str, Any]:
+    """Return the `precision` argument of Lightning's Trainer.
+
+    `trainer.precision` is accepted too, in the words of segnet or of Lightning.
+
+    Raises:
+        ConfigError: an unknown precision, two different ones, or fp16 on a CPU.
+    """
+    if config.precision not in PRECISIONS:
+        raise ConfigError(f"precision={config.precision} is unknown: choose from {', '.join(PRECISIONS)}")
+    word = config.trainer.get("precision")
+    if word is None:
+        return {"precision": _lightning_precision(config.precision, config.trainer)}
+    given = LIGHTNING_PRECISIONS.get(str(word)) or SYNONYMS.get(str(word))
+    if config.precision != "float32" and given != LIGHTNING_PRECISIONS[config.precision]:
+        raise ConfigError(f"precision={config.precision} contradicts trainer.precision={word}: leave out one of them")
+    return {"precision": _lightning_precision(str(word), config.trainer)}
+
+
+def _lightning_precision(word: str, options: Mapping[str, Any]) -> str:
+    """A precision in Lightning's words, as the device of these options can compute it."""
+    word = LIGHTNING_PRECISIONS.get(word) or SYNONYMS[word]
+    [precision] = [name for name, theirs in LIGHTNING_PRECISIONS.items() if theirs == word]
+    device = _device_type(options)
+    if precision == "fp16" and device == "cpu":
+        raise ConfigError("precision=fp16 needs a GPU: a CPU takes float32 or bf16")
+    return LIGHTNING_PRECISIONS[usable_precision(precision, device)]
+
+
+def _device_type(options: Mapping[str, Any]) -> str:
+    """Where a Trainer with these options runs: "cpu", or anything else for an accelerator."""
+    accelerator = str(options.get("accelerator", "auto"))
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return "cpu" if accelerator == "auto" and not has_gpu else accelerator

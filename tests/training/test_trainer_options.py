@@ -1,0 +1,285 @@
+"""Every argument of Lightning's Trainer: trained with, or refused in one line."""
+
+import inspect
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from tiny import CPU, SHAPES, configuration
+
+from segnet.config import PRECISIONS, Config, DataConfig
+from segnet.errors import ConfigError, SegnetError
+from segnet.models.checkpoint import read_checkpoint
+from segnet.system import machine
+from segnet.training.task import SegmentationTask
+from segnet.training.trainer import evaluation_trainer, training_trainer
+from segnet.training.trainer_options import (
+    EVALUATION_ARGUMENTS,
+    LIGHTNING_PRECISIONS,
+    STRATEGIES,
+    TRAINER_ARGUMENTS,
+    precision_option,
+)
+from segnet.workflows.evaluate import evaluate
+from segnet.workflows.train import train
+
+ACCEPTED = {name for name, reason in TRAINER_ARGUMENTS.items() if not reason}
+# Argument -> the options of tiny runs; what a run does with the option is in the tests of its module.
+TRIED = {
+    "accelerator": [{"accelerator": "cpu"}],
+    "strategy": [{"strategy": strategy} for strategy in STRATEGIES],
+    "devices": [{"devices": 1}, {"devices": "auto"}, {"devices": "1"}],
+    "num_nodes": [{"num_nodes": 1}],
+    "precision": [{"precision": precision} for precision in ("32-true", 32, "float32", "bf16-mixed", "bf16")],
+    "max_epochs": [{"max_epochs": 1}],
+    "min_epochs": [{"min_epochs": 1}],
+    "max_steps": [{"max_steps": 1}],
+    "min_steps": [{"min_steps": 1}],
+    "limit_train_batches": [{"limit_train_batches": 1}, {"limit_train_batches": 0.5}],
+    "limit_val_batches": [{"limit_val_batches": 1}, {"limit_val_batches": 0.5}, {"limit_val_batches": 0}],
+    "overfit_batches": [{"overfit_batches": 1}, {"overfit_batches": 0.5}, {"overfit_batches": 0}],
+    "val_check_interval": [{"val_check_interval": 1}, {"val_check_interval": 0.5}],
+    "check_val_every_n_epoch": [{"check_val_every_n_epoch": 2}],
+    "num_sanity_val_steps": [{"num_sanity_val_steps": 1}, {"num_sanity_val_steps": -1}],
+    "log_every_n_steps": [{"log_every_n_steps": 1}, {"log_every_n_steps": 0}],
+    "enable_model_summary": [{"enable_model_summary": True}],
+    "accumulate_grad_batches": [{"accumulate_grad_batches": 2}],
+    "gradient_clip_val": [{"gradient_clip_val": 1}],
+    "gradient_clip_algorithm": [
+        {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "value"},
+        {"gradient_clip_val": 0.5, "gradient_clip_algorithm": "norm"},
+    ],
+    "deterministic": [{"deterministic": True}, {"deterministic": "warn"}],
+    "benchmark": [{"benchmark": True}],
+    "inference_mode": [{"inference_mode": False}],
+    "profiler": [{"profiler": "simple"}, {"profiler": "advanced"}, {"profiler": "pytorch"}],
+    "detect_anomaly": [{"detect_anomaly": True}],
+    "sync_batchnorm": [{"sync_batchnorm": True}, {"sync_batchnorm": False}],
+}
+# The same in few runs.
+TOGETHER = [
+    {
+        "max_epochs": 2,
+        "min_epochs": 1,
+        "min_steps": 1,
+        "limit_train_batches": 3,
+        "limit_val_batches": 1,
+        "val_check_interval": 0.5,
+        "check_val_every_n_epoch": 2,
+        "num_sanity_val_steps": 1,
+        "log_every_n_steps": 1,
+        "accumulate_grad_batches": 2,
+        "gradient_clip_val": 0.5,
+        "gradient_clip_algorithm": "value",
+        "enable_model_summary": True,
+        "benchmark": True,
+        "inference_mode": False,
+        "detect_anomaly": True,
+        "profiler": "simple",
+        "deterministic": "warn",
+        "num_nodes": 1,
+        "devices": "auto",
+    },
+    {"max_steps": 3, "overfit_batches": 1, "strategy": "ddp", "precision": "bf16-mixed"},
+    {
+        "max_epochs": 1,
+        "limit_val_batches": 0,
+        "precision": 32,
+        "profiler": "advanced",
+        "accelerator": "cpu",
+        "sync_batchnorm": True,
+    },
+]
+SMALL = {**SHAPES, "num_train": 8, "num_val": 2}
+
+
+@pytest.fixture(autouse=True)
+def _deterministic_algorithms_stay_off():
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def test_the_table_holds_every_argument_of_the_installed_lightning():
+    assert set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"} == set(TRAINER_ARGUMENTS)
+
+
+def test_every_accepted_argument_is_tried():
+    assert set(TRIED) == ACCEPTED
+    assert {name for options in TOGETHER for name in options} == ACCEPTED
+
+
+@pytest.mark.parametrize("options", TOGETHER, ids=range(len(TOGETHER)))
+def test_a_run_with_many_arguments_ends(options, tmp_path):
+    results = train(configuration(trainer={**CPU, **options}, dataset=SMALL), tmp_path)
+    assert results.num_images == 2
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [pytest.param(options, id=str(options)) for name in TRIED for options in TRIED[name]]
+)
+def test_a_run_with_the_argument_ends(options, tmp_path):
+    trainer = {**CPU, "max_epochs": 1, "log_every_n_steps": 1, **options}
+    results = train(configuration(trainer=trainer, dataset=SMALL), tmp_path)
+    assert results.num_images == 2
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", sorted(set(TRAINER_ARGUMENTS) - ACCEPTED))
+def test_the_others_are_refused_in_one_line_with_the_way_out(name, tmp_path):
+    with pytest.raises(ConfigError, match=rf"^trainer\.{name} is not available: .+") as caught:
+        train(configuration(trainer={**CPU, name: 1}), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "fsdp"}, r"strategy=fsdp is not available.*Choose from: auto, ddp"),
+        ({"strategy": "deepspeed_stage_2"}, "strategy=deepspeed_stage_2 is not available"),
+        ({"strategy": "ddp_spawn"}, "strategy=ddp_spawn is not available"),
+        ({"precision": "64-true"}, r"precision=64-true is not available.*32-true"),
+        ({"precision": "bf16-true"}, "precision=bf16-true is not available.*Did you mean 'bf16-mixed'"),
+        ({"precision": "16-mixed"}, "precision=fp16 needs a GPU"),
+        ({"val_check_interval": "00:10:00"}, "val_check_interval=00:10:00: a resumed run cannot repeat"),
+        ({"val_check_interval": {"minutes": 10}}, "val_check_interval=.*minutes.*: a resumed run cannot repeat"),
+        ({"val_check_interval": 9, "check_val_every_n_epoch": 1}, "val_check_interval=9 is above the 2 batches"),
+        ({"val_check_interval": 0.5, "check_val_every_n_epoch": None}, "check_val_every_n_epoch"),
+        ({"accumulate_grad_batches": 0}, "accumulate_grad_batches=0 must be 1 or more"),
+        ({"check_val_every_n_epoch": 0}, "check_val_every_n_epoch=0 must be 1 or more"),
+        ({"gradient_clip_algorithm": "size"}, "gradient_clip_algorithm"),
+        ({"limit_train_batches": 0}, "limit_train_batches=0 leaves nothing to train on"),
+        ({"limit_train_batches": 0.1}, r"0\.1 \* 2 < 1"),
+        ({"profiler": "nvidia"}, "profiler"),
+        ({"accelerator": "abacus"}, "accelerator"),
+        ({"devices": 0}, "devices"),
+        ({"max_epoch": 1}, r"trainer\.max_epoch is not an option of .*Did you mean 'max_epochs'"),
+    ],
+)
+def test_values_that_cannot_work_are_one_line(options, message, tmp_path):
+    with pytest.raises(SegnetError, match=message) as caught:
+        train(configuration(trainer={**CPU, "max_epochs": 1, **options}, dataset=SMALL), tmp_path)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer: Lightning refuses the options: .*CUDAAccelerator"):
+        train(configuration(trainer={"accelerator": "cuda", "devices": 1, "max_epochs": 1}), tmp_path)
+
+
+@pytest.mark.parametrize("name", EVALUATION_ARGUMENTS)
+def test_an_evaluation_runs_with_its_arguments(name, run):
+    folder, results = run
+    for options in TRIED[name]:
+        data = DataConfig(num_workers=0)
+        again = evaluate(folder / "best.ckpt", dataset=SHAPES, split="val", data=data, trainer={**CPU, **options})
+        if name != "precision":
+            assert again.scores.miou == results.scores.miou
+
+
+@pytest.mark.parametrize("name", sorted(ACCEPTED - set(EVALUATION_ARGUMENTS)))
+def test_an_evaluation_of_a_part_is_refused(name):
+    with pytest.raises(ConfigError, match=rf"trainer\.{name} is for training: an evaluation measures each image"):
+        evaluation_trainer({name: 1})
+
+
+def test_overfitted_batches_are_the_same_in_every_epoch(tmp_path, monkeypatch):
+    seen, original = [], SegmentationTask.training_step
+
+    def training_step(self, batch, batch_idx):
+        seen.append(tuple(batch["name"]))
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(SegmentationTask, "training_step", training_step)
+    train(configuration(trainer={**CPU, "max_epochs": 3, "overfit_batches": 2}), tmp_path)
+    assert len(seen) == 6
+    assert seen[:2] == seen[2:4] == seen[4:]
+    assert len(set(seen[0] + seen[1])) == 8
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed"])
+def test_a_cpu_without_bf16_trains_in_float32_with_one_warning(precision, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
+    machine._warn_of_missing_bf16.cache_clear()
+    config = {"dataset": SMALL, "data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0)}
+    for name, value in (("emulated", precision), ("plain", "32-true")):
+        options = {**CPU, "max_epochs": 1, "precision": value}
+        train(configuration(trainer=options, **config), tmp_path / name)
+    assert [message for message in caplog.messages if "bf16" in message] == [
+        "precision=bf16: this CPU has no bf16 instructions (AVX512-BF16, AMX or Arm BF16): float32 is used"
+    ]
+    weights = [read_checkpoint(tmp_path / name / "last.ckpt")["state_dict"] for name in ("emulated", "plain")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
+
+
+@pytest.mark.parametrize("options", [{"trainer": {"precision": "16-mixed"}}, {"precision": "fp16"}])
+def test_fp16_on_a_cpu_is_refused(options, tmp_path):
+    config = configuration(**{**options, "trainer": {**CPU, "max_epochs": 1, **options.get("trainer", {})}})
+    with pytest.raises(ConfigError, match="precision=fp16 needs a GPU: a CPU takes float32 or bf16"):
+        train(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trainer": {"sync_batchnorm": True}},
+        {"trainer": {"sync_batchnorm": True, "devices": 1, "strategy": "ddp"}},
+        {"norm": "sync_batch"},
+    ],
+)
+def test_sync_batch_norm_of_two_cpu_processes_is_refused(changes, tmp_path, monkeypatch):
+    config = configuration(trainer={**CPU, "devices": 2, "max_epochs": 1, **changes.get("trainer", {})})
+    if "norm" in changes:
+        config.backbone["norm"] = config.decoder["norm"] = {"name": "sync_batch"}
+    with pytest.raises(ConfigError, match=r"sync batch norm of several processes needs GPUs: use norm\.name=group"):
+        train(config, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_max_steps_alone_decides_and_intervals_count_across_epochs(tmp_path):
+    options = {**CPU, "max_steps": 10, "max_epochs": 1, "val_check_interval": 3}
+    trainer = training_trainer(configuration(trainer=options), tmp_path)
+    assert (trainer.max_epochs, trainer.max_steps, trainer.check_val_every_n_epoch) == (-1, 10, None)
+
+
+@pytest.mark.parametrize(
+    ("precision", "options", "expected"),
+    [
+        ("float32", {}, "32-true"),
+        ("bf16", {}, "bf16-mixed"),
+        ("fp16", {"accelerator": "gpu"}, "16-mixed"),
+        ("float32", {"precision": 32}, "32-true"),
+        ("float32", {"precision": "bf16"}, "bf16-mixed"),
+        ("bf16", {"precision": "bf16-mixed"}, "bf16-mixed"),
+    ],
+)
+def test_precision_is_translated_for_lightning(precision, options, expected, monkeypatch):
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
+    assert precision_option(Config(precision=precision, trainer=options)) == {"precision": expected}
+
+
+def test_every_precision_has_a_word_of_lightning():
+    assert set(LIGHTNING_PRECISIONS) == set(PRECISIONS)
+
+
+def test_bf16_on_a_cpu_without_its_instructions_is_float32(monkeypatch):
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
+    assert precision_option(Config(precision="bf16", trainer=CPU)) == {"precision": "32-true"}
+    assert precision_option(Config(precision="bf16", trainer={"accelerator": "gpu"})) == {"precision": "bf16-mixed"}
+
+
+def test_contradicting_and_unknown_precisions_are_refused():
+    with pytest.raises(ConfigError, match=r"precision=bf16 contradicts trainer\.precision=32-true: leave out one"):
+        precision_option(Config(precision="bf16", trainer={"precision": "32-true"}))
+    with pytest.raises(ConfigError, match="precision=half is unknown: choose from float32, bf16, fp16"):
+        precision_option(Config(precision="half"))
+
+
+def test_a_trainer_option_keeps_the_other_defaults(tmp_path):
+    trainer = training_trainer(configuration(trainer=CPU), tmp_path)
+    assert (trainer.max_epochs, trainer.log_every_n_steps) == (Config().trainer["max_epochs"], 10)
