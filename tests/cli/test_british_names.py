@@ -13,7 +13,6 @@ FOLDER = ["dataset=folder", "dataset.root=x", "dataset.class_names=[a,b]"]
         (["train", "data.colour_jitter=0"], "'data.color_jitter'"),
         (["train", "dataset.colour_map=palette"], "'color_map'"),
         (["train", *FOLDER, "dataset.colour_map=palette"], "'color_map'"),
-        (["evaluate", "checkpoint=x.ckpt", *FOLDER, "data.colour_jitter=0"], "'data.color_jitter'"),
         (["train", "dataset=labelme", *FOLDER[1:], "dataset.unlabelled=a"], "'unlabeled'"),
         (["train", "dataset.unlabelled=a"], "'unlabeled'"),
         (["inspect", *FOLDER, "num_pictures=4"], "'num_images'"),
