@@ -11,7 +11,6 @@ from segnet.config import Config, DataConfig, OptimConfig
 from segnet.errors import CheckpointError
 from segnet.models.checkpoint import save_checkpoint
 from segnet.training.run_folder import chosen_checkpoint, differences, remove_torn_files, run_folder
-from segnet.training.run_lock import locked
 
 CONFIG = Config(trainer={"max_epochs": 3}, dataset={"name": "shapes"}, optim=OptimConfig(lr=0.1))
 HYPER = {"hyper_parameters": {"model": {}, "classes": {}}, "state_dict": {}}
@@ -27,30 +26,6 @@ def run(parent, name, age, config=CONFIG, content=RESUMABLE):
     save_checkpoint(content, path)
     os.utime(path, (1e9 - age, 1e9 - age))
     return path
-
-
-@pytest.fixture
-def held(tmp_path):
-    """A function that lets another process hold a folder until the end of the test."""
-    processes = []
-
-    def hold(folder):
-        reader, writer = os.pipe()
-        process = os.fork()
-        if process == 0:
-            with locked(folder):
-                os.write(writer, b"!")
-                import signal
-
-                signal.pause()
-        os.read(reader, 1)
-        processes.append(process)
-        return process
-
-    yield hold
-    for process in processes:
-        os.kill(process, 9)
-        os.waitpid(process, 0)
 
 
 def test_auto_takes_the_newest_of_the_same_configuration(tmp_path):

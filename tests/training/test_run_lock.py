@@ -13,30 +13,6 @@ from segnet.errors import ConfigError, MachineError, SegnetError
 from segnet.training.run_lock import LOCK, in_use, locked
 
 
-@pytest.fixture
-def held(tmp_path):
-    """A function that lets another process hold a folder until the end of the test."""
-    processes = []
-
-    def hold(folder):
-        reader, writer = os.pipe()
-        process = os.fork()
-        if process == 0:
-            with locked(folder):
-                os.write(writer, b"!")
-                import signal
-
-                signal.pause()
-        os.read(reader, 1)
-        processes.append(process)
-        return process
-
-    yield hold
-    for process in processes:
-        os.kill(process, 9)
-        os.waitpid(process, 0)
-
-
 def test_a_second_run_in_the_same_folder_is_refused_and_told_who_is_there(tmp_path, held):
     process = held(tmp_path)
     assert in_use(tmp_path)
