@@ -1,4 +1,4 @@
-"""ADE20K, the scene parsing benchmark of 2016: 150 classes, 0 in the masks = other, which is ignored.
+"""ADE20K, the scene parsing benchmark of 2016: 150 classes; 0 in the masks is "other" and ignored.
 
 Source: Zhou et al., "Scene parsing through ADE20K dataset", 2017. Layout of ADEChallengeData2016:
 ``images/{training,validation}/*.jpg`` and ``annotations/{training,validation}/*.png``.
@@ -18,11 +18,11 @@ class ADE20K(FileDataset):
 
     Args:
         split: "train" or "val".
-        root: ``ADEChallengeData2016``, or the folder that holds it.
+        root: ``ADEChallengeData2016``, or the folder that contains it.
 
     Raises:
         ConfigError: an unknown split.
-        DataError: a folder that is not there or is empty, or files that do not pair.
+        DataError: a folder that is missing or empty, or files that do not pair.
     """
 
     def __init__(self, split: str, root: str) -> None:

@@ -1,8 +1,8 @@
-"""CamVid, in the layout of the SegNet tutorial: 480 x 360 street scenes, 11 classes, 11 = unlabeled.
+"""CamVid, in the layout of the SegNet tutorial: 480 x 360 street scenes, 11 classes; 11 is unlabeled.
 
 Source: Brostow et al., "Semantic object classes in video", 2009; split, classes and colors: SegNet (arXiv 1511.00561).
-Layout: ``train.txt`` lists the images, which lie in ``train/``, their masks in ``trainannot/``; likewise val and test.
-The paths inside the lists begin with the tutorial author's own folder, so only their file names count.
+Layout: ``train.txt`` lists the images in ``train/``, with masks in ``trainannot/``; likewise val and test. The paths in
+the lists begin with a folder of the tutorial's author, so only the file names count.
 """
 
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class CamVid(FileDataset):
 
     Args:
         split: "train", "val" or "test".
-        root: folder that holds ``train.txt``, ``train/``, ``trainannot/`` and so on.
+        root: folder with ``train.txt``, ``train/``, ``trainannot/`` and so on.
 
     Raises:
         ConfigError: an unknown split.
-        DataError: a folder or file that is not there.
+        DataError: a folder or file that is missing.
     """
 
     def __init__(self, split: str, root: str) -> None:
@@ -41,7 +41,7 @@ class CamVid(FileDataset):
 
 
 def in_list(pairs: Sequence[Pair], listing: Path, notes: Notes) -> list[Pair]:
-    """The pairs whose images a list names, in its order; of each line the file name in the first word counts.
+    """The pairs of a list, in its order; the file name in the first word of each line counts.
 
     Args:
         notes: counts the images that the list does not name.

@@ -39,11 +39,11 @@ class CamVidOriginal(FileDataset):
 
     Args:
         split: "train", "val" or "test".
-        root: folder that holds ``701_StillsRaw_full`` and ``LabeledApproved_full``, or ``train`` and ``train_labels``.
+        root: folder with ``701_StillsRaw_full`` and ``LabeledApproved_full``, or ``train`` and ``train_labels``.
 
     Raises:
         ConfigError: an unknown split.
-        DataError: a folder that is not there or is empty, files that do not pair, or a frame of no known sequence.
+        DataError: a folder that is missing or empty, files that do not pair, or a frame of an unknown sequence.
     """
 
     def __init__(self, split: str, root: str) -> None:
@@ -59,7 +59,7 @@ class CamVidOriginal(FileDataset):
             pairs = pair_folders(images, masks, self.notes, mask_suffix="_L")
             pairs = [pair for pair in pairs if split_of(pair[0]) == split]
             if not pairs:
-                raise DataError(f"{images}: holds no image of the {split} split: complete the folder")
+                raise DataError(f"{images}: has no image of the {split} split: complete the folder")
         super().__init__(pairs, CAMVID_CLASSES, Labels(CAMVID_CLASSES, color_map=COLOR_MAP))
 
 
@@ -67,7 +67,7 @@ def split_of(image: Path) -> str:
     """The split of a frame in the SegNet tutorial, by its sequence and number: 0001TP_008550 -> "test".
 
     Raises:
-        DataError: a name that is not of CamVid's sequences.
+        DataError: a name of no sequence of CamVid.
     """
     sequence, _, frame = image.stem.partition("_")
     number = int(frame.lstrip("f")) if frame.lstrip("f").isdecimal() else -1
@@ -80,4 +80,4 @@ def split_of(image: Path) -> str:
             return "train" if number <= 8520 else "test"
         if sequence == "0016E5":
             return "val" if 7959 <= number <= 8159 else "train"
-    raise DataError(f"{image}: is named like no frame of CamVid, as 0001TP_006690.png is")
+    raise DataError(f"{image}: is not named like a frame of CamVid, such as 0001TP_006690.png")

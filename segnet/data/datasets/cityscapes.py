@@ -24,11 +24,11 @@ class Cityscapes(FileDataset):
 
     Args:
         split: "train", "val" or "test".
-        root: folder that holds ``leftImg8bit`` and ``gtFine``.
+        root: folder with ``leftImg8bit`` and ``gtFine``.
 
     Raises:
         ConfigError: an unknown split.
-        DataError: a folder that is not there or is empty, or files that do not pair.
+        DataError: a folder that is missing or empty, or files that do not pair.
     """
 
     def __init__(self, split: str, root: str) -> None:

@@ -2,7 +2,7 @@
 
 Source: Caesar et al., "COCO-Stuff: thing and stuff classes in context", 2018. Layout of stuffthingmaps_trainval2017:
 ``train2017/*.jpg`` (or ``images/train2017``) and ``stuffthingmaps/train2017/*.png`` (or ``annotations/train2017``), in
-which a label is COCO's category id less 1. Of 182 ids, 11 things were never annotated.
+which a label is COCO's category id minus 1. Of 182 ids, 11 things were never annotated.
 """
 
 from segnet.class_sets import COCO_STUFF_CLASSES
@@ -23,11 +23,11 @@ class COCOStuff(FileDataset):
 
     Args:
         split: "train" or "val".
-        root: folder that holds images and pixel maps.
+        root: folder of images and pixel maps.
 
     Raises:
         ConfigError: an unknown split.
-        DataError: a folder or file that is not there.
+        DataError: a folder or file that is missing.
     """
 
     def __init__(self, split: str, root: str) -> None:
@@ -38,7 +38,7 @@ class COCOStuff(FileDataset):
             [folder / "stuffthingmaps" / name, folder / "annotations" / name], f"the {split} masks of dataset.root"
         )
         image_of = by_key(image_files(images, self.notes), images)
-        # Other maps of the same images, such as mmsegmentation's, may lie beside: the images say which count.
+        # The folder may also contain other maps, such as mmsegmentation's: the images decide which count.
         files = [path for path in image_files(masks, self.notes) if not path.stem.endswith(OTHER_MAPS)]
         mask_of = by_key(files, masks)
         for key in mask_of.keys() - image_of.keys():

@@ -1,8 +1,7 @@
-"""A dataset of your own: images and masks in folders or lists, paired by file name.
+"""Your own dataset: images and masks in folders or lists, paired by file name.
 
-Either with the splits as folders, ``images/train`` and ``masks/train`` (or ``train/images`` and ``train/masks``), and
-likewise for val; or with a list file for each split; or all in one, ``images`` and ``masks``, from which a seeded share
-is set aside for validation. All folders may have folders inside.
+The splits are folders, ``images/train`` and ``masks/train`` (or ``train/images`` and ``train/masks``), likewise for
+val; or list files; or random fractions of ``images`` and ``masks``. All folders may have folders inside.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,23 +23,23 @@ class Folder(FileDataset):
     """Images and masks in folders.
 
     Args:
-        split: "train" or "val", and "test" where there is a folder, a list or a share for it.
-        root: folder that holds ``images`` and ``masks``, or ``train`` and ``val``; or several such.
+        split: "train" or "val", and "test" if it has a folder, a list or a fraction.
+        root: folder with ``images`` and ``masks``, or with ``train`` and ``val``; or several such folders.
         class_names: in the order of the ids in the masks, from 0.
-        palette: RGB colors, 0-255, one a class; chosen where not given.
-        ignore_index: value in the masks that is no class.
+        palette: RGB colors, 0-255, one per class; chosen if not given.
+        ignore_index: value in the masks that is ignored.
         images, masks: names of the two folders.
-        image_suffix, mask_suffix: what the names end in before the ending: "_mask" pairs a.jpg with a_mask.png.
-        id_map, color_map: what the values or colors of masks mean, see `segnet.data.datasets.labels`.
-        train_list, val_list, test_list: list files, relative to each root: an image, or an image and its mask, a line.
-        val_fraction, test_fraction: shares of the pairs set aside, where there are no folders or lists for splits.
-        split_seed: of that choice.
-        group: regular expression; images in whose path it matches the same text stay in one split.
+        image_suffix, mask_suffix: end of the names before the file ending: "_mask" pairs a.jpg with a_mask.png.
+        id_map, color_map: meaning of the values or colors of masks, see `segnet.data.datasets.labels`.
+        train_list, val_list, test_list: list files, relative to each root; a line is an image, or image and mask.
+        val_fraction, test_fraction: fractions of the pairs, for splits without a folder or list.
+        split_seed: of that random choice.
+        group: regular expression; images whose paths match it with the same text stay in one split.
         channels: of the images.
 
     Raises:
         ConfigError: a value outside these.
-        DataError: a folder that is not there or is empty, an image without mask, or two files of one name.
+        DataError: a folder that is missing or empty, an image without mask, or two files of the same name.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Folder(FileDataset):
             raise ConfigError("dataset.color_map=palette needs dataset.palette, the colors of the classes")
         roots = [root] if isinstance(root, str) else list(root)
         if not roots:
-            raise ConfigError("dataset.root=[] names no folder")
+            raise ConfigError("dataset.root=[]: name at least one folder")
         classes = Classes.create(class_names, palette, ignore_index)
         names = Names(images, masks, image_suffix, mask_suffix)
         lists = {"train": train_list, "val": val_list, "test": test_list}
@@ -97,7 +96,7 @@ class Folder(FileDataset):
 
 
 class Names:
-    """Where images and masks of a `Folder` lie, and what their names end in."""
+    """Names of the folders of images and masks, and the suffixes of their files."""
 
     def __init__(self, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
         self.images, self.masks = images, masks
@@ -107,7 +106,7 @@ class Names:
         return pair_folders(images, masks, notes, self.image_suffix, self.mask_suffix)
 
     def split_folders(self, root: Path, split: str, notes: Notes) -> tuple[Path, Path] | None:
-        """The folders of a split's images and masks; None: the splits have no folders."""
+        """The folders of a split's images and masks; None: splits have no folders."""
         for images, masks in ((f"{self.images}/*", f"{self.masks}/*"), (f"*/{self.images}", f"*/{self.masks}")):
             folders = [split_folder(root, layout, split) for layout in (images, masks)]
             if split_folder(root, images, "train").is_dir() or (split == "test" and folders[0].is_dir()):
@@ -120,14 +119,14 @@ class Names:
         return None
 
     def all_pairs(self, root: Path, notes: Notes) -> tuple[Path, list[Pair]]:
-        """The folder of images, and all pairs of a root, whatever their split."""
+        """The folder of images, and the pairs of all splits of a root."""
         images = require_folder(root / self.images, "the images of dataset.root")
         masks = require_folder(root / self.masks, "the masks of dataset.root")
         return images, self.pairs(images, masks, notes)
 
 
 def _note_others(images: Path, notes: Notes) -> None:
-    """Count what lies beside the folders of the splits."""
+    """Count files and folders next to the folders of the splits."""
     for path in sorted(images.iterdir()):
         if not is_hidden(path.name) and path.name.lower() not in SPLIT_OF_NAME:
             notes.add(images, "entry", "left out, outside the folders of the splits", path.name)

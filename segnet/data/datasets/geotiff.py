@@ -1,6 +1,6 @@
-"""GeoTIFF scenes larger than memory, each with a mask of the same grid, as a dataset of windows.
+"""GeoTIFF scenes larger than memory, with masks on the same grid, as a dataset of windows.
 
-Scenes and masks are found and split as in `segnet.data.datasets.folder`. A sample is one window, read on its own.
+Scenes and masks are found and split as in `segnet.data.datasets.folder`. A sample is one window, which is read alone.
 Pixels without data are ignored.
 """
 
@@ -25,7 +25,7 @@ class GeoTIFF(SegmentationDataset):
 
     Raises:
         ConfigError: a window without pixels.
-        DataError: a mask whose grid is not that of its scene.
+        DataError: mask and scene have different grids.
         MachineError: rasterio is not installed.
     """
 

@@ -1,4 +1,4 @@
-"""Label Studio's export "Brush labels to PNG", unpacked, with the JSON export that says which image is which task.
+"""Label Studio's export "Brush labels to PNG", unpacked, with the JSON export that connects tasks and images.
 
 Layout: the PNGs in ``masks/``, one for each brush stroke of a label, named
 ``task-TASK-annotation-ANNOTATION-by-USER-TAG-LABEL-NUMBER.png``; the images in ``images/``; the JSON export as the only
@@ -32,18 +32,18 @@ class LabelStudio(SegmentationDataset):
     """Brush labels as masks.
 
     Args:
-        split: "train" or "val", and "test" with a share for it.
-        root: folder that holds ``images``, ``masks`` and the JSON export.
+        split: "train" or "val", and "test" with a fraction for it.
+        root: folder with ``images``, ``masks`` and the JSON export.
         class_names: labels that become classes, in the order of their ids.
-        palette: RGB colors, 0-255, one a class; chosen where not given.
+        palette: RGB colors, 0-255, one per class; chosen if not given.
         unlabeled: class of pixels without a label, or "ignore"; None: a class named background, else ignored.
-        val_fraction, test_fraction: shares of the images set aside.
-        split_seed: of that choice.
-        group: regular expression; images in whose path it matches the same text stay in one split.
+        val_fraction, test_fraction: fractions of the images.
+        split_seed: of that random choice.
+        group: regular expression; images whose paths match it with the same text stay in one split.
 
     Raises:
         ConfigError: a value outside these.
-        DataError: a folder or file that is not there, a mask of no task or label, or a task of no image.
+        DataError: a folder or file that is missing, a mask without task or label, or a task without image.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class LabelStudio(SegmentationDataset):
         for path in image_files(folder, self.notes):
             match = MASK_NAME.fullmatch(path.stem)
             if not match:
-                raise DataError(f"{path}: is not named task-1-annotation-1-by-1-tag-LABEL-0.png, as the export is")
+                raise DataError(f"{path}: is not named as in the export: task-1-annotation-1-by-1-tag-LABEL-0.png")
             task, annotation = int(match[1]), int(match[2])
             found.setdefault(task, {}).setdefault(annotation, []).append((path, self._class_of(match[3], path)))
         return found
@@ -147,7 +147,7 @@ class LabelStudio(SegmentationDataset):
             )
         if len(fitting) > 1 and fitting[-1][0] == fitting[-2][0]:
             twins = " and ".join(f"'{self.classes.names[index]}'" for _, index in fitting[-2:])
-            raise DataError(f"{path}: is of {twins} alike, whose names differ in dashes and slashes alone: rename one")
+            raise DataError(f"{path}: may be {twins}, which differ in dashes and slashes only: rename one")
         return fitting[-1][1]
 
     def __len__(self) -> int:

@@ -1,8 +1,8 @@
-"""How the values of mask files become class ids: as they are, by an id map, or by a color map. Checked for each file.
+"""Converts the values of mask files to class ids: unchanged, by an id map, or by a color map. Every file is checked.
 
-An id map says what each value in the masks is: ``{0: ignore, 1: road, 255: 1}``, source id -> class (its id or name) or
-"ignore". The key "other" stands for every value not listed, and its target may also be "same": such values stay what
-they are. A color map is a list of ``[red, green, blue, class]``, or "palette": the classes' own colors.
+An id map gives the meaning of each value: ``{0: ignore, 1: road, 255: 1}``, source id -> class (its id or name) or
+"ignore". The key "other" stands for all values that are not listed; its target may also be "same", which keeps them. A
+color map is a list of ``[red, green, blue, class]``, or "palette": the classes' own colors.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

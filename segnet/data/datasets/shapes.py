@@ -1,7 +1,7 @@
-"""The embedded dataset: pictures of shapes, drawn from (seed, index), without any file.
+"""The embedded dataset: images of shapes, drawn from (seed, index), without files.
 
-Each class has a typical hue, from which it strays so far that neighbors all but touch: color helps, outlines decide.
-Shapes hide one another, surfaces have textures, light falls off across the picture and there is noise on top.
+Each class has a typical hue with a spread that almost reaches the next class: color helps, but outlines decide. Shapes
+overlap, surfaces have textures, the lighting varies across the image, and noise is added.
 """
 
 import colorsys
@@ -22,14 +22,14 @@ CLASSES = Classes.create(
     names=["background", "disk", "ring", "square", "triangle", "cross"],
     palette=[[40, 40, 40], [230, 60, 60], [250, 190, 40], [70, 140, 240], [60, 190, 90], [170, 90, 220]],
 )
-RADII = (11.0, 21.0)  # of the shapes [pixels]
-AREA_PER_SHAPE = 1600  # mean number of shapes: the picture's area over this [pixels]
-HUE_SPREAD = 32  # around the typical hue of a class, of which there are five in 360 [degrees]
-SHIFT = 4  # OpenCV draws at coordinates of 1/16 pixel
+RADII = (11.0, 21.0)  # range of the shapes' radii [pixels]
+AREA_PER_SHAPE = 1600  # image area per shape, on average [pixels]
+HUE_SPREAD = 32  # around the typical hue of a class; five classes share 360 degrees [degrees]
+SHIFT = 4  # fractional bits of coordinates in OpenCV: 1/16 pixel
 
 
 def polygon(points: NDArray[np.float64]) -> Callable[[NDArray[np.uint8], NDArray[np.float64]], None]:
-    """A painter of a closed polygon; `points` (N, 2) in units of the radius."""
+    """Return a function that draws a closed polygon; `points` (N, 2) in units of the radius."""
 
     def paint(canvas: NDArray[np.uint8], transform: NDArray[np.float64]) -> None:
         placed = points @ transform[:, :2].T + transform[:, 2]
@@ -43,7 +43,7 @@ def regular(corners: int) -> NDArray[np.float64]:
     return np.stack([np.sin(angles), -np.cos(angles)], axis=1)
 
 
-ARM = 0.28  # half the width of a cross's arm
+ARM = 0.28  # half the width of a cross's arm, in units of the radius
 CROSS_QUARTER = np.array([(-ARM, -1), (ARM, -1), (ARM, -ARM)])
 QUARTER_TURN = np.array([(0, 1), (-1, 0)])
 CROSS = np.vstack([CROSS_QUARTER @ np.linalg.matrix_power(QUARTER_TURN, turns) for turns in range(4)])
@@ -60,8 +60,8 @@ class Shapes(SegmentationDataset):
     """Disks, rings, squares, triangles and crosses on a background.
 
     Args:
-        split: "train", "val" or "test": pictures that never coincide.
-        num_train, num_val, num_test: pictures in each split.
+        split: "train", "val" or "test"; they share no image.
+        num_train, num_val, num_test: number of images in each split.
         size: (height, width) [pixels].
         seed: of the whole dataset.
 
@@ -100,7 +100,7 @@ class Shapes(SegmentationDataset):
 
 
 def draw(rng: Generator, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draws one picture.
+    """Draw one image.
 
     Returns:
         Image (H, W, 3) uint8 RGB and mask (H, W) uint8.
@@ -121,7 +121,7 @@ def draw(rng: Generator, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDAr
 
 
 def outline(rng: Generator, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Where a shape of random place, size, turn and mild stretch lies: (H, W) bool."""
+    """A shape with random place, size, rotation and mild stretch: (H, W) bool."""
     height, width = size
     radius = rng.uniform(*RADII)
     angle = rng.uniform(0, 2 * math.pi)
@@ -138,7 +138,7 @@ def outline(rng: Generator, name: str, size: tuple[int, int]) -> NDArray[np.bool
 
 
 def texture(rng: Generator, size: tuple[int, int], hue: float, saturation: float) -> NDArray[np.float32]:
-    """A surface of two brightnesses of a color: plain, a gradient, stripes, checks or clouds.
+    """A surface in two brightnesses of one color: plain, a gradient, stripes, checks or clouds.
 
     Args:
         hue: [degrees].
@@ -174,7 +174,7 @@ def texture(rng: Generator, size: tuple[int, int], hue: float, saturation: float
 
 
 def lighting(rng: Generator, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Brightness that changes linearly across the picture: (H, W) float32, 0.5-1.3."""
+    """Brightness that changes linearly across the image: (H, W) float32, 0.5-1.3."""
     rows, columns = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * math.pi)
     fall = (rows * math.sin(angle) + columns * math.cos(angle)) / math.sqrt(2)

@@ -1,8 +1,8 @@
 """A dataset in shards, as `segnet shard` writes them: in a folder, in a bucket or behind a web server.
 
-Each sample is read alone, by its range of bytes, when its turn has come; nothing is kept on the disk. So a dataset may
-be larger than any disk, and its samples come in the same order, to the same processes and workers, as they would from
-files: a training gives the same weights.
+Each sample is read by its range of bytes when it is needed; nothing is stored on disk. A dataset can be larger than any
+disk, and its samples come in the same order, to the same processes and workers, as from files: training gives the same
+weights.
 """
 
 import os
@@ -21,7 +21,7 @@ from segnet.system.storage import is_local, place, read_file, read_ranges
 
 
 def _is_sound(finding: Finding, labels: Collection[int]) -> bool:
-    """Whether the values are of the types that they should have, and the labels are known."""
+    """Whether all values have the right types, and the labels are known."""
     texts = (finding.name, finding.problem, finding.image_hash, finding.mask_hash)
     numbers = (*finding.size, *finding.pixels.values())
     are_texts = all(isinstance(text, str) for text in texts)
@@ -33,11 +33,11 @@ class Streaming(SegmentationDataset):
 
     Args:
         split: one of those that were sharded.
-        root: path or URL of the folder: s3://, gs://, https:// or what else fsspec reads.
+        root: path or URL of the folder: s3://, gs://, https:// or another scheme of fsspec.
 
     Raises:
         ConfigError: a split that was not sharded, or a URL of an unknown kind.
-        DataError: there is no index, or it is damaged.
+        DataError: the index is missing or damaged.
         MachineError: a package is missing, or the folder cannot be reached.
     """
 
@@ -49,14 +49,14 @@ class Streaming(SegmentationDataset):
         try:
             text = read_file(self._root, INDEX)
         except DataError as error:
-            raise DataError(f"{error}: dataset.root is what `segnet shard` wrote") from None
+            raise DataError(f"{error}: dataset.root must be the output of `segnet shard`") from None
         index = Index.from_json(text, place(self._root, INDEX))
         if not index.splits.get(split):
             raise ConfigError(f"split={split} is not in {place(self._root, INDEX)}.{did_you_mean(split, index.splits)}")
         self._split = split
         self.classes, self.channels = index.classes, index.channels
         shards = index.splits[split]
-        # Arrays, not lists: a list's numbers would be copied into every worker as they are touched.
+        # Arrays, not lists: reading a list in a worker copies its numbers into that process.
         self._starts = np.concatenate([np.array(shard.offsets[:-1], np.int64) for shard in shards])
         self._ends = np.concatenate([np.array(shard.offsets[1:], np.int64) for shard in shards])
         self._numbers = np.repeat(np.arange(len(shards)), [len(shard.offsets) - 1 for shard in shards])
@@ -89,7 +89,7 @@ class Streaming(SegmentationDataset):
         except (ValueError, TypeError, AttributeError, KeyError, IndexError):
             raise DataError(f"{where}: is damaged: copy it again") from None
         if len(found) != len(self):
-            raise DataError(f"{where}: tells of {len(found)} samples, {INDEX} of {len(self)}: shard the dataset again")
+            raise DataError(f"{where}: has {len(found)} samples, but {INDEX} has {len(self)}: shard the dataset again")
         return found
 
     def _part(self, index: int) -> tuple[str, int, int]:

@@ -1,10 +1,10 @@
-"""PASCAL VOC 2012: 20 classes and background, 255 = the objects' outlines; and the augmented training list.
+"""PASCAL VOC 2012: 20 classes and background; 255 marks outlines of objects; with the augmented training list.
 
 Source: Everingham et al., "The PASCAL visual object classes challenge", 2010, in the layout of its development kit:
 ``JPEGImages/*.jpg``, ``SegmentationClass/*.png`` (palette), ``ImageSets/Segmentation/{train,val,trainval}.txt``.
-Augmented: Hariharan et al., "Semantic contours from inverse detectors", 2011; its masks lie in
+Augmented: Hariharan et al., "Semantic contours from inverse detectors", 2011; its masks are in
 ``SegmentationClassAug/*.png``, its list of 10,582 images is ``trainaug.txt`` (or ``train_aug.txt``, or ``aug.txt`` with
-what ``train.txt`` lacks). Where VOC itself has a mask, that one counts.
+the images that ``train.txt`` lacks). Masks of VOC itself take precedence.
 """
 
 from pathlib import Path, PureWindowsPath
@@ -22,12 +22,12 @@ class PascalVOC(FileDataset):
 
     Args:
         split: "train", "val" or "trainval"; the masks of the test split are not public.
-        root: ``VOC2012``, or a folder that holds it or ``VOCdevkit/VOC2012``.
-        augmented: whether the training split is the augmented one.
+        root: ``VOC2012``, or a folder that contains it or ``VOCdevkit/VOC2012``.
+        augmented: whether to use the augmented training split.
 
     Raises:
         ConfigError: an unknown split.
-        DataError: a folder or file that is not there.
+        DataError: a folder or file that is missing.
     """
 
     def __init__(self, split: str, root: str, augmented: bool = False) -> None:
@@ -54,11 +54,11 @@ def augmented_list(folder: Path) -> tuple[Path, list[str]]:
     """The list of the augmented training split, and the names in it.
 
     Raises:
-        DataError: there is none of the known ones.
+        DataError: there is no such list.
     """
     for name in ("trainaug.txt", "train_aug.txt"):
         if (folder / name).is_file():
-            # Some of these lists hold the paths of image and mask: the image's name is what they share.
+            # Some of these lists have paths of image and mask: they share the image's name.
             lines = read_lines(folder / name)
             return folder / name, [PureWindowsPath(line.split()[0]).stem for line in lines]
     if (folder / "aug.txt").is_file():

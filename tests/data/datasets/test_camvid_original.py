@@ -62,7 +62,7 @@ def test_faults_are_named(root, tmp_path):
     with pytest.raises(DataError, match=r"0016E5_07961_L\.png: color \(1, 2, 3\) \(1 pixels\)"):
         CamVidOriginal("val", str(root)).load(1)
     write(root / "701_StillsRaw_full", root / "LabeledApproved_full", "holiday", [(0, 0, 0)])
-    with pytest.raises(DataError, match=r"holiday\.png: is named like no frame of CamVid"):
+    with pytest.raises(DataError, match=r"holiday\.png: is not named like a frame of CamVid"):
         CamVidOriginal("val", str(root))
     with pytest.raises(DataError, match="701_StillsRaw_full: no such folder"):
         CamVidOriginal("val", str(root / "701_StillsRaw_full"))

@@ -152,7 +152,7 @@ def test_a_survey_of_a_folder_is_remembered_until_the_shard_changes(shards, tmp_
 def test_damaged_findings_are_told(shards, content):
     (shards / "train-findings.json").write_text(content)
     with pytest.raises(
-        DataError, match=r"shards/train-findings\.json: (is damaged|tells of 0 samples, index.json of 13)"
+        DataError, match=r"shards/train-findings\.json: (is damaged|has 0 samples, but index.json has 13)"
     ):
         module({"name": "streaming", "root": str(shards)}).check()
 
@@ -161,7 +161,9 @@ def test_damaged_findings_are_told(shards, content):
 
 
 def test_a_folder_without_index_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"index\.json: no such file: dataset\.root is what `segnet shard` wrote"):
+    with pytest.raises(
+        DataError, match=r"index\.json: no such file: dataset\.root must be the output of `segnet shard`"
+    ):
         Streaming("train", str(tmp_path))
     with serving(tmp_path) as url, pytest.raises(DataError, match=rf"^{url}/index\.json: no such file"):
         Streaming("train", url)
