@@ -5,7 +5,7 @@ A dataset class takes ``split`` and its options, has ``classes``, and gives samp
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,12 @@ class SegmentationDataset(ABC):
         """A question about masks that contain these ids only, and the options that answer it; empty: none."""
         return ""
 
+    def advice(
+        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
+    ) -> dict[str, str]:
+        """Options that make sense of masks that cannot be used, see `Labels.advice`."""
+        return {}
+
 
 class FileDataset(SegmentationDataset):
     """A dataset of image files, each with a mask file.
@@ -117,6 +123,11 @@ class FileDataset(SegmentationDataset):
 
     def doubt(self, present: Iterable[int]) -> str:
         return self.labels.doubt(present)
+
+    def advice(
+        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
+    ) -> dict[str, str]:
+        return self.labels.advice(labels, colors, num_colors)
 
 
 def refuse_other_size(mask: Mask, image: Image, mask_path: Path, image_path: Path) -> None:

@@ -99,6 +99,11 @@ class CachedDataset(SegmentationDataset):
     def doubt(self, present: Iterable[int]) -> str:
         return self._dataset.doubt(present)
 
+    def advice(
+        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
+    ) -> dict[str, str]:
+        return self._dataset.advice(labels, colors, num_colors)
+
     @abstractmethod
     def _find(self, index: int, stamp: list[int]) -> Sample | None:
         """The cached sample; None: it is not cached, or its files have changed."""

@@ -3,7 +3,7 @@
 Annotation files name their classes themselves, and each split has a file of its own: the ids may differ between them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +78,11 @@ class ByName(SegmentationDataset):
 
     def doubt(self, present: Iterable[int]) -> str:
         return self._dataset.doubt(present)
+
+    def advice(
+        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
+    ) -> dict[str, str]:
+        return self._dataset.advice(labels, colors, num_colors)
 
     def _matched(self, sample: Sample) -> Sample:
         ids = self._ids[sample.mask]

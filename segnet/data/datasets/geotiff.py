@@ -4,7 +4,7 @@ Scenes and masks are found and split as in `segnet.data.datasets.folder`. A samp
 Pixels without data are ignored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,11 @@ class GeoTIFF(SegmentationDataset):
 
     def doubt(self, present: Any) -> str:
         return self._labels.doubt(present)
+
+    def advice(
+        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
+    ) -> dict[str, str]:
+        return self._labels.advice(labels, colors, num_colors)
 
 
 @forwards_to(Folder, without=["color_map"])

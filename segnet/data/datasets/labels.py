@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
+from segnet.data.datasets.label_advice import color_map_advice, id_map_advice
 from segnet.errors import NUM_LISTED, ConfigError, DataError
 from segnet.images.masks import (
     ColoredMaskError,
@@ -31,6 +32,18 @@ UNKNOWN = -1
 
 Mask = NDArray[np.uint8 | np.int32]
 ColorMap = Sequence[Sequence[int | str]] | str
+
+
+class UnknownLabelError(DataError):
+    """A mask with labels that are no class.
+
+    Attributes:
+        labels: all values of the mask -> their pixels.
+    """
+
+    def __init__(self, message: str, labels: Mapping[int, int] | None = None) -> None:
+        super().__init__(message)
+        self.labels = dict(labels or {})
 
 
 class Labels:
@@ -73,8 +86,8 @@ class Labels:
         try:
             found = read_label_values(path, self.kept)
         except ColoredMaskError as error:
-            way_out = f"add {self._color_line(error.colors)}" if self.configurable else "save class ids instead"
-            raise DataError(f"{error}: {way_out}") from None
+            way_out = "set dataset.color_map" if self.configurable else "save class ids instead"
+            raise ColoredMaskError(f"{error}: {way_out}", error.colors, error.num_colors) from None
         return self.apply(found, path)
 
     def apply(self, found: LabelValues, path: Path) -> Mask:
@@ -96,7 +109,7 @@ class Labels:
             DataError: as `read`.
         """
         if self._table is None:
-            return checked_mask(values, self.classes, path, self._id_line(values) if self.configurable else "")
+            return checked_mask(values, self.classes, path, ", or set dataset.id_map" if self.configurable else "")
         wide = values.astype(np.int64)  # NUM_VALUES itself is no 8 or 16-bit number
         ids = self._table[np.where((wide >= 0) & (wide < NUM_VALUES), wide, NUM_VALUES)]
         if (unknown := ids == UNKNOWN).any():
@@ -140,27 +153,23 @@ class Labels:
         mask: NDArray[np.uint8 | np.int32] = targets[places].astype(mask_type(self.classes))
         return mask
 
-    def _id_line(self, values: NDArray[np.integer]) -> str:
-        """The option that would make sense of a mask whose values are not all class ids."""
-        num_classes, present = len(self.classes.names), {int(value) for value in np.unique(values)}
-        if num_classes == 2 and present <= {0, 255}:
-            pairs = ["0:0", "255:1"]
-        elif present - {self.classes.ignore_index} <= set(range(num_classes + 1)) and num_classes <= 20:
-            pairs = ["0:ignore", *(f"{index + 1}:{index}" for index in range(num_classes))]
-            if self.classes.ignore_index in present:
-                pairs.append(f"{self.classes.ignore_index}:ignore")
-        else:
-            wrong = sorted(present - set(range(num_classes)) - {self.classes.ignore_index})
-            pairs = [*(f"{value}:ignore" for value in wrong[:NUM_LISTED]), "other:same"]
-        return f'; if that is what they mean, add "dataset.id_map={{{",".join(pairs)}}}"'
+    def advice(
+        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
+    ) -> dict[str, str]:
+        """Options that make sense of the masks of a split that cannot be used.
 
-    def _color_line(self, colors: Sequence[tuple[int, int, int]]) -> str:
-        if set(colors) <= set(self.classes.palette):
-            return "dataset.color_map=palette"
-        rows = ",".join(f"[{r},{g},{b},CLASS]" for r, g, b in colors[:NUM_LISTED])
-        return (
-            f'"dataset.color_map=[{rows}{",..." if len(colors) > NUM_LISTED else ""}]" with a class or ignore in each'
-        )
+        Args:
+            labels: value -> its pixels, of masks with labels that are no class.
+            colors: of masks in colors.
+            num_colors: how many there are, where `colors` are the first of them.
+
+        Returns:
+            A text for "labels", for "colors", for both or none.
+        """
+        if not self.configurable or self._table is not None or self._colors is not None:
+            return {}
+        found = {"labels": id_map_advice(labels, self.classes)} if labels else {}
+        return found | ({"colors": color_map_advice(colors, num_colors, self.classes)} if colors else {})
 
 
 def id_table(id_map: Mapping[Any, Any], classes: Classes) -> NDArray[np.int32]:
@@ -236,9 +245,11 @@ def checked_mask(mask: NDArray[np.integer], classes: Classes, path: Path | str, 
     num_classes, ignore_index = len(classes.names), classes.ignore_index
     wrong = ((mask < 0) | (mask >= num_classes)) & (mask != ignore_index)
     if wrong.any():
-        raise DataError(
+        values, counts = np.unique(mask, return_counts=True)
+        raise UnknownLabelError(
             f"{path}: label {listed_values(mask[wrong])} is none of the {num_classes} classes (0-{num_classes - 1}) "
-            f"and not ignore_index={ignore_index}: correct the mask, the class names or ignore_index{hint}"
+            f"and not ignore_index={ignore_index}: correct the mask, the class names or ignore_index{hint}",
+            dict(zip(values.tolist(), counts.tolist(), strict=True)),
         )
     return mask.astype(mask_type(classes))
 

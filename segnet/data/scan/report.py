@@ -3,8 +3,9 @@
 Errors are what a training would fail at, or learn nonsense from; warnings are what its author should look at.
 """
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -27,6 +28,8 @@ class Finding:
         size: (height, width) [pixels].
         pixels: class id or `ignore_index` -> how many pixels have it.
         image_hash, mask_hash: of their values, not of their files.
+        labels: value -> its pixels, of a mask with labels that are no class.
+        colors: of a mask in colors, the first `num_colors` of them.
     """
 
     name: str
@@ -35,6 +38,9 @@ class Finding:
     pixels: dict[int, int] = field(default_factory=dict)
     image_hash: str = ""
     mask_hash: str = ""
+    labels: dict[int, int] = field(default_factory=dict)
+    colors: list[tuple[int, int, int]] = field(default_factory=list)
+    num_colors: int = 0
 
     @classmethod
     def restored(cls, record: Sequence[Any]) -> "Finding":
@@ -43,7 +49,7 @@ class Finding:
         Raises:
             ValueError, TypeError, AttributeError, IndexError: it is none.
         """
-        name, problem, size, pixels, image_hash, mask_hash = record
+        name, problem, size, pixels, image_hash, mask_hash, *_ = record
         counts = {int(label): int(count) for label, count in pixels.items()}
         return cls(name, problem, (size[0], size[1]), counts, image_hash, mask_hash)
 
@@ -61,6 +67,7 @@ class SplitReport:
         classes: of the dataset.
         findings: one a sample.
         doubt: of the dataset about the labels of all its masks; empty: none.
+        advice: options that make sense of masks with unknown "labels", or in "colors".
         notes: what the dataset left out, a line each.
     """
 
@@ -68,6 +75,7 @@ class SplitReport:
     classes: Classes
     findings: Sequence[Finding]
     doubt: str = ""
+    advice: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     @cached_property
@@ -79,14 +87,14 @@ class SplitReport:
     def pixels(self) -> Counter[int]:
         """Class id or `ignore_index` -> its pixels."""
         counts: Counter[int] = Counter()
-        for finding in self.readable:
+        for finding in self.findings:  # of masks with a problem what can be counted
             counts.update(finding.pixels)
         return counts
 
     @cached_property
     def images(self) -> Counter[int]:
         """Class id or `ignore_index` -> the images that hold it."""
-        return Counter(label for finding in self.readable for label in finding.pixels)
+        return Counter(label for finding in self.findings for label in finding.pixels)
 
     @cached_property
     def labeled_where_present(self) -> Counter[int]:
@@ -127,7 +135,7 @@ class SplitReport:
     @property
     def errors(self) -> list[str]:
         """What must be mended before a training, a line each."""
-        problems = [finding.problem for finding in self.findings if finding.problem]
+        problems = _grouped([finding for finding in self.findings if finding.problem], self.advice)
         ignore_index = self.classes.ignore_index
         if self.readable and set(self.pixels) <= {ignore_index}:
             problems.append(
@@ -167,6 +175,7 @@ class SplitReport:
                 {"id": label, "name": name, "pixels": self.pixels[label], "images": self.images[label]}
                 for label, name in labels
             ],
+            "problems": [finding.problem for finding in self.findings if finding.problem],
             "missing_classes": self.missing,
             "ignored_masks": self.ignored,
             "near_constant_masks": self.near_constant,
@@ -249,3 +258,26 @@ class DatasetReport:
 def counted(number: int, one: str, many: str = "") -> str:
     """ "1 image", "2 images"."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _grouped(findings: Sequence[Finding], advice: Mapping[str, str]) -> list[str]:
+    """The problems of samples, each cause once: its first problem, the names of others that have it, and the advice."""
+    causes: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        causes[_cause(finding)].append(finding)
+    return [
+        group[0].problem
+        + (f" (and {len(group) - 1:,} more: {listed([finding.name for finding in group[1:]], 3)})" if group[1:] else "")
+        + (f"; {advice[cause]}" if advice.get(cause) else "")
+        for cause, group in causes.items()
+    ]
+
+
+def _cause(finding: Finding) -> str:
+    """A problem without the files and numbers of its sample."""
+    if finding.labels:
+        return "labels"
+    if finding.colors:
+        return "colors"
+    words = [word for word in finding.problem.split() if "/" not in word]
+    return re.sub(r"[\d.,]+", "#", " ".join(words))

@@ -7,6 +7,7 @@ configuration of a dataset, in which a sample counts as long as path, size and t
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
@@ -21,8 +22,10 @@ from rich.progress import track
 from segnet.classes import Classes
 from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of, stamp_of
 from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.datasets.labels import UnknownLabelError
 from segnet.data.scan.report import Finding, SplitReport
 from segnet.errors import DataError, MachineError
+from segnet.images.masks import ColoredMaskError
 from segnet.system.files import replacing
 from segnet.system.machine import num_cores
 
@@ -106,7 +109,18 @@ def survey(
         if memory:
             memory.save()
     present = {label for finding in findings for label in finding.pixels}
-    return SplitReport(split, dataset.classes, findings, dataset.doubt(present) if present else "")
+    doubt = dataset.doubt(present) if present else ""
+    return SplitReport(split, dataset.classes, findings, doubt, _advice(dataset, findings))
+
+
+def _advice(dataset: SegmentationDataset, findings: Sequence[Finding]) -> dict[str, str]:
+    """Of the dataset, for all masks with unknown labels or in colors."""
+    labels: Counter[int] = Counter()
+    for finding in findings:
+        labels.update(finding.labels)
+    colors = sorted({(r, g, b) for finding in findings for r, g, b in finding.colors})
+    num_colors = max([len(colors), *(finding.num_colors for finding in findings)])
+    return dataset.advice(labels, colors, num_colors) if labels or colors else {}
 
 
 def look_at(dataset: SegmentationDataset, index: int) -> Finding:
@@ -115,8 +129,19 @@ def look_at(dataset: SegmentationDataset, index: int) -> Finding:
         sample = dataset.load(index)
     except DataError as error:
         files = dataset.files(index)
-        return Finding(str(files[0]) if files else str(index), str(error))
+        return _problem(str(files[0]) if files else str(index), error, dataset.classes)
     return found_in(sample)
+
+
+def _problem(name: str, error: DataError, classes: Classes) -> Finding:
+    """What is known of a sample that cannot be used."""
+    if isinstance(error, UnknownLabelError):
+        known = {*range(len(classes.names)), classes.ignore_index}
+        pixels = {label: number for label, number in error.labels.items() if label in known}
+        return Finding(name, str(error), pixels=pixels, labels=error.labels)
+    if isinstance(error, ColoredMaskError):
+        return Finding(name, str(error), colors=error.colors, num_colors=error.num_colors)
+    return Finding(name, str(error))
 
 
 def found_in(sample: Sample) -> Finding:

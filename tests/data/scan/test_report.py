@@ -85,3 +85,14 @@ def test_a_report_is_plain_json():
     assert train["labels"][1] == {"id": 1, "name": "tree", "pixels": 2, "images": 1}
     assert train["labels"][3] == {"id": 255, "name": "ignored", "pixels": 8, "images": 2}
     assert train["sizes"] == [{"height": 1, "width": 10, "images": 2}]
+
+
+def test_the_same_cause_is_one_entry_with_a_count_and_the_first_names():
+    problems = [Finding(f"m/{number}.png", f"m/{number}.png: 30 x {number} pixels") for number in range(5_000)]
+    unknown = [Finding(f"l{number}.png", "l: label 9", pixels={0: 5}, labels={0: 5, 9: 1}) for number in range(3)]
+    report = SplitReport("train", THREE, [*problems, *unknown], advice={"labels": "add X"})
+    first, second = report.errors
+    assert first == "m/0.png: 30 x 0 pixels (and 4,999 more: m/1.png, m/2.png, m/3.png and 4996 more)"
+    assert second == "l: label 9 (and 2 more: l1.png, l2.png); add X"
+    assert len(report.to_dict()["problems"]) == 5_003
+    assert report.pixels[0] == 15  # what can be counted

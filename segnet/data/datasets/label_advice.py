@@ -1,0 +1,76 @@
+"""Suggests the option that makes sense of masks whose values are not all class ids, for a whole split."""
+
+from collections.abc import Mapping, Sequence
+
+from segnet.classes import Classes
+
+MANY_IDS = 10  # more unknown ids than these, each of few pixels, are instances
+FEW_PIXELS = 0.02  # fraction of all pixels that an instance covers at most
+MAX_LISTED_IDS = 20
+
+RGB = tuple[int, int, int]
+
+
+def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
+    """The option dataset.id_map for the labels of a split.
+
+    Args:
+        labels: value -> its pixels in the masks with unknown labels.
+        classes: what the ids should be.
+    """
+    num_classes, ignore_index = len(classes.names), classes.ignore_index
+    present = set(labels)
+    unknown = sorted(present - set(range(num_classes)) - {ignore_index})
+    if not unknown:
+        return ""
+    if num_classes == 2 and present <= {0, 255}:
+        return f"if 255 is '{classes.names[1]}', add {_id_option({'0': '0', '255': '1'})}"
+    largest = max(labels[value] for value in unknown) / max(1, sum(labels.values()))
+    if len(unknown) > MANY_IDS and largest <= FEW_PIXELS:
+        if num_classes == 2:
+            return f"if these are numbers of instances, add {_id_option({'0': '0', 'other': '1'})}"
+        return f"they look like numbers of instances, not of the {num_classes} classes: save class ids"
+    if unknown == [num_classes]:
+        void = _id_option({str(num_classes): "ignore", "other": "same"})
+        shift = {"0": "ignore"} | {str(index + 1): str(index) for index in range(num_classes)}
+        shift |= {str(ignore_index): "ignore"} if ignore_index in present else {}
+        readings = [f"if {num_classes} means unlabeled, add {void}"]
+        if num_classes <= MAX_LISTED_IDS:
+            # Without a 0 in any mask the labels count from 1 more likely than not.
+            place = 1 if 0 in present else 0
+            readings.insert(place, f"if labels count from 1, add {_id_option(shift)}")
+        return "; ".join(readings)
+    plain = sorted(present - {ignore_index})
+    if len(plain) == num_classes > 1:  # spread over gray levels, as an image viewer shows them
+        spread = {str(value): str(index) for index, value in enumerate(plain)}
+        spread |= {str(ignore_index): "ignore"} if ignore_index in present else {}
+        return f"if these are the classes in order, add {_id_option(spread)}"
+    pairs = {str(value): "ignore" for value in unknown[:MAX_LISTED_IDS]}
+    pairs |= {"other": "same"} if len(unknown) <= MAX_LISTED_IDS else {"other": "ignore"}
+    return f"if they mean unlabeled, add {_id_option(pairs)}"
+
+
+def color_map_advice(colors: Sequence[RGB], num_colors: int, classes: Classes) -> str:
+    """The option dataset.color_map for the colors of a split.
+
+    Args:
+        colors: in the masks.
+        num_colors: how many there are, where `colors` are the first of them.
+        classes: what they should be.
+    """
+    num_classes = len(classes.names)
+    if set(colors) <= set(classes.palette):
+        return "add dataset.color_map=palette"
+    if num_colors > len(colors) or num_colors > 4 * num_classes + 16:
+        return f"{num_colors} colors for {num_classes} classes: save masks as PNG without smoothing or photos"
+    known = {tuple(color): name for color, name in zip(classes.palette, classes.names, strict=True)}
+    rest = [name for name in classes.names if name not in {known.get(color) for color in colors}]
+    rows = []
+    for color in sorted(colors, key=lambda color: (color not in known, color)):
+        name = known.get(color) or (rest.pop(0) if rest else "ignore")
+        rows.append(f"[{','.join(map(str, color))},{name}]")
+    return f'check which color is which class, and add "dataset.color_map=[{",".join(rows)}]"'
+
+
+def _id_option(pairs: Mapping[str, str]) -> str:
+    return f'"dataset.id_map={{{",".join(f"{key}:{value}" for key, value in pairs.items())}}}"'
