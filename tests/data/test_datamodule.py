@@ -176,7 +176,7 @@ def test_a_cache_changes_no_batch(tmp_path, monkeypatch, folder_spec, kind, num_
             assert same(list(data.val_dataloader()), list(plain.val_dataloader()))
 
 
-def test_training_and_validation_decode_what_the_check_has_read_no_second_time(folder_spec, monkeypatch):
+def test_the_cache_serves_training_and_validation_after_the_scan(folder_spec, monkeypatch):
     data = module(folder_spec, cache="memory")
     data.check()
     monkeypatch.setattr("segnet.data.dataset.read_bands", None)

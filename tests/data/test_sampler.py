@@ -39,7 +39,7 @@ def test_ranks_share_the_samples_evenly_without_overlap(length, num_processes):
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_resumed_sampler_leaves_out_what_it_gave_in_that_epoch_only(rank):
+def test_a_resumed_sampler_skips_samples_of_that_epoch_only(rank):
     whole, resumed = (EpochSampler(11, 3, rank, 2) for _ in range(2))
     resumed.resume(epoch=2, num_samples=4)
     whole.set_epoch(2)
@@ -94,7 +94,7 @@ def test_factors_of_1_leave_every_image_once():
     assert sorted(numbers(EpochSampler(6, seed=1, repeats=np.ones(6)))) == list(range(6))
 
 
-def test_repeated_images_are_shared_and_resumed_like_others():
+def test_repeated_images_are_divided_and_resumed_like_others():
     whole = numbers(EpochSampler(6, seed=1, repeats=REPEATS), epoch=3)
     shares = [EpochSampler(6, 1, rank, 2, repeats=REPEATS) for rank in range(2)]
     assert [numbers(share, epoch=3) for share in shares] == [whole[::2], whole[1::2]]

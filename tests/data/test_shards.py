@@ -48,7 +48,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize(("suffix", "member"), [("jpg", "jpg"), ("JPEG", "jpg"), ("png", "png"), ("webp", "webp")])
-def test_a_picture_file_is_kept_byte_for_byte(tmp_path, suffix, member):
+def test_an_image_file_is_copied_byte_for_byte(tmp_path, suffix, member):
     source = tmp_path / f"a.{suffix}"
     Image.fromarray(NOISE).save(source)
     sample = Sample(read_image(source), MASK, str(source))
@@ -58,7 +58,7 @@ def test_a_picture_file_is_kept_byte_for_byte(tmp_path, suffix, member):
     assert set(members) == {member, "mask.png", "json"}
 
 
-def test_a_photo_that_lies_on_its_side_comes_back_upright(tmp_path):
+def test_a_photo_with_exif_rotation_comes_back_upright(tmp_path):
     source = tmp_path / "a.jpg"
     exif = Image.Exif()
     exif[274] = 6
@@ -156,7 +156,7 @@ def test_each_sample_is_read_by_its_bytes_alone(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_changed_byte_is_told_or_changes_nothing(tmp_path, seed):
+def test_a_changed_byte_is_refused_or_changes_nothing(tmp_path, seed):
     sample = Sample(NOISE, MASK, "a")
     source = tmp_path / "a.jpg"
     Image.fromarray(NOISE).save(source)
@@ -184,7 +184,7 @@ def test_bytes_that_are_no_sample(data):
         unpack(data, "x.tar", THREE, 3)
 
 
-def test_a_tar_of_somebody_else_is_refused(tmp_path):
+def test_a_tar_of_another_program_is_refused(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, data in (("a.jpg", b"x"), ("a.json", b"{}")):
             info = tarfile.TarInfo(name)
@@ -194,7 +194,7 @@ def test_a_tar_of_somebody_else_is_refused(tmp_path):
         unpack((tmp_path / "x.tar").read_bytes(), "x.tar", THREE, 3)
 
 
-def test_labels_that_are_no_class_of_the_index_are_told(tmp_path):
+def test_labels_that_are_no_class_of_the_index_are_refused(tmp_path):
     two = Classes.create(["road", "tree"])
     with pytest.raises(DataError, match=r"x\.tar: label 2 \(\d+ pixels\) is none of the 2 classes"):
         through(tmp_path, Sample(NOISE, MASK, "a"), classes=two)
@@ -247,7 +247,7 @@ def test_an_index_that_cannot_be_is_refused(change):
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"\xff\xfe", b"<html>", b"{}", INDEX.to_json().encode()[:-9]])
-def test_what_is_no_index_at_all_is_refused(text):
+def test_a_file_that_is_no_index_is_refused(text):
     with pytest.raises(DataError, match=r"^index\.json: is no index of `segnet shard`, or damaged"):
         Index.from_json(text, "index.json")
 

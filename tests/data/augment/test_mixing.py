@@ -36,7 +36,7 @@ def test_a_rectangle_comes_from_the_crop_before_and_image_and_mask_stay_together
     assert all(np.array_equal(sample.mask, crop.mask) for sample, crop in zip(samples, crops(64), strict=True))
 
 
-def test_the_probability_is_the_share_of_crops_that_are_mixed():
+def test_the_probability_is_the_fraction_of_mixed_crops():
     count = 2000
     mixed = CutMix(0.3, seed=1)(crops(count, 8, 8), keys(count))
     changed = sum(bool((crop.mask != index % 256).any()) for index, crop in enumerate(mixed))
@@ -65,6 +65,6 @@ def test_without_it_and_alone_in_a_batch_crops_stay_as_they_are():
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.5])
-def test_what_is_no_probability_is_refused(probability):
+def test_a_probability_outside_0_to_1_is_refused(probability):
     with pytest.raises(ConfigError, match=rf"data\.cutmix={probability} is not a probability between 0 and 1"):
         CutMix(probability, seed=0)

@@ -163,7 +163,7 @@ def test_crops_come_from_everywhere():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 1), (1, 200), (49, 1), (7, 5), (41, 47), (97, 31)])
 @pytest.mark.parametrize(("dtype", "ignore_index", "label"), [(np.uint8, 255, 3), (np.int32, 65535, 300)])
-def test_pictures_of_any_size_work(size, dtype, ignore_index, label):
+def test_images_of_any_size_work(size, dtype, ignore_index, label):
     augment = transform(ignore_index=ignore_index)
     image, mask = np.full((*size, 3), 99, np.uint8), np.full(size, label, dtype)
     for index in range(30):
@@ -181,7 +181,7 @@ def test_inputs_are_left_alone():
     np.testing.assert_array_equal(mask, sample()[1])
 
 
-def test_draws_do_not_depend_on_what_was_drawn_before():
+def test_augmentation_does_not_depend_on_earlier_samples():
     keys = [(epoch, index) for epoch in range(3) for index in range(5)]
     one, other = transform(), transform()
     forwards = {key: digest(one, *key) for key in keys}
@@ -244,7 +244,7 @@ def test_impossible_options_are_refused(options, message):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 8])
-def test_any_number_of_channels_stays_on_its_mask_and_is_padded_with_its_own_fill(channels, dtype):
+def test_images_of_any_channels_keep_to_their_mask_and_are_padded_per_channel(channels, dtype):
     fill = [10 * channel + 3 for channel in range(channels)]
     augment = transform(color_jitter=0, fill=fill)
     mask = np.random.default_rng(0).integers(0, 4, (45, 54)).astype(np.uint8)
@@ -267,7 +267,7 @@ def test_color_jitter_needs_rgb():
         transform(fill=[0, 0, 0, 0])
 
 
-def test_crops_of_one_class_are_drawn_again_where_the_share_is_set():
+def test_crops_of_one_class_are_drawn_again_above_category_max_ratio():
     mask = np.zeros((120, 480), np.uint8)
     mask[:, 400:] = 1
     image = np.zeros((120, 480, 3), np.uint8)

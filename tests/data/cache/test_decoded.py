@@ -73,7 +73,7 @@ def test_samples_are_decoded_once_and_come_back_as_they_are(cached, dataset):
     assert (len(cached), cached.classes, cached.channels, cached.files(1)) == (3, THREE, 3, dataset.files(1))
 
 
-def test_what_is_kept_cannot_be_written_to(cached):
+def test_cached_samples_are_read_only(cached):
     cached.load(0)
     kept = cached.load(0)
     for values in (kept.image, kept.mask):
@@ -120,7 +120,7 @@ def test_a_file_that_is_written_while_it_is_decoded_is_not_kept(cached, dataset,
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_what_does_not_fit_is_decoded_each_time(dataset, tmp_path, kind):
+def test_samples_beyond_the_limit_are_decoded_each_time(dataset, tmp_path, kind):
     one = needed([Counting(dataset.pairs[:1])])
     room = int(1.5 * one)
     kept = tmp_path / "kept"
@@ -196,7 +196,7 @@ def test_more_memory_than_there_is_is_refused():
         Arena(2**62)
 
 
-def test_workers_that_share_no_memory_are_refused(monkeypatch):
+def test_a_memory_cache_needs_forked_workers(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
     with pytest.raises(MachineError, match=r"data\.cache=memory: workers share no memory.* data\.cache=disk"):
         Arena(100)
@@ -205,7 +205,7 @@ def test_workers_that_share_no_memory_are_refused(monkeypatch):
 # Disk
 
 
-def test_a_later_run_finds_what_was_kept(dataset, tmp_path, monkeypatch):
+def test_a_later_run_uses_the_disk_cache(dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     for _ in range(2):
         cached = with_cache({"train": dataset}, "disk", 1, SPEC)["train"]
@@ -217,7 +217,7 @@ def test_a_later_run_finds_what_was_kept(dataset, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\xff" * 100, b"cut"])
-def test_a_torn_record_is_made_anew(dataset, tmp_path, content):
+def test_an_incomplete_record_is_decoded_again(dataset, tmp_path, content):
     cached = DiskCache(dataset, CacheBudget(10**6), tmp_path / "kept")
     cached.load(0)
     (record,) = (tmp_path / "kept").iterdir()

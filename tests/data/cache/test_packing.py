@@ -44,7 +44,7 @@ def test_a_sample_comes_back_as_it_was_and_cannot_be_written_to(one, before):
         assert (given.ctypes.data - buffer.ctypes.data - start) % ALIGNMENT == 0
 
 
-def test_a_part_of_an_image_is_packed_as_what_it_shows():
+def test_a_view_of_an_image_is_packed_without_the_rest():
     whole = sample(9, 9)
     part = Sample(whole.image[2:5, 1:8:2], whole.mask[2:5, 1:8:2], "part")
     back = unpack_sample(*record(part), STAMP)

@@ -310,7 +310,7 @@ class TestWithPycocotools:
         with pytest.raises(DataError, match=r"category_id 2 of .* is none of its categories"):
             COCOInstances("train", str(tmp_path))
 
-    def test_a_sample_is_remembered_by_image_annotations_and_id(self, tmp_path):
+    def test_the_cache_key_is_image_annotations_and_id(self, tmp_path):
         write(tmp_path, [])
         source = tmp_path / "annotations" / "instances_train2017.json"
         files = COCOInstances("train", str(tmp_path)).files(0)

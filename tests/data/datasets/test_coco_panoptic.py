@@ -142,7 +142,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path, content, message):
         COCOPanoptic("val", str(tmp_path))
 
 
-def test_a_sample_is_remembered_by_image_mask_and_annotations(tmp_path):
+def test_the_cache_key_is_image_mask_and_annotations(tmp_path):
     write(tmp_path)
     annotations = tmp_path / "annotations"
     files = [tmp_path / "val2017" / "000000000139.jpg", annotations / "panoptic_val2017" / "000000000139.png"]

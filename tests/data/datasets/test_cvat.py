@@ -148,7 +148,7 @@ def test_faults_are_named(tmp_path):
         CVAT("train", str(tmp_path))
 
 
-def test_a_sample_is_remembered_by_its_files_and_the_label_map(tmp_path):
+def test_the_cache_key_is_image_mask_and_label_map(tmp_path):
     write(tmp_path, {"Train": ["a"], "Val": ["b"]})
     files = CVAT("train", str(tmp_path)).files(0)
     assert [file.name for file in files] == ["a.jpg", "a.png", "labelmap.txt"]

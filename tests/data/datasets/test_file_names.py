@@ -96,7 +96,7 @@ def test_hidden_names(name):
     assert not is_hidden("a.jpg")
 
 
-def test_a_walk_counts_what_is_hidden_at_any_depth(tmp_path):
+def test_a_walk_counts_hidden_files_at_any_depth(tmp_path):
     for name in ("a.jpg", "x/b.jpg", "@eaDir/deep/c.jpg", ".git/objects/d", "x/.e.jpg", "Thumbs.db"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")

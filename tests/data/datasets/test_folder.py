@@ -220,7 +220,7 @@ def test_listed_pairs_that_are_not_there_are_named(tmp_path, write_pairs):
         Folder("train", str(tmp_path), NAMES, train_list="train.txt")
 
 
-def test_groups_stay_together_and_a_test_share_is_set_aside(tmp_path, write_pairs):
+def test_groups_stay_together_and_test_fraction_makes_a_test_split(tmp_path, write_pairs):
     for patient in range(6):
         write_pairs(tmp_path / "images" / f"p{patient}", tmp_path / "masks" / f"p{patient}", "abc")
     options = {"group": r"(p\d)/", "val_fraction": 0.2, "test_fraction": 0.3}

@@ -44,7 +44,7 @@ def test_windows_put_together_are_the_scene(tmp_path):
     np.testing.assert_array_equal(mask, labels)
 
 
-def test_windows_of_a_scene_are_told_apart_and_remembered_by_their_files(tmp_path):
+def test_cache_keys_of_windows_differ_within_a_scene(tmp_path):
     write_scene(tmp_path, "train/a")
     dataset = geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4, window=[32, 24])
     files = [tuple(dataset.files(index)) for index in range(len(dataset))]

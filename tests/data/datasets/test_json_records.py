@@ -34,7 +34,7 @@ def test_every_encoding_is_read(tmp_path, encoding):
         (None, "cannot be read"),
     ],
 )
-def test_what_is_no_json_is_refused(tmp_path, content, message):
+def test_a_file_that_is_no_json_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:

@@ -96,7 +96,7 @@ def test_masks_of_another_size_are_refused(root):
         LabelStudio("train", str(root), NAMES).load(0)
 
 
-def test_a_sample_is_remembered_by_its_image_and_its_layers(root):
+def test_the_cache_key_is_the_image_and_its_layers(root):
     datasets = [LabelStudio(split, str(root), NAMES) for split in ("train", "val")]
     files = {file.name for dataset in datasets for file in dataset.files(0)}
     assert len(files) == 2 + 4  # two images; of five layers one is of an older annotation
@@ -138,7 +138,7 @@ def cameras(tmp_path):
         "http://host/cam{}/0001%2Ejpg#x",
     ],
 )
-def test_images_of_one_name_are_told_apart_by_their_folders(cameras, address):
+def test_images_of_one_name_differ_by_their_folders(cameras, address):
     export(cameras, task(3, address.format(1)), task(4, address.format(2)))
     datasets = [LabelStudio(split, str(cameras), NAMES) for split in ("train", "val")]
     found = {sample.name.split("/")[-2]: sample.mask[0].tolist().index(1) for d in datasets for sample in [d.load(0)]}
@@ -146,7 +146,7 @@ def test_images_of_one_name_are_told_apart_by_their_folders(cameras, address):
 
 
 @pytest.mark.parametrize("address", ["0001.jpg", "/data/upload/1/0a1b2c3d-0001.jpg", "s3://bucket/0001.jpg"])
-def test_images_that_cannot_be_told_apart_are_refused(cameras, address):
+def test_ambiguous_images_are_refused(cameras, address):
     export(cameras, task(3, address), task(4, address))
     with pytest.raises(DataError, match=r"task 3: its image '.*' may be .*cam1/0001\.jpg or .*cam2/0001\.jpg"):
         LabelStudio("train", str(cameras), NAMES)
@@ -166,7 +166,7 @@ def test_an_image_in_another_folder_than_exported_is_refused(cameras):
         LabelStudio("train", str(cameras), NAMES)
 
 
-def test_a_file_name_may_hold_what_addresses_use(root):
+def test_file_names_may_contain_characters_of_addresses(root):
     for name in ("a?b#c%20d+e.jpg", "f g+h.jpg"):
         Image.new("RGB", SIZE[::-1]).save(root / "images" / name)
     export(root, task(3, "a?b#c%20d+e.jpg"), task(14, "/data/local-files/?d=f%20g+h.jpg"))
@@ -205,7 +205,7 @@ def test_the_short_form_has_empty_annotations_too(root):
     assert masks(root)["none.jpg"] == [0] * 6
 
 
-def test_what_is_left_out_is_counted(root):
+def test_tasks_and_files_that_are_left_out_are_counted(root):
     for name in ("3.png", "4.png", "5.png"):
         Image.new("RGB", SIZE[::-1]).save(root / "images" / name)
     (root / "images" / "6.heic").write_bytes(b"")

@@ -190,7 +190,7 @@ def test_other_sizes_and_empty_folders_are_refused(tmp_path):
         LabelMe("val", str(tmp_path), ["cat"])
 
 
-def test_a_sample_is_remembered_by_its_image_and_its_json(tmp_path):
+def test_the_cache_key_is_the_image_and_its_json(tmp_path):
     write(tmp_path / "train", "a")
     dataset = LabelMe("train", str(tmp_path), ["cat"])
     assert list(dataset.files(0)) == [tmp_path / "train" / "a.jpg", tmp_path / "train" / "a.json"]
@@ -276,7 +276,7 @@ def test_hidden_and_trash_folders_are_left_out_and_counted(tmp_path, folder):
     assert f"2 files left out, hidden or in the trash: ._a.json, {folder}/z.json" in dataset.notes.lines()[0]
 
 
-def test_what_else_is_left_out_is_counted(tmp_path):
+def test_images_without_json_and_other_files_are_counted(tmp_path):
     write(tmp_path / "train", "a")
     Image.new("RGB", (3, 3)).save(tmp_path / "train" / "b.JPG")
     (tmp_path / "train" / "c.heic").write_bytes(b"")

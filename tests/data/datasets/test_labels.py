@@ -92,7 +92,7 @@ def test_id_map_into_more_than_256_classes():
     assert (mask.dtype, mask.tolist()) == (np.int32, [[299, 65535]])
 
 
-def test_other_stands_for_what_is_not_listed():
+def test_other_stands_for_values_that_are_not_listed():
     values = np.array([[0, 1, 2, 37, 70000, -1]], np.int32)
     assert Labels(THREE, {1: 2, "other": "ignore"}).convert(values, PATH).tolist() == [[255, 2, 255, 255, 255, 255]]
     assert Labels(THREE, {1: 2, "other": "tree"}).convert(values, PATH).tolist() == [[1, 2, 1, 1, 1, 1]]

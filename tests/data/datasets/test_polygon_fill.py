@@ -23,7 +23,7 @@ def test_the_whole_image_and_more():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_polygon_is_what_matplotlib_takes_for_its_inside(seed):
+def test_a_polygon_covers_the_same_pixels_as_in_matplotlib(seed):
     rng = np.random.default_rng(seed)
     angles = np.sort(rng.random(9)) * 2 * np.pi
     points = np.stack([np.cos(angles), np.sin(angles)], 1) * rng.uniform(5, 60, (9, 1)) + 25
@@ -33,7 +33,7 @@ def test_a_polygon_is_what_matplotlib_takes_for_its_inside(seed):
     np.testing.assert_array_equal(fill_polygon([tuple(p) for p in points.tolist()], (40, 50), "a"), expected)
 
 
-def test_what_is_enclosed_twice_is_a_hole():
+def test_a_region_enclosed_twice_is_a_hole():
     ring = [(0, 0), (8, 0), (8, 6), (0, 6), (0, 0), (2, 2), (2, 4), (4, 4), (4, 2), (2, 2)]
     area = fill_polygon(ring, (6, 8), "a")
     assert not area[2:4, 2:4].any()

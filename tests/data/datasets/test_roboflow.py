@@ -120,7 +120,7 @@ def test_a_table_that_is_none_is_refused(tmp_path, table, message):
     assert str(caught.value).startswith(f"{tmp_path / '_classes.csv'}: ")
 
 
-def test_what_is_no_export_and_a_missing_split_are_refused(tmp_path):
+def test_a_folder_without_export_and_a_missing_split_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"has neither train/_annotations\.coco\.json nor train/_classes\.csv"):
         roboflow("train", str(tmp_path))
     write_masks(tmp_path, "train", "0, background\n1, car\n", 1)

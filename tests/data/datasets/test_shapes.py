@@ -15,14 +15,14 @@ def digest(dataset: Shapes, index: int) -> str:
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_same_seed_and_index_give_the_same_picture(split):
+def test_same_seed_and_index_give_the_same_image(split):
     one, other = Shapes(split, seed=3), Shapes(split, seed=3)
     forwards = [digest(one, index) for index in range(6)]
     backwards = [digest(other, index) for index in reversed(range(6))]
     assert forwards == backwards[::-1]
 
 
-def test_pictures_of_other_seeds_splits_and_indices_differ():
+def test_images_of_other_seeds_splits_and_indices_differ():
     digests = [
         digest(Shapes(split, seed=seed), index)
         for seed in range(3)
@@ -32,7 +32,7 @@ def test_pictures_of_other_seeds_splits_and_indices_differ():
     assert len(set(digests)) == 3 * 3 * 20
 
 
-def test_number_of_pictures_does_not_change_them():
+def test_the_number_of_images_does_not_change_them():
     assert digest(Shapes("train", num_train=5), 2) == digest(Shapes("train", num_train=500), 2)
 
 
@@ -41,7 +41,7 @@ def test_lengths_are_those_of_the_split():
     assert [len(Shapes(split, **options)) for split in ("train", "val", "test")] == [7, 3, 2]
 
 
-def test_every_class_has_a_reasonable_share():
+def test_every_class_has_a_reasonable_fraction():
     dataset = Shapes("train")
     masks = np.stack([dataset.load(index).mask for index in range(50)])
     shares = np.bincount(masks.ravel(), minlength=6) / masks.size
@@ -63,7 +63,7 @@ def test_any_size_gives_rgb_and_known_ids(size):
         assert sample.image.std() > 3  # not a blank sheet
 
 
-def test_shapes_can_be_told_from_what_is_around_them():
+def test_shapes_contrast_with_their_surroundings():
     """Along a shape's outline the image changes more than elsewhere, so image and mask lie on each other."""
     dataset = Shapes("train")
     on_outlines, elsewhere = [], []

@@ -135,7 +135,7 @@ def test_a_training_reads_no_sample_before_its_first_step(shards, monkeypatch):
     assert data.report("train").pixels.total() == 13 * 40 * 36
 
 
-def test_a_survey_of_a_folder_is_remembered_until_the_shard_changes(shards, tmp_path, monkeypatch):
+def test_a_scan_of_shards_is_cached_until_a_shard_changes(shards, tmp_path, monkeypatch):
     data = Streaming("val", str(shards))
     first = survey(data, "val", Memory({}, data.classes, tmp_path / "cache"))
     look_at = survey_module.look_at
@@ -149,7 +149,7 @@ def test_a_survey_of_a_folder_is_remembered_until_the_shard_changes(shards, tmp_
 
 
 @pytest.mark.parametrize("content", ["[]", "[1]", "{", '[["a"]]'])
-def test_damaged_findings_are_told(shards, content):
+def test_damaged_findings_are_refused(shards, content):
     (shards / "train-findings.json").write_text(content)
     with pytest.raises(
         DataError, match=r"shards/train-findings\.json: (is damaged|has 0 samples, but index.json has 13)"

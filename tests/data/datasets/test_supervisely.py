@@ -153,7 +153,7 @@ def test_tags_named_after_splits_are_these_and_the_others_are_divided(tmp_path):
         Supervisely("train", str(tmp_path))
 
 
-def test_what_does_not_pair_is_refused_or_counted(tmp_path):
+def test_files_without_partner_are_refused_or_counted(tmp_path):
     for number in range(3):
         write(tmp_path, name=f"{number}.jpg")
     Image.new("RGB", (2, 2)).save(tmp_path / "ds0" / "img" / "free.png")
