@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import yaml
+from tiny import components
 
 from segnet.config import Config, DataConfig, OptimConfig
 from segnet.errors import CheckpointError
@@ -13,7 +14,9 @@ from segnet.models.checkpoint import save_checkpoint
 from segnet.training.run_folder import chosen_checkpoint, differences, remove_torn_files, run_folder
 
 CONFIG = Config(trainer={"max_epochs": 3}, dataset={"name": "shapes"}, optim=OptimConfig(lr=0.1))
-HYPER = {"hyper_parameters": {"model": {}, "classes": {}}, "state_dict": {}}
+MODEL = {**components(), "num_classes": 1, "mean": [0.5] * 3, "std": [0.5] * 3}
+CLASSES = {"names": ["a"], "palette": [[0, 0, 0]], "ignore_index": 255}
+HYPER = {"hyper_parameters": {"model": MODEL, "classes": CLASSES}, "state_dict": {}}
 RESUMABLE = {**HYPER, "optimizer_states": [], "lr_schedulers": [], "loops": {}}
 
 
