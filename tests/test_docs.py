@@ -127,7 +127,8 @@ def workplace(tmp_path, run):
     for target in ("photo.jpg", "street.jpg", "photos/a.jpg", "scans/b.png"):
         (folder / target).parent.mkdir(exist_ok=True)
         shutil.copy(folder / "mydata/images/val/000.jpg", folder / target)
-    shutil.copy(run[0] / "best.ckpt", folder / "best.ckpt")
+    for name in ("best.ckpt", "config.yaml"):
+        shutil.copy(run[0] / name, folder / name)
     (folder / "runs" / "earlier").mkdir(parents=True)
     shutil.copy(run[0] / "best.ckpt", folder / "runs" / "earlier" / "best.ckpt")
     path = os.pathsep.join([str(tools), os.environ["PATH"]])

@@ -80,7 +80,9 @@ def options_page() -> str:
         + ", ".join(f"[`segnet {verb}`](#segnet-{verb})" for verb in SCHEMAS)
         + ". The other verbs take flags; see [commands](commands.md).\n",
         "`python train.py --help` prints the same options with their defaults. A misspelled option is refused, and "
-        'the nearest right one is named. Lists are written without spaces, in quotes: `"data.crop_size=[512,512]"`.\n',
+        "the nearest right one is named. `name=value` and `--name value` are the same. Write lists without spaces, "
+        "in quotes: "
+        '`"data.crop_size=[512,512]"`.\n',
         "A section such as `backbone` or `dataset` is a choice: `backbone=resnet50_vd` picks a file of "
         "`conf/backbone/`, and `backbone.multi_grid=[1,2,4]` sets one of its [options](components.md).\n",
     ]
