@@ -14,11 +14,14 @@ from segnet.config import OUTPUT_STRIDES, PRECISIONS, Config
 from segnet.data.cache.decoded import CACHE_KINDS
 from segnet.data.datasets.pairing import SPLITS
 from segnet.inference.runtimes import RUNTIMES
+from segnet.inference.runtimes.pytorch import TORCH_DTYPES
+from segnet.models.backbones.resnet import STAGES
 from segnet.models.decoders import DECODERS
 from segnet.models.norms import NORMS
 from segnet.training.callbacks.nonfinite import NON_FINITE_ACTIONS
 from segnet.training.loggers import LOGGERS
 from segnet.training.optim import OPTIMIZERS, SCHEDULES
+from segnet.training.trainer import LIGHTNING_PRECISIONS
 
 PACKAGE = Path(configuration.__file__).parent
 SECTIONS = [value for value in vars(configuration).values() if dataclasses.is_dataclass(value)]
@@ -81,6 +84,11 @@ def test_the_text_of_an_option_names_all_its_values(option):
     section, name = option.split(".")
     words = re.findall(r"\w+", field_docs(getattr(configuration, section))[name])
     assert {str(value) for value in ALLOWED_VALUES[option]} <= set(words)
+
+
+def test_strides_and_precisions_are_those_that_the_code_has():
+    assert tuple(STAGES) == OUTPUT_STRIDES
+    assert tuple(TORCH_DTYPES) == tuple(LIGHTNING_PRECISIONS) == PRECISIONS
 
 
 def test_every_field_is_read():

@@ -9,6 +9,7 @@ from pathlib import Path
 from segnet.class_sets import CLASS_SETS
 from segnet.cli.arguments import Parser
 from segnet.cli.output import say
+from segnet.config import OUTPUT_STRIDES
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.weights.load import read_weights
 from segnet.workflows.convert import BuildSettings, convert, find_classes, published_settings
@@ -85,7 +86,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--output-stride",
         type=int,
-        choices=(8, 16, 32),
+        choices=OUTPUT_STRIDES,
         help="of the backbone; default: what the file tells, else 8, as published",
     )
     parser.add_argument(

@@ -8,9 +8,10 @@ from PIL import Image
 from segnet.classes import Classes
 from segnet.cli.arguments import Parser, one_checkpoint, split_models
 from segnet.components import did_you_mean
+from segnet.config import PRECISIONS
 from segnet.errors import ConfigError
+from segnet.inference.predictor import DEFAULT_WINDOW
 from segnet.inference.runtimes import RUNTIMES
-from segnet.inference.runtimes.pytorch import TORCH_DTYPES
 from segnet.inference.segmentation import class_ids
 from segnet.prediction.outputs import SAVE_KINDS, WRITERS
 
@@ -72,12 +73,12 @@ def build_parser() -> Parser:
         "--window",
         type=int,
         metavar="PIXELS",
-        help="side of the windows of large pictures; default: 1024",
+        help=f"side of the windows of large images [pixels]; default: {DEFAULT_WINDOW}",
     )
     add("--batch-size", type=int, default=1, metavar="N", help="pictures of one size at once; default: 1")
     add("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
     add("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export that is kept already")
-    add("--precision", choices=TORCH_DTYPES, help="default: float32")
+    add("--precision", choices=PRECISIONS, help="default: float32")
     add("--shard", metavar="I/N", help="the i-th of n machines that share this command's inputs")
     add("--overwrite", action="store_true", help="replace existing results")
     add("--private-urls", action="store_true", help="follow redirects of URLs into this machine's own network")

@@ -15,10 +15,10 @@ from PIL import Image
 from segnet.cli.arguments import Parser, one_checkpoint
 from segnet.cli.output import say
 from segnet.cli.predict import RUNS, newest_checkpoint
+from segnet.config import PRECISIONS
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.inference.predictor import Predictor
 from segnet.inference.runtimes import RUNTIMES
-from segnet.inference.runtimes.pytorch import TORCH_DTYPES
 from segnet.system.signals import ending_at_once
 
 
@@ -123,7 +123,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export that is kept already"
     )
-    parser.add_argument("--precision", choices=TORCH_DTYPES, help="default: float32")
+    parser.add_argument("--precision", choices=PRECISIONS, help="default: float32")
     parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone; 0.0.0.0: everyone")
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes one that is free")
     parser.add_argument(

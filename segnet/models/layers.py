@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from segnet.config import OUTPUT_STRIDES
 from segnet.errors import ConfigError
 from segnet.models.norms import NormFactory, pooled_norm
 
@@ -124,6 +125,15 @@ MAX_WIDTH = 65536  # of a layer [channels]: a damaged checkpoint may ask for any
 RATES_AT_16 = (6, 12, 18)  # arXiv 1706.05587, section 4.1.2; doubled at output stride 8
 
 
+def require_output_stride(output_stride: int) -> None:
+    """Raises:
+    ConfigError: an output stride that no backbone and no decoder has.
+    """
+    if output_stride not in OUTPUT_STRIDES:
+        choices = ", ".join(map(str, OUTPUT_STRIDES))
+        raise ConfigError(f"output_stride={output_stride} is unknown: choose from {choices}")
+
+
 def atrous_rates(output_stride: int, strides: Sequence[int]) -> tuple[int, ...]:
     """The rates of an ASPP: 6, 12, 18 at output stride 16, doubled at 8, halved at 32.
 
@@ -134,8 +144,7 @@ def atrous_rates(output_stride: int, strides: Sequence[int]) -> tuple[int, ...]:
     Raises:
         ConfigError: another stride, or a backbone that ends at another.
     """
-    if output_stride not in (8, 16, 32):
-        raise ConfigError(f"output_stride={output_stride} is not possible: choose 8, 16 or 32")
+    require_output_stride(output_stride)
     if strides[-1] != output_stride:
         raise ConfigError(
             f"decoder.output_stride={output_stride}, but the backbone ends at stride {strides[-1]}: "

@@ -103,7 +103,7 @@ def test_atrous_rates_of_the_paper_scale_with_the_output_stride(output_stride, e
 def test_atrous_rates_need_a_backbone_that_ends_at_the_stride():
     with pytest.raises(ConfigError, match=r"output_stride=8, but the backbone ends at stride 16: .*output_stride=16$"):
         atrous_rates(8, (4, 8, 16, 16))
-    with pytest.raises(ConfigError, match="output_stride=4 is not possible"):
+    with pytest.raises(ConfigError, match="output_stride=4 is unknown: choose from 8, 16, 32"):
         atrous_rates(4, (4, 4, 4, 4))
 
 

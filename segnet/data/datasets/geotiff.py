@@ -15,6 +15,8 @@ from segnet.errors import ConfigError
 from segnet.images.geotiff import common_size, opened
 from segnet.images.windows import Window, grid
 
+SAMPLE_SIZE = (1024, 1024)  # (height, width) [pixels]
+
 
 class GeoTIFF(SegmentationDataset):
     """Windows of GeoTIFF scenes.
@@ -29,7 +31,7 @@ class GeoTIFF(SegmentationDataset):
         MachineError: rasterio is not installed.
     """
 
-    def __init__(self, scenes: Folder, window: Sequence[int] = (1024, 1024)) -> None:
+    def __init__(self, scenes: Folder, window: Sequence[int] = SAMPLE_SIZE) -> None:
         if len(window) != 2 or min(window) < 1:
             raise ConfigError(f"dataset.window={list(window)} is not [height, width], each 1 or more")
         self.classes, self.channels, self.notes = scenes.classes, scenes.channels, scenes.notes
@@ -66,7 +68,7 @@ class GeoTIFF(SegmentationDataset):
 
 
 @forwards_to(Folder, without=["color_map"])
-def geotiff(window: Sequence[int] = (1024, 1024), **options: Any) -> GeoTIFF:
+def geotiff(window: Sequence[int] = SAMPLE_SIZE, **options: Any) -> GeoTIFF:
     """Windows of GeoTIFF scenes; masks hold class ids.
 
     Args:

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
+from segnet.config import PRECISIONS
 from segnet.errors import ConfigError
 from segnet.inference.runtimes.cache import open_cached
 from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
 from segnet.inference.runtimes.program import ProgramRuntime
-from segnet.inference.runtimes.pytorch import TORCH_DTYPES, TorchRuntime
+from segnet.inference.runtimes.pytorch import TorchRuntime
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def open_runtime(
         ConfigError: an unknown runtime or precision, or one that the file, device or runtime does not have.
     """
     precision = precision or "float32"
-    for option, value, choices in (("runtime", runtime, RUNTIMES), ("precision", precision, TORCH_DTYPES)):
+    for option, value, choices in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
         if value is not None and value not in choices:
             raise ConfigError(f"{option}={value} is unknown.{did_you_mean(value, choices)}")
     path = Path(model)

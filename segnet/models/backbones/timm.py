@@ -18,7 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segnet.config import OUTPUT_STRIDES
 from segnet.errors import ConfigError, MachineError, first_line
+from segnet.models.layers import require_output_stride
 
 FINEST_STRIDE = 4  # of the features that decoders take as low-level ones
 # How transformers of timm are told to take pictures of other sizes than they were trained on.
@@ -45,8 +47,7 @@ class TimmBackbone(nn.Module):
 
     def __init__(self, model: str, output_stride: int = 16, in_channels: int = 3) -> None:
         super().__init__()
-        if output_stride not in (8, 16, 32):
-            raise ConfigError(f"output_stride={output_stride} is not possible: choose 8, 16 or 32")
+        require_output_stride(output_stride)
         if in_channels < 1:
             raise ConfigError(f"backbone.in_channels={in_channels} is not a number of channels, 1 or more")
         timm = import_timm()
@@ -57,7 +58,7 @@ class TimmBackbone(nn.Module):
         info: Any = self.net.feature_info
         strides = info.reduction()
         if strides[-1] != output_stride:
-            way = f": choose output_stride={strides[-1]}" if strides[-1] in (8, 16, 32) else ""
+            way = f": choose output_stride={strides[-1]}" if strides[-1] in OUTPUT_STRIDES else ""
             raise ConfigError(
                 f"backbone.model={model} cannot give output_stride={output_stride}, "
                 f"its features end at stride {strides[-1]}{way}"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.models.backbones.resnet.blocks import BasicBlock, Bottleneck, make_stage, make_stem
-from segnet.models.layers import MAX_WIDTH, initialize
+from segnet.models.layers import MAX_WIDTH, initialize, require_output_stride
 from segnet.models.norms import norm_layer
 
 # output stride -> stride and dilation of each of the four stages
@@ -161,8 +161,7 @@ def dilation_rates(
     Raises:
         ConfigError: depths, stride or grid do not fit.
     """
-    if output_stride not in STAGES:
-        raise ConfigError(f"output_stride={output_stride} is not possible: choose 8, 16 or 32")
+    require_output_stride(output_stride)
     if not _are_counts(depths) or len(depths) != 4 or max(depths) > MAX_DEPTH:
         raise ConfigError(f"backbone.depths={depths} is not four counts of blocks, each 1-{MAX_DEPTH}")
     dilations = [dilation for _, dilation in STAGES[output_stride]]
