@@ -21,7 +21,7 @@ from segnet.images.bands import arranged, scale_channels
 from segnet.images.formats import LOSSY_SUFFIXES, MASK_FORMATS
 from segnet.images.header import decoding, read_tiff_layouts
 from segnet.images.stored import Colors, PixelKind, Stored, read_stored
-from segnet.images.tiff.layout import LOSSY_COMPRESSIONS
+from segnet.images.tiff.tags import LOSSY_COMPRESSIONS
 
 MAX_COLORS = 256  # that an error keeps of a mask in colors
 LOW_GRAY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2- and 4-bit gray of PNG over 0-255 in these steps

@@ -22,7 +22,8 @@ from PIL import ExifTags, Image
 from segnet.errors import DataError
 from segnet.images.header import decoding, open_file, read_tiff_layouts
 from segnet.images.tiff.decode import decode_page, is_decodable
-from segnet.images.tiff.layout import Layout, Photometric, SampleFormat
+from segnet.images.tiff.layout import Layout
+from segnet.images.tiff.tags import Photometric, SampleFormat
 from segnet.images.values import full_scale
 
 

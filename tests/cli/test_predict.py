@@ -4,102 +4,26 @@ import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import assert_same_classes, components
+from predicting import CLASSES, REPOSITORY, checkpoint_of, picture, run, written
+from tiny import assert_same_classes
 
-from segnet.classes import Classes
 from segnet.cli.predict import main, model_digest, newest_checkpoint, outcome_line
-from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.images.files import read_image
 from segnet.images.masks import read_mask
-from segnet.images.video import Frames, VideoWriter
 from segnet.inference.predictor import Predictor
 from segnet.inference.runtimes.pytorch import TorchRuntime
-from segnet.models.checkpoint import load_checkpoint, save_checkpoint
 from segnet.prediction import Outcome
 from segnet.prediction.outputs import WRITERS
 from segnet.prediction.records import SAVE_SUFFIXES
-from segnet.training.task import SegmentationTask
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-CLASSES = Classes.create(["road", "tree", "sky"], [[200, 10, 20], [30, 210, 40], [50, 60, 220]])
-MODEL = {
-    **components(),
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """A real checkpoint of an untrained model."""
-    torch.manual_seed(0)
-    task = SegmentationTask.create(model=MODEL, classes=CLASSES, loss={"name": "cross_entropy"}, optim=OptimConfig())
-    path = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
-    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
-    return path
-
-
-def checkpoint_of(channels: int, path: Path) -> Path:
-    """A checkpoint whose images have so many channels."""
-    torch.manual_seed(0)
-    parts = components()
-    model = {**parts, "backbone": {**parts["backbone"], "in_channels": channels}}
-    model |= {"mean": [0.02] * channels, "std": [0.01] * channels}
-    task = SegmentationTask.create(model=model, classes=CLASSES, loss={"name": "cross_entropy"}, optim=OptimConfig())
-    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """An empty folder, in which the command runs."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def picture(path: str | Path, size: tuple[int, int] = (20, 30)) -> Path:
-    """Writes noise of (height, width)."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).save(path)
-    return path
-
-
-def written(output: str | Path = "predictions") -> list[str]:
-    """Results by their paths, without the records."""
-    paths = (path.relative_to(output) for path in Path(output).rglob("*") if not path.is_dir())
-    return sorted(str(path) for path in paths if path.parts[0] != ".segnet")
-
-
-def run(
-    *arguments: object, cwd: Path, command: tuple[str, ...] = ("predict.py",), stdin: bytes = b""
-) -> subprocess.CompletedProcess:
-    """The command in a process of its own; a stack trace is always a failure."""
-    script = [str(REPOSITORY / command[0])] if command[0].endswith(".py") else list(command)
-    result = subprocess.run(
-        [sys.executable, *script, *map(os.fsencode, map(str, arguments))],
-        input=stdin,
-        capture_output=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-    )
-    result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
-    assert "Traceback" not in result.stderr
-    return result
-
-
-# The command, from outside
 
 
 def test_good_and_bad_pictures_in_one_call(folder, checkpoint):
@@ -188,40 +112,6 @@ def test_mask_and_overlay_of_one_file(folder, checkpoint, capsys):
     }
 
 
-def kinds() -> dict[str, tuple[Image.Image, dict]]:
-    rng = np.random.default_rng(0)
-    rgb = Image.fromarray(rng.integers(0, 256, (24, 40, 3), np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return {
-        "gray": (rgb.convert("L"), {}),
-        "16-bit": (Image.fromarray(rng.integers(0, 65536, (24, 40)).astype(np.uint16)), {}),
-        "alpha": (rgb.convert("RGBA"), {}),
-        "palette": (rgb.quantize(7), {}),
-        "bilevel": (rgb.convert("1"), {}),
-        "turned": (rgb, {"exif": exif}),
-        "one pixel": (rgb.crop((0, 0, 1, 1)), {}),
-    }
-
-
-@pytest.mark.parametrize("kind", list(kinds()))
-def test_every_kind_of_picture_gives_a_mask_of_its_displayed_size(folder, checkpoint, kind):
-    image, options = kinds()[kind]
-    image.save("a.png", **options)
-    assert main(["a.png", "--checkpoint", str(checkpoint)]) == 0
-    width, height = image.size[::-1] if kind == "turned" else image.size
-    assert read_mask("predictions/a_mask.png").shape == (height, width)
-    assert read_image("predictions/a_overlay.png").shape == (height, width, 3)
-
-
-def test_a_turned_picture_is_segmented_as_it_is_displayed(folder, checkpoint):
-    image, options = kinds()["turned"]
-    image.save("turned.png", **options)
-    image.transpose(Image.Transpose.ROTATE_270).save("upright.png")
-    assert main(["turned.png", "upright.png", "--checkpoint", str(checkpoint)]) == 0
-    np.testing.assert_array_equal(read_mask("predictions/turned_mask.png"), read_mask("predictions/upright_mask.png"))
-
-
 def test_inputs_of_one_stem_all_get_results(folder, checkpoint):
     for name in ("x/a.png", "y/a.png", "y/b.jpg", "y/b.png"):
         picture(name)
@@ -239,21 +129,6 @@ def test_an_input_that_is_named_twice_is_done_once(folder, checkpoint, capsys):
     assert main(["a.png", "./a.png", "*.png", "--checkpoint", str(checkpoint)]) == 0
     assert written() == ["a_mask.png", "a_overlay.png"]
     assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-def test_only_bad_pictures_exit_with_3(folder, checkpoint, capsys):
-    Path("text.png").write_text("no picture")
-    assert main(["text.png", "gone.png", "--checkpoint", str(checkpoint)]) == 3
-    assert written() == []
-    assert "2 of 2 inputs failed" in capsys.readouterr().err
-
-
-def test_a_cut_off_picture_gives_no_result(folder, checkpoint):
-    picture("good.png")
-    whole = picture("bad.jpg", (100, 100)).read_bytes()
-    Path("bad.jpg").write_bytes(whole[: len(whole) // 2])
-    assert main(["good.png", "bad.jpg", "--checkpoint", str(checkpoint)]) == 6
-    assert written() == ["good_mask.png", "good_overlay.png"]
 
 
 @pytest.mark.parametrize("existing", ["a_mask.png", "a_overlay.png"])
@@ -326,15 +201,6 @@ def test_unknown_device_is_a_machine_error(folder, checkpoint):
 def test_wrong_usage_is_a_configuration_error(arguments):
     with pytest.raises(ConfigError, match=r"predict: .* [Ss]ee --help"):
         main(arguments)
-
-
-def test_name_that_is_too_long_is_a_bad_input_like_others(folder, checkpoint, capsys):
-    picture("a.png")
-    assert main(["a.png", "b" * 300 + ".png", "--checkpoint", str(checkpoint)]) == 6
-    assert written() == ["a_mask.png", "a_overlay.png"]
-
-
-# Which pictures, which checkpoint, which names
 
 
 def test_newest_best_checkpoint_is_taken_and_named(folder, checkpoint, capsys):
@@ -446,55 +312,6 @@ def test_results_are_no_inputs(folder, checkpoint, capsys):
     assert "results of earlier predictions left out: 8" in capsys.readouterr().err
 
 
-def test_a_url_that_is_none_is_one_failed_input(folder, checkpoint):
-    picture("a.png")
-    (folder / "list.txt").write_text("a.png\nhttp://[\nhttp://a..b/x.png\n", encoding="utf-8")
-    ended = run("--list", "list.txt", "--checkpoint", checkpoint, "--output", "urls", cwd=folder)
-    assert ended.returncode == 6, ended.stderr
-    assert written("urls") == ["a_mask.png", "a_overlay.png"]
-    assert "http://[: is no valid URL" in ended.stderr
-    assert len(ended.stderr.splitlines()) == 3
-
-
-def test_stdin_is_a_picture_or_a_list(folder, checkpoint):
-    content = picture("a.png").read_bytes()
-    assert run("-", "--checkpoint", checkpoint, cwd=folder, stdin=content).returncode == 0
-    assert written() == ["stdin_mask.png", "stdin_overlay.png"]
-    result = run("-", "--checkpoint", checkpoint, cwd=folder, stdin=content)
-    assert (result.returncode, "exists already, made of - before" in result.stderr) == (3, True)
-    nothing = run("-", "--checkpoint", checkpoint, "--output", "nothing", cwd=folder)
-    assert nothing.stderr.startswith("segnet: error: -: is empty")
-    listed = run("--list", "-", "--checkpoint", checkpoint, "--output", "listed", cwd=folder, stdin=b"a.png\n")
-    assert listed.returncode == 0, listed.stderr
-    assert written("listed") == ["a_mask.png", "a_overlay.png"]
-
-
-def test_an_animation_gives_its_first_picture_and_says_so(folder, checkpoint, capsys):
-    first, second = Image.new("RGB", (30, 20), "red"), Image.new("RGB", (30, 20), "blue")
-    first.save("a.gif", save_all=True, append_images=[second])
-    first.save("still.gif")
-    assert main(["a.gif", "still.gif", "--checkpoint", str(checkpoint)]) == 0
-    assert capsys.readouterr().err == "segnet: a.gif: holds 2 pages or frames: the first is segmented\n"
-    np.testing.assert_array_equal(read_mask("predictions/a_mask.png"), read_mask("predictions/still_mask.png"))
-
-
-def test_a_bomb_is_refused_by_its_head_and_the_limit_is_an_option(folder, checkpoint, capsys):
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
-    Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    picture("a.png", (1000, 1001))
-    command = ["--checkpoint", str(checkpoint), "--save", "csv"]
-    try:
-        assert main(["bomb.png", "a.png", *command]) == 6
-        assert "bomb.png: refused, above 179 megapixels" in capsys.readouterr().err
-        assert main(["a.png", *command, "--max-megapixels", "1", "--output", "b"]) == 3
-        assert "a.png: refused, above 1 megapixels" in capsys.readouterr().err
-    finally:
-        Image.MAX_IMAGE_PIXELS = 179 * 10**6 // 2
-
-
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_in_good_order_and_the_same_command_goes_on(folder, checkpoint, signum, code):
     whole = picture("in/000.png").read_bytes()
@@ -575,82 +392,6 @@ def test_a_full_disk_ends_it_at_once(folder, checkpoint, monkeypatch):
     monkeypatch.setitem(WRITERS, "mask", fail)
     with pytest.raises(MachineError, match="No space left"):
         main(["a.png", "--checkpoint", str(checkpoint)])
-
-
-def test_a_video_becomes_an_annotated_one(folder, checkpoint, capsys):
-    Path("clip.mp4").touch()
-    writer = VideoWriter(Path("clip.mp4"), 10, "clip.mp4")
-    for number in range(6):
-        writer.write(np.full((32, 48, 3), 40 * number, np.uint8))
-    writer.close()
-    Path("broken.mp4").write_text("no video")
-    command = [
-        "clip.mp4",
-        "broken.mp4",
-        "--checkpoint",
-        str(checkpoint),
-        "--save",
-        "overlay,csv",
-        "--save-frames",
-        "mask",
-    ]
-    assert main(command) == 6
-    printed = capsys.readouterr()
-    assert "clip.mp4 -> predictions/clip_overlay.mp4: 6 frames, " in printed.out
-    assert "broken.mp4: is not a video, or damaged" in printed.err
-    assert [name for name in written() if name.startswith("clip/")] == [f"clip/00000{n}_mask.png" for n in range(1, 7)]
-    with Frames(Path("predictions/clip_overlay.mp4")) as frames:
-        assert [frame.shape for frame in frames] == [(32, 48, 3)] * 6
-        assert frames.rate == 10
-    assert len(Path("predictions/shares.csv").read_text().splitlines()) == 2
-    assert main(command) == 6
-    assert "clip.mp4: done already" in capsys.readouterr().out
-
-
-def test_a_model_of_gray_images_gets_all_16_bits(folder, capsys):
-    """The values differ by less than one of 256 levels: as 8 bits all pixels would be alike."""
-    checkpoint = checkpoint_of(1, folder / "best.ckpt")
-    values = np.random.default_rng(0).integers(1000, 1100, (40, 48)).astype(np.uint16)
-    Image.fromarray(values).save("a.png")
-    assert main(["a.png", "--checkpoint", str(checkpoint)]) == 0
-    model, _ = load_checkpoint(checkpoint)
-    images = torch.tensor(values / 257, dtype=torch.float32)[None, None]
-    with torch.inference_mode():
-        expected = model(images)[0].argmax(dim=0).numpy()
-    assert len(np.unique(expected)) > 1
-    assert (read_mask("predictions/a_mask.png") == expected).mean() > 0.999  # rounding of float32
-    assert read_image("predictions/a_overlay.png").shape == (40, 48, 3)
-
-
-def test_a_model_of_many_bands_reads_them_and_names_pictures_that_have_fewer(folder, capsys):
-    tifffile = pytest.importorskip("tifffile", reason="tifffile is an optional package, and not installed")
-    checkpoint = checkpoint_of(8, folder / "best.ckpt")
-    values = np.random.default_rng(0).integers(0, 3000, (40, 48, 8)).astype(np.uint16)
-    tifffile.imwrite("a.tif", values, photometric="minisblack", planarconfig="contig")
-    picture("b.png")
-    assert main(["a.tif", "b.png", "--checkpoint", str(checkpoint)]) == 6
-    model, _ = load_checkpoint(checkpoint)
-    images = torch.tensor(values / 257, dtype=torch.float32).permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        expected = model(images)[0].argmax(dim=0).numpy()
-    assert (read_mask("predictions/a_mask.png") == expected).mean() > 0.999
-    assert "b.png: has 3 channels, but 8 are asked for" in capsys.readouterr().err
-
-
-def test_a_scene_becomes_a_mask_that_lies_where_it_does(folder, checkpoint, capsys):
-    rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
-    values = np.random.default_rng(0).integers(0, 256, (3, 50, 70)).astype(np.uint8)
-    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 400000, 0, -10, 5700000)}
-    with rasterio.open("a.tif", "w", "GTiff", 70, 50, 3, dtype="uint8", **place) as file:
-        file.write(values)
-    picture("b.png")
-    arguments = ["a.tif", "b.png", "--scene", "--window", "32", "--checkpoint", str(checkpoint)]
-    assert main(arguments) == 6
-    assert written() == ["a_mask.tif"]
-    with rasterio.open("predictions/a_mask.tif") as mask:
-        assert (mask.shape, mask.crs, mask.transform) == ((50, 70), rasterio.CRS.from_epsg(32632), place["transform"])
-        assert set(np.unique(mask.read(1))) <= {0, 1, 2}
-    assert "b.png: cannot be read as a GeoTIFF" in capsys.readouterr().err
 
 
 def test_a_scene_with_control_points_keeps_them(folder, checkpoint, capsys):

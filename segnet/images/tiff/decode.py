@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segnet.images.tiff.layout import Compression, Layout, Photometric, SampleFormat, Tag, TiffError
+from segnet.images.tiff.layout import Layout, TiffError
+from segnet.images.tiff.tags import Compression, Photometric, SampleFormat, Tag
 
 _REVERSED_BITS = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
 _DTYPE_KINDS: dict[int, str] = {SampleFormat.UNSIGNED: "u", SampleFormat.SIGNED: "i", SampleFormat.FLOAT: "f"}

@@ -101,11 +101,8 @@ class ResNet(nn.Module):
         rates = dilation_rates(depths, output_stride, multi_grid, contract_dilation)
 
         block_class, make_norm = BLOCKS[block], norm_layer(norm)
-        options: dict[str, Any] = {"pool": shortcut == "pool", "norm": make_norm}
-        if block_class is BasicBlock:
-            options |= {"dilate_second": basic_dilation == "both"}
-        else:
-            options |= {"groups": groups, "base_width": base_width, "stride_first": style == "caffe"}
+        options = _block_options(block, style, groups, base_width, basic_dilation)
+        options |= {"pool": shortcut == "pool", "norm": make_norm}
         drop_rates = iter(drop_path_rate * index / max(1, sum(depths) - 1) for index in range(sum(depths)))
         self.in_channels = in_channels
         self.channels = tuple(base_channels * 2**index * block_class.expansion for index in range(4))
@@ -179,6 +176,13 @@ def dilation_rates(
         unit = 1 if contract else dilations[3]
         rates[3] = [unit * factor for factor in multi_grid[: depths[3]]]
     return rates
+
+
+def _block_options(block: str, style: str, groups: int, base_width: int, basic_dilation: str) -> dict[str, Any]:
+    """The arguments that only this kind of block takes."""
+    if block == "basic":
+        return {"dilate_second": basic_dilation == "both"}
+    return {"groups": groups, "base_width": base_width, "stride_first": style == "caffe"}
 
 
 def _check_choice(option: str, value: str, choices: Collection[str]) -> None:

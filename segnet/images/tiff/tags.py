@@ -1,0 +1,80 @@
+"""The tags of a TIFF file and their values: TIFF 6.0 (Adobe, 1992), BigTIFF, and the tags of GDAL and GeoTIFF."""
+
+from enum import IntEnum
+
+
+class Tag(IntEnum):
+    """The tags that are read."""
+
+    SUBFILE_TYPE = 254
+    WIDTH = 256
+    HEIGHT = 257
+    BITS = 258
+    COMPRESSION = 259
+    PHOTOMETRIC = 262
+    FILL_ORDER = 266
+    STRIP_OFFSETS = 273
+    ORIENTATION = 274
+    SAMPLES = 277
+    ROWS_PER_STRIP = 278
+    STRIP_SIZES = 279
+    PLANAR = 284
+    PREDICTOR = 317
+    COLOR_MAP = 320
+    TILE_WIDTH = 322
+    TILE_HEIGHT = 323
+    TILE_OFFSETS = 324
+    TILE_SIZES = 325
+    EXTRA_SAMPLES = 338
+    SAMPLE_FORMAT = 339
+    PIXEL_SCALE = 33550
+    TIE_POINTS = 33922
+    TRANSFORMATION = 34264
+    NODATA = 42113
+    RATIONAL_POLYNOMIALS = 50844
+
+
+class Photometric(IntEnum):
+    """Values of PhotometricInterpretation that are decoded here."""
+
+    MIN_IS_WHITE = 0
+    MIN_IS_BLACK = 1
+    RGB = 2
+    PALETTE = 3
+    TRANSPARENCY_MASK = 4
+    CMYK = 5
+
+
+class Compression(IntEnum):
+    """Values of Compression that are decoded here."""
+
+    NONE = 1
+    LZW = 5
+    DEFLATE = 8
+    PACKBITS = 32773
+    OLD_DEFLATE = 32946
+    LZMA = 34925
+    ZSTD = 50000
+
+
+class SampleFormat(IntEnum):
+    """Values of SampleFormat that are decoded here."""
+
+    UNSIGNED = 1
+    SIGNED = 2
+    FLOAT = 3
+    VOID = 4  # counts as unsigned
+
+
+# Values of Compression that change pixels.
+LOSSY_COMPRESSIONS = {
+    6: "JPEG",
+    7: "JPEG",
+    34892: "JPEG",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}

@@ -1,0 +1,73 @@
+"""What the tests of `segnet predict` share: images to segment, the command in a process, and its results."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tiny import components
+
+from segnet.classes import Classes
+from segnet.config import OptimConfig
+from segnet.models.checkpoint import save_checkpoint
+from segnet.training.task import SegmentationTask
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+CLASSES = Classes.create(["road", "tree", "sky"], [[200, 10, 20], [30, 210, 40], [50, 60, 220]])
+
+
+MODEL = {
+    **components(),
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
+
+
+def checkpoint_of(channels: int, path: Path) -> Path:
+    """A checkpoint whose images have so many channels."""
+    torch.manual_seed(0)
+    parts = components()
+    model = {**parts, "backbone": {**parts["backbone"], "in_channels": channels}}
+    model |= {"mean": [0.02] * channels, "std": [0.01] * channels}
+    task = SegmentationTask.create(model=model, classes=CLASSES, loss={"name": "cross_entropy"}, optim=OptimConfig())
+    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
+    return path
+
+
+def picture(path: str | Path, size: tuple[int, int] = (20, 30)) -> Path:
+    """Writes noise of (height, width)."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).save(path)
+    return path
+
+
+def written(output: str | Path = "predictions") -> list[str]:
+    """Results by their paths, without the records."""
+    paths = (path.relative_to(output) for path in Path(output).rglob("*") if not path.is_dir())
+    return sorted(str(path) for path in paths if path.parts[0] != ".segnet")
+
+
+def run(
+    *arguments: object, cwd: Path, command: tuple[str, ...] = ("predict.py",), stdin: bytes = b""
+) -> subprocess.CompletedProcess:
+    """The command in a process of its own; a stack trace is always a failure."""
+    script = [str(REPOSITORY / command[0])] if command[0].endswith(".py") else list(command)
+    result = subprocess.run(
+        [sys.executable, *script, *map(os.fsencode, map(str, arguments))],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+    )
+    result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
+    assert "Traceback" not in result.stderr
+    return result
+
+
+# The command, from outside
