@@ -90,3 +90,20 @@ def test_what_a_split_leaves_out_is_logged_once(spec, tmp_path, caplog):
     found = [record.message for record in caplog.records if "free.png" in record.message]
     line = f"{tmp_path}/val2017: 1 image left out, instances_val2017.json does not name it: free.png"
     assert found == [f"look at your data: val: {line}"]
+
+
+def test_panoptic_files_are_matched_by_name_too(tmp_path):
+    for split, names in (("train", ["cat", "dog"]), ("val", ["dog", "cat"])):
+        for folder in (f"{split}2017", f"annotations/panoptic_{split}2017"):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", SIZE[::-1]).save(tmp_path / f"{split}2017" / "a.png")
+        Image.new("RGB", SIZE[::-1], (7, 0, 0)).save(tmp_path / "annotations" / f"panoptic_{split}2017" / "a.png")
+        segment = {"id": 7, "category_id": names.index("cat") + 1}
+        record = {
+            "images": [{"id": 1, "file_name": "a.png"}],
+            "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": [segment]}],
+            "categories": [{"id": number, "name": name} for number, name in enumerate(names, 1)],
+        }
+        (tmp_path / "annotations" / f"panoptic_{split}2017.json").write_text(json.dumps(record))
+    splits = build_splits({"name": "coco_panoptic", "root": str(tmp_path)}, ["train", "val"])
+    assert [cats(dataset) for dataset in splits.values()] == [600, 600]

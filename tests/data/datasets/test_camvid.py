@@ -43,6 +43,28 @@ def test_list_may_leave_images_out(root):
     assert stems(CamVid("train", str(root))) == NAMES[1:2]
 
 
+def test_images_that_a_list_leaves_out_are_counted(root):
+    write_list(root / "train.txt", NAMES[1:2])
+    line = f"{root}/train: 2 images left out, train.txt does not name it: {NAMES[0]}.png, {NAMES[2]}.png"
+    assert CamVid("train", str(root)).notes.lines() == [line]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_of_other_systems(root, encoding):
+    lines = [f"C:\\SegNet\\train\\{name}.PNG C:\\SegNet\\trainannot\\{name}.png\r\n" for name in NAMES]
+    (root / "train.txt").write_text("".join(lines), encoding=encoding)
+    assert stems(CamVid("train", str(root))) == NAMES
+
+
+def test_names_that_are_not_unique_are_refused(root, write_pairs):
+    write_list(root / "train.txt", [NAMES[0], NAMES[0]])
+    with pytest.raises(DataError, match=rf"train\.txt: names '{NAMES[0]}' twice"):
+        CamVid("train", str(root))
+    write_pairs(root / "train" / "x", root / "trainannot" / "x", NAMES[:1])
+    with pytest.raises(DataError, match="has the same name as"):
+        CamVid("train", str(root))
+
+
 def test_without_a_list_all_images_count(root):
     assert stems(CamVid("val", str(root))) == NAMES[:2]
 

@@ -154,7 +154,31 @@ def test_home_is_expanded(tmp_path, write_pairs, monkeypatch):
     assert len(Folder("train", "~/mine", NAMES)) == 2
 
 
-# Suffixes, roots, lists, shares and groups
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_split_folders_may_be_named_valid_and_training(tmp_path, write_pairs, layout):
+    images, masks = LAYOUTS[layout]
+    for folder, names in (("training", "abc"), ("valid", "de")):
+        write_pairs(tmp_path / images.format(folder), tmp_path / masks.format(folder), names)
+    assert [stems(Folder(split, str(tmp_path), NAMES)) for split in ("train", "val")] == [list("abc"), list("de")]
+
+
+def test_a_test_folder_is_never_trained_on(tmp_path, write_pairs):
+    write_pairs(tmp_path / "images", tmp_path / "masks", "abcde")
+    write_pairs(tmp_path / "images" / "test", tmp_path / "masks" / "test", "tu")
+    splits = {split: Folder(split, str(tmp_path), NAMES) for split in ("train", "val", "test")}
+    assert stems(splits["test"]) == ["t", "u"]
+    assert sorted(stems(splits["train"]) + stems(splits["val"])) == list("abcde")
+    assert "2 images kept for the test split" in splits["train"].notes.lines()[0]
+
+
+def test_images_outside_of_the_split_folders_are_counted(tmp_path, write_pairs):
+    for folder in ("train", "val", "night"):
+        write_pairs(tmp_path / "images" / folder, tmp_path / "masks" / folder, "ab")
+    line = f"{tmp_path}/images: 1 entry left out, outside the folders of the splits: night"
+    assert Folder("train", str(tmp_path), NAMES).notes.lines() == [line]
+
+
+# Suffixes, roots, lists, fractions and groups
 
 
 def test_names_of_folders_and_suffixes_are_options(tmp_path, write_pairs):

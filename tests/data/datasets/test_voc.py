@@ -83,3 +83,27 @@ def test_missing_files_are_named(top):
 def test_there_is_no_test_split(top):
     with pytest.raises(ConfigError, match="choose from train, val, trainval"):
         PascalVOC("test", str(top))
+
+
+@pytest.mark.parametrize("line", ["2007_000039", "2007_000039.jpg", ".\\2007_000039.JPG", '"2007_000039"'])
+def test_lists_of_other_systems(top, line):
+    (top / "ImageSets" / "Segmentation" / "val.txt").write_text(f"{line}\r\n", encoding="utf-16")
+    (top / "JPEGImages" / "2007_000039.jpg").rename(top / "JPEGImages" / "2007_000039.JPG")
+    (top / "SegmentationClass" / "2007_000039.png").rename(top / "SegmentationClass" / "2007_000039.PNG")
+    assert masks(PascalVOC("val", str(top))) == [[[20, 20]]]
+
+
+def test_hidden_copies_are_left_out(top):
+    for folder, name in (("JPEGImages", "2007_000039-checkpoint.jpg"), ("SegmentationClass", "2007_000039.png")):
+        (top / folder / ".ipynb_checkpoints").mkdir()
+        (top / folder / ".ipynb_checkpoints" / name).write_bytes(b"")
+    dataset = PascalVOC("val", str(top))
+    assert len(dataset) == 2
+    assert len(dataset.notes.lines()) == 2
+
+
+@pytest.mark.parametrize("line", ["../../secret", "/etc/passwd", "2007_000039\0"])
+def test_names_outside_of_the_folder_are_refused(top, line):
+    write_list(top, "val", line)
+    with pytest.raises(DataError, match=r"val\.txt: names"):
+        PascalVOC("val", str(top))
