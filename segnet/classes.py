@@ -1,4 +1,4 @@
-"""The classes of a dataset: names, colors and the label to ignore. Checked once, stored in every checkpoint."""
+"""The classes of a dataset: names, colors and ignore_index. Each checkpoint stores them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def voc_palette(num_colors: int) -> tuple[Color, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Class names in the order of their ids, their colors, and the mask value that is no class.
+    """Class names in the order of their ids, their colors, and the mask value to ignore.
 
     Raises:
         ConfigError: no names, a name twice, another number of colors than names, a color that is not three
@@ -71,12 +71,12 @@ class Classes:
     def create(
         cls, names: Sequence[str], palette: Sequence[Sequence[int]] | None = None, ignore_index: int = 255
     ) -> "Classes":
-        """Builds the classes from what a configuration or a checkpoint holds; colors are chosen where not given."""
+        """Create classes from plain lists; without a palette, colors are chosen."""
         colors = voc_palette(len(names)) if palette is None else tuple(tuple(color) for color in palette)
         return cls(tuple(names), colors, ignore_index)  # type: ignore[arg-type]  # __post_init__ checks the lengths
 
     def to_dict(self) -> dict[str, Any]:
-        """The classes as builtins, the form that a checkpoint stores; `create(**classes.to_dict())` reads it."""
+        """Return the classes as builtins, as checkpoints store them; `create(**classes.to_dict())` is the inverse."""
         return {
             "names": list(self.names),
             "palette": [list(color) for color in self.palette],

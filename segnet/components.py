@@ -1,6 +1,6 @@
-"""Builds components from specs: a spec is ``{"name": ..., **keyword arguments}``, looked up in one table per kind.
+"""Build components from specs. A spec is ``{"name": ..., **keyword arguments}``; each kind has a table of names.
 
-The class signature is the schema: there is nothing else to keep in step with it.
+The signature of the class is the schema of its options.
 """
 
 import copy
@@ -16,25 +16,25 @@ T = TypeVar("T")
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """The sentence to append to an error about an unknown `word`: the nearest choice, if any, and all choices."""
+    """Return the end of an error about an unknown word: the nearest choice, if any, and all choices."""
     choices = sorted(choices)
     return f"{nearest(word, choices)} Choose from: {', '.join(choices)}."
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """The question whether the choice nearest to an unknown `word` was meant; empty where none is near."""
+    """Return " Did you mean '...'?" with the choice nearest to a word; empty if none is near."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def build(kind: str, table: Mapping[str, Callable[..., T]], spec: Mapping[str, Any], **context: Any) -> T:
-    """Builds the component that `spec` names.
+    """Build the component that a spec names.
 
     Args:
-        kind: what is built, as the user writes it in an option ("backbone").
+        kind: section of the configuration ("backbone").
         table: name -> class.
         spec: ``{"name": name, **options}``.
-        **context: arguments that the program supplies, such as the channels of the backbone: not options.
+        **context: arguments that are not options, such as the channels of the backbone.
 
     Raises:
         ConfigError: the name, or an option, is unknown or missing.
@@ -73,7 +73,7 @@ def check_options(
     exclude: Iterable[str] = (),
     others: Mapping[str, Callable[..., Any]] | None = None,
 ) -> None:
-    """Holds options against the signature of what will take them.
+    """Check options against the signature of their component.
 
     Args:
         kind: the section of the configuration ("backbone").
@@ -142,7 +142,7 @@ def are_numbers(values: object) -> bool:
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value of a configuration fits an annotation; annotations beyond plain values and lists fit all."""
+    """Whether a value of a configuration fits an annotation; only annotations of plain values and lists are checked."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)

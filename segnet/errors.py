@@ -1,4 +1,4 @@
-"""Exit codes, and the errors that a user can cause: one line each, told without a stack trace."""
+"""Exit codes, and the errors that a user can cause: one line each, without a stack trace."""
 
 import re
 from collections.abc import Sequence
@@ -61,19 +61,19 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class SegnetError(ValueError):
-    """Base of all errors that a user can cause. The message is one line: what, where, and the way out."""
+    """Base of all errors that a user can cause. The message is one line: where, what is wrong, what to do."""
 
     exit_code: int = ExitCode.USAGE
 
     def __init__(self, message: str) -> None:
-        # A DataLoader raises the error of a worker anew, with the worker's stack trace before the message.
+        # A DataLoader raises the error of a worker again, with the worker's stack trace before the message.
         if message.startswith("Caught ") and "\nOriginal Traceback" in message:
             message = message.rpartition(f"{type(self).__name__}: ")[2].rstrip("\n")
         super().__init__(message)
 
 
 class ConfigError(SegnetError):
-    """An option, or a combination of options, that cannot work."""
+    """An invalid option, or a combination of options that cannot work."""
 
 
 class DataError(SegnetError):
@@ -89,7 +89,7 @@ class CheckpointError(SegnetError):
 
 
 class MachineError(SegnetError):
-    """The disk, the memory or the device does not allow it."""
+    """A full disk, missing memory, a missing device or a missing package."""
 
     exit_code = ExitCode.MACHINE
 
@@ -98,7 +98,7 @@ class Interrupted(BaseException):
     """A signal ended the run, and it ended in good order.
 
     Like KeyboardInterrupt it is no Exception: a signal may come anywhere, also where a library catches every Exception
-    and goes on or reports a fault of its own.
+    and continues or reports another fault.
 
     Args:
         signum: the signal.

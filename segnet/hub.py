@@ -29,7 +29,7 @@ from segnet.weights.download import HUB_NAME, hub_error
 
 
 class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", tags=TAGS):
-    """A SegmentationModel that knows its classes; `segnet.models.pretrained` says what its files hold.
+    """A SegmentationModel with its classes; `segnet.models.pretrained` describes its files.
 
     Args:
         classes: as `Classes.create` takes them.
@@ -55,7 +55,7 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike[str]) -> "HubModel":
-        """The model of a segnet checkpoint, in evaluation mode.
+        """Load the model of a segnet checkpoint, in evaluation mode.
 
         Raises:
             CheckpointError: the file cannot be used.
@@ -67,7 +67,7 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any) -> "HubModel":
-        """The model of a folder, or of a name on the hub, in evaluation mode.
+        """Load a model from a folder or from the Hugging Face hub, in evaluation mode.
 
         Args:
             options: as huggingface_hub's mixin takes them: revision, token, cache_dir, local_files_only, ...
@@ -108,5 +108,5 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
         save_pretrained(self._spec, self.state_dict(), self.classes, Path(save_directory))
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """segnet's own card."""
+        """Return the model card."""
         return ModelCard(model_card(self._spec, self.classes))

@@ -66,7 +66,7 @@ def help_lines(verb: str, width: int = 100) -> Iterator[str]:
     for name, values in choices.items():
         if values:
             yield from _entry(f"{name}=", ", ".join(values), width)
-    yield f"  segnet {verb} NAME=CHOICE --cfg job prints the options of a choice."
+    yield "  The options of each choice: docs/reference/components.md."
     sections = [field for field in fields if dataclasses.is_dataclass(field.type)]
     yield from _options("options", schema, [field for field in fields if field not in sections], "", width)
     for field in sections:

@@ -1,6 +1,6 @@
 """Class maps as polygons: exact outlines along the pixels' edges, with their holes; GeoJSON, COCO RLE, LabelMe JSON.
 
-Coordinates are (x, y) [pixels] from the picture's upper left corner, y downwards: pixel (0, 0) has the corners (0, 0)
+Coordinates are (x, y) [pixels] from the image's upper left corner, y downwards: pixel (0, 0) has the corners (0, 0)
 and (1, 1), so that the area of a polygon less its holes is its number of pixels. Pixels that touch at a corner only
 belong to different polygons.
 """
@@ -174,7 +174,7 @@ def run_lengths(where: NDArray[np.bool_]) -> list[int]:
 
 
 def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes, file_name: str) -> dict[str, Any]:
-    """A dataset in COCO's format of this one picture: an annotation with a run-length code for each class in it."""
+    """A dataset in COCO's format of this one image: an annotation with a run-length code for each class in it."""
     annotations: list[dict[str, Any]] = []
     for class_id in sorted(class_ids):
         where = mask == class_id
@@ -201,13 +201,13 @@ def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes
 
 
 def labelme(polygons: Sequence[Polygon], classes: Classes, size: tuple[int, int], file_name: str) -> dict[str, Any]:
-    """What labelme opens beside the picture: a polygon for each region, large ones below small ones.
+    """Annotation file of labelme: a polygon for each region, large ones below small ones.
 
     Args:
         polygons: the regions; labelme knows no holes, so an outline goes into each along a cut of no width.
         classes: their names.
-        size: (height, width) of the picture.
-        file_name: of the picture.
+        size: (height, width) of the image.
+        file_name: of the image.
     """
     return {
         "version": "5.5.0",

@@ -1,4 +1,4 @@
-"""Predictor: a picture in, its segmentation out."""
+"""Predictor: segment an image with a trained model."""
 
 import logging
 import math
@@ -22,7 +22,7 @@ from segnet.system.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-MAX_PIXELS = 2_500_000  # of an image that is predicted whole unless told otherwise
+MAX_PIXELS = 2_500_000  # of the largest image that is predicted whole by default
 DEFAULT_WINDOW = 1024  # side of the windows of larger ones [pixels]
 SMALLEST_WINDOW = 128  # to which a full memory leads: below it a model sees too little [pixels]
 
@@ -83,10 +83,10 @@ class Predictor:
         self.channels = self._runtime.channels
 
     def __call__(self, image: ImageLike, probabilities: bool = False) -> Segmentation:
-        """Segments one image.
+        """Segment one image.
 
         Args:
-            image: a path, a picture of Pillow's, an array (H, W) or (H, W, channels), or a tensor (channels, H, W), as
+            image: a path, a Pillow image, an array (H, W) or (H, W, channels), or a tensor (channels, H, W), as
                 `segnet.images.convert.as_bands` takes them: uint8, uint16 of 0-65535, or floating point of 0-1.
             probabilities: whether to keep those of all classes.
 
@@ -96,7 +96,7 @@ class Predictor:
         return self.segment(as_bands(image, self.channels), probabilities=probabilities)
 
     def segment(self, image: Bands, probabilities: bool = False) -> Segmentation:
-        """Segments one image that was read already.
+        """Segment one image that was read already.
 
         Args:
             image: (H, W, channels), 0-255, any size: uint8 RGB, or what `segnet.images.bands.read_bands` gives.
@@ -105,7 +105,7 @@ class Predictor:
         return self.batch([image], probabilities=probabilities)[0]
 
     def batch(self, images: Sequence[Bands], probabilities: bool = False) -> list[Segmentation]:
-        """Segments several images that were read already; of those of the same size, `batch_size` share a pass.
+        """Segment several images that were read already; of those of the same size, `batch_size` share a pass.
 
         Args:
             images: each as `segment` takes it.
@@ -126,10 +126,10 @@ class Predictor:
     def stream(
         self, size: tuple[int, int], read: Callable[[Window], Bands], write: Callable[[Window, Ids], None]
     ) -> None:
-        """Segments a picture that need not fit in memory, window by window.
+        """Segment an image that need not fit in memory, window by window.
 
         Args:
-            size: (height, width) of the picture [pixels].
+            size: (height, width) of the image [pixels].
             read: gives a window of it, (h, w, channels), 0-255; a window may be asked for several times.
             write: takes the class ids (h, w) of a part once they are final. The parts cover every pixel; where the
                 memory was full, parts that were written before come again.
@@ -186,7 +186,7 @@ class Predictor:
         return Segmentation(image, mask, self.classes, kept)
 
     def _within_memory(self, attempt: Callable[[Inference], T], size: tuple[int, int], batch_size: int) -> T:
-        """Tries with what fits most likely, then with fewer images in a pass, then with smaller windows."""
+        """Try what fits most likely, then with fewer images in a pass, then with smaller windows."""
         inference = self._inference.with_window(self._side(size), min(batch_size, self._most))
         while True:
             try:

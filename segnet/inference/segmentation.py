@@ -1,4 +1,4 @@
-"""Segmentation: what a model says of one picture."""
+"""Segmentation: the prediction of one image."""
 
 import io
 import math
@@ -23,7 +23,7 @@ LARGEST_SHOWN = 2048  # longer side of the overlay in a notebook [pixels]
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A picture with the class of each of its pixels.
+    """An image with the class of each of its pixels.
 
     Attributes:
         image: (H, W, channels), 0-255: uint8 RGB, or what `segnet.images.bands.read_bands` gives.
@@ -56,7 +56,7 @@ class Segmentation:
         return confidence
 
     def overlay(self, opacity: float = 0.5, only: Collection[str] | None = None) -> NDArray[np.uint8]:
-        """The picture under its classes' colors, (H, W, 3) uint8 RGB.
+        """Blend the image with the colors of its classes: (H, W, 3) uint8 RGB.
 
         Args:
             opacity: of the colors, 0-1.

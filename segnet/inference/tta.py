@@ -3,7 +3,7 @@
 What is averaged are probabilities, as PSPNet (arXiv 1612.01105) and DeepLab (arXiv 1606.00915) do over scales and
 flips. Windows are blended likewise: that is one more mean over predictions of the same pixel, in which a window with
 large logits says no more than "certain". A window's weights fall linearly towards its ends, so that no seam shows, and
-add up to 1 with those of its neighbors. Flips and scales are taken of each window, not of the picture.
+add up to 1 with those of its neighbors. Test-time augmentation is applied to each window, not to the whole image.
 """
 
 import math
@@ -82,11 +82,11 @@ class Inference:
 
     @torch.inference_mode()
     def slide(self, model: Model, size: tuple[int, int], read: Read, write: Write) -> None:
-        """Predicts a picture window by window; neither it nor its probabilities need to fit in memory.
+        """Predict an image window by window; neither it nor its probabilities need to fit in memory.
 
         Args:
             size: (height, width) [pixels].
-            read: gives a window of the picture; a window may be asked for twice.
+            read: gives a window of the image; a window may be asked for twice.
             write: takes the probabilities of a part once they are complete, in memory that is used again afterwards;
                 the parts cover every pixel once.
         """
@@ -177,7 +177,7 @@ def _blend(
     waiting: dict[Window, Tensor],
     write: Write,
 ) -> None:
-    """Adds the windows of a batch to what waits for them, and writes the parts that are now complete."""
+    """Add the windows of a batch to what waits for them, and write the parts that are now complete."""
     for (window, pieces), probabilities in zip(batch, predicted, strict=True):
         rows, columns = (torch.from_numpy(weights).to(predicted.device) for weights in mosaic.weights(window))
         for piece in pieces:

@@ -48,7 +48,7 @@ def is_dilated_depthwise(conv: nn.Conv2d) -> bool:
 
 
 def shift_dilated_depthwise(model: nn.Module) -> None:
-    """Makes all convolutions of a model that can be so DilatedDepthwiseConvs, in place; weights and names stay."""
+    """Make all convolutions of a model that can be so DilatedDepthwiseConvs, in place; weights and names stay."""
     for layer in model.modules():
         if type(layer) is nn.Conv2d and is_dilated_depthwise(layer):
             layer.__class__ = DilatedDepthwiseConv

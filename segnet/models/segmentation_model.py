@@ -61,7 +61,7 @@ class SegmentationModel(nn.Module):
         return stride
 
     def check_training_batch(self, batch_size: int, height: int, width: int, *, processes: int | None = None) -> None:
-        """Refuses a training batch that leaves a norm a single value, from which it cannot estimate a variance.
+        """Refuse a training batch that leaves a norm a single value, from which it cannot estimate a variance.
 
         Args:
             batch_size: images of one process.
@@ -88,7 +88,7 @@ class SegmentationModel(nn.Module):
 
     @torch.no_grad()
     def zero_unreached_taps(self, height: int, width: int) -> None:
-        """Zeroes what training on crops of this size cannot reach of dilated kernels.
+        """Zero what training on crops of this size cannot reach of dilated kernels.
 
         A tap that lies beyond the features of a crop only ever meets the padding: it gets no gradient, stays as it was
         drawn, and adds noise as soon as a larger image is predicted. Such as the outer taps of atrous rate 18 on the

@@ -97,7 +97,7 @@ def reference(path, image: np.ndarray, **options) -> np.ndarray:
     return Inference(**options)(model, torch.tensor(image).permute(2, 0, 1)[None])[0].numpy()
 
 
-def test_paths_pictures_arrays_and_tensors_give_the_same(path, tmp_path):
+def test_paths_pillow_images_arrays_and_tensors_give_the_same(path, tmp_path):
     image = noise(40, 56)
     Image.fromarray(image).save(tmp_path / "a.png")
     predictor = Predictor(path, "cpu")
@@ -161,7 +161,7 @@ def test_images_of_the_same_size_share_a_pass(path, monkeypatch):
     assert Predictor(path, "cpu").batch([]) == []
 
 
-def test_a_picture_is_streamed(path):
+def test_stream_equals_the_prediction_in_memory(path):
     image, mask, asked = noise(70, 90), np.full((70, 90), 99), []
 
     def read(window: Window) -> np.ndarray:
@@ -234,7 +234,7 @@ def test_a_full_memory_leads_to_single_images_first(path, full, caplog):
     ]
 
 
-def test_a_streamed_picture_is_written_anew_with_smaller_windows(path, full):
+def test_out_of_memory_streams_the_image_again_with_smaller_windows(path, full):
     full(25 * 25)
     image, mask = noise(70, 90), np.full((70, 90), 99)
 

@@ -17,7 +17,7 @@ def test_shares_name_every_class():
     assert Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).shares == {"a": 0.25, "b": 0.75, "c": 0.0}
 
 
-def test_the_overlay_mixes_picture_and_colors():
+def test_overlay_blends_image_and_colors():
     image = np.full((2, 2, 3), 100, np.uint8)
     mixed = Segmentation(image, MASK, CLASSES).overlay(0.25)
     np.testing.assert_array_equal(mixed, overlay(image, MASK, CLASSES, 0.25))

@@ -117,7 +117,7 @@ def test_windows_equal_the_blend_of_everything_at_full_size(model, size, window,
     np.testing.assert_allclose(result, blended(model, image, window, overlap), atol=2e-5)
 
 
-def test_windows_of_a_picture_that_is_no_larger_are_the_picture(model):
+def test_an_image_no_larger_than_the_window_is_predicted_whole(model):
     image = tensor(noise(30, 40))[None]
     expected = Inference()(model, image)
     torch.testing.assert_close(Inference(window=40)(model, image), expected)

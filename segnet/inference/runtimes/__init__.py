@@ -1,6 +1,6 @@
 """What runs a trained model: torch, or another library on an exported file.
 
-The contract: a runtime has `classes`, `channels` and `device`, and maps a batch of images to logits. Whole pictures,
+The contract: a runtime has `classes`, `channels` and `device`, and maps a batch of images to logits. Whole images,
 windows, flips and scales are the business of `segnet.inference.predictor`, the same for all of them.
 """
 
@@ -58,10 +58,10 @@ def open_runtime(
     runtime: str | None = None,
     precision: str | None = None,
 ) -> Runtime:
-    """Opens a trained model.
+    """Open a trained model.
 
     Of a checkpoint, `onnxruntime` and `openvino` run an export that is made once and kept beside it. That takes longer
-    than many pictures do: without `runtime`, they are taken on a CPU where that export is there already, else torch.
+    than many images do: without `runtime`, they are taken on a CPU where that export is there already, else torch.
 
     Args:
         model: path of a segnet checkpoint, of a folder or .safetensors file of `segnet.models.pretrained`, or of a

@@ -1,4 +1,4 @@
-"""The ONNX file of a checkpoint that onnxruntime and OpenVINO run: kept beside it, made anew when that changes."""
+"""Cached ONNX export of a checkpoint for onnxruntime and OpenVINO; a changed checkpoint invalidates it."""
 
 import hashlib
 import logging
@@ -46,7 +46,7 @@ def cache_places(checkpoint: Path) -> list[Path]:
 
 
 def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: bool) -> T | None:
-    """Opens the export that was made of this very checkpoint.
+    """Open the export that was made of this very checkpoint.
 
     Args:
         open_file: a runtime of an ONNX file.
@@ -65,7 +65,7 @@ def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: boo
     for place in found:
         try:
             runtime = open_file(place)
-        except CheckpointError as error:  # damaged: it is made anew
+        except CheckpointError as error:  # damaged: it is made again
             log.warning("%s", error)
             continue
         if runtime.metadata.digest == digest:

@@ -64,7 +64,7 @@ def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep the memory that layers free for the next ones; it otherwise returns all of it after each image.
+    """Make glibc keep the memory that layers free for the next ones; it otherwise returns all of it after each image.
 
     For the whole process; at most KEPT_BYTES stay with it. The page faults that this saves take up to a third of the
     time.
@@ -137,7 +137,7 @@ class _Watch:
 
 
 def _fold(model: nn.Module, watched: _Watch) -> None:
-    """Takes batch norms into the convolutions before them."""
+    """Fold batch norms into the convolutions before them."""
     for conv_name, norm_name in watched.norms.items():
         conv: Any = model.get_submodule(conv_name)
         norm: Any = model.get_submodule(norm_name)
@@ -165,7 +165,7 @@ def _rest_of_norm(norm: nn.Module) -> nn.Module | None:
 
 
 def _pack(model: nn.Module, watched: _Watch) -> None:
-    """Prepares convolutions for oneDNN, but those that do without it: `segnet.models.depthwise`."""
+    """Prepare convolutions for oneDNN, but those that do without it: `segnet.models.depthwise`."""
     for name in watched.shapes:
         conv: Any = model.get_submodule(name)
         usual = type(conv).forward is nn.Conv2d.forward and conv.padding_mode == "zeros"
@@ -204,7 +204,7 @@ class PackedConv(nn.Module):
         self._lately: tuple[list[int], int] = ([], 0)  # another shape, and how many inputs in a row have had it
 
     def lay_out(self, shape: list[int]) -> None:
-        """Puts the weights into the best order for inputs of a shape."""
+        """Put the weights into the best order for inputs of a shape."""
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
         plain = self._weight.to_dense().to_mkldnn()  # from one of its orders to another, oneDNN is several times slower
         self._weight = reorder(plain, *self._places, shape)
@@ -219,7 +219,7 @@ class PackedConv(nn.Module):
         return output
 
     def _follow(self, shape: list[int]) -> None:
-        """Lays the weights out for a shape that comes again and again; threads that meet here do it twice at worst."""
+        """Lay the weights out for a repeated input shape; concurrent threads do it twice at worst."""
         if shape == self._laid_out_for:
             self._lately = ([], 0)
             return

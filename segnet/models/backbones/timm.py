@@ -2,8 +2,8 @@
 
 Source: PyTorch Image Models (https://github.com/huggingface/pytorch-image-models), an optional package that is imported
 only where such a backbone is built. It differs from timm's feature extractors in that features finer than stride 4 are
-left out, that they are always (B, C, H, W), and that pictures of any size are taken: a model whose sizes do not round
-up by themselves gets its pictures padded with the mean color, and the features cut back.
+left out, that they are always (B, C, H, W), and that images of any size are taken: a model whose sizes do not round
+up gets its images padded with the mean color, and the features cut back.
 """
 
 import difflib
@@ -23,7 +23,7 @@ from segnet.errors import ConfigError, MachineError, first_line
 from segnet.models.layers import require_output_stride
 
 FINEST_STRIDE = 4  # of the features that decoders take as low-level ones
-# How transformers of timm are told to take pictures of other sizes than they were trained on.
+# Options with which timm's transformers accept other image sizes than those of their training.
 FREE_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
 # Asked of every model; what a model does not know is left out, and what it then gives is checked.
 WISHES = ("output_stride", *FREE_SIZE)
@@ -88,7 +88,7 @@ class TimmBackbone(nn.Module):
 
     @torch.no_grad()
     def _must_pad(self) -> bool:
-        """Tries whether sizes round up by themselves, or at least where the output stride divides them.
+        """Try whether sizes round up without padding, or at least where the output stride divides them.
 
         Raises:
             ConfigError: neither, or the channels and strides are not those that timm declares.
@@ -105,7 +105,7 @@ class TimmBackbone(nn.Module):
             self.net.train(training)
         raise ConfigError(
             f"backbone.model={self.model} cannot be a backbone: it does not give features of the strides "
-            f"{list(self.strides)} and channels {list(self.channels)} from pictures of any size"
+            f"{list(self.strides)} and channels {list(self.channels)} from images of any size"
         )
 
     def _keeps_contract(self, size: tuple[int, int]) -> bool:
@@ -138,7 +138,7 @@ class TimmBackbone(nn.Module):
         return [nn.ModuleList(part) for part in parts]
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-        """Loads weights by timm's names, as its hub has them, of the whole model; the classifier is not used.
+        """Load weights by timm's names, as its hub has them, of the whole model; the classifier is not used.
 
         Nothing is loaded unless everything fits. A first convolution of another number of channels is adapted.
 
@@ -203,7 +203,7 @@ def import_timm() -> ModuleType:
 
 
 def check_name(timm: ModuleType, model: str) -> None:
-    """Refuses what is not the plain name of an architecture: timm would download what "hf-hub:..." names.
+    """Refuse what is not the plain name of an architecture: timm would download what "hf-hub:..." names.
 
     Raises:
         ConfigError: with the nearest names.
@@ -223,7 +223,7 @@ def check_name(timm: ModuleType, model: str) -> None:
 
 
 def create(timm: ModuleType, model: str, options: Mapping[str, Any]) -> nn.Module:
-    """Builds a model of timm; WISHES that it does not know are left out.
+    """Build a model of timm; WISHES that it does not know are left out.
 
     Raises:
         TypeError: it does not know another of the options.
@@ -242,7 +242,7 @@ def create(timm: ModuleType, model: str, options: Mapping[str, Any]) -> nn.Modul
 
 
 def create_extractor(timm: ModuleType, model: str, output_stride: int, in_channels: int) -> nn.Module:
-    """Builds timm's feature extractor, with free sizes of pictures where the model has them.
+    """Build timm's feature extractor, with free sizes of images where the model has them.
 
     Raises:
         ConfigError: the model gives no features, or not at that stride.

@@ -184,7 +184,7 @@ def test_output_stride_reaches_timm(fake_timm, output_stride, strides):
     assert TimmBackbone("dilated", output_stride).strides == strides
 
 
-def test_padding_changes_nothing_where_the_picture_fills_the_stride(fake_timm):
+def test_padding_changes_nothing_if_the_image_fills_the_stride(fake_timm):
     torch.manual_seed(0)
     model = TimmBackbone("rounding_down", 32)
     images = torch.randn(1, 3, 64, 96)

@@ -201,7 +201,7 @@ def _check_counts(least: int = 1, **values: int) -> None:
 
 
 def _check_kind(block: str, style: str, groups: int, base_width: int, base_channels: int, basic_dilation: str) -> None:
-    """Refuses options that the kind of block does not have, or that leave it without channels."""
+    """Refuse options that the kind of block does not have, or that leave it without channels."""
     _check_choice("style", style, STYLES)
     _check_choice("basic_dilation", basic_dilation, BASIC_DILATIONS)
     _check_counts(groups=groups, base_width=base_width)
