@@ -168,8 +168,8 @@ def named_errors(path: Path, formats: tuple[str, ...]) -> Iterator[None]:
         raise DataError(f"{path}: {_unidentified(path, formats)}") from None
     except TiffError as error:
         raise DataError(f"{path}: cannot be decoded: {error}") from None
-    except MemoryError:
-        raise
+    except MemoryError:  # damaged sizes ask for anything
+        raise DataError(f"{path}: asks for more memory than there is: damaged, or to be cut into tiles") from None
     except Exception as error:  # decoders raise many kinds on damaged files
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: cannot be decoded, damaged or cut off ({reason})") from None

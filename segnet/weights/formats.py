@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
 from segnet.errors import CheckpointError
 from segnet.system.integrity import refusing_damage
 from segnet.system.torch_files import load_torch
+from segnet.weights.archive import pdparams_in
 from segnet.weights.pdparams import read_pdparams
 
 log = logging.getLogger(__name__)
@@ -45,13 +47,17 @@ def read_weight_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     with refusing_damage(path, "cannot be read"), open(path, "rb") as file:
         start = file.read(len(TORCH_PICKLE))
-    if start.startswith(GZIP):
-        raise CheckpointError(f"{path}: is an archive: unpack it, and name the file in it that holds the weights")
+    if start.startswith(GZIP) or path.suffix == ".tar":
+        return _as_tensors(read_pdparams(path, pdparams_in(path))), {}
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < path.stat().st_size:
         return _read_safetensors(path)
     if start == TORCH_PICKLE or start.startswith(b"PK\x03\x04") or path.suffix in TORCH_SUFFIXES:
         return _unwrap(load_torch(path, "a weight file", legacy=True, mapped=True), path)
-    return {name: torch.from_numpy(np.array(array)) for name, array in read_pdparams(path).items()}, {}
+    return _as_tensors(read_pdparams(path)), {}
+
+
+def _as_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

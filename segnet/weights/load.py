@@ -8,6 +8,7 @@ were trained with comes with them.
 import logging
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from segnet.components import are_numbers
 from segnet.errors import CheckpointError, ConfigError, listed
 from segnet.system.integrity import refusing_damage
+from segnet.weights.catalog import NON_COMMERCIAL, license_line, license_of
 from segnet.weights.download import fetch
 from segnet.weights.formats import read_weight_file
 from segnet.weights.names import (
@@ -34,6 +36,10 @@ log = logging.getLogger(__name__)
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # PaddleSeg's, and ours where nothing is known to fit better
+# Of detectron2's and mmcv's caffe-style weights: BGR means 103.53, 116.28, 123.675 without a division; here as RGB.
+CAFFE = ((0.485, 0.456, 0.406), (1 / 255, 1 / 255, 1 / 255))
+CAFFE_NAME = re.compile(r"(?<![a-z])(caffe|msra)(?![a-z])")
+ASSUMED = "normalization_assumed"  # key of Weights.meta
 NORMALIZATION_TOLERANCE = 1e-3  # of a mean or standard deviation: 0.224 is also written 0.2240, or 57.12 / 255
 
 
@@ -47,12 +53,34 @@ def read_weights(source: str | os.PathLike[str]) -> Weights:
         CheckpointError: there is no such file, or it cannot be used.
         MachineError: it cannot be downloaded.
     """
-    path = fetch(source)
+    path, source = fetch(source), os.fspath(source)
+    if not os.path.exists(os.path.expanduser(source)):
+        log.log(logging.WARNING if license_of(source) == NON_COMMERCIAL else logging.INFO, license_line(source))
     state, meta = read_weight_file(path)
     with refusing_damage(path, "is damaged"):
         scheme = recognize(state)
         mean, std = _normalization(scheme, state, meta) or (None, None)
-    return Weights(os.fspath(source), scheme, state, mean, std, meta)
+    if is_caffe(source) and scheme in ("torchvision", "mmseg"):
+        log.info("%s: trained on BGR images, as caffe: its first convolution is turned to RGB", source)
+        state, (mean, std) = _from_bgr(state), CAFFE
+    elif path.suffix == ".safetensors" and not meta and mean is not None and std is not None:
+        log.info(
+            "%s: has no config.json beside it: mean=%s std=%s are assumed, set both if it was trained with others",
+            *(source, list(mean), list(std)),
+        )
+        meta = {ASSUMED: True}
+    return Weights(source, scheme, state, mean, std, meta)
+
+
+def is_caffe(source: str) -> bool:
+    """Whether the name of weights says that they are caffe's: another stride and BGR images, which no shape shows."""
+    return CAFFE_NAME.search(re.split(r"[/\\]", source.lower())[-1]) is not None
+
+
+def _from_bgr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights whose first convolution takes RGB in place of BGR."""
+    firsts = [name for name in state if re.fullmatch(r"(backbone\.)?(conv1|stem\.0)\.weight", name)]
+    return {name: value.flip(1) if name in firsts and value.ndim == 4 else value for name, value in state.items()}
 
 
 def _normalization(
@@ -90,6 +118,8 @@ def resolve_normalization(
         ("mean", mean, weights.mean if weights else None),
         ("std", std, weights.std if weights else None),
     ):
+        if weights and weights.meta.get(ASSUMED) and configured is not None:
+            trained = None
         if weights and trained is None and configured is None:
             raise ConfigError(
                 f"{weights.source} does not tell the {option} of the images that it was trained with: "
@@ -134,6 +164,7 @@ def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | 
         else:
             state, _ = translate_backbone(weights, depths_of(backbone.state_dict()))
             _refuse_other_shortcuts(backbone, weights)
+            _refuse_other_style(backbone, weights)
             _load(backbone, state, weights)
     if rest:
         log.info("%s: %d weights of its head are not used (%s)", weights.source, len(rest), listed(list(rest)))
@@ -155,6 +186,7 @@ def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weight
     with refusing_damage(weights.source, "does not fit the model"):
         state, auxiliary = translate_model(weights, depths_of(model.state_dict()))
         _refuse_other_shortcuts(model, weights)
+        _refuse_other_style(model, weights)
         _load(model, state, weights, prefix="backbone.")
     if auxiliary:
         log.info(
@@ -211,6 +243,24 @@ def _refuse_other_shortcuts(module: nn.Module, weights: Weights) -> None:
         raise CheckpointError(
             f"{weights.source}: does not fit the backbone: its shortcuts stride by {kind}, set backbone.shortcut={way} "
             "or choose a variant that has it"
+        )
+
+
+def _refuse_other_style(module: nn.Module, weights: Weights) -> None:
+    """Refuses caffe's weights for a backbone that strides on the 3x3 convolution, which names and shapes do not show.
+
+    Raises:
+        CheckpointError: with the option to change.
+    """
+    layers = dict(module.named_modules())
+    first = next((name for name in layers if name.endswith("stages.1.0.conv1.conv")), None)
+    if not is_caffe(weights.source) or first is None or f"{first.removesuffix('1.conv')}3.conv" not in layers:
+        return
+    conv = layers[first]
+    if isinstance(conv, nn.Conv2d) and max(conv.stride) == 1:
+        raise CheckpointError(
+            f"{weights.source}: does not fit the backbone: it strides on the first 1x1 convolution, as caffe: "
+            "set backbone.style=caffe"
         )
 
 

@@ -41,6 +41,9 @@ class Weights:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
+PADDLE_VC = re.compile(r"(?i)resnet\d+_vc(?![a-z])")
+
+
 def recognize(names: Iterable[str]) -> str:
     """The scheme that names follow: a value of SIGNS, or "unknown"."""
     bare = {name.removeprefix("model.").removeprefix("backbone.") for name in names}
@@ -132,7 +135,9 @@ def pools_shortcuts(weights: Weights) -> bool | None:
 
     Its names and shapes are the same either way: loaded into the other kind, such weights fit, and are of little use.
     """
-    if weights.scheme.startswith("paddle"):  # a deep stem and pools come together there
+    if weights.scheme.startswith("paddle"):
+        if PADDLE_VC.search(weights.source):  # a deep stem without pools: the name alone tells it from vd
+            return False
         return any(name.startswith(("conv1_2.", "stem.1.")) for name in split(weights)[0])
     if weights.scheme == "segnet":
         trained: Any = weights.meta

@@ -10,7 +10,7 @@ import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +85,12 @@ class _Unpickler(pickle._Unpickler):
     }
 
 
-def read_pdparams(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+def read_pdparams(path: str | os.PathLike[str], opened: BinaryIO | None = None) -> dict[str, NDArray[Any]]:
     """Read a ``.pdparams`` file.
+
+    Args:
+        path: of the file, or of the archive that holds it.
+        opened: its content, if it is in an archive.
 
     Returns:
         Name -> array of numbers in the machine's byte order, in the file's order, without the bookkeeping entry.
@@ -96,7 +100,7 @@ def read_pdparams(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file:
+        with opened or open(path, "rb") as file:
             content = _Unpickler(file, encoding="latin1").load()
         if not isinstance(content, dict):
             raise pickle.UnpicklingError(f"it holds a {type(content).__name__}, not a dict")
