@@ -19,7 +19,7 @@ from segnet.serving.jobs import QueueFullError
 MAX_UPLOADS = 32  # under way at a time; with the largest body they bound the space on disk
 MIN_RATE = 8192.0  # [bytes / second]
 MAX_GAP = 10.0  # between two chunks, and before the rate counts [seconds]
-STALLED_SECONDS = 1.0  # without a byte, after which an upload may be given up for another
+GRACE_SECONDS = 1.0  # after which a slow upload may be given up for another
 # None of these a page of another site can send without asking first, which this server never allows.
 CONTENT_TYPES = (*IMAGE_CONTENT_TYPES, "application/octet-stream")
 
@@ -38,7 +38,7 @@ def require_content_type(request: Request) -> None:
 
 
 class Reception:
-    """The uploads under way. Above MAX_UPLOADS the one that has stood still for longest gives way to a new one."""
+    """The uploads under way. Above MAX_UPLOADS the slowest gives way to a new one, if it is below MIN_RATE."""
 
     def __init__(self) -> None:
         self._uploads: list[Upload] = []
@@ -48,10 +48,10 @@ class Reception:
         """An upload to be received within the context.
 
         Raises:
-            QueueFullError: as many as possible are under way, and none of them stands still.
+            QueueFullError: as many as possible are under way, and none of them is slow.
         """
         if len(self._uploads) >= MAX_UPLOADS:
-            slowest = min(self._uploads, key=lambda upload: upload.last_arrival)
+            slowest = min(self._uploads, key=lambda upload: upload.rate)
             if not slowest.give_way():
                 raise QueueFullError(1)
             self._uploads.remove(slowest)
@@ -65,19 +65,22 @@ class Reception:
 
 
 class Upload:
-    """A request's body on its way into a file.
-
-    Attributes:
-        last_arrival: when the latest bytes came, on `time.monotonic`'s clock [seconds].
-    """
+    """A request's body on its way into a file."""
 
     def __init__(self) -> None:
-        self.last_arrival = time.monotonic()
+        self._started = time.monotonic()
+        self._size = 0
         self._limit: asyncio.Timeout | None = None
 
+    @property
+    def rate(self) -> float:
+        """Average since the start; of an upload that has just begun it is infinite [bytes / second]."""
+        seconds = time.monotonic() - self._started
+        return self._size / seconds if seconds >= GRACE_SECONDS else float("inf")
+
     def give_way(self) -> bool:
-        """End the upload if it stands still; whether it does."""
-        if self._limit is None or time.monotonic() - self.last_arrival < STALLED_SECONDS:
+        """End the upload if it is too slow; whether it is."""
+        if self._limit is None or self.rate >= MIN_RATE:
             return False
         self._limit.reschedule(asyncio.get_running_loop().time())
         return True
@@ -111,7 +114,7 @@ class Upload:
                             raise too_large
                         start = start if len(start) >= 4 else start + chunk[:4]
                         file.write(chunk)
-                        self.last_arrival = now = time.monotonic()
+                        self._size, now = size, time.monotonic()
                         latest = min(deadline, now + MAX_GAP, started + MAX_GAP + size / MIN_RATE)
                         self._limit.reschedule(clock() + latest - now)
         except TimeoutError:

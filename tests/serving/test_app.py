@@ -242,7 +242,7 @@ def test_a_float_tiff_is_refused_before_anything_is_decoded(monkeypatch):
 
 def test_stalled_uploads_keep_nobody_out(monkeypatch):
     monkeypatch.setattr("segnet.serving.uploads.MAX_UPLOADS", 4)
-    monkeypatch.setattr("segnet.serving.uploads.STALLED_SECONDS", 0.1)
+    monkeypatch.setattr("segnet.serving.uploads.GRACE_SECONDS", 0.1)
     server = Server(waiting=0)
 
     async def stalled():
