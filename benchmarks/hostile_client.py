@@ -5,7 +5,8 @@
 
 Attacks one after another: silent connections, half heads, uploads that stand still, uploads that drip, damaged images,
 bombs, requests that are no HTTP. During each attack an honest client asks /health and sends an image, again where it
-gets 503 with Retry-After; it must get 200 within --patience seconds. The exit code is 1 if it did not, or if any answer was a 500.
+gets 503 with Retry-After; it must get 200 within --patience seconds. The exit code is 1 if it did not, or if any answer
+was a 500.
 """
 
 import argparse
