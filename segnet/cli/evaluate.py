@@ -61,7 +61,7 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         dataset=config.dataset,
         split=config.split,
         data=config.data,
-        trainer=config.trainer,
+        trainer={name: value for name, value in config.trainer.items() if name != "max_epochs"},  # of dataset=shapes
         inference=inference,
     )
     results.write(output_dir / "results.json")
