@@ -46,6 +46,9 @@ def walk(folder: Path, notes: Notes, counts: Callable[[Path], bool]) -> list[Pat
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(parent)
         if real in seen:
+            notes.add(
+                folder, "folder", "left out, a link to a folder that is read already", os.path.relpath(parent, folder)
+            )
             folders.clear()
             continue
         seen.add(real)

@@ -20,7 +20,7 @@ class InstanceCanvas:
         self._mask = empty_mask(size, background, classes)
         self._ignore_index = classes.ignore_index
         self._nothing = size[0] * size[1] + 1
-        self._front = np.full(size, self._nothing, np.int64)  # pixels of the instance in front
+        self._front = np.full(size, self._nothing, np.int32)  # pixels of the instance in front
         self._ignored = np.zeros(size, bool)
 
     def add(self, area: Area, class_id: int) -> None:

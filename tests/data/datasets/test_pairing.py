@@ -95,7 +95,9 @@ def test_links_to_folders_are_followed_once(tmp_path):
     touch(tmp_path, "elsewhere/a.png", "i/b.png")
     (tmp_path / "i" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "i" / "loop").symlink_to(tmp_path / "i")
-    assert [path.name for path in image_files(tmp_path / "i", Notes())] == ["b.png", "a.png"]
+    notes = Notes()
+    assert [path.name for path in image_files(tmp_path / "i", notes)] == ["b.png", "a.png"]
+    assert notes.lines() == [f"{tmp_path}/i: 1 folder left out, a link to a folder that is read already: loop"]
 
 
 def test_folder_without_images_is_refused(tmp_path):
