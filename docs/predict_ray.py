@@ -1,11 +1,11 @@
-"""Masks of a large folder of pictures, by a cluster: Ray Data maps segnet.Predictor over it. To be copied and changed.
+"""Predict the masks of a large folder of images on a cluster with Ray Data. Copy this file and change it.
 
-    pip install segnet "ray[data]"
-    python predict_ray.py best.ckpt photos/ masks/ [number of GPUs, 0: CPUs alone]
+    pip install "ray[data]"                  # beside segnet, which is installed from a clone or a wheel
+    python predict_ray.py best.ckpt photos/ masks/ [number of GPUs; 0: CPUs only]
 
-Each worker loads the model once; Ray starts workers on all machines of the cluster that it is connected to, restarts
-those that die, and hands their pictures to others. All machines must see the three paths. For machines without Ray,
-such as a job array, `segnet predict photos --shard 1/8` divides the same work.
+Each worker loads the model once. Ray starts workers on all machines of its cluster, restarts those that die, and passes
+their images to others. All machines must see the three paths. Without Ray, such as in a job array, use
+`segnet predict photos --shard 1/8`.
 """
 
 import sys
@@ -20,40 +20,40 @@ from segnet.prediction.inputs import Collector, result_names
 
 
 class Segment:
-    """A worker: a model, loaded once.
+    """A worker that holds the model.
 
     Args:
         checkpoint: path of a segnet checkpoint.
-        folder: of the masks.
+        folder: where the masks are written.
     """
 
     def __init__(self, checkpoint: str, folder: str) -> None:
-        from segnet.inference.predictor import Predictor  # here, not where the work is only handed out
+        from segnet.inference.predictor import Predictor  # only workers need torch
 
         self._predictor = Predictor(checkpoint)
         self._folder = Path(folder)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Segments the picture of a row ("path", "name") and writes its mask; gives the row with what came of it."""
+        """Segment the image of a row ("path", "name") and write its mask; return the row with its error, if any."""
         from segnet.images.bands import read_bands
 
         try:
             result = self._predictor(read_bands(row["path"], self._predictor.channels))
-        except DataError as error:  # a damaged picture does not end the job
+        except DataError as error:  # a damaged image does not end the job
             return {**row, "error": str(error)}
         write_mask(self._folder / f"{row['name']}_mask.png", result.mask, result.classes.palette)
         return {**row, "error": ""}
 
 
-def main(checkpoint: str, pictures: str, masks: str, num_gpus: int = 0) -> int:
-    """Segments all pictures below a folder; exit code 6 where some failed."""
+def main(checkpoint: str, images: str, masks: str, num_gpus: int = 0) -> int:
+    """Segment all images below a folder; return exit code 6 if some failed."""
     collector = Collector()
-    collector.add(str(Path(pictures).absolute()))
+    collector.add(str(Path(images).absolute()))
     names = result_names(collector.inputs)
     rows = [
         {"path": str(item.path), "name": name}
         for item, name in zip(collector.inputs, names, strict=True)
-        if item.kind == "picture" and not (Path(masks) / f"{name}_mask.png").exists()  # goes on where it stopped
+        if item.path and item.kind != "video" and not (Path(masks) / f"{name}_mask.png").exists()  # skip existing masks
     ]
     done = ray.data.from_items(rows).map(
         Segment,
@@ -65,7 +65,7 @@ def main(checkpoint: str, pictures: str, masks: str, num_gpus: int = 0) -> int:
     failed = [row for row in done.iter_rows() if row["error"]]
     for row in failed:
         print(f"segnet: error: {row['error']}", file=sys.stderr)
-    print(f"{len(rows) - len(failed)} of {len(rows)} pictures -> {masks}")
+    print(f"{len(rows) - len(failed)} of {len(rows)} images -> {masks}")
     return 6 if failed else 0
 
 

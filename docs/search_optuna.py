@@ -1,9 +1,9 @@
-"""Searches learning rate, weight decay and loss with Optuna (https://optuna.org): pip install "segnet[sweep]", then
+"""Search learning rate, weight decay and loss with Optuna (https://optuna.org). Needs the extra `sweep`:
 
     python docs/search_optuna.py 20 dataset=camvid dataset.root=PATH trainer.max_epochs=20
 
-trains 20 times, each into a folder of its own. The study lies beside them: the same command goes on with it, and
-several at once on one machine share it. Copy the file and let `choose` choose what you like.
+This trains 20 times, each in its own folder. The study is stored beside them. The same command continues it, and
+several commands on one machine share it. Copy this file and change `choose`.
 """
 
 import sys
@@ -21,7 +21,7 @@ FOLDER = Path("runs/optuna")
 
 
 def choose(trial: optuna.Trial) -> list[str]:
-    """What a trial tries, as options of the command line."""
+    """Choose the options of a trial, as on the command line."""
     return [
         f"optim.lr={trial.suggest_float('optim.lr', 1e-3, 1e-1, log=True)}",
         f"optim.weight_decay={trial.suggest_float('optim.weight_decay', 1e-5, 1e-3, log=True)}",
@@ -30,7 +30,7 @@ def choose(trial: optuna.Trial) -> list[str]:
 
 
 def search(num_trials: int, options: list[str], folder: Path = FOLDER) -> optuna.Study:
-    """Asks for options, trains, and tells the best val mIoU; a training that fails is told as failed."""
+    """Run trials that maximize the val mIoU; a training that fails counts as a failed trial."""
     folder.mkdir(parents=True, exist_ok=True)
     storage = f"sqlite:///{folder / 'study.db'}"
     study = optuna.create_study(storage=storage, study_name="segnet", direction="maximize", load_if_exists=True)
@@ -39,7 +39,7 @@ def search(num_trials: int, options: list[str], folder: Path = FOLDER) -> optuna
         config = composed("train", Config, [*options, *choose(trial)])
         try:
             results = train(config, folder / str(trial.number))
-        except SegnetError as error:  # a learning rate at which the loss is lost, say
+        except SegnetError as error:  # such as a non-finite loss
             print(f"trial {trial.number} failed: {error}", file=sys.stderr)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
