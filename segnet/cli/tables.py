@@ -73,6 +73,12 @@ def print_report(report: DatasetReport) -> None:
         sizes = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in split.sizes.most_common(3))
         more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
         say(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
+        if split.values:
+            mean, std = ([float(f"{value:.4g}") for value in row] for row in (split.values.mean, split.values.std))
+            low, high = ([float(f"{value:.3g}") for value in row] for row in (split.values.low, split.values.high))
+            print(
+                f"{split.split}: values of 0-1 from {low} to {high}; without pretrained weights mean={mean} std={std}"
+            )
     for warning in report.warnings:
         say(f"warning: {warning}")
     errors = report.errors

@@ -195,7 +195,7 @@ class SegmentationDataModule(pl.LightningDataModule):
                 "share them: lower trainer.devices or add images"
             )
         if self._data.check:
-            report = DatasetReport([self.report("train"), self.report("val")])
+            report = DatasetReport([self.report("train"), self.report("val")], data=self._data)
             report.require_sound()
             if self._is_first:
                 for warning in report.warnings:

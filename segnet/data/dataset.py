@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,9 @@ from segnet.classes import Classes
 from segnet.data.datasets.labels import Labels, Mask
 from segnet.data.datasets.notes import Notes
 from segnet.data.scan.report import Finding
-from segnet.errors import DataError
-from segnet.images.bands import read_bands
+from segnet.errors import ConfigError, DataError
+from segnet.images.bands import read_bands, read_channels
+from segnet.images.values import ValueRange
 
 Image = NDArray[np.uint8 | np.float32]
 
@@ -43,6 +45,8 @@ class SegmentationDataset(ABC):
 
     classes: Classes
     channels: int = 3  # of the images
+    value_range: ValueRange | None = None  # stored values that become 0 and 255
+    has_value_range = False  # whether it is an option of the dataset
     classes_from_files: bool = False  # whether the files of each split name the classes, each in an order of its own
 
     @cached_property
@@ -83,6 +87,30 @@ class SegmentationDataset(ABC):
         """A question about masks that contain these ids only, and the options that answer it; empty: none."""
         return ""
 
+    def stored_values(self, index: int) -> tuple[NDArray[Any], float]:
+        """The image of a sample as its file stores it, (H, W, channels), and the value of white.
+
+        Only for datasets with `has_value_range`.
+        """
+        found = read_channels(Path(self.files(index)[0]), self.channels)
+        return found.values, found.full
+
+    def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
+        """Read images as a model does.
+
+        Args:
+            value_range: of the model.
+            model: its path, for errors.
+
+        Raises:
+            ConfigError: the dataset is configured otherwise, or has no such option.
+        """
+        if self.value_range is None and self.has_value_range:
+            self.value_range = value_range
+        if self.value_range != value_range:
+            own, other = ([*limits] if limits else None for limits in (self.value_range, value_range))
+            raise ConfigError(f"dataset.value_range={own}, but {model} was trained with {other}: set it so")
+
     def advice(
         self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
     ) -> dict[str, str]:
@@ -98,22 +126,30 @@ class FileDataset(SegmentationDataset):
         classes: the meaning of the ids.
         labels: reads the masks; None: they contain the ids of `classes`.
         channels: of the images; `segnet.images.bands` describes numbers other than 3.
+        value_range: the stored values that become 0 and 255; None: 0 and the largest of their type.
     """
 
+    has_value_range = True
+
     def __init__(
-        self, pairs: Sequence[tuple[Path, Path]], classes: Classes, labels: Labels | None = None, channels: int = 3
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        classes: Classes,
+        labels: Labels | None = None,
+        channels: int = 3,
+        value_range: ValueRange | None = None,
     ) -> None:
         self.pairs = list(pairs)
         self.classes = classes
         self.labels = labels or Labels(classes)
-        self.channels = channels
+        self.channels, self.value_range = channels, value_range
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def load(self, index: int) -> Sample:
         image_path, mask_path = self.pairs[index]
-        image = read_bands(image_path, self.channels)
+        image = read_bands(image_path, self.channels, self.value_range)
         mask = self.labels.read(mask_path)
         refuse_other_size(mask, image, mask_path, image_path)
         return Sample(image, mask, str(image_path))

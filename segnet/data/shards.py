@@ -33,6 +33,7 @@ from segnet.data.datasets.json_records import Record, parse_json
 from segnet.data.datasets.labels import Mask, checked_mask
 from segnet.errors import ConfigError, DataError, MachineError
 from segnet.images.bands import PILLOW_MODES
+from segnet.images.values import ValueRange, checked_value_range
 
 FORMAT = 1
 INDEX = "index.json"
@@ -63,14 +64,17 @@ class Index:
     classes: Classes
     channels: int
     splits: Mapping[str, Sequence[Shard]]
+    value_range: ValueRange | None = None  # by which the images were read
 
     def to_json(self) -> str:
         splits = {
             split: [{"shard": shard.name, "offsets": list(shard.offsets)} for shard in shards]
             for split, shards in self.splits.items()
         }
-        record = {"format": FORMAT, "classes": self.classes.to_dict(), "channels": self.channels, "splits": splits}
-        return json.dumps(record)
+        record: dict[str, Any] = {"format": FORMAT, "classes": self.classes.to_dict(), "channels": self.channels}
+        if self.value_range is not None:
+            record["value_range"] = list(self.value_range)
+        return json.dumps(record | {"splits": splits})
 
     @classmethod
     def from_json(cls, text: bytes, where: str) -> "Index":
@@ -85,6 +89,7 @@ class Index:
                 channels = record.integer("channels")
                 if channels < 1:
                     raise record.error("channels", "a number of channels from 1")
+                value_range = _stored_value_range(record)
                 entries = record.record("splits")
                 splits = {
                     split: [_stored_shard(entry) for entry in entries.records(split)] for split in entries.values()
@@ -98,7 +103,19 @@ class Index:
         repeated = [name for name, number in Counter(name for name, _ in owners).items() if number > 1]
         if repeated:
             raise DataError(f"{where}: names the shard {repeated[0]} twice: its samples would be in two places")
-        return cls(classes, channels, splits)
+        return cls(classes, channels, splits, value_range)
+
+
+def _stored_value_range(record: Record) -> ValueRange | None:
+    """Raises:
+    DataError: it is no pair of numbers in ascending order.
+    """
+    if not record.has("value_range"):
+        return None
+    try:
+        return checked_value_range(record.items("value_range"))
+    except ConfigError:
+        raise record.error("value_range", "[low, high]") from None
 
 
 def _stored_classes(record: Record) -> Classes:

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from segnet.errors import DataError
 from segnet.images.bands import Channels, bands_of, read_bands, scale_channels
-from segnet.images.values import Bands, full_scale
+from segnet.images.values import Bands, ValueRange, full_scale
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
 ANY = "the image"  # what errors call an image without a file
 
 
-def as_bands(image: ImageLike, channels: int) -> Bands:
+def as_bands(image: ImageLike, channels: int, value_range: ValueRange | None = None) -> Bands:
     """An image as `segnet.images.bands.read_bands` gives it.
 
     Args:
@@ -26,6 +26,7 @@ def as_bands(image: ImageLike, channels: int) -> Bands:
             tensor (H, W) or (bands, H, W). Values are uint8, uint16 of 0-65535 or floating point of 0-1. Gray becomes
             RGB, and alpha is dropped, where the model takes RGB.
         channels: of the model.
+        value_range: the values that become 0 and 255; None: 0 and the largest of the type.
 
     Returns:
         (H, W, channels) uint8 or float32, 0-255.
@@ -34,10 +35,10 @@ def as_bands(image: ImageLike, channels: int) -> Bands:
         DataError: no image, another number of channels, or values outside of their range.
     """
     if isinstance(image, (str, os.PathLike)):
-        return read_bands(image, channels)
+        return read_bands(image, channels, value_range)
     if isinstance(image, Image.Image):
         try:
-            return bands_of(image, channels, ANY)
+            return bands_of(image, channels, ANY, value_range)
         except OSError as error:  # Pillow reads the file only now
             raise DataError(f"{ANY}: cannot be decoded, damaged or cut off ({error})") from None
     if isinstance(image, Tensor):
@@ -46,24 +47,25 @@ def as_bands(image: ImageLike, channels: int) -> Bands:
         image = np.moveaxis(image, 0, -1) if image.ndim == 3 else image
     if not isinstance(image, np.ndarray):
         raise DataError(f"{ANY}: a {type(image).__name__} is neither a path nor an array, a tensor or a picture")
-    return _of_array(image, channels)
+    return _of_array(image, channels, value_range)
 
 
-def _of_array(values: NDArray[Any], channels: int) -> Bands:
+def _of_array(values: NDArray[Any], channels: int, value_range: ValueRange | None) -> Bands:
     if values.ndim not in (2, 3) or 0 in values.shape:
         raise DataError(
             f"{ANY}: of shape {values.shape}: arrays are (H, W) or (H, W, channels), tensors (channels, H, W)"
         )
     if values.dtype not in (np.uint8, np.uint16) and values.dtype.kind != "f":
         raise DataError(f"{ANY}: of type {values.dtype}: convert it to uint8, uint16 (0-65535) or float32 (0-1)")
-    if values.dtype.kind == "f" and not (values.min() >= 0 and values.max() <= 1):  # also true for NaN
+    limited = value_range is None and values.dtype.kind == "f"
+    if limited and not (values.min() >= 0 and values.max() <= 1):  # also true for NaN
         raise DataError(
             f"{ANY}: floating-point values {values.min():g} to {values.max():g} are outside 0-1: divide them, or give "
             "Predictor.segment an array (H, W, channels) of 0-255"
         )
     values = _with_channels(values if values.ndim == 3 else values[:, :, None], channels)
     full = full_scale(values.dtype.kind, 8 * values.dtype.itemsize)
-    return scale_channels(Channels(values, full), ANY)
+    return scale_channels(Channels(values, full), ANY, value_range)
 
 
 def _with_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:

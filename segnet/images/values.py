@@ -26,11 +26,12 @@ class ValueRangeError(DataError):
 
     Attributes:
         low, high: the smallest and largest value.
+        full: the value of white.
     """
 
-    def __init__(self, message: str, low: float, high: float) -> None:
+    def __init__(self, message: str, low: float = 0, high: float = 0, full: float = 0) -> None:
         super().__init__(message)
-        self.low, self.high = low, high
+        self.low, self.high, self.full = low, high, full
 
 
 def full_scale(kind: str, bits: int) -> float:
@@ -122,4 +123,5 @@ def _refuse_outside(values: NDArray[Any], full: float, source: Path | str) -> No
             f"dataset.value_range=[low,high], or convert it to 8 or 16 bits",
             low,
             high,
+            full,
         )

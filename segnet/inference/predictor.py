@@ -51,7 +51,7 @@ class Predictor:
 
     Attributes:
         classes: names, palette and ignore_index, as the model stores them.
-        channels: of the images, as `segnet.images.bands.read_bands` takes it.
+        channels, value_range: of the images, as `segnet.images.bands.read_bands` takes them.
 
     Raises:
         CheckpointError: the file cannot be used. MachineError: there is no such device.
@@ -81,6 +81,7 @@ class Predictor:
         self._runtime = open_runtime(model, device, runtime, precision)
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
+        self.value_range = self._runtime.value_range
 
     def __call__(self, image: ImageLike, probabilities: bool = False) -> Segmentation:
         """Segment one image.
@@ -93,7 +94,7 @@ class Predictor:
         Raises:
             DataError: no image that the model can take. MachineError: the memory is full.
         """
-        return self.segment(as_bands(image, self.channels), probabilities=probabilities)
+        return self.segment(as_bands(image, self.channels, self.value_range), probabilities=probabilities)
 
     def segment(self, image: Bands, probabilities: bool = False) -> Segmentation:
         """Segment one image that was read already.

@@ -24,6 +24,7 @@ class Metadata:
         input: type of the images (B, C, H, W), 0-255, from INPUTS.
         output: "logits" (B, classes, H, W), float32, or "classes" (B, H, W), ids as uint8, or int32 above 256 classes.
         digest: sha256 of the checkpoint that it was made from; empty where it is not known.
+        value_range: the stored values of images that become 0 and 255; None: 0 and the largest of their type.
     """
 
     classes: Classes
@@ -32,6 +33,7 @@ class Metadata:
     input: str
     output: str
     digest: str = ""
+    value_range: tuple[float, float] | None = None
 
     @property
     def channels(self) -> int:
@@ -47,6 +49,7 @@ class Metadata:
             "input": self.input,
             "output": self.output,
             "checkpoint_sha256": self.digest,
+            "value_range": self.value_range and list(self.value_range),
             "integrity": "sha256",  # the file ends in a digest: segnet.models.digests
         }
         return json.dumps(record)
@@ -84,6 +87,7 @@ class Metadata:
                 record["input"],
                 record["output"],
                 str(record["checkpoint_sha256"]),
+                (float(limits[0]), float(limits[1])) if (limits := record.get("value_range")) else None,
             )
         if found.input not in INPUTS or found.output not in OUTPUT_KINDS:
             raise CheckpointError(f"{path}: was exported by another version of segnet: export it again")

@@ -26,6 +26,8 @@ class SegmentationModel(nn.Module):
         num_classes: channels of the logits.
         mean, std: of each channel of the images, for values scaled to 0-1: what the backbone's weights were trained
             with.
+        value_range: the stored values that become 0 and 255 when images are read, before they come here; None: 0 and
+            the largest of their type.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -39,11 +41,13 @@ class SegmentationModel(nn.Module):
         num_classes: int,
         mean: Sequence[float],
         std: Sequence[float],
+        value_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.backbone = build("backbone", BACKBONES, backbone)
         self.in_channels: int = self.backbone.in_channels
         self.normalize = Normalize(mean, std, self.in_channels)
+        self.value_range = None if value_range is None else (float(value_range[0]), float(value_range[1]))
         self.decoder = build(
             "decoder",
             DECODERS,

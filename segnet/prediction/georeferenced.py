@@ -24,5 +24,7 @@ def segment_scene_file(prediction: Prediction, task: Task) -> Outcome:
         return DONE_BEFORE
     target = prediction.records.target(task.name, "scene")
     with prediction.records.taken(task.name, ["scene"], origin):
-        warning = segment_scene(predictor.stream, item.path, target, predictor.classes, predictor.channels)
+        warning = segment_scene(
+            predictor.stream, item.path, target, predictor.classes, predictor.channels, predictor.value_range
+        )
     return Outcome((target,), warning=warning)

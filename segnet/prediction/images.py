@@ -63,7 +63,7 @@ def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) ->
     if not pending:
         raise Done(DONE_BEFORE)
     with _local(item, settings.private_urls, stopped) as path:
-        image = read_bands(path, prediction.predictor.channels)
+        image = read_bands(path, prediction.predictor.channels, prediction.predictor.value_range)
         header = read_header(path)
         is_placed = header.is_georeferenced or has_world_file(path)
         return _Loaded(image, pending, origin, header.num_pages, is_placed)

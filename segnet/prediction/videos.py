@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from segnet.errors import DataError, Interrupted, SegnetError
+from segnet.images.convert import as_bands
 from segnet.images.values import Bands
 from segnet.images.video import Frames, VideoWriter
 from segnet.inference.segmentation import Segmentation
@@ -77,7 +78,7 @@ def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool
 
         steps = Steps[tuple[int, Bands], Bands, Segmentation](
             weigh=lambda item: prediction.weight(item[1].shape[0] * item[1].shape[1]),
-            read=lambda item: item[1],
+            read=lambda item: as_bands(item[1], 3, prediction.predictor.value_range),
             key=lambda image: image.shape,
             compute=prediction.segment,
             write=write,

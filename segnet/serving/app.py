@@ -160,7 +160,7 @@ class _Service:
 
     def _work(self, path: Path, wanted: Wanted) -> bytes:
         """In the queue's thread: a picture's file -> the body of the answer."""
-        image = read_upload(path, self._predictor.channels, self._limits.max_pixels)
+        image = read_upload(path, self._predictor.channels, self._limits.max_pixels, self._predictor.value_range)
         started = time.perf_counter()
         segmentation = self._predictor.segment(image)
         seconds = time.perf_counter() - started

@@ -13,7 +13,7 @@ from segnet.errors import MachineError
 from segnet.images.bands import read_bands
 from segnet.images.formats import IMAGE_CONTENT_TYPES, TIFF_STARTS
 from segnet.images.header import TooManyPixelsError, read_header
-from segnet.images.values import Bands
+from segnet.images.values import Bands, ValueRange
 from segnet.serving.jobs import QueueFullError
 
 MAX_UPLOADS = 32  # under way at a time; with the largest body they bound the space on disk
@@ -127,7 +127,7 @@ class Upload:
         return path.rename(path.with_suffix(".tif")) if start[:4] in TIFF_STARTS else path
 
 
-def read_upload(path: Path, channels: int, max_pixels: int) -> Bands:
+def read_upload(path: Path, channels: int, max_pixels: int, value_range: ValueRange | None = None) -> Bands:
     """Reads a picture whose head promises no more pixels than are allowed.
 
     Returns:
@@ -144,4 +144,4 @@ def read_upload(path: Path, channels: int, max_pixels: int) -> Bands:
         size = f"{header.width} x {header.height}"
         told = f"the image has {size} pixels, more than {max_pixels / 1e6:g} megapixels: scale it down"
         raise HTTPException(413, told)
-    return read_bands(path, channels)
+    return read_bands(path, channels, value_range)

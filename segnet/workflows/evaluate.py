@@ -104,6 +104,7 @@ def evaluate(
         task.inference = inference
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
+    samples.take_value_range(task.model.value_range, checkpoint)
     by_image = ImageScores()
     runner = evaluation_trainer(trainer, [by_image])
     require_one_process(runner)

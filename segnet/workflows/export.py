@@ -90,7 +90,10 @@ def export(
             run = open_runtime(written, "cpu", RUNTIME_OF[format])
         require_equal(model, run, metadata, report)
         if calibrate:
-            _quantize(model, metadata, written, RUNTIME_OF[format], calibrate(classes), report)
+            calibration = calibrate(classes)
+            for samples in (calibration.images, calibration.val):
+                samples.take_value_range(metadata.value_range, checkpoint)
+            _quantize(model, metadata, written, RUNTIME_OF[format], calibration, report)
         _put_in_place(written, output)
     return metadata
 

@@ -38,7 +38,7 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
     reports = [
         replace(survey(dataset, split, memory), notes=dataset.notes.lines()) for split, dataset in datasets.items()
     ]
-    report = DatasetReport(reports, list(dict.fromkeys(lost)))
+    report = DatasetReport(reports, list(dict.fromkeys(lost)), config.data)
     with replacing(output_dir / "inspection.json") as temporary:
         temporary.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     shown = reports[0]

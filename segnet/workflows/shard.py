@@ -60,7 +60,7 @@ def write_shards(config: ShardConfig) -> Index:
             present = {label for finding in findings for label in finding.pixels}
             DatasetReport([SplitReport(split, dataset.classes, findings, dataset.doubt(present))]).require_sound()
             (folder / findings_name(split)).write_text(json.dumps([astuple(found) for found in findings]), "utf-8")
-        index = Index(first.classes, first.channels, shards)
+        index = Index(first.classes, first.channels, shards, first.value_range)
         (folder / INDEX).write_text(index.to_json(), encoding="utf-8")
     return index
 

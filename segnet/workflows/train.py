@@ -147,8 +147,11 @@ def prepare(
     datamodule = SegmentationDataModule(
         config.dataset, config.data, mean, config.seed, fixed_order=bool(config.trainer.get("overfit_batches"))
     )
+    model = {"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std}
+    if (value_range := datamodule.split("train").value_range) is not None:
+        model["value_range"] = list(value_range)
     task = SegmentationTask.create(
-        model={"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std},
+        model=model,
         classes=datamodule.classes,
         loss=with_class_weights(config.loss, datamodule.classes.names, lambda: label_counts(datamodule)),
         optim=config.optim,

@@ -73,6 +73,7 @@ class CachedDataset(SegmentationDataset):
 
     def __init__(self, dataset: SegmentationDataset, budget: CacheBudget) -> None:
         self.classes, self.channels = dataset.classes, dataset.channels
+        self.value_range = dataset.value_range
         self._dataset = dataset
         self._budget = budget
 

@@ -14,6 +14,7 @@ from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.labels import mask_type
 from segnet.data.scan.report import Finding
 from segnet.errors import DataError
+from segnet.images.values import ValueRange
 
 UNMATCHED = -1
 
@@ -51,6 +52,7 @@ class ByName(SegmentationDataset):
 
     def __init__(self, dataset: SegmentationDataset, classes: Classes, split: str) -> None:
         self.classes, self.channels, self.notes = classes, dataset.channels, dataset.notes
+        self.value_range = dataset.value_range
         self._dataset, self._split = dataset, split
         own = dataset.classes
         self._ids = np.full(max(len(own.names), own.ignore_index + 1), UNMATCHED, np.int32)
@@ -83,6 +85,10 @@ class ByName(SegmentationDataset):
         self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
     ) -> dict[str, str]:
         return self._dataset.advice(labels, colors, num_colors)
+
+    def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
+        self._dataset.take_value_range(value_range, model)
+        self.value_range = self._dataset.value_range
 
     def _matched(self, sample: Sample) -> Sample:
         ids = self._ids[sample.mask]

@@ -16,6 +16,7 @@ from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import Pair, pair_folders, refuse_missing, require_folder, require_root, require_split
 from segnet.data.datasets.splits import SPLIT_OF_NAME, Division, split_folder
 from segnet.errors import ConfigError
+from segnet.images.values import checked_value_range
 from segnet.system.files import is_hidden
 
 
@@ -36,6 +37,7 @@ class Folder(FileDataset):
         split_seed: of that random choice.
         group: regular expression; images whose paths match it with the same text stay in one split.
         channels: of the images.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: a value outside these.
@@ -63,6 +65,7 @@ class Folder(FileDataset):
         split_seed: int = 0,
         group: str | None = None,
         channels: int = 3,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         require_split(split)
         division = Division(val_fraction, test_fraction, split_seed, group)
@@ -76,6 +79,7 @@ class Folder(FileDataset):
         if not roots:
             raise ConfigError("dataset.root=[]: name at least one folder")
         classes = Classes.create(class_names, palette, ignore_index)
+        limits = checked_value_range(value_range)
         names = Names(images, masks, image_suffix, mask_suffix)
         lists = {"train": train_list, "val": val_list, "test": test_list}
         pairs: list[Pair] = []
@@ -92,7 +96,7 @@ class Folder(FileDataset):
             where = str(undivided[0][0][0].parent)
             items, keys = [pair for pair, _ in undivided], [key for _, key in undivided]
             pairs += division.choose(items, keys, split, where, self.notes)
-        super().__init__(pairs, classes, Labels(classes, id_map, color_map, configurable=True), channels)
+        super().__init__(pairs, classes, Labels(classes, id_map, color_map, configurable=True), channels, limits)
 
 
 class Names:

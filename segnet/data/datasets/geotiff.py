@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from segnet.components import forwards_to
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.folder import Folder
@@ -31,10 +33,13 @@ class GeoTIFF(SegmentationDataset):
         MachineError: rasterio is not installed.
     """
 
+    has_value_range = True
+
     def __init__(self, scenes: Folder, window: Sequence[int] = SAMPLE_SIZE) -> None:
         if len(window) != 2 or min(window) < 1:
             raise ConfigError(f"dataset.window={list(window)} is not [height, width], each 1 or more")
         self.classes, self.channels, self.notes = scenes.classes, scenes.channels, scenes.notes
+        self.value_range = scenes.value_range
         self._labels = scenes.labels
         self._windows: list[tuple[Path, Path, Window]] = []
         for scene, mask in scenes.pairs:
@@ -47,12 +52,18 @@ class GeoTIFF(SegmentationDataset):
     def load(self, index: int) -> Sample:
         scene_path, mask_path, window = self._windows[index]
         with opened(scene_path) as scene:
-            image, valid = scene.read(window, self.channels)
+            image, valid = scene.read(window, self.channels, self.value_range)
         with opened(mask_path) as labels:
             values = labels.read_labels(window, self._labels.kept)
         mask = self._labels.apply(values, mask_path)
         mask[~valid] = self.classes.ignore_index
         return Sample(image, mask, f"{scene_path} at row {window.top}, column {window.left}")
+
+    def stored_values(self, index: int) -> tuple[NDArray[Any], float]:
+        scene_path, _, window = self._windows[index]
+        with opened(scene_path) as scene:
+            found, valid = scene.read_channels(window, self.channels)
+        return found.values[valid][:, None] if valid.any() else found.values[:1, :1], found.full
 
     def files(self, index: int) -> Sequence[Path | str]:
         scene, mask, window = self._windows[index]

@@ -55,6 +55,7 @@ class Streaming(SegmentationDataset):
             raise ConfigError(f"split={split} is not in {place(self._root, INDEX)}.{did_you_mean(split, index.splits)}")
         self._split = split
         self.classes, self.channels = index.classes, index.channels
+        self.value_range = index.value_range
         shards = index.splits[split]
         # Arrays, not lists: reading a list in a worker copies its numbers into that process.
         self._starts = np.concatenate([np.array(shard.offsets[:-1], np.int64) for shard in shards])

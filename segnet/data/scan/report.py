@@ -6,11 +6,14 @@ Errors are what a training would fail at, or learn nonsense from; warnings are w
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from segnet.classes import Classes
+from segnet.config import DataConfig
+from segnet.data.scan.band_values import BandValues, pooled, value_range_option
+from segnet.data.scan.crop_fill import small_images
 from segnet.errors import DataError, listed
 
 NEAR_CONSTANT = 0.999  # share of one label from which a mask is named
@@ -29,7 +32,9 @@ class Finding:
         pixels: class id or `ignore_index` -> how many pixels have it.
         image_hash, mask_hash: of their values, not of their files.
         labels: value -> its pixels, of a mask with labels that are no class.
-        colors: of a mask in colors, the first `num_colors` of them.
+        colors: of a mask in colors, the first of its `num_colors`.
+        values: of the image's bands, see `segnet.data.scan.band_values.measured`.
+        limits: [low, high, white] of the values that the file stores, where they fill little of their range.
     """
 
     name: str
@@ -41,6 +46,8 @@ class Finding:
     labels: dict[int, int] = field(default_factory=dict)
     colors: list[tuple[int, int, int]] = field(default_factory=list)
     num_colors: int = 0
+    values: list[list[float]] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
 
     @classmethod
     def restored(cls, record: Sequence[Any]) -> "Finding":
@@ -49,9 +56,11 @@ class Finding:
         Raises:
             ValueError, TypeError, AttributeError, IndexError: it is none.
         """
-        name, problem, size, pixels, image_hash, mask_hash, *_ = record
+        name, problem, size, pixels, image_hash, mask_hash, *more = record
+        values, limits = more[3:5] if len(more) >= 5 else ([], [])
         counts = {int(label): int(count) for label, count in pixels.items()}
-        return cls(name, problem, (size[0], size[1]), counts, image_hash, mask_hash)
+        found = cls(name, problem, (size[0], size[1]), counts, image_hash, mask_hash)
+        return replace(found, values=[[*map(float, row)] for row in values], limits=[*map(float, limits)])
 
     def labeled(self, ignore_index: int) -> int:
         """How many pixels have a class."""
@@ -135,7 +144,9 @@ class SplitReport:
     @property
     def errors(self) -> list[str]:
         """What must be mended before a training, a line each."""
-        problems = _grouped([finding for finding in self.findings if finding.problem], self.advice)
+        unusable = [finding for finding in self.findings if finding.problem]
+        option = value_range_option([finding.limits for finding in unusable])
+        problems = _grouped(unusable, {**self.advice, "values": f"for this split: {option}" if option else ""})
         ignore_index = self.classes.ignore_index
         if self.readable and set(self.pixels) <= {ignore_index}:
             problems.append(
@@ -159,7 +170,25 @@ class SplitReport:
         return [
             *(f"{self.split}: {note}" for note in self.notes),
             *(f"{self.split}: {text}: {listed(names)}" for names, text in texts if names),
+            *filter(None, [self.little_range]),
         ]
+
+    @cached_property
+    def values(self) -> BandValues | None:
+        """The values of the bands of all images; None if they were not measured."""
+        return pooled([finding.values for finding in self.readable])
+
+    @property
+    def little_range(self) -> str:
+        """A warning if the images fill little of their range, with the option; else empty."""
+        limits = [finding.limits for finding in self.readable if finding.limits]
+        if self.values is None or not self.values.is_little or not limits:
+            return ""
+        low, high = min(limit[0] for limit in limits), max(limit[1] for limit in limits)
+        return (
+            f"{self.split}: images fill little of their range ({low:.6g}-{high:.6g} of 0-{limits[0][2]:g}), almost one "
+            f"brightness to the network: set {value_range_option(limits)}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As builtins, for JSON."""
@@ -175,6 +204,14 @@ class SplitReport:
                 {"id": label, "name": name, "pixels": self.pixels[label], "images": self.images[label]}
                 for label, name in labels
             ],
+            "bands": [
+                {"low": low, "high": high, "mean": mean, "std": std}
+                for low, high, mean, std in zip(
+                    self.values.low, self.values.high, self.values.mean, self.values.std, strict=True
+                )
+            ]
+            if self.values
+            else [],
             "problems": [finding.problem for finding in self.findings if finding.problem],
             "missing_classes": self.missing,
             "ignored_masks": self.ignored,
@@ -189,10 +226,12 @@ class DatasetReport:
     Attributes:
         splits: those that were looked at.
         lost: files that are part of no sample, a line each.
+        data: crops of a training, which images may be too small for; None: not checked.
     """
 
     splits: Sequence[SplitReport]
     lost: Sequence[str] = ()
+    data: DataConfig | None = None
 
     @property
     def errors(self) -> list[str]:
@@ -202,7 +241,12 @@ class DatasetReport:
     @property
     def warnings(self) -> list[str]:
         """What is to be looked at, a line each."""
-        return [*(warning for split in self.splits for warning in split.warnings), *self._duplicate_warnings()]
+        small = [small_images(split.split, split.sizes, self.data) for split in self.splits] if self.data else []
+        return [
+            *(warning for split in self.splits for warning in split.warnings),
+            *filter(None, small),
+            *self._duplicate_warnings(),
+        ]
 
     @cached_property
     def duplicates(self) -> list[list[tuple[SampleKey, str]]]:
@@ -279,5 +323,7 @@ def _cause(finding: Finding) -> str:
         return "labels"
     if finding.colors:
         return "colors"
+    if finding.limits:
+        return "values"
     words = [word for word in finding.problem.split() if "/" not in word]
     return re.sub(r"[\d.,]+", "#", " ".join(words))

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from segnet.classes import Classes
 from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of, stamp_of
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.labels import UnknownLabelError
+from segnet.data.scan.band_values import measured, pooled, stored_limits
 from segnet.data.scan.report import Finding, SplitReport
 from segnet.errors import DataError, MachineError
 from segnet.images.masks import ColoredMaskError
+from segnet.images.values import ValueRangeError
 from segnet.system.files import replacing
 from segnet.system.machine import num_cores
 
@@ -130,7 +132,16 @@ def look_at(dataset: SegmentationDataset, index: int) -> Finding:
     except DataError as error:
         files = dataset.files(index)
         return _problem(str(files[0]) if files else str(index), error, dataset.classes)
-    return found_in(sample)
+    finding = found_in(sample)
+    if dataset.has_value_range and dataset.value_range is None and _is_little(finding):
+        values, full = dataset.stored_values(index)
+        finding = replace(finding, limits=stored_limits(values, full))
+    return finding
+
+
+def _is_little(finding: Finding) -> bool:
+    values = pooled([finding.values])
+    return values is not None and values.is_little
 
 
 def _problem(name: str, error: DataError, classes: Classes) -> Finding:
@@ -141,6 +152,8 @@ def _problem(name: str, error: DataError, classes: Classes) -> Finding:
         return Finding(name, str(error), pixels=pixels, labels=error.labels)
     if isinstance(error, ColoredMaskError):
         return Finding(name, str(error), colors=error.colors, num_colors=error.num_colors)
+    if isinstance(error, ValueRangeError):
+        return Finding(name, str(error), limits=[error.low, error.high, error.full])
     return Finding(name, str(error))
 
 
@@ -154,6 +167,7 @@ def found_in(sample: Sample) -> Finding:
         dict(zip(labels, counts, strict=True)),
         content_hash(sample.image),
         content_hash(sample.mask),
+        values=measured(sample.image),
     )
 
 

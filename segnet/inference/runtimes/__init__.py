@@ -36,12 +36,13 @@ class Runtime(Protocol):
 
     Attributes:
         classes: names, palette and ignore_index.
-        channels: of the images, as `segnet.images.bands.read_bands` takes it.
+        channels, value_range: of the images, as `segnet.images.bands.read_bands` takes them.
         device: where images are wanted and logits come out.
     """
 
     classes: Classes
     channels: int
+    value_range: tuple[float, float] | None
     device: torch.device
 
     def __call__(self, images: Tensor) -> Tensor:

@@ -64,6 +64,7 @@ class OpenVINORuntime:
         self.metadata = Metadata.read(stored, path)
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
+        self.value_range = self.metadata.value_range
         self._requests = threading.local()  # one runs a single batch at a time
         if not self.has_digest:
             require_working(self, path)

@@ -51,6 +51,7 @@ class ProgramRuntime:
         self.metadata = Metadata.read(extra[KEY] or None, path)
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
+        self.value_range = self.metadata.value_range
         require_working(self, path)
 
     @torch.inference_mode()

@@ -36,6 +36,7 @@ class TorchRuntime:
         load = load_pretrained if is_pretrained(checkpoint) else load_checkpoint
         model, self.classes = load(checkpoint)
         self.channels = model.in_channels
+        self.value_range = model.value_range
         self.device = choose_device(device)
         model.to(self.device)
         if precision == "fp16" and self.device.type == "cpu":

@@ -1,0 +1,82 @@
+"""Ranges, means and deviations of the bands of images, and the option for images that fill little of their range."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LITTLE = 0.25  # fraction of the range below which images are almost of one brightness to a network
+TAILS = (0.1, 99.9)  # percentiles that count as the darkest and brightest value: single hot pixels do not
+MAX_VALUES = 250_000  # of an image that are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class BandValues:
+    """The values of bands, scaled to 0-1.
+
+    Attributes:
+        low, high: darkest and brightest value of each band.
+        mean, square: mean of the values and of their squares, of each band.
+    """
+
+    low: list[float]
+    high: list[float]
+    mean: list[float]
+    square: list[float]
+
+    @property
+    def std(self) -> list[float]:
+        """Standard deviation of each band."""
+        return [max(0.0, square - mean * mean) ** 0.5 for mean, square in zip(self.mean, self.square, strict=True)]
+
+    @property
+    def is_little(self) -> bool:
+        """Whether all bands together fill little of the range."""
+        return max(self.high) - min(self.low) < LITTLE
+
+
+def measured(image: NDArray[Any]) -> list[list[float]]:
+    """The values of an image (H, W, channels), 0-255: rows low, high, mean, square as `BandValues` has them."""
+    values = _sampled(image).astype(np.float64) / 255
+    low, high = np.percentile(values, TAILS, axis=0)
+    rows = (low, high, values.mean(axis=0), np.square(values).mean(axis=0))
+    return [[float(f"{value:.6g}") for value in row.tolist()] for row in rows]
+
+
+def pooled(images: Sequence[Sequence[Sequence[float]]]) -> BandValues | None:
+    """The values of several images of the same bands; None of none."""
+    rows = [np.array(image) for image in images if len(image) == 4]
+    rows = [row for row in rows if row.shape == rows[0].shape and row.size]
+    if not rows:
+        return None
+    every = np.stack(rows)
+    return BandValues(
+        every[:, 0].min(axis=0).tolist(),
+        every[:, 1].max(axis=0).tolist(),
+        every[:, 2].mean(axis=0).tolist(),
+        every[:, 3].mean(axis=0).tolist(),
+    )
+
+
+def stored_limits(values: NDArray[Any], full: float) -> list[float]:
+    """The darkest and brightest value that a file stores, and white: [low, high, full]."""
+    low, high = np.percentile(_sampled(values), TAILS)
+    return [float(low), float(high), full]
+
+
+def value_range_option(limits: Sequence[Sequence[float]]) -> str:
+    """The option dataset.value_range for the stored limits of images; empty without any."""
+    known = [limit for limit in limits if limit]
+    if not known:
+        return ""
+    low, high = min(limit[0] for limit in known), max(limit[1] for limit in known)
+    whole = known[0][2] > 1
+    low, high = (float(np.floor(low)), float(np.ceil(high))) if whole else (low, high)
+    return f'"dataset.value_range=[{low:.6g},{max(high, low + (1 if whole else 1e-6)):.6g}]"'
+
+
+def _sampled(image: NDArray[Any]) -> NDArray[Any]:
+    flat = image.reshape(-1, image.shape[-1])
+    return flat[:: max(1, len(flat) // MAX_VALUES)]
