@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from segnet.errors import ConfigError
 from segnet.losses.resized import VALUES_AT_ONCE, resize_logits
 
+MANY_CLASSES = 20  # from as many on, a batch rarely holds them all
+
 
 class Tversky(nn.Module):
-    """Tversky loss (arXiv 1706.05721): 1 - TP / (TP + alpha FP + beta FN), the mean over all classes.
+    """Tversky loss (arXiv 1706.05721): 1 - TP / (TP + alpha FP + beta FN), the mean over classes.
 
     TP, FP and FN are sums of probabilities. At alpha = beta = 0.5 it is the Dice loss, at 1 the Jaccard loss.
 
@@ -22,13 +24,23 @@ class Tversky(nn.Module):
         alpha: price of a false positive.
         beta: price of a false negative.
         smooth: added above and below the fraction bar, so that an absent class that is not predicted is no loss.
+        present_only: whether the mean is over the classes in the masks of the batch, as for Lovasz-Softmax; None: from
+            20 classes on. The few probabilities that each of many absent classes gets add up over all pixels of a
+            batch, far above `smooth`: each absent class would add a loss of nearly 1.
 
     Raises:
         ConfigError: a value outside these.
     """
 
     def __init__(
-        self, ignore_index: int, num_classes: int, *, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0
+        self,
+        ignore_index: int,
+        num_classes: int,
+        *,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        smooth: float = 1.0,
+        present_only: bool | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("alpha", alpha), ("beta", beta)):
@@ -37,39 +49,54 @@ class Tversky(nn.Module):
         _check_smooth(smooth)
         self.ignore_index = ignore_index
         self.alpha, self.beta, self.smooth = alpha, beta, smooth
+        self.present_only = num_classes >= MANY_CLASSES if present_only is None else present_only
 
     def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
         hits, false_positives, false_negatives = _soft_counts(
             resize_logits(logits, mask, align_corners), mask, self.ignore_index
         )
         missed = self.alpha * false_positives + self.beta * false_negatives
-        return (missed / (hits + missed + self.smooth)).mean()
+        return _mean_over_classes(missed / (hits + missed + self.smooth), hits + false_negatives, self.present_only)
 
 
 class Dice(nn.Module):
-    """Soft Dice loss (arXiv 1606.04797): 1 - 2 TP / (2 TP + FP + FN), the mean over all classes.
+    """Soft Dice loss (arXiv 1606.04797): 1 - 2 TP / (2 TP + FP + FN), the mean over classes.
 
     As PaddleSeg's, without the squares of the paper's denominator.
 
     Args:
         ignore_index, num_classes: see `segnet.losses`.
         smooth: added above and below the fraction bar, so that an absent class that is not predicted is no loss.
+        present_only: whether the mean is over the classes in the masks of the batch, as for Lovasz-Softmax; None: from
+            20 classes on. The few probabilities that each of many absent classes gets add up over all pixels of a
+            batch, far above `smooth`: each absent class would add a loss of nearly 1.
 
     Raises:
         ConfigError: a value outside these.
     """
 
-    def __init__(self, ignore_index: int, num_classes: int, *, smooth: float = 1.0) -> None:
+    def __init__(
+        self, ignore_index: int, num_classes: int, *, smooth: float = 1.0, present_only: bool | None = None
+    ) -> None:
         super().__init__()
         _check_smooth(smooth)
         self.ignore_index, self.smooth = ignore_index, smooth
+        self.present_only = num_classes >= MANY_CLASSES if present_only is None else present_only
 
     def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
         hits, false_positives, false_negatives = _soft_counts(
             resize_logits(logits, mask, align_corners), mask, self.ignore_index
         )
         missed = false_positives + false_negatives
-        return (missed / (2 * hits + missed + self.smooth)).mean()
+        return _mean_over_classes(missed / (2 * hits + missed + self.smooth), hits + false_negatives, self.present_only)
+
+
+def _mean_over_classes(losses: Tensor, truth: Tensor, present_only: bool) -> Tensor:
+    """The mean of the losses of each class (K,), of those with true pixels (K,) if asked; 0 without any."""
+    if not present_only:
+        return losses.mean()
+    present = truth.detach().round() > 0  # sums of hits and misses: whole numbers but for rounding
+    return (losses * present).sum() / present.sum().clamp(min=1)
 
 
 class LovaszSoftmax(nn.Module):

@@ -18,28 +18,37 @@ log = logging.getLogger(__name__)
 NEEDED = ("backbone.", "decoder.")  # the other parts of a model may be new, or be left behind
 
 
-def start_from(model: SegmentationModel, classes: Classes, checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Takes over all weights that fit, and says which do not.
+def start_from(
+    model: SegmentationModel,
+    classes: Classes,
+    checkpoint: Mapping[str, Any],
+    path: Path,
+    auxiliary_head: nn.Module | None = None,
+) -> None:
+    """Take over all weights that fit, and log which do not.
 
-    Of other classes the weights that stand for single classes keep their new, random values. Whole parts beside
-    backbone and decoder may be absent on either side.
+    Weights of single classes, such as the classifier's rows, are taken over by class name: of classes that are added,
+    removed or in another order, the common ones stay as they were trained. Whole parts beside backbone and decoder may
+    be absent on either side.
 
     Args:
         model: of the new run.
         classes: of the new run.
         checkpoint: what `segnet.models.checkpoint.read_checkpoint` gave for `path`.
+        auxiliary_head: of the new run, if it has one.
 
     Raises:
         CheckpointError: another architecture.
     """
     theirs = model_weights(checkpoint["state_dict"])
+    before = [str(name) for name in checkpoint["hyper_parameters"]["classes"]["names"]]
+    names = list(classes.names)
     ours = model.state_dict()
-    same_classes = list(classes.names) == list(checkpoint["hyper_parameters"]["classes"]["names"])
-    of_classes = set() if same_classes else _of_single_classes(checkpoint["hyper_parameters"]["model"])
+    by_class = _class_dimensions(checkpoint["hyper_parameters"]["model"]) if names != before else {}
     unlike = [
         name
         for name in ours.keys() | theirs.keys()
-        if name.startswith(NEEDED) and name not in of_classes and _shape(ours, name) != _shape(theirs, name)
+        if name.startswith(NEEDED) and name not in by_class and _shape(ours, name) != _shape(theirs, name)
     ]
     if unlike:
         name = min(unlike)
@@ -48,23 +57,66 @@ def start_from(model: SegmentationModel, classes: Classes, checkpoint: Mapping[s
             f"({_shape(theirs, name)} in the file, {_shape(ours, name)} in the model): choose the backbone and decoder "
             "that it was trained with"
         )
-    kept = {name: value for name, value in theirs.items() if _shape(ours, name) == list(value.shape)}
-    kept = {name: value for name, value in kept.items() if name not in of_classes}
+    kept = _fitting(ours, theirs, by_class, names, before)
     model.load_state_dict(kept, strict=False)
+    if auxiliary_head is not None:
+        prefix = "auxiliary_head."
+        weights = {
+            name.removeprefix(prefix): value
+            for name, value in checkpoint["state_dict"].items()
+            if name.startswith(prefix)
+        }
+        heads = auxiliary_head.state_dict()
+        rows = {name: 0 for name in heads if name.startswith("classifier.")} if names != before else {}
+        fitting = _fitting(heads, weights, rows, names, before)
+        auxiliary_head.load_state_dict(fitting, strict=False)
+        log.info("%s: %d of %d weights of the auxiliary head taken over", path, len(fitting), len(heads))
     dropped, new = sorted(theirs.keys() - kept.keys()), sorted(ours.keys() - kept.keys())
     log.info("%s: %d weights taken over", path, len(kept))
+    if names != before:
+        common, added = set(names) & set(before), [name for name in names if name not in before]
+        log.info("%s: %d of %d classes taken over by name; new: %s", path, len(common), len(names), listed(added))
     if dropped or new:
-        reason = "" if same_classes else " (it was trained on other classes)"
-        log.info("%s: not taken over%s: %s; random: %s", path, reason, listed(dropped), listed(new))
+        log.info("%s: not taken over: %s; random: %s", path, listed(dropped), listed(new))
 
 
-def _of_single_classes(spec: Mapping[str, Any]) -> set[str]:
-    """Names of the weights whose shape follows from the number of classes."""
+def _fitting(
+    ours: Mapping[str, Tensor],
+    theirs: Mapping[str, Tensor],
+    by_class: Mapping[str, int],
+    names: list[str],
+    before: list[str],
+) -> dict[str, Tensor]:
+    """The weights of a checkpoint that fit, those of classes in the places of the new run's classes.
+
+    Args:
+        by_class: name of a weight -> its dimension of classes.
+        names, before: classes of the new run and of the checkpoint.
+    """
+    common = [name for name in names if name in before]
+    target = torch.tensor([names.index(name) for name in common], dtype=torch.long)
+    source = torch.tensor([before.index(name) for name in common], dtype=torch.long)
+    kept = {}
+    for name, value in theirs.items():
+        dimension = by_class.get(name)
+        if dimension is None and _shape(ours, name) == list(value.shape):
+            kept[name] = value
+        elif dimension is not None and common and name in ours:
+            mine = ours[name].detach().clone()
+            rows = value.to(mine).index_select(dimension, source)
+            if mine.index_select(dimension, target).shape == rows.shape:
+                kept[name] = mine.index_copy(dimension, target, rows)
+    return kept
+
+
+def _class_dimensions(spec: Mapping[str, Any]) -> dict[str, int]:
+    """Names of the weights whose shape follows from the number of classes -> the dimension that does."""
     with torch.device("meta"):
         one, other = (
             SegmentationModel(**{**spec, "num_classes": spec["num_classes"] + extra}).state_dict() for extra in (0, 1)
         )
-    return {name for name in one if one[name].shape != other[name].shape}
+    unlike = {name: [a != b for a, b in zip(one[name].shape, other[name].shape, strict=True)] for name in one}
+    return {name: differs.index(True) for name, differs in unlike.items() if any(differs)}
 
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> list[int] | str:

@@ -113,3 +113,31 @@ def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> 
         return lowest + (1 - lowest) * SCHEDULES[optim.schedule](done, optim)
 
     return LambdaLR(optimizer, factor)
+
+
+def hyperparameters(optimizer: Optimizer) -> Groups:
+    """The options of each parameter group, without the parameters."""
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+
+
+def apply_hyperparameters(schedule: LambdaLR, configured: Groups) -> tuple[float, float]:
+    """Give the options of a configuration to an optimizer and a schedule that were restored from a checkpoint.
+
+    With the options that the checkpoint was written with, nothing changes.
+
+    Args:
+        schedule: of the configuration, at the step of the checkpoint.
+        configured: of the optimizer of the configuration, as `hyperparameters` gave them before the schedule was built.
+
+    Returns:
+        The learning rate of the checkpoint, and the one that the schedule gives; of the first group.
+    """
+    groups = schedule.optimizer.param_groups
+    before = groups[0]["lr"]
+    schedule.base_lrs = [options["lr"] for options in configured]
+    for group, options, factor in zip(groups, configured, schedule.lr_lambdas, strict=True):
+        group.update(options)
+        group["initial_lr"] = options["lr"]
+        group["lr"] = options["lr"] * factor(schedule.last_epoch)
+    schedule._last_lr = [group["lr"] for group in groups]
+    return float(before), float(groups[0]["lr"])

@@ -1,5 +1,6 @@
 """SegmentationTask: step, log, optimize. What the network is, it reads off the spec that the checkpoint stores."""
 
+import logging
 import math
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import LambdaLR
 
 from segnet.classes import Classes
 from segnet.components import build
@@ -19,7 +21,16 @@ from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.training.metrics import ConfusionMatrix, Scores, iou_metric
-from segnet.training.optim import build_optimizer, build_schedule, check_optim, parameter_groups
+from segnet.training.optim import (
+    apply_hyperparameters,
+    build_optimizer,
+    build_schedule,
+    check_optim,
+    hyperparameters,
+    parameter_groups,
+)
+
+log = logging.getLogger(__name__)
 
 
 class SegmentationTask(pl.LightningModule):
@@ -165,11 +176,30 @@ class SegmentationTask(pl.LightningModule):
         fused = self.trainer.scaler is None
         groups = parameter_groups(self, self.model.backbone, self.optim)
         optimizer = build_optimizer(groups, self.optim, fused=fused)
+        self._configured = hyperparameters(optimizer)
         num_steps = self.trainer.estimated_stepping_batches
         if num_steps == math.inf:
             raise ConfigError("the learning rate's schedule needs an end: set trainer.max_epochs or trainer.max_steps")
         schedule = build_schedule(optimizer, self.optim, int(num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Let changed options of a resumed run count; the optimizer has its old ones from the checkpoint."""
+        if self.trainer.ckpt_path is None:
+            return
+        schedule, num_steps = self.trainer.lr_scheduler_configs[0].scheduler, self.trainer.estimated_stepping_batches
+        assert isinstance(schedule, LambdaLR)
+        if schedule.last_epoch + 1 >= num_steps:  # only a validation is left: one step more is counted
+            return
+        before, now = apply_hyperparameters(schedule, self._configured)
+        if before != now and self.trainer.is_global_zero:
+            log.warning(
+                "the learning rate changes from %.3g to %.3g at step %d of %d: the run began otherwise",
+                before,
+                now,
+                self.trainer.global_step,
+                num_steps,
+            )
 
 
 def frozen_parts(backbone: nn.Module, frozen_stages: int | None) -> list[nn.Module]:

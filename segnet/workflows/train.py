@@ -166,7 +166,7 @@ def prepare(
             require_same_model(task, resumed, task.hparams["model"], checkpoint)
     elif started:
         with fitting(str(config.init_from)):
-            start_from(task.model, datamodule.classes, started, Path(str(config.init_from)))
+            start_from(task.model, datamodule.classes, started, Path(str(config.init_from)), task.auxiliary_head)
     elif weights is not None:
         load_backbone_weights(task.model.backbone, weights)
     datamodule.check(num_processes)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segnet.errors import ConfigError
-from segnet.losses.regions import Dice, LovaszSoftmax, Tversky
+from segnet.losses.regions import Dice, LovaszSoftmax, Tversky, _soft_counts
 
 IGNORED = 255
 NUM_CLASSES = 4
@@ -138,3 +138,30 @@ def test_on_certain_predictions_lovasz_is_one_less_the_iou():
 def test_values_that_cannot_work_are_refused(loss, options, message):
     with pytest.raises(ConfigError, match=message):
         loss(IGNORED, NUM_CLASSES, **options)
+
+
+@pytest.mark.parametrize("loss", [Dice, Tversky])
+def test_absent_classes_of_many_do_not_count(loss):
+    """150 classes, 10 in the masks, nearly perfect logits."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.randint(0, 10, (4, 128, 128), generator=generator)
+    logits = torch.zeros(4, 150, 128, 128).scatter_(1, mask[:, None], 11.0)
+    assert float(loss(255, 150)(logits, mask)) < 0.02
+    assert float(loss(255, 150, present_only=False)(logits, mask)) > 0.2
+    few = [float(loss(255, 19, present_only=choice)(logits[:, :19], mask)) for choice in (None, False, True)]
+    assert few[0] == few[1] != few[2]
+
+
+@pytest.mark.parametrize("loss", [Dice, Tversky])
+def test_of_the_present_classes_the_mean_is_that_of_them_alone(loss):
+    mask = torch.tensor([[[0, 0], [2, 255]]])
+    logits = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    present = loss(255, 4, present_only=True)(logits, mask)
+    hits, wrong, missed = _soft_counts(logits, mask, 255)
+    alpha, beta, weight = (1, 1, 2) if loss is Dice else (0.3, 0.7, 1)
+    each = (alpha * wrong + beta * missed) / (weight * hits + alpha * wrong + beta * missed + 1)
+    torch.testing.assert_close(present, each[[0, 2]].mean())
+    nothing = loss(255, 4, present_only=True)(logits, torch.full((1, 2, 2), 255))
+    nothing.backward()
+    assert float(nothing) == 0
+    assert not logits.grad.any()

@@ -10,6 +10,7 @@ from tiny import components
 
 from segnet.classes import Classes
 from segnet.errors import CheckpointError
+from segnet.models.auxiliary import FCNHead
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.training.finetuning import require_same_model, start_from
 
@@ -58,7 +59,7 @@ def test_the_same_classes_take_over_everything():
     assert taken_over(new, before, content) == set(new.state_dict())
 
 
-@pytest.mark.parametrize("names", [["a", "b"], ["x", "y", "z", "v", "w"], ["x", "y", "z"]])
+@pytest.mark.parametrize("names", [["x", "y"], ["x", "y", "z", "v", "w"], ["x", "y", "z"]])
 def test_other_classes_get_a_new_classifier_and_it_is_said(names, caplog):
     caplog.set_level(logging.INFO, "segnet")
     new, content = model(1), checkpoint(names)
@@ -68,7 +69,8 @@ def test_other_classes_get_a_new_classifier_and_it_is_said(names, caplog):
         "decoder.classifier.weight",
         "decoder.classifier.bias",
     }
-    assert "not taken over (it was trained on other classes): decoder.classifier.bias, decoder.classif" in caplog.text
+    assert "0 of 3 classes taken over by name; new: a, b, c" in caplog.text
+    assert "not taken over: decoder.classifier.bias, decoder.classifier.weight; random: decoder" in caplog.text
 
 
 def test_a_part_that_only_one_side_has_is_left_out(caplog):
@@ -100,3 +102,22 @@ def test_going_on_names_the_options_that_differ():
 
 def test_going_on_with_the_same_architecture_is_allowed():
     require_same_model(torch.nn.ModuleDict({"model": model(1)}), checkpoint(["a", "b", "c"]), spec(), FILE)
+
+
+def test_classes_that_are_added_and_reordered_keep_their_rows(caplog):
+    content = checkpoint(["road", "sky", "tree"])
+    head = FCNHead(backbone_channels=[8, 8, 8, 8], num_classes=3, channels=4, stage=3)
+    content["state_dict"] |= {f"auxiliary_head.{name}": value for name, value in head.state_dict().items()}
+    torch.manual_seed(1)
+    new, new_head = model(1, num_classes=4), FCNHead(backbone_channels=[8, 8, 8, 8], num_classes=4, channels=4, stage=3)
+    rows = {part: part.classifier.weight.detach().clone() for part in (new.decoder, new_head)}
+    with caplog.at_level(logging.INFO, "segnet"):
+        start_from(new, Classes.create(["tree", "car", "road", "sky"]), content, FILE, new_head)
+    for part, prefix in ((new.decoder, "model.decoder."), (new_head, "auxiliary_head.")):
+        for kind in ("weight", "bias"):
+            found = getattr(part.classifier, kind)
+            assert torch.equal(found[[2, 3, 0]], content["state_dict"][f"{prefix}classifier.{kind}"])
+        assert torch.equal(part.classifier.weight[1], rows[part][1])
+    others = [name for name in head.state_dict() if not name.startswith("classifier.")]
+    assert all(torch.equal(new_head.state_dict()[name], head.state_dict()[name]) for name in others)
+    assert "a.ckpt: 3 of 4 classes taken over by name; new: car" in caplog.messages

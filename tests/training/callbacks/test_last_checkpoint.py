@@ -341,3 +341,26 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path):
     train(longer, tmp_path)
     weights = [read_checkpoint(tmp_path / name / "last.ckpt")["state_dict"] for name in ("long", "short")]
     assert_equal(weights[1], weights[0])
+
+
+def test_more_epochs_raise_the_learning_rate_and_both_rates_are_logged(tmp_path, caplog):
+    """The first step has the new schedule's rate already, as in a run that was as long from the start."""
+    train(configuration({"max_epochs": 2}), tmp_path)
+    longer = configuration({"max_epochs": 4}, checkpoint=str(tmp_path / "last.ckpt"))
+    train(longer, tmp_path)
+    assert "the learning rate changes from 0 to 0.0268 at step 10 of 20" in caplog.text
+    with open(tmp_path / "metrics.csv", newline="") as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file) if row["lr"]]
+    assert rates[10:] == pytest.approx([0.05 * (1 - step / 20) ** 0.9 for step in range(10, 20)])
+
+
+def test_options_of_the_optimizer_that_change_count_from_there_on(tmp_path, monkeypatch, caplog):
+    cut(monkeypatch, "training_step", 8, kill)
+    with pytest.raises(Killed):
+        train(configuration(), tmp_path)
+    monkeypatch.undo()
+    optim = OptimConfig(lr=0.1, weight_decay=0.5)
+    train(configuration(optim=optim, checkpoint=str(tmp_path / "last.ckpt")), tmp_path)
+    assert "the learning rate changes from 0.0316 to 0.0631 at step 6 of 15" in caplog.text
+    group = read_checkpoint(tmp_path / "last.ckpt")["optimizer_states"][0]["param_groups"][0]
+    assert (group["initial_lr"], group["weight_decay"]) == (0.1, 0.5)
