@@ -39,8 +39,8 @@ TABLES = {
     "logger": LOGGERS,
 }
 SHARED_BY_READERS = """annotations by_name clipping coco_annotations coco_masks file_names fronts json_records
-label_studio_tasks labels lists notes outlines pairing polygon_fill run_lengths splits text_files yaml_records
-yolo_files"""
+label_advice label_studio_tasks labels lists notes outlines pairing polygon_fill run_lengths splits text_files
+yaml_records yolo_files"""
 
 
 def menu(group: str) -> list[str]:

@@ -21,7 +21,7 @@ from segnet.models.norms import NORMS
 from segnet.training.callbacks.nonfinite import NON_FINITE_ACTIONS
 from segnet.training.loggers import LOGGERS
 from segnet.training.optim import OPTIMIZERS, SCHEDULES
-from segnet.training.trainer import LIGHTNING_PRECISIONS
+from segnet.training.trainer_options import LIGHTNING_PRECISIONS
 
 PACKAGE = Path(configuration.__file__).parent
 SECTIONS = [value for value in vars(configuration).values() if dataclasses.is_dataclass(value)]

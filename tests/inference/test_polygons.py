@@ -1,14 +1,14 @@
 """Outlines are exact: their areas are pixel counts, holes and touching corners included."""
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from segnet.classes import Classes
-from segnet.data.datasets.annotations import drawn
+from segnet.data.datasets.json_records import Record
+from segnet.data.datasets.outlines import draw_shape, points_of
 from segnet.inference.polygons import coco, find_polygons, geojson, labelme, ring_area, run_lengths
 
 CLASSES = Classes.create(["a", "b", "c"], [[1, 2, 3], [200, 100, 0], [0, 0, 255]])
@@ -119,6 +119,7 @@ def test_labelmes_polygons_have_their_holes_and_read_back_as_the_mask():
         np.testing.assert_array_equal(filled(ring, mask.shape), area)
     painted = np.zeros(mask.shape, np.uint8)
     for shape in document["shapes"]:  # as a dataset of labelme's files is read
-        where = drawn(mask.shape, shape["shape_type"], shape["points"], Path("a.json"))
+        record = Record(shape, "a.json")
+        where = draw_shape(mask.shape, shape["shape_type"], points_of(record), record)
         painted[where] = CLASSES.names.index(shape["label"])
     assert (painted == mask).mean() > 0.9  # labelme's outlines are a pixel wide
