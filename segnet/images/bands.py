@@ -160,6 +160,12 @@ def _of_pillow(image: Image.Image, channels: int, source: Path | str) -> Channel
     return Channels(values.reshape(image.height, image.width, channels), 255.0)
 
 
+def unstretched(image: Bands) -> NDArray[np.uint8]:
+    """An image (H, W, channels), 0-255, as (H, W, 3) uint8 RGB, as bright as a network sees it: its first bands."""
+    shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, [0, 0, 0]]
+    return shown if shown.dtype == np.uint8 else np.asarray(shown.clip(0, 255).round(), np.uint8)  # type: ignore[return-value]
+
+
 def displayable(image: Bands) -> NDArray[np.uint8]:
     """An image (H, W, channels) as (H, W, 3) uint8 RGB for people: of many bands the first three, stretched each."""
     if image.shape[2] == 3 and image.dtype == np.uint8:

@@ -13,7 +13,7 @@ from segnet.data.datasets.pairing import SPLITS, lost_files
 from segnet.data.scan.report import DatasetReport
 from segnet.data.scan.scan import Memory, survey
 from segnet.errors import ConfigError
-from segnet.images.bands import displayable
+from segnet.images.bands import unstretched
 from segnet.images.drawing import contact_sheet
 from segnet.images.files import write_image
 from segnet.system.files import replacing
@@ -61,7 +61,7 @@ def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config:
         for sample, (epoch, number) in zip(shown, keys, strict=True)
     ]
     rows = [
-        (displayable(sample.image), sample.mask, displayable(crop.image), crop.mask)
+        (unstretched(sample.image), sample.mask, unstretched(crop.image), crop.mask)
         for sample, crop in zip(shown, mix(crops, keys), strict=True)
     ]
     write_image(target, contact_sheet(rows, samples.classes))

@@ -180,9 +180,9 @@ class SplitReport:
 
     @property
     def little_range(self) -> str:
-        """A warning if the images fill little of their range, with the option; else empty."""
+        """A warning if the training images fill little of their range, with the option; else empty."""
         limits = [finding.limits for finding in self.readable if finding.limits]
-        if self.values is None or not self.values.is_little or not limits:
+        if self.split != "train" or self.values is None or not self.values.is_little or not limits:
             return ""
         low, high = min(limit[0] for limit in limits), max(limit[1] for limit in limits)
         return (

@@ -1,0 +1,69 @@
+"""The values of bands are measured, and images that fill little of their range get the option that stretches them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segnet.config import DataConfig, InspectConfig
+from segnet.data.datasets.folder import Folder
+from segnet.data.scan.band_values import measured, pooled, value_range_option
+from segnet.errors import ConfigError
+from segnet.workflows.inspect import inspect
+
+
+def write(root, top, dtype=np.uint16):
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for number in range(2):
+            for kind, values in (("images", rng.integers(0, top, (40, 50))), ("masks", rng.integers(0, 2, (40, 50)))):
+                path = root / kind / split / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(values.astype(dtype if kind == "images" else np.uint8)).save(path)
+    return {"name": "folder", "root": str(root), "class_names": ["bg", "a"]}
+
+
+def test_mean_and_deviation_are_those_of_all_pixels():
+    images = [np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8) for seed in range(3)]
+    values = pooled([measured(image) for image in images])
+    every = np.stack(images).reshape(-1, 3) / 255
+    np.testing.assert_allclose(values.mean, every.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(values.std, every.std(axis=0), rtol=1e-3)
+    assert not values.is_little
+
+
+def test_one_hot_pixel_is_no_range():
+    image = np.full((100, 100, 1), 3, np.uint8)
+    image[0, 0] = 255
+    assert pooled([measured(image)]).is_little
+
+
+def test_the_option_holds_all_images():
+    assert value_range_option([[3.4, 99.2, 65535], [2.0, 80.0, 65535], []]) == '"dataset.value_range=[2,100]"'
+    assert value_range_option([[-0.25, 0.125, 1]]) == '"dataset.value_range=[-0.25,0.125]"'
+    assert value_range_option([]) == ""
+
+
+def test_images_of_16_bits_that_are_almost_black_get_an_option_that_mends_it(tmp_path):
+    spec = write(tmp_path, 235)
+    config = InspectConfig(dataset=spec, data=DataConfig(crop_size=[32, 32]), num_images=0)
+    [warning] = [text for text in inspect(config, tmp_path / "a").warnings if "fill little" in text]
+    assert 'set "dataset.value_range=[0,234]"' in warning
+    config.dataset = {**spec, "value_range": [0, 234]}
+    report = inspect(config, tmp_path / "b")
+    assert not [text for text in report.warnings if "fill little" in text]
+    assert max(report.splits[0].values.high) > 0.98
+
+
+@pytest.mark.parametrize(("top", "dtype"), [(65536, np.uint16), (256, np.uint8)])
+def test_full_ranges_need_none(tmp_path, top, dtype):
+    config = InspectConfig(dataset=write(tmp_path, top, dtype), data=DataConfig(crop_size=[32, 32]), num_images=0)
+    assert not [text for text in inspect(config, tmp_path / "a").warnings if "fill little" in text]
+
+
+def test_a_dataset_takes_the_value_range_of_a_model_and_no_other(tmp_path):
+    options = {key: value for key, value in write(tmp_path, 235).items() if key != "name"}
+    dataset = Folder("val", **options)
+    dataset.take_value_range((0.0, 234.0), "best.ckpt")
+    assert dataset.load(0).image.max() >= 254
+    with pytest.raises(ConfigError, match=r"dataset\.value_range=\[0\.0, 9\.0\], but best\.ckpt was trained with"):
+        Folder("val", **options, value_range=[0, 9]).take_value_range((0.0, 234.0), "best.ckpt")
