@@ -102,7 +102,10 @@ def is_one_of_many() -> bool:
 
 
 def _reach_open_section(argument: str) -> str:
-    """Lets `trainer.precision=16` set a key that the yaml does not mention: Hydra asks for ++ there."""
+    """Write an option as Hydra does: ++trainer.max_time=1 for a key that the yaml lacks, ~logger for logger=null."""
+    name, _, value = argument.partition("=")
+    if value == "null" and name.isidentifier() and (CONF_DIR / name).is_dir():
+        return f"~{name}"
     return f"++{argument}" if re.match(rf"({'|'.join(OPEN_SECTIONS)})\.[^=]+=", argument) else argument
 
 

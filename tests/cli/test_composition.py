@@ -204,3 +204,13 @@ def test_help_of_verbs_that_need_a_dataset_lists_the_choices(verb):
 def test_a_dataset_that_is_not_named_is_asked_for(name, schema):
     with pytest.raises(ConfigError, match=r"dataset is not set: add dataset=\.\.\., one of .*camvid.*shapes"):
         composed(name, schema, [])
+
+
+@pytest.mark.parametrize("group", ["logger", "auxiliary_head", "experiment"])
+def test_a_choice_can_be_set_to_null(group):
+    assert composed("train", Config, [f"{group}=null"]) == composed("train", Config, [])
+
+
+def test_a_dataset_set_to_null_is_missing():
+    with pytest.raises(ConfigError, match="dataset is not set"):
+        composed("train", Config, ["dataset=null"])
