@@ -1,4 +1,4 @@
-"""What an exported file tells of itself, under the key "segnet" of its own metadata: all that `predict` needs."""
+"""Metadata of exported files, under their key "segnet": classes, normalization, input and output types."""
 
 import json
 import os
@@ -16,11 +16,11 @@ OUTPUT_KINDS = ("logits", "classes")
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What an exported model takes and gives.
+    """Input and output of an exported model.
 
     Attributes:
         classes: names, palette and ignore_index.
-        mean, std: of each channel, for values scaled to 0-1. The normalization is inside the model: only to be known.
+        mean, std: of each channel, for values scaled to 0-1. For information: the model normalizes by itself.
         input: type of the images (B, C, H, W), 0-255, from INPUTS.
         output: "logits" (B, classes, H, W), float32, or "classes" (B, H, W), ids as uint8, or int32 above 256 classes.
         digest: sha256 of the checkpoint that it was made from; empty where it is not known.
@@ -55,7 +55,7 @@ class Metadata:
         return json.dumps(record)
 
     def to_props(self) -> Mapping[str, str]:
-        """For people and programs that know nothing of segnet, each part under a name of its own; and all of it."""
+        """Metadata entries: all of it for segnet, and each part by name for other programs."""
         return {
             KEY: self.to_json(),
             "class_names": json.dumps(list(self.classes.names)),
@@ -67,7 +67,7 @@ class Metadata:
 
     @classmethod
     def read(cls, text: str | None, path: str | os.PathLike[str]) -> "Metadata":
-        """What `to_json` wrote.
+        """Parse the text that `to_json` wrote.
 
         Args:
             text: None where the file has none.

@@ -29,12 +29,12 @@ TAGS = ["segnet", "image-segmentation", "semantic-segmentation"]
 
 
 def is_pretrained(path: str | os.PathLike[str]) -> bool:
-    """Whether it is such a folder, or the .safetensors file in one."""
+    """Whether a path is such a folder, or a .safetensors file."""
     return Path(path).suffix == ".safetensors" or (Path(path) / CONFIG).is_file()
 
 
 def save_pretrained(spec: Mapping[str, Any], state: Mapping[str, Tensor], classes: Classes, folder: Path) -> None:
-    """Writes the three files, each whole or not at all.
+    """Write the three files, each atomically.
 
     Args:
         spec: arguments of SegmentationModel.
@@ -52,13 +52,13 @@ def save_pretrained(spec: Mapping[str, Any], state: Mapping[str, Tensor], classe
 
 
 def load_pretrained(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Classes]:
-    """Builds the model that such a folder describes, with its weights.
+    """Load the model of such a folder, with its weights.
 
     Returns:
         The model on the CPU, in evaluation mode, and its classes.
 
     Raises:
-        CheckpointError: a file is missing, damaged, or they do not belong together.
+        CheckpointError: a file is missing or damaged, or the files do not fit each other.
     """
     weights = Path(path) if Path(path).suffix == ".safetensors" else Path(path) / WEIGHTS
     folder = weights.parent
@@ -111,6 +111,6 @@ or `segnet predict photo.jpg --checkpoint FOLDER`.
 | --- | --- | --- |
 {rows}
 
-Pixels of value {classes.ignore_index} were ignored in training. On which images it was trained, and what it is to be
-used for, whoever trained it writes here.
+Pixels of value {classes.ignore_index} were ignored in training. Describe here the training
+images and the intended use.
 """

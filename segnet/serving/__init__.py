@@ -1,1 +1,1 @@
-"""A trained model behind HTTP: a page for people, `POST /predict` for programs. The command is `segnet serve`."""
+"""A trained model behind HTTP: a page for people and `POST /predict` for programs. The command is `segnet serve`."""

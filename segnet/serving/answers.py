@@ -1,4 +1,4 @@
-"""What a request can ask for, and its making: JSON with the mask, the mask or overlay as a PNG, polygons."""
+"""The answers of POST /predict: JSON with the mask, the mask or overlay as a PNG, polygons."""
 
 import base64
 import io
@@ -27,18 +27,18 @@ ANSWER_TYPES = {  # output -> its content type
     "polygons": "application/geo+json",
 }
 PARAMETERS = {"json": "picture", "overlay": "opacity", "polygons": "tolerance"}  # output -> what goes with it alone
-PICTURE_SIDE = 2048  # the longer one of the picture that JSON may hold, at most [pixels]
+PICTURE_SIDE = 2048  # longer side of the image that JSON may hold, at most [pixels]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be answered.
+    """The answer that a request asks for.
 
     Attributes:
         output: one of `ANSWER_TYPES`.
         opacity: of the overlay's colors, 0-1.
-        tolerance: how far a polygon may lie beside the exact outline [pixels].
-        picture: whether JSON holds the picture too, as the model saw it, and the class ids as a page can read them.
+        tolerance: distance that a polygon may have from the exact outline [pixels].
+        picture: whether JSON holds the image too, as the model saw it, and the class ids as a page can read them.
     """
 
     output: str = "json"
@@ -48,7 +48,7 @@ class Wanted:
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> "Wanted":
-        """Reads the query of a request.
+        """Read the query of a request.
 
         Raises:
             ConfigError: an unknown parameter or value, or one that the output has no use for.
@@ -94,7 +94,7 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
         return _json(geojson(segmentation.polygons(tolerance=wanted.tolerance), segmentation.classes))
     height, width = segmentation.mask.shape
     shares = segmentation.shares
-    told: dict[str, Any] = {
+    answer: dict[str, Any] = {
         "width": width,
         "height": height,
         "seconds": round(seconds, 4),
@@ -104,9 +104,9 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
     if wanted.picture:
         picture = Image.fromarray(displayable(segmentation.image))
         picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-        told["picture"] = base64.b64encode(_image_bytes(picture, "JPEG", quality=90)).decode()
-        told["ids"] = base64.b64encode(_ids(segmentation.mask)).decode()
-    return _json(told)
+        answer["picture"] = base64.b64encode(_image_bytes(picture, "JPEG", quality=90)).decode()
+        answer["ids"] = base64.b64encode(_ids(segmentation.mask)).decode()
+    return _json(answer)
 
 
 def class_entries(classes: Classes) -> list[dict[str, Any]]:

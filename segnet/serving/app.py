@@ -1,6 +1,6 @@
 """The server's application: what each request goes through, and which error it may end in.
 
-A request takes a place in the queue, its picture is received into a file of its own, then read, predicted and rendered
+A request is received into a temporary file, takes a place in the queue, and is then read, predicted and rendered
 in the queue's thread. Its file and its place are given back when that thread is done with it, even if nobody waits any
 more: at no time is there more at hand than the places allow.
 """
@@ -40,11 +40,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a request may cost.
+    """Limits of a request.
 
     Attributes:
         max_bytes: of an uploaded file.
-        max_pixels: of a picture.
+        max_pixels: of an image.
         waiting: how many requests may wait beside the one at work.
         timeout: from a request's begin to its answer [seconds].
     """
@@ -63,12 +63,12 @@ def create_app(
     uploads: Path,
     allow_hosts: Collection[str] = (),
 ) -> Starlette:
-    """Puts the application together.
+    """Build the ASGI application.
 
     Args:
         name: of the model, for people.
         queue: where predictions run.
-        uploads: the folder that holds pictures until they are answered.
+        uploads: the folder for uploaded images until they are answered.
         allow_hosts: names by which this server may be asked, beside its addresses and its own.
     """
     service = _Service(predictor, name, limits, queue, uploads)
@@ -80,20 +80,20 @@ def create_app(
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
         middleware=[Middleware(Guard, names=allow_hosts)],
-        exception_handlers={HTTPException: _told, Exception: _our_fault},
+        exception_handlers={HTTPException: _error_answer, Exception: _our_fault},
     )
 
 
-async def _told(request: Request, error: Exception) -> Response:
+async def _error_answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code not in (404, 405):
         return JSONResponse({"error": " ".join(error.detail.split())}, error.status_code, error.headers)
     if path == "/predict":  # by another method than POST the static files are asked for it
-        told = "/predict is asked by POST, with a picture as the body; /openapi.json says how"
-        return JSONResponse({"error": told}, 405, {"Allow": "POST"})
-    told = f"{request.method} {path}: no such thing here; /openapi.json says what there is"
-    return JSONResponse({"error": told}, error.status_code, error.headers)
+        message = "/predict is asked by POST, with an image as the body; /openapi.json says how"
+        return JSONResponse({"error": message}, 405, {"Allow": "POST"})
+    message = f"{request.method} {path}: no such thing here; /openapi.json says what there is"
+    return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:
@@ -110,13 +110,13 @@ class _Service:
         self._reception = Reception()
 
     async def health(self, request: Request) -> Response:
-        """Answers at once, however long the queue is."""
+        """Report the state of the queue, without waiting for it."""
         places = self._limits.waiting + 1
         told = {"status": "ok", "version": __version__, "places": places, "places_taken": self._queue.num_taken}
         return JSONResponse(told)
 
     async def model(self, request: Request) -> Response:
-        """What the page, and a program, need to know beforehand."""
+        """Report the model, its classes and the limits."""
         return JSONResponse(
             {
                 "name": self._name,
@@ -131,7 +131,7 @@ class _Service:
         )
 
     async def predict(self, request: Request) -> Response:
-        """Segments the picture that is the request's body."""
+        """Segment the image in the request's body."""
         deadline = time.monotonic() + self._limits.timeout
         try:
             wanted = Wanted.read(request.query_params)
@@ -159,7 +159,7 @@ class _Service:
         return Response(body, media_type=ANSWER_TYPES[wanted.output], headers={"Cache-Control": "no-store"})
 
     def _work(self, path: Path, wanted: Wanted) -> bytes:
-        """In the queue's thread: a picture's file -> the body of the answer."""
+        """Read and segment an uploaded image, and render the answer; runs in the queue's thread."""
         image = read_upload(path, self._predictor.channels, self._limits.max_pixels, self._predictor.value_range)
         started = time.perf_counter()
         segmentation = self._predictor.segment(image)
@@ -169,10 +169,10 @@ class _Service:
 
 
 async def _outcome(job: Future[bytes], request: Request, deadline: float) -> bytes:
-    """Waits for a job, as long as somebody waits for its answer.
+    """Wait for a job until its client disconnects.
 
     Raises:
-        HTTPException: it did not end in time. ClientDisconnect: nobody waits any more.
+        HTTPException: it did not end in time. ClientDisconnect: the client has gone.
     """
     ended = asyncio.wrap_future(job)
     ended.add_done_callback(lambda future: future.cancelled() or future.exception())  # else it complains if unread
@@ -188,7 +188,7 @@ async def _outcome(job: Future[bytes], request: Request, deadline: float) -> byt
     job.cancel()  # where it waits it never runs; where it runs, nothing can stop it
     if gone in done:
         raise ClientDisconnect
-    raise HTTPException(504, "no answer within the server's time limit: send a smaller picture, or try again later")
+    raise HTTPException(504, "no answer within the server's time limit: send a smaller image, or try again later")
 
 
 async def _disconnected(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask: programs, the page itself, and no page of another site.
+"""Access control: programs and the server's own page, but no page of another site.
 
 A server on one's own machine is reached by every page that a browser there has open. Such a page is refused by what
 browsers cannot forge: the Host that they ask for, which gives away a foreign name that was pointed at this address (DNS

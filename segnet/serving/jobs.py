@@ -1,4 +1,4 @@
-"""Work that arrives faster than it is done: one job at a time, so many more wait, and no further one is taken."""
+"""A bounded queue of predictions: one runs at a time, a fixed number waits, others are refused."""
 
 import math
 import threading
@@ -21,7 +21,7 @@ class QueueFullError(Exception):
 
 
 class JobQueue:
-    """Runs jobs one after another in a thread of its own: a prediction by itself takes all cores, or the GPU.
+    """Run jobs one after another in a thread: a single prediction takes all cores, or the GPU.
 
     A place is taken for images that have arrived: one that never does keeps nobody out.
 
@@ -62,7 +62,7 @@ class JobQueue:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Takes a place for as long as the context lasts.
+        """Hold a place for as long as the context lasts.
 
         Raises:
             QueueFullError: none is free.
@@ -77,10 +77,10 @@ class JobQueue:
                 self._num_taken -= 1
 
     def submit(self, work: Callable[[], bytes], end: Callable[[], None]) -> Future[bytes]:
-        """Queues a job.
+        """Queue a job.
 
         Args:
-            work: what is done in the thread.
+            work: called in the thread.
             end: called once the job is over, or was cancelled before it began: gives its place back.
         """
         future = self._executor.submit(self._timed, work)

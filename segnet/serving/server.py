@@ -18,7 +18,7 @@ from segnet.serving.jobs import JobQueue
 
 
 def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: float, uploads: Path) -> None:
-    """Serves until a signal comes, then answers what is under way; a second Ctrl-C quits at once.
+    """Serve until a signal, then answer the requests under way; a second Ctrl-C quits at once.
 
     Called where signals raise Interrupted, see segnet.system.signals.ending_at_once.
 
@@ -26,7 +26,7 @@ def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: 
         listener: where connections come in.
         queue: in which the application's predictions run.
         timeout: of a request [seconds].
-        uploads: the folder of pictures, deleted where the process ends without its caller.
+        uploads: the folder of uploads, deleted if the process ends without its caller.
 
     Raises:
         Interrupted: the signal.

@@ -1,4 +1,4 @@
-"""Pictures that come in by HTTP: received into a file under a limit of bytes, read under a limit of pixels."""
+"""Uploaded images: received into a file under limits of size and rate, read under a limit of pixels."""
 
 import asyncio
 import time
@@ -26,13 +26,13 @@ CONTENT_TYPES = (*IMAGE_CONTENT_TYPES, "application/octet-stream")
 
 def require_content_type(request: Request) -> None:
     """Raises:
-    HTTPException: the body is said to be something else than a picture.
+    HTTPException: the body has the content type of something else than an image.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in CONTENT_TYPES:
         raise HTTPException(
             415,
-            f"Content-Type '{content_type}' is not taken: send the picture's bytes themselves, as one of "
+            f"Content-Type '{content_type}' is not taken: send the image's bytes themselves, as one of "
             f"{', '.join(CONTENT_TYPES)}",
         )
 
@@ -128,7 +128,7 @@ class Upload:
 
 
 def read_upload(path: Path, channels: int, max_pixels: int, value_range: ValueRange | None = None) -> Bands:
-    """Reads a picture whose head promises no more pixels than are allowed.
+    """Read an uploaded image whose header is within the limit of pixels.
 
     Returns:
         (H, W, channels), as `segnet.images.bands.read_bands` gives it.
@@ -142,6 +142,6 @@ def read_upload(path: Path, channels: int, max_pixels: int, value_range: ValueRa
         raise HTTPException(413, f"the image has more than {max_pixels / 1e6:g} megapixels: scale it down") from None
     if header.num_pixels > max_pixels:
         size = f"{header.width} x {header.height}"
-        told = f"the image has {size} pixels, more than {max_pixels / 1e6:g} megapixels: scale it down"
-        raise HTTPException(413, told)
+        message = f"the image has {size} pixels, more than {max_pixels / 1e6:g} megapixels: scale it down"
+        raise HTTPException(413, message)
     return read_bands(path, channels, value_range)

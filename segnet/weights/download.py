@@ -38,7 +38,7 @@ DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")  # no hash
 
 
 def fetch(source: str | os.PathLike[str]) -> Path:
-    """Gives the local path of a file, after a download where needed.
+    """Return the local path of a weight file; download it if needed.
 
     Args:
         source: a path (with ``~``), a http(s) URL, or a name on the hub ("timm/resnet50d.ra2_in1k"). A file or folder
@@ -63,7 +63,7 @@ def fetch(source: str | os.PathLike[str]) -> Path:
 
 
 def cache_path(url: str) -> Path:
-    """Where the download of a URL lies: in the folder of torch.hub.
+    """The local path of a download, in the folder of torch.hub.
 
     A name with a hash is unique, and shared with torch's own downloads. Others are not (PaddleSeg calls every model
     model.pdparams), so these get a folder of their own for each URL.
@@ -98,7 +98,7 @@ def _hash_of(path: Path) -> str:
 
 
 def _download(url: str, target: Path, promised: str | None) -> None:
-    """Downloads into a temporary file beside `target`, which takes its place once it is whole and its hash is right."""
+    """Download atomically, and compare the SHA-256 that the name promises."""
     request = urllib.request.Request(url, headers={"User-Agent": "segnet"})
     try:
         response = urllib.request.build_opener(Redirects(CheckpointError)).open(request, timeout=TIMEOUT)
@@ -198,7 +198,7 @@ def _fetch_config(hub: Any, errors: Any, name: str) -> None:
 
 
 def hub_error(hub: Any, errors: Any, name: str, error: Exception, instead: str = "model.safetensors") -> SegnetError:
-    """What went wrong on the hub, in one line.
+    """Explain an error of the hub in one line.
 
     Args:
         hub, errors: the modules huggingface_hub and huggingface_hub.errors.

@@ -1,4 +1,4 @@
-"""Reads weight files of several formats, told apart by content, without running what they might hide.
+"""Read weight files of several formats, recognized by content, without running any code in them.
 
 torch's ``.pth``, ``.pt`` and ``.ckpt`` (zip and the older pickles, ``weights_only``), ``.safetensors``, and Paddle's
 ``.pdparams``. A pickle that names anything but what arrays need is refused before any of it is called.
@@ -35,11 +35,11 @@ METADATA_KEYS = ("hyper_parameters", "meta")  # what segnet and mmsegmentation w
 
 
 def read_weight_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Reads the weights in a file.
+    """Read the weights in a file.
 
     Returns:
-        Name -> tensor, in the file's own names (less "module." of torch's data parallelism); and what is told beside
-        them: "hyper_parameters" (segnet), "meta" (mmsegmentation), and for ``.safetensors`` the contents of a
+        Name -> tensor, in the file's own names (less "module." of torch's data parallelism); and the metadata
+        beside them: "hyper_parameters" (segnet), "meta" (mmsegmentation), and for ``.safetensors`` the contents of a
         config.json in the same folder.
 
     Raises:
@@ -72,7 +72,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights among what a file of torch holds, and what is told beside them."""
+    """The weights and the metadata in the content of a torch file."""
     meta: dict[str, Any] = {}
     if isinstance(content, Mapping):
         meta = {key: content[key] for key in METADATA_KEYS if isinstance(content.get(key), dict)}

@@ -1,4 +1,4 @@
-"""Weights from elsewhere into our backbones and models: from a file, a URL or the hub, under any known naming scheme.
+"""Load pretrained weights into backbones and models: from a file, a URL or the hub, in any known naming scheme.
 
 Reading never runs what a file hides: see `weightfiles`. Everything maps, or the load fails with the lists of what is
 missing and what is left over; only a classifier head may be dropped, and that is said. The normalization that weights
@@ -44,7 +44,7 @@ NORMALIZATION_TOLERANCE = 1e-3  # of a mean or standard deviation: 0.224 is also
 
 
 def read_weights(source: str | os.PathLike[str]) -> Weights:
-    """Fetches and reads weights, recognizes whose names they have, and finds out how their images were normalized.
+    """Fetch and read weights, recognize their naming scheme, and determine the normalization of their images.
 
     Args:
         source: path of a ``.pth``, ``.pt``, ``.ckpt``, ``.safetensors`` or ``.pdparams`` file, URL, or name on the hub.
@@ -144,7 +144,7 @@ def _close(values: Sequence[float], others: Sequence[float]) -> bool:
 
 
 def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
-    """Initializes a backbone.
+    """Initialize a backbone.
 
     Args:
         backbone: one of `segnet.models.backbones`.
@@ -171,7 +171,7 @@ def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | 
 
 
 def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
-    """Initializes a whole SegmentationModel.
+    """Initialize a whole SegmentationModel.
 
     Args:
         model: a SegmentationModel with a ResNet and a DeepLabV3 or DeepLabV3+ decoder.
@@ -195,7 +195,7 @@ def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weight
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], weights: Weights, prefix: str = "") -> None:
-    """Loads `state`, all of it into all of `module`; `prefix` leads to the backbone.
+    """Load `state`, all of it into all of `module`; `prefix` leads to the backbone.
 
     Raises:
         CheckpointError: with what is missing, left over, or of another shape.
@@ -231,7 +231,7 @@ def _refuse_misfit(missing: Iterable[str], left_over: Iterable[str], source: str
 
 
 def _refuse_other_shortcuts(module: nn.Module, weights: Weights) -> None:
-    """Refuses weights whose shortcuts stride in another way, which names and shapes do not show.
+    """Refuse weights whose shortcuts stride in another way, which names and shapes do not show.
 
     Raises:
         CheckpointError: with the option to change.
@@ -247,7 +247,7 @@ def _refuse_other_shortcuts(module: nn.Module, weights: Weights) -> None:
 
 
 def _refuse_other_style(module: nn.Module, weights: Weights) -> None:
-    """Refuses caffe's weights for a backbone that strides on the 3x3 convolution, which names and shapes do not show.
+    """Refuse caffe's weights for a backbone that strides on the 3x3 convolution, which names and shapes do not show.
 
     Raises:
         CheckpointError: with the option to change.

@@ -1,4 +1,4 @@
-"""What the weights of a file are called here: recognizes its project's scheme, and translates by the scheme's rules."""
+"""Recognize the naming scheme of weights, and translate their names."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,7 +67,7 @@ def split(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def translate_backbone(
     weights: Weights, depths: Sequence[int] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Gives the weights of a backbone our names.
+    """Translate the names of a backbone's weights.
 
     Args:
         weights: of a backbone, a classifier or a whole model.
@@ -106,7 +106,7 @@ def translate_backbone(
 
 
 def translate_model(weights: Weights, depths: Sequence[int] | None = None) -> tuple[dict[str, Tensor], list[str]]:
-    """Gives the weights of a whole segmentation model our names.
+    """Translate the names of a whole segmentation model's weights.
 
     Args:
         weights: of a whole model.
@@ -131,7 +131,7 @@ def translate_model(weights: Weights, depths: Sequence[int] | None = None) -> tu
 
 
 def pools_shortcuts(weights: Weights) -> bool | None:
-    """Whether the shortcuts of the weights' ResNet stride by a pool (vd) or by their convolution; None: nobody knows.
+    """Whether the shortcuts of the weights' ResNet stride by a pool (vd) or by their convolution; None if unknown.
 
     Its names and shapes are the same either way: loaded into the other kind, such weights fit, and are of little use.
     """

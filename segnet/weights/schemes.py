@@ -1,4 +1,4 @@
-"""The naming schemes of other projects' weights: what gives each away, and what its weights are called here.
+"""The naming schemes of other projects: the names that identify each, and the rules that translate them.
 
 One table of rules for each scheme, after the constructors of these projects: timm's and torchvision's ``ResNet``,
 mmsegmentation's and mmpretrain's ``ResNet``, ``ResNetV1c`` and ``ResNetV1d`` with ``ASPPHead`` and
@@ -29,7 +29,7 @@ def _block_of(letter: str, number: str) -> int:
 
 
 def _triple(place: str) -> str:
-    """Our name of what lies at `place` in a Sequential of convolution, norm, ReLU, convolution, ..."""
+    """segnet's name of the layer at `place` in a Sequential of convolution, norm, ReLU, convolution, ..."""
     return f"stem.{int(place) // 3}.{('conv', 'norm')[int(place) % 3]}"
 
 

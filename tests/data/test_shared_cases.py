@@ -20,6 +20,7 @@ from tiny import components
 
 from segnet.classes import Classes
 from segnet.cli.predict import main as predict
+from segnet.cli.tables import print_report
 from segnet.config import DataConfig, InspectConfig, OptimConfig
 from segnet.data.datasets.coco_instances import COCOInstances
 from segnet.data.scan.report import DatasetReport
@@ -339,3 +340,38 @@ def test_every_case_has_a_test():
     missing = [name for name in missing if name.replace("-", "_") not in tested]
     if missing:
         pytest.xfail(f"cases without a test: {', '.join(missing)}")
+
+
+def test_attack_checkpoint_traces(checkpoint):
+    script = (CASES / "attack-checkpoint-traces" / "make.py").read_text(encoding="utf-8")
+    script = script.replace("from segnet.checkpoint import", "from segnet.models.checkpoint import")
+    done = subprocess.run([sys.executable, "-c", script, checkpoint], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("refused") == 10
+
+
+@pytest.mark.parametrize("name", ["[/x]", "road [paved]"])
+def test_attack_class_names_as_markup(make, inspected, name, capsys):
+    print_report(inspected("folder", make("attack-class-names-as-markup"), class_names=[name, "b"]))
+    assert name in capsys.readouterr().out
+
+
+def test_attack_url_that_is_none(make, checkpoint, tmp_path, capsys):
+    root = make("attack-url-that-is-none")
+    options = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "out"), "--device", "cpu"]
+    assert predict(["--list", str(root / "list.txt"), *options]) == 6
+    assert "http://[: is no valid URL" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 4
+
+
+def test_attack_serve_float_tiff(tmp_path):
+    exceptions = pytest.importorskip("starlette.exceptions")
+    from segnet.serving.uploads import read_upload
+
+    path = tmp_path / "big.tif"
+    subprocess.run([sys.executable, CASES / "attack-serve-float-tiff" / "make.py", path], check=True, timeout=120)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(exceptions.HTTPException, match="12000 x 12000 pixels") as error:
+        read_upload(path, 3, 4_000_000)
+    assert error.value.status_code == 413
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # [KiB]
