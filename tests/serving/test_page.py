@@ -191,7 +191,7 @@ def test_what_is_dropped_without_a_file_is_told(page):
     page.evaluate(
         "document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, dataTransfer: new DataTransfer()}))"
     )
-    assert "save the picture first" in page.get_by_role("alert").inner_text()
+    assert "save the image first" in page.get_by_role("alert").inner_text()
 
 
 def test_errors_are_one_line_that_names_the_file_and_leave_what_was_shown(page, server):

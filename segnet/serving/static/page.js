@@ -1,12 +1,12 @@
-// One picture at a time: it is dropped, pasted or chosen, goes to POST /predict, and what comes back is shown.
+// One image at a time: dropped, pasted or chosen, sent to POST /predict, and shown with the answer.
 
 import { classAt, drawOverlay, listClasses } from "./view.js";
 
 const at = (id) => document.getElementById(id);
-const hidden = new Set(); // ids of classes, kept from one picture to the next
+const hidden = new Set(); // ids of classes, kept from one image to the next
 let model; // what GET /model says
-let shown; // {file, stem, classes, mask: {width, height, ids}, png}: the picture that is on the page
-let asking = new AbortController(); // of the request under way: a newer picture ends it
+let shown; // {file, stem, classes, mask: {width, height, ids}, png}: the image on the page
+let asking = new AbortController(); // of the request under way: a newer image ends it
 
 async function start() {
   model = await answer(fetch("model")).then((response) => response.json());
@@ -27,7 +27,7 @@ async function answer(request) {
   throw new Error(told.error ?? `The server answered ${response.status}.`);
 }
 
-/** Sends a picture; the server finds out itself what is in it. */
+/** Send an image; the server recognizes its format. */
 function predict(file, query, signal) {
   const headers = { "Content-Type": "application/octet-stream" };
   return answer(fetch(`predict?${query}`, { method: "POST", body: file, headers, signal }));
@@ -36,7 +36,7 @@ function predict(file, query, signal) {
 async function segment(file) {
   asking.abort();
   const own = (asking = new AbortController());
-  const name = file.name || "pasted picture";
+  const name = file.name || "pasted image";
   tell(`Segmenting ${name} …`, true);
   complain("");
   try {
@@ -52,7 +52,7 @@ async function segment(file) {
     await show(result, name);
     tell("");
   } catch (error) {
-    if (own.signal.aborted) return; // a newer picture has the page
+    if (own.signal.aborted) return; // a newer image is on the page
     tell("");
     complain(named(error.message, name));
   }
@@ -159,7 +159,7 @@ at("file").addEventListener("change", () => {
   take(at("file").files);
   at("file").value = ""; // the same file can be chosen again
 });
-document.addEventListener("paste", (event) => take(event.clipboardData.files, "What was pasted is no picture: copy one, or its file."));
+document.addEventListener("paste", (event) => take(event.clipboardData.files, "The clipboard holds no image: copy one, or its file."));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("dragging");
@@ -170,7 +170,7 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
-  take(event.dataTransfer.files, "What was dropped is no file: save the picture first, then drop it.");
+  take(event.dataTransfer.files, "This is no file: save the image first, then drop it.");
 });
 at("opacity").addEventListener("input", setOpacity);
 at("all").addEventListener("click", () => toggleAll(true));

@@ -1,9 +1,9 @@
-// The picture under its classes, and the legend: what a result looks like. Class names are texts, never markup.
+// The image under its classes, and the legend. Class names are text, never markup.
 
 const LONGEST = 2048; // side of the canvas [pixels]: phones refuse larger ones
 const at = (id) => document.getElementById(id);
 
-/** Draws the classes that are not hidden; how strongly they cover the picture is the canvas's own opacity. */
+/** Draw the classes that are not hidden; the canvas has its own opacity. */
 export function drawOverlay(canvas, { width, height, ids }, classes, hidden) {
   const scale = Math.min(1, LONGEST / Math.max(width, height));
   canvas.width = Math.max(1, Math.round(width * scale));
@@ -24,7 +24,7 @@ export function drawOverlay(canvas, { width, height, ids }, classes, hidden) {
   context.putImageData(pixels, 0, 0);
 }
 
-/** Lists the classes, those with the largest share first; of no picture yet, in their own order. */
+/** List the classes, the largest share first; without an image in their own order. */
 export function listClasses(list, classes, hidden, onToggle) {
   const rows = classes.map((entry) => {
     const box = element("input", { type: "checkbox", checked: !hidden.has(entry.id) });
