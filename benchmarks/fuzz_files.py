@@ -383,10 +383,13 @@ def run_batch(cases: range, subjects: list[tuple[Path, Read, list[Path]]], optio
             os.dup2(devnull, 1)
             os.dup2(devnull, 2)
             logging.disable(logging.CRITICAL)
+            results: dict[int, Any] = {}  # of the sound files
             for case in cases:
                 rng = np.random.default_rng([options.seed, case])
                 path, read, targets = subjects[case % len(subjects)]
-                expected = read(path)
+                if case % len(subjects) not in results:
+                    results[case % len(subjects)] = read(path)
+                expected = results[case % len(subjects)]
                 target = targets[int(rng.integers(0, len(targets)))]
                 whole = target.read_bytes()
                 kind, content, visible = damaged(target, rng)
