@@ -64,6 +64,7 @@ def pages() -> dict[str, str]:
         "reference/commands.md": GENERATED + commands_page(),
         "reference/options.md": GENERATED + options_page(),
         "reference/components.md": GENERATED + components_page(),
+        "reference/weights.md": GENERATED + weights_page(),
         "reference/exit-codes.md": GENERATED + exit_codes_page(),
         "reference/python.md": GENERATED + python_page(),
         "notebooks/quickstart.md": GENERATED + notebook_page(PACKAGE.parent / "docs/notebooks/quickstart.ipynb"),
@@ -188,6 +189,29 @@ def argument_docs(target: Callable[..., Any]) -> dict[str, str]:
             for names, text in ARGUMENT.findall(section[1]):
                 found.update({name.strip(" *"): " ".join(text.split()) for name in names.split(",")})
     return found
+
+
+# Pretrained weights: the catalog.
+
+
+def weights_page() -> str:
+    catalog = importlib.import_module("segnet.weights.catalog")
+    rows = [
+        (
+            f"`{entry.backbone}`",
+            f"`{entry.source}`",
+            f"{entry.publisher}, {entry.license}",
+            entry.normalization,
+            f"{entry.top1} at {entry.size}" if entry.top1 else "",
+        )
+        for entry in catalog.PUBLISHED_WEIGHTS
+    ]
+    head = ("backbone", "`backbone_weights=`", "publisher, license", "normalization", "published top-1 [%]")
+    return (
+        "# Pretrained weights\n\nImageNet weights that fit, from `segnet.weights.catalog`. The last column is "
+        "their publishers' accuracy and the side of the test images [pixels]. "
+        "[Pretrained weights](../guides/pretrained-weights.md) says how to use them.\n\n" + table(rows, head)
+    )
 
 
 # Commands: the parsers.
