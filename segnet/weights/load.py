@@ -9,14 +9,14 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from segnet.components import are_numbers
-from segnet.errors import CheckpointError, ConfigError, listed
+from segnet.errors import CheckpointError, listed
 from segnet.system.integrity import refusing_damage
 from segnet.weights.catalog import NON_COMMERCIAL, license_line, license_of
 from segnet.weights.download import fetch
@@ -30,17 +30,15 @@ from segnet.weights.names import (
     translate_backbone,
     translate_model,
 )
+from segnet.weights.normalization import ASSUMED, IMAGENET
 from segnet.weights.schemes import CLASSIFIER
 
 log = logging.getLogger(__name__)
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # PaddleSeg's, and ours where nothing is known to fit better
 # Of detectron2's and mmcv's caffe-style weights: BGR means 103.53, 116.28, 123.675 without a division; here as RGB.
 CAFFE = ((0.485, 0.456, 0.406), (1 / 255, 1 / 255, 1 / 255))
 CAFFE_NAME = re.compile(r"(?<![a-z])(caffe|msra)(?![a-z])")
-ASSUMED = "normalization_assumed"  # key of Weights.meta
-NORMALIZATION_TOLERANCE = 1e-3  # of a mean or standard deviation: 0.224 is also written 0.2240, or 57.12 / 255
 
 
 def read_weights(source: str | os.PathLike[str]) -> Weights:
@@ -98,49 +96,6 @@ def _normalization(
     if scheme == "paddle":
         return IMAGENET if any(CLASSIFIER.fullmatch(name) for name in state) else HALF
     return IMAGENET if scheme in ("paddleclas", "timm", "torchvision", "mmseg") else None
-
-
-def resolve_normalization(
-    mean: Sequence[float] | None, std: Sequence[float] | None, weights: Weights | None, num_channels: int
-) -> tuple[list[float], list[float]]:
-    """Decides by which mean and standard deviation images are normalized.
-
-    Args:
-        mean, std: what the configuration says; None: what the weights were trained with, or 0.5 without weights.
-        weights: of the backbone.
-        num_channels: of the images. Statistics of other channels than the weights' are 0.5, unless configured.
-
-    Raises:
-        ConfigError: they are not those of the weights, or the weights' are not known and none are configured.
-    """
-    resolved = []
-    for option, configured, trained in (
-        ("mean", mean, weights.mean if weights else None),
-        ("std", std, weights.std if weights else None),
-    ):
-        if weights and weights.meta.get(ASSUMED) and configured is not None:
-            trained = None
-        if weights and trained is None and configured is None:
-            raise ConfigError(
-                f"{weights.source} does not tell the {option} of the images that it was trained with: "
-                f"set {option}=[...], for values of 0-1, such as {list(IMAGENET[option == 'std'])} for ImageNet's"
-            )
-        if trained is None or len(trained) != num_channels:
-            resolved.append(list(configured) if configured is not None else [0.5] * num_channels)
-            continue
-        if configured is not None and not _close(configured, trained):
-            raise ConfigError(
-                f"{option}={list(configured)}, but {weights.source if weights else ''} was trained with "
-                f"{option}={list(trained)}: leave mean and std out, or set them so"
-            )
-        resolved.append(list(trained))
-    return resolved[0], resolved[1]
-
-
-def _close(values: Sequence[float], others: Sequence[float]) -> bool:
-    return len(values) == len(others) and all(
-        abs(a - b) <= NORMALIZATION_TOLERANCE for a, b in zip(values, others, strict=True)
-    )
 
 
 def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | Weights) -> None:

@@ -48,8 +48,9 @@ from segnet.training.run_lock import locked
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_batch_norm, training_trainer
-from segnet.weights.load import load_backbone_weights, read_weights, resolve_normalization
+from segnet.weights.load import load_backbone_weights, read_weights
 from segnet.weights.names import Weights
+from segnet.weights.normalization import resolve_normalization
 from segnet.workflows.evaluate import Results, device_options, evaluate
 from segnet.workflows.report import write_report
 

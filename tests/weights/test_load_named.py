@@ -6,8 +6,9 @@ from foreign_weights import our, theirs
 from safetensors.torch import save_file
 
 from segnet.errors import CheckpointError, ConfigError
-from segnet.weights.load import load_backbone_weights, read_weights, resolve_normalization
+from segnet.weights.load import load_backbone_weights, read_weights
 from segnet.weights.names import Weights, pools_shortcuts
+from segnet.weights.normalization import resolve_normalization
 
 
 @pytest.mark.parametrize("name", ["resnet50_caffe-788b5fa3.pth", "resnet50_msra-5891d200.pth"])

@@ -18,8 +18,8 @@ from segnet.weights.load import (
     Weights,
     load_backbone_weights,
     read_weights,
-    resolve_normalization,
 )
+from segnet.weights.normalization import resolve_normalization
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
