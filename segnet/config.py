@@ -121,6 +121,21 @@ def default_norm() -> dict[str, Any]:
     return {"name": "batch"}
 
 
+@dataclass(slots=True, kw_only=True)
+class ValidationConfig:
+    """How images are predicted in order to be measured."""
+
+    flip: bool = False
+    """Test-time augmentation: average the predictions of an image and its mirror image."""
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    """Test-time augmentation: average the predictions at these image scales."""
+    window: int | None = None
+    """Sliding-window inference: side of a window [pixels]; null: 1024 for images above 2.5
+    megapixels, else whole images."""
+    overlap: float = 0.25
+    """Smallest overlap of neighboring windows, as a fraction of their side, 0-0.9."""
+
+
 def default_trainer() -> dict[str, Any]:
     """The arguments of Lightning's Trainer whose default here is not Lightning's."""
     return {"max_epochs": 50, "devices": 1, "log_every_n_steps": 10}
@@ -154,6 +169,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     trainer: dict[str, Any] = field(default_factory=default_trainer)
     """Arguments of Lightning's Trainer, such as trainer.max_epochs=50, trainer.max_steps, trainer.devices=2."""
     precision: str = "float32"
@@ -187,7 +203,7 @@ class Config:
 
 
 @dataclass(slots=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(ValidationConfig):
     """Measure the mIoU of a checkpoint on a dataset, one whole image at a time, in float32."""
 
     checkpoint: str = "???"
@@ -197,14 +213,6 @@ class EvaluateConfig:
     split: str = "val"
     """Split to evaluate: train, val or test."""
     data: LoaderConfig = field(default_factory=LoaderConfig)
-    flip: bool = False
-    """Test-time augmentation: average the predictions of an image and its mirror image."""
-    scales: list[float] = field(default_factory=lambda: [1.0])
-    """Test-time augmentation: average the predictions at these image scales."""
-    window: int | None = None
-    """Sliding-window inference: side of a window [pixels]; null: whole images."""
-    overlap: float = 0.25
-    """Smallest overlap of neighboring windows, as a fraction of their side, 0-0.9."""
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of Lightning's Trainer, such as trainer.accelerator=cpu."""
 

@@ -10,9 +10,9 @@ from segnet.cli.arguments import Parser, one_checkpoint, split_models
 from segnet.components import did_you_mean
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError
-from segnet.inference.predictor import DEFAULT_WINDOW
 from segnet.inference.runtimes import RUNTIMES
 from segnet.inference.segmentation import class_ids
+from segnet.inference.tta import DEFAULT_WINDOW
 from segnet.prediction.outputs import SAVE_KINDS, WRITERS
 
 EPILOG = """\

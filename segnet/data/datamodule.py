@@ -142,6 +142,10 @@ class SegmentationDataModule(pl.LightningDataModule):
                     log.info("look at your data: %s: %s", name, note)
         return self._splits[name]
 
+    def knows_sizes(self, split: str) -> bool:
+        """Whether the sizes of a split's images are known without reading them."""
+        return split in self._reports
+
     def report(self, split: str) -> SplitReport:
         """The scan of a split. Its files are read once, unless the findings are stored with them."""
         if split not in self._reports:

@@ -17,13 +17,11 @@ from segnet.images.values import Bands
 from segnet.images.windows import Window
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.segmentation import Segmentation
-from segnet.inference.tta import Inference, argmax_classes
+from segnet.inference.tta import DEFAULT_WINDOW, MAX_PIXELS, Inference, argmax_classes
 from segnet.system.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-MAX_PIXELS = 2_500_000  # of the largest image that is predicted whole by default
-DEFAULT_WINDOW = 1024  # side of the windows of larger ones [pixels]
 SMALLEST_WINDOW = 128  # to which a full memory leads: below it a model sees too little [pixels]
 
 Ids = NDArray[np.uint8 | np.uint16]

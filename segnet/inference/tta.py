@@ -23,6 +23,8 @@ Model = Callable[[Tensor], Tensor]  # images (B, channels, H, W), 0-255 -> logit
 Read = Callable[[Window], Tensor]  # -> (channels, h, w), 0-255, on the model's device
 Write = Callable[[Window, Tensor], None]  # probabilities (classes, h, w)
 T = TypeVar("T")
+MAX_PIXELS = 2_500_000  # of the largest image that is predicted whole by default
+DEFAULT_WINDOW = 1024  # side of the windows of larger ones [pixels]
 AT_ONCE = 2**22  # scores that are looked through at a time
 IN_CACHE = 2**18  # scores of which a processor's cache holds some copies
 LANES = 16  # from as many classes on, torch's softmax is fast along values that lie side by side
@@ -109,6 +111,12 @@ class Inference:
         self.slide(model, (height, width), lambda window: image[:, *window.within()], write)
         assert result is not None
         return result
+
+    def for_size(self, size: Sequence[int]) -> "Inference":
+        """The same with the windows that a prediction takes by default: of large images (height, width) only."""
+        if self.window is not None or math.prod(size) <= MAX_PIXELS:
+            return self
+        return self.with_window(DEFAULT_WINDOW)
 
     def with_window(self, window: int | None, batch_size: int | None = None) -> "Inference":
         """The same with windows of another side, and as many of them in a pass as is said."""

@@ -16,6 +16,7 @@ from segnet.classes import Classes
 from segnet.components import build
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
+from segnet.images.windows import Window
 from segnet.inference.tta import Inference, argmax_classes
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
@@ -79,7 +80,7 @@ class SegmentationTask(pl.LightningModule):
         check_optim(self.optim)
         self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
         self.scores: Scores | None = None  # of the last evaluation
-        self.inference: Inference | None = None  # what an evaluation averages; None: the model alone
+        self.inference = Inference()  # of validations
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         for part in frozen_parts(self.model.backbone, frozen_stages):
             part.requires_grad_(False)
@@ -155,15 +156,45 @@ class SegmentationTask(pl.LightningModule):
         self.confusion.reset()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        if self.inference is None:
-            logits = self.model(batch["image"])
-            prediction = argmax_classes(logits)
+        loss = self.measure(batch["image"], batch["mask"])
+        self.log("val/loss", loss, batch_size=len(batch["image"]), sync_dist=True)
+
+    def measure(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Predict images, count them in `confusion`, and return their loss.
+
+        Of an image in windows nothing is kept in its size but the mask: its loss is the mean over the parts that the
+        windows give, weighted by their labeled pixels.
+        """
+        size = (images.shape[2], images.shape[3])
+        inference = self.inference.for_size(size)
+        if inference.window is not None and max(size) > inference.window:
+            return torch.stack(
+                [self._measure_windows(*pair, inference) for pair in zip(images, mask, strict=True)]
+            ).mean()
+        if inference.is_plain:
+            logits = self.model(images)
+            self.confusion.update(argmax_classes(logits), mask)
         else:
-            probabilities = self.inference(self.model, batch["image"])
-            prediction = argmax_classes(probabilities)
-            logits = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()  # for the loss
-        self.confusion.update(prediction, batch["mask"])
-        self.log("val/loss", self.loss(logits, batch["mask"]), batch_size=len(batch["image"]), sync_dist=True)
+            probabilities = inference(self.model, images)
+            self.confusion.update(argmax_classes(probabilities), mask)
+            logits = _as_logits(probabilities)
+        loss: Tensor = self.loss(logits, mask)
+        return loss
+
+    def _measure_windows(self, image: Tensor, mask: Tensor, inference: Inference) -> Tensor:
+        total = labeled = 0.0
+
+        def count(part: Window, probabilities: Tensor) -> None:
+            nonlocal total, labeled
+            truth = mask[part.within()]
+            self.confusion.update(argmax_classes(probabilities), truth)
+            pixels = int((truth != self.classes.ignore_index).sum())
+            total += pixels * float(self.loss(_as_logits(probabilities)[None], truth[None]))
+            labeled += pixels
+
+        size = (image.shape[1], image.shape[2])
+        inference.slide(self.model, size, lambda window: image[:, *window.within()], count)
+        return torch.tensor(total / max(labeled, 1.0), device=image.device)
 
     def on_validation_epoch_end(self) -> None:
         self.scores = Scores.from_matrix(self.confusion.compute())
@@ -200,6 +231,10 @@ class SegmentationTask(pl.LightningModule):
                 self.trainer.global_step,
                 num_steps,
             )
+
+
+def _as_logits(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def frozen_parts(backbone: nn.Module, frozen_stages: int | None) -> list[nn.Module]:

@@ -22,6 +22,7 @@ from segnet.errors import ConfigError, SegnetError, first_line
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.models.norms import num_processes
 from segnet.system.files import replacing
+from segnet.training.callbacks.largest_image import TryLargestImage
 from segnet.training.callbacks.last_checkpoint import LastCheckpoint, MetricsLogger
 from segnet.training.callbacks.nonfinite import NonFiniteLoss
 from segnet.training.callbacks.profiling import StepProfiler
@@ -93,6 +94,7 @@ def training_trainer(
             BestCheckpoint(output_dir),
             NonFiniteLoss(config.non_finite),
             UnlabeledCrops(),
+            TryLargestImage(),
             *progress,
         ],
         plugins=[WholeCheckpointIO(), *([] if "sync_batchnorm" in config.trainer else [SyncBatchNorms()])],

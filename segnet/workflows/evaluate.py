@@ -100,8 +100,7 @@ def evaluate(
         dataset, loading, hyper_parameters["model"]["mean"], seed=0, classes=task.classes
     )
     inference = inference or Inference()
-    if not (inference.is_plain and inference.window is None):
-        task.inference = inference
+    task.inference = inference
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     samples.take_value_range(task.model.value_range, checkpoint)

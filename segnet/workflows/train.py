@@ -19,6 +19,7 @@ from segnet.images.bands import displayable
 from segnet.images.drawing import comparison, plot_curves
 from segnet.images.files import write_image
 from segnet.inference.predictor import Predictor
+from segnet.inference.tta import Inference
 from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.models.checkpoint import fitting, read_checkpoint
 from segnet.system.files import replacing
@@ -87,6 +88,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     require_as_many(trainer)
     checkpoint = agreed_checkpoint(trainer, checkpoint)
     config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
+    task.inference = Inference(**asdict(config.validation))
     require_gpus_for_sync_batch_norm(trainer, task)
     with explained(_crops(config.data), LOWER_TRAINING), writes_explained(folder), contextlib.ExitStack() as stack:
         if is_first():
@@ -198,7 +200,12 @@ def _finish(
     task = trainer.lightning_module
     assert isinstance(task, SegmentationTask)
     results = evaluate(
-        best, dataset=config.dataset, split="val", data=config.data, trainer=device_options(config.trainer)
+        best,
+        dataset=config.dataset,
+        split="val",
+        data=config.data,
+        trainer=device_options(config.trainer),
+        inference=Inference(**asdict(config.validation)),
     )
     facts = {
         "epochs": trainer.current_epoch,

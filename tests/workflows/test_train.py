@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from tiny import CPU, components, configuration
 
-from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
+from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig, ValidationConfig
 from segnet.data.datasets.shapes import Shapes
 from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -49,6 +49,7 @@ def test_the_configuration_is_stored_whole(run):
         "optim": OptimConfig,
         "ema": EmaConfig,
         "early_stopping": EarlyStoppingConfig,
+        "validation": ValidationConfig,
     }
     config = Config(**{**stored, **{name: section(**stored[name]) for name, section in sections.items()}})
     assert config == complete_specs(configuration(mean=[0.5] * 3, std=[0.5] * 3))  # as they were decided
