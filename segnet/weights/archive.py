@@ -9,7 +9,7 @@ from segnet.errors import CheckpointError
 from segnet.system.integrity import refusing_damage
 
 MAX_UNPACKED = 4 * 2**30  # of the archive, up to and including the weights [bytes]
-CHUNK = 2**20  # [bytes]
+ARCHIVE_CHUNK = 2**20  # [bytes]
 
 
 def pdparams_in(path: Path) -> BinaryIO:
@@ -31,7 +31,7 @@ def pdparams_in(path: Path) -> BinaryIO:
                 content = archive.extractfile(member)
                 assert content is not None
                 unpacked = io.BytesIO()
-                while chunk := content.read(CHUNK):
+                while chunk := content.read(ARCHIVE_CHUNK):
                     unpacked.write(chunk)
                 unpacked.seek(0)
                 return unpacked
