@@ -29,7 +29,7 @@ class Threshold:
     """
 
     def __init__(self, channels=3):
-        self.classes, self.channels = CLASSES, channels
+        self.classes, self.channels, self.value_range = CLASSES, channels, None
         self.gate, self.began = threading.Event(), threading.Semaphore(0)
         self.gate.set()
         self.num_calls = self.most = self._running = 0

@@ -182,6 +182,7 @@ class FullMemory:
     def __init__(self, path, pixels: int, error: Exception) -> None:
         self._runtime, self._pixels, self._error = TorchRuntime(path, "cpu"), pixels, error
         self.classes, self.channels, self.device = self._runtime.classes, 3, self._runtime.device
+        self.value_range = None
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         if len(images) * images.shape[2] * images.shape[3] > self._pixels:
