@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segnet.classes import Classes
 from segnet.data.datasets.labels import Labels, Mask
 from segnet.data.datasets.notes import Notes
-from segnet.data.scan.report import Finding
+from segnet.data.scan.finding import Finding
 from segnet.errors import ConfigError, DataError
 from segnet.images.bands import read_bands, read_channels
 from segnet.images.values import ValueRange

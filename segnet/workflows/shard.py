@@ -19,7 +19,8 @@ from segnet.config import ShardConfig
 from segnet.data import build_splits
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS
-from segnet.data.scan.report import DatasetReport, Finding, SplitReport
+from segnet.data.scan.finding import Finding
+from segnet.data.scan.report import DatasetReport, SplitReport
 from segnet.data.scan.scan import found_in
 from segnet.data.shards import INDEX, Index, Shard, findings_name, pack, require_webdataset, sample_offsets, tar_writer
 from segnet.errors import ConfigError, MachineError

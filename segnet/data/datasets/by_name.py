@@ -12,7 +12,7 @@ import numpy as np
 from segnet.classes import Classes
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.labels import mask_type
-from segnet.data.scan.report import Finding
+from segnet.data.scan.finding import Finding
 from segnet.errors import DataError
 from segnet.images.values import ValueRange
 

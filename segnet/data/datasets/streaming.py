@@ -14,7 +14,7 @@ import numpy as np
 from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.json_records import parse_json
-from segnet.data.scan.report import Finding
+from segnet.data.scan.finding import Finding
 from segnet.data.shards import INDEX, Index, findings_name, require_webdataset, unpack
 from segnet.errors import ConfigError, DataError
 from segnet.system.storage import is_local, place, read_file, read_ranges

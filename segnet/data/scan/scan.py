@@ -24,7 +24,8 @@ from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of,
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.labels import UnknownLabelError
 from segnet.data.scan.band_values import measured, pooled, stored_limits
-from segnet.data.scan.report import Finding, SplitReport
+from segnet.data.scan.finding import Finding
+from segnet.data.scan.report import SplitReport
 from segnet.errors import DataError, MachineError
 from segnet.images.masks import ColoredMaskError
 from segnet.images.values import ValueRangeError

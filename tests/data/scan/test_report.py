@@ -5,7 +5,8 @@ import json
 import pytest
 
 from segnet.classes import Classes
-from segnet.data.scan.report import DatasetReport, Finding, SplitReport
+from segnet.data.scan.finding import Finding
+from segnet.data.scan.report import DatasetReport, SplitReport
 from segnet.errors import DataError
 
 THREE = Classes.create(["road", "tree", "sky"], ignore_index=255)
