@@ -29,7 +29,7 @@ from segnet.training.trainer import quieten_lightning
 from segnet.workflows.train import train
 
 
-def configuration(workers: int, steps: int, accumulate: int) -> Config:
+def configuration(workers: int, steps: int, accumulate: int, interval: int = 0) -> Config:
     """A run of a few seconds with dropout and batch norm: it has randomness and state."""
     return Config(
         backbone={"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": 16},
@@ -50,6 +50,7 @@ def configuration(workers: int, steps: int, accumulate: int) -> Config:
             "devices": 1,
             "log_every_n_steps": 2,
             "accumulate_grad_batches": accumulate,
+            **({"val_check_interval": interval} if interval else {}),
             **({"max_steps": steps, "max_epochs": 99} if steps else {"max_epochs": 6}),
         },
         checkpoint_every=2,
@@ -150,6 +151,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that load data")
     parser.add_argument("--steps", type=int, default=0, help="number of steps; default: 6 epochs")
     parser.add_argument("--accumulate", type=int, default=1, help="batches in a step")
+    parser.add_argument("--val-interval", type=int, default=0, help="batches between validations; default: an epoch")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further run after so long")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     logging.disable(logging.INFO)
@@ -157,7 +160,7 @@ def main() -> None:
     quieten_lightning()
     torch.set_num_threads(1)
     rng = random.Random(arguments.seed)
-    config = configuration(arguments.workers, arguments.steps, arguments.accumulate)
+    config = configuration(arguments.workers, arguments.steps, arguments.accumulate, arguments.val_interval)
     with tempfile.TemporaryDirectory() as root:
         parent = Path(root, "unbroken")
         parent.mkdir()
@@ -169,7 +172,8 @@ def main() -> None:
         expected = outcome(parent / "0")
         print(f"unbroken  {longest:5.1f} s  {expected}", flush=True)
         kills = run = wrong = 0
-        while kills < arguments.kills:
+        started = time.monotonic()
+        while kills < arguments.kills and time.monotonic() - started < arguments.seconds:
             parent = Path(root, f"run{run}")
             parent.mkdir()
             folder, stood = killed_run(config, parent, rng, longest, arguments.per_run)

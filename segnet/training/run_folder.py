@@ -77,19 +77,25 @@ def require_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
 
 
 def _newest(config: Config, parent: Path) -> Path | None:
-    """The newest usable checkpoint in the run folders of one configuration; what is torn or in use is passed over."""
+    """The usable checkpoint of the most steps in the run folders of one configuration.
+
+    Copies and clocks of other machines change the times of files: among equally many steps only, the later one counts.
+    """
     found = [path for path in parent.glob("*/*.ckpt") if not differences(_stored_config(path.parent), config)]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+    usable: list[tuple[int, int, Path]] = []
+    for path in sorted(found):
         if in_use(path.parent):
             log.warning("checkpoint=auto: passed over %s: another run is at work in that folder", path)
             continue
         try:
-            require_resumable(read_checkpoint(path), path)
+            checkpoint = read_checkpoint(path)
+            require_resumable(checkpoint, path)
         except CheckpointError as error:
             log.warning("checkpoint=auto: passed over a file: %s", error)
             continue
-        return path
-    return None
+        step = checkpoint.get("global_step", 0)
+        usable.append((step if isinstance(step, int) else 0, path.stat().st_mtime_ns, path))
+    return max(usable)[2] if usable else None
 
 
 def _stored_config(folder: Path) -> dict[str, Any]:

@@ -124,3 +124,9 @@ def test_what_a_killed_run_was_writing_is_removed(tmp_path):
         (tmp_path / name).touch()
     remove_torn_files(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "notes.tmp"}
+
+
+def test_auto_goes_by_the_step_in_the_checkpoint_not_by_the_time_of_the_file(tmp_path):
+    far = run(tmp_path, "a", 30, content={**RESUMABLE, "global_step": 9})
+    run(tmp_path, "b", 10, content={**RESUMABLE, "global_step": 4})
+    assert chosen_checkpoint(replace(CONFIG, checkpoint="auto"), tmp_path / "new") == far
