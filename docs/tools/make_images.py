@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segnet import Predictor
 from segnet.data.datasets.shapes import CLASSES, Shapes
-from segnet.images.drawing import colorise
+from segnet.images.drawing import colorize
 
 sys.path.insert(0, str(Path(__file__).parent))
 import drawings
@@ -82,8 +82,8 @@ def results(work: Path) -> Image.Image:
     samples = [Shapes("val").load(index) for index in (3, 17, 34, 51, 68, 85)]
     rows = {
         "image": [sample.image for sample in samples],
-        "truth": [colorise(sample.mask, CLASSES) for sample in samples],
-        "prediction": [colorise(predictor.segment(sample.image).mask, CLASSES) for sample in samples],
+        "truth": [colorize(sample.mask, CLASSES) for sample in samples],
+        "prediction": [colorize(predictor.segment(sample.image).mask, CLASSES) for sample in samples],
     }
     side = 128
     sheet = Image.new("RGB", (LABEL + 6 * (side + GAP), 3 * (side + GAP) + 30), "white")
@@ -103,12 +103,12 @@ def output_strides(work: Path) -> Image.Image:
     scale = 4
     panels: list[tuple[str, NDArray[np.uint8], int]] = [
         ("image", sample.image, 0),
-        ("truth", colorise(sample.mask, CLASSES), 0),
+        ("truth", colorize(sample.mask, CLASSES), 0),
     ]
     for stride in (16, 8):
         mask = Predictor(work / f"os{stride}" / "best.ckpt", "cpu").segment(sample.image).mask
         wrong = np.mean(mask != sample.mask)
-        panels.append((f"output stride {stride}: {100 * wrong:.1f} % wrong", colorise(mask, CLASSES), stride))
+        panels.append((f"output stride {stride}: {100 * wrong:.1f} % wrong", colorize(mask, CLASSES), stride))
     side = 96 * scale // 2
     sheet = Image.new("RGB", (4 * (side + GAP) - GAP, side + 60), "white")
     for column, (name, image, stride) in enumerate(panels):

@@ -1,4 +1,4 @@
-"""Image-likes: whatever a person has of a picture, as the image that a model takes."""
+"""Image-likes: paths, arrays, tensors and Pillow images, as the image that a model takes."""
 
 import os
 from typing import Any
@@ -22,7 +22,7 @@ def as_bands(image: ImageLike, channels: int, value_range: ValueRange | None = N
     """An image as `segnet.images.bands.read_bands` gives it.
 
     Args:
-        image: a path; a picture of Pillow's, which is turned upright by its EXIF; an array (H, W) or (H, W, bands); a
+        image: a path; a Pillow image, which is turned upright by its EXIF; an array (H, W) or (H, W, bands); a
             tensor (H, W) or (bands, H, W). Values are uint8, uint16 of 0-65535 or floating point of 0-1. Gray becomes
             RGB, and alpha is dropped, where the model takes RGB.
         channels: of the model.
@@ -46,7 +46,7 @@ def as_bands(image: ImageLike, channels: int, value_range: ValueRange | None = N
         image = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
         image = np.moveaxis(image, 0, -1) if image.ndim == 3 else image
     if not isinstance(image, np.ndarray):
-        raise DataError(f"{ANY}: a {type(image).__name__} is neither a path nor an array, a tensor or a picture")
+        raise DataError(f"{ANY}: a {type(image).__name__} is neither a path nor an array, a tensor or a Pillow image")
     return _of_array(image, channels, value_range)
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people: masks in colors, overlays, comparisons, curves."""
+"""Images for people: masks in colors, overlays, comparisons, curves."""
 
 import csv
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ CAPTION_LENGTH = 40  # of a class name in a legend [characters]
 IGNORED = (255, 255, 255)  # color of pixels that are no class
 
 
-def colorise(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
+def colorize(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
     """Class ids (H, W) -> their colors (H, W, 3) uint8 RGB; ids that are no class become white."""
     table = np.array([*classes.palette, IGNORED], np.uint8)
     num_classes = len(classes.names)
@@ -32,7 +32,7 @@ def overlay(image: UInt8Array, mask: NDArray[np.integer], classes: Classes, opac
         mask: (H, W) class ids.
         opacity: of the colors, 0-1.
     """
-    return np.asarray(cv2.addWeighted(image, 1 - opacity, colorise(mask, classes), opacity, 0), np.uint8)
+    return np.asarray(cv2.addWeighted(image, 1 - opacity, colorize(mask, classes), opacity, 0), np.uint8)
 
 
 def legend(classes: Classes, width: int) -> UInt8Array:
@@ -47,12 +47,12 @@ def legend(classes: Classes, width: int) -> UInt8Array:
             x, y = pad, y + row_height
         places.append((x, y))
         x += extent
-    picture = Image.new("RGB", (width, y + row_height), "white")
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, y + row_height), "white")
+    pen = ImageDraw.Draw(image)
     for (x, y), name, color in zip(places, names, classes.palette, strict=True):
         pen.rectangle((x, y, x + swatch, y + swatch), fill=tuple(color), outline="black")
         pen.text((x + swatch + 5, y + swatch // 2), name, fill="black", font=font, anchor="lm")
-    return np.array(picture)
+    return np.array(image)
 
 
 def _caption(name: str) -> str:
@@ -68,13 +68,13 @@ def comparison(
 
     Args:
         rows: images (H, W, 3) uint8 RGB with masks (H, W); each row may have a size of its own.
-        width: of each picture on the sheet [pixels].
+        width: of each image on the sheet [pixels].
 
     Returns:
         (h, w, 3) uint8 RGB.
     """
-    pictures = [(image, colorise(truth, classes), colorise(prediction, classes)) for image, truth, prediction in rows]
-    return sheet(pictures, ("image", "truth", "prediction"), (1, 2), classes, width)
+    images = [(image, colorize(truth, classes), colorize(prediction, classes)) for image, truth, prediction in rows]
+    return sheet(images, ("image", "truth", "prediction"), (1, 2), classes, width)
 
 
 def contact_sheet(
@@ -86,16 +86,16 @@ def contact_sheet(
 
     Args:
         rows: images (H, W, 3) uint8 RGB with masks (H, W); the augmented ones have a size of their own.
-        width: of each picture on the sheet [pixels].
+        width: of each image on the sheet [pixels].
 
     Returns:
         (h, w, 3) uint8 RGB.
     """
-    pictures = [
+    images = [
         (image, overlay(image, mask, classes, 0.65), augmented, overlay(augmented, augmented_mask, classes, 0.65))
         for image, mask, augmented, augmented_mask in rows
     ]
-    return sheet(pictures, ("image", "mask", "augmented image", "augmented mask"), (), classes, width)
+    return sheet(images, ("image", "mask", "augmented image", "augmented mask"), (), classes, width)
 
 
 def sheet(
@@ -105,12 +105,12 @@ def sheet(
     classes: Classes,
     width: int,
 ) -> UInt8Array:
-    """Rows of pictures below headings, above a legend.
+    """Rows of images below headings, above a legend.
 
     Args:
-        rows: pictures (H, W, 3) uint8 RGB, one for each heading.
+        rows: images (H, W, 3) uint8 RGB, one for each heading.
         nearest: columns in which no colors may be mixed.
-        width: of each picture on the sheet [pixels].
+        width: of each image on the sheet [pixels].
 
     Returns:
         (h, w, 3) uint8 RGB.
@@ -123,13 +123,13 @@ def sheet(
         center = gap + column * (width + gap) + width // 2
         pen.text((center, 13), title, fill="black", font=ImageFont.load_default(size=16), anchor="mm")
     strips = [np.array(heading)]
-    for pictures in rows:
-        heights = [max(1, round(width * picture.shape[0] / picture.shape[1])) for picture in pictures]
+    for images in rows:
+        heights = [max(1, round(width * image.shape[0] / image.shape[1])) for image in images]
         strip = np.full((max(heights) + gap, total, 3), 255, np.uint8)
-        for column, (picture, height) in enumerate(zip(pictures, heights, strict=True)):
-            way = cv2.INTER_NEAREST if column in nearest or width > picture.shape[1] else cv2.INTER_AREA
+        for column, (image, height) in enumerate(zip(images, heights, strict=True)):
+            way = cv2.INTER_NEAREST if column in nearest or width > image.shape[1] else cv2.INTER_AREA
             left = gap + column * (width + gap)
-            strip[:height, left : left + width] = cv2.resize(picture, (width, height), interpolation=way)
+            strip[:height, left : left + width] = cv2.resize(image, (width, height), interpolation=way)
         strips.append(strip)
     strips.append(legend(classes, total))
     return np.vstack(strips)
@@ -137,7 +137,7 @@ def sheet(
 
 def plot_curves(metrics: Path, target: Path) -> None:
     """Draws loss, learning rate and mIoU over the steps from Lightning's metrics.csv into a PNG."""
-    from matplotlib.figure import Figure  # half a second that whoever only predicts need not wait for
+    from matplotlib.figure import Figure  # takes half a second, which prediction does not need
 
     with open(metrics, newline="", encoding="utf-8") as file:
         records = list(csv.DictReader(file))

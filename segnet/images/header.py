@@ -88,7 +88,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 def has_world_file(path: Path) -> bool:
-    """Whether a world file, which places an image on the earth, lies beside it: a.tfw beside a.tif."""
+    """Whether a world file, which places an image on the earth, exists beside it: a.tfw beside a.tif."""
     suffix = path.suffix
     if len(suffix) < 3:
         return False

@@ -178,7 +178,7 @@ def _decoded_by_tifffile(path: Path, layout: Layout) -> NDArray[Any]:
         )
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it complains of is told as an error
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # segnet reports its failures as errors
     with open_file(path, ("TIFF",)) as file, tifffile.TiffFile(file) as tiff:
         values = np.asarray(tiff.pages[0].asarray())
     planes = values if values.ndim == 3 else values[..., None]

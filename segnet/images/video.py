@@ -1,6 +1,6 @@
 """Videos and cameras: frames in, an annotated video out. By OpenCV, which is never given a name that it could misread.
 
-OpenCV takes a name with "%d" for a series of pictures, crashes on one that is not UTF-8, and tells nothing of a full
+OpenCV takes a name with "%d" for a series of images, crashes on one that is not UTF-8, and does not report a full
 disk: it gets a link of a plain name to a file that Python has opened before, and what it wrote is counted.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from segnet.errors import DataError, MachineError
 from segnet.images.files import UInt8Array
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: what it complains of is told as an error
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: segnet reports its failures as errors
 FRAME_RATE = 25.0  # where a source tells none [frames / second]
 CUT_OFF = 0.9  # of the frames that a file announces; some announce a few more than they have
 

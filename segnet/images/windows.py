@@ -1,4 +1,4 @@
-"""Windows: the rectangular parts in which a picture larger than memory is read, predicted and written.
+"""Windows: the rectangular parts in which a image larger than memory is read, predicted and written.
 
 `grid` is for samples, which do not overlap; `Mosaic` for predictions, whose windows overlap and are blended.
 """
@@ -18,7 +18,7 @@ STRIP = 6  # windows side by side: the overlaps of a row of windows wait for the
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a picture [pixels]."""
+    """A part of a image [pixels]."""
 
     top: int
     left: int
@@ -30,13 +30,13 @@ class Window:
         return (self.top, self.top + self.height), (self.left, self.left + self.width)
 
     def within(self, other: "Window | None" = None) -> tuple[slice, slice]:
-        """Rows and columns as slices: of the picture, or of a window around this one."""
+        """Rows and columns as slices: of the image, or of a window around this one."""
         top, left = (self.top - other.top, self.left - other.left) if other else (self.top, self.left)
         return slice(top, top + self.height), slice(left, left + self.width)
 
 
 def grid(size: tuple[int, int], window: Sequence[int]) -> list[Window]:
-    """Windows that cover a picture of (height, width), row by row; those at its end are as small as what is left."""
+    """Windows that cover a image of (height, width), row by row; those at its end are as small as what is left."""
     height, width = size
     return [
         Window(top, left, min(window[0], height - top), min(window[1], width - left))
@@ -47,7 +47,7 @@ def grid(size: tuple[int, int], window: Sequence[int]) -> list[Window]:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a picture, cut into windows of the same length that overlap; the last one ends where the side does.
+    """One side of a image, cut into windows of the same length that overlap; the last one ends where the side does.
 
     Args:
         length: of the side [pixels].
@@ -105,7 +105,7 @@ class Piece:
     """A part of a window that the same windows cover everywhere.
 
     Attributes:
-        place: in the picture.
+        place: in the image.
         shared: whether other windows cover it too.
         complete: whether this window is the last of those.
     """
@@ -116,14 +116,14 @@ class Piece:
 
 
 class Mosaic:
-    """A picture cut into windows that overlap, in an order in which little has to wait for its neighbors.
+    """A image cut into windows that overlap, in an order in which little has to wait for its neighbors.
 
     Row by row within strips of at most `STRIP` windows: what waits is the overlap of a strip's last row. The window
     between two strips comes in both.
 
     Args:
-        size: (height, width) of the picture [pixels].
-        window: the side of a window; along a shorter side of the picture, that side [pixels].
+        size: (height, width) of the image [pixels].
+        window: the side of a window; along a shorter side of the image, that side [pixels].
         overlap: the share of a window that the next one repeats at least, 0 up to but not including 1.
     """
 

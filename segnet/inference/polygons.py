@@ -89,7 +89,7 @@ def _simplified(ring: Ring, tolerance: float) -> Ring:
 
 
 def _rings(where: NDArray[np.bool_]) -> list[tuple[Ring, tuple[int, int]]]:
-    """All outlines of a region, each with a pixel (x, y) that lies at it: outer ones clockwise, holes the other way."""
+    """All outlines of a region, each with a pixel (x, y) next to it: outer ones clockwise, holes the other way."""
     starts, ends, ways = _straight_ways(where)
     width = where.shape[1] + 1
     key_of_start = (starts[:, 1] * width + starts[:, 0]) * 4 + ways

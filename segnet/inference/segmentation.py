@@ -14,7 +14,7 @@ from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.images.bands import displayable
-from segnet.images.drawing import colorise, overlay
+from segnet.images.drawing import colorize, overlay
 from segnet.images.values import Bands
 from segnet.inference.polygons import Polygon, find_polygons
 
@@ -78,7 +78,7 @@ class Segmentation:
         mask: NDArray[np.integer] = self.mask
         if only is not None:
             mask = np.where(self._is_one_of(only), mask, np.int32(-1))
-        return colorise(mask, self.classes)
+        return colorize(mask, self.classes)
 
     def polygons(self, only: Collection[str] | None = None, tolerance: float = 0.0) -> list[Polygon]:
         """The regions of the classes as polygons with holes, in pixels.

@@ -38,10 +38,10 @@ class WeightedSum(nn.Module):
             raise ConfigError(f"loss.terms={terms} names no losses: write loss.terms.dice.weight=0.5 and the like")
         self.weights: list[float] = []
         self.terms = nn.ModuleList()
-        for name, told in terms.items():
+        for name, given in terms.items():
             if name not in LOSSES:
                 raise ConfigError(f"loss.terms.{name} is unknown.{did_you_mean(str(name), LOSSES)}")
-            options = dict(told or {})
+            options = dict(given or {})
             weight = options.pop("weight", 1.0)
             if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
                 raise ConfigError(f"loss.terms.{name}.weight={weight} must be 0 or more")

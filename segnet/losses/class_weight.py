@@ -90,6 +90,6 @@ def with_class_weights(
                 f"{did_you_mean(rule, RULES)}"
             )
         spec["class_weight"] = [float(f"{weight:.{DIGITS}g}") for weight in RULES[rule](counted())]
-        told = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, spec["class_weight"], strict=True))
-        log.info("%s.class_weight=%s (%s): %s", where, rule, RULES[rule].__name__, told)
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, spec["class_weight"], strict=True))
+        log.info("%s.class_weight=%s (%s): %s", where, rule, RULES[rule].__name__, weights)
     return spec

@@ -26,8 +26,8 @@ ANSWER_TYPES = {  # output -> its content type
     "overlay": "image/png",
     "polygons": "application/geo+json",
 }
-PARAMETERS = {"json": "picture", "overlay": "opacity", "polygons": "tolerance"}  # output -> what goes with it alone
-PICTURE_SIDE = 2048  # longer side of the image that JSON may hold, at most [pixels]
+PARAMETERS = {"json": "image", "overlay": "opacity", "polygons": "tolerance"}  # output -> what goes with it alone
+IMAGE_SIDE = 2048  # longer side of the image that JSON may hold, at most [pixels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Wanted:
         output: one of `ANSWER_TYPES`.
         opacity: of the overlay's colors, 0-1.
         tolerance: distance that a polygon may have from the exact outline [pixels].
-        picture: whether JSON holds the image too, as the model saw it, and the class ids as a page can read them.
+        image: whether JSON holds the image too, as the model saw it, and the class ids as a page can read them.
     """
 
     output: str = "json"
     opacity: float = 0.5
     tolerance: float = 0.0
-    picture: bool = False
+    image: bool = False
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> "Wanted":
@@ -62,12 +62,12 @@ class Wanted:
                 raise ConfigError(f"{key}: no such parameter.{did_you_mean(key, known)}")
             if key not in ("output", PARAMETERS.get(output)):
                 raise ConfigError(f"{key} has no meaning with output={output}")
-        picture = query.get("picture", "false")
-        if picture not in ("true", "false"):
-            raise ConfigError(f"picture={picture} is neither true nor false")
+        image = query.get("image", "false")
+        if image not in ("true", "false"):
+            raise ConfigError(f"image={image} is neither true nor false")
         opacity = _number(query, "opacity", 0.5, 1)
         tolerance = _number(query, "tolerance", 0, 1000)
-        return cls(output, opacity, tolerance, picture == "true")
+        return cls(output, opacity, tolerance, image == "true")
 
 
 def _number(query: Mapping[str, str], key: str, default: float, most: float) -> float:
@@ -101,10 +101,10 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
         "classes": [{**entry, "share": shares[entry["name"]]} for entry in class_entries(segmentation.classes)],
         "mask": base64.b64encode(_mask_png(segmentation)).decode(),
     }
-    if wanted.picture:
-        picture = Image.fromarray(displayable(segmentation.image))
-        picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-        answer["picture"] = base64.b64encode(_image_bytes(picture, "JPEG", quality=90)).decode()
+    if wanted.image:
+        image = Image.fromarray(displayable(segmentation.image))
+        image.thumbnail((IMAGE_SIDE, IMAGE_SIDE))
+        answer["image"] = base64.b64encode(_image_bytes(image, "JPEG", quality=90)).decode()
         answer["ids"] = base64.b64encode(_ids(segmentation.mask)).decode()
     return _json(answer)
 
@@ -124,9 +124,9 @@ def _ids(mask: NDArray[np.uint8 | np.uint16]) -> bytes:
     return zlib.compress(mask.astype(mask.dtype.newbyteorder("<"), copy=False).tobytes(), 1)
 
 
-def _image_bytes(picture: Image.Image, file_format: str, **options: int) -> bytes:
+def _image_bytes(image: Image.Image, file_format: str, **options: int) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, file_format, **options)
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 

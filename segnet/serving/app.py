@@ -112,8 +112,8 @@ class _Service:
     async def health(self, request: Request) -> Response:
         """Report the state of the queue, without waiting for it."""
         places = self._limits.waiting + 1
-        told = {"status": "ok", "version": __version__, "places": places, "places_taken": self._queue.num_taken}
-        return JSONResponse(told)
+        health = {"status": "ok", "version": __version__, "places": places, "places_taken": self._queue.num_taken}
+        return JSONResponse(health)
 
     async def model(self, request: Request) -> Response:
         """Report the model, its classes and the limits."""

@@ -87,9 +87,9 @@ def _normalization(
     """Mean and standard deviation that the weights were trained with; None where nothing tells."""
     trained = meta.get("hyper_parameters")
     # timm's config.json, of today and of before, and segnet's own checkpoints
-    for told in (meta.get("pretrained_cfg"), meta, trained.get("model") if isinstance(trained, dict) else None):
-        if isinstance(told, dict) and are_numbers(told.get("mean")) and are_numbers(told.get("std")):
-            mean, std = tuple(told["mean"]), tuple(told["std"])
+    for source in (meta.get("pretrained_cfg"), meta, trained.get("model") if isinstance(trained, dict) else None):
+        if isinstance(source, dict) and are_numbers(source.get("mean")) and are_numbers(source.get("std")):
+            mean, std = tuple(source["mean"]), tuple(source["std"])
             if not all(map(math.isfinite, (*mean, *std))) or min(std, default=0) <= 0:
                 raise ValueError(f"mean={list(mean)}, std={list(std)} normalize no image")
             return mean, std

@@ -17,7 +17,7 @@ from segnet.classes import Classes
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import printable
 from segnet.images.bands import displayable
-from segnet.images.drawing import IGNORED, colorise
+from segnet.images.drawing import IGNORED, colorize
 from segnet.inference.predictor import Predictor
 from segnet.system.files import replacing
 from segnet.training.metrics import iou_metric, percent
@@ -104,8 +104,8 @@ def _worst_images(results: Results, samples: SegmentationDataset, count: int) ->
                 "name": sample.name,
                 "miou": score,
                 "image": _encoded(displayable(sample.image), "jpeg"),
-                "truth": _encoded(colorise(sample.mask, results.classes), "png"),
-                "prediction": _encoded(colorise(predicted, results.classes), "png"),
+                "truth": _encoded(colorize(sample.mask, results.classes), "png"),
+                "prediction": _encoded(colorize(predicted, results.classes), "png"),
             }
         )
     return worst

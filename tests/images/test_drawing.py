@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.images.drawing import colorise, comparison, contact_sheet, legend, overlay, plot_curves
+from segnet.images.drawing import colorize, comparison, contact_sheet, legend, overlay, plot_curves
 
 PALETTE = [[200, 10, 20], [30, 210, 40], [50, 60, 220]]
 CLASSES = Classes.create(["road", "tree", "sky"], PALETTE)
@@ -15,17 +15,17 @@ WHITE = (255, 255, 255)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
 def test_ids_become_their_colors_and_all_others_white(dtype):
     mask = np.array([[0, 1, 2], [3, 254, 255]], dtype)
-    picture = colorise(mask, CLASSES)
-    assert picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture, [PALETTE, [WHITE] * 3])
+    image = colorize(mask, CLASSES)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, [PALETTE, [WHITE] * 3])
 
 
 def test_ids_far_above_the_classes_are_white():
-    assert (colorise(np.array([[65535, 70000]], np.int32), CLASSES) == 255).all()
+    assert (colorize(np.array([[65535, 70000]], np.int32), CLASSES) == 255).all()
 
 
 def test_negative_ids_are_white():
-    assert (colorise(np.array([[-1, -3]], np.int32), CLASSES) == 255).all()
+    assert (colorize(np.array([[-1, -3]], np.int32), CLASSES) == 255).all()
 
 
 @pytest.mark.parametrize(("opacity", "share"), [(0.0, 0), (0.25, 0.25), (1.0, 1)])
@@ -46,10 +46,10 @@ def test_overlay_is_half_and_half_unless_told():
 
 @pytest.mark.parametrize("width", [90, 120, 300, 2000])
 def test_legend_shows_every_color_in_the_given_width(width):
-    picture = legend(CLASSES, width)
-    assert picture.shape[1:] == (width, 3)
+    image = legend(CLASSES, width)
+    assert image.shape[1:] == (width, 3)
     for color in PALETTE:
-        assert (picture == color).all(axis=2).sum() > 100  # most of a 14 x 14 swatch
+        assert (image == color).all(axis=2).sum() > 100  # most of a 14 x 14 swatch
 
 
 def test_legend_wraps_into_more_rows_where_it_is_narrow():
@@ -59,10 +59,10 @@ def test_legend_wraps_into_more_rows_where_it_is_narrow():
 
 def test_legend_of_many_classes_keeps_within_its_width():
     many = Classes.create([f"a class named {number}" for number in range(40)], ignore_index=255)
-    picture = legend(many, 400)
-    assert (picture[:, -4:] == 255).all()
+    image = legend(many, 400)
+    assert (image[:, -4:] == 255).all()
     for color in many.palette:
-        assert (picture == color).all(axis=2).any()
+        assert (image == color).all(axis=2).any()
 
 
 def test_comparison_has_a_column_each_and_a_row_of_each_image_s_shape():
@@ -119,14 +119,14 @@ def test_curves_come_from_a_table_with_blank_cells(tmp_path):
         "1,,39,,0.8,0.52\n"
     )
     plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.format == "PNG"
-        assert min(picture.size) > 300
-        drawn = np.asarray(picture.convert("RGB"))
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 300
+        drawn = np.asarray(image.convert("RGB"))
     (tmp_path / "metrics.csv").write_text("epoch,lr,step,train/loss,val/loss,val/miou\n")
     plot_curves(tmp_path / "metrics.csv", tmp_path / "empty.png")
-    with Image.open(tmp_path / "empty.png") as picture:
-        empty = np.asarray(picture.convert("RGB"))
+    with Image.open(tmp_path / "empty.png") as image:
+        empty = np.asarray(image.convert("RGB"))
     colorful = [int((np.ptp(pixels.astype(int), axis=2) > 40).sum()) for pixels in (drawn, empty)]
     assert colorful[0] > colorful[1] + 500  # the curves
 

@@ -18,11 +18,11 @@ def test_the_grid_covers_every_pixel_once(size, window):
     assert (covered == 1).all()
 
 
-def test_a_part_is_addressed_in_the_picture_and_in_a_window_around_it():
+def test_a_part_is_addressed_in_the_image_and_in_a_window_around_it():
     part, around = Window(5, 7, 2, 3), Window(4, 4, 8, 8)
-    picture = np.arange(400).reshape(20, 20)
-    np.testing.assert_array_equal(picture[part.within()], picture[5:7, 7:10])
-    np.testing.assert_array_equal(picture[around.within()][part.within(around)], picture[5:7, 7:10])
+    image = np.arange(400).reshape(20, 20)
+    np.testing.assert_array_equal(image[part.within()], image[5:7, 7:10])
+    np.testing.assert_array_equal(image[around.within()][part.within(around)], image[5:7, 7:10])
 
 
 MOSAICS = [
@@ -55,7 +55,7 @@ def test_weights_add_up_to_one_and_parts_cover_every_pixel_once(size, window, ov
     np.testing.assert_allclose(added, 1, rtol=1e-5)
 
 
-def test_weights_fall_towards_the_ends_but_not_at_the_pictures_border():
+def test_weights_fall_towards_the_ends_but_not_at_the_images_border():
     mosaic = Mosaic((1, 12), 8, 0.5)
     _, columns = mosaic.weights(Window(0, 0, 1, 8))
     np.testing.assert_allclose(columns[:4], 1)
@@ -63,7 +63,7 @@ def test_weights_fall_towards_the_ends_but_not_at_the_pictures_border():
 
 
 @pytest.mark.parametrize("length", [50, 400, 2000])
-def test_what_waits_does_not_grow_with_the_picture(length):
+def test_what_waits_does_not_grow_with_the_image(length):
     """Pixels of parts that are not complete: at most the overlaps of one row of a strip, and one window."""
     waiting, most = {}, 0
     for _, pieces in Mosaic((length, length), 16, 0.25):

@@ -25,7 +25,7 @@ RESULT = Segmentation(IMAGE, MASK, CLASSES)
         ({"output": "mask"}, Wanted("mask")),
         ({"output": "overlay", "opacity": "1"}, Wanted("overlay", opacity=1)),
         ({"output": "polygons", "tolerance": "1.5"}, Wanted("polygons", tolerance=1.5)),
-        ({"picture": "true"}, Wanted(picture=True)),
+        ({"image": "true"}, Wanted(image=True)),
     ],
 )
 def test_queries_that_are_understood(query, wanted):
@@ -38,12 +38,12 @@ def test_queries_that_are_understood(query, wanted):
         ({"output": "png"}, "output=png is none of json, mask, overlay, polygons"),
         ({"ouput": "mask"}, "ouput: no such parameter. Did you mean 'output'?"),
         ({"opacity": "0.3"}, "opacity has no meaning with output=json"),
-        ({"output": "mask", "picture": "true"}, "picture has no meaning with output=mask"),
+        ({"output": "mask", "image": "true"}, "image has no meaning with output=mask"),
         ({"output": "overlay", "opacity": "1.1"}, "opacity=1.1 is not a number of 0-1"),
         ({"output": "overlay", "opacity": "nan"}, "opacity=nan is not"),
         ({"output": "overlay", "opacity": "half"}, "opacity=half is not"),
         ({"output": "polygons", "tolerance": "-1"}, "tolerance=-1 is not"),
-        ({"picture": "1"}, "picture=1 is neither true nor false"),
+        ({"image": "1"}, "image=1 is neither true nor false"),
     ],
 )
 def test_queries_that_are_refused(query, message):
@@ -56,52 +56,52 @@ def decoded(content):
 
 
 def test_the_mask_is_indexed_in_the_classes_colors():
-    picture = decoded(render_answer(RESULT, Wanted("mask"), 0.1))
-    assert picture.mode == "P"
-    np.testing.assert_array_equal(np.array(picture), MASK)
-    np.testing.assert_array_equal(np.array(picture.convert("RGB"))[0, 1], CLASSES.palette[1])
+    image = decoded(render_answer(RESULT, Wanted("mask"), 0.1))
+    assert image.mode == "P"
+    np.testing.assert_array_equal(np.array(image), MASK)
+    np.testing.assert_array_equal(np.array(image.convert("RGB"))[0, 1], CLASSES.palette[1])
 
 
-def test_json_holds_shares_mask_and_on_request_the_picture():
-    told = json.loads(render_answer(RESULT, Wanted(), 0.12345))
-    assert (told["width"], told["height"], told["seconds"]) == (4, 2, 0.1235)
-    assert [entry["share"] for entry in told["classes"]] == [0.125, 0.75, 0.125]
-    assert told["classes"][1] == {"id": 1, "name": "b", "color": [200, 100, 0], "share": 0.75}
-    np.testing.assert_array_equal(np.array(decoded(base64.b64decode(told["mask"]))), MASK)
-    assert "picture" not in told
-    told = json.loads(render_answer(RESULT, Wanted(picture=True), 0))
-    assert decoded(base64.b64decode(told["picture"])).size == (4, 2)
+def test_json_holds_shares_mask_and_on_request_the_image():
+    found = json.loads(render_answer(RESULT, Wanted(), 0.12345))
+    assert (found["width"], found["height"], found["seconds"]) == (4, 2, 0.1235)
+    assert [entry["share"] for entry in found["classes"]] == [0.125, 0.75, 0.125]
+    assert found["classes"][1] == {"id": 1, "name": "b", "color": [200, 100, 0], "share": 0.75}
+    np.testing.assert_array_equal(np.array(decoded(base64.b64decode(found["mask"]))), MASK)
+    assert "image" not in found
+    found = json.loads(render_answer(RESULT, Wanted(image=True), 0))
+    assert decoded(base64.b64decode(found["image"])).size == (4, 2)
 
 
 @pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 299)])
-def test_json_holds_raw_ids_beside_the_picture(kind, top):
+def test_json_holds_raw_ids_beside_the_image(kind, top):
     mask = np.array([[0, top, 1], [2, top, 7]], kind)
     names = [f"c{i}" for i in range(top + 1)]
-    told = json.loads(
+    found = json.loads(
         render_answer(
             Segmentation(np.zeros((2, 3, 3), np.uint8), mask, Classes.create(names, voc_palette(top + 1), 65535)),
-            Wanted(picture=True),
+            Wanted(image=True),
             0,
         )
     )
-    ids = np.frombuffer(zlib.decompress(base64.b64decode(told["ids"])), np.dtype(kind).newbyteorder("<"))
+    ids = np.frombuffer(zlib.decompress(base64.b64decode(found["ids"])), np.dtype(kind).newbyteorder("<"))
     np.testing.assert_array_equal(ids.reshape(2, 3), mask)
 
 
-def test_the_picture_in_json_is_no_larger_than_people_see():
+def test_the_image_in_json_is_no_larger_than_people_see():
     large = Segmentation(np.zeros((30, 4096, 3), np.uint8), np.zeros((30, 4096), np.uint8), CLASSES)
-    told = json.loads(render_answer(large, Wanted(picture=True), 0))
-    assert decoded(base64.b64decode(told["picture"])).size == (2048, 15)
-    assert decoded(base64.b64decode(told["mask"])).size == (4096, 30)
+    found = json.loads(render_answer(large, Wanted(image=True), 0))
+    assert decoded(base64.b64decode(found["image"])).size == (2048, 15)
+    assert decoded(base64.b64decode(found["mask"])).size == (4096, 30)
 
 
 def test_the_overlay_is_the_segmentations_own():
-    picture = decoded(render_answer(RESULT, Wanted("overlay", opacity=0.25), 0))
-    np.testing.assert_array_equal(np.array(picture), RESULT.overlay(0.25))
+    image = decoded(render_answer(RESULT, Wanted("overlay", opacity=0.25), 0))
+    np.testing.assert_array_equal(np.array(image), RESULT.overlay(0.25))
 
 
 def test_polygons_are_geojson_in_pixels():
-    told = json.loads(render_answer(RESULT, Wanted("polygons"), 0))
-    assert told["type"] == "FeatureCollection"
-    areas = {feature["properties"]["class"]: feature["properties"]["area"] for feature in told["features"]}
+    found = json.loads(render_answer(RESULT, Wanted("polygons"), 0))
+    assert found["type"] == "FeatureCollection"
+    areas = {feature["properties"]["class"]: feature["properties"]["area"] for feature in found["features"]}
     assert areas == {"a": 1, "b": 6, "c": 1}

@@ -58,10 +58,10 @@ def test_what_is_asked_for_comes_back():
     answer = server.predict(encoded(halves()))
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
-    told = answer.json()
-    check_schema("Segmentation", told)
-    assert [entry["share"] for entry in told["classes"]] == [0.5, 0.5, 0]
-    check_schema("Segmentation", server.predict(encoded(halves()), "?picture=true").json())
+    found = answer.json()
+    check_schema("Segmentation", found)
+    assert [entry["share"] for entry in found["classes"]] == [0.5, 0.5, 0]
+    check_schema("Segmentation", server.predict(encoded(halves()), "?image=true").json())
     for output, kind in (("mask", "image/png"), ("overlay", "image/png"), ("polygons", "application/geo+json")):
         answer = server.predict(encoded(halves()), f"?output={output}")
         assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
@@ -71,19 +71,19 @@ def test_what_is_asked_for_comes_back():
 
 def test_the_model_and_the_health_are_as_the_schema_says():
     server = Server(max_bytes=7, max_pixels=8, waiting=3, timeout=9)
-    told = server.get("/model").json()
-    check_schema("Model", told)
-    assert told["limits"] == {"bytes": 7, "pixels": 8, "seconds": 9}
-    assert [entry["name"] for entry in told["classes"]] == ["dark", "<b>light</b>", "never"]
-    told = server.get("/health").json()
-    check_schema("Health", told)
-    assert (told["places"], told["places_taken"]) == (4, 0)
+    found = server.get("/model").json()
+    check_schema("Model", found)
+    assert found["limits"] == {"bytes": 7, "pixels": 8, "seconds": 9}
+    assert [entry["name"] for entry in found["classes"]] == ["dark", "<b>light</b>", "never"]
+    found = server.get("/health").json()
+    check_schema("Health", found)
+    assert (found["places"], found["places_taken"]) == (4, 0)
 
 
 def test_the_schema_names_every_path_parameter_and_status():
     assert set(SCHEMA["paths"]) == {"/predict", "/model", "/health"}
     predict = SCHEMA["paths"]["/predict"]["post"]
-    assert [entry["name"] for entry in predict["parameters"]] == ["output", "opacity", "tolerance", "picture"]
+    assert [entry["name"] for entry in predict["parameters"]] == ["output", "opacity", "tolerance", "image"]
     assert set(predict["responses"]) == {"200", "400", "403", "408", "413", "415", "422", "500", "503", "504"}
     assert Server().get("/openapi.json").json() == SCHEMA
 
@@ -97,7 +97,7 @@ def test_every_format_is_read_whatever_its_content_type_says(file_format):
         np.testing.assert_array_equal(mask, halves(16, 32)[:, :, 0] > 127)
 
 
-def test_pictures_are_turned_upright():
+def test_images_are_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     mask = mask_of(Server().predict(encoded(halves(6, 10), "JPEG", quality=100, exif=exif.tobytes()), "?output=mask"))
@@ -139,7 +139,7 @@ def test_a_model_gets_bands_of_16_bits_as_they_are_read(tmp_path):
     expected = open_runtime(tmp_path / "a.ckpt", "cpu")(bands)[0].argmax(dim=0)
     assert len(expected.unique()) > 1
     assert (mask == expected.numpy()).mean() > 0.99
-    assert server.predict(content, "?picture=true", {"Content-Type": "image/tiff"}).json()["picture"]
+    assert server.predict(content, "?image=true", {"Content-Type": "image/tiff"}).json()["image"]
 
 
 @pytest.mark.parametrize(
@@ -151,11 +151,11 @@ def test_a_model_gets_bands_of_16_bits_as_they_are_read(tmp_path):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "upload: is not an image"),
     ],
 )
-def test_what_is_no_picture_is_refused_without_a_path_of_the_server(content, message):
+def test_what_is_no_image_is_refused_without_a_path_of_the_server(content, message):
     server = Server()
-    told = error_of(server.predict(content), 422)
-    assert told.startswith(message)
-    assert "/" not in told
+    found = error_of(server.predict(content), 422)
+    assert found.startswith(message)
+    assert "/" not in found
     assert server.queue.num_taken == 0
     assert server.predictor.num_calls == 0
 
@@ -192,7 +192,7 @@ def bomb(side):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def test_pictures_above_the_limit_are_refused_by_their_head():
+def test_images_above_the_limit_are_refused_by_their_head():
     server = Server(max_pixels=60)
     assert server.predict(encoded(halves(6, 10))).status_code == 200
     assert "10 x 7 pixels" in error_of(server.predict(encoded(halves(7, 10))), 413)
@@ -200,7 +200,7 @@ def test_pictures_above_the_limit_are_refused_by_their_head():
     assert "megapixels" in error_of(Server().predict(bomb(60000)), 413)
 
 
-def test_a_picture_that_comes_too_slowly_is_given_up():
+def test_a_image_that_comes_too_slowly_is_given_up():
     async def drip():
         yield encoded(halves())[:20]
         await asyncio.sleep(3600)
@@ -227,8 +227,8 @@ def test_an_answer_that_takes_too_long_is_given_up_and_its_place_kept_until_it_h
 
 
 def test_what_is_above_pillows_limit_gets_the_servers_own_advice():
-    told = error_of(Server().predict(bomb(60000)), 413)
-    assert told == "the image has more than 50 megapixels: scale it down"
+    found = error_of(Server().predict(bomb(60000)), 413)
+    assert found == "the image has more than 50 megapixels: scale it down"
 
 
 def test_a_float_tiff_is_refused_before_anything_is_decoded(monkeypatch):
@@ -269,7 +269,7 @@ def test_stalled_uploads_keep_nobody_out(monkeypatch):
 
 
 def test_who_has_gone_is_not_predicted_for():
-    """A page that shows another picture by now has closed its request."""
+    """A page that shows another image by now has closed its request."""
     server = Server(waiting=2)
     server.predictor.gate.clear()
 
@@ -329,7 +329,7 @@ def test_a_body_that_breaks_off_leaves_nothing_behind():
 
 def test_no_upload_outlives_its_answer():
     server = Server(max_bytes=10_000)
-    for content in (encoded(halves()), b"no picture", bomb(60000), b"x" * 10_001):
+    for content in (encoded(halves()), b"no image", bomb(60000), b"x" * 10_001):
         server.predict(content)
     assert list(server.uploads.iterdir()) == []
 
@@ -378,7 +378,7 @@ def test_the_machines_faults_are_told_and_our_own_are_not():
     assert server.queue.num_taken == 0
 
 
-def test_a_full_disk_is_told(monkeypatch):
+def test_a_full_disk_is_reported(monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -388,7 +388,7 @@ def test_a_full_disk_is_told(monkeypatch):
     assert server.queue.num_taken == 0
 
 
-def test_what_is_not_there_is_told_with_the_way_to_the_schema():
+def test_what_is_not_there_is_reported_with_the_way_to_the_schema():
     server = Server()
     assert "/openapi.json" in error_of(server.get("/nowhere"), 404)
     assert "/openapi.json" in error_of(server.request("POST", "/"), 405)

@@ -49,8 +49,8 @@ def test_a_page_of_another_site_is_refused(origin):
 def test_what_a_browser_sends_across_sites_without_asking_first_is_refused(content_type):
     server = Server()
     headers = {"Content-Type": content_type} if content_type else {}
-    told = error_of(server.predict(encoded(halves()), headers=headers), 415)
-    assert "image/png" in told
+    found = error_of(server.predict(encoded(halves()), headers=headers), 415)
+    assert "image/png" in found
     assert server.predictor.num_calls == 0
 
 

@@ -36,7 +36,7 @@ def test_jobs_run_one_after_another_in_the_order_of_their_arrival():
     assert not queue.running
 
 
-def test_a_cancelled_job_never_runs_and_its_end_is_told():
+def test_a_cancelled_job_never_runs_and_its_end_is_reported():
     queue, gate, began, ended = JobQueue(waiting=8), threading.Event(), threading.Event(), []
 
     def hold():

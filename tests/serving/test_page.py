@@ -98,16 +98,16 @@ def canvas(page):
 
 def seen(page):
     """The colors in the middle of the left and of the right half, as displayed."""
-    picture = np.array(Image.open(io.BytesIO(page.locator("#frame").screenshot())).convert("RGB")).astype(int)
-    middle = picture.shape[0] // 2
-    return picture[middle, picture.shape[1] // 4], picture[middle, picture.shape[1] * 3 // 4]
+    image = np.array(Image.open(io.BytesIO(page.locator("#frame").screenshot())).convert("RGB")).astype(int)
+    middle = image.shape[0] // 2
+    return image[middle, image.shape[1] // 4], image[middle, image.shape[1] * 3 // 4]
 
 
 def legend(page):
     return [" ".join(text.split()) for text in page.locator("#classes li").all_inner_texts()]
 
 
-def test_a_chosen_picture_is_shown_under_its_classes(page):
+def test_a_chosen_image_is_shown_under_its_classes(page):
     assert page.locator("#model").inner_text() == "run/best.ckpt · 3 classes"
     assert legend(page) == ["dark", "<b>light</b>", "never"]
     assert page.locator("#mask").is_disabled()
@@ -138,12 +138,12 @@ def test_classes_are_toggled_one_by_one_and_all_together(page):
     assert (canvas(page)[:, :, 3] == 255).all()
 
 
-def test_the_slider_goes_from_the_picture_to_the_classes_by_keyboard_too(page):
+def test_the_slider_goes_from_the_image_to_the_classes_by_keyboard_too(page):
     shown(page)
     slider = page.get_by_label("Opacity of the classes")
     slider.press("Home")
     left, right = seen(page)
-    np.testing.assert_allclose((left, right), ([0] * 3, [200] * 3), atol=8)  # the picture came as a JPEG
+    np.testing.assert_allclose((left, right), ([0] * 3, [200] * 3), atol=8)  # the image came as a JPEG
     slider.press("End")
     assert page.locator("#percent").inner_text() == "100%"
     np.testing.assert_allclose(seen(page), (DARK, LIGHT), atol=1)
@@ -151,7 +151,7 @@ def test_the_slider_goes_from_the_picture_to_the_classes_by_keyboard_too(page):
     np.testing.assert_allclose(seen(page), ([10, 20, 30], [220, 200, 105]), atol=8)
 
 
-def test_mask_and_polygons_are_downloaded_under_the_pictures_name(page, server, tmp_path):
+def test_mask_and_polygons_are_downloaded_under_the_images_name(page, server, tmp_path):
     shown(page, name="my.street.png")
     page.get_by_role("button", name="Hide all").click()  # which changes neither
     for button, name in (("Mask", "my.street_mask.png"), ("Polygons", "my.street.geojson")):
@@ -171,7 +171,7 @@ def test_mask_and_polygons_are_downloaded_under_the_pictures_name(page, server, 
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
-def test_a_picture_can_be_dropped_and_pasted(page, how):
+def test_a_image_can_be_dropped_and_pasted(page, how):
     page.evaluate(
         """([how, bytes]) => {
             const data = new DataTransfer();
@@ -187,7 +187,7 @@ def test_a_picture_can_be_dropped_and_pasted(page, how):
     assert legend(page)[:2] == ["dark 50.0%", "<b>light</b> 50.0%"]
 
 
-def test_what_is_dropped_without_a_file_is_told(page):
+def test_what_is_dropped_without_a_file_is_reported(page):
     page.evaluate(
         "document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, dataTransfer: new DataTransfer()}))"
     )
@@ -209,7 +209,7 @@ def test_errors_are_one_line_that_names_the_file_and_leave_what_was_shown(page, 
     playwright.expect(alert).to_have_text("The server does not answer: is 'segnet serve' still running?")
 
 
-def test_a_newer_picture_takes_the_page(page, server):
+def test_a_newer_image_takes_the_page(page, server):
     server.predictor.gate.clear()
     choose(page, name="first.png")
     playwright.expect(page.get_by_role("status")).to_have_text("Segmenting first.png …")
@@ -223,7 +223,7 @@ def test_a_newer_picture_takes_the_page(page, server):
     assert not page.get_by_role("alert").is_visible()
 
 
-def test_the_class_under_the_pointer_is_told(page):
+def test_the_class_under_the_pointer_is_reported(page):
     shown(page)
     box = page.locator("#frame").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + box["height"] * 0.99)

@@ -17,7 +17,7 @@ from tiny import SHAPES, classes_of
 
 from segnet.classes import Classes, voc_palette
 from segnet.data.datasets.shapes import Shapes
-from segnet.images.drawing import IGNORED, colorise
+from segnet.images.drawing import IGNORED, colorize
 from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
 from segnet.training.metrics import Scores
@@ -103,8 +103,8 @@ def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, v
         assert (
             np.abs(pixels(image).astype(int) - sample.image).mean() < 10
         )  # a JPEG of a noisy picture; others differ by 40
-        np.testing.assert_array_equal(pixels(truth), colorise(sample.mask, val.classes))
-        np.testing.assert_array_equal(pixels(prediction), colorise(predictor(sample.image).mask, val.classes))
+        np.testing.assert_array_equal(pixels(truth), colorize(sample.mask, val.classes))
+        np.testing.assert_array_equal(pixels(prediction), colorize(predictor(sample.image).mask, val.classes))
 
 
 def test_iou_of_every_class_and_validation_is_shown_as_it_was_logged(run, report):

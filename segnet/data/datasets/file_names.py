@@ -116,7 +116,7 @@ class Files:
                 leaves = True
         inside = list(dict.fromkeys(inside))
         if leaves and not any(os.path.isfile(self.folder / relative) for relative in inside):
-            raise DataError(f"{source}: {name!r} lies outside {self.folder}: it may only name files below")
+            raise DataError(f"{source}: {name!r} is outside {self.folder}: it may only name files below")
         return inside
 
     def _similar(self, relative: str) -> Path | None:

@@ -4,7 +4,7 @@ Layout: the PNGs in ``masks/``, one for each brush stroke of a label, named
 ``task-TASK-annotation-ANNOTATION-by-USER-TAG-LABEL-NUMBER.png``; the images in ``images/``; the JSON export as the only
 ``*.json`` in the root. Of several annotations of a task the one with the highest number counts; skipped ones do not. An
 annotation in which nothing was drawn makes an image of background. Of overlapping labels the one later in `class_names`
-lies in front.
+is in front.
 """
 
 import re

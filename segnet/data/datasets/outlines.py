@@ -1,7 +1,7 @@
 """Draws the shapes of annotation tools: polygons, rectangles, circles, lines, points, and masks stored as PNG.
 
 Pixels as labelme sets them (github.com/wkentaro/labelme, utils/shape.py): by Pillow, with the outline. A shape that its
-points do not define is refused; what lies outside of the image is cut off, however far.
+points do not define is refused; what is outside of the image is cut off.
 """
 
 import base64
@@ -140,11 +140,11 @@ SHAPES: dict[str, tuple[Callable[[int], bool], Paint]] = {
 def stored_mask(
     encoded: str, corner: tuple[float, float], size: tuple[int, int], record: Record, compressed: bool = False
 ) -> tuple[Area, tuple[int, int]]:
-    """A mask stored as a PNG in base64, whose upper left pixel lies at `corner`.
+    """A mask stored as a PNG in base64, whose upper left pixel is at `corner`.
 
     Args:
         corner: (x, y) [pixels]; fractions are cut off.
-        size: (height, width) of the image [pixels]; what lies outside is cut off.
+        size: (height, width) of the image [pixels]; what is outside is cut off.
         record: the shape's, for errors.
         compressed: whether zlib compressed the PNG once more.
 

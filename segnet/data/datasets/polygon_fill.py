@@ -1,4 +1,4 @@
-"""Fills polygons of continuous coordinates: a pixel is part of a polygon if its center lies inside (even-odd rule)."""
+"""Fills polygons of continuous coordinates: a pixel is part of a polygon if its center is inside (even-odd rule)."""
 
 from collections.abc import Sequence
 

@@ -154,7 +154,7 @@ def split_path(root: Path, pattern: str, split: str) -> Path:
 def held_out(keys: Sequence[str]) -> dict[int, str]:
     """The split of each path with a folder named after one; empty if that does not tell paths apart.
 
-    A dataset that lies in one folder ``train`` as a whole is still to be divided.
+    A dataset in one folder ``train`` as a whole still has to be divided.
     """
     splits = [
         next((SPLIT_OF_NAME[part.lower()] for part in PurePath(key).parts[:-1] if part.lower() in SPLIT_OF_NAME), None)

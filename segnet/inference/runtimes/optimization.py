@@ -188,7 +188,7 @@ class PackedConv(nn.Module):
 
     The operators are those into which torch.compile turns convolutions on a CPU (torch/_inductor/mkldnn_ir.py). The
     best order depends on the input's shape. With another the result is the same, but oneDNN changes the order for each
-    input anew: a network then takes a tenth more time for large images, and up to ten times as long for small ones.
+    input each time: a network then takes a tenth more time for large images, up to ten times as long for small ones.
 
     Args:
         relu: whether the ReLU is part of it.

@@ -43,7 +43,7 @@ class ProgramRuntime:
                 parts = [PurePosixPath(name) for name in archive.namelist()]
             if any(part.parent.name == "constants" and part.name.startswith(UNSAFE) for part in parts):
                 raise CheckpointError(f"{path}: holds more than tensors and was not loaded: it may be unsafe")
-            # Otherwise torch would unpickle whatever lies in it.
+            # Otherwise torch would unpickle whatever it holds.
             with mock.patch.dict(os.environ, {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}), open(path, "rb") as file:
                 loaded = torch.export.load(file, extra_files=extra)
             moved = move_to_device_pass(loaded, self.device) if self.device.type != "cpu" else loaded

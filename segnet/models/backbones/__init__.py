@@ -6,7 +6,7 @@ The contract, which decoders rely on. A backbone is an ``nn.Module`` with
 * ``strides``: tuple of int, each stage's stride towards the input [pixels], never falling;
 * ``in_channels``: int, the channels of the images;
 * ``parts``: its modules in the order of the forward pass, the stem and then a stage each, which can be frozen from the
-  first on; or None where they cannot be told apart;
+  first on; or None if they cannot be separated;
 * ``forward(images)``: float images (B, in_channels, H, W), normalized, any H, W >= 1 -> list of features
   (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])), one a stage.
 

@@ -23,8 +23,8 @@ async function answer(request) {
     throw new Error("The server does not answer: is 'segnet serve' still running?");
   });
   if (response.ok) return response;
-  const told = await response.json().catch(() => ({}));
-  throw new Error(told.error ?? `The server answered ${response.status}.`);
+  const answer = await response.json().catch(() => ({}));
+  throw new Error(answer.error ?? `The server answered ${response.status}.`);
 }
 
 /** Send an image; the server recognizes its format. */
@@ -43,7 +43,7 @@ async function segment(file) {
     if (model && file.size > model.limits.bytes) {
       throw new Error(`upload: has ${(file.size / 1e6).toFixed(1)} MB, more than ${model.limits.bytes / 1e6}: scale it down`);
     }
-    const result = await (await predict(file, "picture=true", own.signal)).json();
+    const result = await (await predict(file, "image=true", own.signal)).json();
     const { width, height } = result;
     const png = fromBase64(result.mask);
     const mask = { width, height, ids: await inflate(fromBase64(result.ids), width * height) };
@@ -59,10 +59,10 @@ async function segment(file) {
 }
 
 async function show(result, name) {
-  const picture = at("picture");
-  picture.src = `data:image/jpeg;base64,${result.picture}`;
-  picture.alt = name;
-  await picture.decode();
+  const image = at("image");
+  image.src = `data:image/jpeg;base64,${result.image}`;
+  image.alt = name;
+  await image.decode();
   at("frame").style.setProperty("--ratio", result.width / result.height);
   at("facts").textContent = `${name} · ${result.width} × ${result.height} · ${result.seconds.toFixed(2)} s`;
   at("pointed").textContent = "";
@@ -95,10 +95,10 @@ function toggleAll(visible) {
 }
 
 function setOpacity() {
-  const told = `${at("opacity").value}%`;
+  const text = `${at("opacity").value}%`;
   at("overlay").style.opacity = at("opacity").value / 100;
-  at("percent").textContent = told;
-  at("opacity").setAttribute("aria-valuetext", told);
+  at("percent").textContent = text;
+  at("opacity").setAttribute("aria-valuetext", text);
 }
 
 async function savePolygons() {

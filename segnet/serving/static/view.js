@@ -45,7 +45,7 @@ export function listClasses(list, classes, hidden, onToggle) {
   list.replaceChildren(...rows.map(({ item }) => item));
 }
 
-/** 0.1234 -> "12.3%"; what occurs is never told as none. */
+/** 0.1234 -> "12.3%"; a class that occurs never shows as 0.0%. */
 export function percent(share) {
   return share > 0 && share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`;
 }
