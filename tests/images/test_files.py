@@ -296,10 +296,11 @@ def test_folder_below_a_file_is_a_machine_error(tmp_path):
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_permissions_follow_the_umask(tmp_path, umask):
-    before = os.umask(umask)
-    try:
-        write_mask(tmp_path / "a.png", noise(3, 3, top=2), [(0, 0, 0)] * 2)
-        assert os.umask(umask) == umask
-    finally:
-        os.umask(before)
+    code = (
+        "import os, sys, numpy\nfrom segnet.images.files import write_mask\n"
+        "write_mask(sys.argv[1], numpy.zeros((3, 3), 'uint8'), [(0, 0, 0)] * 2)\n"
+        "sys.exit(os.umask(0) != int(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.png"), str(umask)]
+    assert subprocess.run(command, umask=umask, cwd=Path(__file__).parents[2]).returncode == 0
     assert (tmp_path / "a.png").stat().st_mode & 0o777 == 0o666 & ~umask

@@ -19,7 +19,7 @@ def test_it_stays_unless_asked_for():
 @pytest.mark.parametrize(
     ("optim", "counts", "line"),
     [
-        (OptimConfig(lr=0.01), (4, 1, 1), "images a step: 4; learning rate 0.01"),
+        (OptimConfig(lr=0.01, batch_size=None), (4, 1, 1), "images a step: 4; learning rate 0.01"),
         (OptimConfig(lr=0.01, batch_size=8), (2, 4, 1), "images a step: 8 (2 x 4 processes); learning rate 0.01"),
         (
             OptimConfig(lr=0.01, batch_size=8),

@@ -162,7 +162,7 @@ def test_what_is_frozen_is_in_no_group():
         ({"betas": [0.9, 1.0]}, r"optim\.betas=\[0\.9, 1\.0\]"),
         ({"min_lr": 0.1, "lr": 0.01}, r"optim\.min_lr=0\.1 is above optim\.lr=0\.01"),
         ({"batch_size": 0}, r"optim\.batch_size=0"),
-        ({"scale_lr": True}, r"set optim\.batch_size"),
+        ({"scale_lr": True, "batch_size": None}, r"set optim\.batch_size"),
         ({"backbone_lr_factor": -1}, r"optim\.backbone_lr_factor=-1"),
         ({"warmup_steps": -1}, r"optim\.warmup_steps=-1"),
     ],

@@ -81,7 +81,7 @@ def test_a_name_without_file_gives_where_it_should_be(folder):
     ],
 )
 def test_names_that_lead_outside_are_refused(folder, name):
-    with pytest.raises(DataError, match=r"^list: .* lies outside"):
+    with pytest.raises(DataError, match=r"^list: .* is outside"):
         Files(folder).find(name, "list")
 
 

@@ -144,8 +144,9 @@ def test_a_scan_of_shards_is_cached_until_a_shard_changes(shards, tmp_path, monk
     monkeypatch.setattr(survey_module, "look_at", look_at)
     shard = shards / "val-000000.tar"
     shard.write_bytes(shard.read_bytes().replace(b"IDAT", b"IDAX"))
-    errors = survey(data, "val", Memory({}, data.classes, tmp_path / "cache")).errors
-    assert [error.partition(": ")[0] for error in errors] == [f"{shard} (sample {index})" for index in range(4)]
+    found = survey(data, "val", Memory({}, data.classes, tmp_path / "cache")).findings
+    named = [finding.problem.partition(": ")[0] for finding in found if finding.problem]
+    assert named == [f"{shard} (sample {index})" for index in range(4)]
 
 
 @pytest.mark.parametrize("content", ["[]", "[1]", "{", '[["a"]]'])
