@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from segnet import __version__
-from segnet.cli.help import SCHEMAS, print_help
 from segnet.cli.output import protect_terminal, say
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, ExitCode, Interrupted, SegnetError
@@ -82,9 +81,12 @@ def _run(arguments: list[str], verb: str | None) -> int:
             return ExitCode.OK
         if verb not in VERBS:
             raise ConfigError(f"segnet {verb}: no such verb.{did_you_mean(verb, VERBS)}")
-    if {"-h", "--help"} & set(arguments) and verb in SCHEMAS:
-        print_help(verb)
-        return ExitCode.OK
+    if {"-h", "--help"} & set(arguments):
+        from segnet.cli.help import SCHEMAS, print_help  # for which nothing else should wait
+
+        if verb in SCHEMAS:
+            print_help(verb)
+            return ExitCode.OK
     gc.disable()  # of what an import makes nothing is garbage, and to look for it takes a tenth of predict's time
     try:
         module = importlib.import_module(f"segnet.cli.{verb}")
