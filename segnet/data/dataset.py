@@ -166,6 +166,40 @@ class FileDataset(SegmentationDataset):
         return self.labels.advice(labels, colors, num_colors)
 
 
+class WrappedDataset(SegmentationDataset):
+    """A dataset that changes how the samples of another one are read, and answers everything else as that one does.
+
+    Args:
+        dataset: source of the samples.
+    """
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self._dataset = dataset
+        self.classes, self.channels, self.notes = dataset.classes, dataset.channels, dataset.notes
+        self.has_value_range, self.value_range = dataset.has_value_range, dataset.value_range
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def files(self, index: int) -> Sequence[Path | str]:
+        return self._dataset.files(index)
+
+    def doubt(self, present: Iterable[int]) -> str:
+        return self._dataset.doubt(present)
+
+    def stored_values(self, index: int) -> tuple[NDArray[Any], float]:
+        return self._dataset.stored_values(index)
+
+    def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
+        self._dataset.take_value_range(value_range, model)
+        self.value_range = self._dataset.value_range
+
+    def advice(
+        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
+    ) -> dict[str, str]:
+        return self._dataset.advice(labels, colors, num_colors)
+
+
 def refuse_other_size(mask: Mask, image: Image, mask_path: Path, image_path: Path) -> None:
     """Raises:
     DataError: mask and image differ in size.

@@ -9,7 +9,7 @@ import logging
 import mmap
 import multiprocessing
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of, stamp_of
 from segnet.data.cache.folders import make_room
 from segnet.data.cache.packing import pack_sample, size_of, unpack_sample
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import Sample, SegmentationDataset, WrappedDataset
 from segnet.errors import ConfigError, MachineError
 from segnet.system.files import GIB, replacing
 
@@ -63,7 +63,7 @@ class CacheBudget:
             return bool(first)
 
 
-class CachedDataset(SegmentationDataset):
+class CachedDataset(WrappedDataset):
     """A dataset whose samples are decoded once, while the cache has room and their files are unchanged.
 
     Args:
@@ -72,13 +72,8 @@ class CachedDataset(SegmentationDataset):
     """
 
     def __init__(self, dataset: SegmentationDataset, budget: CacheBudget) -> None:
-        self.classes, self.channels = dataset.classes, dataset.channels
-        self.value_range = dataset.value_range
-        self._dataset = dataset
+        super().__init__(dataset)
         self._budget = budget
-
-    def __len__(self) -> int:
-        return len(self._dataset)
 
     def load(self, index: int) -> Sample:
         """Read a sample; image and mask of a cached one are read-only."""
@@ -93,17 +88,6 @@ class CachedDataset(SegmentationDataset):
         if stamp == stamp_of(files):  # otherwise a file is being written right now
             self._keep(index, sample, stamp)
         return sample
-
-    def files(self, index: int) -> Sequence[Path | str]:
-        return self._dataset.files(index)
-
-    def doubt(self, present: Iterable[int]) -> str:
-        return self._dataset.doubt(present)
-
-    def advice(
-        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
-    ) -> dict[str, str]:
-        return self._dataset.advice(labels, colors, num_colors)
 
     @abstractmethod
     def _find(self, index: int, stamp: list[int]) -> Sample | None:

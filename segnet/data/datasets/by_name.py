@@ -3,18 +3,16 @@
 Annotation files name their classes themselves, and each split has a file of its own: the ids may differ between them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from segnet.classes import Classes
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import Sample, SegmentationDataset, WrappedDataset
 from segnet.data.datasets.labels import mask_type
 from segnet.data.scan.finding import Finding
 from segnet.errors import DataError
-from segnet.images.values import ValueRange
 
 UNMATCHED = -1
 
@@ -39,7 +37,7 @@ def with_class_ids(dataset: SegmentationDataset, classes: Classes, split: str) -
     return ByName(dataset, classes, split)
 
 
-class ByName(SegmentationDataset):
+class ByName(WrappedDataset):
     """A dataset whose masks hold the ids that other classes give to the same names.
 
     Args:
@@ -51,17 +49,13 @@ class ByName(SegmentationDataset):
     classes_from_files = True
 
     def __init__(self, dataset: SegmentationDataset, classes: Classes, split: str) -> None:
-        self.classes, self.channels, self.notes = classes, dataset.channels, dataset.notes
-        self.value_range = dataset.value_range
-        self._dataset, self._split = dataset, split
+        super().__init__(dataset)
+        self.classes, self._split = classes, split
         own = dataset.classes
         self._ids = np.full(max(len(own.names), own.ignore_index + 1), UNMATCHED, np.int32)
         self._ids[own.ignore_index] = classes.ignore_index
         for index, name in enumerate(own.names):
             self._ids[index] = classes.names.index(name) if name in classes.names else UNMATCHED
-
-    def __len__(self) -> int:
-        return len(self._dataset)
 
     def load(self, index: int) -> Sample:
         return self._matched(self._dataset.load(index))
@@ -74,21 +68,6 @@ class ByName(SegmentationDataset):
         if found is None or any(UNMATCHED in self._ids[list(finding.pixels)] for finding in found):
             return None  # the samples are read, and the first with an unknown class is refused by name
         return [replace(f, pixels={int(self._ids[label]): n for label, n in f.pixels.items()}) for f in found]
-
-    def files(self, index: int) -> Sequence[Path | str]:
-        return self._dataset.files(index)
-
-    def doubt(self, present: Iterable[int]) -> str:
-        return self._dataset.doubt(present)
-
-    def advice(
-        self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
-    ) -> dict[str, str]:
-        return self._dataset.advice(labels, colors, num_colors)
-
-    def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
-        self._dataset.take_value_range(value_range, model)
-        self.value_range = self._dataset.value_range
 
     def _matched(self, sample: Sample) -> Sample:
         ids = self._ids[sample.mask]
