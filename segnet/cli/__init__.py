@@ -20,8 +20,8 @@ VERBS = {
     "train": "train a model: segnet train [option=value ...]",
     "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
     "benchmark": "what a model costs here: segnet benchmark [checkpoint=best.ckpt | backbone=... output_stride=...]",
-    "predict": "segment pictures: segnet predict img.png [more files, folders, globs]",
-    "serve": "segment pictures on a local web page: segnet serve [--checkpoint best.ckpt] [--port 8000]",
+    "predict": "segment images: segnet predict img.png [more files, folders, globs]",
+    "serve": "segment images on a local web page: segnet serve [--checkpoint best.ckpt] [--port 8000]",
     "export": "make a file for other programs: segnet export best.ckpt --format onnx",
     "convert": "take over a model of PaddleSeg or mmsegmentation: segnet convert FILE --output model.ckpt",
     "info": "show what a checkpoint or an exported model holds: segnet info FILE",
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None, verb: str | None = None) -> NoReturn
 
 
 def end_process(run: Callable[[], int]) -> NoReturn:
-    """Ends the process with the exit code that `run` returns, or that of its error, which is told in one line."""
+    """Ends the process with the exit code that `run` returns, or that of its error, which is printed in one line."""
     protect_terminal()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("segnet").setLevel(logging.INFO)

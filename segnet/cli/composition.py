@@ -230,7 +230,7 @@ def _refuse_in_sweep(composed: DictConfig, own_jobs: bool) -> None:
         ConfigError: an option that means a single run.
     """
     if composed.get("checkpoint") is not None:
-        raise ConfigError(f"checkpoint={composed.checkpoint} goes on with one run: leave out --multirun")
+        raise ConfigError(f"checkpoint={composed.checkpoint} resumes one run: leave out --multirun")
     devices = composed.trainer.get("devices", 1) if "trainer" in composed else 1
     if devices not in (1, "1", "auto") and not own_jobs:
         raise ConfigError(

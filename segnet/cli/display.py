@@ -25,7 +25,7 @@ class Display:
 
     def __enter__(self) -> "Display":
         if self._wanted:
-            from rich.console import Console  # not for whoever segments a single picture
+            from rich.console import Console  # not needed for a single image
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn())
@@ -40,7 +40,7 @@ class Display:
 
     @property
     def images_per_second(self) -> float:
-        """Of pictures and frames, since the start."""
+        """Of images and frames, since the start."""
         return self._images / max(1e-9, time.monotonic() - self._start)
 
     def line(self, text: str) -> None:
@@ -56,7 +56,7 @@ class Display:
             say(text, error=True)
 
     def image(self, number: int = 1) -> None:
-        """Pictures or frames are done, for the speed."""
+        """Images or frames are done, for the speed."""
         self._images += number
         if self._bar is not None:
             self._bar.update(self._task, speed=f"{self.images_per_second:.1f} images/s")
@@ -67,7 +67,7 @@ class Display:
             self._bar.advance(self._task)
 
     def frames(self, done: int, total: int) -> None:
-        """How far a video is; of several inputs the bar goes on counting these."""
+        """How far a video is; with several inputs the bar counts the inputs."""
         self.image()
         if self._bar is not None and self._total == 1:
             self._bar.update(self._task, completed=done, total=total or None)

@@ -1,4 +1,4 @@
-"""`segnet predict`: pictures, videos, scenes in; masks, overlays and more out, with nothing but a checkpoint."""
+"""`segnet predict`: images, videos, scenes in; masks, overlays and more out, with nothing but a checkpoint."""
 
 import argparse
 import hashlib
@@ -57,17 +57,17 @@ def find_tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
     """What the arguments name, and what was left out.
 
     Raises:
-        DataError: a folder, glob or list without any picture. ConfigError: options that do not go together.
+        DataError: a folder, glob or list without any image. ConfigError: options that do not go together.
     """
     collector = Collector(is_result)
     if [*options.inputs, *options.list].count("-") > 1:
-        raise ConfigError("stdin can be read once only: '-' stands for one picture or one list")
+        raise ConfigError("stdin can be read once only: '-' stands for one image or one list")
     for argument in options.inputs:
         collector.add(argument, options.root)
     for listing in options.list:
         collector.add_list(listing, options.root)
     if not collector.inputs:
-        raise ConfigError("predict: name a picture, a folder or a --list; see --help")
+        raise ConfigError("predict: name an image, a folder or a --list; see --help")
     names = result_names(collector.inputs)
     tasks = [Task(item, name) for item, name in zip(collector.inputs, names, strict=True)]
     if options.shard:
@@ -149,7 +149,7 @@ def _work(prediction: Prediction, tasks: Sequence[Task], options: argparse.Names
     try:
         work.run(tasks)
     except Interrupted as stop:
-        message = f"{stop}: {work.num_done} of {len(tasks)} inputs are done; the same command goes on"
+        message = f"{stop}: {work.num_done} of {len(tasks)} inputs are done; run the same command to resume"
         raise Interrupted(stop.exit_code - 128, message) from None
     if work.num_without_place:
         display.error(
@@ -178,8 +178,8 @@ def outcome_line(report: Outcome) -> str:
     files = f" -> {', '.join([first, *others])}" if first else ""
     order = sorted((name for name in report.shares if report.shares[name]), key=lambda name: -report.shares[name])
     shares = ", ".join(f"{name} {100 * report.shares[name]:.1f}%" for name in order)
-    told = ", ".join(filter(None, [f"{report.frames} frames" if report.frames else "", shares]))
-    return f"{files}: {told}" if told else files
+    parts = ", ".join(filter(None, [f"{report.frames} frames" if report.frames else "", shares]))
+    return f"{files}: {parts}" if parts else files
 
 
 def newest_checkpoint(runs: Path) -> Path:

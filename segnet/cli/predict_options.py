@@ -17,15 +17,15 @@ from segnet.prediction.outputs import SAVE_KINDS, WRITERS
 
 EPILOG = """\
 inputs
-  img.png photos/ "scans/**/*.tif"   files, folders with what lies below, globs
+  img.png photos/ "scans/**/*.tif"   files, folders and their subfolders, globs
   clip.mp4  0                        a video; a camera by its number, until Ctrl-C
-  https://host/img.png               a picture from the web
-  -                                  a picture's bytes from stdin
+  https://host/img.png               an image from the web
+  -                                  an image's bytes from stdin
   @list.txt                          the files that a list names, as --list
 
 kinds of --save
   mask           NAME_mask.png           class ids, indexed in the classes' colors
-  overlay        NAME_overlay.png        the picture under the classes' colors; of a video NAME_overlay.mp4
+  overlay        NAME_overlay.png        the image under the classes' colors; of a video NAME_overlay.mp4
   colors        NAME_colors.png        the classes' colors
   confidence     NAME_confidence.png     the probability of each pixel's class, 0-255
   probabilities  NAME_probabilities.npz  of all classes, float16 (classes, height, width), with the classes' names
@@ -40,13 +40,13 @@ def build_parser() -> Parser:
     """Build the parser of `segnet predict`."""
     parser = Parser(
         prog="segnet predict",
-        description="Segments pictures, videos and GeoTIFF scenes. Done work is not repeated: a command that was "
-        "interrupted goes on.",
+        description="Segments images, videos and GeoTIFF scenes. Finished results are kept: run an interrupted "
+        "command again to resume it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="PICTURE", help="what to segment, see below")
+    add("inputs", nargs="*", metavar="IMAGE", help="what to segment, see below")
     add("--list", action="append", default=[], metavar="FILE", help="a list of files, one a line; - is stdin")
     add("--root", metavar="FOLDER", help="what a list's names are relative to, and lie in; default: the list's folder")
     add("--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/")
@@ -75,14 +75,14 @@ def build_parser() -> Parser:
         metavar="PIXELS",
         help=f"side of the windows of large images [pixels]; default: {DEFAULT_WINDOW}",
     )
-    add("--batch-size", type=int, default=1, metavar="N", help="pictures of one size at once; default: 1")
+    add("--batch-size", type=int, default=1, metavar="N", help="images of one size at once; default: 1")
     add("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
     add("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export that is kept already")
     add("--precision", choices=PRECISIONS, help="default: float32")
     add("--shard", metavar="I/N", help="the i-th of n machines that share this command's inputs")
     add("--overwrite", action="store_true", help="replace existing results")
     add("--private-urls", action="store_true", help="follow redirects of URLs into this machine's own network")
-    add("--max-megapixels", type=int, default=179, metavar="N", help="of a picture; default: 179")
+    add("--max-megapixels", type=int, default=179, metavar="N", help="of an image; default: 179")
     add("--max-frames", type=int, default=0, metavar="N", help="of a video or camera; default: all")
     add("--scene", action="store_true", help="read GeoTIFFs window by window, write georeferenced NAME_mask.tif")
     return parser

@@ -1,4 +1,4 @@
-"""`segnet serve`: a page on which pictures are segmented, and `POST /predict` for programs."""
+"""`segnet serve`: a page on which images are segmented, and `POST /predict` for programs."""
 
 import argparse
 import errno
@@ -113,7 +113,7 @@ def build_parser() -> Parser:
     """Build the parser of `segnet serve`."""
     parser = Parser(
         prog="segnet serve",
-        description="Serves a page on which pictures are segmented, and POST /predict for programs.",
+        description="Serves a page on which images are segmented, and POST /predict for programs.",
     )
     parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="same as --checkpoint")
     parser.add_argument(
@@ -134,7 +134,7 @@ def build_parser() -> Parser:
         help="a name by which browsers may ask, such as a proxy's; addresses and the machine's own name always may",
     )
     parser.add_argument("--max-megabytes", type=float, default=50, metavar="N", help="of a file; default: 50")
-    parser.add_argument("--max-megapixels", type=float, default=50, metavar="N", help="of a picture; default: 50")
+    parser.add_argument("--max-megapixels", type=float, default=50, metavar="N", help="of an image; default: 50")
     parser.add_argument("--queue", type=int, default=8, metavar="N", help="requests that may wait; default: 8")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of a request; default: 60")
     return parser

@@ -94,7 +94,7 @@ class SegmentationModel(nn.Module):
     def zero_unreached_taps(self, height: int, width: int) -> None:
         """Zero what training on crops of this size cannot reach of dilated kernels.
 
-        A tap that lies beyond the features of a crop only ever meets the padding: it gets no gradient, stays as it was
+        A tap beyond the features of a crop only ever meets the padding: it gets no gradient, stays as it was
         drawn, and adds noise as soon as a larger image is predicted. Such as the outer taps of atrous rate 18 on the
         16 x 16 features of a 256 x 256 crop. Weights that were trained on larger images are to be loaded afterwards.
 

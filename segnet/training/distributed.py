@@ -95,8 +95,8 @@ def agreed_checkpoint(trainer: pl.Trainer, checkpoint: Path | None) -> Path | No
     if trainer.world_size == 1:
         return checkpoint
     if not is_first() and CHECKPOINT_VARIABLE in os.environ:  # started by Lightning in the first process
-        told = os.environ[CHECKPOINT_VARIABLE]
-        return Path(told) if told else None
+        path = os.environ[CHECKPOINT_VARIABLE]
+        return Path(path) if path else None
     assert isinstance(trainer.strategy, ParallelStrategy)
     assert trainer.strategy.cluster_environment is not None
     if trainer.strategy.cluster_environment.creates_processes_externally:  # torchrun, SLURM: all are there already

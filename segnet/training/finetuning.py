@@ -124,7 +124,7 @@ def _shape(weights: Mapping[str, Tensor], name: str) -> list[int] | str:
 
 
 def require_same_model(module: nn.Module, checkpoint: Mapping[str, Any], spec: Mapping[str, Any], path: Path) -> None:
-    """Refuses to go on with a run of another architecture or of other classes.
+    """Refuse to resume a run of another architecture or of other classes.
 
     Args:
         module: whose weights the checkpoint should hold.
@@ -146,5 +146,5 @@ def require_same_model(module: nn.Module, checkpoint: Mapping[str, Any], spec: M
         differing.append(f"{spec['num_classes']} classes (were {trained.get('num_classes')})")
     raise CheckpointError(
         f"{path}: is another architecture than the configured one: {', '.join(differing) or 'its weights differ'}: "
-        "go on with the options of its config.yaml, or fine-tune with init_from="
+        "resume with the options of its config.yaml, or fine-tune with init_from="
     )

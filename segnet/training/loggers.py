@@ -1,6 +1,6 @@
 """Where a run's metrics go besides metrics.csv: TensorBoard, Weights & Biases, MLflow. Each is an optional package.
 
-A run that goes on in its own folder goes on in its own record there too.
+A resumed run continues its own record there too.
 """
 
 import hashlib

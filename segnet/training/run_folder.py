@@ -34,7 +34,7 @@ FREE = {
 
 
 def chosen_checkpoint(config: Config, output_dir: Path) -> Path | None:
-    """The checkpoint that a run continues; None: it begins anew.
+    """The checkpoint that a run continues; None: a new run.
 
     Args:
         config: `checkpoint` is a path, "auto" or None.
@@ -54,7 +54,7 @@ def chosen_checkpoint(config: Config, output_dir: Path) -> Path | None:
     stored = _stored_config(path.parent)
     changed = differences(stored, config) if stored else []
     if changed:
-        log.warning("the run goes on with other options than it began with: %s", ", ".join(changed))
+        log.warning("the run resumes with changed options: %s", ", ".join(changed))
     return path
 
 
@@ -170,7 +170,7 @@ def flat_options(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 
 def _plain(value: Any) -> Any:
-    """As YAML gives it back: tuples are lists, and 1 is not told from 1.0."""
+    """As YAML gives it back: tuples are lists, and 1 equals 1.0."""
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -72,7 +72,7 @@ def in_use(folder: Path) -> bool:
 def _open_locked(path: Path) -> TextIO:
     """Open and lock a file that is still there under its name.
 
-    Whoever held the lock may have deleted the file between the opening and the locking of it here: a lock on a file
+    The process that held the lock may delete the file after it is opened here and before it is locked. A lock on a file
     without a name would exclude nobody.
     """
     while True:

@@ -111,7 +111,7 @@ class SegmentationTask(pl.LightningModule):
         )
 
     def train(self, mode: bool = True) -> "SegmentationTask":
-        """Switches to training or evaluation; what is frozen stays in evaluation, whoever switches."""
+        """Switches to training or evaluation; what is frozen stays in evaluation, whatever switches the mode."""
         super().train(mode)
         for part in frozen_parts(self.model.backbone, self.frozen_stages):
             part.eval()
@@ -241,7 +241,7 @@ def frozen_parts(backbone: nn.Module, frozen_stages: int | None) -> list[nn.Modu
     """The parts of a backbone that do not train.
 
     Raises:
-        ConfigError: the backbone has fewer parts, or none that can be told apart.
+        ConfigError: the backbone has fewer parts, or none that can be separated.
     """
     if frozen_stages is None:
         return []

@@ -1,7 +1,7 @@
 """What a model costs on this machine: parameters, operations, memory, images a second in training and in prediction.
 
 Training and prediction are measured each in a process of its own, so that no memory is counted that is not theirs. No
-data is loaded and no picture decoded: batches are noise in memory.
+data is loaded and no image decoded: batches are noise in memory.
 """
 
 import json

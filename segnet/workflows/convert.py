@@ -66,17 +66,17 @@ def published_settings(weights: Weights) -> BuildSettings:
         )
     settings = PUBLISHED[weights.scheme]
     meta = weights.meta.get("meta", {})
-    told = str(meta.get("config") or meta.get("cfg"))  # of mmcv and mmengine
-    if dilations := re.search(rf"dilations\s*=\s*{_FOUR}", told):
+    text = str(meta.get("config") or meta.get("cfg"))  # of mmcv and mmengine
+    if dilations := re.search(rf"dilations\s*=\s*{_FOUR}", text):
         stride = STRIDES.get(dilations.groups())
         if stride is None:
             raise CheckpointError(
                 f"{weights.source}: was built with dilations {','.join(dilations.groups())}, of no output stride"
             )
         settings = replace(settings, output_stride=stride)
-    if grid := re.search(r"multi_grid\s*=\s*[(\[]([\d,\s]+)[)\]]", told):
+    if grid := re.search(r"multi_grid\s*=\s*[(\[]([\d,\s]+)[)\]]", text):
         settings = replace(settings, multi_grid=tuple(int(rate) for rate in grid[1].split(",") if rate.strip()))
-    return replace(settings, align_corners=True) if re.search(r"align_corners\s*=\s*True", told) else settings
+    return replace(settings, align_corners=True) if re.search(r"align_corners\s*=\s*True", text) else settings
 
 
 def find_classes(named: str | None, weights: Weights) -> Classes:
@@ -91,16 +91,16 @@ def find_classes(named: str | None, weights: Weights) -> Classes:
     """
     if named is None:
         meta = weights.meta.get("meta", {})
-        told = meta.get("dataset_meta") or meta
-        if not isinstance(told, Mapping):
-            told = {}
-        names = told.get("classes") or told.get("CLASSES")
+        described = meta.get("dataset_meta") or meta
+        if not isinstance(described, Mapping):
+            described = {}
+        names = described.get("classes") or described.get("CLASSES")
         if not names:
             raise ConfigError(
                 f"{weights.source}: does not tell its classes: add --classes with {', '.join(sorted(CLASS_SETS))}, "
                 "a list such as road,tree,car or a YAML file"
             )
-        palette = told.get("palette") or told.get("PALETTE")
+        palette = described.get("palette") or described.get("PALETTE")
         with refusing_damage(weights.source, "its classes cannot be used, name them with --classes"):
             return Classes.create([str(name).strip() for name in names], palette)
     if named in CLASS_SETS:

@@ -65,7 +65,7 @@ def export(
         format: from FORMATS.
         output: path to be; of safetensors a folder.
         output_kind: "logits" or "classes".
-        report: is told each comparison, and the mIoU before and after `calibrate`.
+        report: called with each comparison, and the mIoU before and after `calibrate`.
         calibrate: gives images for a model of the classes, which becomes one of 8 bits, of format onnx or openvino.
 
     Returns:

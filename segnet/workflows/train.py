@@ -68,7 +68,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     Of several processes the first evaluates and returns the results, the others return None.
 
     Args:
-        output_dir: the run folder of a new run; a run that goes on (`config.checkpoint`) stays in its own.
+        output_dir: the run folder of a new run; a resumed run (`config.checkpoint`) stays in its own.
 
     Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json,
     report.html.
@@ -124,7 +124,7 @@ def prepare(
     """Reads all that a run starts from, and checks it.
 
     Args:
-        checkpoint: with which a run goes on; None: a new run.
+        checkpoint: the checkpoint to resume from; None: a new run.
         accumulated: batches whose gradients a step sums up.
 
     Returns:

@@ -171,7 +171,7 @@ def test_a_script_gets_the_configuration_of_a_command_line():
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("checkpoint=auto", "goes on with one run"), ("trainer.devices=2", "would run the whole sweep again")],
+    [("checkpoint=auto", "resumes one run"), ("trainer.devices=2", "would run the whole sweep again")],
 )
 def test_what_means_a_single_run_is_refused_in_a_sweep(option, message, tmp_path):
     with pytest.raises(ConfigError, match=f"{message}: leave out --multirun"):

@@ -325,7 +325,9 @@ def test_a_signal_ends_it_in_good_order_and_the_same_command_goes_on(folder, che
     process.send_signal(signum)
     _, errors = process.communicate()
     assert process.returncode == code
-    assert re.fullmatch(r"segnet: \S+ while predicting: \d+ of 400 inputs are done; the same command goes on\n", errors)
+    assert re.fullmatch(
+        r"segnet: \S+ while predicting: \d+ of 400 inputs are done; run the same command to resume\n", errors
+    )
     assert not [name for name in written() if name.endswith(".tmp")]
     done = {name for name in written() if name.endswith("_overlay.png")}
     assert 0 < len(done) < 400

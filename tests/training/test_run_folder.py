@@ -1,4 +1,4 @@
-"""Run folders: which checkpoint a run goes on with, and who may write where."""
+"""Run folders: which checkpoint a run resumes from, and who may write where."""
 
 import logging
 import os

@@ -1,6 +1,6 @@
 """Reads every sample of a split once, on all cores, and remembers what was in its files.
 
-What is remembered lies in the user's cache folder ($XDG_CACHE_HOME/segnet, or ~/.cache/segnet): one file for each
+The scan cache is in the user's cache folder ($XDG_CACHE_HOME/segnet, or ~/.cache/segnet): one file for each
 configuration of a dataset, in which a sample counts as long as path, size and time of change of its files are the same.
 """
 
@@ -40,7 +40,7 @@ class Memory:
 
     Args:
         spec, classes: of the dataset: what its samples depend on besides their files.
-        folder: where it lies; None: in the user's cache folder.
+        folder: of the cache; None: in the user's cache folder.
     """
 
     def __init__(self, spec: Mapping[str, Any], classes: Classes, folder: Path | None = None) -> None:

@@ -1,4 +1,4 @@
-"""last.ckpt: written where nothing is half done, and read so that a run goes on as if it had never stopped.
+"""last.ckpt: written between steps, and read so that a run resumes as if it had never stopped.
 
 A checkpoint is written before a batch, before a validation, or after an epoch. With the weights, the optimizer and the
 callbacks it holds the position (which batch of which epoch comes next, and whether a validation is still owed), the
@@ -41,7 +41,7 @@ class MetricsLogger(CSVLogger):
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def take_up(self, rows: str) -> None:
-        """Goes on behind these rows instead of those in the file."""
+        """Continue behind these rows instead of those in the file."""
         if rows:
             with replacing(Path(self.experiment.metrics_file_path)) as temporary:
                 temporary.write_text(rows, encoding="utf-8")
@@ -144,14 +144,14 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         except MachineError as error:  # in the first process: the others wait for it behind their save
             require_run_folder(self.path.parent)
-            log.warning("%s; the run goes on, and the checkpoint before is as it was", error)
+            log.warning("%s; the run continues, and the checkpoint before is unchanged", error)
             trainer.strategy.barrier()
             self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
 
     def _end_if(self, signum: int, trainer: pl.Trainer) -> None:
         if signum:
-            told = f"{name_of(signum)} at step {trainer.global_step}: go on with checkpoint={self.path}"
-            raise Interrupted(signum, told if trainer.is_global_zero else "")
+            message = f"{name_of(signum)} at step {trainer.global_step}: resume with checkpoint={self.path}"
+            raise Interrupted(signum, message if trainer.is_global_zero else "")
 
     # What is written
 
@@ -179,7 +179,7 @@ class LastCheckpoint(Checkpoint):
             epoch, batches = epoch + 1, 0
         return Position(epoch, batches, False, logged_steps, trainer.should_stop)
 
-    # How a run goes on
+    # How a run resumes
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -207,7 +207,7 @@ class LastCheckpoint(Checkpoint):
             logger.take_up(state["metrics"] if state else "")
 
     def _take_up_randomness(self, trainer: pl.Trainer) -> None:
-        """Before the first batch or validation of a run that goes on, when all else is in place."""
+        """Before the first batch or validation of a resumed run, when all else is in place."""
         if self._restored is None:
             return
         restored, self._restored = self._restored, None

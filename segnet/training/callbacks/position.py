@@ -1,6 +1,6 @@
 """Where a run stands, and Lightning's counters (of `pytorch_lightning.loops`, 2.6) that say the same.
 
-From its counters alone Lightning goes on inexactly: it repeats or skips the validation behind the last batch.
+Lightning does not resume exactly from its counters alone: it repeats or skips the validation behind the last batch.
 """
 
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def told_by(loops: Mapping[str, Any]) -> Position:
 
 
 def set_counters(loops: dict[str, Any], position: Position) -> None:
-    """Sets Lightning's counters so that it goes on at a position.
+    """Sets Lightning's counters so that it resumes at a position.
 
     It takes an epoch as under way if it was started and not processed; it skips the validation after the batches that
     it had, unless the validation was started and not processed.

@@ -56,7 +56,7 @@ class Pace(Callback):
             return math.nan
         return (time.monotonic() - self._start) / (done - self._first_step) * (total - done)
 
-    def told(self, trainer: pl.Trainer) -> dict[str, str]:
+    def figures(self, trainer: pl.Trainer) -> dict[str, str]:
         """Speed, memory and time left, as texts."""
         memory, speed = memory_used(trainer.strategy.root_device), self.images_per_second
         return {
@@ -101,11 +101,11 @@ class EpochLines(Callback):
             place = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
         else:
             place = f"step {done:{len(str(total))}d}/{total}"
-        told = self._pace.told(trainer)
+        figures = self._pace.figures(trainer)
         print(
             f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
             f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {percent(metrics.get(MONITOR, math.nan))}  "
-            f"{told['images/s']} images/s  {told.get('memory', '')}  {told['left']} left",
+            f"{figures['images/s']} images/s  {figures.get('memory', '')}  {figures['left']} left",
             flush=True,
         )
 
@@ -124,7 +124,7 @@ class Bar(RichProgressBar):
         miou = numbers.get(MONITOR)
         if isinstance(miou, float):
             numbers[MONITOR] = percent(miou)
-        return {**numbers, **self._pace.told(trainer)}
+        return {**numbers, **self._pace.figures(trainer)}
 
     def _get_train_description(self, current_epoch: int) -> str:
         if self.trainer.max_epochs == -1:  # Lightning would count towards epoch -2

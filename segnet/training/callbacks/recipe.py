@@ -39,7 +39,7 @@ def recipe_callbacks(config: Config) -> list[Callback]:
 class ExponentialAverage(WeightAveraging):
     """An exponential moving average of weights and running statistics, in whose place validation finds it.
 
-    Checkpoints hold the average as the model's weights, and beside it what the run goes on with. After n steps the
+    Checkpoints hold the average as the model's weights, and beside it the weights to resume from. After n steps the
     average keeps at most (1 + n) / (10 + n) of itself, as in TensorFlow's ExponentialMovingAverage with num_updates, so
     that a short run is not held back by its first weights.
 

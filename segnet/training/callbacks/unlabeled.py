@@ -1,4 +1,4 @@
-"""Training crops without a labeled pixel: they cost a step and teach nothing, so many of them are told."""
+"""Training crops without a labeled pixel: they cost a step and teach nothing, so many of them are reported."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run that was cut off anywhere goes on as if it had never stopped: same weights, rates, metrics.csv and results.
+"""A run that was cut off anywhere resumes as if it had never stopped: same weights, rates, metrics.csv and results.
 
 `benchmarks/kill_and_resume.py` does the same with SIGKILL at random moments; here the moments are chosen.
 """
@@ -57,7 +57,7 @@ def kill():
 
 
 def train_in_two_parts(config, folder, monkeypatch, method, number, action=kill, error=Killed):
-    """Trains, is cut off, and goes on; returns at which step it did."""
+    """Trains, is cut off, and resumes; returns at which step it did."""
     with monkeypatch.context() as patch:
         cut(patch, method, number, action)
         with pytest.raises(error):
@@ -173,7 +173,7 @@ def test_a_signal_is_obeyed_within_a_step_and_nothing_is_lost(
 
 def test_the_message_says_how_to_go_on_and_the_exit_code_names_the_signal(tmp_path, monkeypatch):
     cut(monkeypatch, "training_step", 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted, match=r"SIGTERM at step 3: go on with checkpoint=.*last\.ckpt") as caught:
+    with pytest.raises(Interrupted, match=r"SIGTERM at step 3: resume with checkpoint=.*last\.ckpt") as caught:
         train(configuration(), tmp_path)
     assert caught.value.exit_code == 143
 
@@ -232,7 +232,7 @@ def test_a_full_disk_within_an_epoch_is_a_warning_and_the_run_goes_on(tmp_path, 
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     refused = [message for message in warnings if "last.ckpt: cannot be written" in message]
     assert len(refused) == 2  # at steps 2 and 4
-    assert all("the run goes on" in message for message in refused)
+    assert all("the run continues" in message for message in refused)
     assert_equal(outcome(tmp_path), unbroken({}))
     assert not list(tmp_path.glob(".*.tmp"))
 
@@ -331,7 +331,7 @@ def test_fewer_epochs_than_it_has_had_are_refused(tmp_path):
 
 
 def test_a_finished_run_goes_on_with_more_steps(tmp_path):
-    """Where max_steps ended it within an epoch, that epoch goes on."""
+    """Where max_steps ended it within an epoch, that epoch resumes."""
     flat = OptimConfig(lr=0.05, power=0)  # or the schedules would differ
     train(configuration({"max_epochs": -1, "max_steps": 13}, optim=flat), tmp_path / "long")
     train(configuration({"max_epochs": -1, "max_steps": 8}, optim=flat), tmp_path / "short")

@@ -1,4 +1,4 @@
-"""Lightning's counters of a position; that a run then goes on exactly is shown in test_resume."""
+"""Lightning's counters of a position; test_last_checkpoint shows that a run then resumes exactly."""
 
 import copy
 

@@ -55,12 +55,12 @@ def test_speed_forgets_batches_of_long_ago(clock):
 
 def test_the_time_left_counts_the_steps_of_this_process_only(clock):
     pace = Pace()
-    pace.on_train_start(trainer(60), None)  # goes on at step 60
+    pace.on_train_start(trainer(60), None)  # resumes at step 60
     assert math.isnan(pace.seconds_left(trainer(60)))
-    assert pace.told(trainer(60))["left"] == pace.told(trainer(60))["images/s"] == "?"
+    assert pace.figures(trainer(60))["left"] == pace.figures(trainer(60))["images/s"] == "?"
     clock.now += 30
     assert pace.seconds_left(trainer(70)) == 90
-    assert pace.told(trainer(70))["left"] == "0:01:30"
+    assert pace.figures(trainer(70))["left"] == "0:01:30"
 
 
 @pytest.mark.parametrize(
