@@ -73,12 +73,10 @@ def print_report(report: DatasetReport) -> None:
         sizes = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in split.sizes.most_common(3))
         more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
         say(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
-        if split.values:
-            mean, std = ([float(f"{value:.4g}") for value in row] for row in (split.values.mean, split.values.std))
-            low, high = ([float(f"{value:.3g}") for value in row] for row in (split.values.low, split.values.high))
-            print(
-                f"{split.split}: values of 0-1 from {low} to {high}; without pretrained weights mean={mean} std={std}"
-            )
+        if split.values and split.split == "train":
+            low, high = (_listed(row, 3) for row in (split.values.low, split.values.high))
+            options = f'"mean={_listed(split.values.mean, 4)}" "std={_listed(split.values.std, 4)}"'
+            print(f"train: the bands range from {low} to {high} of 1; without pretrained weights: {options}")
     for warning in report.warnings:
         say(f"warning: {warning}")
     errors = report.errors
@@ -128,3 +126,8 @@ def print_benchmark(found: Benchmark) -> None:
     say(f"a prediction of one image: {found.macs / 1e9:.2f} GMACs = {2 * found.macs / 1e9:.2f} GFLOPs")
     for kind in dict.fromkeys((found.training.memory_is, found.prediction.memory_is)):
         say(f"memory: {kind}")
+
+
+def _listed(values: Sequence[float], digits: int) -> str:
+    """A list as an option takes it, without spaces."""
+    return f"[{','.join(f'{value:.{digits}g}' for value in values)}]"
