@@ -74,8 +74,8 @@ def print_report(report: DatasetReport) -> None:
         more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
         say(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
         if split.values and split.split == "train":
-            low, high = (_listed(row, 3) for row in (split.values.low, split.values.high))
-            options = f'"mean={_listed(split.values.mean, 4)}" "std={_listed(split.values.std, 4)}"'
+            low, high = (_bracketed(row, 3) for row in (split.values.low, split.values.high))
+            options = f'"mean={_bracketed(split.values.mean, 4)}" "std={_bracketed(split.values.std, 4)}"'
             print(f"train: the bands range from {low} to {high} of 1; without pretrained weights: {options}")
     for warning in report.warnings:
         say(f"warning: {warning}")
@@ -128,6 +128,6 @@ def print_benchmark(found: Benchmark) -> None:
         say(f"memory: {kind}")
 
 
-def _listed(values: Sequence[float], digits: int) -> str:
+def _bracketed(values: Sequence[float], digits: int) -> str:
     """A list as an option takes it, without spaces."""
     return f"[{','.join(f'{value:.{digits}g}' for value in values)}]"
