@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from predict_cpu import write_checkpoint
 
+from segnet.choices import EXPORT_SUFFIXES
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.errors import SegnetError
-from segnet.exporters import EXPORT_SUFFIXES
 from segnet.workflows.export import export
 
 LAYERS: dict[int, dict[str, Any]] = {

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from segnet import config as configuration
+from segnet.choices import RUNTIMES
 from segnet.cli.composition import composed
 from segnet.cli.help import SCHEMAS, default_of, field_docs
 from segnet.config import OUTPUT_STRIDES, PRECISIONS, Config
 from segnet.data.cache.decoded import CACHE_KINDS
 from segnet.data.datasets.pairing import SPLITS
-from segnet.inference.runtimes import RUNTIMES
 from segnet.inference.runtimes.pytorch import TORCH_DTYPES
 from segnet.models.backbones.resnet import STAGES
 from segnet.models.decoders import DECODERS

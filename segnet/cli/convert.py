@@ -5,20 +5,25 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segnet.class_sets import CLASS_SETS
 from segnet.cli.arguments import Parser
 from segnet.cli.output import say
 from segnet.config import OUTPUT_STRIDES
 from segnet.errors import ConfigError, ExitCode, MachineError
-from segnet.weights.load import read_weights
-from segnet.workflows.convert import BuildSettings, convert, find_classes, published_settings
+
+if TYPE_CHECKING:
+    from segnet.workflows.convert import BuildSettings
 
 
 def main(arguments: Sequence[str]) -> int:
     """Converts what the arguments name; exit code 0 when it ended."""
     options = build_parser().parse_args(arguments)
     output = _require_place(Path(options.output), options.overwrite)
+    from segnet.weights.load import read_weights  # imports torch: --help and wrong options need not wait for it
+    from segnet.workflows.convert import convert, find_classes, published_settings
+
     weights = read_weights(options.source)
     classes = find_classes(options.classes, weights)
     settings = _chosen_settings(options, published_settings(weights))
@@ -35,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def _chosen_settings(options: argparse.Namespace, published: BuildSettings) -> BuildSettings:
+def _chosen_settings(options: argparse.Namespace, published: "BuildSettings") -> "BuildSettings":
     """The published settings, but for what the command line says."""
     chosen = published
     if options.output_stride is not None:

@@ -4,17 +4,19 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segnet.classes import Classes
+from segnet.choices import EXPORT_SUFFIXES, FORMATS, OUTPUT_KINDS
 from segnet.cli.arguments import Parser, one_checkpoint
+from segnet.cli.help import choices_of
 from segnet.cli.output import say
-from segnet.data import DATASETS
 from segnet.errors import ConfigError, ExitCode
-from segnet.exporters import EXPORT_SUFFIXES
-from segnet.models.metadata import OUTPUT_KINDS, Metadata
 from segnet.system.signals import ending_at_once
-from segnet.workflows.export import FORMATS, export
-from segnet.workflows.quantize import Calibration
+
+if TYPE_CHECKING:
+    from segnet.classes import Classes
+    from segnet.models.metadata import Metadata
+    from segnet.workflows.quantize import Calibration
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,12 +35,16 @@ def main(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def exported(options: argparse.Namespace, checkpoint: Path, output: Path, report: Callable[[object], None]) -> Metadata:
+def exported(
+    options: argparse.Namespace, checkpoint: Path, output: Path, report: Callable[[object], None]
+) -> "Metadata":
     """Export a checkpoint as the options say; see `segnet.workflows.export.export`."""
+    from segnet.workflows.export import export  # imports torch: --help and wrong options need not wait for it
+
     return export(checkpoint, options.format, output, options.output_kind, report, _int8(options))
 
 
-def _int8(options: argparse.Namespace) -> Callable[[Classes], Calibration] | None:
+def _int8(options: argparse.Namespace) -> "Callable[[Classes], Calibration] | None":
     """How the images for --int8 are opened; None where it is not asked for.
 
     Raises:
@@ -52,6 +58,8 @@ def _int8(options: argparse.Namespace) -> Callable[[Classes], Calibration] | Non
         raise ConfigError(f"--int8 is for --format onnx or openvino, not {options.format}")
     if not options.calibrate and not options.dataset:
         raise ConfigError("--int8 needs images: --calibrate FOLDER with images and masks, as dataset=folder trains on")
+    from segnet.workflows.quantize import Calibration
+
     name = options.dataset or "folder"
     return lambda classes: Calibration.open(name, options.calibrate, classes, options.calibration_images)
 
@@ -75,7 +83,7 @@ def output_path(options: argparse.Namespace, checkpoint: Path) -> Path:
     return output
 
 
-def _describe(format: str, metadata: Metadata) -> str:
+def _describe(format: str, metadata: "Metadata") -> str:
     num_classes = len(metadata.classes.names)
     image = f"{metadata.input} images (batch, {metadata.channels}, height, width) of 0-255"
     if format == "safetensors":
@@ -110,7 +118,9 @@ def build_parser() -> Parser:
         metavar="FOLDER",
         help="root of a dataset with train and val split: the one gives the ranges for --int8, the other the mIoU",
     )
-    parser.add_argument("--dataset", choices=sorted(DATASETS), help="its layout; default: folder, of images and masks")
+    parser.add_argument(
+        "--dataset", choices=choices_of("dataset"), help="its layout; default: folder, of images and masks"
+    )
     parser.add_argument("--calibration-images", type=int, default=64, metavar="N", help="default: 64")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
     return parser

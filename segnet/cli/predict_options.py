@@ -3,17 +3,11 @@
 import argparse
 from collections.abc import Sequence
 
-from PIL import Image
-
-from segnet.classes import Classes
+from segnet.choices import DEFAULT_WINDOW, IMAGE_KINDS, RUNTIMES, SAVE_KINDS
 from segnet.cli.arguments import Parser, one_checkpoint, split_models
 from segnet.components import did_you_mean
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError
-from segnet.inference.runtimes import RUNTIMES
-from segnet.inference.segmentation import class_ids
-from segnet.inference.tta import DEFAULT_WINDOW
-from segnet.prediction.outputs import SAVE_KINDS, WRITERS
 
 EPILOG = """\
 inputs
@@ -60,7 +54,7 @@ def build_parser() -> Parser:
     )
     add(
         "--save-frames",
-        type=kinds_of(tuple(WRITERS)),
+        type=kinds_of(IMAGE_KINDS),
         default=(),
         metavar="KIND,...",
         help="of each frame of a video, as NAME/000001_mask.png",
@@ -98,7 +92,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.inputs, models = split_models(options.inputs)
     options.checkpoint = one_checkpoint("predict", options.checkpoint, *models)
     _check_ranges(options)
-    Image.MAX_IMAGE_PIXELS = options.max_megapixels * 10**6 // 2  # Pillow warns there, and refuses twice that
     return options
 
 
@@ -130,19 +123,3 @@ class kinds_of:
         if not names:
             raise argparse.ArgumentTypeError(f"name at least one of {', '.join(self._kinds)}")
         return names
-
-
-def chosen_classes(texts: Sequence[str], classes: Classes) -> tuple[str, ...] | None:
-    """The classes that --classes names, in the model's order; None where it is not given.
-
-    Raises:
-        ConfigError: a name that is no class.
-    """
-    if not texts:
-        return None
-    names = [name for text in texts for name in ([text] if text in classes.names else text.split(","))]
-    try:
-        ids = class_ids(classes, [name.strip() for name in names])
-    except ConfigError as error:
-        raise ConfigError(f"--classes: {error}") from None
-    return tuple(classes.names[index] for index in ids)

@@ -9,23 +9,26 @@ import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
-
+from segnet.choices import RUNTIMES
 from segnet.cli.arguments import Parser, one_checkpoint
+from segnet.cli.checkpoints import RUNS, newest_checkpoint
 from segnet.cli.output import say
-from segnet.cli.predict import RUNS, newest_checkpoint
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError, ExitCode, MachineError
-from segnet.inference.predictor import Predictor
-from segnet.inference.runtimes import RUNTIMES
 from segnet.system.signals import ending_at_once
+
+if TYPE_CHECKING:
+    from segnet.inference.predictor import Predictor
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serves until a signal ends it: the exit code is then 128 + signal."""
     options = _parse(arguments)
     _require_packages()
+    from segnet.inference.predictor import Predictor  # imports torch: --help and wrong options need not wait for it
+
     checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
     with (
         ending_at_once("ended the server"),  # outermost: the folder is removed
@@ -38,8 +41,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(
-    options: argparse.Namespace, checkpoint: Path, predictor: Predictor, listener: socket.socket, uploads: Path
+    options: argparse.Namespace, checkpoint: Path, predictor: "Predictor", listener: socket.socket, uploads: Path
 ) -> None:
+    from PIL import Image
+
     from segnet.serving.app import Limits, create_app  # needs packages that are absent where nobody serves
     from segnet.serving.jobs import JobQueue
     from segnet.serving.server import run_server

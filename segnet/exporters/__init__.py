@@ -22,6 +22,5 @@ EXPORTERS: dict[str, Exporter] = {
     "openvino": export_openvino,
     "pt2": export_program,
 }
-EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
 
-__all__ = ["EXPORTERS", "EXPORT_SUFFIXES", "Exporter", "exportable", "metadata_of"]
+__all__ = ["EXPORTERS", "Exporter", "exportable", "metadata_of"]

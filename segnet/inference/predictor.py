@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from segnet.choices import DEFAULT_WINDOW
 from segnet.errors import DataError, MachineError
 from segnet.images.convert import ImageLike, as_bands
 from segnet.images.values import Bands
 from segnet.images.windows import Window
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.segmentation import Segmentation
-from segnet.inference.tta import DEFAULT_WINDOW, MAX_PIXELS, Inference, argmax_classes
+from segnet.inference.tta import MAX_PIXELS, Inference, argmax_classes
 from segnet.system.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segnet.choices import DEFAULT_WINDOW
 from segnet.errors import ConfigError
 from segnet.images.windows import Mosaic, Piece, Window
 
@@ -24,7 +25,6 @@ Read = Callable[[Window], Tensor]  # -> (channels, h, w), 0-255, on the model's 
 Write = Callable[[Window, Tensor], None]  # probabilities (classes, h, w)
 T = TypeVar("T")
 MAX_PIXELS = 2_500_000  # of the largest image that is predicted whole by default
-DEFAULT_WINDOW = 1024  # side of the windows of larger ones [pixels]
 AT_ONCE = 2**22  # scores that are looked through at a time
 IN_CACHE = 2**18  # scores of which a processor's cache holds some copies
 LANES = 16  # from as many classes on, torch's softmax is fast along values that lie side by side

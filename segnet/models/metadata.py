@@ -5,13 +5,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from segnet.choices import OUTPUT_KINDS
 from segnet.classes import Classes
 from segnet.errors import CheckpointError
 from segnet.system.integrity import refusing_damage
 
 KEY = "segnet"
 INPUTS = ("uint8", "float32")
-OUTPUT_KINDS = ("logits", "classes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class OutputSettings:
     """Outputs for each input, and how they are made.
 
     Attributes:
-        kinds: of `segnet.prediction.outputs.SAVE_KINDS`.
+        kinds: of `segnet.choices.SAVE_KINDS`.
         frame_kinds: the kinds that are also written for each frame of a video.
         style: how results are drawn.
         batch_size: largest number of images of one size in a batch.

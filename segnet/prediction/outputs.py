@@ -74,7 +74,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
-# The last argument is the source of the image: a path or a URL.
+# By kind, from segnet.choices.IMAGE_KINDS. The last argument is the source of the image: a path or a URL.
 WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
     "mask": _mask,
     "overlay": _overlay,
@@ -86,7 +86,6 @@ WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
     "labelme": _labelme,
 }
 NEED_PROBABILITIES = frozenset({"confidence", "probabilities"})
-SAVE_KINDS = (*WRITERS, "csv")
 
 
 def write_shares(records: Records, class_names: Sequence[str]) -> Path:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segnet.choices import EXPORT_SUFFIXES
 from segnet.classes import Classes
 from segnet.errors import CheckpointError
-from segnet.exporters import EXPORT_SUFFIXES, EXPORTERS, exportable, metadata_of
+from segnet.exporters import EXPORTERS, exportable, metadata_of
 from segnet.exporters.openvino import convert_onnx
 from segnet.inference.runtimes import Runtime, open_runtime
 from segnet.inference.runtimes.cache import file_digest
@@ -22,7 +23,6 @@ from segnet.models.pretrained import load_pretrained, save_pretrained
 from segnet.training.metrics import percent
 from segnet.workflows.quantize import Calibration, quantize
 
-FORMATS = (*EXPORTERS, "safetensors")
 RUNTIME_OF = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
 SIZES = ((1, 128, 192), (2, 97, 255), (1, 225, 161), (1, 3, 5))  # batch, height, width
 LEAST_AGREEMENT = 0.9999
@@ -62,7 +62,7 @@ def export(
 
     Args:
         checkpoint: path of a segnet checkpoint.
-        format: from FORMATS.
+        format: from `segnet.choices.FORMATS`.
         output: path to be; of safetensors a folder.
         output_kind: "logits" or "classes".
         report: called with each comparison, and the mIoU before and after `calibrate`.

@@ -3,10 +3,15 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from segnet.choices import EXPORT_SUFFIXES, IMAGE_KINDS
+from segnet.cli import VERBS
 from segnet.cli.help import CONF_DIR, SCHEMAS, choices_of, field_docs, help_lines
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def options_of(schema, prefix=""):
@@ -44,13 +49,57 @@ def test_choices_are_the_files_of_conf():
     assert "--multirun" in text
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "inspect", "shard", "benchmark"])
-def test_help_imports_neither_torch_nor_hydra(verb):
-    code = (
-        "import sys\nfrom segnet.cli import _run\n"
-        f"assert _run(['--help'], {verb!r}) == 0\n"
-        "sys.exit(bool({'torch', 'hydra', 'omegaconf', 'pytorch_lightning', 'numpy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"usage: segnet {verb}")
+HEAVY = {"torch", "numpy", "cv2", "PIL", "pytorch_lightning", "albumentations"}  # they take seconds
+SPY = f"import sys, atexit; atexit.register(lambda: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr))\n"
+
+
+def loaded(code, *arguments):
+    """Run Python code in a process of its own: (exit code, stdout, the last line of stderr: heavy modules)."""
+    done = subprocess.run([sys.executable, "-c", SPY + code, *arguments], capture_output=True, text=True, cwd=ROOT)
+    return done.returncode, done.stdout, done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb_imports_nothing_heavy(verb):
+    code, text, heavy = loaded("from segnet.cli import main; main()", verb, "--help")
+    assert (code, heavy) == (0, "[]")
+    assert text.startswith(f"usage: segnet {verb}")
+
+
+@pytest.mark.parametrize("program", ["train.py", "predict.py"])
+def test_help_of_the_programs_imports_nothing_heavy(program):
+    code, text, heavy = loaded("import runpy; runpy.run_path(sys.argv.pop(1), run_name='__main__')", program, "--help")
+    assert (code, heavy) == (0, "[]")
+    assert text.startswith(f"usage: segnet {program.removesuffix('.py')}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["predict", "a.png", "--no-such-option"],
+        ["serve", "--port", "99999"],
+        ["export", "best.ckpt", "--format", "tflite"],
+        ["export", "best.ckpt", "--output", "model.bin"],
+        ["convert", "model.pth"],
+        ["info"],
+        ["doctor", "now"],
+        ["train", "foo=1"],
+        ["evaluate"],
+        ["benchmark", "checkpoint=a.ckpt", "backbone=resnet50"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_options_are_answered_before_anything_heavy_is_imported(arguments):
+    code, _, heavy = loaded("from segnet.cli import main; main()", *arguments)
+    assert (code, heavy) == (0 if arguments == ["--version"] else 2, "[]")
+
+
+def test_values_that_the_help_shows_are_those_of_the_code():
+    from segnet.data import DATASETS
+    from segnet.exporters import EXPORTERS
+    from segnet.prediction.outputs import WRITERS
+
+    assert choices_of("dataset") == sorted(DATASETS)
+    assert tuple(EXPORT_SUFFIXES) == tuple(EXPORTERS)
+    assert tuple(WRITERS) == IMAGE_KINDS

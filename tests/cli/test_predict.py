@@ -15,7 +15,9 @@ from PIL import Image
 from predicting import CLASSES, REPOSITORY, checkpoint_of, picture, run, written
 from tiny import assert_same_classes
 
-from segnet.cli.predict import main, model_digest, newest_checkpoint, outcome_line
+from segnet.cli.checkpoints import newest_checkpoint
+from segnet.cli.predict import main
+from segnet.cli.predict_work import model_digest, outcome_line
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.images.files import read_image
 from segnet.images.masks import read_mask

@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from segnet.choices import RUNTIMES
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.config import PRECISIONS
@@ -26,7 +27,6 @@ from segnet.inference.runtimes.pytorch import TorchRuntime
 
 log = logging.getLogger(__name__)
 
-RUNTIMES = ("torch", "onnxruntime", "openvino")
 # Which libraries run an exported file, the first where none is asked for and it is installed.
 OF_SUFFIX = {".onnx": ("openvino", "onnxruntime"), ".xml": ("openvino",), ".pt2": ("torch",)}
 
