@@ -4,6 +4,7 @@ onnxruntime's static quantization (QDQ): the ranges of the activations are those
 weights have a scale for each channel. Both onnxruntime and OpenVINO run the result.
 """
 
+import inspect
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from segnet.classes import Classes
-from segnet.data import build_dataset
+from segnet.data import DATASETS, build_dataset
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError
 from segnet.exporters.onnx import INPUT
@@ -56,12 +57,9 @@ class Calibration:
             ConfigError: an unknown dataset, or it lacks an option. DataError: files are missing or classes differ.
         """
         spec: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": root}
-        if name == "folder":
-            spec |= {
-                "class_names": list(classes.names),
-                "palette": classes.palette,
-                "ignore_index": classes.ignore_index,
-            }
+        own = {"class_names": list(classes.names), "palette": classes.palette, "ignore_index": classes.ignore_index}
+        options = inspect.signature(DATASETS[name]).parameters if name in DATASETS else {}
+        spec |= {key: value for key, value in own.items() if key in options}
         if num_images < 1:
             raise ConfigError(f"--calibration-images {num_images} must be 1 or more")
         images, val = (build_dataset(spec, split, classes) for split in ("train", "val"))

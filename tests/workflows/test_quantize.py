@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from exports import CLASSES
+from layouts import HEIGHT, WIDTH, write
 
+from segnet.classes import Classes
 from segnet.cli.export import main
 from segnet.data.datasets.shapes import Shapes
 from segnet.errors import ConfigError, DataError
@@ -23,6 +26,13 @@ def test_a_dataset_of_other_classes_is_refused():
 def test_no_images_are_refused(run):
     with pytest.raises(ConfigError, match="--calibration-images 0 must be 1 or more"):
         Calibration.open("shapes", None, load_checkpoint(run[0] / "best.ckpt")[1], 0)
+
+
+@pytest.mark.parametrize("name", ["folder", "labelme", "label_studio", "supervisely"])
+def test_images_may_lie_in_any_layout(tmp_path, name):
+    spec = write(name, tmp_path, {"a.png": np.zeros((HEIGHT, WIDTH, 3), np.uint8)})
+    opened = Calibration.open(name, spec["root"], Classes.create(["background", "cat"]), 1)
+    assert len(opened.images) == len(opened.val) == 1
 
 
 @pytest.fixture

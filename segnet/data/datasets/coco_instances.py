@@ -30,6 +30,7 @@ from segnet.data.datasets.pairing import first_folder, require_root, require_spl
 from segnet.data.datasets.splits import split_path
 from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
+from segnet.images.values import checked_value_range
 
 BACKGROUND = 0
 
@@ -44,6 +45,7 @@ class COCOInstances(SegmentationDataset):
         annotations: JSON file.
         categories: names of those that become classes, in this order; None: all, in the order of their ids. The
             others are background.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: an unknown split or category.
@@ -52,6 +54,7 @@ class COCOInstances(SegmentationDataset):
     """
 
     classes_from_files = True
+    has_value_range = True
 
     def __init__(
         self,
@@ -60,9 +63,11 @@ class COCOInstances(SegmentationDataset):
         images: str = "{split}2017",
         annotations: str = "annotations/instances_{split}2017.json",
         categories: Sequence[str] | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         require_split(split)
         coco_masks()  # reported now, not in a worker
+        self.value_range = checked_value_range(value_range)
         folder = require_root(root)
         self._source = split_path(folder, annotations, split)
         self._record = read_record(self._source)
@@ -128,7 +133,7 @@ class COCOInstances(SegmentationDataset):
         number = self._ids[index]
         entry = self._images[number]
         path = self._files.find(entry.text("file_name"), self._source)
-        image = read_image(path)
+        image = read_image(path, self.value_range)
         size = (image.shape[0], image.shape[1])
         require_size(entry, "height", "width", size, path)
         canvas = InstanceCanvas(size, BACKGROUND, self.classes)

@@ -29,6 +29,7 @@ from segnet.data.datasets.splits import split_path
 from segnet.errors import DataError
 from segnet.images.files import read_image
 from segnet.images.masks import read_mask_colors
+from segnet.images.values import checked_value_range
 
 UNLABELED = 0  # segment of pixels that are nothing
 NUM_SEGMENTS = 256**3
@@ -42,6 +43,7 @@ class COCOPanoptic(SegmentationDataset):
         root: folder that `images` and `annotations` are relative to.
         images: folder of images; {split} stands for the split: train, val (or valid, validation), test.
         annotations: JSON file; the PNGs lie in the folder of its name, beside it or in `root`.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: an unknown split.
@@ -49,6 +51,7 @@ class COCOPanoptic(SegmentationDataset):
     """
 
     classes_from_files = True
+    has_value_range = True
 
     def __init__(
         self,
@@ -56,8 +59,10 @@ class COCOPanoptic(SegmentationDataset):
         root: str,
         images: str = "{split}2017",
         annotations: str = "annotations/panoptic_{split}2017.json",
+        value_range: Sequence[float] | None = None,
     ) -> None:
         require_split(split)
+        self.value_range = checked_value_range(value_range)
         folder = require_root(root)
         self._source = split_path(folder, annotations, split)
         record = read_record(self._source)
@@ -121,7 +126,7 @@ class COCOPanoptic(SegmentationDataset):
     def load(self, index: int) -> Sample:
         number, _, class_of = self._samples[index]
         image_path, mask_path = self._paths(index)
-        image = read_image(image_path)
+        image = read_image(image_path, self.value_range)
         require_size(self._images[number], "height", "width", (image.shape[0], image.shape[1]), image_path)
         mask = self._read_mask(mask_path, class_of)
         refuse_other_size(mask, image, mask_path, image_path)

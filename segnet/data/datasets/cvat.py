@@ -21,6 +21,7 @@ from segnet.data.datasets.pairing import SPLITS, Pair, by_key, first_folder, ima
 from segnet.data.datasets.splits import SPLIT_OF_NAME, Division
 from segnet.data.datasets.text_files import read_lines
 from segnet.errors import ConfigError, DataError
+from segnet.images.values import checked_value_range
 from segnet.system.files import is_hidden
 
 DEFAULT = "default"  # the subset of tasks that are in none
@@ -38,11 +39,14 @@ class CVAT(FileDataset):
         val_fraction, test_fraction: fractions of the default subset, for splits without a subset.
         split_seed: of that random choice.
         group: regular expression; images whose paths match it with the same text stay in one split.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: an unknown split, label or subset.
         DataError: a folder or file that is missing, an invalid label map, or subsets of unclear meaning.
     """
+
+    classes_from_files = True
 
     def __init__(
         self,
@@ -54,6 +58,7 @@ class CVAT(FileDataset):
         test_fraction: float = 0.0,
         split_seed: int = 0,
         group: str | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         require_split(split)
         division = Division(val_fraction, test_fraction, split_seed, group)
@@ -77,7 +82,7 @@ class CVAT(FileDataset):
         held = {index: owner for index, owner in enumerate(owners) if owner is not None}
         keys = [image.relative_to(images).as_posix() for image, _ in pairs]
         chosen = division.choose(pairs, keys, split, str(lists), self.notes, held)
-        super().__init__(chosen, classes, Labels(classes, color_map=rows))
+        super().__init__(chosen, classes, Labels(classes, color_map=rows), value_range=checked_value_range(value_range))
         self._label_map = folder / "labelmap.txt"
 
     def _members(

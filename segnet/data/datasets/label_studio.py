@@ -22,6 +22,7 @@ from segnet.data.datasets.splits import Division
 from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
 from segnet.images.masks import read_mask
+from segnet.images.values import checked_value_range
 
 MASK_NAME = re.compile(r"task-(\d{1,18})-annotation-(\d{1,18})-by-(.*)-(\d+)", re.DOTALL)
 
@@ -40,11 +41,14 @@ class LabelStudio(SegmentationDataset):
         val_fraction, test_fraction: fractions of the images.
         split_seed: of that random choice.
         group: regular expression; images whose paths match it with the same text stay in one split.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: a value outside these.
         DataError: a folder or file that is missing, a mask without task or label, or a task without image.
     """
+
+    has_value_range = True
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class LabelStudio(SegmentationDataset):
         test_fraction: float = 0.0,
         split_seed: int = 0,
         group: str | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         require_split(split)
         if isinstance(class_names, str):
@@ -64,6 +69,7 @@ class LabelStudio(SegmentationDataset):
         division = Division(val_fraction, test_fraction, split_seed, group)
         self.classes = Classes.create(class_names, palette)
         self._background = background_id(self.classes, unlabeled)
+        self.value_range = checked_value_range(value_range)
         folder = require_root(root)
         self._images = require_folder(folder / "images", "the images of dataset.root")
         samples = self._find(folder)
@@ -155,7 +161,7 @@ class LabelStudio(SegmentationDataset):
 
     def load(self, index: int) -> Sample:
         image_path, layers = self._samples[index]
-        image = read_image(image_path)
+        image = read_image(image_path, self.value_range)
         mask = empty_mask((image.shape[0], image.shape[1]), self._background, self.classes)
         for path, class_id in layers:
             stroke = read_mask(path)

@@ -22,6 +22,7 @@ from segnet.data.datasets.pairing import is_image, refuse, require_folder, requi
 from segnet.data.datasets.splits import Division, split_folder
 from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
+from segnet.images.values import checked_value_range
 
 IGNORED_LABEL = "__ignore__"
 
@@ -40,11 +41,14 @@ class LabelMe(SegmentationDataset):
         val_fraction, test_fraction: fractions of the images, for splits without a folder.
         split_seed: of that random choice.
         group: regular expression; images whose paths match it with the same text stay in one split.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: a value outside these.
         DataError: a folder that is missing or has no JSON file, or an image with two.
     """
+
+    has_value_range = True
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class LabelMe(SegmentationDataset):
         test_fraction: float = 0.0,
         split_seed: int = 0,
         group: str | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         require_split(split)
         if isinstance(class_names, str):
@@ -73,6 +78,7 @@ class LabelMe(SegmentationDataset):
         for label, target in (label_map or {}).items():
             self._ids[normal_form(str(label))] = class_id(target, self.classes, f"dataset.label_map.{label}")
         self._line_width = line_width
+        self.value_range = checked_value_range(value_range)
         self._files = Files(require_root(root))
         self._image_path_of = self._find(split, division)
         self._sources = list(self._image_path_of)
@@ -108,7 +114,7 @@ class LabelMe(SegmentationDataset):
         source = self._sources[index]
         record = read_record(source)
         path = self._image_of(record, source)
-        image = read_image(path)
+        image = read_image(path, self.value_range)
         size = (image.shape[0], image.shape[1])
         require_size(record, "imageHeight", "imageWidth", size, path)
         mask = empty_mask(size, self._background, self.classes)

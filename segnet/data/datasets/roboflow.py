@@ -19,6 +19,7 @@ from segnet.data.datasets.splits import split_folder
 from segnet.data.datasets.text_files import read_lines
 from segnet.data.datasets.yolo import YOLO
 from segnet.errors import ConfigError, DataError
+from segnet.images.values import checked_value_range
 
 COCO_FILE = "_annotations.coco.json"
 CLASSES_FILE = "_classes.csv"
@@ -26,13 +27,16 @@ YOLO_FILE = "data.yaml"
 MASK_SUFFIX = "_mask"
 
 
-def roboflow(split: str, root: str, categories: Sequence[str] | None = None) -> SegmentationDataset:
+def roboflow(
+    split: str, root: str, categories: Sequence[str] | None = None, value_range: Sequence[float] | None = None
+) -> SegmentationDataset:
     """Roboflow's export in any of its three forms for segmentation.
 
     Args:
         split: "train", "val" or "test".
         root: folder of the unpacked export.
         categories: of the COCO export the names that become classes, in this order; None: all.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: an unknown split, or categories for an export that is not COCO's.
@@ -43,14 +47,14 @@ def roboflow(split: str, root: str, categories: Sequence[str] | None = None) -> 
     top = require_root(root)
     train = split_folder(top, "*", "train")
     if (train / COCO_FILE).is_file():
-        return COCOInstances(split, root, "{split}", f"{{split}}/{COCO_FILE}", categories)
+        return COCOInstances(split, root, "{split}", f"{{split}}/{COCO_FILE}", categories, value_range)
     if categories is not None:
         raise ConfigError(f"dataset.categories is for COCO's export, but {train} has no {COCO_FILE}")
     if (train / CLASSES_FILE).is_file():
         folder = require_folder(split_folder(top, "*", split), f"the {split} images of dataset.root")
-        return RoboflowMasks(folder)
+        return RoboflowMasks(folder, value_range)
     if (top / YOLO_FILE).is_file():
-        return YOLO(split, root)
+        return YOLO(split, root, value_range=value_range)
     raise DataError(
         f"{top}: has neither train/{COCO_FILE} nor train/{CLASSES_FILE} nor {YOLO_FILE}: export one of them"
     )
@@ -61,6 +65,7 @@ class RoboflowMasks(FileDataset):
 
     Args:
         folder: of a split.
+        value_range: see `roboflow`.
 
     Raises:
         DataError: files that do not pair, or a table that is none.
@@ -68,12 +73,13 @@ class RoboflowMasks(FileDataset):
 
     classes_from_files = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, value_range: Sequence[float] | None = None) -> None:
         self._table = folder / CLASSES_FILE
         name_of = read_class_table(self._table)
         classes = Classes.create(list(dict.fromkeys(name_of.values())))
         labels = Labels(classes, {value: classes.names.index(name) for value, name in name_of.items()})
-        super().__init__(pair_folders(folder, folder, self.notes, mask_suffix=MASK_SUFFIX), classes, labels)
+        pairs = pair_folders(folder, folder, self.notes, mask_suffix=MASK_SUFFIX)
+        super().__init__(pairs, classes, labels, value_range=checked_value_range(value_range))
 
     def files(self, index: int) -> Sequence[Path]:
         return (*super().files(index), self._table)

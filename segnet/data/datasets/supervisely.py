@@ -19,6 +19,7 @@ from segnet.data.datasets.pairing import is_image, refuse, require_root, require
 from segnet.data.datasets.splits import SPLIT_OF_NAME, Division, held_out
 from segnet.errors import DataError
 from segnet.images.files import read_image
+from segnet.images.values import checked_value_range
 
 META, IMAGES, ANNOTATIONS = "meta.json", "img", "ann"
 # Geometry -> the shape that `outlines` draws.
@@ -42,6 +43,7 @@ class Supervisely(SegmentationDataset):
         val_fraction, test_fraction: fractions of the images, for splits without a folder or tag.
         split_seed: of that random choice.
         group: regular expression; images whose paths match it with the same text stay in one split.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: an unknown split, or an impossible fraction.
@@ -49,6 +51,7 @@ class Supervisely(SegmentationDataset):
     """
 
     classes_from_files = True
+    has_value_range = True
 
     def __init__(
         self,
@@ -59,9 +62,11 @@ class Supervisely(SegmentationDataset):
         test_fraction: float = 0.0,
         split_seed: int = 0,
         group: str | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         require_split(split)
         division = Division(val_fraction, test_fraction, split_seed, group)
+        self.value_range = checked_value_range(value_range)
         folder = require_root(root)
         self._meta = folder / META
         self.classes = project_classes(read_record(self._meta), add_background=unlabeled is None)
@@ -115,7 +120,7 @@ class Supervisely(SegmentationDataset):
 
     def load(self, index: int) -> Sample:
         path, source = self._samples[index]
-        image = read_image(path)
+        image = read_image(path, self.value_range)
         size = (image.shape[0], image.shape[1])
         record = read_record(source)
         if record.has("size"):

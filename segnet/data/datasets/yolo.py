@@ -24,6 +24,7 @@ from segnet.data.datasets.text_files import MAX_TEXT_BYTES, decode, read_bytes
 from segnet.data.datasets.yolo_files import YOLOFiles
 from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
+from segnet.images.values import checked_value_range
 
 TOLERANCE = 0.01  # by which coordinates may lie outside of 0-1, as in Ultralytics; they are cut off
 
@@ -38,11 +39,15 @@ class YOLO(SegmentationDataset):
         val_fraction: fraction of the train images, if the YAML file names none for val.
         split_seed: of that random choice.
         group: regular expression; images whose paths match it with the same text stay in one split.
+        value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
         ConfigError: an unknown split.
         DataError: a file or folder that is missing, a YAML file that is none of YOLO's, or images of one name.
     """
+
+    classes_from_files = True
+    has_value_range = True
 
     def __init__(
         self,
@@ -52,9 +57,11 @@ class YOLO(SegmentationDataset):
         val_fraction: float = 0.2,
         split_seed: int = 0,
         group: str | None = None,
+        value_range: Sequence[float] | None = None,
     ) -> None:
         require_split(split)
         division = Division(val_fraction, 0.0, split_seed, group)
+        self.value_range = checked_value_range(value_range)
         files = YOLOFiles(require_root(root), data, self.notes)
         names = files.class_names()
         own = [name for name in dict.fromkeys(names.values()) if not is_background(name)]
@@ -80,7 +87,7 @@ class YOLO(SegmentationDataset):
 
     def load(self, index: int) -> Sample:
         image_path, label_path = self._samples[index]
-        image = read_image(image_path)
+        image = read_image(image_path, self.value_range)
         size = (image.shape[0], image.shape[1])
         canvas = InstanceCanvas(size, 0, self.classes)
         if label_path.is_file():

@@ -1,0 +1,126 @@
+"""Images of small range: in every verb the network sees the same image, stretched by the range of the training."""
+
+import base64
+import importlib.util
+import zlib
+
+import numpy as np
+import pytest
+from layouts import HEIGHT, WIDTH, write
+from PIL import Image
+from served import Server
+from tiny import CPU, assert_same_classes, classes_of, configuration
+
+from segnet.cli.predict import main as predict
+from segnet.config import DataConfig, InspectConfig, ShardConfig
+from segnet.exporters.graph import metadata_of
+from segnet.exporters.onnx import INPUT
+from segnet.inference.predictor import Predictor
+from segnet.models.checkpoint import load_checkpoint
+from segnet.models.metadata import Metadata
+from segnet.workflows.evaluate import evaluate
+from segnet.workflows.export import export
+from segnet.workflows.inspect import inspect
+from segnet.workflows.quantize import Calibration
+from segnet.workflows.shard import write_shards
+from segnet.workflows.train import train
+
+TOP = 234  # of 65535
+NAMES = ("a.png", "b.png", "c.png", "d.png")
+STORED = np.random.default_rng(0).integers(0, TOP + 1, (HEIGHT, WIDTH)).astype(np.uint16)
+STORED[0, :2] = 0, TOP
+STRETCHED = np.round(STORED * 255 / TOP).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Spec of a dataset without the option, the checkpoint of a training with it, and the results."""
+    root = tmp_path_factory.mktemp("data")
+    spec = write("supervisely", root, dict.fromkeys(NAMES, STORED))
+    config = configuration(dataset={**spec, "value_range": [0, TOP]}, data=DataConfig(batch_size=4, crop_size=[32, 32]))
+    folder = tmp_path_factory.mktemp("run")
+    return spec, folder / "best.ckpt", train(config, folder)
+
+
+@pytest.fixture(scope="module")
+def expected(trained) -> np.ndarray:
+    """The mask of the image as it was trained on."""
+    model, _ = load_checkpoint(trained[1])
+    assert model.value_range == (0, TOP)
+    mask = classes_of(model, STRETCHED)
+    assert (mask != classes_of(model, np.zeros_like(STRETCHED))).any()  # else the test sees no difference
+    return np.asarray(mask)
+
+
+def scores_of(results) -> object:
+    return results.scores.to_dict(results.classes)
+
+
+def test_training_and_evaluation(trained):
+    spec, checkpoint, results = trained
+    again = evaluate(checkpoint, dataset=spec, split="val", data=DataConfig(num_workers=0), trainer=CPU)
+    assert scores_of(again) == scores_of(results)
+
+
+def test_inspection(trained, tmp_path):
+    config = InspectConfig(dataset={**trained[0], "value_range": [0, TOP]}, num_images=0, data=DataConfig())
+    report = inspect(config, tmp_path)
+    assert report.splits[0].values.mean == pytest.approx([STRETCHED.mean() / 255] * 3, rel=1e-4)
+
+
+def test_prediction(trained, expected, tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.fromarray(STORED).save(tmp_path / "images" / "a.png")
+    assert predict([str(tmp_path / "images"), "--checkpoint", str(trained[1]), "--out", str(tmp_path / "out")]) == 0
+    assert_same_classes(np.asarray(Image.open(tmp_path / "out" / "a_mask.png")), expected)
+    assert_same_classes(Predictor(trained[1], "cpu")(STORED).mask, expected)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("starlette") is None, reason='needs pip install "segnet[serve]"')
+def test_serving(trained, expected, tmp_path):
+    Image.fromarray(STORED).save(tmp_path / "a.png")
+    answer = Server(Predictor(trained[1], "cpu")).predict((tmp_path / "a.png").read_bytes(), "?image=true").json()
+    ids = np.frombuffer(zlib.decompress(base64.b64decode(answer["ids"])), np.uint8)
+    assert_same_classes(ids.reshape(HEIGHT, WIDTH), expected)
+
+
+def test_shards(trained, tmp_path):
+    pytest.importorskip("webdataset")
+    spec, checkpoint, results = trained
+    write_shards(ShardConfig(dataset={**spec, "value_range": [0, TOP]}, output=str(tmp_path / "shards")))
+    shards = {"name": "streaming", "root": str(tmp_path / "shards")}
+    again = evaluate(checkpoint, dataset=shards, split="val", data=DataConfig(num_workers=0), trainer=CPU)
+    assert scores_of(again) == scores_of(results)
+
+
+def test_what_exports_keep_of_it(trained):
+    model, classes = load_checkpoint(trained[1])
+    metadata = metadata_of(model, classes, "uint8", "logits", "")
+    assert Metadata.read(metadata.to_json(), "a.onnx").value_range == (0, TOP)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+def test_exports(trained, expected, tmp_path, format):
+    for package in ("onnx", "onnxscript", "onnxruntime") if format == "onnx" else ():
+        pytest.importorskip(package)
+    Image.fromarray(STORED).save(tmp_path / "a.png")
+    output = tmp_path / f"model.{format}"
+    export(trained[1], format, output, "logits", lambda _: None)
+    assert_same_classes(Predictor(output, "cpu")(tmp_path / "a.png").mask, expected)
+
+
+@pytest.mark.slow
+def test_calibration(trained, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    opened = []
+
+    def calibrate(classes):
+        opened.append(Calibration.open("supervisely", trained[0]["root"], classes, 2))
+        return opened[0]
+
+    export(trained[1], "onnx", tmp_path / "small.onnx", "logits", lambda _: None, calibrate)
+    for batch in opened[0].batches("uint8"):
+        np.testing.assert_array_equal(batch[INPUT][0].transpose(1, 2, 0), STRETCHED)
+    np.testing.assert_array_equal(opened[0].val.load(0).image, STRETCHED)
