@@ -11,6 +11,7 @@ from rich.text import Text
 
 from segnet.cli.output import say
 from segnet.config import Config
+from segnet.data.scan.band_values import BandValues
 from segnet.data.scan.report import DatasetReport
 from segnet.errors import printable
 from segnet.system.files import GIB
@@ -72,11 +73,16 @@ def print_report(report: DatasetReport) -> None:
     for split in report.splits:
         sizes = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in split.sizes.most_common(3))
         more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
-        say(f"{split.split}: {len(split.readable):,} of {len(split.findings):,} images usable; {sizes}{more}")
+        usable = f"{len(split.readable):,} of {len(split.findings):,} images usable"
+        say(f"{split.split}: {usable}{'; ' if sizes else ''}{sizes}{more}")
         if split.values and split.split == "train":
             low, high = (_bracketed(row, 3) for row in (split.values.low, split.values.high))
-            options = f'"mean={_bracketed(split.values.mean, 4)}" "std={_bracketed(split.values.std, 4)}"'
-            print(f"train: the bands range from {low} to {high} of 1; without pretrained weights: {options}")
+            inside = split.values_in_range
+            print(
+                f"train: the bands range from {low} to {high} of 1; "
+                f"{'with the value range below and ' if inside else ''}without pretrained weights: "
+                f"{normalization_options(inside or split.values)}"
+            )
     for warning in report.warnings:
         say(f"warning: {warning}")
     errors = report.errors
@@ -126,6 +132,11 @@ def print_benchmark(found: Benchmark) -> None:
     say(f"a prediction of one image: {found.macs / 1e9:.2f} GMACs = {2 * found.macs / 1e9:.2f} GFLOPs")
     for kind in dict.fromkeys((found.training.memory_is, found.prediction.memory_is)):
         say(f"memory: {kind}")
+
+
+def normalization_options(values: BandValues) -> str:
+    """The options mean and std of a training, ready to paste."""
+    return f'"mean={_bracketed(values.mean, 4)}" "std={_bracketed(values.std, 4)}"'
 
 
 def _bracketed(values: Sequence[float], digits: int) -> str:

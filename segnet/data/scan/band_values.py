@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.images.values import ValueRange
+
 LITTLE = 0.25  # fraction of the range below which images are almost of one brightness to a network
 TAILS = (0.1, 99.9)  # percentiles that count as the darkest and brightest value: single hot pixels do not
 MAX_VALUES = 250_000  # of an image that are looked at
@@ -31,15 +33,25 @@ class BandValues:
         """Standard deviation of each band."""
         return [max(0.0, square - mean * mean) ** 0.5 for mean, square in zip(self.mean, self.square, strict=True)]
 
+    def within(self, low: float, high: float) -> "BandValues":
+        """The same values, where `low` and `high` become 0 and 1."""
+        width = high - low
+        lows, highs, means = ([(value - low) / width for value in row] for row in (self.low, self.high, self.mean))
+        squares = [
+            (square - 2 * low * mean + low * low) / width**2
+            for square, mean in zip(self.square, self.mean, strict=True)
+        ]
+        return BandValues(lows, highs, means, squares)
+
     @property
     def is_little(self) -> bool:
         """Whether all bands together fill little of the range."""
         return max(self.high) - min(self.low) < LITTLE
 
 
-def measured(image: NDArray[Any]) -> list[list[float]]:
-    """The values of an image (H, W, channels), 0-255: rows low, high, mean, square as `BandValues` has them."""
-    values = _sampled(image).astype(np.float64) / 255
+def measured(image: NDArray[Any], full: float = 255) -> list[list[float]]:
+    """The values of an image (H, W, channels), 0 to `full`: rows low, high, mean, square as `BandValues` has them."""
+    values = _sampled(image).astype(np.float64) / full
     low, high = np.percentile(values, TAILS, axis=0)
     rows = (low, high, values.mean(axis=0), np.square(values).mean(axis=0))
     return [[float(f"{value:.6g}") for value in row.tolist()] for row in rows]
@@ -66,15 +78,21 @@ def stored_limits(values: NDArray[Any], full: float) -> list[float]:
     return [float(low), float(high), full]
 
 
-def value_range_option(limits: Sequence[Sequence[float]]) -> str:
-    """The option dataset.value_range for the stored limits of images; empty without any."""
+def common_range(limits: Sequence[Sequence[float]]) -> ValueRange | None:
+    """The value range that holds the stored limits of all images, whole numbers for integers; None without any."""
     known = [limit for limit in limits if limit]
     if not known:
-        return ""
+        return None
     low, high = min(limit[0] for limit in known), max(limit[1] for limit in known)
     whole = known[0][2] > 1
     low, high = (float(np.floor(low)), float(np.ceil(high))) if whole else (low, high)
-    return f'"dataset.value_range=[{low:.6g},{max(high, low + (1 if whole else 1e-6)):.6g}]"'
+    return float(f"{low:.6g}"), float(f"{max(high, low + (1 if whole else 1e-6)):.6g}")
+
+
+def value_range_option(limits: Sequence[Sequence[float]]) -> str:
+    """The option dataset.value_range for the stored limits of images; empty without any."""
+    found = common_range(limits)
+    return f'"dataset.value_range=[{found[0]:.6g},{found[1]:.6g}]"' if found else ""
 
 
 def _sampled(image: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from segnet.classes import Classes
 from segnet.config import DataConfig
-from segnet.data.scan.band_values import BandValues, pooled, value_range_option
+from segnet.data.scan.band_values import BandValues, common_range, pooled, value_range_option
 from segnet.data.scan.crop_fill import small_images
 from segnet.data.scan.finding import Finding
 from segnet.errors import DataError, listed
@@ -134,10 +134,20 @@ class SplitReport:
         return pooled([finding.values for finding in self.readable])
 
     @property
+    def values_in_range(self) -> BandValues | None:
+        """The values of the bands with the option that `little_range` suggests; None if it suggests none."""
+        limits = [finding.limits for finding in self.readable if finding.limits]
+        found = common_range(limits)
+        if self.split != "train" or self.values is None or not self.values.is_little or found is None:
+            return None
+        full = limits[0][2]
+        return self.values.within(found[0] / full, found[1] / full)
+
+    @property
     def little_range(self) -> str:
         """A warning if the training images fill little of their range, with the option; else empty."""
         limits = [finding.limits for finding in self.readable if finding.limits]
-        if self.split != "train" or self.values is None or not self.values.is_little or not limits:
+        if self.values_in_range is None:
             return ""
         low, high = min(limit[0] for limit in limits), max(limit[1] for limit in limits)
         return (

@@ -136,7 +136,13 @@ def look_at(dataset: SegmentationDataset, index: int) -> Finding:
     finding = found_in(sample)
     if dataset.has_value_range and dataset.value_range is None and _is_little(finding):
         values, full = dataset.stored_values(index)
-        finding = replace(finding, limits=stored_limits(values, full))
+        finding = replace(
+            finding,
+            # Rounded to 0-255, images of small range are alike and of a few values.
+            image_hash=content_hash(values),
+            values=measured(values, full),
+            limits=stored_limits(values, full),
+        )
     return finding
 
 

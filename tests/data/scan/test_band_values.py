@@ -67,3 +67,19 @@ def test_a_dataset_takes_the_value_range_of_a_model_and_no_other(tmp_path):
     assert dataset.load(0).image.max() >= 254
     with pytest.raises(ConfigError, match=r"dataset\.value_range=\[0\.0, 9\.0\], but best\.ckpt was trained with"):
         Folder("val", **options, value_range=[0, 9]).take_value_range((0.0, 234.0), "best.ckpt")
+
+
+def test_images_of_small_range_are_told_apart_and_measured_as_stored(tmp_path):
+    spec = write(tmp_path, 235)
+    config = InspectConfig(dataset=spec, data=DataConfig(crop_size=[32, 32]), num_images=0)
+    report = inspect(config, tmp_path / "a")
+    assert report.duplicates == []  # rounded to 0-255 they would be the same black
+    train = report.splits[0]
+    every = np.stack([np.array(Image.open(path)) for path in sorted((tmp_path / "images/train").iterdir())])
+    np.testing.assert_allclose(train.values.mean, every.mean() / 65535, rtol=1e-4)
+    np.testing.assert_allclose(train.values_in_range.mean, every.mean() / 234, rtol=1e-4)
+    np.testing.assert_allclose(train.values_in_range.std, every.std() / 234, rtol=1e-3)
+    config.dataset = {**spec, "value_range": [0, 234]}
+    stretched = inspect(config, tmp_path / "b").splits[0]
+    np.testing.assert_allclose(stretched.values.mean, train.values_in_range.mean, atol=2e-3)
+    assert stretched.values_in_range is None
