@@ -172,7 +172,7 @@ def signal_after_the_first_epoch(tasks, signum, whom):
             for task in whom(tasks):
                 os.killpg(task.pid, signum)
             return
-    pytest.fail("it ended before its first epoch did")
+    pytest.fail("the run ended before its first epoch")
 
 
 @pytest.mark.parametrize("whom", [lambda tasks: tasks, lambda tasks: tasks[1:]], ids=["all", "the second"])
@@ -202,7 +202,7 @@ def test_torchrun_hands_a_notice_on_when_told_to(two, tmp_path):
     assert output.count("SIGUSR1 at step") == 1, output
     code, output = segnet([*TWO, "checkpoint=auto"], tmp_path)
     assert code == 0, output
-    assert "going on with" in output
+    assert "resuming from" in output
     assert_same(tmp_path, two)
 
 
@@ -272,7 +272,7 @@ def test_a_kill_of_both_loses_nothing(two, tmp_path, when, whom):
     assert bool(list(run.glob(".last.ckpt.*.tmp"))) == (when == "save")
     code, output = segnet(options, tmp_path)
     assert code == 0, output
-    assert "going on with" in output
+    assert "resuming from" in output
     assert not list(run.glob(".*.tmp"))
     assert_same(tmp_path, two)
     columns = [(the_run(folder) / "metrics.csv").read_text() for folder in (tmp_path, two)]
@@ -457,7 +457,7 @@ def test_the_job_file_is_requeued_after_its_notice_and_goes_on(two, tmp_path):
     process = start()
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
-    assert "going on with" in output
+    assert "resuming from" in output
     assert "scontrol" not in output
     (run,) = (tmp_path / "runs" / "job_4711").iterdir()
     expected = read_checkpoint(the_run(two) / "last.ckpt")["state_dict"]

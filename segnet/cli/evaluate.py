@@ -47,10 +47,10 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         SegnetError: as `segnet.workflows.evaluate.evaluate`.
     """
     from segnet.inference.tta import Inference
-    from segnet.training.distributed import launched
+    from segnet.training.distributed import detect_launcher
     from segnet.workflows.evaluate import evaluate
 
-    launcher, count = launched()
+    launcher, count = detect_launcher()
     if count > 1:
         raise ConfigError(f"{launcher} started {count} processes, and an evaluation runs in one: start one")
     if "name" not in config.dataset:

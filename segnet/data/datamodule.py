@@ -137,7 +137,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if name not in self._splits:
             classes = self._given_classes or (None if name == "train" else self.classes)
             self._splits[name] = build_dataset(self._spec, name, classes)
-            if self._is_first:
+            if self._is_rank_zero:
                 for note in self._splits[name].notes.lines():
                     log.info("look at your data: %s: %s", name, note)
         return self._splits[name]
@@ -158,7 +158,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if findings is not None:
             return SplitReport(split, dataset.classes, findings)
         self._memory = self._memory or Memory(self._spec, self.classes)
-        return survey(self._read_splits.get(split) or dataset, split, self._memory, progress=self._is_first)
+        return survey(self._read_splits.get(split) or dataset, split, self._memory, progress=self._is_rank_zero)
 
     @cached_property
     def _read_splits(self) -> Mapping[str, SegmentationDataset]:
@@ -166,7 +166,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         splits = {name: self.split(name) for name in ("train", "val")}
         if self._data.cache is None:
             return splits
-        return with_cache(splits, self._data.cache, self._data.cache_size, self._spec, log_size=self._is_first)
+        return with_cache(splits, self._data.cache, self._data.cache_size, self._spec, log_size=self._is_rank_zero)
 
     def resume(self, epoch: int, batches: int) -> None:
         """Let the next train loader resume within an epoch, after the batches that each process has trained on."""
@@ -201,7 +201,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self._data.check:
             report = DatasetReport([self.report("train"), self.report("val")], data=self._data)
             report.require_sound()
-            if self._is_first:
+            if self._is_rank_zero:
                 for warning in report.warnings:
                     log.info("look at your data: %s", warning)
 
@@ -225,7 +225,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         ignored = self.classes.ignore_index
         present = [[label for label in finding.pixels if label != ignored] for finding in report.findings]
         rare = {label: factor for label, factor in sorted(class_factors(present, threshold).items()) if factor > 1}
-        if self._is_first:
+        if self._is_rank_zero:
             factors = ", ".join(f"{self.classes.names[label]} {factor:.3g}" for label, factor in rare.items())
             log.info("data.oversample_rare=%g: %s", threshold, f"times {factors}" if rare else "no class is rare")
         return repeat_factors(present, threshold) if rare else None
@@ -263,7 +263,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         )
 
     @property
-    def _is_first(self) -> bool:
+    def _is_rank_zero(self) -> bool:
         return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]  # Lightning sets it so
 
     @property

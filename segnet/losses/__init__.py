@@ -1,13 +1,12 @@
-"""Losses: logits and masks in, a scalar out.
+"""Segmentation losses: from logits and masks to a scalar.
 
-The contract. A loss is built with ``ignore_index``, the mask value that does not count, and ``num_classes``; it is an
-``nn.Module`` with
+The contract: a loss is an ``nn.Module`` built with ``ignore_index`` (ignored mask value) and ``num_classes``. It has
 
 * ``forward(logits, mask, align_corners=False)``: logits (B, num_classes, h, w), float, and mask (B, H, W), integer
-  -> scalar, float32. Logits of another size are those of their bilinear resizing to the mask's.
+  -> scalar, float32. Logits of another size are resized bilinearly to the mask's size.
 
-Ignored pixels have no influence and no gradient; where all are ignored the loss is 0, and so are the gradients.
-Several processes each take the loss of their own batch, and their gradients are averaged.
+Ignored pixels affect neither the loss nor the gradients. If all pixels are ignored, the loss and its gradients are 0.
+In distributed training each process computes the loss of its own batch, and gradients are averaged.
 """
 
 import math
@@ -23,7 +22,7 @@ from segnet.losses.regions import Dice, LovaszSoftmax, Tversky
 
 
 class WeightedSum(nn.Module):
-    """Several losses, each with its weight.
+    """Weighted sum of several losses.
 
     Args:
         terms: name of a loss -> its ``weight`` (1 unless given) and its options.
@@ -35,7 +34,7 @@ class WeightedSum(nn.Module):
     def __init__(self, ignore_index: int, num_classes: int, *, terms: Mapping[str, Any]) -> None:
         super().__init__()
         if not isinstance(terms, Mapping) or not terms:
-            raise ConfigError(f"loss.terms={terms} names no losses: write loss.terms.dice.weight=0.5 and the like")
+            raise ConfigError(f"loss.terms={terms} names no losses: set for example loss.terms.dice.weight=0.5")
         self.weights: list[float] = []
         self.terms = nn.ModuleList()
         for name, given in terms.items():

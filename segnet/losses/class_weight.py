@@ -1,9 +1,10 @@
-"""Weights of classes by how rare they are in the training masks: what ``class_weight: auto`` stands for.
+"""Class weights from class frequencies in the training masks (``class_weight: auto``).
 
-* ``median_frequency``, which is also ``auto``: Eigen and Fergus, "Predicting depth, surface normals and semantic
-  labels with a common multi-scale convolutional architecture", 2015 (arXiv 1411.4734), as in SegNet: the median of all
-  frequencies over that of the class, which is its share of the images that hold it.
-* ``inverse_log``: Paszke et al., "ENet", 2016 (arXiv 1606.02147): 1 / ln(1.02 + share of the class).
+* ``median_frequency``, the rule of ``auto``: median frequency divided by the class's frequency. A class's frequency is
+  its fraction of the labeled pixels in images that contain it. Source: Eigen and Fergus, "Predicting depth, surface
+  normals and semantic labels with a common multi-scale convolutional architecture", 2015 (arXiv 1411.4734), as in
+  SegNet.
+* ``inverse_log``: 1 / ln(1.02 + fraction of the class). Source: Paszke et al., "ENet", 2016 (arXiv 1606.02147).
 
 Both count labeled pixels only.
 """
@@ -23,16 +24,16 @@ log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 AUTO_WEIGHT = "auto"
-DIGITS = 4  # of a weight: what is printed is what is used
+DIGITS = 4  # significant digits of a weight, so that the logged weights are exactly the used ones
 
 
 @dataclass(frozen=True, slots=True)
 class LabelCounts:
-    """What masks hold, of each class.
+    """Pixel counts of the training masks per class.
 
     Attributes:
-        pixels: (num_classes,) how many it has.
-        labeled: (num_classes,) how many labeled pixels of any class the images have that hold it.
+        pixels: (num_classes,) pixels of the class.
+        labeled: (num_classes,) labeled pixels, of any class, in images that contain the class.
     """
 
     pixels: Floats
@@ -40,7 +41,7 @@ class LabelCounts:
 
 
 def median_frequency(counts: LabelCounts) -> Floats:
-    """Weights (num_classes,); 0 of classes without a pixel."""
+    """Median frequency balancing: weights (num_classes,), 0 for classes without pixels."""
     present = counts.pixels > 0
     frequency = counts.pixels[present] / counts.labeled[present]
     weights = np.zeros(len(counts.pixels))
@@ -49,7 +50,7 @@ def median_frequency(counts: LabelCounts) -> Floats:
 
 
 def inverse_log(counts: LabelCounts) -> Floats:
-    """Weights (num_classes,), 1.4 to 50.5."""
+    """ENet's inverse log frequency: weights (num_classes,), from 1.4 to 50.5."""
     weights: Floats = 1 / np.log(1.02 + counts.pixels / counts.pixels.sum())
     return weights
 
@@ -64,15 +65,16 @@ RULES: dict[str, Callable[[LabelCounts], Floats]] = {
 def with_class_weights(
     loss: Mapping[str, Any], names: tuple[str, ...], counted: Callable[[], LabelCounts], where: str = "loss"
 ) -> dict[str, Any]:
-    """The spec of a loss, or of a sum of losses, with numbers where ``class_weight`` names a rule; they are logged.
+    """Replace each ``class_weight`` rule in a loss spec, or in a sum of losses, by numbers, and log them.
 
     Args:
-        names: of the classes.
-        counted: gives what the training masks hold; asked for only where a rule needs it.
-        where: the option that the spec is.
+        loss: the spec.
+        names: class names, for the log.
+        counted: returns the pixel counts of the training masks; called only if a rule needs them.
+        where: the spec's option name, for messages.
 
     Raises:
-        ConfigError: no such rule.
+        ConfigError: an unknown rule.
     """
     spec = dict(loss)
     if isinstance(terms := spec.get("terms"), Mapping):
@@ -86,7 +88,7 @@ def with_class_weights(
     if isinstance(rule, str):
         if rule not in RULES:
             raise ConfigError(
-                f"{where}.class_weight={rule} is no rule, nor a list of a number for each class."
+                f"{where}.class_weight={rule} is unknown: choose a rule, or give a list of one number per class."
                 f"{did_you_mean(rule, RULES)}"
             )
         spec["class_weight"] = [float(f"{weight:.{DIGITS}g}") for weight in RULES[rule](counted())]

@@ -1,4 +1,4 @@
-"""Losses that are means over pixels: cross entropy, and those that mind its hard pixels more."""
+"""Pixel-wise losses: cross entropy, OHEM and focal loss."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from segnet.losses.resized import CrossEntropyOptions, cross_entropy_map, cross_
 
 
 class _PixelLoss(nn.Module):
-    """Base: holds the weights of the classes.
+    """Base class with class weights.
 
     Args:
-        ignore_index: mask value that does not count.
+        ignore_index: ignored mask value.
         num_classes: channels of the logits.
-        class_weight: one factor a class, on the pixels of that class; the mean is then a weighted one.
+        class_weight: one factor per class for its pixels; the mean over pixels is then weighted.
     """
 
     class_weight: Tensor | None
@@ -28,16 +28,16 @@ class _PixelLoss(nn.Module):
             if len(class_weight) != num_classes:
                 raise ConfigError(
                     f"loss.class_weight has {len(class_weight)} values, but there are {num_classes} classes: "
-                    "give one for each"
+                    "give one value per class"
                 )
             if not all(0 <= weight < math.inf for weight in class_weight) or not any(class_weight):
                 raise ConfigError(f"loss.class_weight={list(class_weight)} must be 0 or more, and not all 0")
         weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
-        # Not persistent: the stored spec is their only source.
+        # Not persistent: a checkpoint stores class weights in its spec only.
         self.register_buffer("class_weight", weight, persistent=False)
 
     def _weights(self, mask: Tensor) -> Tensor:
-        """Weight of each pixel, in the shape of the mask, float32: 0 where it is ignored."""
+        """Return the weight of each pixel: float32 in the mask's shape, 0 for ignored pixels."""
         counted = mask != self.ignore_index
         if self.class_weight is None:
             return counted.float()
@@ -45,20 +45,20 @@ class _PixelLoss(nn.Module):
 
 
 def _mean(total: Tensor, weight: Tensor) -> Tensor:
-    """total / weight, and 0 where nothing weighs anything."""
+    """Divide total by weight; 0 if the weight is 0."""
     return total / weight.where(weight > 0, 1)
 
 
 class CrossEntropy(_PixelLoss):
-    """Cross entropy, the mean over the pixels that count.
+    """Cross entropy, averaged over the pixels that are not ignored.
 
     Args:
         ignore_index, num_classes: see `segnet.losses`.
-        class_weight: one factor a class, on the pixels of that class; the mean is then a weighted one.
-        label_smoothing: share of the truth that is spread evenly over all classes (arXiv 1512.00567, section 7).
+        class_weight: one factor per class for its pixels; the mean over pixels is then weighted.
+        label_smoothing: fraction of the target distributed evenly over all classes (arXiv 1512.00567, section 7).
 
     Raises:
-        ConfigError: a value outside these.
+        ConfigError: a value out of range.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class CrossEntropy(_PixelLoss):
     ) -> None:
         super().__init__(ignore_index, num_classes, class_weight=class_weight)
         if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"loss.label_smoothing={label_smoothing} is not a share in [0, 1)")
+            raise ConfigError(f"loss.label_smoothing={label_smoothing} must be a fraction in [0, 1)")
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
@@ -80,20 +80,20 @@ class CrossEntropy(_PixelLoss):
 
 
 class OHEM(_PixelLoss):
-    """Online hard example mining (arXiv 1604.03540): cross entropy of the hard pixels alone.
+    """Online hard example mining (OHEM, arXiv 1604.03540): cross entropy of the hard pixels only.
 
-    Hard are pixels whose true class has a probability below `thresh`, and in any case the `min_kept` hardest: the OHEM
-    of PaddleSeg and mmsegmentation. It differs from theirs in that exactly as many are kept (PaddleSeg: one less), and
-    that the mean is over these (mmsegmentation: over all pixels).
+    A pixel is hard if the probability of its true class is below `thresh`. At least the `min_kept` hardest pixels are
+    kept. PaddleSeg and mmsegmentation define OHEM this way too, with two differences: PaddleSeg keeps one pixel less,
+    and mmsegmentation averages over all pixels instead of the kept ones.
 
     Args:
         ignore_index, num_classes: see `segnet.losses`.
-        thresh: probability of the true class; None: only the `min_kept` hardest count (top-k).
-        min_kept: times the images of the batch [pixels].
-        class_weight: one factor a class, on the pixels of that class; the mean is then a weighted one.
+        thresh: probability of the true class below which a pixel is hard; None: only the `min_kept` hardest (top-k).
+        min_kept: smallest number of kept pixels per image of the batch [pixels].
+        class_weight: one factor per class for its pixels; the mean over pixels is then weighted.
 
     Raises:
-        ConfigError: a value outside these.
+        ConfigError: a value out of range.
     """
 
     def __init__(
@@ -107,10 +107,12 @@ class OHEM(_PixelLoss):
     ) -> None:
         super().__init__(ignore_index, num_classes, class_weight=class_weight)
         if thresh is not None and not 0 < thresh <= 1:
-            raise ConfigError(f"loss.thresh={thresh} is not a probability in (0, 1]; null keeps the hardest alone")
+            raise ConfigError(
+                f"loss.thresh={thresh} must be a probability in (0, 1], or null to keep only the hardest pixels"
+            )
         if min_kept < 1:
-            raise ConfigError(f"loss.min_kept={min_kept} is not a number of pixels, 1 or more")
-        self.easiest = math.inf if thresh is None else -math.log(thresh)  # cross entropy from which a pixel is hard
+            raise ConfigError(f"loss.min_kept={min_kept} must be 1 pixel or more")
+        self.easiest = math.inf if thresh is None else -math.log(thresh)  # pixels of a higher cross entropy are hard
         self.min_kept = min_kept
 
     def forward(self, logits: Tensor, mask: Tensor, align_corners: bool = False) -> Tensor:
@@ -126,17 +128,17 @@ class OHEM(_PixelLoss):
 
 
 class Focal(_PixelLoss):
-    """Focal loss (arXiv 1708.02002) of a softmax: cross entropy times (1 - p) ** gamma, p that of the true class.
+    """Softmax focal loss (arXiv 1708.02002): (1 - p) ** gamma times cross entropy, p the true class's probability.
 
-    It differs from the paper's in that it is the mean over the pixels that count; at gamma 0 it is cross entropy.
+    Unlike the paper's loss, it is averaged over the pixels that are not ignored. With gamma 0 it is cross entropy.
 
     Args:
         ignore_index, num_classes: see `segnet.losses`.
-        gamma: how much less well-classified pixels count.
-        class_weight: the paper's alpha, one factor a class; the mean is then a weighted one.
+        gamma: focusing parameter; higher values reduce the loss of well-classified pixels more.
+        class_weight: the paper's alpha, one factor per class; the mean over pixels is then weighted.
 
     Raises:
-        ConfigError: a value outside these.
+        ConfigError: a value out of range.
     """
 
     def __init__(
@@ -159,5 +161,5 @@ class Focal(_PixelLoss):
         return _mean(total, weights.sum())
 
     def _focused(self, losses: Tensor) -> Tensor:
-        # 1 - exp(-loss) without cancellation; the floor keeps the slope of the power finite where gamma < 1.
+        # expm1 avoids cancellation in 1 - exp(-loss); the minimum keeps the gradient finite for gamma < 1.
         return losses * (-torch.expm1(-losses)).clamp(min=1e-12) ** self.gamma

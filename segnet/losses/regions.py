@@ -1,6 +1,6 @@
-"""Losses of the overlap of predicted and true regions: soft counterparts of the Dice coefficient and the IoU.
+"""Region losses: differentiable versions of the Dice coefficient, the Tversky index and the IoU.
 
-Each class has one region a batch, all its images together.
+A class's region spans all images of the batch.
 """
 
 import math
@@ -11,25 +11,25 @@ from torch import Tensor, nn
 from segnet.errors import ConfigError
 from segnet.losses.resized import VALUES_AT_ONCE, resize_logits
 
-MANY_CLASSES = 20  # from as many on, a batch rarely holds them all
+MANY_CLASSES = 20  # with 20 or more classes, a batch rarely contains all of them
 
 
 class Tversky(nn.Module):
-    """Tversky loss (arXiv 1706.05721): 1 - TP / (TP + alpha FP + beta FN), the mean over classes.
+    """Tversky loss (arXiv 1706.05721): 1 - TP / (TP + alpha FP + beta FN), averaged over classes.
 
-    TP, FP and FN are sums of probabilities. At alpha = beta = 0.5 it is the Dice loss, at 1 the Jaccard loss.
+    TP, FP and FN are sums of probabilities. With alpha = beta = 0.5 it is the Dice loss, with 1 the Jaccard loss.
 
     Args:
         ignore_index, num_classes: see `segnet.losses`.
-        alpha: price of a false positive.
-        beta: price of a false negative.
-        smooth: added above and below the fraction bar, so that an absent class that is not predicted is no loss.
-        present_only: whether the mean is over the classes in the masks of the batch, as for Lovasz-Softmax; None: from
-            20 classes on. The few probabilities that each of many absent classes gets add up over all pixels of a
-            batch, far above `smooth`: each absent class would add a loss of nearly 1.
+        alpha: weight of false positives.
+        beta: weight of false negatives.
+        smooth: added to numerator and denominator; an absent class that is not predicted then has loss 0.
+        present_only: average over the classes in the batch's masks only, as Lovasz-Softmax does; None: with 20 or more
+            classes. An absent class's small probabilities add up over all pixels to far more than `smooth`. It would
+            contribute a loss of nearly 1.
 
     Raises:
-        ConfigError: a value outside these.
+        ConfigError: a value out of range.
     """
 
     def __init__(
@@ -60,19 +60,19 @@ class Tversky(nn.Module):
 
 
 class Dice(nn.Module):
-    """Soft Dice loss (arXiv 1606.04797): 1 - 2 TP / (2 TP + FP + FN), the mean over classes.
+    """Soft Dice loss (arXiv 1606.04797): 1 - 2 TP / (2 TP + FP + FN), averaged over classes.
 
-    As PaddleSeg's, without the squares of the paper's denominator.
+    Like PaddleSeg's, it omits the squares in the paper's denominator.
 
     Args:
         ignore_index, num_classes: see `segnet.losses`.
-        smooth: added above and below the fraction bar, so that an absent class that is not predicted is no loss.
-        present_only: whether the mean is over the classes in the masks of the batch, as for Lovasz-Softmax; None: from
-            20 classes on. The few probabilities that each of many absent classes gets add up over all pixels of a
-            batch, far above `smooth`: each absent class would add a loss of nearly 1.
+        smooth: added to numerator and denominator; an absent class that is not predicted then has loss 0.
+        present_only: average over the classes in the batch's masks only, as Lovasz-Softmax does; None: with 20 or more
+            classes. An absent class's small probabilities add up over all pixels to far more than `smooth`. It would
+            contribute a loss of nearly 1.
 
     Raises:
-        ConfigError: a value outside these.
+        ConfigError: a value out of range.
     """
 
     def __init__(
@@ -92,15 +92,15 @@ class Dice(nn.Module):
 
 
 def _mean_over_classes(losses: Tensor, truth: Tensor, present_only: bool) -> Tensor:
-    """The mean of the losses of each class (K,), of those with true pixels (K,) if asked; 0 without any."""
+    """Average the losses per class (K,), optionally over classes with true pixels only; 0 if there are none."""
     if not present_only:
         return losses.mean()
-    present = truth.detach().round() > 0  # sums of hits and misses: whole numbers but for rounding
+    present = truth.detach().round() > 0  # sums of hits and misses are integers except for rounding
     return (losses * present).sum() / present.sum().clamp(min=1)
 
 
 class LovaszSoftmax(nn.Module):
-    """Lovasz-Softmax loss (arXiv 1705.08790): the Lovasz extension of 1 - IoU, the mean over the classes in the truth.
+    """Lovasz-Softmax loss (arXiv 1705.08790): Lovasz extension of 1 - IoU, averaged over the classes in the truth.
 
     Args:
         ignore_index, num_classes: see `segnet.losses`.
@@ -118,44 +118,46 @@ class LovaszSoftmax(nn.Module):
         probabilities = probabilities.reshape(logits.shape[1], -1)[:, counted]
         present = target.unique()
         if not len(present):
-            return probabilities.sum()  # of no pixels, which is 0
+            return probabilities.sum()  # 0, the sum over no pixels
         groups = present.split(max(1, VALUES_AT_ONCE // len(target)))
         losses = [_lovasz_extension(probabilities[group], target == group[:, None]) for group in groups]
         return torch.cat(losses).mean()
 
 
 def _lovasz_extension(probabilities: Tensor, truth: Tensor) -> Tensor:
-    """Algorithm 1 of the paper: errors in falling order, each times what it adds to 1 - IoU.
+    """Algorithm 1 of the paper: sort errors in descending order, and weight each by its increment of 1 - IoU.
 
     Args:
-        probabilities: (K, N) of some classes: together, because torch sorts rows side by side, but not within one.
+        probabilities: (K, N) of several classes; torch sorts rows in parallel, but not within a row.
         truth: (K, N) bool, the pixels of each class.
 
     Returns:
         (K,) float32.
     """
     errors, order = (probabilities - truth.float()).abs().sort(dim=1, descending=True)
-    truth = truth.gather(1, order).long()  # counts: a cumulated sum of floats is not deterministic on CUDA
+    truth = truth.gather(1, order).long()  # integers: cumsum of floats is not deterministic on CUDA
     size = truth.sum(1, keepdim=True)
     union = size + (1 - truth).cumsum(1)
-    loss = 1 - (size - truth.cumsum(1)).double() / union  # of all errors up to here; differences of it are tiny
+    loss = 1 - (size - truth.cumsum(1)).double() / union  # float64, because the differences are tiny
     return (errors * torch.diff(loss, prepend=loss.new_zeros(len(loss), 1)).float()).sum(1)
 
 
 def _soft_counts(logits: Tensor, mask: Tensor, ignore_index: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Soft true positives, false positives and false negatives of each class (K,), float32."""
+    """Return the soft true positives, false positives and false negatives per class (K,), float32."""
     counted = mask != ignore_index
     probabilities = logits.softmax(1) * counted[:, None]
     classes = torch.arange(logits.shape[1], device=mask.device)[:, None, None]
-    truth = (mask[:, None] == classes) & counted[:, None]  # one bit a class and pixel: integers would take 8 bytes
+    truth = (mask[:, None] == classes) & counted[:, None]  # bool needs 1 byte per element; int64 needs 8
     dims = (0, 2, 3)
     hits = (probabilities * truth).sum(dims)
     return hits, probabilities.sum(dims) - hits, truth.sum(dims).float() - hits
 
 
 def _check_smooth(smooth: float) -> None:
-    """Raises:
-    ConfigError: no smoothing, or a negative one.
+    """Check the smoothing term.
+
+    Raises:
+        ConfigError: it is 0, negative or not finite.
     """
     if not 0 < smooth < math.inf:
         raise ConfigError(f"loss.smooth={smooth} must be above 0")

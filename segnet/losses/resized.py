@@ -1,9 +1,9 @@
-"""Losses of logits that are smaller than the mask, without keeping them in its size.
+"""Memory-efficient losses of logits smaller than the mask: full-size logits exist for a few images at a time only.
 
-A decoder's logits have a quarter of the image's side. Resized to it, a batch of 16 crops of 512 x 512 with 150 classes
-takes 2.5 GB in float32, and the usual way holds that several times over. Here a few images at a time are resized,
-reduced to their loss and to the gradient of the small logits, and forgotten. The gradient is exact. The idea is that of
-Liger Kernel's fused linear cross entropy (arXiv 2410.10989), which does so with the classifier of language models.
+A decoder's logits have a quarter of the image's side. Resized to the image, a batch of 16 crops of 512 x 512 with 150
+classes takes 2.5 GB in float32, and autograd usually keeps several such tensors. Here a few images at a time are
+resized and reduced to their loss and the gradient of the small logits. The gradient is exact. Liger Kernel's fused
+linear cross entropy (arXiv 2410.10989) does the same for the classifier of language models.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,11 +16,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 FLOATS_A_REGISTER = 16  # AVX-512
-VALUES_AT_ONCE = 2**25  # how many values are held in the mask's size at a time, one image at least
+VALUES_AT_ONCE = 2**25  # limit on full-size values in memory at a time; one image is the minimum
 
 
 def resize_logits(logits: Tensor, mask: Tensor, align_corners: bool) -> Tensor:
-    """Logits (B, K, h, w) -> (B, K, H, W), bilinear, in float32 at least; mask (B, H, W)."""
+    """Resize logits (B, K, h, w) bilinearly to a mask's (B, H, W): (B, K, H, W), at least float32."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if logits.shape[2:] == mask.shape[1:]:
         return logits
@@ -29,13 +29,13 @@ def resize_logits(logits: Tensor, mask: Tensor, align_corners: bool) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class CrossEntropyOptions:
-    """Of the cross entropy of a pixel, as ``F.cross_entropy(..., reduction="none")`` has them.
+    """Options of pixel-wise cross entropy, as in ``F.cross_entropy(..., reduction="none")``.
 
     Attributes:
-        ignore_index: mask value that does not count: its pixels have cross entropy 0.
-        align_corners: of the resizing.
-        class_weight: (K,), a factor on the pixels of each class.
-        label_smoothing: share of the truth that is spread evenly over all classes.
+        ignore_index: ignored mask value; its pixels have cross entropy 0.
+        align_corners: the resizing's align_corners.
+        class_weight: (K,), a factor for the pixels of each class.
+        label_smoothing: fraction of the target distributed evenly over all classes.
     """
 
     ignore_index: int
@@ -52,13 +52,13 @@ def cross_entropy_sum(
     pixel_weight: Tensor | None = None,
     function: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Sum over the pixels of ``pixel_weight * function(cross entropy)``: a scalar, float32 at least.
+    """Sum ``pixel_weight * function(cross entropy)`` over all pixels: a scalar, at least float32.
 
     Args:
         logits: (B, K, h, w), resized bilinearly to the mask's size.
         mask: (B, H, W), integer.
-        pixel_weight: (B, H, W), which gets no gradient; None: 1.
-        function: of each pixel's value alone, 0 at 0; None: the identity.
+        pixel_weight: (B, H, W), without gradient; None: 1.
+        function: an element-wise function with function(0) = 0; None: the identity.
     """
     total: Tensor = _CrossEntropySum.apply(  # type: ignore[no-untyped-call]
         logits, mask, options, pixel_weight, function
@@ -68,7 +68,7 @@ def cross_entropy_sum(
 
 @torch.no_grad()
 def cross_entropy_map(logits: Tensor, mask: Tensor, options: CrossEntropyOptions) -> Tensor:
-    """Cross entropy of each pixel (B, H, W), arguments as above, without a gradient."""
+    """Compute the cross entropy of each pixel (B, H, W), without gradient; arguments as in `cross_entropy_sum`."""
     parts = []
     for some, truth, _ in _image_chunks(logits, mask, None):
         logs = _log_probabilities(_pixel_rows(resize_logits(_channels_last(some), truth, options.align_corners)))
@@ -116,7 +116,7 @@ class _CrossEntropySum(torch.autograd.Function):
 def _image_chunks(
     logits: Tensor, mask: Tensor, pixel_weight: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """A few images at a time."""
+    """Yield logits, mask and flat pixel weights of a few images at a time."""
     count = max(1, VALUES_AT_ONCE // (logits.shape[1] * mask[0].numel()))
     for start in range(0, len(mask), count):
         part = slice(start, start + count)
@@ -124,19 +124,19 @@ def _image_chunks(
 
 
 def _channels_last(logits: Tensor) -> Tensor:
-    """The same values with those of a pixel side by side: a softmax over them needs no copy then."""
+    """Convert to channels_last, so that a softmax over the channels needs no copy."""
     return logits.contiguous(memory_format=torch.channels_last)
 
 
 def _pixel_rows(logits: Tensor) -> Tensor:
-    """(B, K, H, W) -> (N, K)."""
+    """Reshape (B, K, H, W) to one row per pixel: (N, K)."""
     return logits.permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
-    """Their log-softmax, (N, K) -> (N, K).
+    """Log-softmax over the columns, (N, K) -> (N, K).
 
-    torch's own goes value by value on a CPU where a pixel's do not fill a vector register: three times as long.
+    torch's own is not vectorized on a CPU if K is below the register's width; it takes three times as long.
     """
     if logits.device.type == "cpu" and logits.shape[1] < FLOATS_A_REGISTER:
         shifted = logits - logits.amax(1, keepdim=True)
@@ -145,7 +145,7 @@ def _log_probabilities(logits: Tensor) -> Tensor:
 
 
 def _truth(mask: Tensor, like: Tensor, options: CrossEntropyOptions) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each pixel (N,): its class (0 where ignored), the weight of that, and the weight of all classes alike."""
+    """Return per pixel (N,): class (0 if ignored), weight of that class, label smoothing's weight of every class."""
     mask = mask.reshape(-1)
     counted = mask != options.ignore_index
     label = mask.long().where(counted, 0)
@@ -159,7 +159,7 @@ def _truth(mask: Tensor, like: Tensor, options: CrossEntropyOptions) -> tuple[Te
 def _losses(
     logs: Tensor, label: Tensor, true_weight: Tensor, even_weight: Tensor, options: CrossEntropyOptions
 ) -> Tensor:
-    """Log-probabilities (N, K) -> cross entropy of each pixel (N,)."""
+    """Compute the cross entropy per pixel (N,) from log-probabilities (N, K)."""
     losses = -true_weight * logs.gather(1, label[:, None])[:, 0]
     if options.label_smoothing:
         weight = options.class_weight
@@ -170,7 +170,7 @@ def _losses(
 def _value_and_slope(
     losses: Tensor, weight: Tensor | None, function: Callable[[Tensor], Tensor] | None
 ) -> tuple[Tensor, Tensor]:
-    """The weighted sum of a function of the losses (N,), and its gradient (N,)."""
+    """Return the weighted sum of function(losses), losses (N,), and its gradient (N,)."""
     if weight is None:
         weight = torch.ones_like(losses)
     if function is None:
@@ -184,14 +184,14 @@ def _value_and_slope(
 def _gradient(
     logs: Tensor, label: Tensor, true_weight: Tensor, even_weight: Tensor, options: CrossEntropyOptions
 ) -> Tensor:
-    """Of the resized logits (N, K), in the place of their log-probabilities: sum(q) p - q, q the weighted truth."""
+    """Gradient of the resized logits (N, K): sum(q) p - q, q the weighted target. Overwrites the log-probabilities."""
     weight = options.class_weight
     gradient = logs.exp_()
     weight_sum = logs.shape[1] if weight is None else weight.sum()
     gradient *= (true_weight + even_weight * weight_sum)[:, None]
     if options.label_smoothing:
         gradient -= even_weight[:, None] if weight is None else even_weight[:, None] * weight
-    # One place a pixel: put, for which torch has a deterministic way on every device, as it has not for scatter.
-    place = (torch.arange(len(label), device=label.device), label)
-    gradient[place] = gradient[place] - true_weight
+    # Index assignment, one element per pixel: torch has a deterministic kernel on every device, but not for scatter.
+    element = (torch.arange(len(label), device=label.device), label)
+    gradient[element] = gradient[element] - true_weight
     return gradient

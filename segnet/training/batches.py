@@ -1,4 +1,4 @@
-"""How many images a step has, and the learning rate that follows from it."""
+"""Effective batch size, and linear scaling of the learning rate with it."""
 
 from dataclasses import replace
 
@@ -6,9 +6,13 @@ from segnet.config import OptimConfig
 
 
 def scale_lr(optim: OptimConfig, num_images: int) -> OptimConfig:
-    """The options with the learning rate of a step of `num_images`, where `optim.scale_lr` asks for it.
+    """Scale the learning rate linearly with the effective batch size if `optim.scale_lr` is set.
 
-    Linear scaling (arXiv 1706.02677, section 2.1). `batch_size` is then `num_images`: done twice, it changes nothing.
+    Linear scaling rule: arXiv 1706.02677, section 2.1. The result's `batch_size` is `num_images`, so a second call
+    changes nothing.
+
+    Args:
+        num_images: images of an optimizer step, over all processes and accumulated batches.
     """
     if not optim.scale_lr or optim.batch_size is None:
         return optim
@@ -17,12 +21,12 @@ def scale_lr(optim: OptimConfig, num_images: int) -> OptimConfig:
 
 
 def step_summary(optim: OptimConfig, batch_size: int, num_processes: int, accumulated: int) -> str:
-    """One line: the images of a step, the learning rate, and the one that linear scaling would give.
+    """Format one log line: effective batch size, learning rate, and the rate that linear scaling would give.
 
     Args:
-        optim: as `scale_lr` returned it.
-        batch_size: images of one process and batch.
-        accumulated: batches of a step.
+        optim: the result of `scale_lr`.
+        batch_size: images per process and batch.
+        accumulated: batches per optimizer step.
     """
     num_images = batch_size * num_processes * accumulated
     parts = [str(batch_size)]
@@ -31,8 +35,8 @@ def step_summary(optim: OptimConfig, batch_size: int, num_processes: int, accumu
     if accumulated > 1:
         parts.append(f"{accumulated} batches accumulated")
     product = f" ({' x '.join(parts)})" if len(parts) > 1 else ""
-    text = f"images a step: {num_images}{product}; learning rate {optim.lr:g}"
+    text = f"images per step: {num_images}{product}; learning rate {optim.lr:g}"
     if optim.batch_size in (None, num_images):
         return text
     scaled = optim.lr * num_images / optim.batch_size
-    return f"{text}, meant for {optim.batch_size} images: optim.scale_lr=true makes it {scaled:g}"
+    return f"{text}, meant for {optim.batch_size} images; optim.scale_lr=true scales it to {scaled:g}"

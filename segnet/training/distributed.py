@@ -1,7 +1,7 @@
-"""The processes of a run: who started them, how many they are, and what they agree on.
+"""Distributed training: launcher detection, world size checks and collective operations.
 
-torchrun and SLURM's srun start every process of a run, on one machine or on several. Without them Lightning starts
-those of the machine's other devices out of the first process; it cannot start any on other machines.
+torchrun and SLURM's srun start every process of a run, on one machine or on several. Without a launcher, rank zero
+starts the processes of the machine's other devices through Lightning. It cannot start processes on other machines.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from torch import Tensor
 
 from segnet.errors import ConfigError
 
-CHECKPOINT_VARIABLE = "SEGNET_CHECKPOINT"  # with it the first process tells those that Lightning starts
-# What Lightning sets for the processes that it starts, and takes for those of a launcher when it finds them set.
+CHECKPOINT_VARIABLE = "SEGNET_CHECKPOINT"  # passes the checkpoint's path to the processes that Lightning starts
+# Lightning sets these for the processes it starts. If they are set already, it assumes an external launcher.
 LAUNCH_VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK", CHECKPOINT_VARIABLE)
 
 
 @contextlib.contextmanager
 def launch_environment_restored() -> Iterator[None]:
-    """Undo what a run of several processes sets in the environment, or the next run would wait for a launcher's."""
+    """Restore the environment variables that a distributed run sets; the next run would wait for a launcher."""
     before = {name: os.environ.get(name) for name in LAUNCH_VARIABLES}
     try:
         yield
@@ -37,37 +37,39 @@ def launch_environment_restored() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def is_first() -> bool:
-    """Whether this is the first process of a run; the environment tells it before any Trainer does."""
+def is_rank_zero() -> bool:
+    """Return True in the process of rank zero, from environment variables alone: no Trainer is needed."""
     return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]  # Lightning sets it so
 
 
-def launched() -> tuple[str, int]:
-    """Which launcher started the processes of this run, and how many; ("", 1): none.
+def detect_launcher() -> tuple[str, int]:
+    """Return the launcher's name and its world size; ("", 1) without a launcher.
 
-    In a SLURM job whose name is bash or interactive, Lightning counts on no srun.
+    Lightning expects no srun in a SLURM job named bash or interactive.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun", int(os.environ["WORLD_SIZE"])
-    by_hand = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    if {"SLURM_NTASKS", "SLURM_PROCID"} <= os.environ.keys() and not by_hand:
+    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
+    if {"SLURM_NTASKS", "SLURM_PROCID"} <= os.environ.keys() and not interactive:
         return "SLURM", int(os.environ["SLURM_NTASKS"])
     return "", 1
 
 
-def require_as_many(trainer: pl.Trainer) -> None:
-    """Refuses a Trainer for other processes than there are: each would train on its own, or wait for the others.
+def require_world_size(trainer: pl.Trainer) -> None:
+    """Check that the launcher's world size is devices x num_nodes.
+
+    With another number the processes would train separately, or wait for each other forever.
 
     Raises:
-        ConfigError: naming both numbers.
+        ConfigError: the numbers differ, or nothing starts the processes of other machines.
     """
-    launcher, count = launched()
+    launcher, count = detect_launcher()
     devices, nodes = trainer.num_devices, trainer.num_nodes
     if launcher and count != devices * nodes:
         raise ConfigError(
             f"{launcher} started {count} process{'' if count == 1 else 'es'}, but trainer.devices={devices} x "
-            f"trainer.num_nodes={nodes} are {devices * nodes}: trainer.devices are the processes of a machine "
-            "(torchrun --nproc_per_node, srun --ntasks-per-node), trainer.num_nodes the machines"
+            f"trainer.num_nodes={nodes} is {devices * nodes}: set trainer.devices to the processes per machine "
+            "(torchrun --nproc_per_node, srun --ntasks-per-node) and trainer.num_nodes to the machines"
         )
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if nodes > 1 and isinstance(environment, LightningEnvironment):
@@ -78,36 +80,36 @@ def require_as_many(trainer: pl.Trainer) -> None:
 
 
 def require_one_process(trainer: pl.Trainer) -> None:
-    """Refuses an evaluation by several processes.
+    """Check that an evaluation runs in one process.
 
     Raises:
-        ConfigError: naming their number.
+        ConfigError: the world size is above 1.
     """
     if trainer.world_size > 1:
         raise ConfigError(
-            f"an evaluation runs in one process, so that each image counts once, not in {trainer.world_size}: leave "
+            f"an evaluation counts each image once, so it runs in one process, not in {trainer.world_size}: leave "
             "out trainer.devices and trainer.num_nodes"
         )
 
 
-def agreed_checkpoint(trainer: pl.Trainer, checkpoint: Path | None) -> Path | None:
-    """The first process's checkpoint, in all processes of a run."""
+def broadcast_checkpoint(trainer: pl.Trainer, checkpoint: Path | None) -> Path | None:
+    """Broadcast the checkpoint's path from rank zero to all processes."""
     if trainer.world_size == 1:
         return checkpoint
-    if not is_first() and CHECKPOINT_VARIABLE in os.environ:  # started by Lightning in the first process
+    if not is_rank_zero() and CHECKPOINT_VARIABLE in os.environ:  # Lightning started this process
         path = os.environ[CHECKPOINT_VARIABLE]
         return Path(path) if path else None
     assert isinstance(trainer.strategy, ParallelStrategy)
     assert trainer.strategy.cluster_environment is not None
-    if trainer.strategy.cluster_environment.creates_processes_externally:  # torchrun, SLURM: all are there already
+    if trainer.strategy.cluster_environment.creates_processes_externally:  # torchrun, SLURM: all processes run already
         trainer.strategy.setup_environment()
         return trainer.strategy.broadcast(checkpoint)
     os.environ[CHECKPOINT_VARIABLE] = str(checkpoint or "")
     return checkpoint
 
 
-def agreed(trainer: pl.Trainer, values: list[int]) -> list[int]:
-    """The largest of each value over all processes."""
+def all_reduce_max(trainer: pl.Trainer, values: list[int]) -> list[int]:
+    """All-reduce: the maximum of each value over all processes."""
     if trainer.world_size == 1:
         return [int(value) for value in values]
     tensor = torch.tensor(values, dtype=torch.int64, device=trainer.strategy.root_device)
@@ -115,8 +117,8 @@ def agreed(trainer: pl.Trainer, values: list[int]) -> list[int]:
     return [int(value) for value in tensor.tolist()]
 
 
-def gathered(trainer: pl.Trainer, state: Tensor) -> Tensor:
-    """(processes, bytes) of each process's (bytes)."""
+def all_gather_states(trainer: pl.Trainer, state: Tensor) -> Tensor:
+    """All-gather: stack each process's state, uint8 of shape (bytes,), into (world size, bytes)."""
     if trainer.world_size == 1:
         return state[None]
     mine = state.to(trainer.strategy.root_device)
@@ -125,11 +127,11 @@ def gathered(trainer: pl.Trainer, state: Tensor) -> Tensor:
     return torch.stack(states).cpu()
 
 
-def end_children(trainer: pl.Trainer, grace: float = 5.0) -> None:
-    """Ends the processes that this one started for other devices: they would wait for it for ever.
+def terminate_child_processes(trainer: pl.Trainer, grace: float = 5.0) -> None:
+    """Kill the processes that rank zero started for other devices; they would wait for it forever.
 
     Args:
-        grace: time for a message of their own [s].
+        grace: time for a process to print its own error and exit [s].
     """
     for child in getattr(trainer.strategy.launcher, "procs", []):
         with contextlib.suppress(Exception):

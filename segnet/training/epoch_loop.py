@@ -1,7 +1,7 @@
 """Lightning's training epoch loop with validations between optimizer steps only.
 
 With ``accumulate_grad_batches`` a validation can be due between two accumulated batches. The checkpoint written before
-it would lack their gradients, so that a resumed run could not repeat the step. Such a validation waits for the step.
+it would lack their gradients, and a resumed run could not repeat the step. segnet delays such a validation to the step.
 """
 
 import pytorch_lightning as pl
@@ -10,9 +10,9 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
 
 class StepAlignedEpochLoop(_TrainingEpochLoop):
-    """Runs a validation that is due within an accumulation right after the optimizer step that ends it.
+    """Epoch loop that delays validations during gradient accumulation to the next optimizer step.
 
-    Whether a validation is due depends on the batch counters alone, so that a resumed run validates at the same steps.
+    The batch counters alone decide when a validation is due. A resumed run therefore validates at the same steps.
     """
 
     def _should_check_val_fx(self, data_fetcher: _DataFetcher) -> bool:
@@ -24,7 +24,7 @@ class StepAlignedEpochLoop(_TrainingEpochLoop):
 
     def _was_due_since_the_last_step(self) -> bool:
         interval = self.trainer.val_check_batch
-        if interval is None or interval == float("inf"):  # a dataset without a length: validated after its last batch
+        if interval is None or interval == float("inf"):  # a dataset without a length is validated after its last batch
             return False
         done = self.batch_progress.current.ready
         accumulated = (done - 1) % self.trainer.accumulate_grad_batches + 1
@@ -34,6 +34,6 @@ class StepAlignedEpochLoop(_TrainingEpochLoop):
 
 
 def validate_at_step_ends(trainer: pl.Trainer) -> None:
-    """Replaces the epoch loop of a Trainer that has not started."""
+    """Replace the epoch loop of a Trainer before it starts."""
     loop = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = StepAlignedEpochLoop(trainer, loop.min_steps, loop.max_steps)

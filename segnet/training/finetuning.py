@@ -1,4 +1,4 @@
-"""Fine-tuning: a new run starts from the weights of a checkpoint, whose classes may be others."""
+"""Fine-tuning: start a new run from a checkpoint's weights, also with other classes."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from segnet.models.segmentation_model import SegmentationModel
 
 log = logging.getLogger(__name__)
 
-NEEDED = ("backbone.", "decoder.")  # the other parts of a model may be new, or be left behind
+NEEDED = ("backbone.", "decoder.")  # other parts of a model, such as an auxiliary head, may be absent on either side
 
 
 def start_from(
@@ -25,20 +25,20 @@ def start_from(
     path: Path,
     auxiliary_head: nn.Module | None = None,
 ) -> None:
-    """Take over all weights that fit, and log which do not.
+    """Load all weights of a checkpoint that match the model, and log the others.
 
-    Weights of single classes, such as the classifier's rows, are taken over by class name: of classes that are added,
-    removed or in another order, the common ones stay as they were trained. Whole parts beside backbone and decoder may
-    be absent on either side.
+    The classifier's rows are matched by class name. Classes may be added, removed or reordered: the common classes
+    keep their trained rows. Parts other than backbone and decoder may be absent on either side.
 
     Args:
-        model: of the new run.
-        classes: of the new run.
-        checkpoint: what `segnet.models.checkpoint.read_checkpoint` gave for `path`.
-        auxiliary_head: of the new run, if it has one.
+        model: the new run's model.
+        classes: the new run's classes.
+        checkpoint: the content of `path`, from `segnet.models.checkpoint.read_checkpoint`.
+        path: file name for messages.
+        auxiliary_head: the new run's auxiliary head, if any.
 
     Raises:
-        CheckpointError: another architecture.
+        CheckpointError: backbone or decoder have another architecture.
     """
     theirs = model_weights(checkpoint["state_dict"])
     before = [str(name) for name in checkpoint["hyper_parameters"]["classes"]["names"]]
@@ -53,7 +53,7 @@ def start_from(
     if unlike:
         name = min(unlike)
         raise CheckpointError(
-            f"{path}: is another architecture: {len(unlike)} of its weights do not fit, such as {name} "
+            f"{path}: has another architecture: {len(unlike)} of its weights do not fit, such as {name} "
             f"({_shape(theirs, name)} in the file, {_shape(ours, name)} in the model): choose the backbone and decoder "
             "that it was trained with"
         )
@@ -70,14 +70,14 @@ def start_from(
         rows = {name: 0 for name in heads if name.startswith("classifier.")} if names != before else {}
         fitting = _fitting(heads, weights, rows, names, before)
         auxiliary_head.load_state_dict(fitting, strict=False)
-        log.info("%s: %d of %d weights of the auxiliary head taken over", path, len(fitting), len(heads))
+        log.info("%s: %d of %d weights of the auxiliary head loaded", path, len(fitting), len(heads))
     dropped, new = sorted(theirs.keys() - kept.keys()), sorted(ours.keys() - kept.keys())
-    log.info("%s: %d weights taken over", path, len(kept))
+    log.info("%s: %d weights loaded", path, len(kept))
     if names != before:
         common, added = set(names) & set(before), [name for name in names if name not in before]
-        log.info("%s: %d of %d classes taken over by name; new: %s", path, len(common), len(names), listed(added))
+        log.info("%s: %d of %d classes matched by name; new: %s", path, len(common), len(names), listed(added))
     if dropped or new:
-        log.info("%s: not taken over: %s; random: %s", path, listed(dropped), listed(new))
+        log.info("%s: not loaded: %s; randomly initialized: %s", path, listed(dropped), listed(new))
 
 
 def _fitting(
@@ -87,10 +87,10 @@ def _fitting(
     names: list[str],
     before: list[str],
 ) -> dict[str, Tensor]:
-    """The weights of a checkpoint that fit, those of classes in the places of the new run's classes.
+    """Return the checkpoint's weights that match in shape, with the rows of classes moved to their new ids.
 
     Args:
-        by_class: name of a weight -> its dimension of classes.
+        by_class: weight name -> its class dimension.
         names, before: classes of the new run and of the checkpoint.
     """
     common = [name for name in names if name in before]
@@ -110,7 +110,7 @@ def _fitting(
 
 
 def _class_dimensions(spec: Mapping[str, Any]) -> dict[str, int]:
-    """Names of the weights whose shape follows from the number of classes -> the dimension that does."""
+    """Map the names of weights that depend on the number of classes to their class dimension."""
     with torch.device("meta"):
         one, other = (
             SegmentationModel(**{**spec, "num_classes": spec["num_classes"] + extra}).state_dict() for extra in (0, 1)
@@ -124,14 +124,14 @@ def _shape(weights: Mapping[str, Tensor], name: str) -> list[int] | str:
 
 
 def require_same_model(module: nn.Module, checkpoint: Mapping[str, Any], spec: Mapping[str, Any], path: Path) -> None:
-    """Refuse to resume a run of another architecture or of other classes.
+    """Check that a checkpoint to resume has the configured architecture and classes.
 
     Args:
-        module: whose weights the checkpoint should hold.
-        spec: of the configured model, to name what differs.
+        module: the configured task.
+        spec: the configured model's spec, from which the message names the different options.
 
     Raises:
-        CheckpointError: naming the options that differ.
+        CheckpointError: a weight is absent or has another shape; the message names the different options.
     """
     ours, theirs = module.state_dict(), checkpoint["state_dict"]
     if all(_shape(ours, name) == _shape(theirs, name) for name in ours.keys() | theirs.keys()):
@@ -145,6 +145,6 @@ def require_same_model(module: nn.Module, checkpoint: Mapping[str, Any], spec: M
     if trained.get("num_classes") != spec["num_classes"]:
         differing.append(f"{spec['num_classes']} classes (were {trained.get('num_classes')})")
     raise CheckpointError(
-        f"{path}: is another architecture than the configured one: {', '.join(differing) or 'its weights differ'}: "
+        f"{path}: its architecture differs from the configured one: {', '.join(differing) or 'other weights'}: "
         "resume with the options of its config.yaml, or fine-tune with init_from="
     )

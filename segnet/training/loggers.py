@@ -1,6 +1,6 @@
-"""Where a run's metrics go besides metrics.csv: TensorBoard, Weights & Biases, MLflow. Each is an optional package.
+"""Experiment loggers besides metrics.csv: TensorBoard, Weights & Biases, MLflow. Each is an optional package.
 
-A resumed run continues its own record there too.
+A resumed run continues the same record of its logger.
 """
 
 import hashlib
@@ -17,20 +17,20 @@ from segnet.components import build
 from segnet.errors import MachineError, first_line
 from segnet.training.metrics import IOU
 
-MLFLOW_NAME_LENGTH = 200  # of a class name in a metric's [characters]; MLflow takes 250 in all
+MLFLOW_NAME_LENGTH = 200  # class name within a metric's name [characters]; MLflow accepts 250 in total
 RUN_ID = "mlflow_run_id"  # file in the run folder
 
 
 def build_logger(spec: Mapping[str, Any], folder: Path) -> Logger:
-    """The logger that `logger=` names.
+    """Build the logger selected by `logger=`.
 
     Args:
-        spec: from LOGGERS.
-        folder: of the run; nothing is written into it yet.
+        spec: name and options of an entry of LOGGERS.
+        folder: the run folder; this function writes nothing into it.
 
     Raises:
         ConfigError: an unknown logger or option.
-        MachineError: its package is not installed.
+        MachineError: the logger's package is not installed.
     """
     return build("logger", LOGGERS, spec, folder=folder.absolute())
 
@@ -41,30 +41,30 @@ def _require_package(package: str) -> None:
 
 
 def tensorboard(folder: Path) -> Logger:
-    """Event files in the run folder's `tensorboard`."""
+    """TensorBoard event files in the run folder's `tensorboard`."""
     _require_package("tensorboard")
     return TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False)
 
 
 def wandb(folder: Path, project: str = "segnet", entity: str | None = None, offline: bool = False) -> Logger:
-    """A run of Weights & Biases.
+    """Weights & Biases run.
 
     Args:
-        project, entity: where the run is listed; no entity: the account's own.
-        offline: whether it is only written into the run folder, for `wandb sync`.
+        project, entity: the run's project and its owner; the default owner is the account itself.
+        offline: write into the run folder only; `wandb sync` uploads it later.
     """
     _require_package("wandb")
     identity = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    mode = "offline" if offline else None  # not Lightning's own option, which changes the environment
+    mode = "offline" if offline else None  # Lightning's own option would change the environment
     return _Wandb(folder.name, folder, identity, project=project, entity=entity, mode=mode)
 
 
 def mlflow(folder: Path, experiment: str = "segnet", tracking_uri: str | None = None) -> Logger:
-    """A run of MLflow.
+    """MLflow run.
 
     Args:
-        experiment: under which the run is listed.
-        tracking_uri: of the server; None: MLFLOW_TRACKING_URI, or else mlflow.db beside the run folder.
+        experiment: the run's MLflow experiment.
+        tracking_uri: the tracking server; the default is MLFLOW_TRACKING_URI, or else mlflow.db next to the run folder.
     """
     _require_package("mlflow")
     return _MLflow(folder, experiment, tracking_uri)
@@ -74,7 +74,7 @@ LOGGERS: dict[str, Callable[..., Logger]] = {"tensorboard": tensorboard, "wandb"
 
 
 def mlflow_names(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics by names that MLflow accepts, whatever a class is called: other characters become "_"."""
+    """Rename metrics so that MLflow accepts them: "_" replaces invalid characters of class names."""
     renamed: dict[str, float] = {}
     for name, value in metrics.items():
         prefix = IOU if name.startswith(IOU) else ""
@@ -87,7 +87,7 @@ def mlflow_names(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 class _Wandb(WandbLogger):
-    """Lightning's, which ends its record with the training: the next run of a sweep would go on in it."""
+    """WandbLogger that finishes its record after training; a sweep's next run would continue it otherwise."""
 
     @property
     def experiment(self) -> Any:
@@ -107,13 +107,13 @@ class _Wandb(WandbLogger):
 
 
 class _MLflow(MLFlowLogger):
-    """Lightning's, which remembers its record in the run folder."""
+    """MLFlowLogger that stores its run id in the run folder, so that a resumed run continues the record."""
 
     def __init__(self, folder: Path, experiment: str, tracking_uri: str | None) -> None:
         from mlflow import get_tracking_uri
         from mlflow.environment_variables import MLFLOW_TRACKING_URI
 
-        self._remembered = folder / RUN_ID
+        self._id_file = folder / RUN_ID
         if tracking_uri is None and MLFLOW_TRACKING_URI.is_set():
             tracking_uri = get_tracking_uri()
         super().__init__(
@@ -127,13 +127,13 @@ class _MLflow(MLFlowLogger):
     def experiment(self) -> Any:
         if self._initialized or rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # Lightning sets it so
             return super().experiment
-        if self._remembered.exists():
-            self._run_id = self._remembered.read_text(encoding="utf-8").strip()
+        if self._id_file.exists():
+            self._run_id = self._id_file.read_text(encoding="utf-8").strip()
         try:
             client = super().experiment
         except Exception as error:
             raise MachineError(f"logger=mlflow: {self._tracking_uri}: {first_line(error)}") from None
-        self._remembered.write_text(f"{self._run_id}\n", encoding="utf-8")
+        self._id_file.write_text(f"{self._run_id}\n", encoding="utf-8")
         return client
 
     @rank_zero_only
@@ -142,6 +142,6 @@ class _MLflow(MLFlowLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Begins a new record: only new runs are described, and MLflow lets no description change."""
-        self._remembered.unlink(missing_ok=True)
+        """Start a new record. Only new runs log options, because MLflow never lets them change."""
+        self._id_file.unlink(missing_ok=True)
         super().log_hyperparams(params)

@@ -1,7 +1,7 @@
-"""Metrics from one confusion matrix over the whole split, in exact integers.
+"""Segmentation metrics from one confusion matrix over the whole split, in exact integers.
 
-Mean IoU here is the mean, over the classes that occur in truth or prediction, of TP / (TP + FP + FN) summed over all
-pixels of the split: PASCAL VOC's definition. It is not the mean over images of each image's mIoU.
+The IoU of a class is TP / (TP + FP + FN), summed over all pixels of the split. Mean IoU averages it over the classes
+that occur in truth or prediction: PASCAL VOC's definition. It is not the mean over images of each image's mIoU.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from torchmetrics import Metric
 from segnet.classes import Classes
 from segnet.errors import printable
 
-MONITOR = "val/miou"  # what makes a checkpoint the best
-IOU = "val/iou/"  # with a class name behind it: what a validation logs
+MONITOR = "val/miou"  # selects the best checkpoint
+IOU = "val/iou/"  # prefix of the per-class metrics, followed by the class name
 
 
 def iou_metric(class_name: str) -> str:
-    """The name of a class's IoU: a tag of loggers and a column of metrics.csv, hence without control characters."""
+    """Return the metric name of a class's IoU for loggers and metrics.csv, without control characters."""
     return IOU + printable(class_name)
 
 
@@ -26,16 +26,16 @@ DEFINITION = "mean over classes of TP / (TP + FP + FN), summed over all pixels o
 
 
 def percent(ratio: float, unit: str = " %") -> str:
-    """Format a ratio as a percentage with one decimal, as people read it: "76.9 %"; NaN is "n/a"."""
+    """Format a ratio as a percentage with one decimal: "76.9 %"; NaN is "n/a"."""
     return "n/a" if ratio != ratio else f"{100 * ratio:.1f}{unit}"
 
 
 class ConfusionMatrix(Metric):
-    """Counts of (truth, prediction), summed over batches and processes.
+    """Confusion matrix, summed over batches and processes: rows are the truth, columns the prediction.
 
     Args:
-        num_classes: rows and columns.
-        ignore_index: truth that is not counted.
+        num_classes: number of rows and of columns.
+        ignore_index: truth pixels of this value are not counted.
     """
 
     full_state_update = False
@@ -49,8 +49,8 @@ class ConfusionMatrix(Metric):
         self.add_state("matrix", zeros, dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Adds class ids of the same shape, any integer type; truth also holds `ignore_index`."""
-        # What is ignored goes into a cell of its own: picking out the rest would wait for the device.
+        """Count two masks of class ids: same shape, any integer dtype; truth may contain `ignore_index`."""
+        # Ignored pixels are counted in an extra cell: boolean indexing would synchronize with the device.
         num_cells = self.num_classes**2
         cells = truth.to(torch.int32) * self.num_classes + prediction.to(torch.int32)
         cells = cells.where(truth != self.ignore_index, num_cells).reshape(-1).long()
@@ -59,22 +59,22 @@ class ConfusionMatrix(Metric):
         self.matrix += counts[:-1].view_as(self.matrix)
 
     def compute(self) -> Tensor:
-        """(num_classes, num_classes) int64: rows are the truth, columns the prediction."""
+        """Return the counts: int64 (num_classes, num_classes), rows the truth, columns the prediction."""
         return self.matrix
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a confusion matrix says; a value that is 0 / 0 is NaN and prints as "n/a".
+    """Scores from a confusion matrix, as fractions in [0, 1]; 0 / 0 is NaN and prints as "n/a".
 
     Attributes:
-        iou: of each class.
-        accuracy: of each class, the share of its true pixels that were found (recall).
-        precision: of each class, the share of its predicted pixels that are right.
-        pixels: of each class in the truth.
-        miou: mean of `iou` without the NaN.
-        num_averaged: classes in that mean.
-        pixel_accuracy: share of all counted pixels that are right.
+        iou: IoU per class.
+        accuracy: recall per class: correctly predicted fraction of the class's true pixels.
+        precision: precision per class: correct fraction of the class's predicted pixels.
+        pixels: true pixels per class.
+        miou: mean of `iou` without NaN.
+        num_averaged: number of classes in that mean.
+        pixel_accuracy: correct fraction of all counted pixels.
     """
 
     iou: list[float]
@@ -87,7 +87,7 @@ class Scores:
 
     @classmethod
     def from_matrix(cls, matrix: Tensor) -> "Scores":
-        """Scores in float64 of a matrix (num_classes, num_classes), rows the truth."""
+        """Compute the scores in float64 from counts (num_classes, num_classes), rows the truth."""
         counts = matrix.cpu().double()
         hits, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
         iou = hits / (truth + predicted - hits)
@@ -103,7 +103,7 @@ class Scores:
         )
 
     def to_dict(self, classes: Classes) -> dict[str, object]:
-        """The scores as builtins for JSON, NaN as None."""
+        """Return the scores as JSON-compatible builtins; NaN becomes None."""
 
         def number(value: float) -> float | None:
             return None if value != value else value

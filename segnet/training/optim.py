@@ -1,4 +1,4 @@
-"""Optimizers, and the learning rate of each step."""
+"""Optimizers and learning rate schedules."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from segnet.components import did_you_mean
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
 
-Groups = list[dict[str, Any]]  # parameters with a learning rate and a weight decay of their own, as torch takes them
+Groups = list[dict[str, Any]]  # torch's parameter groups, each with its learning rate and weight decay
 
 
 def sgd(groups: Groups, optim: OptimConfig, fused: bool) -> Optimizer:
@@ -27,22 +27,27 @@ def adamw(groups: Groups, optim: OptimConfig, fused: bool) -> Optimizer:
 
 
 def poly(done: float, optim: OptimConfig) -> float:
-    """ParseNet's (arXiv 1506.04579): (1 - done) ** power."""
+    """Polynomial decay (ParseNet, arXiv 1506.04579): (1 - done) ** power."""
     return float((1 - done) ** optim.power)
 
 
 def cosine(done: float, optim: OptimConfig) -> float:
-    """Half a period of the cosine (arXiv 1608.03983), from 1 to 0."""
+    """Cosine annealing (arXiv 1608.03983): half a period, from 1 to 0."""
     return (1 + math.cos(math.pi * done)) / 2
 
 
 OPTIMIZERS: dict[str, Callable[[Groups, OptimConfig, bool], Optimizer]] = {"sgd": sgd, "adamw": adamw}
-SCHEDULES: dict[str, Callable[[float, OptimConfig], float]] = {"poly": poly, "cosine": cosine}  # of a share of the run
+SCHEDULES: dict[str, Callable[[float, OptimConfig], float]] = {
+    "poly": poly,
+    "cosine": cosine,
+}  # functions of the done fraction of the run
 
 
 def check_optim(optim: OptimConfig) -> None:
-    """Raises:
-    ConfigError: an unknown optimizer or schedule, a value that is negative or not finite, or a momentum of 1 or more.
+    """Check the options of optimizer and schedule.
+
+    Raises:
+        ConfigError: an unknown optimizer or schedule, a negative or non-finite value, or a momentum of 1 or more.
     """
     if optim.name not in OPTIMIZERS:
         raise ConfigError(f"optim.name={optim.name} is unknown.{did_you_mean(optim.name, OPTIMIZERS)}")
@@ -61,21 +66,21 @@ def check_optim(optim: OptimConfig) -> None:
     if optim.batch_size is not None and optim.batch_size < 1:
         raise ConfigError(f"optim.batch_size={optim.batch_size} must be 1 or more")
     if optim.scale_lr and optim.batch_size is None:
-        raise ConfigError("optim.scale_lr=true needs the batch that optim.lr is meant for: set optim.batch_size")
+        raise ConfigError("optim.scale_lr=true needs the batch size that optim.lr was tuned for: set optim.batch_size")
 
 
 def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig) -> Groups:
-    """The parameters that train, in groups of one learning rate and one weight decay; those of the backbone come last.
+    """Group the trainable parameters by learning rate and weight decay; the backbone's groups come last.
 
     Args:
-        backbone: part of `module`.
+        backbone: the submodule of `module` that gets `optim.backbone_lr_factor`.
     """
-    of_backbone = {id(parameter) for parameter in backbone.parameters()} if optim.backbone_lr_factor != 1 else set()
+    backbone_ids = {id(parameter) for parameter in backbone.parameters()} if optim.backbone_lr_factor != 1 else set()
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
             decays = optim.norm_decay or parameter.ndim > 1  # norms and biases have one dimension
-            groups.setdefault((id(parameter) in of_backbone, decays), []).append(parameter)
+            groups.setdefault((id(parameter) in backbone_ids, decays), []).append(parameter)
     return [
         {
             "params": groups[slow, decays],
@@ -87,20 +92,20 @@ def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig)
 
 
 def build_optimizer(groups: Groups, optim: OptimConfig, *, fused: bool = True) -> Optimizer:
-    """The optimizer that `optim` names; fused: all parameters in one kernel, which is faster."""
+    """Build the optimizer `optim.name`; `fused` updates all parameters in one kernel, which is faster."""
     return OPTIMIZERS[optim.name](groups, optim, fused)
 
 
 def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> LambdaLR:
-    """The learning rate of every step: warm-up, then the schedule of `optim.schedule` down to `optim.min_lr`.
+    """Build the schedule: linear warm-up, then `optim.schedule` down to `optim.min_lr`.
 
-    Every group goes the same way, each from its own learning rate.
+    All groups share the schedule's factor; each has its own initial learning rate.
 
     Args:
-        num_steps: of the optimizer in the whole run, warm-up included; after them the learning rate stays.
+        num_steps: optimizer steps of the whole run, warm-up included; the learning rate is constant afterwards.
 
     Raises:
-        ConfigError: a warm-up as long as the run.
+        ConfigError: the warm-up is as long as the run.
     """
     if optim.warmup_steps >= num_steps:
         raise ConfigError(f"optim.warmup_steps={optim.warmup_steps}, but the run has only {num_steps} steps")
@@ -116,21 +121,21 @@ def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> 
 
 
 def hyperparameters(optimizer: Optimizer) -> Groups:
-    """The options of each parameter group, without the parameters."""
+    """Return the options of each parameter group, without the parameters."""
     return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
 
 
 def apply_hyperparameters(schedule: LambdaLR, configured: Groups) -> tuple[float, float]:
-    """Give the options of a configuration to an optimizer and a schedule that were restored from a checkpoint.
+    """Apply configured options to an optimizer and a schedule restored from a checkpoint.
 
-    With the options that the checkpoint was written with, nothing changes.
+    Nothing changes if the configuration equals the checkpoint's.
 
     Args:
-        schedule: of the configuration, at the step of the checkpoint.
-        configured: of the optimizer of the configuration, as `hyperparameters` gave them before the schedule was built.
+        schedule: the configured schedule at the checkpoint's step.
+        configured: the optimizer's configured options, from `hyperparameters` before the schedule was built.
 
     Returns:
-        The learning rate of the checkpoint, and the one that the schedule gives; of the first group.
+        The first group's learning rate in the checkpoint, and the new one from the schedule.
     """
     groups = schedule.optimizer.param_groups
     before = groups[0]["lr"]

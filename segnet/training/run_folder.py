@@ -1,4 +1,4 @@
-"""Run folders: which one a run continues, who is at work in it, and what a killed one left behind."""
+"""Run folders: the checkpoint to resume from, changed options, cleanup after a killed run, write errors."""
 
 import contextlib
 import logging
@@ -22,7 +22,7 @@ from segnet.training.specs import TABLES
 log = logging.getLogger(__name__)
 
 AUTO_RESUME = "auto"
-# Options that may change from one part of a run to the next without changing what comes out.
+# Options that may change when a run resumes: they do not affect its results.
 FREE = {
     *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
     "logger",
@@ -33,21 +33,22 @@ FREE = {
 }
 
 
-def chosen_checkpoint(config: Config, output_dir: Path) -> Path | None:
-    """The checkpoint that a run continues; None: a new run.
+def checkpoint_to_resume(config: Config, output_dir: Path) -> Path | None:
+    """Return the checkpoint to resume from, or None for a new run.
 
     Args:
-        config: `checkpoint` is a path, "auto" or None.
-        output_dir: where a new run would write; "auto" looks into the folders beside it.
+        config: its `checkpoint` is a path, "auto" or None.
+        output_dir: the run folder of a new run; "auto" searches its sibling folders.
 
     Raises:
-        CheckpointError: the named one cannot be used, or holds a model only.
+        CheckpointError: the checkpoint cannot be read, or it contains no training state.
     """
     if config.checkpoint is None:
         return None
     if config.checkpoint == AUTO_RESUME:
         found = _newest(config, output_dir.absolute().parent)
-        log.info("checkpoint=auto: %s", f"going on with {found}" if found else "none of this configuration: a new run")
+        outcome = f"resuming from {found}" if found else "no checkpoint of this configuration: starting a new run"
+        log.info("checkpoint=auto: %s", outcome)
         return found
     path = Path(os.path.expanduser(config.checkpoint)).absolute()
     require_resumable(read_checkpoint(path), path)
@@ -59,39 +60,41 @@ def chosen_checkpoint(config: Config, output_dir: Path) -> Path | None:
 
 
 def run_folder(checkpoint: Path | None, output_dir: Path) -> Path:
-    """Where a run writes: a continued one into its own folder, so that its metrics and its best stay together.
+    """Return the run folder: a resumed run keeps its own, with its metrics and its best checkpoint.
 
-    A checkpoint that was taken out of its run folder is continued in `output_dir`.
+    A checkpoint that was moved out of its run folder resumes in `output_dir`.
     """
     return checkpoint.parent if checkpoint and (checkpoint.parent / "config.yaml").is_file() else output_dir
 
 
 def require_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
-    """Raises:
-    CheckpointError: the checkpoint holds a model, but not the state of its training.
+    """Check that a checkpoint contains training state.
+
+    Raises:
+        CheckpointError: it contains model weights only.
     """
     if not {"optimizer_states", "lr_schedulers", "loops"} <= checkpoint.keys():
         raise CheckpointError(
-            f"{path}: holds a model without the state of its training: start from it with init_from={path}"
+            f"{path}: contains a model without training state: fine-tune from it with init_from={path}"
         )
 
 
 def _newest(config: Config, parent: Path) -> Path | None:
-    """The usable checkpoint of the most steps in the run folders of one configuration.
+    """Return the usable checkpoint with the most steps among the run folders of one configuration.
 
-    Copies and clocks of other machines change the times of files: among equally many steps only, the later one counts.
+    Copying files and clocks of other machines change modification times. They only decide between equal steps.
     """
     found = [path for path in parent.glob("*/*.ckpt") if not differences(_stored_config(path.parent), config)]
     usable: list[tuple[int, int, Path]] = []
     for path in sorted(found):
         if in_use(path.parent):
-            log.warning("checkpoint=auto: passed over %s: another run is at work in that folder", path)
+            log.warning("checkpoint=auto: skipped %s: another run uses that folder", path)
             continue
         try:
             checkpoint = read_checkpoint(path)
             require_resumable(checkpoint, path)
         except CheckpointError as error:
-            log.warning("checkpoint=auto: passed over a file: %s", error)
+            log.warning("checkpoint=auto: skipped a file: %s", error)
             continue
         step = checkpoint.get("global_step", 0)
         usable.append((step if isinstance(step, int) else 0, path.stat().st_mtime_ns, path))
@@ -99,7 +102,7 @@ def _newest(config: Config, parent: Path) -> Path | None:
 
 
 def _stored_config(folder: Path) -> dict[str, Any]:
-    """config.yaml of a run folder; empty where there is none that can be read."""
+    """Read a run folder's config.yaml; empty if it is missing or unreadable."""
     try:
         stored = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -108,30 +111,30 @@ def _stored_config(folder: Path) -> dict[str, Any]:
 
 
 def dataset_of_run(checkpoint: Path, dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the dataset that a checkpoint was trained on, from the config.yaml beside it.
+    """Return the dataset spec that a checkpoint was trained on, from the config.yaml in its folder.
 
     Args:
-        dataset: options that replace those of the run, such as another root.
+        dataset: options that override the run's, such as another root.
 
     Raises:
-        CheckpointError: no such checkpoint.
-        ConfigError: no config.yaml beside it names a dataset.
+        CheckpointError: the checkpoint does not exist.
+        ConfigError: no config.yaml in its folder names a dataset.
     """
     if not checkpoint.is_file():
         raise CheckpointError(f"{checkpoint}: no such checkpoint")
     trained_on = _stored_config(checkpoint.parent).get("dataset")
     if not isinstance(trained_on, dict) or "name" not in trained_on:
         raise ConfigError(
-            f"dataset is not set, and no config.yaml beside {checkpoint} names that of its run: add dataset=..."
+            f"dataset is not set, and no config.yaml in the folder of {checkpoint} names one: add dataset=..."
         )
     return {**trained_on, **dataset}
 
 
 def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
-    """The options that would change what comes out, as "optim.lr=0.1 (was 0.2)".
+    """List the changed options that affect results, as "optim.lr=0.1 (was 0.2)".
 
-    An option that `stored` lacks, because it is newer than the run, has its default. A mean or std that is not
-    configured is the run's own.
+    Options newer than the run are absent from `stored` and count as their defaults. An unset mean or std is not
+    compared: a resumed run keeps its own.
     """
     defaults = flat_options(asdict(Config()))
     before, now = (flat_options(_complete(sections)) for sections in (stored, asdict(config)))
@@ -142,14 +145,14 @@ def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
         if key in FREE or section in FREE or (key in ("mean", "std") and new is None):
             continue
         if key != f"{section}.name" and before.get(f"{section}.name") != now.get(f"{section}.name"):
-            continue  # of another component, which has options of its own
+            continue  # an option of another component
         if _plain(old) != _plain(new):
             changed.append(f"{key}={new} (was {old})")
     return sorted(changed)
 
 
 def _complete(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with all options of its components, so that it does not matter which of them were written."""
+    """Fill in all options of each component, so that omitted options equal explicit defaults."""
     shared = {"output_stride": sections.get("output_stride"), "norm": sections.get("norm")}
     completed = dict(sections)
     for name, table in {**TABLES, "dataset": DATASETS}.items():
@@ -159,7 +162,7 @@ def _complete(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat_options(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as {"optim.lr": 0.1}."""
+    """Flatten nested sections to {"optim.lr": 0.1}."""
     flat: dict[str, Any] = {}
     for name, value in sections.items():
         if isinstance(value, dict):
@@ -170,24 +173,24 @@ def flat_options(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any
 
 
 def _plain(value: Any) -> Any:
-    """As YAML gives it back: tuples are lists, and 1 equals 1.0."""
+    """Convert a value to its form after YAML: tuples become lists (1 equals 1.0 anyway)."""
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def remove_torn_files(folder: Path) -> None:
-    """Remove the temporary files that a killed run left behind (`segnet.system.files.replacing`)."""
+def remove_temporary_files(folder: Path) -> None:
+    """Delete the temporary files of a killed run's atomic writes (`segnet.system.files.replacing`)."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def writes_explained(folder: Path) -> Iterator[None]:
-    """Turn errors of the file system below a run folder into one line each, such as those of a deleted folder.
+def write_errors_explained(folder: Path) -> Iterator[None]:
+    """Turn file system errors within a run folder, such as a deleted folder, into one-line errors.
 
-    A full disk is left to `segnet.system.machine.explained`.
+    `segnet.system.machine.explained` handles a full disk.
 
     Raises:
-        MachineError: the file that cannot be written, and the reason.
+        MachineError: the file cannot be written; the message gives the reason.
     """
     try:
         yield
@@ -201,8 +204,10 @@ def writes_explained(folder: Path) -> Iterator[None]:
 
 
 def require_run_folder(folder: Path) -> None:
-    """Raises:
-    MachineError: the run folder is no longer there.
+    """Check that the run folder still exists.
+
+    Raises:
+        MachineError: it was deleted or moved.
     """
     if not folder.is_dir():
         raise MachineError(f"{folder}: the run folder was deleted or moved while the run was writing to it")

@@ -1,4 +1,4 @@
-"""One run a folder: an advisory lock on a file in the run folder. A killed process holds nothing."""
+"""Run lock: one run per folder, by an advisory file lock. The operating system releases a killed process's lock."""
 
 import contextlib
 import logging
@@ -20,17 +20,17 @@ except ImportError:  # Windows
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-# struct flock: type, whence, start, length, process; its order differs between systems.
-_FLOCK = {"linux": ("hhqqi", 0, 4), "darwin": ("qqihh", 3, 2)}  # format, index of the type, of the process
-_held: dict[Path, int] = {}  # lock file -> process, because POSIX locks do not exclude their own process
+# struct flock: type, whence, start, length, process id; the order differs between systems.
+_FLOCK = {"linux": ("hhqqi", 0, 4), "darwin": ("qqihh", 3, 2)}  # format, index of the type, index of the process id
+_held: dict[Path, int] = {}  # lock file -> process id: POSIX locks do not exclude their own process
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder against a second run.
+    """Lock a run folder, creating it if needed; a second run is refused.
 
     Raises:
-        ConfigError: another run holds it.
+        ConfigError: another run holds the lock.
         MachineError: the folder cannot be created or written to.
     """
     path = folder.absolute() / LOCK
@@ -53,14 +53,14 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             del _held[path]
             with contextlib.suppress(OSError):
-                if _is_at(path, file):  # not of a folder that was deleted and created again
+                if _is_at(path, file):  # the folder may have been deleted and created again by another run
                     path.unlink()
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a living process holds a run folder. Creates, changes and locks nothing."""
+    """Return True if a running process holds a run folder's lock. Creates, changes and locks nothing."""
     path = folder.absolute() / LOCK
-    if _held.get(path) == os.getpid():  # and to open the file here would release the lock
+    if _held.get(path) == os.getpid():  # opening and closing the file here would release the lock
         return True
     try:
         with open(path, encoding="utf-8") as file:
@@ -70,13 +70,12 @@ def in_use(folder: Path) -> bool:
 
 
 def _open_locked(path: Path) -> TextIO:
-    """Open and lock a file that is still there under its name.
+    """Open and lock the file, and open it again if its name was deleted in between.
 
-    The process that held the lock may delete the file after it is opened here and before it is locked. A lock on a file
-    without a name would exclude nobody.
+    The previous holder may delete the file between our open and our lock. A lock on a deleted file excludes nobody.
     """
     while True:
-        # Not flock: worker processes of a killed run would keep such a lock for a while.
+        # lockf rather than flock: worker processes of a killed run would keep an flock for a while.
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
         try:
             if fcntl is None or not _try_lock(file) or _is_at(path, file):
@@ -88,7 +87,7 @@ def _open_locked(path: Path) -> TextIO:
 
 
 def _try_lock(file: TextIO) -> bool:
-    """Lock a file; False where the file system has no locks.
+    """Lock a file; return False if the file system does not support locks.
 
     Raises:
         ConfigError: another process holds it.
@@ -99,13 +98,13 @@ def _try_lock(file: TextIO) -> bool:
         file.seek(0)
         raise _another_run(Path(file.name).parent, file.read().strip()) from None
     except OSError:
-        log.debug("%s: no locks on this file system", file.name)
+        log.debug("%s: this file system does not support locks", file.name)
         return False
     return True
 
 
 def _is_at(path: Path, file: TextIO) -> bool:
-    """Whether an open file is the one that a path names."""
+    """Return True if a path still refers to an open file."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -113,7 +112,7 @@ def _is_at(path: Path, file: TextIO) -> bool:
 
 
 def _holder(file: TextIO) -> int:
-    """The process that holds an exclusive lock on a file; 0: none, or locks are not known here."""
+    """Return the id of the process that holds a file's exclusive lock; 0 if none does or locks are unsupported."""
     if fcntl is None or sys.platform not in _FLOCK:
         return 0
     layout, kind, process = _FLOCK[sys.platform]
@@ -128,5 +127,5 @@ def _holder(file: TextIO) -> int:
 
 def _another_run(folder: Path, holder: str) -> ConfigError:
     return ConfigError(
-        f"{folder}: another run is at work there ({holder}): wait for it or end it, or choose another hydra.run.dir"
+        f"{folder}: another run uses this folder ({holder}): wait for it, stop it, or choose another hydra.run.dir"
     )

@@ -1,6 +1,6 @@
-"""The specs of a configuration with all their options, as config.yaml and checkpoints store them.
+"""Complete component specs, as config.yaml and checkpoints store them.
 
-A stored spec leaves nothing to the defaults of its class: they may change, and a checkpoint stays what it was.
+A stored spec contains every option. A class may therefore change its defaults without changing old checkpoints.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,9 +25,9 @@ TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
 
 
 def complete_specs(config: C) -> C:
-    """Return a configuration whose specs have all options of their components.
+    """Return a configuration with every option of each component filled in.
 
-    `output_stride` and `norm` hold for each component that takes them and whose spec does not set them.
+    `output_stride` and `norm` are passed to each component that takes them, unless its spec sets them.
     """
     shared = {"output_stride": config.output_stride, "norm": config.norm}
     given = {name: getattr(config, name) for name in TABLES}

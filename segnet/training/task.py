@@ -1,4 +1,4 @@
-"""SegmentationTask: step, log, optimize. What the network is, it reads off the spec that the checkpoint stores."""
+"""SegmentationTask, the LightningModule: training and validation steps, logging and optimizers."""
 
 import logging
 import math
@@ -35,19 +35,19 @@ log = logging.getLogger(__name__)
 
 
 class SegmentationTask(pl.LightningModule):
-    """Trains and measures a SegmentationModel.
+    """LightningModule that trains and evaluates a SegmentationModel.
 
-    All arguments are builtins and become the checkpoint's ``hyper_parameters``: the single store of what was trained.
+    All arguments are builtins. They become the checkpoint's ``hyper_parameters``, the only description of the model.
 
     Args:
         model: keyword arguments of SegmentationModel.
         classes: keyword arguments of Classes.create.
         loss: spec from `segnet.losses.LOSSES`.
         optim: keyword arguments of OptimConfig.
-        frozen_stages: up to which of the backbone's `parts` nothing trains, running statistics included: 0 the stem,
-            1 also the first stage, and so on; None: everything trains.
-        norm_eval: whether the backbone's batch norms keep their running statistics (their scale and bias train).
-        auxiliary_head: spec from `segnet.models.auxiliary.AUXILIARY_HEADS`; None: no second loss.
+        frozen_stages: number of backbone stages frozen together with the stem, running statistics included: 0 freezes
+            the stem alone, 1 also the first stage, and so on; None freezes nothing.
+        norm_eval: freeze the running statistics of the backbone's batch norms; their scale and bias still train.
+        auxiliary_head: spec from `segnet.models.auxiliary.AUXILIARY_HEADS`; None: no auxiliary loss.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -67,7 +67,7 @@ class SegmentationTask(pl.LightningModule):
         self.save_hyperparameters(logger=False)
         self.classes = Classes.create(**classes)
         self.model = SegmentationModel(**model)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, and passed on
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; all layers preserve it
         num_classes = len(self.classes.names)
         self.loss = build("loss", LOSSES, loss, ignore_index=self.classes.ignore_index, num_classes=num_classes)
         self.auxiliary_head: FCNHead | None = None
@@ -79,12 +79,12 @@ class SegmentationTask(pl.LightningModule):
         self.optim = OptimConfig(**optim)
         check_optim(self.optim)
         self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
-        self.scores: Scores | None = None  # of the last evaluation
-        self.inference = Inference()  # of validations
+        self.scores: Scores | None = None  # scores of the last evaluation
+        self.inference = Inference()  # inference options of validations
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         for part in frozen_parts(self.model.backbone, frozen_stages):
             part.requires_grad_(False)
-        self.train()  # Lightning trains a module in the mode in which it finds it
+        self.train()  # Lightning keeps the mode that a module has when training starts
 
     @classmethod
     def create(
@@ -98,7 +98,7 @@ class SegmentationTask(pl.LightningModule):
         norm_eval: bool = False,
         auxiliary_head: dict[str, Any] | None = None,
     ) -> "SegmentationTask":
-        """Builds the task of a configuration; the classes fix the number of channels."""
+        """Build the task from typed options; the classes determine the number of output channels."""
         model = {**model, "num_classes": len(classes.names)}
         return cls(
             model=model,
@@ -111,7 +111,7 @@ class SegmentationTask(pl.LightningModule):
         )
 
     def train(self, mode: bool = True) -> "SegmentationTask":
-        """Switches to training or evaluation; what is frozen stays in evaluation, whatever switches the mode."""
+        """Switch between train and eval mode; frozen parts always stay in eval mode."""
         super().train(mode)
         for part in frozen_parts(self.model.backbone, self.frozen_stages):
             part.eval()
@@ -126,7 +126,7 @@ class SegmentationTask(pl.LightningModule):
         return logits
 
     def compile_network(self) -> None:
-        """Lets torch.compile translate what a training step runs; evaluation, of any image size, stays as it is."""
+        """Compile the training step's network with torch.compile; evaluation of any image size stays uncompiled."""
         self._network = torch.compile(self._network)  # type: ignore[method-assign]
 
     def _network(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -134,9 +134,14 @@ class SegmentationTask(pl.LightningModule):
         return features, self.model.decoder(features)
 
     def losses(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What a step minimizes of a batch, and the auxiliary head's share of it before its weight, if there is one."""
+        """Return the total loss of a batch, and the unweighted auxiliary loss or None.
+
+        Args:
+            images: uint8 (batch, channels, height, width).
+            mask: class ids (batch, height, width).
+        """
         features, logits = self._network(images)
-        # The loss resizes the logits, so that they need not be kept in the images' size.
+        # The loss resizes the logits itself, which avoids logits at full image size.
         loss = self.loss(logits, mask, self.model.decoder.align_corners)
         head = self.auxiliary_head
         if head is None:
@@ -160,10 +165,10 @@ class SegmentationTask(pl.LightningModule):
         self.log("val/loss", loss, batch_size=len(batch["image"]), sync_dist=True)
 
     def measure(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Predict images, count them in `confusion`, and return their loss.
+        """Predict images, update `confusion`, and return the loss.
 
-        Of an image in windows nothing is kept in its size but the mask: its loss is the mean over the parts that the
-        windows give, weighted by their labeled pixels.
+        Sliding-window inference keeps no full-size tensor except the mask. Its loss is the mean over the tiles,
+        weighted by their labeled pixels.
         """
         size = (images.shape[2], images.shape[3])
         inference = self.inference.for_size(size)
@@ -203,29 +208,31 @@ class SegmentationTask(pl.LightningModule):
         self.log_dict({iou_metric(name): iou for name, iou in zip(self.classes.names, self.scores.iou, strict=True)})
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        # Lightning cannot clip gradients of which a fused optimizer undoes the scale.
+        # With a gradient scaler, a fused optimizer unscales gradients itself; Lightning then cannot clip them.
         fused = self.trainer.scaler is None
         groups = parameter_groups(self, self.model.backbone, self.optim)
         optimizer = build_optimizer(groups, self.optim, fused=fused)
         self._configured = hyperparameters(optimizer)
         num_steps = self.trainer.estimated_stepping_batches
         if num_steps == math.inf:
-            raise ConfigError("the learning rate's schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+            raise ConfigError(
+                "the learning rate schedule needs a finite run: set trainer.max_epochs or trainer.max_steps"
+            )
         schedule = build_schedule(optimizer, self.optim, int(num_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Let changed options of a resumed run count; the optimizer has its old ones from the checkpoint."""
+        """Apply changed optimizer options when a run resumes; the checkpoint restored the old ones."""
         if self.trainer.ckpt_path is None:
             return
         schedule, num_steps = self.trainer.lr_scheduler_configs[0].scheduler, self.trainer.estimated_stepping_batches
         assert isinstance(schedule, LambdaLR)
-        if schedule.last_epoch + 1 >= num_steps:  # only a validation is left: one step more is counted
+        if schedule.last_epoch + 1 >= num_steps:  # only a validation is left, for which one more step is counted
             return
         before, now = apply_hyperparameters(schedule, self._configured)
         if before != now and self.trainer.is_global_zero:
             log.warning(
-                "the learning rate changes from %.3g to %.3g at step %d of %d: the run began otherwise",
+                "the learning rate changes from %.3g to %.3g at step %d of %d: the options differ from the run's start",
                 before,
                 now,
                 self.trainer.global_step,
@@ -238,10 +245,10 @@ def _as_logits(probabilities: Tensor) -> Tensor:
 
 
 def frozen_parts(backbone: nn.Module, frozen_stages: int | None) -> list[nn.Module]:
-    """The parts of a backbone that do not train.
+    """Return the frozen parts of a backbone: the stem and the first `frozen_stages` stages.
 
     Raises:
-        ConfigError: the backbone has fewer parts, or none that can be separated.
+        ConfigError: the backbone has fewer stages, or does not expose them.
     """
     if frozen_stages is None:
         return []

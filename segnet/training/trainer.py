@@ -1,4 +1,4 @@
-"""Lightning's Trainer as segnet uses it: whole checkpoints, a quiet terminal, and a stop where the loss is lost."""
+"""Build Lightning's Trainer: atomic checkpoints, the callbacks of training, and filtered warnings."""
 
 import logging
 import shutil
@@ -36,14 +36,14 @@ from segnet.training.trainer_options import check_trainer_options, precision_opt
 log = logging.getLogger(__name__)
 
 
-class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints whole or not at all, and reads them without running what they contain.
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoint IO with atomic writes; reading never runs code from a checkpoint.
 
-    Lightning's own is atomic only where the temporary folder is on the target's file system.
+    Lightning's own write is atomic only if the temporary folder is on the target's file system.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        require_run_folder(Path(path).parent)  # or the folder would be created again, without what it held
+        require_run_folder(Path(path).parent)  # saving would create a deleted folder again, without its other files
         save_checkpoint(checkpoint, path)
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
@@ -51,9 +51,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 class SyncBatchNorms(TorchSyncBatchNorm):
-    """Batch norms over the images of all processes, exactly where several train together on GPUs.
+    """Synchronized batch norm when several processes train on GPUs.
 
-    A CPU has none, and a single process needs none.
+    torch has no synchronized batch norm for CPUs, and a single process does not need it.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
@@ -64,11 +64,11 @@ class SyncBatchNorms(TorchSyncBatchNorm):
 def training_trainer(
     config: Config, output_dir: Path, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
 ) -> pl.Trainer:
-    """The Trainer of a configuration: it writes checkpoints and metrics.csv into `output_dir` and shows progress.
+    """Build the Trainer of a training run: checkpoints and metrics.csv in `output_dir`, and progress output.
 
     Args:
-        callbacks: further ones; they see each event before the checkpoints are written.
-        loggers: besides metrics.csv.
+        callbacks: additional callbacks; they run before checkpoints are written.
+        loggers: additional loggers besides metrics.csv.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -79,7 +79,7 @@ def training_trainer(
         defaults["deterministic"] = True
     if config.profile and "profiler" in config.trainer:
         own = config.trainer["profiler"]
-        raise ConfigError(f"profile=true brings a profiler of its own: leave out trainer.profiler={own}")
+        raise ConfigError(f"profile=true uses its own profiler: leave out trainer.profiler={own}")
     if config.profile:
         defaults["profiler"] = StepProfiler(output_dir)
     progress = progress_callbacks()
@@ -87,7 +87,7 @@ def training_trainer(
     trainer = _trainer(
         {**defaults, **default_trainer(), **config.trainer, **precision_option(config)},
         logger=[MetricsLogger(output_dir, name="", version=""), *loggers],
-        # last.ckpt first: it takes note of a validation's end before the best checkpoint is written there
+        # LastCheckpoint first: it records the end of a validation before BestCheckpoint writes
         callbacks=[
             *callbacks,
             last,
@@ -97,7 +97,7 @@ def training_trainer(
             TryLargestImage(),
             *progress,
         ],
-        plugins=[WholeCheckpointIO(), *([] if "sync_batchnorm" in config.trainer else [SyncBatchNorms()])],
+        plugins=[AtomicCheckpointIO(), *([] if "sync_batchnorm" in config.trainer else [SyncBatchNorms()])],
         default_root_dir=output_dir,
         use_distributed_sampler=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in progress),
@@ -107,7 +107,7 @@ def training_trainer(
 
 
 def evaluation_trainer(options: Mapping[str, Any], callbacks: Sequence[Callback] = ()) -> pl.Trainer:
-    """A Trainer that only runs.
+    """Build the Trainer of an evaluation: one device, no checkpoints, no progress bar.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -124,14 +124,14 @@ def _trainer(options: Mapping[str, Any], **own: Any) -> pl.Trainer:
     except SegnetError:
         raise
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer: Lightning refuses the options: {first_line(error)}") from None
+        raise ConfigError(f"trainer: Lightning rejects the options: {first_line(error)}") from None
 
 
 def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataModule, checkpoint: Path | None) -> None:
-    """Train, from a checkpoint on where there is one.
+    """Train, resuming from a checkpoint if one is given.
 
     Raises:
-        ConfigError: options that Lightning refuses only now.
+        ConfigError: options that Lightning rejects only when training starts.
     """
     try:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
@@ -142,15 +142,15 @@ def fit(trainer: pl.Trainer, task: pl.LightningModule, data: pl.LightningDataMod
             raise
         raise ConfigError(
             f"trainer.val_check_interval={trainer.val_check_interval} is above the {trainer.num_training_batches} "
-            "batches of an epoch: leave out trainer.check_val_every_n_epoch, and it counts across epochs"
+            "batches of an epoch: leave out trainer.check_val_every_n_epoch to count batches across epochs"
         ) from None
 
 
 def require_gpus_for_sync_batch_norm(trainer: pl.Trainer, task: pl.LightningModule) -> None:
-    """Refuse what torch cannot do, before it starts processes that end in its error.
+    """Check that several processes do not use synchronized batch norm on CPUs, before any process starts.
 
     Raises:
-        ConfigError: several processes would synchronize batch norms on CPUs.
+        ConfigError: they do; torch supports it on GPUs only.
     """
     strategy = trainer.strategy
     if not isinstance(strategy, ParallelStrategy) or strategy.root_device.type != "cpu":
@@ -158,18 +158,19 @@ def require_gpus_for_sync_batch_norm(trainer: pl.Trainer, task: pl.LightningModu
     synchronized = any(isinstance(layer, nn.SyncBatchNorm) for layer in task.modules())
     if synchronized or not isinstance(strategy._layer_sync, SyncBatchNorms | None):
         raise ConfigError(
-            "sync batch norm of several processes needs GPUs: use norm.name=group, or leave out norm.name=sync_batch "
-            "and trainer.sync_batchnorm"
+            "synchronized batch norm in several processes needs GPUs: use norm.name=group, or leave out "
+            "norm.name=sync_batch and trainer.sync_batchnorm"
         )
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Writes best.ckpt, of the highest val/miou.
+    """Writes best.ckpt, the checkpoint with the highest val/miou.
 
-    A val split without a labeled pixel has no mIoU: Lightning would take its NaN for the lowest there is, and keep it.
+    A val split without a labeled pixel has no mIoU. Lightning would count its NaN as the lowest value and keep it;
+    this class ignores it.
 
     Attributes:
-        saw_no_labels: whether there was such a validation.
+        saw_no_labels: True after a validation without a labeled pixel.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -181,7 +182,7 @@ class BestCheckpoint(ModelCheckpoint):
             save_top_k=1,
             enable_version_counter=False,
             auto_insert_metric_name=False,
-            save_on_train_epoch_end=False,  # but with the validation: the epoch's last.ckpt has to know of it
+            save_on_train_epoch_end=False,  # save after validation, so that the epoch's last.ckpt records it
         )
         self.saw_no_labels = False
 
@@ -200,33 +201,34 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 def best_checkpoint(trainer: pl.Trainer, folder: Path) -> Path:
-    """best.ckpt of a finished run; of a run that ended before its first validation, a copy of last.ckpt.
+    """Return the best checkpoint of a finished run.
 
-    Where no validation had a labeled pixel nothing says which weights are best, and it is last.ckpt itself.
+    A run that ended before its first validation gets a copy of last.ckpt as best.ckpt. If no validation had a labeled
+    pixel, there is no best checkpoint: last.ckpt is returned.
 
     Raises:
-        ConfigError: nothing was written.
+        ConfigError: the run wrote no checkpoint.
     """
     best, last = folder / "best.ckpt", folder / "last.ckpt"
     callbacks = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)]
     if any(callback.best_model_score is not None for callback in callbacks):
         return best
     if not last.exists():
-        raise ConfigError("no checkpoint was written: the run ended before its first epoch did")
+        raise ConfigError("no checkpoint was written: the run ended before the end of its first epoch")
     if any(callback.saw_no_labels for callback in callbacks):
         log.warning(
-            "no best checkpoint could be chosen: the val split has no labeled pixel, hence no mIoU (segnet inspect "
-            "tells more); what follows is of last.ckpt"
+            "no best checkpoint: the val split has no labeled pixel, so mIoU is undefined (see segnet inspect); "
+            "the evaluation uses last.ckpt"
         )
         return last
-    log.info("the run ended before its first validation: its last weights count as its best")
+    log.info("the run ended before its first validation: best.ckpt is a copy of last.ckpt")
     with replacing(best) as temporary:
         shutil.copyfile(last, temporary)
     return best
 
 
 def quieten_lightning() -> None:
-    """Hides Lightning's advertisements and the warnings that say nothing to our users."""
+    """Hide Lightning's advertisements and warnings that do not concern segnet's users."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -235,11 +237,11 @@ def quieten_lightning() -> None:
         ".*number of training batches.*smaller than the logging interval.*",
         ".*[Dd]irectory .* exists and is not empty.*",
         ".*could not find the monitored key.*",
-        ".*recommended to use .*sync_dist=True.*",  # what is logged so comes from counts that are summed already
+        ".*recommended to use .*sync_dist=True.*",  # these metrics come from counts that are reduced already
         ".*Trying to infer the `batch_size`.*",
         ".*GPU available but not used.*",
         ".*LeafSpec.*deprecated.*",
         ".*lr_scheduler.step.*before.*optimizer.step.*",  # fp16: the scaler may skip the first steps
-        ".*your dataloader is not resumable.*",  # what the sampler needs is in last.ckpt's position
+        ".*your dataloader is not resumable.*",  # last.ckpt stores the sampler's state
     ):
         warnings.filterwarnings("ignore", harmless)

@@ -1,7 +1,7 @@
-"""Options under `trainer.`: which arguments of Lightning's Trainer segnet takes, and why it refuses the others.
+"""Options under `trainer.`: the accepted arguments of Lightning's Trainer, and alternatives to the others.
 
-Every argument of the installed Lightning is in `TRAINER_ARGUMENTS`; a test holds the table against its signature and
-trains with each accepted argument.
+`TRAINER_ARGUMENTS` contains every argument of the installed Lightning. A test compares it with the Trainer's signature
+and trains with each accepted argument.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from segnet.errors import ConfigError
 from segnet.system.machine import usable_precision
 
 ACCEPTED = ""
-# Argument -> ACCEPTED, or what to use in its place.
+# Argument -> ACCEPTED, or the reason and the alternative.
 TRAINER_ARGUMENTS: dict[str, str] = {
     "accelerator": ACCEPTED,
     "strategy": ACCEPTED,
@@ -31,18 +31,18 @@ TRAINER_ARGUMENTS: dict[str, str] = {
     "min_epochs": ACCEPTED,
     "max_steps": ACCEPTED,
     "min_steps": ACCEPTED,
-    "max_time": "it ends a run at a high learning rate: resume after `timeout 2h segnet train checkpoint=auto ...`",
+    "max_time": "it stops a run at a high learning rate: resume after `timeout 2h segnet train checkpoint=auto ...`",
     "limit_train_batches": ACCEPTED,
     "limit_val_batches": ACCEPTED,
-    "limit_test_batches": "a training does not test: see segnet evaluate",
-    "limit_predict_batches": "a training does not predict: see segnet predict",
+    "limit_test_batches": "training does not test: use segnet evaluate",
+    "limit_predict_batches": "training does not predict: use segnet predict",
     "overfit_batches": ACCEPTED,
     "val_check_interval": ACCEPTED,
     "check_val_every_n_epoch": ACCEPTED,
     "num_sanity_val_steps": ACCEPTED,
     "log_every_n_steps": ACCEPTED,
     "enable_checkpointing": "a run always writes them: see checkpoint_every and checkpoint_minutes",
-    "enable_progress_bar": "a terminal gets a progress bar, a file or TERM=dumb one line a validation",
+    "enable_progress_bar": "a terminal gets a progress bar, a file or TERM=dumb gets one line per validation",
     "enable_model_summary": ACCEPTED,
     "accumulate_grad_batches": ACCEPTED,
     "gradient_clip_val": ACCEPTED,
@@ -53,7 +53,7 @@ TRAINER_ARGUMENTS: dict[str, str] = {
     "use_distributed_sampler": "segnet's sampler divides the samples among the processes",
     "profiler": ACCEPTED,
     "detect_anomaly": ACCEPTED,
-    "barebones": "it switches checkpoints and metrics off: measure the speed with segnet benchmark",
+    "barebones": "it disables checkpoints and metrics: measure speed with segnet benchmark",
     "plugins": "it takes Python objects",
     "sync_batchnorm": ACCEPTED,
     "reload_dataloaders_every_n_epochs": "every epoch draws a new order and new augmentations already",
@@ -61,32 +61,32 @@ TRAINER_ARGUMENTS: dict[str, str] = {
     "enable_autolog_hparams": "the whole configuration is logged, and written to config.yaml",
     "model_registry": "copy best.ckpt, or publish it with segnet.hub",
 }
-# An evaluation measures every image of a split once, in one process.
+# An evaluation runs every image of a split once, in one process.
 EVALUATION_ARGUMENTS = (
     *("accelerator", "devices", "num_nodes", "precision", "deterministic", "benchmark", "inference_mode"),
     "enable_model_summary",
 )
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
-# The precisions of segnet in Lightning's words, of which trainer.precision takes some too.
+# segnet's precisions -> Lightning's names; trainer.precision accepts the SYNONYMS too.
 LIGHTNING_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 SYNONYMS = {"32": "32-true", "16": "16-mixed", **{word: word for word in LIGHTNING_PRECISIONS.values()}}
 
 
 def check_trainer_options(options: Mapping[str, Any], *, evaluates: bool = False) -> None:
-    """Refuse arguments that segnet does not take, and values that would fail later or change what a run promises.
+    """Check `trainer.` options: accepted arguments only, with values that cannot fail later or break exact resumption.
 
     Args:
-        evaluates: whether the Trainer only measures.
+        evaluates: check for an evaluation, which accepts fewer arguments.
 
     Raises:
-        ConfigError: naming the option and the way out.
+        ConfigError: the message names the option and an alternative.
     """
     for name in options:
         reason = TRAINER_ARGUMENTS.get(name)
         if reason:
             raise ConfigError(f"trainer.{name} is not available: {reason}")
         if evaluates and reason is not None and name not in EVALUATION_ARGUMENTS:
-            raise ConfigError(f"trainer.{name} is for training: an evaluation measures each image of the split once")
+            raise ConfigError(f"trainer.{name} is for training only: an evaluation runs each image of the split once")
     accepted = EVALUATION_ARGUMENTS if evaluates else [name for name, reason in TRAINER_ARGUMENTS.items() if not reason]
     others = set(inspect.signature(pl.Trainer.__init__).parameters) - set(accepted)
     check_options("trainer", "segnet's Trainer", pl.Trainer.__init__, options, exclude=others)
@@ -95,11 +95,11 @@ def check_trainer_options(options: Mapping[str, Any], *, evaluates: bool = False
     interval = options.get("val_check_interval")
     if interval is not None and (isinstance(interval, bool) or not isinstance(interval, int | float)):
         raise ConfigError(
-            f"trainer.val_check_interval={interval}: a resumed run cannot repeat validations by the clock: give batches"
-            " (500) or a fraction of an epoch (0.5)"
+            f"trainer.val_check_interval={interval}: a resumed run cannot repeat time-based validations: use a number "
+            "of batches (500) or a fraction of an epoch (0.5)"
         )
     if options.get("limit_train_batches") in (0, 0.0):
-        raise ConfigError("trainer.limit_train_batches=0 leaves nothing to train on: give 1 or more, or a fraction")
+        raise ConfigError("trainer.limit_train_batches=0 leaves nothing to train on: use 1 or more, or a fraction")
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
         if isinstance(value := options.get(name), int) and value < 1:
             raise ConfigError(f"trainer.{name}={value} must be 1 or more")
@@ -111,9 +111,9 @@ def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def resolve_trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments for Lightning's Trainer that do what the options say.
+    """Translate `trainer.` options to arguments of Lightning's Trainer.
 
-    * `max_steps` alone says how long the run is: Lightning would also end after `max_epochs`, which has a default here.
+    * `max_steps` alone sets the length of the run: Lightning would also stop at `max_epochs`, which has a default here.
     * `val_check_interval` counts batches across epochs.
     * `overfit_batches` limits both splits. The datamodule keeps the order of the samples, as Lightning's sampler would.
     * A CPU without bf16 instructions computes in float32.
@@ -134,7 +134,7 @@ def resolve_trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def precision_option(config: Config) -> dict[str, Any]:
     """Return the `precision` argument of Lightning's Trainer.
 
-    `trainer.precision` is accepted too, in the words of segnet or of Lightning.
+    `trainer.precision` is accepted too, by segnet's or Lightning's names.
 
     Raises:
         ConfigError: an unknown precision, two different ones, or fp16 on a CPU.
@@ -151,17 +151,17 @@ def precision_option(config: Config) -> dict[str, Any]:
 
 
 def _lightning_precision(word: str, options: Mapping[str, Any]) -> str:
-    """A precision in Lightning's words, as the device of these options can compute it."""
+    """Return Lightning's name of a precision, replaced by float32 if the device cannot compute it."""
     word = LIGHTNING_PRECISIONS.get(word) or SYNONYMS[word]
     [precision] = [name for name, theirs in LIGHTNING_PRECISIONS.items() if theirs == word]
     device = _device_type(options)
     if precision == "fp16" and device == "cpu":
-        raise ConfigError("precision=fp16 needs a GPU: a CPU takes float32 or bf16")
+        raise ConfigError("precision=fp16 needs a GPU: use float32 or bf16 on a CPU")
     return LIGHTNING_PRECISIONS[usable_precision(precision, device)]
 
 
 def _device_type(options: Mapping[str, Any]) -> str:
-    """Where a Trainer with these options runs: "cpu", or anything else for an accelerator."""
+    """Return the device type of these options: "cpu", or another string for an accelerator."""
     accelerator = str(options.get("accelerator", "auto"))
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     return "cpu" if accelerator == "auto" and not has_gpu else accelerator

@@ -26,24 +26,24 @@ from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
 from segnet.training.batches import scale_lr, step_summary
-from segnet.training.callbacks.recipe import recipe_callbacks
-from segnet.training.callbacks.restored import Restored
+from segnet.training.callbacks.configured import configured_callbacks
+from segnet.training.callbacks.restore_errors import RestoreErrors
 from segnet.training.distributed import (
-    agreed_checkpoint,
-    end_children,
-    is_first,
+    broadcast_checkpoint,
+    is_rank_zero,
     launch_environment_restored,
-    require_as_many,
+    require_world_size,
+    terminate_child_processes,
 )
 from segnet.training.finetuning import require_same_model, start_from
 from segnet.training.loggers import build_logger
 from segnet.training.optim import check_optim
 from segnet.training.run_folder import (
-    chosen_checkpoint,
-    remove_torn_files,
+    checkpoint_to_resume,
+    remove_temporary_files,
     require_run_folder,
     run_folder,
-    writes_explained,
+    write_errors_explained,
 )
 from segnet.training.run_lock import locked
 from segnet.training.specs import complete_specs
@@ -80,20 +80,24 @@ def train(config: Config, output_dir: Path) -> Results | None:
     start = time.monotonic()
     config = complete_specs(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    checkpoint = chosen_checkpoint(config, output_dir) if is_first() else None
+    checkpoint = checkpoint_to_resume(config, output_dir) if is_rank_zero() else None
     folder = run_folder(checkpoint, output_dir)
     loggers = [build_logger(config.logger, folder)] if config.logger else []
-    restored = Restored()
-    trainer = training_trainer(config, folder, [*recipe_callbacks(config), restored], loggers)
-    require_as_many(trainer)
-    checkpoint = agreed_checkpoint(trainer, checkpoint)
+    restore_errors = RestoreErrors()
+    trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors], loggers)
+    require_world_size(trainer)
+    checkpoint = broadcast_checkpoint(trainer, checkpoint)
     config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
     task.inference = Inference(**asdict(config.validation))
     require_gpus_for_sync_batch_norm(trainer, task)
-    with explained(_crops(config.data), LOWER_TRAINING), writes_explained(folder), contextlib.ExitStack() as stack:
-        if is_first():
+    with (
+        explained(_crops(config.data), LOWER_TRAINING),
+        write_errors_explained(folder),
+        contextlib.ExitStack() as stack,
+    ):
+        if is_rank_zero():
             stack.enter_context(locked(folder))
-            remove_torn_files(folder)
+            remove_temporary_files(folder)
             log.info("run folder: %s", folder)
             log.info(
                 step_summary(config.optim, config.data.batch_size, trainer.world_size, trainer.accumulate_grad_batches)
@@ -107,10 +111,10 @@ def train(config: Config, output_dir: Path) -> Results | None:
         try:
             fit(trainer, task, datamodule, checkpoint)
         except BaseException as error:
-            end_children(trainer)
-            restored.explain(error, checkpoint)
+            terminate_child_processes(trainer)
+            restore_errors.explain(error, checkpoint)
             raise
-        if not is_first():
+        if not is_rank_zero():
             return None
         if torch.distributed.is_initialized():  # or the counts would be summed over processes that take no part
             torch.distributed.destroy_process_group()

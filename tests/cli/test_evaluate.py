@@ -28,7 +28,7 @@ def test_an_option_of_the_dataset_replaces_that_of_the_run(run, tmp_path):
 
 def test_a_checkpoint_away_from_its_run_needs_a_dataset(run, tmp_path):
     shutil.copy(run[0] / "best.ckpt", tmp_path / "alone.ckpt")
-    with pytest.raises(ConfigError, match=r"no config\.yaml beside .*alone\.ckpt.*: add dataset="):
+    with pytest.raises(ConfigError, match=r"no config\.yaml in the folder of .*alone\.ckpt.*: add dataset="):
         evaluated(tmp_path / "evaluation", tmp_path / "alone.ckpt")
 
 

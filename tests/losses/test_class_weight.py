@@ -1,4 +1,4 @@
-"""Weights by how rare a class is: both rules by hand, and where a configuration may name them."""
+"""Class weights by frequency: both rules by hand, and their place in a configuration."""
 
 import math
 
@@ -13,18 +13,18 @@ NAMES = ("road", "tree", "sky")
 COUNTS = LabelCounts(np.array([150.0, 40, 10]), np.array([200.0, 100, 100]))
 
 
-def test_median_frequency_is_the_median_over_the_share_in_the_images_of_the_class():
-    # shares 0.75, 0.4, 0.1; their median is 0.4
+def test_median_frequency_weights_match_the_definition():
+    # frequencies 0.75, 0.4, 0.1; their median is 0.4
     np.testing.assert_allclose(median_frequency(COUNTS), [0.4 / 0.75, 1, 4])
 
 
-def test_a_class_without_a_pixel_weighs_nothing_and_does_not_move_the_median():
+def test_a_class_without_pixels_has_weight_zero_and_does_not_affect_the_median():
     counts = LabelCounts(np.array([150.0, 0, 40, 10]), np.array([200.0, 0, 100, 100]))
     np.testing.assert_allclose(median_frequency(counts), [0.4 / 0.75, 0, 1, 4])
     assert np.isfinite(inverse_log(counts)).all()
 
 
-def test_inverse_log_is_that_of_the_share_of_all_pixels():
+def test_inverse_log_weights_match_the_definition():
     expected = [1 / math.log(1.02 + share) for share in (0.75, 0.2, 0.05)]
     np.testing.assert_allclose(inverse_log(COUNTS), expected)
 
@@ -37,7 +37,7 @@ def test_inverse_log_is_that_of_the_share_of_all_pixels():
         ("inverse_log", [1.752, 5.03, 14.78]),
     ],
 )
-def test_a_rule_becomes_numbers_and_is_told(rule, weights, caplog):
+def test_a_rule_is_replaced_by_numbers_and_logged(rule, weights, caplog):
     caplog.set_level("INFO", "segnet")
     spec = {"name": "cross_entropy", "class_weight": rule}
     resolved = with_class_weights(spec, NAMES, lambda: COUNTS)
@@ -48,7 +48,7 @@ def test_a_rule_becomes_numbers_and_is_told(rule, weights, caplog):
     assert f"sky {resolved['class_weight'][2]:g}" in caplog.text
 
 
-def test_terms_of_a_sum_have_rules_of_their_own():
+def test_terms_of_a_sum_have_their_own_rules():
     terms = {"cross_entropy": {"weight": 1.0, "class_weight": "auto"}, "dice": {"weight": 0.5}, "lovasz": None}
     resolved = with_class_weights({"name": "sum", "terms": terms}, NAMES, lambda: COUNTS)
     assert resolved["terms"]["cross_entropy"] == {"weight": 1.0, "class_weight": [0.5333, 1.0, 4.0]}
@@ -57,12 +57,12 @@ def test_terms_of_a_sum_have_rules_of_their_own():
 
 
 @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 3.0]])
-def test_without_a_rule_nothing_is_counted(weight):
+def test_masks_are_not_counted_without_a_rule(weight):
     spec = {"name": "focal", "class_weight": weight}
     assert with_class_weights(spec, NAMES, lambda: pytest.fail("counted")) == spec
 
 
-def test_a_misspelt_rule_is_refused_with_the_nearest():
+def test_a_misspelled_rule_is_refused_with_a_suggestion():
     spec = {"name": "sum", "terms": {"focal": {"class_weight": "median_frequenzy"}}}
     with pytest.raises(ConfigError, match=r"loss\.terms\.focal\.class_weight=.*Did you mean 'median_frequency'"):
         with_class_weights(spec, NAMES, lambda: COUNTS)

@@ -1,4 +1,4 @@
-"""What all losses have in common, and their weighted sum."""
+"""The contract of all losses, and their weighted sum."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def sample():
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
-def test_with_all_pixels_ignored_the_loss_is_zero_and_so_are_the_gradients(spec):
+def test_loss_and_gradients_are_zero_if_all_pixels_are_ignored(spec):
     logits, mask = sample()
     logits.requires_grad_()
     loss = make(spec)(logits, torch.full_like(mask, IGNORED))
@@ -35,7 +35,7 @@ def test_with_all_pixels_ignored_the_loss_is_zero_and_so_are_the_gradients(spec)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
-def test_ignored_pixels_have_neither_influence_nor_gradient(spec):
+def test_ignored_pixels_affect_neither_loss_nor_gradients(spec):
     logits, mask = sample()
     logits.requires_grad_()
     loss = make(spec)(logits, mask)
@@ -48,8 +48,8 @@ def test_ignored_pixels_have_neither_influence_nor_gradient(spec):
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
-def test_gradients_are_those_of_finite_differences(spec):
-    """Of logits in float64: the loss itself is float32, hence the wide steps."""
+def test_gradients_match_finite_differences(spec):
+    """Logits are float64. The steps are wide, because the loss itself is float32."""
     logits, mask = sample()
     logits = logits.requires_grad_()
     loss = make(spec)
@@ -63,7 +63,7 @@ def test_gradients_are_those_of_finite_differences(spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_single_and_large_logits_stay_finite(spec, dtype):
+def test_half_precision_logits_are_computed_in_float32_and_stay_finite(spec, dtype):
     logits, mask = sample()
     loss = make(spec)
     half = logits.to(dtype)
@@ -75,7 +75,7 @@ def test_half_precision_is_computed_in_single_and_large_logits_stay_finite(spec,
     assert large.grad.isfinite().all()
 
 
-def test_a_sum_is_the_weighted_sum_of_its_terms():
+def test_a_sum_equals_the_weighted_sum_of_its_terms():
     logits, mask = sample()
     terms = [make({"name": "cross_entropy"}), make({"name": "dice", "smooth": 2.0})]
     expected = terms[0](logits, mask) + 0.5 * terms[1](logits, mask)
@@ -92,6 +92,6 @@ def test_a_sum_is_the_weighted_sum_of_its_terms():
         ({"dice": {"smoth": 1}}, r"loss\.terms\.dice\.smoth is not an option .*Did you mean 'smooth'"),
     ],
 )
-def test_a_sum_that_cannot_work_is_refused(terms, message):
+def test_an_invalid_sum_is_refused(terms, message):
     with pytest.raises(ConfigError, match=message):
         make({"name": "sum", "terms": terms})

@@ -1,4 +1,4 @@
-"""The region losses against float64 references in numpy, one class at a time."""
+"""Region losses against float64 references in numpy that compute one class at a time."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def sample(ignored_share: float = 0.3, absent: int | None = None) -> tuple[torch
 
 
 def flat(logits: torch.Tensor, mask: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (N, K) and truth (N,) of the pixels that count, in float64."""
+    """Return probabilities (N, K) and truth (N,) of the pixels that are not ignored, in float64."""
     values = np.moveaxis(logits.double().numpy(), 1, -1).reshape(-1, NUM_CLASSES)
     exponentials = np.exp(values)
     truth = mask.numpy().reshape(-1)
@@ -41,7 +41,7 @@ def tversky_by_hand(logits, mask, alpha, beta, smooth) -> float:
 
 @pytest.mark.parametrize("absent", [None, 2])
 @pytest.mark.parametrize(("alpha", "beta", "smooth"), [(0.3, 0.7, 1.0), (0.5, 0.5, 1e-3), (1.0, 0.0, 10.0)])
-def test_tversky_is_its_formula(alpha, beta, smooth, absent):
+def test_tversky_matches_its_formula(alpha, beta, smooth, absent):
     logits, mask = sample(absent=absent)
     loss = Tversky(IGNORED, NUM_CLASSES, alpha=alpha, beta=beta, smooth=smooth)(logits, mask)
     assert loss.shape == ()
@@ -50,7 +50,7 @@ def test_tversky_is_its_formula(alpha, beta, smooth, absent):
 
 @pytest.mark.parametrize("absent", [None, 2])
 @pytest.mark.parametrize("smooth", [1e-3, 1.0])
-def test_dice_is_its_formula(smooth, absent):
+def test_dice_matches_its_formula(smooth, absent):
     logits, mask = sample(absent=absent)
     probabilities, truth = flat(logits, mask)
     losses = []
@@ -62,13 +62,13 @@ def test_dice_is_its_formula(smooth, absent):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
-def test_masks_of_any_integer_type_give_the_same(dtype):
+def test_the_loss_does_not_depend_on_the_mask_s_integer_dtype(dtype):
     logits, mask = sample()
     for loss in (Dice(IGNORED, NUM_CLASSES), LovaszSoftmax(IGNORED, NUM_CLASSES)):
         assert loss(logits, mask.to(dtype)).item() == loss(logits, mask).item()
 
 
-def test_an_ignore_index_that_is_a_class_leaves_its_pixels_out():
+def test_an_ignore_index_that_equals_a_class_ignores_its_pixels():
     logits, mask = sample(ignored_share=0)
     for loss in (Dice, LovaszSoftmax, Tversky):
         expected = loss(IGNORED, NUM_CLASSES)(logits, mask.where(mask != 3, IGNORED))
@@ -82,7 +82,7 @@ def jaccard_loss(wrong: set[int], truth: set[int]) -> float:
 
 
 def lovasz_by_hand(logits, mask) -> float:
-    """Equation 8: the errors in falling order, each times what its pixel adds to the loss of the set before it."""
+    """Equation 8: errors in descending order, each times its pixel's increment of the loss."""
     probabilities, truth = flat(logits, mask)
     losses = []
     for label in np.unique(truth):
@@ -99,21 +99,21 @@ def lovasz_by_hand(logits, mask) -> float:
 
 @pytest.mark.parametrize("absent", [None, 2])
 @pytest.mark.parametrize("ignored_share", [0.0, 0.3, 0.95])
-def test_lovasz_is_the_extension_of_the_jaccard_loss(ignored_share, absent):
+def test_lovasz_matches_the_extension_of_the_jaccard_loss(ignored_share, absent):
     logits, mask = sample(ignored_share, absent)
     loss = LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask)
     assert loss.item() == pytest.approx(lovasz_by_hand(logits, mask), rel=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [1, 100])
-def test_lovasz_of_classes_a_few_at_a_time_is_that_of_all(chunk, monkeypatch):
+def test_lovasz_does_not_depend_on_the_number_of_classes_at_a_time(chunk, monkeypatch):
     logits, mask = sample()
     expected = LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask).item()
     monkeypatch.setattr("segnet.losses.regions.VALUES_AT_ONCE", chunk)
     assert LovaszSoftmax(IGNORED, NUM_CLASSES)(logits, mask).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_on_certain_predictions_lovasz_is_one_less_the_iou():
+def test_lovasz_of_certain_predictions_is_one_minus_iou():
     generator = torch.Generator().manual_seed(2)
     mask = torch.randint(0, NUM_CLASSES, (2, 5, 6), generator=generator)
     predicted = torch.randint(0, NUM_CLASSES, (2, 5, 6), generator=generator)
@@ -135,14 +135,14 @@ def test_on_certain_predictions_lovasz_is_one_less_the_iou():
         (Tversky, {"beta": float("inf")}, r"loss\.beta=inf"),
     ],
 )
-def test_values_that_cannot_work_are_refused(loss, options, message):
+def test_impossible_values_are_refused(loss, options, message):
     with pytest.raises(ConfigError, match=message):
         loss(IGNORED, NUM_CLASSES, **options)
 
 
 @pytest.mark.parametrize("loss", [Dice, Tversky])
-def test_absent_classes_of_many_do_not_count(loss):
-    """150 classes, 10 in the masks, nearly perfect logits."""
+def test_absent_classes_are_excluded_with_many_classes(loss):
+    """150 classes, 10 of them in the masks, and nearly perfect logits."""
     generator = torch.Generator().manual_seed(0)
     mask = torch.randint(0, 10, (4, 128, 128), generator=generator)
     logits = torch.zeros(4, 150, 128, 128).scatter_(1, mask[:, None], 11.0)
@@ -153,7 +153,7 @@ def test_absent_classes_of_many_do_not_count(loss):
 
 
 @pytest.mark.parametrize("loss", [Dice, Tversky])
-def test_of_the_present_classes_the_mean_is_that_of_them_alone(loss):
+def test_present_only_averages_over_the_present_classes(loss):
     mask = torch.tensor([[[0, 0], [2, 255]]])
     logits = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0), requires_grad=True)
     present = loss(255, 4, present_only=True)(logits, mask)

@@ -1,4 +1,4 @@
-"""Losses of small logits against torch's own on logits that were resized first, in float64."""
+"""Memory-efficient losses against torch's losses of logits resized beforehand, in float64."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def assert_same(ours, theirs, logits):
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("size", [(7, 9), (25, 34), (1, 1), (40, 50)])
 @pytest.mark.parametrize("images_at_a_time", [1, 2, 3])
-def test_values_and_gradients_are_those_of_the_whole(
+def test_values_and_gradients_match_those_of_full_size_logits(
     monkeypatch, align_corners, weights, smoothing, size, images_at_a_time
 ):
     monkeypatch.setattr(module, "VALUES_AT_ONCE", images_at_a_time * NUM_CLASSES * 25 * 34)
@@ -55,7 +55,7 @@ def test_values_and_gradients_are_those_of_the_whole(
     assert_same(squares, (slopes * expected**2).sum(), logits)
 
 
-def test_the_gradient_is_that_of_finite_differences():
+def test_the_gradient_matches_finite_differences():
     logits, mask = sample((2, 3), mask_size=(5, 6), num_images=2)
     options = CrossEntropyOptions(IGNORED, False, torch.tensor(WEIGHTS, dtype=torch.float64), 0.1)
     assert torch.autograd.gradcheck(lambda x: cross_entropy_sum(x, mask, options), logits)
@@ -73,7 +73,7 @@ def test_low_precision_logits_are_resized_in_float32(dtype):
 
 @pytest.mark.parametrize("name", sorted(set(LOSSES) - {"sum"}))
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_every_loss_takes_small_logits_as_it_would_resized_ones(name, align_corners):
+def test_every_loss_of_small_logits_equals_that_of_resized_logits(name, align_corners):
     logits, mask = sample(dtype=torch.float32)
     loss = LOSSES[name](IGNORED, NUM_CLASSES)
     large = F.interpolate(logits, size=mask.shape[1:], mode="bilinear", align_corners=align_corners)
@@ -81,7 +81,7 @@ def test_every_loss_takes_small_logits_as_it_would_resized_ones(name, align_corn
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "ohem", "focal"])
-def test_nothing_is_kept_of_all_classes_in_the_size_of_the_mask(name):
+def test_no_full_size_logits_are_kept_for_the_backward_pass(name):
     logits, mask = sample(dtype=torch.float32)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda x: x):
@@ -92,7 +92,7 @@ def test_nothing_is_kept_of_all_classes_in_the_size_of_the_mask(name):
 
 @pytest.mark.parametrize("classes", [2, 15, 16])
 def test_certain_pixels_keep_their_small_losses(classes):
-    """Below what float32 can tell apart at the size of their logits."""
+    """The losses are smaller than float32's resolution at the magnitude of the logits."""
     logits = torch.full((1, classes, 4, 4), -1000.0)
     logits[:, 0], logits[:, 1] = 1000.0, 990.0
     mask = torch.zeros(1, 4, 4, dtype=torch.long)

@@ -52,7 +52,7 @@ def test_its_norm_is_the_one_named():
         ({"name": "fnc"}, r"auxiliary_head\.name=fnc is unknown\. Did you mean 'fcn'"),
     ],
 )
-def test_values_that_cannot_work_are_refused(options, message):
+def test_impossible_values_are_refused(options, message):
     spec = {"name": "fcn", **options}
     with pytest.raises(ConfigError, match=message):
         build("auxiliary_head", AUXILIARY_HEADS, spec, backbone_channels=CHANNELS, num_classes=3)

@@ -65,7 +65,7 @@ def test_values_and_gradients_are_those_of_the_convolution(size, dilation, kerne
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_the_gradient_is_that_of_finite_differences():
+def test_the_gradient_matches_finite_differences():
     conv = shifted(dilation=(6, 7), channels=2).double()
     x = images(2, 2, 8, 9).double().requires_grad_()
 

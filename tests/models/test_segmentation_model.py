@@ -136,7 +136,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
         ({"decoder": {"name": "deeplabv3plus", "output_stride": 16, "num_classes": 4}}, "decoder.num_classes"),
     ],
 )
-def test_options_that_cannot_work_are_refused(options, words):
+def test_impossible_options_are_refused(options, words):
     with pytest.raises(ConfigError) as error:
         small_model(**options)
     assert words in str(error.value)

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of runs and their folders."""
+"""Fixtures for tests of runs and run folders."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from segnet.training.run_lock import locked
 
 @pytest.fixture
 def held(tmp_path):
-    """A function that lets another process hold a folder until the end of the test."""
+    """Return a function that makes another process hold a folder's lock until the end of the test."""
     processes = []
 
     def hold(folder):

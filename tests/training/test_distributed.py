@@ -1,7 +1,4 @@
-"""Who started the processes of a run, and what is refused where they are others than the options say.
-
-That they train as one is in test_two_processes.py.
-"""
+"""Launcher detection and world size checks; test_two_processes.py trains with two processes."""
 
 import subprocess
 import sys
@@ -12,7 +9,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tiny import CPU
 
 from segnet.errors import ConfigError
-from segnet.training.distributed import is_first, launched, require_as_many, require_one_process
+from segnet.training.distributed import detect_launcher, is_rank_zero, require_one_process, require_world_size
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none",
@@ -37,7 +34,7 @@ SLURM = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """set(variables): as a launcher would; nothing of this machine's own."""
+    """Return a function that sets a launcher's variables; those of this machine are removed."""
     monkeypatch.setattr(rank_zero_only, "rank", rank_zero_only.rank)  # a Trainer sets it
     for name in (*TORCHRUN, *SLURM):
         monkeypatch.delenv(name, raising=False)
@@ -54,49 +51,49 @@ def trainer(**options):
         ({}, ("", 1)),
         (TORCHRUN, ("torchrun", 4)),
         (SLURM, ("SLURM", 4)),
-        ({**SLURM, **TORCHRUN, "WORLD_SIZE": "8"}, ("torchrun", 8)),  # srun torchrun: it starts the processes
+        ({**SLURM, **TORCHRUN, "WORLD_SIZE": "8"}, ("torchrun", 8)),  # `srun torchrun`: torchrun starts the processes
         ({**SLURM, "SLURM_JOB_NAME": "bash"}, ("", 1)),
         ({"SLURM_PROCID": "0", "SLURM_JOB_ID": "3"}, ("", 1)),  # a job without --ntasks
         ({"SLURM_NTASKS": "4", "SLURM_JOB_ID": "3"}, ("", 1)),  # a shell of salloc
     ],
 )
-def test_the_launcher_is_known_by_its_environment(variables, expected, environment):
+def test_the_environment_identifies_the_launcher(variables, expected, environment):
     environment(variables)
-    assert launched() == expected
+    assert detect_launcher() == expected
 
 
 @pytest.mark.parametrize(
     ("variables", "first"),
     [({}, True), (TORCHRUN, False), (SLURM, False), ({**TORCHRUN, "RANK": "0"}, True), ({"LOCAL_RANK": "1"}, False)],
 )
-def test_the_first_process_knows_it_before_any_trainer(variables, first, environment):
-    """In a process of its own: Lightning looks once."""
+def test_rank_zero_is_known_before_any_trainer(variables, first, environment):
+    """Runs in a subprocess, because Lightning reads the environment only once."""
     environment(variables)
-    code = "from segnet.training.distributed import is_first; print(is_first())"
+    code = "from segnet.training.distributed import is_rank_zero; print(is_rank_zero())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(first)
-    assert is_first()  # this one is alone
+    assert is_rank_zero()  # this process has no launcher
 
 
 @pytest.mark.parametrize(
     ("variables", "options", "message"),
     [
-        (TORCHRUN, {}, r"torchrun started 4 processes, but trainer\.devices=1 x trainer\.num_nodes=1 are 1: "),
-        (SLURM, {}, r"SLURM started 4 processes, but trainer\.devices=1 x trainer\.num_nodes=1 are 1: "),
-        # Lightning would train on one of the two devices, and say nothing.
+        (TORCHRUN, {}, r"torchrun started 4 processes, but trainer\.devices=1 x trainer\.num_nodes=1 is 1: "),
+        (SLURM, {}, r"SLURM started 4 processes, but trainer\.devices=1 x trainer\.num_nodes=1 is 1: "),
+        # Lightning would train on one of the two devices without a warning.
         (
             {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
             {"devices": 2},
-            r"SLURM started 1 process, but trainer\.devices=2 x trainer\.num_nodes=1 are 2: .*srun --ntasks-per-node",
+            r"SLURM started 1 process, but trainer\.devices=2 x trainer\.num_nodes=1 is 2: .*srun --ntasks-per-node",
         ),
-        # It would wait for the other machine until its time is up.
+        # Lightning would wait for the other machine until a timeout.
         ({}, {"num_nodes": 2}, r"trainer\.num_nodes=2, but nothing starts the processes of the other machines"),
     ],
 )
-def test_other_processes_than_were_started_are_refused(variables, options, message, environment):
+def test_a_world_size_other_than_the_launcher_s_is_refused(variables, options, message, environment):
     environment(variables)
     with pytest.raises(ConfigError, match=message):
-        require_as_many(trainer(**options))
+        require_world_size(trainer(**options))
 
 
 @pytest.mark.parametrize(
@@ -108,12 +105,12 @@ def test_other_processes_than_were_started_are_refused(variables, options, messa
         (SLURM, {"devices": 2, "num_nodes": 2}),
     ],
 )
-def test_as_many_as_were_started_are_welcome(variables, options, environment):
+def test_the_launcher_s_world_size_is_accepted(variables, options, environment):
     environment(variables)
-    require_as_many(trainer(**options))
+    require_world_size(trainer(**options))
 
 
-def test_an_evaluation_takes_one_process():
+def test_an_evaluation_in_two_processes_is_refused():
     require_one_process(trainer())
-    with pytest.raises(ConfigError, match=r"so that each image counts once, not in 2: leave out trainer\.devices"):
+    with pytest.raises(ConfigError, match=r"so it runs in one process, not in 2: leave out trainer\.devices"):
         require_one_process(trainer(devices=2))

@@ -1,4 +1,4 @@
-"""When a validation runs while gradients accumulate; exact resumption is shown in callbacks/test_last_checkpoint.py."""
+"""Validations during gradient accumulation; callbacks/test_last_checkpoint.py tests exact resumption."""
 
 import csv
 
@@ -23,7 +23,7 @@ from segnet.workflows.train import train
         ({"max_epochs": -1, "max_steps": 5, "val_check_interval": 7}, [3, 5]),  # and after the last step
     ],
 )
-def test_a_validation_due_between_accumulated_batches_waits_for_the_step(trainer, validated, tmp_path, monkeypatch):
+def test_a_validation_due_during_accumulation_waits_for_the_optimizer_step(trainer, validated, tmp_path, monkeypatch):
     steps = []
 
     def on_validation_epoch_start(self):

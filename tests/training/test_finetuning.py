@@ -1,4 +1,4 @@
-"""Starting from a checkpoint of other classes, and refusing one of another architecture."""
+"""Fine-tuning from a checkpoint with other classes; another architecture is refused."""
 
 import copy
 import logging
@@ -30,7 +30,7 @@ def model(seed, **changes):
 
 def checkpoint(names, **changes):
     trained = model(7, num_classes=len(names), **changes)
-    torch.nn.init.normal_(trained.decoder.classifier.bias)  # as training leaves it
+    torch.nn.init.normal_(trained.decoder.classifier.bias)  # a trained bias is not zero
     return {
         "state_dict": {f"model.{name}": value for name, value in trained.state_dict().items()},
         "hyper_parameters": {
@@ -40,8 +40,8 @@ def checkpoint(names, **changes):
     }
 
 
-def taken_over(new, before, content):
-    """Names of the weights that are now the checkpoint's; the others are as they were."""
+def loaded_names(new, before, content):
+    """Return the names of weights that equal the checkpoint's; assert that all others are unchanged."""
     theirs = {name.removeprefix("model."): value for name, value in content["state_dict"].items()}
     names = set()
     for name, value in new.state_dict().items():
@@ -52,44 +52,44 @@ def taken_over(new, before, content):
     return names
 
 
-def test_the_same_classes_take_over_everything():
+def test_the_same_classes_load_every_weight():
     new, content = model(1), checkpoint(["a", "b", "c"])
     before = copy.deepcopy(new.state_dict())
     start_from(new, Classes.create(["a", "b", "c"]), content, FILE)
-    assert taken_over(new, before, content) == set(new.state_dict())
+    assert loaded_names(new, before, content) == set(new.state_dict())
 
 
 @pytest.mark.parametrize("names", [["x", "y"], ["x", "y", "z", "v", "w"], ["x", "y", "z"]])
-def test_other_classes_get_a_new_classifier_and_it_is_said(names, caplog):
+def test_other_classes_get_a_new_classifier_and_a_log_line(names, caplog):
     caplog.set_level(logging.INFO, "segnet")
     new, content = model(1), checkpoint(names)
     before = copy.deepcopy(new.state_dict())
     start_from(new, Classes.create(["a", "b", "c"]), content, FILE)
-    assert set(new.state_dict()) - taken_over(new, before, content) == {
+    assert set(new.state_dict()) - loaded_names(new, before, content) == {
         "decoder.classifier.weight",
         "decoder.classifier.bias",
     }
-    assert "0 of 3 classes taken over by name; new: a, b, c" in caplog.text
-    assert "not taken over: decoder.classifier.bias, decoder.classifier.weight; random: decoder" in caplog.text
+    assert "0 of 3 classes matched by name; new: a, b, c" in caplog.text
+    assert "not loaded: decoder.classifier.bias, decoder.classifier.weight; randomly initialized: dec" in caplog.text
 
 
-def test_a_part_that_only_one_side_has_is_left_out(caplog):
+def test_a_part_missing_from_the_model_is_skipped(caplog):
     caplog.set_level(logging.INFO, "segnet")
     new, content = model(1), checkpoint(["a", "b", "c"])
     content["state_dict"]["model.auxiliary.weight"] = torch.zeros(2)
     start_from(new, Classes.create(["a", "b", "c"]), content, FILE)
-    assert "not taken over: auxiliary.weight; random: none" in caplog.text
+    assert "not loaded: auxiliary.weight; randomly initialized: none" in caplog.text
 
 
 @pytest.mark.parametrize("changes", [{"depths": [1, 1, 2, 1]}, {"block": "bottleneck"}])
-def test_another_architecture_is_one_line(changes):
+def test_another_architecture_is_a_one_line_error(changes):
     content = checkpoint(["a", "b", "c"], **changes)
-    with pytest.raises(CheckpointError, match=r"a\.ckpt: is another architecture: \d+ of its weights") as caught:
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: has another architecture: \d+ of its weights") as caught:
         start_from(model(1), Classes.create(["a", "b", "c"]), content, FILE)
     assert "\n" not in str(caught.value)
 
 
-def test_going_on_names_the_options_that_differ():
+def test_resuming_another_architecture_names_the_different_options():
     content = checkpoint(["a", "b", "c"], depths=[1, 1, 2, 1])
     with pytest.raises(
         CheckpointError, match=r"backbone\.depths=\[1, 1, 1, 1\] \(was \[1, 1, 2, 1\]\).*init_from="
@@ -100,11 +100,11 @@ def test_going_on_names_the_options_that_differ():
         require_same_model(torch.nn.ModuleDict({"model": model(1)}), checkpoint(["a", "b"]), spec(), FILE)
 
 
-def test_going_on_with_the_same_architecture_is_allowed():
+def test_resuming_the_same_architecture_is_accepted():
     require_same_model(torch.nn.ModuleDict({"model": model(1)}), checkpoint(["a", "b", "c"]), spec(), FILE)
 
 
-def test_classes_that_are_added_and_reordered_keep_their_rows(caplog):
+def test_common_classes_keep_their_rows_when_classes_are_added_and_reordered(caplog):
     content = checkpoint(["road", "sky", "tree"])
     head = FCNHead(backbone_channels=[8, 8, 8, 8], num_classes=3, channels=4, stage=3)
     content["state_dict"] |= {f"auxiliary_head.{name}": value for name, value in head.state_dict().items()}
@@ -120,4 +120,4 @@ def test_classes_that_are_added_and_reordered_keep_their_rows(caplog):
         assert torch.equal(part.classifier.weight[1], rows[part][1])
     others = [name for name in head.state_dict() if not name.startswith("classifier.")]
     assert all(torch.equal(new_head.state_dict()[name], head.state_dict()[name]) for name in others)
-    assert "a.ckpt: 3 of 4 classes taken over by name; new: car" in caplog.messages
+    assert "a.ckpt: 3 of 4 classes matched by name; new: car" in caplog.messages

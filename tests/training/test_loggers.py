@@ -1,4 +1,4 @@
-"""Metrics besides metrics.csv: the same figures arrive, a resumed run keeps its record, errors are one line."""
+"""Loggers besides metrics.csv: the same values, one record after resuming, one-line errors."""
 
 import csv
 from dataclasses import replace
@@ -13,7 +13,7 @@ from segnet.workflows.train import train
 
 
 @pytest.mark.parametrize("name", loggers.LOGGERS)
-def test_a_missing_package_is_one_line_before_anything_is_written(name, tmp_path, monkeypatch):
+def test_a_missing_logger_package_is_refused_before_writing(name, tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, "find_spec", lambda _: None)
     with pytest.raises(MachineError, match=rf'^logger={name} needs .* pip install "segnet\[{name}\]"$'):
         train(configuration(logger={"name": name}), tmp_path / "run")
@@ -27,13 +27,13 @@ def test_a_missing_package_is_one_line_before_anything_is_written(name, tmp_path
         ({"name": "mlflow", "experimnt": "x"}, "logger.experimnt .*Did you mean 'experiment'"),
     ],
 )
-def test_a_wrong_option_is_refused(spec, message, tmp_path):
+def test_an_invalid_logger_option_is_refused(spec, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         build_logger(spec, tmp_path)
 
 
 def train_in_two_parts(folder, **spec):
-    """Two epochs, and a third one that goes on; returns the rows of metrics.csv with a val mIoU."""
+    """Train two epochs, resume for a third; return the rows of metrics.csv that have a val mIoU."""
     config = configuration(logger=spec)
     train(config, folder)
     longer = {**CPU, "max_epochs": 3, "log_every_n_steps": 2}
@@ -42,7 +42,7 @@ def train_in_two_parts(folder, **spec):
         return [row for row in csv.DictReader(file) if row["val/miou"]]
 
 
-def test_tensorboard_has_what_the_table_has(tmp_path):
+def test_tensorboard_logs_the_values_of_metrics_csv(tmp_path):
     pytest.importorskip("tensorboard", reason="an optional package, and not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -53,7 +53,7 @@ def test_tensorboard_has_what_the_table_has(tmp_path):
         assert logged == [(int(row["step"]), pytest.approx(float(row[name]))) for row in rows]
 
 
-def test_mlflow_has_one_run_with_what_the_table_has(tmp_path, monkeypatch):
+def test_mlflow_logs_the_values_of_metrics_csv_in_one_run(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow", reason="an optional package, and not installed")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     rows = train_in_two_parts(tmp_path / "run", name="mlflow")
@@ -65,14 +65,14 @@ def test_mlflow_has_one_run_with_what_the_table_has(tmp_path, monkeypatch):
     assert logged == [(int(row["step"]), pytest.approx(float(row["val/miou"]))) for row in rows]
 
 
-def test_wandb_goes_on_under_the_same_name_offline(tmp_path):
+def test_wandb_offline_resumes_the_same_run(tmp_path):
     pytest.importorskip("wandb", reason="an optional package, and not installed")
     train_in_two_parts(tmp_path / "run", name="wandb", offline=True)
     records = {path.name for path in (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")}
     assert len(records) == 1
 
 
-def test_wandb_without_an_account_is_one_line(tmp_path, monkeypatch):
+def test_wandb_without_an_account_is_a_one_line_error(tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="an optional package, and not installed")
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
@@ -81,7 +81,7 @@ def test_wandb_without_an_account_is_one_line(tmp_path, monkeypatch):
         train(configuration(logger={"name": "wandb"}), tmp_path / "run")
 
 
-def test_mlflow_gets_names_that_it_accepts():
+def test_metric_names_are_valid_for_mlflow():
     metrics = {"val/iou/[/x]": 1.0, "val/iou/(/x)": 2.0, "val/iou/a//..": 3.0, "val/iou/" + "x" * 500: 4.0, "lr": 5.0}
     renamed = mlflow_names(metrics)
     assert list(renamed.values()) == [1.0, 2.0, 3.0, 4.0, 5.0]

@@ -46,7 +46,7 @@ def test_confusion_matrix_accumulates_over_updates_until_it_is_reset():
     assert metric.compute().tolist() == by_hand(*sample(4), 5)
 
 
-def test_ignored_truth_is_not_counted_whatever_was_predicted():
+def test_ignored_pixels_are_not_counted():
     metric = ConfusionMatrix(3, 9)
     metric.update(torch.tensor([0, 1, 2, 1]), torch.tensor([9, 9, 2, 9]))
     assert metric.compute().tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
@@ -81,7 +81,7 @@ def test_scores_by_hand():
     assert scores.pixel_accuracy == pytest.approx(160 / 200)
 
 
-def test_a_class_that_occurs_nowhere_is_nan_and_left_out_of_the_mean():
+def test_an_absent_class_is_nan_and_excluded_from_the_mean():
     scores = Scores.from_matrix(torch.tensor([[3, 0, 1], [0, 0, 0], [0, 0, 4]]))
     assert [math.isnan(value) for value in scores.iou] == [False, True, False]
     assert math.isnan(scores.accuracy[1])
@@ -90,7 +90,7 @@ def test_a_class_that_occurs_nowhere_is_nan_and_left_out_of_the_mean():
     assert scores.num_averaged == 2
 
 
-def test_a_class_that_is_only_predicted_counts_as_zero():
+def test_a_class_that_is_only_predicted_has_iou_zero():
     scores = Scores.from_matrix(torch.tensor([[3, 1], [0, 0]]))
     assert scores.iou == [0.75, 0.0]
     assert math.isnan(scores.accuracy[1])
@@ -98,7 +98,7 @@ def test_a_class_that_is_only_predicted_counts_as_zero():
     assert scores.miou == 0.375
 
 
-def test_scores_of_nothing_are_nan_and_none():
+def test_scores_without_labeled_pixels_are_nan_and_none():
     scores = Scores.from_matrix(torch.zeros(2, 2, dtype=torch.int64))
     assert math.isnan(scores.miou)
     assert math.isnan(scores.pixel_accuracy)

@@ -9,19 +9,19 @@ from segnet.errors import ConfigError
 from segnet.training.optim import build_optimizer, build_schedule, check_optim, parameter_groups
 
 
-def learning_rates(optim: OptimConfig, num_steps: int, num_taken: int) -> list[float]:
-    """Of the first step and after each of the steps taken."""
+def learning_rates(optim: OptimConfig, num_steps: int, num_done: int) -> list[float]:
+    """Return the learning rate of the first step and after each of `num_done` steps."""
     optimizer = build_optimizer([{"params": [nn.Parameter(torch.zeros(1))]}], optim)
     schedule = build_schedule(optimizer, optim, num_steps)
     rates = [optimizer.param_groups[0]["lr"]]
-    for _ in range(num_taken):
+    for _ in range(num_done):
         optimizer.step()
         schedule.step()
         rates.append(optimizer.param_groups[0]["lr"])
     return rates
 
 
-def test_poly_schedule_has_the_values_of_its_formula_and_ends_at_zero():
+def test_poly_schedule_matches_its_formula_and_ends_at_zero():
     rates = learning_rates(OptimConfig(lr=0.2, power=0.9), 4, 4)
     assert rates == pytest.approx([0.2, 0.2 * 0.75**0.9, 0.2 * 0.5**0.9, 0.2 * 0.25**0.9, 0.0])
     assert rates[2] == pytest.approx(0.107177346)
@@ -55,18 +55,18 @@ def test_optimizer_is_sgd_with_momentum_and_weight_decay():
 
 @pytest.mark.parametrize("value", [-1e-6, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "power"])
-def test_values_that_cannot_work_are_refused(name, value):
+def test_negative_and_non_finite_values_are_refused(name, value):
     with pytest.raises(ConfigError, match=rf"optim\.{name}={value}"):
         check_optim(OptimConfig(**{name: value}))
 
 
 @pytest.mark.parametrize("momentum", [1.0, 1.5])
-def test_a_momentum_that_never_forgets_is_refused(momentum):
+def test_a_momentum_of_one_or_more_is_refused(momentum):
     with pytest.raises(ConfigError, match="below 1"):
         check_optim(OptimConfig(momentum=momentum))
 
 
-def test_adamw_is_the_paper_s_update():
+def test_adamw_matches_the_paper_s_update():
     """Algorithm 2 of arXiv 1711.05101, two steps by hand."""
     parameter = nn.Parameter(torch.tensor([2.0]))
     optim = OptimConfig(name="adamw", lr=0.1, betas=[0.8, 0.9], weight_decay=0.05)
@@ -81,7 +81,7 @@ def test_adamw_is_the_paper_s_update():
         assert parameter.item() == pytest.approx(value, rel=1e-5)
 
 
-def test_cosine_has_the_values_of_its_formula():
+def test_cosine_schedule_matches_its_formula():
     rates = learning_rates(OptimConfig(lr=0.2, schedule="cosine"), 4, 5)
     assert rates == pytest.approx([0.2, 0.1 + 0.1 * math.sqrt(0.5), 0.1, 0.1 - 0.1 * math.sqrt(0.5), 0, 0])
 
@@ -94,7 +94,7 @@ def test_the_schedule_ends_at_min_lr(schedule):
     assert rates[4:] == pytest.approx([0.01] * 3)
 
 
-def test_warm_up_rises_evenly_to_the_learning_rate_and_the_schedule_begins_there():
+def test_warm_up_is_linear_and_the_schedule_starts_at_its_end():
     rates = learning_rates(OptimConfig(lr=0.4, warmup_steps=3, power=1), 7, 7)
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.3, 0.2, 0.1, 0.0])
 
@@ -105,19 +105,19 @@ def test_a_warm_up_as_long_as_the_run_is_refused():
 
 
 def network() -> tuple[nn.Module, nn.Module]:
-    """A backbone and a head, each a convolution and a norm, and the whole."""
+    """Return a module of backbone and head, each a convolution and a norm, and its backbone."""
     backbone = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.BatchNorm2d(2))
     return nn.Sequential(backbone, nn.Conv2d(2, 2, 1)), backbone
 
 
-def test_by_default_all_parameters_are_one_group_in_their_own_order():
-    """The order in which checkpoints hold the optimizer's state."""
+def test_by_default_all_parameters_form_one_group_in_model_order():
+    """Checkpoints store the optimizer's state in this order."""
     whole, backbone = network()
     [group] = parameter_groups(whole, backbone, OptimConfig())
     assert [id(parameter) for parameter in group["params"]] == [id(parameter) for parameter in whole.parameters()]
 
 
-def test_the_backbone_has_a_learning_rate_of_its_own_through_the_whole_schedule():
+def test_the_backbone_keeps_its_own_learning_rate_through_the_schedule():
     whole, backbone = network()
     optim = OptimConfig(lr=0.2, backbone_lr_factor=0.1, power=1)
     groups = parameter_groups(whole, backbone, optim)
@@ -133,7 +133,7 @@ def test_the_backbone_has_a_learning_rate_of_its_own_through_the_whole_schedule(
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_without_norm_decay_only_the_weights_of_convolutions_decay(name):
+def test_without_norm_decay_only_convolution_weights_decay(name):
     whole, backbone = network()
     optim = OptimConfig(name=name, lr=0.5, weight_decay=0.1, norm_decay=False)
     optimizer = build_optimizer(parameter_groups(whole, backbone, optim), optim)
@@ -146,7 +146,7 @@ def test_without_norm_decay_only_the_weights_of_convolutions_decay(name):
     torch.testing.assert_close(whole[1].weight, torch.full_like(whole[1].weight, 0.95))
 
 
-def test_what_is_frozen_is_in_no_group():
+def test_frozen_parameters_are_in_no_group():
     whole, backbone = network()
     backbone.requires_grad_(False)
     groups = parameter_groups(whole, backbone, OptimConfig(backbone_lr_factor=0.1, norm_decay=False))
@@ -167,6 +167,6 @@ def test_what_is_frozen_is_in_no_group():
         ({"warmup_steps": -1}, r"optim\.warmup_steps=-1"),
     ],
 )
-def test_options_that_cannot_work_are_refused(options, message):
+def test_impossible_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         check_optim(OptimConfig(**options))

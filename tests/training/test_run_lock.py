@@ -1,4 +1,4 @@
-"""One run a folder, whenever the runs start: real processes, and folders that are deleted or cannot be made."""
+"""One run per folder: real processes, and folders that are deleted or cannot be created."""
 
 import fcntl
 import multiprocessing
@@ -13,18 +13,18 @@ from segnet.errors import ConfigError, MachineError, SegnetError
 from segnet.training.run_lock import LOCK, in_use, locked
 
 
-def test_a_second_run_in_the_same_folder_is_refused_and_told_who_is_there(tmp_path, held):
+def test_a_second_run_in_the_same_folder_is_refused_with_the_holder(tmp_path, held):
     process = held(tmp_path)
     assert in_use(tmp_path)
-    with pytest.raises(ConfigError, match=f"another run is at work there .process {process} on "), locked(tmp_path):
+    with pytest.raises(ConfigError, match=f"another run uses this folder .process {process} on "), locked(tmp_path):
         pass
 
 
 def test_a_second_run_of_the_same_process_is_refused(tmp_path):
-    """POSIX locks do not exclude their own process, and closing any file of theirs releases them."""
+    """POSIX locks do not exclude their own process, and closing any of its files releases them."""
     with locked(tmp_path):
         assert in_use(tmp_path)
-        with pytest.raises(ConfigError, match=r"another run is at work there .* this one"), locked(tmp_path):
+        with pytest.raises(ConfigError, match=r"another run uses this folder .* this one"), locked(tmp_path):
             pass
         reader, writer = os.pipe()
         if os.fork() == 0:
@@ -34,7 +34,7 @@ def test_a_second_run_of_the_same_process_is_refused(tmp_path):
         os.wait()
 
 
-def test_a_killed_run_holds_nothing(tmp_path, held):
+def test_a_killed_run_releases_its_lock(tmp_path, held):
     process = held(tmp_path)
     os.kill(process, 9)
     while in_use(tmp_path):
@@ -44,24 +44,24 @@ def test_a_killed_run_holds_nothing(tmp_path, held):
     assert not list(tmp_path.iterdir())
 
 
-def test_looking_neither_creates_nor_deletes_nor_locks(tmp_path):
+def test_in_use_neither_creates_nor_deletes_nor_locks(tmp_path):
     assert not in_use(tmp_path)
     assert not in_use(tmp_path / "missing")
     assert not list(tmp_path.iterdir())
-    (tmp_path / LOCK).write_text("process 1 on nowhere\n")  # what a killed run left
+    (tmp_path / LOCK).write_text("process 1 on nowhere\n")  # left behind by a killed run
     before = (tmp_path / LOCK).stat()
     assert not in_use(tmp_path)
     assert (tmp_path / LOCK).stat() == before
 
 
-def test_a_lock_on_a_deleted_file_is_not_taken_for_one(tmp_path, monkeypatch):
-    """The holder deletes the file after a second process has opened it, and before that one locks it."""
+def test_a_lock_on_a_deleted_file_is_retried(tmp_path, monkeypatch):
+    """The holder deletes the file after a second process opens it and before that process locks it."""
     original, deleted = fcntl.lockf, []
 
     def lockf(file, operation):
         if not deleted:
             deleted.append(os.fstat(file.fileno()).st_ino)
-            os.replace(tmp_path / LOCK, tmp_path / "elsewhere")  # keeps its inode from being given away again
+            os.replace(tmp_path / LOCK, tmp_path / "elsewhere")  # prevents reuse of its inode
         original(file, operation)
 
     monkeypatch.setattr(fcntl, "lockf", lockf)
@@ -69,7 +69,7 @@ def test_a_lock_on_a_deleted_file_is_not_taken_for_one(tmp_path, monkeypatch):
         assert (tmp_path / LOCK).stat().st_ino != deleted[0]
 
 
-def test_a_folder_that_was_deleted_and_made_again_keeps_the_lock_of_its_new_run(tmp_path):
+def test_a_recreated_folder_keeps_the_lock_of_its_new_run(tmp_path):
     folder = tmp_path / "run"
     with locked(folder):
         shutil.rmtree(folder)
@@ -78,7 +78,7 @@ def test_a_folder_that_was_deleted_and_made_again_keeps_the_lock_of_its_new_run(
     assert (folder / LOCK).read_text() == "of another run"
 
 
-def test_a_file_system_without_locks_does_not_stop_a_run(tmp_path, monkeypatch):
+def test_a_run_starts_on_a_file_system_without_locks(tmp_path, monkeypatch):
     def none(*_):
         raise OSError(38, "Function not implemented")
 
@@ -88,7 +88,7 @@ def test_a_file_system_without_locks_does_not_stop_a_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a file", "a file/run", "/proc/run"])
-def test_a_run_folder_that_cannot_be_made_is_one_line(name, tmp_path):
+def test_a_run_folder_that_cannot_be_created_is_a_one_line_error(name, tmp_path):
     (tmp_path / "a file").touch()
     with (
         pytest.raises(
@@ -117,7 +117,7 @@ def _enter_again_and_again(folder, seed, inside, together, entered):
             time.sleep(rng.random() * 0.001)
 
 
-def test_many_processes_that_start_at_once_enter_one_after_the_other(tmp_path):
+def test_concurrent_processes_lock_the_folder_one_at_a_time(tmp_path):
     fork = multiprocessing.get_context("fork")
     counts = [fork.Value("i", 0) for _ in range(3)]
     processes = [

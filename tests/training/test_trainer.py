@@ -1,4 +1,4 @@
-"""What segnet adds to Lightning's Trainer; that it trains is in test_training.py."""
+"""Options and plugins that segnet adds to Lightning's Trainer; test_train.py trains with it."""
 
 import pytest
 import torch
@@ -24,8 +24,8 @@ def norms(model):
         ("cpu", 2, {nn.BatchNorm2d, PooledBatchNorm}),
     ],
 )
-def test_batch_norms_are_synchronized_exactly_among_gpus(device, processes, expected, monkeypatch):
-    """With tensors that only say where they are: no GPU is needed."""
+def test_batch_norm_is_synchronized_only_across_gpus(device, processes, expected, monkeypatch):
+    """Fake tensors with a device attribute replace a GPU."""
     monkeypatch.setattr(module, "num_processes", lambda: processes)
     with torch.device("meta"):
         model = SegmentationModel(**components(), num_classes=3, mean=[0.5] * 3, std=[0.5] * 3)
@@ -41,6 +41,6 @@ def test_batch_norms_are_synchronized_exactly_among_gpus(device, processes, expe
 
 
 @pytest.mark.parametrize(("options", "expected"), [({}, SyncBatchNorms), ({"sync_batchnorm": False}, type(None))])
-def test_who_says_otherwise_is_obeyed(options, expected, tmp_path):
+def test_an_explicit_sync_batchnorm_option_wins(options, expected, tmp_path):
     trainer = training_trainer(configuration(trainer={**CPU, "devices": 2, "max_epochs": 1, **options}), tmp_path)
     assert type(trainer.strategy._layer_sync) is expected

@@ -1,4 +1,4 @@
-"""Every argument of Lightning's Trainer: trained with, or refused in one line."""
+"""Every argument of Lightning's Trainer: accepted and trained with, or refused in one line."""
 
 import inspect
 
@@ -24,7 +24,7 @@ from segnet.workflows.evaluate import evaluate
 from segnet.workflows.train import train
 
 ACCEPTED = {name for name, reason in TRAINER_ARGUMENTS.items() if not reason}
-# Argument -> the options of tiny runs; what a run does with the option is in the tests of its module.
+# Argument -> options of tiny runs. The tests of each module check the effect of its options.
 TRIED = {
     "accelerator": [{"accelerator": "cpu"}],
     "strategy": [{"strategy": strategy} for strategy in STRATEGIES],
@@ -56,7 +56,7 @@ TRIED = {
     "detect_anomaly": [{"detect_anomaly": True}],
     "sync_batchnorm": [{"sync_batchnorm": True}, {"sync_batchnorm": False}],
 }
-# The same in few runs.
+# The same arguments combined in a few runs.
 TOGETHER = [
     {
         "max_epochs": 2,
@@ -99,17 +99,17 @@ def _deterministic_algorithms_stay_off():
     torch.use_deterministic_algorithms(False)
 
 
-def test_the_table_holds_every_argument_of_the_installed_lightning():
+def test_the_table_contains_every_argument_of_lightning_s_trainer():
     assert set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"} == set(TRAINER_ARGUMENTS)
 
 
-def test_every_accepted_argument_is_tried():
+def test_every_accepted_argument_is_tested():
     assert set(TRIED) == ACCEPTED
     assert {name for options in TOGETHER for name in options} == ACCEPTED
 
 
 @pytest.mark.parametrize("options", TOGETHER, ids=range(len(TOGETHER)))
-def test_a_run_with_many_arguments_ends(options, tmp_path):
+def test_a_run_with_many_arguments_completes(options, tmp_path):
     results = train(configuration(trainer={**CPU, **options}, dataset=SMALL), tmp_path)
     assert results.num_images == 2
     assert (tmp_path / "report.html").exists()
@@ -119,7 +119,7 @@ def test_a_run_with_many_arguments_ends(options, tmp_path):
 @pytest.mark.parametrize(
     "options", [pytest.param(options, id=str(options)) for name in TRIED for options in TRIED[name]]
 )
-def test_a_run_with_the_argument_ends(options, tmp_path):
+def test_a_run_with_the_argument_completes(options, tmp_path):
     trainer = {**CPU, "max_epochs": 1, "log_every_n_steps": 1, **options}
     results = train(configuration(trainer=trainer, dataset=SMALL), tmp_path)
     assert results.num_images == 2
@@ -127,7 +127,7 @@ def test_a_run_with_the_argument_ends(options, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(set(TRAINER_ARGUMENTS) - ACCEPTED))
-def test_the_others_are_refused_in_one_line_with_the_way_out(name, tmp_path):
+def test_other_arguments_are_refused_with_an_alternative(name, tmp_path):
     with pytest.raises(ConfigError, match=rf"^trainer\.{name} is not available: .+") as caught:
         train(configuration(trainer={**CPU, name: 1}), tmp_path)
     assert "\n" not in str(caught.value)
@@ -159,7 +159,7 @@ def test_the_others_are_refused_in_one_line_with_the_way_out(name, tmp_path):
         ({"max_epoch": 1}, r"trainer\.max_epoch is not an option of .*Did you mean 'max_epochs'"),
     ],
 )
-def test_values_that_cannot_work_are_one_line(options, message, tmp_path):
+def test_impossible_values_are_a_one_line_error(options, message, tmp_path):
     with pytest.raises(SegnetError, match=message) as caught:
         train(configuration(trainer={**CPU, "max_epochs": 1, **options}, dataset=SMALL), tmp_path)
     assert caught.value.exit_code == 2
@@ -167,13 +167,13 @@ def test_values_that_cannot_work_are_one_line(options, message, tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU")
-def test_a_gpu_that_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(ConfigError, match=r"trainer: Lightning refuses the options: .*CUDAAccelerator"):
+def test_a_missing_gpu_is_a_one_line_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"trainer: Lightning rejects the options: .*CUDAAccelerator"):
         train(configuration(trainer={"accelerator": "cuda", "devices": 1, "max_epochs": 1}), tmp_path)
 
 
 @pytest.mark.parametrize("name", EVALUATION_ARGUMENTS)
-def test_an_evaluation_runs_with_its_arguments(name, run):
+def test_an_evaluation_accepts_its_arguments(name, run):
     folder, results = run
     for options in TRIED[name]:
         data = DataConfig(num_workers=0)
@@ -183,12 +183,12 @@ def test_an_evaluation_runs_with_its_arguments(name, run):
 
 
 @pytest.mark.parametrize("name", sorted(ACCEPTED - set(EVALUATION_ARGUMENTS)))
-def test_an_evaluation_of_a_part_is_refused(name):
-    with pytest.raises(ConfigError, match=rf"trainer\.{name} is for training: an evaluation measures each image"):
+def test_an_evaluation_refuses_training_arguments(name):
+    with pytest.raises(ConfigError, match=rf"trainer\.{name} is for training only: an evaluation runs each image"):
         evaluation_trainer({name: 1})
 
 
-def test_overfitted_batches_are_the_same_in_every_epoch(tmp_path, monkeypatch):
+def test_overfit_batches_repeats_the_same_batches_every_epoch(tmp_path, monkeypatch):
     seen, original = [], SegmentationTask.training_step
 
     def training_step(self, batch, batch_idx):
@@ -220,7 +220,7 @@ def test_a_cpu_without_bf16_trains_in_float32_with_one_warning(precision, tmp_pa
 @pytest.mark.parametrize("options", [{"trainer": {"precision": "16-mixed"}}, {"precision": "fp16"}])
 def test_fp16_on_a_cpu_is_refused(options, tmp_path):
     config = configuration(**{**options, "trainer": {**CPU, "max_epochs": 1, **options.get("trainer", {})}})
-    with pytest.raises(ConfigError, match="precision=fp16 needs a GPU: a CPU takes float32 or bf16"):
+    with pytest.raises(ConfigError, match="precision=fp16 needs a GPU: use float32 or bf16 on a CPU"):
         train(config, tmp_path)
 
 
@@ -236,12 +236,12 @@ def test_sync_batch_norm_of_two_cpu_processes_is_refused(changes, tmp_path, monk
     config = configuration(trainer={**CPU, "devices": 2, "max_epochs": 1, **changes.get("trainer", {})})
     if "norm" in changes:
         config.backbone["norm"] = config.decoder["norm"] = {"name": "sync_batch"}
-    with pytest.raises(ConfigError, match=r"sync batch norm of several processes needs GPUs: use norm\.name=group"):
+    with pytest.raises(ConfigError, match=r"batch norm in several processes needs GPUs: use norm\.name=group"):
         train(config, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_max_steps_alone_decides_and_intervals_count_across_epochs(tmp_path):
+def test_max_steps_overrides_max_epochs_and_intervals_span_epochs(tmp_path):
     options = {**CPU, "max_steps": 10, "max_epochs": 1, "val_check_interval": 3}
     trainer = training_trainer(configuration(trainer=options), tmp_path)
     assert (trainer.max_epochs, trainer.max_steps, trainer.check_val_every_n_epoch) == (-1, 10, None)
@@ -263,11 +263,11 @@ def test_precision_is_translated_for_lightning(precision, options, expected, mon
     assert precision_option(Config(precision=precision, trainer=options)) == {"precision": expected}
 
 
-def test_every_precision_has_a_word_of_lightning():
+def test_every_precision_has_a_lightning_name():
     assert set(LIGHTNING_PRECISIONS) == set(PRECISIONS)
 
 
-def test_bf16_on_a_cpu_without_its_instructions_is_float32(monkeypatch):
+def test_bf16_on_a_cpu_without_bf16_instructions_is_float32(monkeypatch):
     monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
     assert precision_option(Config(precision="bf16", trainer=CPU)) == {"precision": "32-true"}
     assert precision_option(Config(precision="bf16", trainer={"accelerator": "gpu"})) == {"precision": "bf16-mixed"}

@@ -32,7 +32,7 @@ def test_evaluation_gives_the_same_figure_to_the_last_digit(run):
 def test_an_evaluation_by_two_processes_is_refused(run):
     """Lightning would fill up their shares with images that were counted already: of five images it counts six."""
     folder, _ = run
-    with pytest.raises(ConfigError, match="each image counts once, not in 2"):
+    with pytest.raises(ConfigError, match="counts each image once, so it runs in one process, not in 2"):
         evaluate(
             folder / "best.ckpt",
             dataset=SHAPES,

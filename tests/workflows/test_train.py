@@ -169,7 +169,7 @@ def test_fine_tuning_takes_the_weights_and_the_normalization_of_a_checkpoint(run
         for name, value in tuned["state_dict"].items()
         if name.endswith("conv.weight")
     )  # a rate of 0 leaves them as they came
-    with pytest.raises(CheckpointError, match="is another architecture"):
+    with pytest.raises(CheckpointError, match="its architecture differs"):
         train(replace(config, backbone={**config.backbone, "depths": [1, 1, 1, 2]}), tmp_path / "other")
 
 

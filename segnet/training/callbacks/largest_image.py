@@ -1,4 +1,4 @@
-"""Predict the largest val image before the first step: a validation would run out of memory only after an epoch."""
+"""Memory check: predict the largest val image before the first step, not only in the first validation."""
 
 import math
 
@@ -13,9 +13,9 @@ from segnet.training.task import SegmentationTask
 
 
 class TryLargestImage(Callback):
-    """Measures the largest val image once, as a validation does; nothing of it is counted or logged.
+    """Predict the largest val image once, as a validation does, and discard the result.
 
-    Sizes are known from the scan of the dataset (`data.check`); without it nothing is tried.
+    Image sizes come from the dataset scan (`data.check`). Without it the check is skipped.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""What happens where the loss is lost: the run stops and names the files of the batch, or that step is left out."""
+"""Non-finite loss: stop and report the batch's files, or skip the step."""
 
 import logging
 import math
@@ -16,18 +16,18 @@ from segnet.errors import ConfigError, listed
 log = logging.getLogger(__name__)
 
 NON_FINITE_ACTIONS = ("stop", "skip")
-MOST_IN_A_ROW = 10  # skipped steps: more of them are no accident
-MOST_FILES = 8  # of a batch, named in a message
+MOST_IN_A_ROW = 10  # consecutive skipped steps before the run stops
+MOST_FILES = 8  # files of a batch named in a message
 
 
 class NonFiniteLoss(Callback):
-    """Looks at every loss.
+    """Check that every training loss is finite.
 
     Args:
-        action: "stop" the run, or "skip" the step: weights, momentum and running statistics stay as they were.
+        action: "stop" the run, or "skip" the step, which leaves weights, momentum and running statistics unchanged.
 
     Raises:
-        ConfigError: another action.
+        ConfigError: an unknown action.
     """
 
     def __init__(self, action: str = "stop") -> None:
@@ -35,7 +35,7 @@ class NonFiniteLoss(Callback):
             raise ConfigError(f"non_finite={action} is unknown: choose from {', '.join(NON_FINITE_ACTIONS)}")
         self._skips = action == "skip"
         self._in_a_row = 0
-        self._lost = False  # since the last step
+        self._lost = False  # whether a loss since the last step was not finite
         self._names: Sequence[str] = ()
         self._statistics: list[tuple[Tensor, Tensor]] = []
 
@@ -52,7 +52,8 @@ class NonFiniteLoss(Callback):
         if self._skips:
             self._lost |= not math.isfinite(value)
         elif not math.isfinite(value):
-            raise ConfigError(f"{self._told(value, trainer)}: lower optim.lr, or set trainer.gradient_clip_val=1")
+            problem = self._describe(value, trainer)
+            raise ConfigError(f"{problem}: lower optim.lr, or set trainer.gradient_clip_val=1")
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
@@ -66,22 +67,22 @@ class NonFiniteLoss(Callback):
         self._in_a_row += 1
         if self._in_a_row > MOST_IN_A_ROW:
             raise ConfigError(
-                f"{self._told(math.nan, trainer)}, and {MOST_IN_A_ROW} steps in a row were skipped: lower optim.lr, or "
-                "set trainer.gradient_clip_val=1"
+                f"{self._describe(math.nan, trainer)}, after {MOST_IN_A_ROW} skipped steps in a row: lower optim.lr, "
+                "or set trainer.gradient_clip_val=1"
             )
-        log.warning("%s: the step is skipped", self._told(math.nan, trainer))
+        log.warning("%s: the step is skipped", self._describe(math.nan, trainer))
         optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
         for buffer, before in self._statistics:
             buffer.copy_(before)
 
-    def _told(self, value: float, trainer: pl.Trainer) -> str:
+    def _describe(self, value: float, trainer: pl.Trainer) -> str:
         loss = "not finite" if self._skips else value
         place = f"step {trainer.global_step} (epoch {trainer.current_epoch})"
         return f"the loss is {loss} at {place}, in the batch {listed(self._names, most=MOST_FILES)}"
 
 
 def _any_process(lost: bool, trainer: pl.Trainer) -> bool:
-    """Whether it is so in any process: the gradients are shared."""
+    """All-reduce: whether the loss of any process is not finite, since the processes share gradients."""
     if trainer.world_size == 1:
         return lost
     flag = torch.tensor(int(lost), device=trainer.strategy.root_device)

@@ -1,8 +1,8 @@
-"""Profile training steps early in a run: a table of where their time goes, and a trace for Chrome.
+"""Profile training steps early in a run: a table of time per part of a step, and a trace for Chrome.
 
-Lightning's own `trainer.profiler=pytorch` prints one table of every hook and operator and writes no trace here. It does
-not wait for the GPU either, so that the time of one part counts in the next. This profiler waits at the end of each
-part: work that overlaps otherwise adds up.
+Lightning's `trainer.profiler=pytorch` prints one table of all hooks and operators, and writes no trace here. It also
+does not synchronize with the GPU, so the time of one part is counted in the next. This profiler synchronizes after
+each part. Work that overlaps in an ordinary run is therefore added up.
 """
 
 import logging
@@ -15,7 +15,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from segnet.system.files import replacing
-from segnet.training.distributed import is_first
+from segnet.training.distributed import is_rank_zero
 from segnet.training.epoch_loop import StepAlignedEpochLoop
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 WAIT, WARM_UP, ACTIVE = 2, 2, 6  # the first steps allocate memory and choose algorithms
 TRACE, TABLE = "profile.json", "profile.txt"
 NUM_OPERATORS = 25
-# Lightning's hooks that do not overlap within a step -> names of the parts.
+# Lightning's hooks that do not overlap within a step -> parts of the table.
 STEP_PARTS = {
     "train_dataloader_next": "wait for the batch",
     "batch_to_device": "batch to the device",
@@ -51,7 +51,7 @@ class StepProfiler(Profiler):
     def start(self, action_name: str) -> None:
         owner, _, hook = action_name.rpartition(".")
         if owner.startswith("[LightningModule]"):
-            if hook == "on_train_start" and is_first():
+            if hook == "on_train_start" and is_rank_zero():
                 self._begin()
             elif hook == "on_validation_start":
                 self._end()  # a short epoch: a validation is no part of a training step
@@ -91,13 +91,13 @@ class StepProfiler(Profiler):
         if not self._written:
             log.warning(
                 "profile=true wrote nothing: the first %d steps are not measured, and a validation or the end of "
-                "the training followed them",
+                "training followed: profile a longer run",
                 WAIT + WARM_UP,
             )
 
     def _write(self, recorded: profile) -> None:
         averages = recorded.key_averages()
-        # On a GPU each part has a second entry, of the GPU's own clock.
+        # On a GPU each part has a second entry with the GPU's own time.
         events = {event.key: event for event in averages if event.device_type == DeviceType.CPU}
         if STEP_PARTS["training_step"] not in events:
             return
@@ -120,12 +120,12 @@ def _wait_for_gpu() -> None:
 
 
 def table(seconds: dict[str, float], total: float, steps: int) -> str:
-    """Format the parts of a step with their share of its time.
+    """Format a table of the parts of a step with their times and fractions.
 
     Args:
-        seconds: of each part, summed over the steps.
-        total: of all steps [s].
-        steps: their number.
+        seconds: part -> time summed over all steps [s].
+        total: time of all steps [s].
+        steps: number of steps.
     """
     rows = {**seconds, REST: max(total - sum(seconds.values()), 0.0), STEP: total}
     lines = [f"{'part of a step':32s}{'ms':>10s}{'share':>9s}"]

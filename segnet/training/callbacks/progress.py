@@ -1,4 +1,4 @@
-"""What a training shows while it runs: how far it is, how fast, with how much memory, how long it will still take."""
+"""Training progress: throughput, memory and time left, as a progress bar or a progress log."""
 
 import math
 import os
@@ -15,11 +15,11 @@ from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTh
 from segnet.system.files import GIB
 from segnet.training.metrics import MONITOR, percent
 
-RECENT = 50  # batches that the speed is measured over
+RECENT = 50  # the most recent batches, over which throughput is averaged
 
 
-class Pace(Callback):
-    """Measures a training: its speed without the validations, its end with them."""
+class Throughput(Callback):
+    """Measures throughput without validations, and the time left with them."""
 
     def __init__(self) -> None:
         self._start = self._since = 0.0
@@ -45,19 +45,19 @@ class Pace(Callback):
 
     @property
     def images_per_second(self) -> float:
-        """Of all processes, over the last batches; NaN before the first."""
+        """Throughput of all processes over the last batches [images/s]; NaN before the first."""
         seconds = sum(seconds for _, seconds in self._batches)
         return sum(images for images, _ in self._batches) / seconds if seconds else math.nan
 
     def seconds_left(self, trainer: pl.Trainer) -> float:
-        """Until the last step, validations included; NaN before the first."""
+        """Estimate the time until the last step, validations included [s]; NaN before the first step."""
         done, total = trainer.global_step, trainer.estimated_stepping_batches
         if done == self._first_step:
             return math.nan
         return (time.monotonic() - self._start) / (done - self._first_step) * (total - done)
 
     def figures(self, trainer: pl.Trainer) -> dict[str, str]:
-        """Speed, memory and time left, as texts."""
+        """Return throughput, memory and time left as text."""
         memory, speed = memory_used(trainer.strategy.root_device), self.images_per_second
         return {
             "images/s": f"{speed:.{1 if speed < 100 else 0}f}" if math.isfinite(speed) else "?",
@@ -67,7 +67,7 @@ class Pace(Callback):
 
 
 def memory_used(device: torch.device) -> int:
-    """The most that this process has had: of the GPU's memory, or on a CPU of the machine's; 0: unknown [bytes]."""
+    """Return this process's peak memory of the GPU, or of the machine on a CPU [bytes]; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     try:
@@ -79,18 +79,18 @@ def memory_used(device: torch.device) -> int:
 
 
 def duration(seconds: float) -> str:
-    """As h:mm:ss, or "?" where it is not known."""
+    """Format seconds as h:mm:ss; "?" if unknown."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
-class EpochLines(Callback):
-    """A line for each validation, where the output is no terminal and a moving bar would be noise."""
+class ProgressLog(Callback):
+    """Progress log: one line per validation, for output that is not a terminal."""
 
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, throughput: Throughput) -> None:
+        self._throughput = throughput
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
@@ -101,7 +101,7 @@ class EpochLines(Callback):
             place = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
         else:
             place = f"step {done:{len(str(total))}d}/{total}"
-        figures = self._pace.figures(trainer)
+        figures = self._throughput.figures(trainer)
         print(
             f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
             f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {percent(metrics.get(MONITOR, math.nan))}  "
@@ -110,12 +110,12 @@ class EpochLines(Callback):
         )
 
 
-class Bar(RichProgressBar):
-    """Lightning's bar, with loss, learning rate, mIoU and what `Pace` tells."""
+class ThroughputBar(RichProgressBar):
+    """Lightning's progress bar with loss, learning rate, mIoU, throughput, memory and time left."""
 
-    def __init__(self, pace: Pace) -> None:
-        super().__init__(leave=False, theme=RichProgressBarTheme(metrics_format=".4g"))  # rates are small
-        self._pace = pace
+    def __init__(self, throughput: Throughput) -> None:
+        super().__init__(leave=False, theme=RichProgressBarTheme(metrics_format=".4g"))  # learning rates are small
+        self._throughput = throughput
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         items = super().get_metrics(trainer, pl_module)
@@ -124,7 +124,7 @@ class Bar(RichProgressBar):
         miou = numbers.get(MONITOR)
         if isinstance(miou, float):
             numbers[MONITOR] = percent(miou)
-        return {**numbers, **self._pace.figures(trainer)}
+        return {**numbers, **self._throughput.figures(trainer)}
 
     def _get_train_description(self, current_epoch: int) -> str:
         if self.trainer.max_epochs == -1:  # Lightning would count towards epoch -2
@@ -133,8 +133,8 @@ class Bar(RichProgressBar):
 
 
 def progress_callbacks() -> list[Callback]:
-    """A bar in a terminal; elsewhere a line for each validation."""
-    pace = Pace()
+    """Return a progress bar for a terminal; otherwise a progress log."""
+    throughput = Throughput()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        return [pace, Bar(pace)]
-    return [pace, EpochLines(pace)]
+        return [throughput, ThroughputBar(throughput)]
+    return [throughput, ProgressLog(throughput)]

@@ -1,4 +1,4 @@
-"""Training crops without a labeled pixel: they cost a step and teach nothing, so many of them are reported."""
+"""Warn about many training crops without a labeled pixel: they cost time and contribute no gradient."""
 
 import logging
 from typing import Any
@@ -9,15 +9,14 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-WINDOW_STEPS = 50  # steps over which the share is measured
-MOST = 0.2  # share of the crops
+WINDOW_STEPS = 50  # steps per measurement
+MOST = 0.2  # fraction of unlabeled crops above which the warning is logged
 
 
 class UnlabeledCrops(Callback):
-    """Counts them, and warns once a run where a window of steps has too many.
+    """Counts unlabeled crops, and warns once per run if a window of steps has too many.
 
-    They are counted where they lie, and read once a window: no step waits for a GPU. Of several processes the first
-    counts, for all.
+    The count stays on the device and is read once per window, so no step waits for a GPU. Only rank zero counts.
     """
 
     def __init__(self) -> None:
@@ -49,8 +48,8 @@ class UnlabeledCrops(Callback):
         if not self._warned and unlabeled > MOST * self._num_crops:
             self._warned = True
             log.warning(
-                "%d of the %d training crops of the last %d steps have no labeled pixel and teach nothing: raise "
-                "data.crop_size, narrow data.scale_range, or look at the masks (segnet inspect)",
+                "%d of the %d training crops of the last %d steps have no labeled pixel and do not train the model: "
+                "raise data.crop_size, narrow data.scale_range, or check the masks with segnet inspect",
                 unlabeled,
                 self._num_crops,
                 self._num_steps,

@@ -239,7 +239,7 @@ def test_a_basic_block_is_two_convolutions_plus_the_shortcut_then_relu():
         ({"norm": "group"}, "write norm.name=group"),
     ],
 )
-def test_options_that_cannot_work_are_refused(options, words):
+def test_impossible_options_are_refused(options, words):
     with pytest.raises(ConfigError) as error, torch.device("meta"):
         ResNet(**{"depths": (3, 4, 6, 3), **options})
     assert isinstance(error.value, ValueError)

@@ -126,7 +126,7 @@ def test_dropout_acts_behind_the_aspp_in_training_only():
         ({"dropout": None}, "decoder.dropout=None"),
     ],
 )
-def test_options_that_cannot_work_are_refused(options, words):
+def test_impossible_options_are_refused(options, words):
     with pytest.raises(ConfigError) as error:
         DeepLabV3Plus(CHANNELS, STRIDES[16], 5, **{"output_stride": 16, **options})
     assert words in str(error.value)

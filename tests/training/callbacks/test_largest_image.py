@@ -1,4 +1,4 @@
-"""Validations of a training: windows, the same figure as an evaluation, and memory tried before the first step."""
+"""Validations: sliding windows, equal scores to an evaluation, and the memory check before the first step."""
 
 import csv
 
@@ -20,7 +20,7 @@ from segnet.workflows.train import train
 @pytest.mark.parametrize(
     "options", [{"window": 32}, {"flip": True, "scales": [0.75, 1.0], "window": 32}, {"flip": True}]
 )
-def test_the_figure_of_a_validation_is_that_of_an_evaluation_with_the_same_options(options, tmp_path):
+def test_validation_and_evaluation_give_the_same_scores(options, tmp_path):
     config = configuration(validation=ValidationConfig(**options), trainer={**CPU, "max_epochs": 1})
     results = train(config, tmp_path)
     again = evaluate(
@@ -36,7 +36,7 @@ def test_the_figure_of_a_validation_is_that_of_an_evaluation_with_the_same_optio
     assert np.float32(logged) == np.float32(results.scores.miou) == np.float32(again.scores.miou)
 
 
-def test_large_images_are_validated_in_windows_by_default(tmp_path, monkeypatch):
+def test_large_images_are_validated_with_sliding_windows_by_default(tmp_path, monkeypatch):
     monkeypatch.setattr(tta, "MAX_PIXELS", 40 * 40)
     monkeypatch.setattr(tta, "DEFAULT_WINDOW", 32)
     seen, original = set(), SegmentationModel.forward
@@ -51,7 +51,7 @@ def test_large_images_are_validated_in_windows_by_default(tmp_path, monkeypatch)
     assert results.num_images == 5
 
 
-def test_out_of_memory_with_the_largest_image_ends_the_run_before_its_first_step(tmp_path, monkeypatch):
+def test_out_of_memory_with_the_largest_image_stops_the_run_before_its_first_step(tmp_path, monkeypatch):
     steps = []
     monkeypatch.setattr(SegmentationTask, "training_step", lambda *_: steps.append(1))
 
@@ -65,7 +65,7 @@ def test_out_of_memory_with_the_largest_image_ends_the_run_before_its_first_step
     assert not steps
 
 
-def test_trying_it_changes_nothing(tmp_path, monkeypatch):
+def test_the_memory_check_does_not_change_the_run(tmp_path, monkeypatch):
     config = {"trainer": {**CPU, "max_epochs": 1}}
     train(configuration(**config), tmp_path / "tried")
     monkeypatch.setattr("segnet.training.callbacks.largest_image.TryLargestImage.on_train_start", lambda *_: None)

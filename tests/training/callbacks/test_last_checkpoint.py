@@ -1,6 +1,6 @@
-"""A run that was cut off anywhere resumes as if it had never stopped: same weights, rates, metrics.csv and results.
+"""Exact resumption: an interrupted run ends with the same weights, rates, metrics.csv and results.
 
-`benchmarks/kill_and_resume.py` does the same with SIGKILL at random moments; here the moments are chosen.
+`benchmarks/kill_and_resume.py` sends SIGKILL at random moments; these tests choose the moments.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from segnet.workflows.train import train
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of ours catches it."""
+    """Simulates SIGKILL: no code of segnet catches it."""
 
 
 def outcome(folder):
-    """What has to be equal; times and paths need not."""
+    """Return everything that must be equal after resuming; times and paths are left out."""
     checkpoint = read_checkpoint(folder / "last.ckpt")
     results = json.loads((folder / "results.json").read_text())
     return {
@@ -40,7 +40,7 @@ def outcome(folder):
 
 
 def cut(monkeypatch, method, number, action):
-    """Lets a method of the task do `action` before its `number`-th call."""
+    """Patch a method of the task to run `action` before its `number`-th call."""
     calls, original = [], getattr(SegmentationTask, method)
 
     def cutting(self, *arguments):
@@ -57,7 +57,7 @@ def kill():
 
 
 def train_in_two_parts(config, folder, monkeypatch, method, number, action=kill, error=Killed):
-    """Trains, is cut off, and resumes; returns at which step it did."""
+    """Train, interrupt, and resume; return the step of the checkpoint resumed from."""
     with monkeypatch.context() as patch:
         cut(patch, method, number, action)
         with pytest.raises(error):
@@ -70,7 +70,7 @@ def train_in_two_parts(config, folder, monkeypatch, method, number, action=kill,
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """outcome(options): of a run that nobody cut off, once for each set of options."""
+    """Return a function that gives the outcome of an uninterrupted run, cached per set of options."""
     done = {}
 
     def run(trainer):
@@ -88,7 +88,7 @@ HALVES = {"val_check_interval": 0.4}  # every 2 of 5 batches
 STEPS = {"max_epochs": -1, "max_steps": 12}  # ends within the third epoch
 WHOLE = {"max_epochs": -1, "max_steps": 10}  # ends with the second
 PAIRS = {"accumulate_grad_batches": 2}  # 3 steps an epoch, the last of one batch
-# Validations that fall due between accumulated batches wait for the step; an epoch's last step has 2 of its 5 batches.
+# Validations due during accumulation wait for the step; an epoch's last step has 2 of its 5 batches.
 TRIPLES = {"accumulate_grad_batches": 3, "val_check_interval": 4}  # batches over all epochs: after 5, 8, 13, 15
 TRIPLED_HALVES = {"accumulate_grad_batches": 3, "val_check_interval": 0.4}  # after batches 3 and 5 of each epoch
 EVERY_OTHER = {**TRIPLED_HALVES, "check_val_every_n_epoch": 2, "max_epochs": 4}
@@ -100,11 +100,11 @@ STEPPED = {**TRIPLES, "max_epochs": -1, "max_steps": 5}
     ("trainer", "method", "number", "step"),
     [
         ({}, "training_step", 4, 2),  # within the first epoch
-        ({}, "validation_step", 2, 5),  # within the first validation: it comes again
-        ({}, "training_step", 6, 5),  # at the beginning of the second epoch
+        ({}, "validation_step", 2, 5),  # within the first validation, which is repeated
+        ({}, "training_step", 6, 5),  # at the start of the second epoch
         ({}, "training_step", 10, 8),
         ({}, "validation_step", 8, 15),  # within the last
-        ({}, "on_train_end", 1, 15),  # when all was done
+        ({}, "on_train_end", 1, 15),  # after the last step
         (HALVES, "validation_step", 5, 4),
         (HALVES, "training_step", 5, 4),
         (HALVES, "training_step", 8, 7),
@@ -126,15 +126,13 @@ STEPPED = {**TRIPLES, "max_epochs": -1, "max_steps": 5}
         (STEPPED, "training_step", 12, 4),
     ],
 )
-def test_a_run_that_was_cut_off_ends_as_the_unbroken_one(
-    trainer, method, number, step, tmp_path, monkeypatch, unbroken
-):
+def test_a_resumed_run_equals_an_uninterrupted_run(trainer, method, number, step, tmp_path, monkeypatch, unbroken):
     config = configuration(trainer)
     assert train_in_two_parts(config, tmp_path / "run", monkeypatch, method, number) == step
     assert_equal(outcome(tmp_path / "run"), unbroken(trainer))
 
 
-def test_a_run_can_be_cut_off_again_and_again(tmp_path, monkeypatch, unbroken):
+def test_a_run_interrupted_many_times_equals_an_uninterrupted_run(tmp_path, monkeypatch, unbroken):
     config = configuration(checkpoint="auto")
     for number, method in enumerate(["training_step", "training_step", "validation_step"] * 3):
         with monkeypatch.context() as patch:
@@ -154,11 +152,11 @@ def test_a_run_can_be_cut_off_again_and_again(tmp_path, monkeypatch, unbroken):
         (signal.SIGUSR1, {}, "training_step", 8, 8),
         (signal.SIGINT, {}, "training_step", 8, 8),
         (signal.SIGTERM, {}, "validation_step", 4, 10),
-        (signal.SIGTERM, {}, "training_step", 15, 15),  # the last batch: its validation owes nothing to be done again
-        (signal.SIGTERM, PAIRS, "training_step", 3, 2),  # saved with the step that its batches are gathered for
+        (signal.SIGTERM, {}, "training_step", 15, 15),  # the last batch: its validation is not repeated
+        (signal.SIGTERM, PAIRS, "training_step", 3, 2),  # saved at the end of the accumulation
     ],
 )
-def test_a_signal_is_obeyed_within_a_step_and_nothing_is_lost(
+def test_a_signal_stops_the_run_within_a_step_without_losing_work(
     signum, trainer, method, number, step, tmp_path, monkeypatch, unbroken
 ):
     before = signal.getsignal(signum)
@@ -171,7 +169,7 @@ def test_a_signal_is_obeyed_within_a_step_and_nothing_is_lost(
     assert signal.getsignal(signum) is before
 
 
-def test_the_message_says_how_to_go_on_and_the_exit_code_names_the_signal(tmp_path, monkeypatch):
+def test_an_interrupted_run_prints_how_to_resume_and_exits_with_the_signal(tmp_path, monkeypatch):
     cut(monkeypatch, "training_step", 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted, match=r"SIGTERM at step 3: resume with checkpoint=.*last\.ckpt") as caught:
         train(configuration(), tmp_path)
@@ -189,7 +187,7 @@ def test_a_signal_during_the_final_evaluation_ends_it(tmp_path, monkeypatch, unb
     assert_equal(outcome(tmp_path), unbroken({}))
 
 
-def test_checkpoints_within_an_epoch_come_by_time_too(tmp_path, monkeypatch):
+def test_checkpoint_minutes_writes_checkpoints_within_an_epoch(tmp_path, monkeypatch):
     config = replace(configuration(), checkpoint_every=None, checkpoint_minutes=1e-9)
     cut(monkeypatch, "training_step", 4, kill)
     with pytest.raises(Killed):
@@ -197,7 +195,7 @@ def test_checkpoints_within_an_epoch_come_by_time_too(tmp_path, monkeypatch):
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 3
 
 
-def test_without_intervals_they_come_with_validations_only(tmp_path, monkeypatch):
+def test_without_intervals_checkpoints_are_written_only_at_validations(tmp_path, monkeypatch):
     config = replace(configuration(), checkpoint_every=None, checkpoint_minutes=None)
     cut(monkeypatch, "training_step", 9, kill)
     with pytest.raises(Killed):
@@ -207,7 +205,7 @@ def test_without_intervals_they_come_with_validations_only(tmp_path, monkeypatch
 
 @contextlib.contextmanager
 def full_disk():
-    """By a limit on the size of a file: to the writer it is the same. metrics.csv stays below it."""
+    """Simulate a full disk by a limit on file size; metrics.csv stays below it."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
@@ -216,7 +214,7 @@ def full_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_within_an_epoch_is_a_warning_and_the_run_goes_on(tmp_path, monkeypatch, caplog, unbroken):
+def test_a_full_disk_within_an_epoch_is_a_warning_and_the_run_continues(tmp_path, monkeypatch, caplog, unbroken):
     saved = []
     with contextlib.ExitStack() as disk, monkeypatch.context() as patch:
         cut(patch, "training_step", 2, lambda: disk.enter_context(full_disk()))
@@ -238,10 +236,10 @@ def test_a_full_disk_within_an_epoch_is_a_warning_and_the_run_goes_on(tmp_path, 
 
 
 @pytest.mark.parametrize("action", [lambda: None, lambda: os.kill(os.getpid(), signal.SIGTERM)])
-def test_a_full_disk_where_it_counts_ends_the_run_and_the_older_checkpoint_stays(
+def test_a_full_disk_at_the_last_save_ends_the_run_and_keeps_the_previous_checkpoint(
     action, tmp_path, monkeypatch, unbroken
 ):
-    """At the last save before an end: by a signal, or of the epoch."""
+    """The last save before the run ends: after a signal, or at the end of the epoch."""
     with contextlib.ExitStack() as disk, monkeypatch.context() as patch:
 
         def fill():
@@ -258,16 +256,16 @@ def test_a_full_disk_where_it_counts_ends_the_run_and_the_older_checkpoint_stays
 
 
 @pytest.mark.parametrize("option", ["checkpoint_every", "checkpoint_minutes"])
-def test_an_interval_of_nothing_is_refused(option, tmp_path):
+def test_an_interval_of_zero_is_refused(option, tmp_path):
     with pytest.raises(ConfigError, match=f"{option}=0 must be above 0"):
         train(replace(configuration(), **{option: 0}), tmp_path)
 
 
-def test_the_best_checkpoint_can_be_gone_on_with(tmp_path, monkeypatch, unbroken):
-    """It is written when its validation has ended, and the epoch has not.
+def test_a_run_resumes_from_best_ckpt(tmp_path, monkeypatch, unbroken):
+    """best.ckpt is written after its validation, before the end of the epoch.
 
-    Which epoch is the best differs with the processor's arithmetic: the run is cut in its last
-    epoch, so that it is never that one.
+    The best epoch depends on the processor's arithmetic. The run is interrupted in its last epoch, which is therefore
+    never the best.
     """
     config = configuration()
     cut(monkeypatch, "training_step", 13, kill)
@@ -280,7 +278,7 @@ def test_the_best_checkpoint_can_be_gone_on_with(tmp_path, monkeypatch, unbroken
     assert_equal(outcome(tmp_path / "run"), unbroken({}))
 
 
-def test_a_run_folder_can_be_moved(tmp_path, monkeypatch, unbroken):
+def test_a_moved_run_folder_resumes(tmp_path, monkeypatch, unbroken):
     config = configuration()
     cut(monkeypatch, "training_step", 8, kill)
     with pytest.raises(Killed):
@@ -292,7 +290,7 @@ def test_a_run_folder_can_be_moved(tmp_path, monkeypatch, unbroken):
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
-def test_a_checkpoint_out_of_its_folder_goes_on_in_a_new_one(tmp_path, monkeypatch):
+def test_a_checkpoint_moved_out_of_its_folder_resumes_in_a_new_one(tmp_path, monkeypatch):
     config = configuration()
     cut(monkeypatch, "training_step", 8, kill)
     with pytest.raises(Killed):
@@ -306,7 +304,7 @@ def test_a_checkpoint_out_of_its_folder_goes_on_in_a_new_one(tmp_path, monkeypat
         assert sum(1 for row in csv.DictReader(file) if row["train/loss"]) == 15
 
 
-def test_a_checkpoint_from_before_positions_were_stored_goes_on_with_the_next_epoch(tmp_path, monkeypatch, unbroken):
+def test_an_old_checkpoint_without_a_resume_point_resumes_at_the_next_epoch(tmp_path, monkeypatch, unbroken):
     config = configuration()
     cut(monkeypatch, "training_step", 6, kill)
     with pytest.raises(Killed):
@@ -322,17 +320,17 @@ def test_a_checkpoint_from_before_positions_were_stored_goes_on_with_the_next_ep
     assert found["results"]["steps"] == 15
 
 
-def test_fewer_epochs_than_it_has_had_are_refused(tmp_path):
+def test_max_epochs_below_the_completed_epochs_is_refused(tmp_path):
     config = configuration()
     train(config, tmp_path)
     shorter = configuration({"max_epochs": 2}, checkpoint=str(tmp_path / "last.ckpt"))
-    with pytest.raises(ConfigError, match=r"trainer\.max_epochs=2, but the checkpoint has had 3 epochs"):
+    with pytest.raises(ConfigError, match=r"trainer\.max_epochs=2 is below the 3 epochs that the checkpoint"):
         train(shorter, tmp_path)
 
 
-def test_a_finished_run_goes_on_with_more_steps(tmp_path):
-    """Where max_steps ended it within an epoch, that epoch resumes."""
-    flat = OptimConfig(lr=0.05, power=0)  # or the schedules would differ
+def test_a_finished_run_resumes_with_more_steps(tmp_path):
+    """If max_steps ended the run within an epoch, it resumes within that epoch."""
+    flat = OptimConfig(lr=0.05, power=0)  # other schedules depend on the number of steps
     train(configuration({"max_epochs": -1, "max_steps": 13}, optim=flat), tmp_path / "long")
     train(configuration({"max_epochs": -1, "max_steps": 8}, optim=flat), tmp_path / "short")
     longer = configuration(
@@ -344,7 +342,7 @@ def test_a_finished_run_goes_on_with_more_steps(tmp_path):
 
 
 def test_more_epochs_raise_the_learning_rate_and_both_rates_are_logged(tmp_path, caplog):
-    """The first step has the new schedule's rate already, as in a run that was as long from the start."""
+    """The first step after resuming uses the new schedule, as in a run of that length from the start."""
     train(configuration({"max_epochs": 2}), tmp_path)
     longer = configuration({"max_epochs": 4}, checkpoint=str(tmp_path / "last.ckpt"))
     train(longer, tmp_path)
@@ -354,7 +352,7 @@ def test_more_epochs_raise_the_learning_rate_and_both_rates_are_logged(tmp_path,
     assert rates[10:] == pytest.approx([0.05 * (1 - step / 20) ** 0.9 for step in range(10, 20)])
 
 
-def test_options_of_the_optimizer_that_change_count_from_there_on(tmp_path, monkeypatch, caplog):
+def test_changed_optimizer_options_apply_after_resuming(tmp_path, monkeypatch, caplog):
     cut(monkeypatch, "training_step", 8, kill)
     with pytest.raises(Killed):
         train(configuration(), tmp_path)

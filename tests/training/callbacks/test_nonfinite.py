@@ -1,4 +1,4 @@
-"""A loss that is not finite stops the run and names the files, or its step leaves no trace."""
+"""A non-finite loss stops the run and names the batch's files, or the step is skipped."""
 
 import logging
 
@@ -14,7 +14,7 @@ from segnet.workflows.train import train
 
 
 def losing(monkeypatch, steps):
-    """Lets the loss of some training steps, from 0, be lost, gradients and running statistics with it."""
+    """Make the loss, gradients and running statistics of some training steps, from 0, NaN."""
     calls, original = [], SegmentationTask.training_step
 
     def training_step(self, batch, batch_idx):
@@ -23,7 +23,7 @@ def losing(monkeypatch, steps):
         if len(calls) - 1 in steps:
             for name, buffer in self.named_buffers():
                 if name.endswith("running_mean"):
-                    buffer.data.fill_(float("nan"))  # past autograd, which needs it once more
+                    buffer.data.fill_(float("nan"))  # bypasses autograd, which needs the value later
             return loss * float("nan")
         return loss
 
@@ -31,7 +31,7 @@ def losing(monkeypatch, steps):
     return calls
 
 
-def test_the_run_stops_at_that_step_and_names_the_files(tmp_path, monkeypatch):
+def test_a_non_finite_loss_stops_the_run_and_names_the_files(tmp_path, monkeypatch):
     names = losing(monkeypatch, {3})
     with pytest.raises(ConfigError, match=r"the loss is nan at step 3 \(epoch 0\).*lower optim\.lr") as caught:
         train(configuration({"log_every_n_steps": 50}), tmp_path)
@@ -42,8 +42,8 @@ def test_the_run_stops_at_that_step_and_names_the_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_skipped_step_leaves_no_trace_in_the_weights(accumulate, tmp_path, monkeypatch, caplog):
-    """A step that is lost in the last batches: the weights are those of the step before."""
+def test_a_skipped_step_leaves_the_weights_unchanged(accumulate, tmp_path, monkeypatch, caplog):
+    """The last step is skipped: the weights equal those of the step before."""
     steps = {"max_epochs": -1, "accumulate_grad_batches": accumulate, "limit_val_batches": 0}
     finished = []
     for number, last in (("with", 3), ("without", 2)):
@@ -59,21 +59,21 @@ def test_a_skipped_step_leaves_no_trace_in_the_weights(accumulate, tmp_path, mon
     assert "the step is skipped" in caplog.text
 
 
-def test_many_in_a_row_stop_the_run_all_the_same(tmp_path, monkeypatch, caplog):
+def test_many_skipped_steps_in_a_row_stop_the_run(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.WARNING, "segnet")
     losing(monkeypatch, set(range(2, 99)))
-    with pytest.raises(ConfigError, match=rf"{MOST_IN_A_ROW} steps in a row were skipped"):
+    with pytest.raises(ConfigError, match=rf"after {MOST_IN_A_ROW} skipped steps in a row"):
         train(configuration(non_finite="skip"), tmp_path)
     assert caplog.text.count("the step is skipped") == MOST_IN_A_ROW
 
 
-def test_without_such_a_loss_skip_changes_nothing(tmp_path):
+def test_skip_changes_nothing_while_losses_are_finite(tmp_path):
     for action in ("stop", "skip"):
         train(configuration({"max_epochs": 1}, non_finite=action), tmp_path / action)
     one, other = (read_checkpoint(tmp_path / action / "last.ckpt")["state_dict"] for action in ("stop", "skip"))
     assert_equal(one, other)
 
 
-def test_another_action_is_refused():
+def test_an_unknown_non_finite_action_is_refused():
     with pytest.raises(ConfigError, match="non_finite=ignore is unknown: choose from stop, skip"):
         NonFiniteLoss("ignore")

@@ -1,4 +1,4 @@
-"""profile=true tells where a step's time goes, and changes nothing else."""
+"""profile=true writes the time per part of a step, and changes nothing else."""
 
 import json
 import os
@@ -16,14 +16,14 @@ SHAPES = {"name": "shapes", "num_train": 48, "num_val": 2, "size": [40, 32]}  # 
 ONE_EPOCH = {**CPU, "max_epochs": 1}
 
 
-def told(folder):
-    """The table of parts: {name: (milliseconds, share)}."""
+def parts_of(folder):
+    """Parse the table of parts: {name: (milliseconds, percent)}."""
     lines = (folder / TABLE).read_text().split("\n\n")[0].splitlines()[1:]
     rows = [line.rsplit(maxsplit=2) for line in lines]
     return {name.strip(): (float(milliseconds), float(share.rstrip("%"))) for name, milliseconds, share in rows}
 
 
-def test_a_profiled_run_writes_a_trace_and_a_table_and_ends_as_any_other(tmp_path):
+def test_a_profiled_run_writes_a_trace_and_a_table_with_unchanged_results(tmp_path):
     for name, profile in (("plain", False), ("profiled", True)):
         train(configuration(dataset=SHAPES, trainer=ONE_EPOCH, profile=profile), tmp_path / name)
     plain, profiled = tmp_path / "plain", tmp_path / "profiled"
@@ -31,7 +31,7 @@ def test_a_profiled_run_writes_a_trace_and_a_table_and_ends_as_any_other(tmp_pat
     weights, expected = (read_checkpoint(folder / "last.ckpt")["state_dict"] for folder in (profiled, plain))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
-    rows = told(profiled)
+    rows = parts_of(profiled)
     assert list(rows) == [*STEP_PARTS.values(), REST, STEP]
     assert rows["forward and loss"][0] > 0
     assert rows["backward"][0] > 0
@@ -45,14 +45,14 @@ def test_a_profiled_run_writes_a_trace_and_a_table_and_ends_as_any_other(tmp_pat
     assert sum(str(name).startswith("ProfilerStep#") for name in names) == 6
 
 
-def test_of_an_epoch_that_is_shorter_than_the_profile_its_steps_are_measured(tmp_path):
+def test_an_epoch_shorter_than_the_profile_is_measured(tmp_path):
     train(configuration(dataset={**SHAPES, "num_train": 28}, trainer=ONE_EPOCH, profile=True), tmp_path)
     names = [event.get("name") for event in json.loads((tmp_path / TRACE).read_text())["traceEvents"]]
     assert names.count("forward and loss") == 3  # of 7 steps, without the first four
-    assert told(tmp_path)[STEP][0] > 0
+    assert parts_of(tmp_path)[STEP][0] > 0
 
 
-def test_a_run_without_steps_to_measure_says_so(tmp_path, caplog):
+def test_a_run_too_short_to_profile_logs_a_warning(tmp_path, caplog):
     train(configuration(dataset={**SHAPES, "num_train": 16}, trainer=ONE_EPOCH, profile=True), tmp_path)
     assert "the first 4 steps are not measured" in caplog.text
     assert not (tmp_path / TABLE).exists()
@@ -64,7 +64,7 @@ def test_two_profilers_are_refused(tmp_path):
         train(config, tmp_path)
 
 
-def test_the_shares_add_up():
+def test_the_fractions_add_up_to_one():
     text = table({"one": 0.2, "two": 0.3}, total=1.0, steps=10)
     assert [line.split()[-2:] for line in text.splitlines()[1:]] == [
         ["20.0", "20.0%"],

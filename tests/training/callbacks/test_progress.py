@@ -1,4 +1,4 @@
-"""What is shown while a run goes: numbers from a clock of the tests' own, in a terminal and in a log file."""
+"""Training progress in a terminal and in a log file, measured with a fake clock."""
 
 import math
 import re
@@ -9,7 +9,14 @@ import torch
 from tiny import CPU, configuration
 
 from segnet.training.callbacks import progress
-from segnet.training.callbacks.progress import Bar, EpochLines, Pace, duration, memory_used, progress_callbacks
+from segnet.training.callbacks.progress import (
+    ProgressLog,
+    Throughput,
+    ThroughputBar,
+    duration,
+    memory_used,
+    progress_callbacks,
+)
 from segnet.workflows.train import train
 
 
@@ -25,42 +32,42 @@ def trainer(step, total=100, processes=1):
     return SimpleNamespace(global_step=step, estimated_stepping_batches=total, world_size=processes, strategy=strategy)
 
 
-def batch(pace, clock, seconds, images=8, processes=1):
+def batch(throughput, clock, seconds, images=8, processes=1):
     clock.now += seconds
-    pace.on_train_batch_end(trainer(0, processes=processes), None, None, {"image": [0] * images}, 0)
+    throughput.on_train_batch_end(trainer(0, processes=processes), None, None, {"image": [0] * images}, 0)
 
 
-def test_speed_is_that_of_all_processes_without_validations(clock):
-    pace = Pace()
-    pace.on_train_start(trainer(0), None)
-    assert math.isnan(pace.images_per_second)
-    batch(pace, clock, 2.0, processes=4)
+def test_throughput_counts_all_processes_and_excludes_validations(clock):
+    throughput = Throughput()
+    throughput.on_train_start(trainer(0), None)
+    assert math.isnan(throughput.images_per_second)
+    batch(throughput, clock, 2.0, processes=4)
     clock.now += 500  # a validation
-    pace.on_validation_end(trainer(0), None)
-    batch(pace, clock, 2.0, processes=4)
+    throughput.on_validation_end(trainer(0), None)
+    batch(throughput, clock, 2.0, processes=4)
     clock.now += 500  # between two epochs
-    pace.on_train_epoch_start(trainer(0), None)
-    batch(pace, clock, 4.0, processes=4)
-    assert pace.images_per_second == 3 * 8 * 4 / 8.0
+    throughput.on_train_epoch_start(trainer(0), None)
+    batch(throughput, clock, 4.0, processes=4)
+    assert throughput.images_per_second == 3 * 8 * 4 / 8.0
 
 
-def test_speed_forgets_batches_of_long_ago(clock):
-    pace = Pace()
-    pace.on_train_start(trainer(0), None)
-    batch(pace, clock, 600.0)
+def test_throughput_averages_recent_batches_only(clock):
+    throughput = Throughput()
+    throughput.on_train_start(trainer(0), None)
+    batch(throughput, clock, 600.0)
     for _ in range(progress.RECENT):
-        batch(pace, clock, 0.5)
-    assert pace.images_per_second == 16
+        batch(throughput, clock, 0.5)
+    assert throughput.images_per_second == 16
 
 
-def test_the_time_left_counts_the_steps_of_this_process_only(clock):
-    pace = Pace()
-    pace.on_train_start(trainer(60), None)  # resumes at step 60
-    assert math.isnan(pace.seconds_left(trainer(60)))
-    assert pace.figures(trainer(60))["left"] == pace.figures(trainer(60))["images/s"] == "?"
+def test_the_time_left_ignores_steps_before_resuming(clock):
+    throughput = Throughput()
+    throughput.on_train_start(trainer(60), None)  # resumes at step 60
+    assert math.isnan(throughput.seconds_left(trainer(60)))
+    assert throughput.figures(trainer(60))["left"] == throughput.figures(trainer(60))["images/s"] == "?"
     clock.now += 30
-    assert pace.seconds_left(trainer(70)) == 90
-    assert pace.figures(trainer(70))["left"] == "0:01:30"
+    assert throughput.seconds_left(trainer(70)) == 90
+    assert throughput.figures(trainer(70))["left"] == "0:01:30"
 
 
 @pytest.mark.parametrize(
@@ -70,12 +77,12 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-def test_memory_of_the_process_counts_what_it_holds():
+def test_memory_used_counts_allocated_memory():
     block = torch.ones(64, 2**20, dtype=torch.uint8)
     assert memory_used(torch.device("cpu")) > block.numel()
 
 
-def test_a_log_file_gets_a_line_a_validation_and_no_advertisement(tmp_path, capfd, recwarn):
+def test_a_log_file_gets_one_line_per_validation_and_no_advertisement(tmp_path, capfd, recwarn):
     train(configuration(trainer={**CPU, "max_epochs": 2}), tmp_path)
     out, err = capfd.readouterr()
     line = (
@@ -90,15 +97,15 @@ def test_a_log_file_gets_a_line_a_validation_and_no_advertisement(tmp_path, capf
     assert not [str(warning.message) for warning in recwarn if "pytorch_lightning" in str(warning.filename)]
 
 
-def test_a_terminal_gets_a_bar(monkeypatch):
+def test_a_terminal_gets_a_progress_bar(monkeypatch):
     monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    assert [type(callback) for callback in progress_callbacks()] == [Pace, Bar]
+    assert [type(callback) for callback in progress_callbacks()] == [Throughput, ThroughputBar]
     monkeypatch.setenv("TERM", "dumb")
-    assert [type(callback) for callback in progress_callbacks()] == [Pace, EpochLines]
+    assert [type(callback) for callback in progress_callbacks()] == [Throughput, ProgressLog]
 
 
 @pytest.mark.parametrize(("miou", "text"), [(math.nan, "n/a"), (0.5, "50.0 %")])
-def test_the_bar_knows_a_missing_miou(miou, text, monkeypatch):
+def test_the_progress_bar_shows_a_missing_miou(miou, text, monkeypatch):
     monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: {progress.MONITOR: torch.tensor(miou)})
-    assert Bar(Pace()).get_metrics(trainer(0), None)[progress.MONITOR] == text
+    assert ThroughputBar(Throughput()).get_metrics(trainer(0), None)[progress.MONITOR] == text

@@ -18,7 +18,7 @@ UNCHECKED = DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0, check=Fa
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Writes masks of which only so many are labeled, and gives the dataset's spec."""
+    """Return a function that writes a dataset with `num_labeled` labeled masks and returns its spec."""
 
     def write(num_labeled, *, val_labeled):
         rng = np.random.default_rng(0)
@@ -38,32 +38,32 @@ def dataset(tmp_path):
     return write
 
 
-def told(caplog, words):
+def logged(caplog, words):
     return [message for message in caplog.messages if words in message]
 
 
 @pytest.mark.parametrize(("num_labeled", "warnings"), [(8, 1), (13, 0)])
-def test_many_crops_without_labels_are_told_once(num_labeled, warnings, dataset, tmp_path, caplog, monkeypatch):
-    """Windows of an epoch, twice: half of the crops, or 3 of 16, which is below a fifth."""
+def test_many_unlabeled_crops_log_one_warning(num_labeled, warnings, dataset, tmp_path, caplog, monkeypatch):
+    """Two windows of one epoch each; half of the crops are unlabeled, or 3 of 16, which is below a fifth."""
     monkeypatch.setattr("segnet.training.callbacks.unlabeled.WINDOW_STEPS", 4)
     config = configuration(dataset=dataset(num_labeled, val_labeled=[True]), data=UNCHECKED)
     with caplog.at_level(logging.WARNING, "segnet"):
         train(config, tmp_path / "run")
-    found = told(caplog, "no labeled pixel")
+    found = logged(caplog, "no labeled pixel")
     assert len(found) == warnings
     if found:
         assert found[0].startswith("8 of the 16 training crops of the last 4 steps have no labeled pixel")
         assert "data.crop_size" in found[0]
 
 
-def test_a_run_shorter_than_a_window_is_told_at_its_end(dataset, tmp_path, caplog):
+def test_a_run_shorter_than_a_window_warns_at_its_end(dataset, tmp_path, caplog):
     config = configuration(dataset=dataset(0, val_labeled=[True]), data=UNCHECKED)
     with caplog.at_level(logging.WARNING, "segnet"):
         train(config, tmp_path / "run")
-    assert told(caplog, "32 of the 32 training crops of the last 8 steps")
+    assert logged(caplog, "32 of the 32 training crops of the last 8 steps")
 
 
-def test_a_val_split_without_labels_chooses_no_checkpoint_and_stops_no_run(dataset, tmp_path, caplog, capsys):
+def test_a_val_split_without_labels_has_no_best_checkpoint_and_the_run_completes(dataset, tmp_path, caplog, capsys):
     config = configuration(
         dataset=dataset(16, val_labeled=[False, False]),
         data=UNCHECKED,
@@ -72,7 +72,7 @@ def test_a_val_split_without_labels_chooses_no_checkpoint_and_stops_no_run(datas
     )
     with caplog.at_level(logging.WARNING, "segnet"):
         results = train(config, tmp_path / "run")
-    assert len(told(caplog, "no best checkpoint could be chosen")) == 1
+    assert len(logged(caplog, "no best checkpoint: the val split has no labeled pixel")) == 1
     assert results.checkpoint == tmp_path / "run" / "last.ckpt"
     assert math.isnan(results.scores.miou)
     written = {path.name for path in (tmp_path / "run").iterdir()}
@@ -83,7 +83,7 @@ def test_a_val_split_without_labels_chooses_no_checkpoint_and_stops_no_run(datas
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
     assert len(lines) == 3
     assert all("val mIoU n/a" in line and "nan" not in line for line in lines)
-    # What has ended is only evaluated when it is started again, and still has no best checkpoint.
+    # A finished run is only evaluated when it resumes, and still has no best checkpoint.
     again = train(configuration(**{**vars_of(config), "checkpoint": str(results.checkpoint)}), tmp_path / "unused")
     assert again.checkpoint == results.checkpoint
     assert not (tmp_path / "run" / "best.ckpt").exists()
@@ -93,8 +93,8 @@ def vars_of(config):
     return {name: getattr(config, name) for name in ("dataset", "data", "early_stopping", "trainer")}
 
 
-def test_a_validation_without_labels_in_between_is_not_the_best(dataset, tmp_path, monkeypatch):
-    """Validations of one image: the first has labels, those after it none."""
+def test_a_validation_without_labels_is_never_the_best(dataset, tmp_path, monkeypatch):
+    """Validations of one image; only the first has labels."""
     from segnet.training.task import SegmentationTask
 
     original = SegmentationTask.validation_step

@@ -1,4 +1,4 @@
-"""Average of the weights, early stopping, runs in steps: what they do to a real run of a tiny model."""
+"""EMA weights, early stopping, max_steps and accumulation, in real runs of a tiny model."""
 
 import csv
 import logging
@@ -15,7 +15,7 @@ from torch import nn
 from segnet.config import DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
-from segnet.training.callbacks.recipe import images_per_statistic, recipe_callbacks
+from segnet.training.callbacks.configured import configured_callbacks, images_per_statistic
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import training_trainer
 from segnet.workflows.evaluate import evaluate
@@ -25,7 +25,7 @@ HALF = [0.5] * 3
 
 
 def without_chance(**changes):
-    """A configuration whose runs depend on nothing but data and weights: no dropout, no crops, group norm."""
+    """Return a configuration without randomness: no dropout, no crops, group norm."""
     parts = components()
     norm = {"name": "group", "groups": 4}
     parts["backbone"] |= {"norm": norm, "drop_path_rate": 0.0}
@@ -34,7 +34,7 @@ def without_chance(**changes):
 
 
 class Spy(Callback):
-    """Keeps the state of the model and the learning rate of each step."""
+    """Records the model's state and the learning rate of each step."""
 
     def __init__(self):
         self.states, self.rates = [], []
@@ -48,7 +48,7 @@ class Spy(Callback):
 
 
 class Cut(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
+    """Simulates SIGKILL: no code catches it."""
 
 
 class CutAfterAnEpoch(Callback):
@@ -58,7 +58,7 @@ class CutAfterAnEpoch(Callback):
 
 
 def fit(config, folder, *callbacks, resume=None):
-    """Trains and nothing else: (task, spy)."""
+    """Train without evaluation; return the task and the spy."""
     pl.seed_everything(0, verbose=False)
     spy = Spy()
     datamodule = SegmentationDataModule(config.dataset, config.data, HALF, seed=0)
@@ -69,7 +69,7 @@ def fit(config, folder, *callbacks, resume=None):
         optim=config.optim,
         auxiliary_head=config.auxiliary_head,
     )
-    trainer = training_trainer(config, folder, [*recipe_callbacks(config), spy, *callbacks])
+    trainer = training_trainer(config, folder, [*configured_callbacks(config), spy, *callbacks])
     trainer.fit(task, datamodule=datamodule, ckpt_path=resume)
     return task, spy
 
@@ -85,7 +85,7 @@ def averaged(tmp_path_factory):
     return folder, *fit(configuration(ema=EmaConfig(decay=0.7)), folder)
 
 
-def test_checkpoints_hold_the_exponential_average_of_the_weights(averaged):
+def test_checkpoints_store_ema_weights(averaged):
     folder, _, spy = averaged
     average = {name: value.double() for name, value in spy.states[0].items()}
     for count, state in enumerate(spy.states[1:], start=1):
@@ -99,29 +99,29 @@ def test_checkpoints_hold_the_exponential_average_of_the_weights(averaged):
         if value.is_floating_point():
             torch.testing.assert_close(value.double(), average[name], rtol=1e-4, atol=1e-6)
         else:
-            assert torch.equal(value, spy.states[-1][name])  # batches seen: no average
+            assert torch.equal(value, spy.states[-1][name])  # num_batches_tracked is not averaged
     weight = "model.decoder.classifier.weight"
     assert not torch.equal(stored[weight], spy.states[-1][weight])
 
 
-def test_the_last_checkpoint_also_holds_what_the_run_goes_on_with(averaged):
+def test_last_ckpt_also_stores_the_weights_to_resume_from(averaged):
     folder, _, spy = averaged
     current = read_checkpoint(folder / "last.ckpt")["current_model_state"]
     assert all(torch.equal(current[name], value) for name, value in spy.states[-1].items())
 
 
-def test_averaging_leaves_mean_and_deviation_as_they_were(averaged):
+def test_ema_leaves_the_normalization_constants_unchanged(averaged):
     _, task, _ = averaged
     assert torch.equal(task.model.normalize.mean, torch.full((3, 1, 1), 127.5))
 
 
-def test_the_average_is_what_is_validated_and_what_best_holds(tmp_path):
+def test_validation_and_best_ckpt_use_ema_weights(tmp_path):
     results = train(configuration(ema=EmaConfig(decay=0.9)), tmp_path)
     assert np.float32(results.scores.miou) == np.float32(max(value for _, value in rows(tmp_path, "val/miou")))
     load_checkpoint(tmp_path / "best.ckpt")
 
 
-def test_a_resumed_run_ends_with_the_same_weights_and_the_same_average(tmp_path):
+def test_a_resumed_run_ends_with_the_same_weights_and_ema_weights(tmp_path):
     config = without_chance(ema=EmaConfig(decay=0.9))
     fit(config, tmp_path / "whole")
     with pytest.raises(Cut):
@@ -134,7 +134,7 @@ def test_a_resumed_run_ends_with_the_same_weights_and_the_same_average(tmp_path)
         assert all(torch.equal(whole[part][name], rest[part][name]) for name in whole[part])
 
 
-def test_a_run_ends_when_the_figure_no_longer_rises(tmp_path, caplog):
+def test_early_stopping_ends_a_run_without_improvement(tmp_path, caplog):
     config = configuration(
         optim=OptimConfig(lr=0.0, weight_decay=0.0),
         early_stopping=EarlyStoppingConfig(patience=2, min_delta=1.0),
@@ -142,13 +142,13 @@ def test_a_run_ends_when_the_figure_no_longer_rises(tmp_path, caplog):
     )
     with caplog.at_level(logging.INFO, "segnet"):
         _, spy = fit(config, tmp_path)
-    assert "the run ends at step 12: 2 validations without a higher mIoU" in caplog.messages
+    assert "early stopping at step 12: 2 validations without a higher mIoU" in caplog.messages
     assert len(spy.rates) == 3 * 4  # the first validation is the highest, the next two are not higher
 
 
 @pytest.mark.parametrize(("options", "validated"), [({}, [4, 8, 10]), ({"val_check_interval": 3}, [3, 6, 9, 10])])
-def test_max_steps_alone_decides_and_the_last_step_is_validated(tmp_path, options, validated, capsys):
-    """Ten steps are two and a half epochs; max_epochs=1 does not end them."""
+def test_max_steps_sets_the_run_length_and_the_last_step_is_validated(tmp_path, options, validated, capsys):
+    """Ten steps are two and a half epochs; max_epochs=1 does not stop the run."""
     trainer = {**CPU, "max_steps": 10, "max_epochs": 1, "log_every_n_steps": 1, **options}
     _, spy = fit(configuration(trainer=trainer), tmp_path)
     np.testing.assert_allclose(spy.rates, [0.05 * (1 - step / 10) ** 0.9 for step in range(10)], rtol=1e-6)
@@ -159,14 +159,14 @@ def test_max_steps_alone_decides_and_the_last_step_is_validated(tmp_path, option
     assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 10
 
 
-def test_the_schedule_counts_steps_of_the_optimizer_not_batches(tmp_path):
-    """Three batches a step: of four batches the last is a step of its own, hence two an epoch."""
+def test_the_schedule_counts_optimizer_steps_not_batches(tmp_path):
+    """Three batches per step: an epoch of four batches has two steps, the second of one batch."""
     config = configuration(trainer={**CPU, "max_epochs": 3, "accumulate_grad_batches": 3})
     _, spy = fit(config, tmp_path)
     np.testing.assert_allclose(spy.rates, [0.05 * (1 - step / 6) ** 0.9 for step in range(6)], rtol=1e-6)
 
 
-def test_two_batches_accumulated_are_one_batch_of_twice_the_size(tmp_path):
+def test_two_accumulated_batches_equal_one_batch_of_twice_the_size(tmp_path):
     data = {"crop_size": [32, 32], "num_workers": 0, "scale_range": [1.0, 1.0]}
     ends = []
     for size, accumulated in ((8, 1), (4, 2)):
@@ -182,8 +182,8 @@ def test_two_batches_accumulated_are_one_batch_of_twice_the_size(tmp_path):
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_gradients_are_clipped_as_the_optimizer_sees_them(tmp_path, accumulated):
-    """With plain SGD a step is as long as the learning rate times the clipped norm."""
+def test_gradient_clipping_applies_to_accumulated_gradients(tmp_path, accumulated):
+    """With plain SGD the length of a step is the learning rate times the clipped norm."""
     config = without_chance(
         optim=OptimConfig(lr=0.5, momentum=0, weight_decay=0, power=0),
         trainer={**CPU, "max_epochs": 1, "gradient_clip_val": 1e-3, "accumulate_grad_batches": accumulated},
@@ -201,14 +201,14 @@ def test_every_loss_trains_in_mixed_precision(tmp_path, loss):
     assert all(math.isfinite(value) and value > 0 for _, value in rows(tmp_path, "train/loss"))
 
 
-def test_the_auxiliary_loss_is_added_with_its_weight_and_the_head_stays_out_of_the_model(tmp_path):
+def test_the_weighted_auxiliary_loss_is_added_and_the_head_is_not_part_of_the_model(tmp_path):
     head = {"name": "fcn", "channels": 8, "weight": 0.25, "dropout": 0.0}
     trainer = {**CPU, "max_steps": 1, "log_every_n_steps": 1}
     losses = {}
     for name, spec in (("with", head), ("without", None)):
         fit(without_chance(auxiliary_head=spec, trainer=trainer), tmp_path / name)
         [(_, losses[name])] = rows(tmp_path / name, "train/loss")
-    # The head is drawn after the model, whose first loss it hence leaves as it was.
+    # The head is initialized after the model, so it does not change the model's first loss.
     [(_, auxiliary)] = rows(tmp_path / "with", "train/auxiliary_loss")
     assert losses["with"] == pytest.approx(losses["without"] + 0.25 * auxiliary, rel=1e-6)
     stored = read_checkpoint(tmp_path / "with" / "last.ckpt")
@@ -220,7 +220,7 @@ def test_the_auxiliary_loss_is_added_with_its_weight_and_the_head_stays_out_of_t
     assert results.num_images == 5
 
 
-def test_a_checkpoint_from_before_these_options_can_be_evaluated(tmp_path):
+def test_an_old_checkpoint_without_these_options_can_be_evaluated(tmp_path):
     fit(configuration(trainer={**CPU, "max_steps": 1, "limit_val_batches": 0}), tmp_path)
     stored = read_checkpoint(tmp_path / "last.ckpt")
     hyper_parameters = stored["hyper_parameters"]
@@ -233,20 +233,20 @@ def test_a_checkpoint_from_before_these_options_can_be_evaluated(tmp_path):
     assert new.scores.to_dict(new.classes) == old.scores.to_dict(old.classes)
 
 
-def test_the_logged_learning_rate_is_not_the_backbone_s(tmp_path):
+def test_the_logged_learning_rate_is_the_decoder_s(tmp_path):
     optim = OptimConfig(name="adamw", lr=1e-3, backbone_lr_factor=0.1, norm_decay=False, schedule="cosine")
     fit(configuration(optim=optim, trainer={**CPU, "max_steps": 2, "log_every_n_steps": 1}), tmp_path)
     assert [rate for _, rate in rows(tmp_path, "lr")] == pytest.approx([1e-3, 5e-4])
 
 
-def test_a_scaled_learning_rate_is_said_and_used(tmp_path, caplog):
+def test_a_scaled_learning_rate_is_logged_and_used(tmp_path, caplog):
     config = configuration(
         optim=OptimConfig(lr=0.02, batch_size=16, scale_lr=True),
         trainer={**CPU, "max_steps": 2, "accumulate_grad_batches": 2, "log_every_n_steps": 1},
     )
     with caplog.at_level(logging.INFO, "segnet"):
         train(config, tmp_path)
-    assert "images a step: 8 (4 x 2 batches accumulated); learning rate 0.01" in caplog.messages
+    assert "images per step: 8 (4 x 2 batches accumulated); learning rate 0.01" in caplog.messages
     assert rows(tmp_path, "lr")[0][1] == pytest.approx(0.01)
     assert read_checkpoint(tmp_path / "last.ckpt")["hyper_parameters"]["optim"]["lr"] == pytest.approx(0.01)
 
@@ -258,15 +258,15 @@ def test_a_scaled_learning_rate_is_said_and_used(tmp_path, caplog):
         ({"data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0)}, False),
     ],
 )
-def test_few_images_for_batch_norm_are_warned_of_with_the_remedy(tmp_path, changes, warned, caplog):
+def test_too_few_images_for_batch_norm_log_a_warning_with_the_remedy(tmp_path, changes, warned, caplog):
     fit(configuration(trainer={**CPU, "max_steps": 1, "limit_val_batches": 0}, **changes), tmp_path)
-    told = [message for message in caplog.messages if message.startswith("batch norm estimates")]
-    assert len(told) == warned
+    warnings = [message for message in caplog.messages if message.startswith("batch norm estimates")]
+    assert len(warnings) == warned
     if warned:
-        assert "from 3 images: use data.batch_size=4 or more, norm.name=group, or norm_eval=true" in told[0]
+        assert "from 3 images: use data.batch_size=4 or more, norm.name=group, or norm_eval=true" in warnings[0]
 
 
-def test_images_of_a_statistic_are_those_of_all_processes_where_it_is_synchronized():
+def test_synchronized_batch_norm_counts_the_images_of_all_processes():
     alone, together = nn.Sequential(nn.BatchNorm2d(1)), nn.Sequential(nn.SyncBatchNorm(1))
     assert images_per_statistic(alone, 2, 8) == 2
     assert images_per_statistic(together, 2, 8) == 16

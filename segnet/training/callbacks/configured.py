@@ -1,4 +1,4 @@
-"""What a recipe adds to Lightning's Trainer: average of the weights, early stopping, validation of the last step."""
+"""Callbacks that options select: EMA weights, early stopping, validation of the last step, batch norm advice."""
 
 import logging
 import math
@@ -16,11 +16,11 @@ from segnet.training.metrics import MONITOR
 
 log = logging.getLogger(__name__)
 
-MIN_IMAGES = 4  # of a batch norm's statistics; below, their noise costs accuracy (arXiv 1803.08494, figure 1)
+MIN_IMAGES = 4  # per batch norm statistic; noise lowers accuracy with fewer (arXiv 1803.08494, figure 1)
 
 
-def recipe_callbacks(config: Config) -> list[Callback]:
-    """The callbacks that a configuration asks for.
+def configured_callbacks(config: Config) -> list[Callback]:
+    """Build the callbacks that a configuration selects.
 
     Raises:
         ConfigError: an impossible option.
@@ -37,11 +37,11 @@ def recipe_callbacks(config: Config) -> list[Callback]:
 
 
 class ExponentialAverage(WeightAveraging):
-    """An exponential moving average of weights and running statistics, in whose place validation finds it.
+    """EMA weights: an exponential moving average of weights and running statistics, used in validation.
 
-    Checkpoints hold the average as the model's weights, and beside it the weights to resume from. After n steps the
-    average keeps at most (1 + n) / (10 + n) of itself, as in TensorFlow's ExponentialMovingAverage with num_updates, so
-    that a short run is not held back by its first weights.
+    Checkpoints store the EMA weights as the model's weights, and separately the weights to resume from. After n steps
+    the decay is at most (1 + n) / (10 + n), as in TensorFlow's ExponentialMovingAverage with num_updates. The first
+    weights therefore do not dominate a short run.
 
     Raises:
         ConfigError: a decay outside [0, 1).
@@ -50,26 +50,26 @@ class ExponentialAverage(WeightAveraging):
     def __init__(self, ema: EmaConfig) -> None:
         decay = ema.decay
         if decay is None or not 0 <= decay < 1:
-            raise ConfigError(f"ema.decay={decay} is the share of the old average that stays: in [0, 1), as 0.999")
+            raise ConfigError(f"ema.decay={decay} must be in [0, 1): the fraction of the average kept, such as 0.999")
 
         @torch.no_grad()
         def update(averages: list[Tensor], values: list[Tensor], num_averaged: Tensor) -> None:
             count = float(num_averaged)
             weight = 1 - min(decay, (1 + count) / (10 + count))
             if averages[0].is_floating_point():
-                torch._foreach_lerp_(averages, values, weight)  # keeps what is constant to the last bit
+                torch._foreach_lerp_(averages, values, weight)  # bit-exact for constant values
             else:  # counters
                 torch._foreach_copy_(averages, values)
 
         super().__init__(multi_avg_fn=update)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._device = trainer.strategy.root_device  # the module itself is moved there only later
+        self._device = trainer.strategy.root_device  # the module itself moves there later
         super().setup(trainer, pl_module, stage)
 
 
 class StopWithoutProgress(EarlyStopping):
-    """Ends the run where val mIoU has stopped rising, and says so.
+    """Early stopping: ends the run when val mIoU stops improving, and logs it.
 
     Raises:
         ConfigError: a patience below 1, or a negative min_delta.
@@ -77,51 +77,51 @@ class StopWithoutProgress(EarlyStopping):
 
     def __init__(self, options: EarlyStoppingConfig) -> None:
         if options.patience is None or options.patience < 1:
-            raise ConfigError(f"early_stopping.patience={options.patience} is not a number of validations, 1 or more")
+            raise ConfigError(f"early_stopping.patience={options.patience} must be 1 or more validations")
         if not 0 <= options.min_delta < math.inf:
             raise ConfigError(f"early_stopping.min_delta={options.min_delta} must be 0 or more")
-        # Not check_finite: a validation without a labeled pixel has no mIoU, and that is no reason to end.
+        # check_finite=False: a validation without a labeled pixel has no mIoU, and must not end the run.
         super().__init__(
             MONITOR, options.min_delta, options.patience, mode="max", check_finite=False, check_on_train_epoch_end=False
         )
 
     def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
-        if torch.isnan(current):  # it says nothing about progress: not counted
+        if torch.isnan(current):  # no labeled pixel: the validation does not count
             return False, None
         return super()._evaluate_stopping_criteria(current)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.wait_count >= self.patience and trainer.is_global_zero:
             log.info(
-                "the run ends at step %d: %d validations without a higher mIoU", trainer.global_step, self.patience
+                "early stopping at step %d: %d validations without a higher mIoU", trainer.global_step, self.patience
             )
 
 
 class ValidateLastStep(Callback):
-    """Validates after the last of `max_steps`, wherever in an epoch or interval that falls."""
+    """Validates after the last step of `max_steps`, even within an epoch or a validation interval."""
 
     def __init__(self, max_steps: int) -> None:
         self._max_steps = max_steps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._demand(trainer)  # of a run that was cut off in that very validation
+        self._request_validation(trainer)  # the run may have stopped within its last validation
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._demand(trainer)
+        self._request_validation(trainer)
 
-    def _demand(self, trainer: pl.Trainer) -> None:
+    def _request_validation(self, trainer: pl.Trainer) -> None:
         if trainer.global_step >= self._max_steps:
             trainer.val_check_batch = 1  # batches between validations
             trainer.check_val_every_n_epoch = 1
 
 
 class AdviseOnBatchNorm(Callback):
-    """Warns where batch norm estimates its statistics from too few images.
+    """Warns if batch norm estimates its statistics from too few images.
 
     Args:
-        batch_size: images of one process.
+        batch_size: images per process.
     """
 
     def __init__(self, batch_size: int) -> None:
@@ -140,14 +140,15 @@ class AdviseOnBatchNorm(Callback):
 
 
 def images_per_statistic(module: nn.Module, batch_size: int, num_processes: int) -> float:
-    """The fewest images from which a batch norm that is in training estimates its statistics; inf without any.
+    """Return the smallest number of images per batch norm statistic; inf without a training batch norm.
 
     Args:
-        batch_size: images of one process.
+        batch_size: images per process.
+        num_processes: world size; synchronized batch norms count the images of all processes.
     """
     counts = [math.inf]
     for layer in module.modules():
         if isinstance(layer, _BatchNorm) and layer.training:
-            together = isinstance(layer, nn.SyncBatchNorm)
-            counts.append(batch_size * (num_processes if together else 1))
+            synchronized = isinstance(layer, nn.SyncBatchNorm)
+            counts.append(batch_size * (num_processes if synchronized else 1))
     return min(counts)

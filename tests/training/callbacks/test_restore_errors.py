@@ -1,4 +1,4 @@
-"""A checkpoint whose training state is malformed is refused in one line, and other errors stay what they are."""
+"""A malformed training state gives a one-line error that names the checkpoint; other errors pass unchanged."""
 
 from pathlib import Path
 
@@ -7,22 +7,22 @@ import torch
 from tiny import configuration
 
 from segnet.errors import CheckpointError, DataError
-from segnet.training.callbacks.restored import Restored
+from segnet.training.callbacks.restore_errors import RestoreErrors
 from segnet.workflows.train import train
 
 PATH = Path("last.ckpt")
 
 
 def test_errors_before_the_first_step_of_a_resumed_run_name_the_checkpoint():
-    with pytest.raises(CheckpointError, match=r"last\.ckpt: the state of its training cannot be restored \(KeyError"):
-        Restored().explain(KeyError("state"), PATH)
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: its training state cannot be restored \(KeyError"):
+        RestoreErrors().explain(KeyError("state"), PATH)
 
 
-def test_other_errors_are_left_alone():
-    Restored().explain(KeyError("state"), None)
-    Restored().explain(DataError("a.png: is damaged"), PATH)
-    Restored().explain(RuntimeError("CUDA error"), PATH)
-    begun = Restored()
+def test_other_errors_do_not_name_the_checkpoint():
+    RestoreErrors().explain(KeyError("state"), None)
+    RestoreErrors().explain(DataError("a.png: is damaged"), PATH)
+    RestoreErrors().explain(RuntimeError("CUDA error"), PATH)
+    begun = RestoreErrors()
     begun.on_train_start(None, None)
     begun.explain(KeyError("state"), PATH)
 
@@ -31,7 +31,7 @@ def test_other_errors_are_left_alone():
     ("key", "value"),
     [("optimizer_states", [1]), ("optimizer_states", [{}]), ("lr_schedulers", [3]), ("loops", 5), ("callbacks", [1])],
 )
-def test_a_malformed_training_state_ends_in_one_line(run, tmp_path, key, value):
+def test_a_malformed_training_state_is_a_one_line_error(run, tmp_path, key, value):
     content = torch.load(run[0] / "last.ckpt", weights_only=True)
     content[key] = value
     torch.save(content, tmp_path / "last.ckpt")

@@ -1,4 +1,4 @@
-"""A resumed run whose stored training state cannot be restored: one line that names the checkpoint."""
+"""Errors while a resumed run restores its training state: one line that names the checkpoint."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ from pytorch_lightning.callbacks import Callback
 
 from segnet.errors import CheckpointError, SegnetError, first_line
 
-# What Lightning, an optimizer or a callback raises for a state of other types, keys or shapes.
+# Exceptions of Lightning, optimizers and callbacks for a state of wrong types, keys or shapes.
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, AssertionError)
 
 
-class Restored(Callback):
-    """Takes note of the moment when a run has its state back and begins to train."""
+class RestoreErrors(Callback):
+    """Records when training starts, to tell errors of restoring from errors of training."""
 
     def __init__(self) -> None:
         self._begun = False
@@ -21,16 +21,16 @@ class Restored(Callback):
         self._begun = True
 
     def explain(self, error: BaseException, checkpoint: Path | None) -> None:
-        """Name the checkpoint if an error came while its state was restored.
+        """Raise an error that names the checkpoint if `error` occurred while its state was restored.
 
         Raises:
-            CheckpointError: it did.
+            CheckpointError: the state is malformed; all other errors are left to the caller.
         """
         unfit = isinstance(error, RuntimeError) and "loading state_dict" in str(error)
         if checkpoint is None or self._begun or isinstance(error, SegnetError):
             return
         if unfit or isinstance(error, MALFORMED):
             raise CheckpointError(
-                f"{checkpoint}: the state of its training cannot be restored ({type(error).__name__}: "
+                f"{checkpoint}: its training state cannot be restored ({type(error).__name__}: "
                 f"{first_line(error)}): start from its weights with init_from={checkpoint}"
             ) from error
