@@ -193,9 +193,9 @@ class Config:
     worst_images: int = 8
     """Val images with the lowest mIoU in report.html."""
     init_from: str | None = None
-    """Segnet checkpoint to fine-tune, of the same architecture; other classes get a new classifier."""
+    """Segnet checkpoint to fine-tune, of the same architecture; classes are matched by name, new ones start random."""
     checkpoint: str | None = None
-    """last.ckpt of a run to resume in its own folder; auto: the newest usable one of this configuration."""
+    """last.ckpt of a run to resume in its own folder; auto: that of the most steps of this configuration."""
     checkpoint_every: int | None = None
     """Interval between checkpoints within an epoch [steps]; null: checkpoint_minutes alone."""
     checkpoint_minutes: float | None = 20.0
@@ -204,7 +204,7 @@ class Config:
 
 @dataclass(slots=True, kw_only=True)
 class EvaluateConfig(ValidationConfig):
-    """Measure the mIoU of a checkpoint on a dataset, one whole image at a time, in float32."""
+    """Measure the mIoU of a checkpoint on a dataset, one image at a time, in float32."""
 
     checkpoint: str = "???"
     """Checkpoint (.ckpt) to evaluate."""

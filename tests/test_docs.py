@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from segnet.cli import VERBS
+from segnet.cli.arguments import verb_parser
 from segnet.cli.composition import composed
 from segnet.cli.grammar import to_overrides
 from segnet.cli.help import SCHEMAS
+from segnet.training.trainer_options import TRAINER_ARGUMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -32,7 +34,7 @@ def load(path):
 
 
 reference, fences = load(DOCS / "tools" / "reference.py"), load(DOCS / "tools" / "blocks.py")
-PAGES = [ROOT / "README.md", DOCS / "index.md", DOCS / "benchmarks.md"]
+PAGES = [ROOT / "README.md", DOCS / "index.md", DOCS / "benchmarks.md", DOCS / "reference" / "command-line.md"]
 PAGES += [*sorted((DOCS / "guides").glob("*.md")), *sorted((DOCS / "concepts").glob("*.md"))]
 BLOCKS = {page: fences.blocks(page.read_text(encoding="utf-8")) for page in PAGES}
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -92,7 +94,7 @@ def test_the_options_of_a_documented_command_exist(words, monkeypatch, tmp_path)
     verb, arguments = found
     assert verb in VERBS
     if verb not in SCHEMAS:
-        reference.parser(verb).parse_args(arguments)
+        verb_parser(verb).parse_args(arguments)
         return
     schema = SCHEMAS[verb]
     if "myconf" in arguments:  # the file that the guide says to write
@@ -228,6 +230,15 @@ def sections():
     }
 
 
+def test_every_argument_of_the_trainer_is_on_its_page():
+    page = reference.trainer_page()
+    for name, reason in TRAINER_ARGUMENTS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `trainer.{name}` |"))
+        text = row.rpartition(" | ")[2].removesuffix(" |")
+        assert text
+        assert not reason or text.lower().startswith(reason[:20].lower())
+
+
 @pytest.mark.parametrize("kind", reference.TABLES)
 def test_every_component_and_option_is_on_the_components_page(kind):
     page = reference.components_page()
@@ -245,7 +256,7 @@ def test_every_verb_and_flag_is_on_the_commands_page():
         section = page.partition(f"## segnet {verb}\n")[2].partition("\n## ")[0]
         assert section
         if verb not in SCHEMAS:
-            for action in reference.visible(reference.parser(verb)):
+            for action in reference.visible(verb_parser(verb)):
                 assert all(f"`{flag}" in section or f", {flag}" in section for flag in action.option_strings)
                 assert action.help != argparse.SUPPRESS
 

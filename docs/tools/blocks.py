@@ -71,6 +71,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def verb_of(words: list[str]) -> tuple[str, list[str]] | None:
     """The verb of segnet and its arguments, if a command runs segnet in any of the ways that the docs show."""
+    words = words[2:] if words[0] == "timeout" else words
     names = [word.rpartition("/")[2] for word in words]
     if names[0] == "segnet" and len(words) > 1:
         return words[1], words[2:]

@@ -76,6 +76,12 @@ def _run(arguments: list[str], verb: str | None) -> int:
             print("\nsegnet VERB --help tells more.")
             return ExitCode.OK if arguments else ExitCode.USAGE
         verb = arguments.pop(0)
+        if {"--shell-completion", "-sc"} & {verb, *arguments[:1]}:  # Hydra's own completes no verbs
+            from segnet.cli.completion import COMPLETION_SWITCHES, run_completion  # for which nothing else should wait
+
+            others = [word for word in (verb, *arguments) if word not in (*COMPLETION_SWITCHES, *VERBS)]
+            run_completion(others, list(VERBS))
+            return ExitCode.OK
         if verb == "--version":
             print(f"segnet {__version__}")
             return ExitCode.OK

@@ -1,6 +1,7 @@
 """argparse for the verbs that take files: what is wrong becomes one line, as everywhere."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,15 @@ class Parser(argparse.ArgumentParser):
     @property
     def _verb(self) -> str:
         return self.prog.removeprefix("segnet ")
+
+
+def verb_parser(verb: str) -> Parser:
+    """Build the parser of a verb that takes files; of predict it has a module of its own."""
+    module = importlib.import_module(f"segnet.cli.{verb}")
+    if not hasattr(module, "build_parser"):
+        module = importlib.import_module(f"segnet.cli.{verb}_options")
+    built: Parser = module.build_parser()
+    return built
 
 
 def split_models(inputs: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -66,7 +66,7 @@ def help_lines(verb: str, width: int = 100) -> Iterator[str]:
     for name, values in choices.items():
         if values:
             yield from _entry(f"{name}=", ", ".join(values), width)
-    yield "  The options of each choice: docs/reference/components.md."
+    yield "  The options of each choice: page Components of the documentation (mkdocs serve)."
     sections = [field for field in fields if dataclasses.is_dataclass(field.type)]
     yield from _options("options", schema, [field for field in fields if field not in sections], "", width)
     for field in sections:
