@@ -27,7 +27,9 @@ from segnet.config import Config, EvaluateConfig, InspectConfig, LoaderConfig
 from segnet.data.scan.report import DatasetReport
 from segnet.errors import ConfigError, MachineError
 from segnet.models.metadata import Metadata
+from segnet.system.files import removing_if_empty
 from segnet.system.signals import handlers_restored
+from segnet.training.metrics import percent
 from segnet.workflows.evaluate import Results, device_options
 
 T = TypeVar("T")
@@ -58,7 +60,7 @@ class Run:
         return self.results.scores.miou if self.results else float("nan")
 
     def __repr__(self) -> str:
-        return f"Run(folder={str(self.folder)!r}, miou={self.miou:.4f})"
+        return f"Run(folder={str(self.folder)!r}, mIoU {percent(self.miou)})"
 
     def _repr_mimebundle_(self, *args: Any, **options: Any) -> dict[str, str]:
         return _bundle(self, scores_table(self.results) if self.results else None)
@@ -82,7 +84,7 @@ class Evaluation:
         return self.results.scores.miou
 
     def __repr__(self) -> str:
-        return f"Evaluation(folder={str(self.folder)!r}, miou={self.miou:.4f})"
+        return f"Evaluation(folder={str(self.folder)!r}, mIoU {percent(self.miou)})"
 
     def _repr_mimebundle_(self, *args: Any, **options: Any) -> dict[str, str]:
         return _bundle(self, scores_table(self.results))
@@ -257,17 +259,13 @@ def _run_folder(folder: Path) -> Iterator[None]:
     Raises:
         MachineError: it cannot be created.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"{folder}: the run folder cannot be created ({error.strerror})"
-        raise MachineError(f"{reason}: choose another output_dir") from None
-    try:
+    with removing_if_empty(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"{folder}: the run folder cannot be created ({error.strerror})"
+            raise MachineError(f"{reason}: choose another output_dir") from None
         yield
-    finally:
-        with contextlib.suppress(OSError):
-            if folder != Path.cwd():
-                folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The ResNets and DeepLabs of other projects, written down anew from their constructors, under their names.
+"""ResNets and DeepLabs of other projects, reimplemented from their constructors with the same parameter names.
 
 Sources: timm/models/resnet.py; torchvision/models/resnet.py; mmseg/models/backbones/resnet.py and
 mmseg/models/utils/res_layer.py; mmpretrain/models/backbones/resnet.py; PaddleSeg's paddleseg/models/backbones/

@@ -1,4 +1,4 @@
-"""A reference for converted models: mmsegmentation's DeepLabV3 and DeepLabV3+ written down anew, with its names.
+"""A reference for converted models: mmsegmentation's DeepLabV3 and DeepLabV3+, reimplemented with its names.
 
 Sources: mmseg/models/backbones/resnet.py, mmseg/models/utils/res_layer.py, mmseg/models/decode_heads/aspp_head.py and
 sep_aspp_head.py, mmcv/cnn/bricks/depthwise_separable_conv_module.py. Narrow, so that tests are quick.

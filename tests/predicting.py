@@ -1,4 +1,4 @@
-"""What the tests of `segnet predict` share: images to segment, the command in a process, and its results."""
+"""Helpers for the tests of `segnet predict`: images, the command in a subprocess, and its results."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ MODEL = {
 
 
 def checkpoint_of(channels: int, path: Path) -> Path:
-    """A checkpoint whose images have so many channels."""
+    """A checkpoint for images with `channels` channels."""
     torch.manual_seed(0)
     parts = components()
     model = {**parts, "backbone": {**parts["backbone"], "in_channels": channels}}
@@ -39,8 +39,8 @@ def checkpoint_of(channels: int, path: Path) -> Path:
     return path
 
 
-def picture(path: str | Path, size: tuple[int, int] = (20, 30)) -> Path:
-    """Writes noise of (height, width)."""
+def write_noise(path: str | Path, size: tuple[int, int] = (20, 30)) -> Path:
+    """Write a noise image of size (height, width)."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)).save(path)
@@ -48,7 +48,7 @@ def picture(path: str | Path, size: tuple[int, int] = (20, 30)) -> Path:
 
 
 def written(output: str | Path = "predictions") -> list[str]:
-    """Results by their paths, without the records."""
+    """Relative paths of the results, without the records."""
     paths = (path.relative_to(output) for path in Path(output).rglob("*") if not path.is_dir())
     return sorted(str(path) for path in paths if path.parts[0] != ".segnet")
 
@@ -56,7 +56,7 @@ def written(output: str | Path = "predictions") -> list[str]:
 def run(
     *arguments: object, cwd: Path, command: tuple[str, ...] = ("predict.py",), stdin: bytes = b""
 ) -> subprocess.CompletedProcess:
-    """The command in a process of its own; a stack trace is always a failure."""
+    """Run the command in a subprocess; a stack trace is a failure."""
     script = [str(REPOSITORY / command[0])] if command[0].endswith(".py") else list(command)
     result = subprocess.run(
         [sys.executable, *script, *map(os.fsencode, map(str, arguments))],
@@ -68,6 +68,3 @@ def run(
     result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
     assert "Traceback" not in result.stderr
     return result
-
-
-# The command, from outside

@@ -185,7 +185,7 @@ def test_results_show_themselves_in_a_notebook(trained, tmp_path):
         shown = result._repr_mimebundle_(include=None, exclude=None)
         assert "background" in shown["text/html"]
         assert type(result).__name__ in shown["text/plain"]
-    assert f"miou={trained.miou:.4f}" in repr(trained)
+    assert f"mIoU {100 * trained.miou:.1f} %)" in repr(trained)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The command `segnet`: one module per verb, and the one place where errors become exit codes."""
+"""The `segnet` command: dispatch to one module per verb, and map errors to exit codes."""
 
 import gc
 import importlib
@@ -15,40 +15,40 @@ from segnet.errors import ConfigError, ExitCode, Interrupted, SegnetError
 from segnet.extras import broken_package
 
 VERBS = {
-    "inspect": "look for what is wrong with a dataset: segnet inspect dataset=... [option=value ...]",
-    "shard": "pack a dataset into tar files to be streamed: segnet shard dataset=... output=FOLDER [option=value ...]",
+    "inspect": "find problems in a dataset: segnet inspect dataset=... [option=value ...]",
+    "shard": "pack a dataset into tar files for streaming: segnet shard dataset=... output=FOLDER [option=value ...]",
     "train": "train a model: segnet train [option=value ...]",
-    "evaluate": "measure a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
-    "benchmark": "what a model costs here: segnet benchmark [checkpoint=best.ckpt | backbone=... output_stride=...]",
+    "evaluate": "compute mIoU of a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
+    "benchmark": "measure speed and memory: segnet benchmark [checkpoint=best.ckpt | backbone=... output_stride=...]",
     "predict": "segment images: segnet predict img.png [more files, folders, globs]",
     "serve": "segment images on a local web page: segnet serve [--checkpoint best.ckpt] [--port 8000]",
-    "export": "make a file for other programs: segnet export best.ckpt --format onnx",
-    "convert": "take over a model of PaddleSeg or mmsegmentation: segnet convert FILE --output model.ckpt",
-    "info": "show what a checkpoint or an exported model holds: segnet info FILE",
+    "export": "export a checkpoint to another runtime: segnet export best.ckpt --format onnx",
+    "convert": "convert a PaddleSeg or mmsegmentation model: segnet convert FILE --output model.ckpt",
+    "info": "show the contents of a checkpoint or exported model: segnet info FILE",
     "doctor": "check this installation: Python, torch, GPU, packages, caches",
 }
 
 
 def main(argv: Sequence[str] | None = None, verb: str | None = None) -> NoReturn:
-    """Runs a verb and ends the process with an exit code of `segnet.errors.ExitCode`.
+    """Run a verb and end the process with an exit code of `segnet.errors.ExitCode`.
 
     Args:
-        argv: arguments behind the command; the process's own where not given.
-        verb: already chosen, as train.py and predict.py do; else the first argument.
+        argv: the command's arguments; None: those of the process.
+        verb: fixed by train.py and predict.py; None: the first argument.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     end_process(lambda: _run(arguments, verb))
 
 
 def end_process(run: Callable[[], int]) -> NoReturn:
-    """Ends the process with the exit code that `run` returns, or that of its error, which is printed in one line."""
+    """End the process with the exit code of `run` or of its error; an error is printed in one line."""
     protect_terminal()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("segnet").setLevel(logging.INFO)
     try:
         sys.exit(run())
     except Interrupted as error:
-        if str(error):  # of several processes one tells
+        if str(error):  # empty when another process reports it
             say("segnet:", error, error=True)
         sys.exit(error.exit_code)
     except SegnetError as error:
@@ -73,7 +73,7 @@ def _run(arguments: list[str], verb: str | None) -> int:
         if not arguments or arguments[0] in ("-h", "--help"):
             print("usage: segnet VERB ...\n")
             print("\n".join(f"  {name:10s}{text}" for name, text in VERBS.items()))
-            print("\nsegnet VERB --help tells more.")
+            print("\nsegnet VERB --help lists the options of a verb.")
             return ExitCode.OK if arguments else ExitCode.USAGE
         verb = arguments.pop(0)
         if {"--shell-completion", "-sc"} & {verb, *arguments[:1]}:  # Hydra's own completes no verbs
@@ -88,12 +88,12 @@ def _run(arguments: list[str], verb: str | None) -> int:
         if verb not in VERBS:
             raise ConfigError(f"segnet {verb}: no such verb.{did_you_mean(verb, VERBS)}")
     if {"-h", "--help"} & set(arguments):
-        from segnet.cli.help import SCHEMAS, print_help  # for which nothing else should wait
+        from segnet.cli.help import SCHEMAS, print_help  # fast: --help loads neither Hydra nor torch
 
         if verb in SCHEMAS:
             print_help(verb)
             return ExitCode.OK
-    gc.disable()  # of what an import makes nothing is garbage, and to look for it takes a tenth of predict's time
+    gc.disable()  # imports leave no garbage, and searching for it takes a tenth of predict's start
     try:
         module = importlib.import_module(f"segnet.cli.{verb}")
     finally:

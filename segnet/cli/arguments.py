@@ -1,4 +1,4 @@
-"""argparse for the verbs that take files: what is wrong becomes one line, as everywhere."""
+"""argparse for the verbs that take files: each usage error is one line."""
 
 import argparse
 import importlib
@@ -13,9 +13,9 @@ from segnet.errors import ConfigError
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises a ConfigError where argparse would print its usage and end the process."""
+    """A parser that raises ConfigError; argparse would print its usage and end the process."""
 
-    def parse_args(  # type: ignore[override]  # of the two ways to call it, typeshed has one each
+    def parse_args(  # type: ignore[override]  # typeshed overloads it for each form of the call
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> argparse.Namespace:
         arguments = to_options(sys.argv[1:] if args is None else args, self._option_string_actions)
@@ -30,7 +30,8 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{self._verb}: {message}; see --help")
+        end = " See --help" if message.endswith((".", "?")) else "; see --help"
+        raise ConfigError(f"{self._verb}: {message}{end}")
 
     @property
     def _verb(self) -> str:
@@ -47,13 +48,13 @@ def verb_parser(verb: str) -> Parser:
 
 
 def split_models(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split positional arguments into what is not a model file, and model files."""
+    """Split positional arguments into inputs and model files, by suffix."""
     models = [text for text in inputs if Path(text).suffix in MODEL_SUFFIXES]
     return [text for text in inputs if text not in models], models
 
 
 def one_checkpoint(verb: str, *named: str | None) -> str | None:
-    """Return the checkpoint that was named by position or by `--checkpoint`; None without one.
+    """Return the checkpoint given by position or by `--checkpoint`; None without one.
 
     Raises:
         ConfigError: more than one.

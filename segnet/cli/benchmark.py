@@ -1,4 +1,4 @@
-"""`segnet benchmark`: what a model costs on this machine -> table, benchmark.json."""
+"""`segnet benchmark`: speed and memory of a model on this machine -> table, benchmark.json."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ OF_A_CHECKPOINT = "backbone|decoder|loss|auxiliary_head|optim|output_stride|norm
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measures what the options say; exit code 0 when it ended."""
+    """Measure speed and memory of a model; return exit code 0."""
     if any(re.match(r"\+*checkpoint=(?!null$)", argument) for argument in arguments):
         for argument in arguments:
             if own := re.match(rf"[+~]*({OF_A_CHECKPOINT})\b", argument):
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _benchmark(config: BenchmarkConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_benchmark
-    from segnet.workflows.benchmark import benchmark  # after composing: a wrong option need not wait for Lightning
+    from segnet.workflows.benchmark import benchmark  # late: a wrong option fails before Lightning is imported
 
     found = benchmark(config)
     found.write(output_dir / "benchmark.json")

@@ -1,6 +1,6 @@
 """Options of a call from Python: strings as on the command line, keywords, or a configuration.
 
-Hydra composes them as it does a command line, and its global state is left as it was: the caller may be a notebook, a
+Hydra composes them like a command line. Its global state is restored afterwards: the caller may be a notebook, a
 program that calls twice, or a Hydra application of its own.
 """
 
@@ -46,13 +46,13 @@ def composed_call(
     Args:
         options: as on the command line: "dataset=folder".
         values: option -> value; "optim__lr" and "optim.lr" both name the option optim.lr.
-        output_dir: the run folder; None: as the options say, else a new one below runs/.
+        output_dir: the run folder; None: that of the options, or a new one under runs/.
 
     Returns:
-        The configuration, and the run folder, which need not exist.
+        The configuration, and the run folder, which may not exist yet.
 
     Raises:
-        ConfigError: an option that does not exist, or a value that it cannot take.
+        ConfigError: an unknown option, or an invalid value.
     """
     _refuse_switches(options)
     _refuse_specs(values)
@@ -68,18 +68,18 @@ def composed_call(
 def changed_config(
     verb: str, config: T, values: Mapping[str, Any], output_dir: Path | None, choices: Mapping[str, str]
 ) -> tuple[T, Path]:
-    """Check a configuration that was made in Python, and replace values in it.
+    """Check a configuration built in Python, and replace values in it.
 
     Args:
         values: as for `composed_call`.
-        output_dir: the run folder; None: a new one below runs/.
+        output_dir: the run folder; None: a new one under runs/.
         choices: names of dataset and backbone, for the name of the run folder.
 
     Returns:
-        A copy of the configuration, and the run folder, which need not exist.
+        A copy of the configuration, and the run folder, which may not exist yet.
 
     Raises:
-        ConfigError: an option that does not exist, or a value of another type.
+        ConfigError: an unknown option, or a value of the wrong type.
     """
     known, overrides = set(option_names(type(config))), [f"{name}={value}" for name, value in values.items()]
     try:
@@ -99,7 +99,7 @@ def changed_config(
 
 
 def _structured(config: Any) -> DictConfig:
-    """A configuration with its types checked, section by section: OmegaConf names only the last part of an option."""
+    """Check the types of a configuration section by section: OmegaConf names only the last part of an option."""
     for section in dataclasses.fields(config):
         value = getattr(config, section.name)
         if dataclasses.is_dataclass(value):
@@ -117,7 +117,7 @@ def _located(error: OmegaConfBaseException) -> str:
 
 
 def _default_folder(verb: str, schema: type, choices: Mapping[str, str]) -> Path:
-    """The run folder that the command line would choose."""
+    """The default run folder of the command line."""
     with _own_state():
         ConfigStore.instance().store("schema", node=schema_node(schema))
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -128,8 +128,8 @@ def _default_folder(verb: str, schema: type, choices: Mapping[str, str]) -> Path
 
 
 def _unused_folder(folder: Path) -> Path:
-    """A run folder that no earlier call has taken in the same second; for later processes of a run the current one."""
-    if is_one_of_many():  # each would name it by its own clock; the first has the name
+    """A run folder that does not exist yet; the current folder in processes of rank 1 and above."""
+    if is_one_of_many():  # rank zero names the folder: clocks differ between processes
         return Path.cwd()
     count, free = 1, folder
     while free.exists():
@@ -150,11 +150,11 @@ def _refuse_switches(options: Sequence[str]) -> None:
 
 
 def _refuse_specs(values: Mapping[str, Any]) -> None:
-    """A choice is a file of conf/, which brings its own options: a whole spec would be merged into it."""
+    """Refuse a whole spec for a choice: it would be merged with the options of a file in conf/."""
     for name, value in values.items():
         if isinstance(value, Mapping) and (CONF_DIR / name).is_dir():
             options = ", ".join(f"{name}__{key}=..." for key in list(value)[:2]) or f"{name}__option=..."
-            raise ConfigError(f"{name}={value!r}: write {name}='CHOICE', {options}; a whole spec belongs into a Config")
+            raise ConfigError(f"{name}={value!r}: write {name}='CHOICE', {options}; pass a whole spec in a Config")
 
 
 def _dotted(name: str) -> str:
@@ -179,7 +179,7 @@ def _builtin(name: str, value: Any) -> Any:
     """A value as builtins: paths become text, tuples and arrays lists.
 
     Raises:
-        ConfigError: there is no such form of it.
+        ConfigError: a type that no builtin represents.
     """
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
@@ -196,7 +196,7 @@ def _builtin(name: str, value: Any) -> Any:
 
 @contextlib.contextmanager
 def _own_state() -> Iterator[None]:
-    """Give Hydra a global state of its own, and put the caller's back afterwards."""
+    """Give Hydra a global state of its own, and restore the caller's afterwards."""
     application, run, base, store = (
         GlobalHydra.instance(),
         HydraConfig.instance(),
@@ -208,5 +208,5 @@ def _own_state() -> Iterator[None]:
     try:
         yield
     finally:
-        GlobalHydra.set_instance(application)  # Hydra's own way back has put a copy in its place
+        GlobalHydra.set_instance(application)  # Hydra restores a copy only
         application.hydra, run.cfg, base.version_base, store.repo = before

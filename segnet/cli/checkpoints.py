@@ -1,4 +1,4 @@
-"""The checkpoint of a command that names none."""
+"""The default checkpoint of a command."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ RUNS = Path("runs")
 
 
 def newest_checkpoint(runs: Path) -> Path:
-    """The best.ckpt below `runs` that was written last.
+    """The newest best.ckpt under `runs`.
 
     Raises:
         CheckpointError: there is none.
@@ -16,7 +16,7 @@ def newest_checkpoint(runs: Path) -> Path:
     found = sorted(runs.glob("**/best.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise CheckpointError(
-            f"no checkpoint: {runs.absolute()} holds no best.ckpt. Train one with 'python train.py', "
-            "or name one with --checkpoint FILE"
+            f"no checkpoint: {runs.absolute()} contains no best.ckpt. Train one with 'python train.py', "
+            "or set --checkpoint FILE"
         )
     return found[-1]

@@ -1,7 +1,7 @@
-"""Hydra's side of the verbs that it configures: compose, and say in one line what is wrong with an option.
+"""Compose the configuration of a verb with Hydra, and report a wrong option in one line.
 
-Hydra lives only here. Its own messages name no nearest option and end in exit code 1, so every command line is composed
-once on trial before Hydra runs it.
+Only this package imports Hydra. Its own messages suggest no option and end in exit code 1. Every command line is
+therefore composed once as a check before Hydra runs it.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from segnet.cli.schemas import accepted, narrowed, schema_node
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, MachineError, SegnetError
 from segnet.extras import broken_package
+from segnet.system.files import removing_if_empty
 
 T = TypeVar("T")
 
@@ -37,24 +38,25 @@ OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "auxiliary_head", "datas
 
 
 def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: Sequence[str]) -> None:
-    """Composes conf/`name`.yaml with the command line and calls `task(config, output_dir)`.
+    """Compose conf/`name`.yaml with the command line and call `task(config, output_dir)`.
 
     Args:
-        schema: dataclass of the configuration, of which `task` gets an instance.
-        task: under --multirun it is called once a job.
+        schema: dataclass of the configuration; `task` gets an instance.
+        task: called once, or once a job under --multirun.
 
     Raises:
-        ConfigError: what is wrong on the command line, with the nearest right option.
+        ConfigError: an invalid option, with the nearest valid one.
         MachineError: the run folder cannot be created.
-        SegnetError: what `task` raised; under --multirun the first, after all jobs.
+        SegnetError: the error of `task`; under --multirun the first one, after all jobs.
     """
     ConfigStore.instance().store("schema", node=schema_node(schema))
     arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
+    run_folder = Path.cwd()
     if not {"--help", "-h", "--hydra-help", "--version", "--info", "--shell-completion", "-sc"} & set(arguments):
-        composed(name, schema, arguments)
+        run_folder = composed_run(name, schema, arguments)[1]
     if is_one_of_many() and not any(argument.startswith("hydra.run.dir=") for argument in arguments):
-        arguments.append("hydra.run.dir=.")  # each process would name its folder by its own clock; the first tells
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # what is left are our own bugs: show them whole
+        arguments.append("hydra.run.dir=.")  # rank zero names the folder: clocks differ between processes
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # all other errors are our own bugs: show the stack trace
     command_line = sys.argv
     sys.argv = [command_line[0], *arguments]
 
@@ -71,8 +73,8 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
         output_dir = Path(HydraConfig.get().runtime.output_dir)
         try:
             task(config, output_dir)
-        except SegnetError as error:  # kept from Hydra, which would add lines of its own
-            if os.getpid() != process:  # where a launcher such as submitit runs it: Hydra brings the error home
+        except SegnetError as error:  # Hydra would print lines of its own
+            if os.getpid() != process:  # a launcher such as submitit runs it: Hydra returns the error
                 raise
             failures.append(error)
         except Exception as error:
@@ -82,11 +84,12 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
             failures.append(broken)
         finally:
             with contextlib.suppress(OSError):
-                if output_dir != Path.cwd():  # which all but the first of several processes were given
-                    output_dir.rmdir()  # succeeds where nothing was written: refused, or resumed in another folder
+                if output_dir != Path.cwd():  # the folder of processes of rank 1 and above
+                    output_dir.rmdir()  # only an empty folder: after an error, or resumed in another folder
 
     try:
-        application()
+        with removing_if_empty(run_folder.parent):
+            application()
     except OSError as error:
         if started or not error.filename:
             raise
@@ -97,12 +100,12 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
 
 
 def is_one_of_many() -> bool:
-    """Whether torchrun or SLURM started this process, and not as the first."""
+    """Whether torchrun or SLURM started this process with a rank of 1 or above."""
     return any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID"))
 
 
 def _reach_open_section(argument: str) -> str:
-    """Write an option as Hydra does: ++trainer.max_time=1 for a key that the yaml lacks, ~logger for logger=null."""
+    """Translate to Hydra's syntax: ++trainer.max_time=1 for a key missing in the yaml, ~logger for logger=null."""
     name, _, value = argument.partition("=")
     if value == "null" and name.isidentifier() and (CONF_DIR / name).is_dir():
         return f"~{name}"
@@ -119,10 +122,10 @@ def _without_switches(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
-    """Compose conf/`name`.yaml with a command line, and run nothing; of a sweep the first job.
+    """Compose conf/`name`.yaml with a command line without running it; the first job of a sweep.
 
     Raises:
-        ConfigError: what Hydra would refuse, in one line, with the nearest right option or the allowed values.
+        ConfigError: an option that Hydra refuses, with the nearest valid option or the allowed values.
     """
     return composed_run(name, schema, arguments)[0]
 
@@ -131,7 +134,7 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
     """Compose as `composed` does.
 
     Returns:
-        The configuration, and the absolute path of the run folder, which need not exist.
+        The configuration, and the absolute path of the run folder, which may not exist yet.
 
     Raises:
         ConfigError: as `composed`.
@@ -154,7 +157,7 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
         OmegaConf.set_struct(tree, False)
         del tree["hydra"]
         own = {option.name for option in dataclasses.fields(schema)}  # type: ignore[arg-type]
-        if "dataset" in own and not tree.dataset and name != "evaluate":  # which takes that of the run
+        if "dataset" in own and not tree.dataset and name != "evaluate":  # evaluate defaults to the run's dataset
             choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
             raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
         missing = sorted(key for key in OmegaConf.missing_keys(tree) if re.split(r"[.[]", key)[0] in own)
@@ -172,7 +175,7 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
 
 
 def run_folder_of(tree: DictConfig) -> Path:
-    """Return the absolute path that `hydra.run.dir` names in a composed configuration."""
+    """Return the absolute path of `hydra.run.dir` in a composed configuration."""
     state = HydraConfig.instance()
     before = state.cfg
     state.set_config(tree)  # ${hydra:runtime.choices.dataset} is read from there
@@ -183,7 +186,7 @@ def run_folder_of(tree: DictConfig) -> Path:
 
 
 def _first_of_sweep(override: str, is_sweep: bool) -> str:
-    """One value of `lr=0.1,0.2`, as --multirun will try it.
+    """The first value of `lr=0.1,0.2`, for the first job of --multirun.
 
     Raises:
         ConfigError: several values without --multirun, or an override that cannot be read.
@@ -203,7 +206,7 @@ def _first_of_sweep(override: str, is_sweep: bool) -> str:
 
 
 def _refuse_unknown(schema: type, name: str, overrides: Sequence[str]) -> None:
-    """Refuse options that a verb does not have: Hydra would accept `+option=1`, and those of a training."""
+    """Refuse options unknown to a verb: Hydra would accept `+option=1` and all options of train."""
     known = accepted(schema)
     for override in overrides:
         option = override.lstrip("+~").partition("=")[0]
@@ -214,20 +217,20 @@ def _refuse_unknown(schema: type, name: str, overrides: Sequence[str]) -> None:
 
 
 def unknown_option(option: str, name: str, overrides: Sequence[str], known: Iterable[str]) -> str:
-    """The one line about an option that does not exist, with what was probably meant."""
+    """The error message for an unknown option, with a suggestion."""
     values = [value for key, _, value in (text.partition("=") for text in overrides) if key.lstrip("+~") == option]
     answer = hint(name, option, values[0] if values else "", known)
     return f"{option} is not an option of segnet {name}.{answer or f' See segnet {name} --help'}"
 
 
 def _refuse_in_sweep(composed: DictConfig, own_jobs: bool) -> None:
-    """Refuses what a sweep cannot do.
+    """Refuse options that a sweep cannot use.
 
     Args:
-        own_jobs: whether each run of the sweep is a job of its own, with its own command line.
+        own_jobs: whether a launcher starts each run as a separate job with its own command line.
 
     Raises:
-        ConfigError: an option that means a single run.
+        ConfigError: an option for a single run.
     """
     if composed.get("checkpoint") is not None:
         raise ConfigError(f"checkpoint={composed.checkpoint} resumes one run: leave out --multirun")
@@ -240,7 +243,7 @@ def _refuse_in_sweep(composed: DictConfig, own_jobs: bool) -> None:
 
 
 def _missing_choice(error: MissingConfigException) -> str:
-    """A group's choice that does not exist: "backbone=resnet51_vd is not there"."""
+    """The error message for an unknown choice of a group: "backbone=resnet51_vd is unknown."."""
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     if group and error.options:
         return f"{group}={choice} is unknown.{did_you_mean(choice, [str(option) for option in error.options])}"
@@ -248,7 +251,7 @@ def _missing_choice(error: MissingConfigException) -> str:
 
 
 def explanation(error: Exception, schema: type, name: str, overrides: Sequence[str]) -> str:
-    """Hydra's and OmegaConf's errors in our words."""
+    """Translate an error of Hydra or OmegaConf into segnet's message."""
     first = str(error).splitlines()[0]
     if isinstance(error, OverrideParseException):
         return f"an option cannot be read: {first}"

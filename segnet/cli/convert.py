@@ -1,4 +1,4 @@
-"""`segnet convert`: a trained model of PaddleSeg or mmsegmentation -> a checkpoint that predict and evaluate take."""
+"""`segnet convert`: a trained PaddleSeg or mmsegmentation model -> a segnet checkpoint."""
 
 import argparse
 import os
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Converts what the arguments name; exit code 0 when it ended."""
+    """Convert a foreign model into a checkpoint; return exit code 0."""
     options = build_parser().parse_args(arguments)
     output = _require_place(Path(options.output), options.overwrite)
-    from segnet.weights.load import read_weights  # imports torch: --help and wrong options need not wait for it
+    from segnet.weights.load import read_weights  # late: imports torch, and --help stays fast
     from segnet.workflows.convert import convert, find_classes, published_settings
 
     weights = read_weights(options.source)
@@ -31,17 +31,17 @@ def main(arguments: Sequence[str]) -> int:
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     say(f"{options.source}: {len(classes.names)} classes, {num_parameters:,} parameters, all loaded")
     say(
-        f"taken as built with --output-stride {settings.output_stride} "
+        f"assuming --output-stride {settings.output_stride} "
         f"--multi-grid {','.join(map(str, settings.multi_grid)) if settings.multi_grid else 'none'}"
-        f"{' --align-corners' if settings.align_corners else ''}, which weights do not show: "
-        "name the right ones if yours differs"
+        f"{' --align-corners' if settings.align_corners else ''}: weights do not record them; "
+        "set these options if your model differs"
     )
     say(f"checkpoint: {output}")
     return ExitCode.OK
 
 
 def _chosen_settings(options: argparse.Namespace, published: "BuildSettings") -> "BuildSettings":
-    """The published settings, but for what the command line says."""
+    """The published settings, overridden by the command line."""
     chosen = published
     if options.output_stride is not None:
         chosen = replace(chosen, output_stride=options.output_stride)
@@ -56,20 +56,22 @@ def _multi_grid(text: str) -> tuple[int, ...] | None:
     try:
         return tuple(int(factor) for factor in text.split(","))
     except ValueError:
-        raise ConfigError(f"--multi-grid {text}: is neither 'none' nor factors such as 1,2,4") from None
+        raise ConfigError(f"--multi-grid {text}: must be none or factors such as 1,2,4") from None
 
 
 def _require_place(path: Path, overwrite: bool) -> Path:
-    """Raises:
-    ConfigError: the name is taken, or is not a checkpoint's.
-    MachineError: there is no such folder.
+    """Check the output path of the checkpoint.
+
+    Raises:
+        ConfigError: the file exists, or its suffix is not .ckpt.
+        MachineError: its folder does not exist.
     """
     if path.suffix != ".ckpt":
         raise ConfigError(f"--output {path}: a checkpoint's name ends in .ckpt")
     if os.path.exists(path) and not overwrite:
         raise ConfigError(f"--output {path}: exists already; --overwrite replaces it")
     if not path.absolute().parent.is_dir():
-        raise MachineError(f"--output {path}: there is no folder {path.absolute().parent}")
+        raise MachineError(f"--output {path}: folder {path.absolute().parent} does not exist; create it first")
     return path
 
 
@@ -77,8 +79,8 @@ def build_parser() -> Parser:
     """Build the parser of `segnet convert`."""
     parser = Parser(
         prog="segnet convert",
-        description="Turns PaddleSeg's DeepLabV3 and DeepLabV3P models (.pdparams) and mmsegmentation's DeepLabV3 and "
-        "DeepLabV3+ with ResNetV1c or V1d (.pth) into a checkpoint. Nothing that a file may hide is run.",
+        description="Converts PaddleSeg's DeepLabV3 and DeepLabV3P models (.pdparams) and mmsegmentation's DeepLabV3 "
+        "and DeepLabV3+ with ResNetV1c or V1d (.pth) into a checkpoint. No code inside the file is executed.",
     )
     parser.add_argument("source", metavar="FILE", help="path or URL of the trained model")
     parser.add_argument("--output", required=True, metavar="FILE.ckpt")
@@ -86,20 +88,20 @@ def build_parser() -> Parser:
         "--classes",
         metavar="NAME",
         help=f"{', '.join(sorted(CLASS_SETS))}, a list such as road,tree,car, or a YAML file with names, palette and "
-        "ignore_index; default: what mmsegmentation wrote into the file",
+        "ignore_index; default: the classes that mmsegmentation stored in the file",
     )
     parser.add_argument(
         "--output-stride",
         type=int,
         choices=OUTPUT_STRIDES,
-        help="of the backbone; default: what the file tells, else 8, as published",
+        help="output stride of the backbone; default: that stored in the file, else 8 as published",
     )
     parser.add_argument(
         "--multi-grid",
         metavar="1,2,4|none",
-        help="in the original's own meaning: factors on the last stage's dilation (PaddleSeg, published with 1,2,4) or "
-        "its blocks' dilations themselves (mmsegmentation; default: what its file tells, else none)",
+        help="with the meaning of the original project: factors on the last stage's dilation (PaddleSeg, published "
+        "with 1,2,4) or the dilations of its blocks (mmsegmentation; default: those stored in the file, else none)",
     )
-    parser.add_argument("--align-corners", action="store_true", help="as models trained on 769 x 769 crops need")
+    parser.add_argument("--align-corners", action="store_true", help="for models trained on 769 x 769 crops")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing checkpoint")
     return parser

@@ -1,4 +1,4 @@
-"""What a command that works through many inputs shows: a bar on a terminal, elsewhere a line for each input."""
+"""Progress of a command with many inputs: a progress bar on a terminal, else one line per input."""
 
 import sys
 import time
@@ -9,11 +9,11 @@ from segnet.errors import printable
 
 
 class Display:
-    """A context manager; results go to stdout, what is wrong to stderr.
+    """A context manager; results go to stdout, warnings and errors to stderr.
 
     Args:
         total: number of inputs.
-        moving: whether their parts are shown, as frames of a video: a bar even for one input.
+        moving: whether inputs are videos: a progress bar counts frames even for one input.
     """
 
     def __init__(self, total: int, moving: bool = False) -> None:
@@ -40,40 +40,40 @@ class Display:
 
     @property
     def images_per_second(self) -> float:
-        """Of images and frames, since the start."""
+        """Throughput of images and frames since the start."""
         return self._images / max(1e-9, time.monotonic() - self._start)
 
     def line(self, text: str) -> None:
-        """A result; with a bar the bar says enough."""
+        """Print a result, unless a progress bar is shown."""
         if self._bar is None:
             say(text)
 
     def error(self, text: str) -> None:
-        """What is wrong, or to be known."""
+        """Print a warning or an error to stderr."""
         if self._bar is not None:
             self._bar.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
         else:
             say(text, error=True)
 
     def image(self, number: int = 1) -> None:
-        """Images or frames are done, for the speed."""
+        """Count finished images or frames, for the throughput."""
         self._images += number
         if self._bar is not None:
             self._bar.update(self._task, speed=f"{self.images_per_second:.1f} images/s")
 
     def step(self) -> None:
-        """An input is done."""
+        """Advance the progress bar by one finished input."""
         if self._bar is not None:
             self._bar.advance(self._task)
 
     def frames(self, done: int, total: int) -> None:
-        """How far a video is; with several inputs the bar counts the inputs."""
+        """Report finished frames of a video; with several inputs the progress bar counts inputs."""
         self.image()
         if self._bar is not None and self._total == 1:
             self._bar.update(self._task, completed=done, total=total or None)
 
     def end(self, text: str) -> None:
-        """The sum of what a bar has shown."""
+        """Remove the progress bar and print the summary."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

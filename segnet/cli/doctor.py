@@ -8,9 +8,9 @@ from segnet.errors import ExitCode
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print all checks; exit code 5 where one found a problem."""
+    """Print all checks; return exit code 5 if one found a problem."""
     options = build_parser().parse_args(arguments)
-    from segnet.workflows.doctor import OK, PROBLEM, diagnose  # after parsing: --help need not wait
+    from segnet.workflows.doctor import OK, PROBLEM, diagnose  # late: --help stays fast
 
     problems = 0
     for check in diagnose():
@@ -25,7 +25,7 @@ def build_parser() -> Parser:
     """Build the parser of `segnet doctor`."""
     parser = Parser(
         prog="segnet doctor",
-        description="Checks this installation: Python, torch, GPU, versions that clash, extras, memory, cache folders. "
+        description="Checks this installation: Python, torch, GPU, version conflicts, extras, memory, cache folders. "
         "Each problem is one line with the command that fixes it; the exit code is then 5.",
     )
     parser.add_argument("--quiet", action="store_true", help="print notes and problems only")

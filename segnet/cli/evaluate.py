@@ -1,4 +1,4 @@
-"""`segnet evaluate`: a checkpoint on a split -> table and results.json."""
+"""`segnet evaluate`: scores of a checkpoint on a split -> table and results.json."""
 
 import os
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Evaluates what the options say; exit code 0 when it ended."""
+    """Evaluate a checkpoint; return exit code 0."""
     run("evaluate", EvaluateConfig, _evaluate, arguments)
     return ExitCode.OK
 
 
 def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
-    from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
+    from segnet.cli.tables import print_scores  # late: a wrong option fails before Lightning is imported
 
     if "name" not in config.dataset:
         config = on_dataset_of_run(config)
@@ -33,18 +33,18 @@ def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
 
 
 def on_dataset_of_run(config: EvaluateConfig) -> EvaluateConfig:
-    """Add the dataset of the checkpoint's own run, whose options `config.dataset` may replace."""
+    """Add the dataset of the checkpoint's run; options in `config.dataset` override its own."""
     from segnet.training.run_folder import dataset_of_run
 
     return replace(config, dataset=dataset_of_run(Path(os.path.expanduser(config.checkpoint)), config.dataset))
 
 
 def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
-    """Evaluate a checkpoint and write results.json; without a dataset on that of the checkpoint's run.
+    """Evaluate a checkpoint and write results.json; the dataset defaults to that of the checkpoint's run.
 
     Raises:
         ConfigError: a launcher started several processes.
-        SegnetError: as `segnet.workflows.evaluate.evaluate`.
+        SegnetError: see `segnet.workflows.evaluate.evaluate`.
     """
     from segnet.inference.tta import Inference
     from segnet.training.distributed import detect_launcher
@@ -52,7 +52,7 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
 
     launcher, count = detect_launcher()
     if count > 1:
-        raise ConfigError(f"{launcher} started {count} processes, and an evaluation runs in one: start one")
+        raise ConfigError(f"{launcher} started {count} processes, but evaluate runs in one: start a single process")
     if "name" not in config.dataset:
         config = on_dataset_of_run(config)
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
@@ -61,7 +61,9 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         dataset=config.dataset,
         split=config.split,
         data=config.data,
-        trainer={name: value for name, value in config.trainer.items() if name != "max_epochs"},  # of dataset=shapes
+        trainer={
+            name: value for name, value in config.trainer.items() if name != "max_epochs"
+        },  # set by dataset=shapes
         inference=inference,
     )
     results.write(output_dir / "results.json")

@@ -1,4 +1,4 @@
-"""`segnet export`: a checkpoint -> a file for other programs, proven to compute the same."""
+"""`segnet export`: a checkpoint -> an exported model with verified outputs."""
 
 import argparse
 import os
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exports what the arguments name; exit code 0 when the file is there and computes the same."""
+    """Export a checkpoint and verify its outputs; return exit code 0."""
     options = build_parser().parse_args(arguments)
     named = one_checkpoint("export", options.checkpoint, options.model)
     if named is None:
-        raise ConfigError("export: name a checkpoint, as segnet export best.ckpt --format onnx")
+        raise ConfigError("export: no checkpoint; add one, such as segnet export best.ckpt --format onnx")
     checkpoint = Path(named)
     output = output_path(options, checkpoint)
     say(f"checkpoint: {checkpoint}")
@@ -38,17 +38,17 @@ def main(arguments: Sequence[str]) -> int:
 def exported(
     options: argparse.Namespace, checkpoint: Path, output: Path, report: Callable[[object], None]
 ) -> "Metadata":
-    """Export a checkpoint as the options say; see `segnet.workflows.export.export`."""
-    from segnet.workflows.export import export  # imports torch: --help and wrong options need not wait for it
+    """Export a checkpoint with the options; see `segnet.workflows.export.export`."""
+    from segnet.workflows.export import export  # late: imports torch, and --help stays fast
 
     return export(checkpoint, options.format, output, options.output_kind, report, _int8(options))
 
 
 def _int8(options: argparse.Namespace) -> "Callable[[Classes], Calibration] | None":
-    """How the images for --int8 are opened; None where it is not asked for.
+    """A function that opens the calibration images of --int8; None without --int8.
 
     Raises:
-        ConfigError: the options do not go together.
+        ConfigError: incompatible options.
     """
     if not options.int8:
         if options.calibrate or options.dataset:
@@ -65,21 +65,21 @@ def _int8(options: argparse.Namespace) -> "Callable[[Classes], Calibration] | No
 
 
 def output_path(options: argparse.Namespace, checkpoint: Path) -> Path:
-    """Return the path of the export: as asked, or beside the checkpoint.
+    """Return the path of the export: --output, or a name next to the checkpoint.
 
     Raises:
-        ConfigError: another suffix than the format's, or the name is taken.
+        ConfigError: the suffix does not match the format, or the path exists.
     """
     suffix = EXPORT_SUFFIXES.get(options.format, "")
     default = checkpoint.with_suffix(suffix) if suffix else checkpoint.with_name(f"{checkpoint.stem}_pretrained")
     output = Path(options.output) if options.output else default
     if suffix and output.suffix != suffix:
-        raise ConfigError(f"--output {output}: the name of a model of format {options.format} ends in {suffix}")
+        raise ConfigError(f"--output {output}: a model of format {options.format} needs the suffix {suffix}")
     taken = os.path.exists(output) and not (output.is_dir() and not any(output.iterdir()))
     if taken and not options.overwrite:
         raise ConfigError(f"--output {output}: exists already; --overwrite replaces it")
     if taken and output.is_dir() and suffix:
-        raise ConfigError(f"--output {output}: is a folder; name a file")
+        raise ConfigError(f"--output {output}: is a folder; give the name of a file")
     return output
 
 
@@ -104,23 +104,25 @@ def build_parser() -> Parser:
     """Build the parser of `segnet export`."""
     parser = Parser(
         prog="segnet export",
-        description="Exports a checkpoint, runs the export at four sizes in its own runtime, and leaves it only where "
-        "it computes what the checkpoint does. Images go in as they are, 0-255: normalization is inside.",
+        description="Exports a checkpoint, and verifies its outputs at four sizes in the target runtime. No file is "
+        "written if they differ. Normalization is part of the export: inputs are images with values 0-255.",
     )
     parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="a segnet checkpoint")
-    parser.add_argument("--checkpoint", metavar="FILE", help="the same by name")
+    parser.add_argument("--checkpoint", metavar="FILE", help="same as the positional argument")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
-    parser.add_argument("--output", metavar="PATH", help="default: beside the checkpoint; of safetensors a folder")
+    parser.add_argument(
+        "--output", metavar="PATH", help="output file, or folder for safetensors; default: next to the checkpoint"
+    )
     parser.add_argument("--output-kind", choices=OUTPUT_KINDS, default="logits", help="default: logits")
     parser.add_argument("--int8", action="store_true", help="8-bit weights and activations (onnx, openvino)")
     parser.add_argument(
         "--calibrate",
         metavar="FOLDER",
-        help="root of a dataset with train and val split: the one gives the ranges for --int8, the other the mIoU",
+        help="root of a dataset for --int8: train gives the value ranges, val the mIoU",
     )
+    parser.add_argument("--dataset", choices=choices_of("dataset"), help="layout of that dataset; default: folder")
     parser.add_argument(
-        "--dataset", choices=choices_of("dataset"), help="its layout; default: folder, of images and masks"
+        "--calibration-images", type=int, default=64, metavar="N", help="calibration images; default: 64"
     )
-    parser.add_argument("--calibration-images", type=int, default=64, metavar="N", help="default: 64")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
     return parser

@@ -1,7 +1,7 @@
-"""One grammar for every verb: `name=value` and `--name value` alike, and a checkpoint by position.
+"""One option syntax for every verb: `name=value`, `--name value`, and a positional checkpoint.
 
-Hydra reads `name=value`, argparse reads `--name value`. Each verb accepts both; this module translates, and answers the
-words of other tools with segnet's own.
+Hydra reads `name=value`, argparse reads `--name value`. Each verb accepts both, and this module translates between
+them. For an option of another tool it suggests segnet's option.
 """
 
 import argparse
@@ -18,9 +18,9 @@ SWITCHES |= {"--shell-completion", "-sc"}
 SWITCHES_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"}
 SWITCHES_WITH_VALUE |= {"--package", "-p", "--experimental-rerun"}
 MODEL_SUFFIXES = {".ckpt", ".onnx", ".xml", ".pt2", ".safetensors"}
-PAIRS = {"data.crop_size", "image_size", "dataset.size", "dataset.window"}  # [height, width]: one number is both
+PAIRS = {"data.crop_size", "image_size", "dataset.size", "dataset.window"}  # [height, width], or one number for both
 
-# What other tools call an option -> what to type here. {value} is what was typed.
+# Option names of other tools -> segnet's option. {value} stands for the given value.
 _TRAIN_WORDS = {
     "epochs max_epochs num_epochs n_epochs": "trainer.max_epochs={value}",
     "iters max_iters iterations steps max_steps num_steps": "trainer.max_steps={value}",
@@ -66,7 +66,7 @@ WORDS = {
 
 
 def in_other_words(verb: str, word: str, value: str = "") -> str:
-    """Return the answer to an option of another tool: what to type instead; empty for an unknown word."""
+    """Return segnet's option for an option of another tool (" Write optim.lr=0.1"); empty for an unknown word."""
     key = word.lstrip("-+~").replace("-", "_").lower()
     for words, ours in WORDS.get(verb, _FILE_WORDS).items():
         if key in words.split():
@@ -75,7 +75,7 @@ def in_other_words(verb: str, word: str, value: str = "") -> str:
 
 
 def hint(verb: str, word: str, value: str, known: Iterable[str]) -> str:
-    """Return what was probably meant by an unknown option: another tool's word, a leaf name, or the nearest name."""
+    """Suggest an option for an unknown one: by another tool's name, by its last part, or the nearest name."""
     known = sorted(known)
     if answer := in_other_words(verb, word, value):
         return answer
@@ -86,15 +86,15 @@ def hint(verb: str, word: str, value: str, known: Iterable[str]) -> str:
 
 
 def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]:
-    """Translate a command line into what Hydra reads.
+    """Translate a command line into Hydra's syntax.
 
     Args:
-        verb: of the command.
-        schema: dataclass of the verb's options; its flags need no value behind them.
-        arguments: `name=value`, `--name value`, `--name=value`, a checkpoint by position, Hydra's own switches.
+        verb: name of the verb ("train").
+        schema: dataclass of the verb's options; boolean options need no value.
+        arguments: `name=value`, `--name value`, `--name=value`, a positional checkpoint, Hydra's switches.
 
     Raises:
-        ConfigError: a word that is neither.
+        ConfigError: an argument of any other form.
     """
     return list(_translated(verb, set(_flags(schema)), [field.name for field in dataclasses.fields(schema)], arguments))
 
@@ -145,16 +145,16 @@ def _override(verb: str, name: str, values: Sequence[str]) -> str:
 
 
 def _widened(override: str) -> str:
-    """One number for [height, width] stands for both."""
+    """Expand one number to [height, width]."""
     name, _, value = override.partition("=")
     return f"{name}=[{value},{value}]" if name.lstrip("+") in PAIRS and value.isdigit() else override
 
 
 def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
-    """A checkpoint that is named by position alone.
+    """The override for a positional checkpoint.
 
     Raises:
-        ConfigError: the verb takes none, or it is no model file.
+        ConfigError: the verb takes no checkpoint, or the argument is not a model file.
     """
     if Path(argument).suffix in MODEL_SUFFIXES and verb in ("evaluate", "benchmark"):
         return f"checkpoint={_quoted(argument)}"
@@ -167,7 +167,7 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Quote a path for Hydra, whose grammar gives meaning to commas, braces and blanks."""
+    """Quote a path for Hydra: commas, braces and spaces are part of its syntax."""
     if re.fullmatch(r"[\w./:+-]+", value):
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
@@ -175,17 +175,17 @@ def _quoted(value: str) -> str:
 
 
 def to_options(arguments: Sequence[str], actions: Mapping[str, argparse.Action]) -> list[str]:
-    """Translate `name=value` into what argparse reads; anything else stays.
+    """Translate `name=value` into `--name value` for argparse; other arguments stay unchanged.
 
     Args:
-        actions: of the parser, by option string.
+        actions: the parser's actions by option string.
     """
     translated: list[str] = []
     lists: list[str] = []
     for argument in arguments:
         parts = _to_option(argument, actions)
         (lists if len(parts) > 1 else translated).extend(parts)
-    return [*translated, *lists]  # a list takes all that follows it
+    return [*translated, *lists]  # lists last: argparse gives them all following arguments
 
 
 def _to_option(argument: str, actions: Mapping[str, argparse.Action]) -> list[str]:
@@ -205,7 +205,7 @@ def _to_option(argument: str, actions: Mapping[str, argparse.Action]) -> list[st
 
 
 def _flags(schema: type, prefix: str = "") -> Iterator[str]:
-    """All options of a dataclass that are true or false."""
+    """The dotted names of all boolean options of a dataclass."""
     for field in dataclasses.fields(schema):
         if field.type is bool:
             yield prefix + field.name

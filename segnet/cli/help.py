@@ -1,4 +1,4 @@
-"""`--help` of the verbs that Hydra configures: made from the dataclasses of `segnet.config`, without Hydra."""
+"""`--help` of the verbs that use Hydra, generated from the dataclasses of `segnet.config` without importing Hydra."""
 
 import ast
 import dataclasses
@@ -22,7 +22,7 @@ SCHEMAS: dict[str, Any] = {
     "benchmark": BenchmarkConfig,
 }
 PACKAGE = Path(segnet.__file__).parent
-# Beside the package in a checkout, inside it once installed from a wheel.
+# conf/ is next to the package in a checkout, and inside the package in a wheel.
 CONF_DIR = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
 USAGE = {
     "train": "segnet train [option=value ...]",
@@ -50,7 +50,7 @@ def help_lines(verb: str, width: int = 100) -> Iterator[str]:
 
     Args:
         verb: one of `SCHEMAS`.
-        width: of the terminal [characters].
+        width: width of the terminal [characters].
     """
     schema = SCHEMAS[verb]
     fields = dataclasses.fields(schema)
@@ -97,7 +97,7 @@ def _entry(name: str, text: str, width: int) -> Iterator[str]:
 
 
 def _default(field: Any) -> str:
-    """The default as it is written on the command line; empty for a section that is a choice."""
+    """The default in the command line's syntax; empty for a section that is a choice."""
     value = default_of(field)
     if isinstance(value, dict) or value is dataclasses.MISSING:
         return ""
@@ -120,7 +120,7 @@ def default_of(field: Any) -> Any:
 
 
 def choices_of(group: str) -> list[str]:
-    """The files of conf/`group`, without their ending."""
+    """The names of the files in conf/`group`, without suffix."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml") if not path.stem.startswith("_"))
 
 

@@ -1,4 +1,4 @@
-"""`segnet info FILE`: what a checkpoint or an exported model holds."""
+"""`segnet info FILE`: contents of a checkpoint or an exported model."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from segnet.errors import ConfigError, ExitCode, printable
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what a model file holds; exit code 0, or 4 for a file that cannot be used."""
+    """Print the contents of a model file; return exit code 0. An unusable file ends in exit code 4."""
     options = build_parser().parse_args(arguments)
     path = one_checkpoint("info", options.checkpoint, options.model)
     if path is None:
-        raise ConfigError("info: name a file, as segnet info best.ckpt")
-    from segnet.workflows.info import model_info  # imports torch, for which --help does not wait
+        raise ConfigError("info: no file; add one, such as segnet info best.ckpt")
+    from segnet.workflows.info import model_info  # late: imports torch, and --help stays fast
 
     info = model_info(Path(os.path.expanduser(path)))
     print(json.dumps(info, indent=2) if options.json else "\n".join(map(printable, info_lines(path, info))))
@@ -27,17 +27,17 @@ def build_parser() -> Parser:
     """Build the parser of `segnet info`."""
     parser = Parser(
         prog="segnet info",
-        description="Shows what a checkpoint, an exported model (.onnx, .xml, .pt2) or a safetensors folder holds: "
-        "classes, architecture, normalization, figures.",
+        description="Shows the contents of a checkpoint, an exported model (.onnx, .xml, .pt2) or safetensors folder: "
+        "classes, architecture, normalization, scores.",
     )
     parser.add_argument("model", nargs="?", metavar="FILE", help="the file or folder")
-    parser.add_argument("--checkpoint", metavar="FILE", help="the same by name")
+    parser.add_argument("--checkpoint", metavar="FILE", help="same as the positional argument")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser
 
 
 def info_lines(path: str, info: Mapping[str, Any]) -> list[str]:
-    """What a person wants to know, one fact a line."""
+    """The most important facts as text, one per line."""
     facts = {"file": f"{path} ({info['format']}, {info['size'] / 1e6:.1f} MB)"}
     if "backbone" in info:
         facts["backbone"] = _component(info["backbone"])
@@ -62,7 +62,7 @@ def info_lines(path: str, info: Mapping[str, Any]) -> list[str]:
 
 
 def _component(spec: Mapping[str, Any]) -> str:
-    """A spec on one line, without what is not set."""
+    """A spec on one line, without unset options."""
     options = [f"{key}={_typed(value)}" for key, value in spec.items() if key != "name" and value is not None]
     return " ".join([str(spec.get("name", "")), *options]).strip()
 

@@ -1,4 +1,4 @@
-"""`segnet inspect`: what a dataset holds and what is wrong with it -> table, inspection.json, contact_sheet.png."""
+"""`segnet inspect`: statistics and problems of a dataset -> table, inspection.json, contact_sheet.png."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ from segnet.errors import ExitCode
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Inspects what the options say; exit code 0 where a training could begin."""
+    """Inspect a dataset; return exit code 0 if training can start."""
     run("inspect", InspectConfig, _inspect, arguments)
     return ExitCode.OK
 
 
 def _inspect(config: InspectConfig, output_dir: Path) -> None:
-    from segnet.cli.tables import print_report  # after composing: a wrong option need not wait for Lightning
+    from segnet.cli.tables import print_report  # late: a wrong option fails before Lightning is imported
     from segnet.workflows.inspect import inspect
 
     report = inspect(config, output_dir)

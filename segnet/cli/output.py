@@ -1,4 +1,4 @@
-"""What leaves the command: lines, logs and stack traces without raw control characters."""
+"""Terminal output: lines, logs and stack traces without raw control characters."""
 
 import logging
 import sys
@@ -10,20 +10,20 @@ from segnet.errors import printable
 
 
 def say(*words: object, error: bool = False) -> None:
-    """Print one line at once; control characters in names are written out.
+    """Print one line and flush; control characters in names are escaped.
 
     Args:
         words: joined by spaces.
-        error: to stderr in place of stdout.
+        error: print to stderr instead of stdout.
     """
     stream: TextIO = sys.stderr if error else sys.stdout
     print(printable(" ".join(map(str, words))), file=stream, flush=True)
 
 
 def protect_terminal() -> None:
-    """Write out control characters in every log record, warning and stack trace of this process.
+    """Escape control characters in every log record, warning and stack trace of this process.
 
-    Handlers and formatters may be replaced by libraries; the factory of records and the hook of exceptions are not.
+    Libraries may replace handlers and formatters, but not the record factory and the exception hook.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

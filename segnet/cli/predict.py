@@ -1,4 +1,4 @@
-"""`segnet predict`: images, videos, scenes in; masks, overlays and more out, with nothing but a checkpoint."""
+"""`segnet predict`: masks, overlays and other results of images, videos and scenes, from a checkpoint."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ from segnet.cli.predict_options import parse
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Segments what the arguments name; exit code 0 when all went well, 6 when some did, 3 when none did."""
+    """Segment the inputs; return exit code 0 if all succeeded, 6 if some failed, 3 if all failed."""
     options = parse(arguments)
-    from segnet.cli.predict_work import predict  # imports torch: --help and wrong options need not wait for it
+    from segnet.cli.predict_work import predict  # late: imports torch, and --help stays fast
 
     return predict(options)

@@ -14,19 +14,19 @@ inputs
   img.png photos/ "scans/**/*.tif"   files, folders and their subfolders, globs
   clip.mp4  0                        a video; a camera by its number, until Ctrl-C
   https://host/img.png               an image from the web
-  -                                  an image's bytes from stdin
-  @list.txt                          the files that a list names, as --list
+  -                                  the bytes of an image from stdin
+  @list.txt                          the files in a list, as --list
 
 kinds of --save
-  mask           NAME_mask.png           class ids, indexed in the classes' colors
-  overlay        NAME_overlay.png        the image under the classes' colors; of a video NAME_overlay.mp4
-  colors        NAME_colors.png        the classes' colors
+  mask           NAME_mask.png           class ids, with the class colors as palette
+  overlay        NAME_overlay.png        the image blended with the class colors; NAME_overlay.mp4 for a video
+  colors         NAME_colors.png         the class colors
   confidence     NAME_confidence.png     the probability of each pixel's class, 0-255
-  probabilities  NAME_probabilities.npz  of all classes, float16 (classes, height, width), with the classes' names
+  probabilities  NAME_probabilities.npz  of all classes, float16 (classes, height, width), with the class names
   geojson        NAME.geojson            polygons with holes, in pixels
-  coco           NAME_coco.json          run-length codes in COCO's format
+  coco           NAME_coco.json          run-length encoding (RLE) in COCO's format
   labelme        NAME.json               polygons for labelme
-  csv            shares.csv              the share of each class in each input of the output folder
+  csv            shares.csv              the fraction of each class in each input of the output folder
 """
 
 
@@ -40,9 +40,9 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="IMAGE", help="what to segment, see below")
-    add("--list", action="append", default=[], metavar="FILE", help="a list of files, one a line; - is stdin")
-    add("--root", metavar="FOLDER", help="what a list's names are relative to, and lie in; default: the list's folder")
+    add("inputs", nargs="*", metavar="IMAGE", help="inputs to segment, see below")
+    add("--list", action="append", default=[], metavar="FILE", help="a list of files, one per line; - is stdin")
+    add("--root", metavar="FOLDER", help="folder that contains the files of a list; default: the list's folder")
     add("--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/")
     add("--output", default="predictions", metavar="FOLDER", help="default: predictions")
     add(
@@ -57,27 +57,40 @@ def build_parser() -> Parser:
         type=kinds_of(IMAGE_KINDS),
         default=(),
         metavar="KIND,...",
-        help="of each frame of a video, as NAME/000001_mask.png",
+        help="results to save for each frame of a video, such as NAME/000001_mask.png; default: none",
     )
-    add("--classes", action="append", default=[], metavar="NAME,...", help="those that are drawn; default: all")
-    add("--simplify", type=float, default=0.0, metavar="PIXELS", help="how far polygons may lie beside the outline")
-    add("--flip", action="store_true", help="average with the prediction of the mirror image")
-    add("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help="average over sizes, as 0.5 1 1.5")
+    add("--classes", action="append", default=[], metavar="NAME,...", help="classes to draw; default: all")
+    add(
+        "--simplify",
+        type=float,
+        default=0.0,
+        metavar="PIXELS",
+        help="largest distance between a simplified polygon and the outline [pixels]; default: 0",
+    )
+    add("--flip", action="store_true", help="test-time augmentation: average with the prediction of the mirrored image")
+    add(
+        "--scales",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        metavar="FACTOR",
+        help="test-time augmentation: average over scales, such as 0.5 1 1.5; default: 1",
+    )
     add(
         "--window",
         type=int,
         metavar="PIXELS",
-        help=f"side of the windows of large images [pixels]; default: {DEFAULT_WINDOW}",
+        help=f"side of the sliding windows on large images [pixels]; default: {DEFAULT_WINDOW}",
     )
-    add("--batch-size", type=int, default=1, metavar="N", help="images of one size at once; default: 1")
-    add("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
-    add("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export that is kept already")
+    add("--batch-size", type=int, default=1, metavar="N", help="images of equal size per batch; default: 1")
+    add("--device", help="cpu, cuda, cuda:1, mps; default: a GPU if available")
+    add("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export from the cache")
     add("--precision", choices=PRECISIONS, help="default: float32")
-    add("--shard", metavar="I/N", help="the i-th of n machines that share this command's inputs")
+    add("--shard", metavar="I/N", help="process the i-th of n parts of the inputs, to share them among machines")
     add("--overwrite", action="store_true", help="replace existing results")
     add("--private-urls", action="store_true", help="follow redirects of URLs into this machine's own network")
-    add("--max-megapixels", type=int, default=179, metavar="N", help="of an image; default: 179")
-    add("--max-frames", type=int, default=0, metavar="N", help="of a video or camera; default: all")
+    add("--max-megapixels", type=int, default=179, metavar="N", help="largest image [megapixels]; default: 179")
+    add("--max-frames", type=int, default=0, metavar="N", help="most frames of a video or camera; default: all")
     add("--scene", action="store_true", help="read GeoTIFFs window by window, write georeferenced NAME_mask.tif")
     return parser
 
@@ -102,14 +115,14 @@ def _check_ranges(options: argparse.Namespace) -> None:
     if not 0 <= options.simplify < float("inf"):
         raise ConfigError(f"--simplify {options.simplify:g} must be 0 pixels or more")
     if options.scene and options.save != ("mask", "overlay"):
-        raise ConfigError("--scene writes the mask alone: leave --save out")
+        raise ConfigError("--scene writes only the mask: remove --save")
 
 
 class kinds_of:
-    """Reads "mask,csv".
+    """Converts "mask,csv" into a tuple of names.
 
     Args:
-        kinds: that may be named.
+        kinds: the allowed names.
     """
 
     def __init__(self, kinds: Sequence[str]) -> None:
@@ -119,7 +132,7 @@ class kinds_of:
         names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
         for name in names:
             if name not in self._kinds:
-                raise argparse.ArgumentTypeError(f"'{name}' is no kind.{did_you_mean(name, self._kinds)}")
+                raise argparse.ArgumentTypeError(f"'{name}' is unknown.{did_you_mean(name, self._kinds)}")
         if not names:
             raise argparse.ArgumentTypeError(f"name at least one of {', '.join(self._kinds)}")
         return names

@@ -1,4 +1,4 @@
-"""What `segnet predict` does once its options are read."""
+"""`segnet predict` after its options are parsed."""
 
 import argparse
 import hashlib
@@ -23,13 +23,14 @@ from segnet.prediction.inputs import Collector, result_names, shard
 from segnet.prediction.outputs import Style, write_shares
 from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
 from segnet.prediction.videos import segment_video
+from segnet.system.files import removing_if_empty
 from segnet.system.signals import ending_at_once
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Segment what the options name; returns the exit code: 0, 6 if some inputs failed, 3 if all did."""
-    Image.MAX_IMAGE_PIXELS = options.max_megapixels * 10**6 // 2  # Pillow warns there, and refuses twice that
-    with ending_at_once("while predicting"):
+    """Segment the inputs; return exit code 0 if all succeeded, 6 if some failed, 3 if all failed."""
+    Image.MAX_IMAGE_PIXELS = options.max_megapixels * 10**6 // 2  # Pillow warns above it, and refuses twice as much
+    with ending_at_once("while predicting"), removing_if_empty(Path(options.output) / FOLDER):
         tasks, notes = find_tasks(options)
         with Display(len(tasks), moving=any(task.input.kind in ("video", "camera") for task in tasks)) as display:
             for note in notes:
@@ -56,10 +57,10 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def find_tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
-    """What the arguments name, and what was left out.
+    """The tasks of the command line, and notes about skipped files.
 
     Raises:
-        DataError: a folder, glob or list without any image. ConfigError: options that do not go together.
+        DataError: a folder, glob or list without any image. ConfigError: incompatible options.
     """
     collector = Collector(is_result)
     if [*options.inputs, *options.list].count("-") > 1:
@@ -69,7 +70,7 @@ def find_tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
     for listing in options.list:
         collector.add_list(listing, options.root)
     if not collector.inputs:
-        raise ConfigError("predict: name an image, a folder or a --list; see --help")
+        raise ConfigError("predict: no input; add an image, a folder or a --list; see --help")
     names = result_names(collector.inputs)
     tasks = [Task(item, name) for item, name in zip(collector.inputs, names, strict=True)]
     if options.shard:
@@ -79,7 +80,7 @@ def find_tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
 
 def _output_settings(options: argparse.Namespace, predictor: Predictor, checkpoint: str, digest: str) -> OutputSettings:
     only = chosen_classes(options.classes, predictor.classes)
-    # What results depend on, by the options' names: others' results are not taken for this command's.
+    # Options that change results: results made with other values are not reused.
     job = {
         "checkpoint": digest,
         "--classes": only and list(only),
@@ -103,10 +104,10 @@ def _output_settings(options: argparse.Namespace, predictor: Predictor, checkpoi
 
 
 def chosen_classes(texts: Sequence[str], classes: Classes) -> tuple[str, ...] | None:
-    """The classes that --classes names, in the model's order; None where it is not given.
+    """The classes of --classes in the model's order; None without the option.
 
     Raises:
-        ConfigError: a name that is no class.
+        ConfigError: an unknown class.
     """
     if not texts:
         return None
@@ -119,19 +120,21 @@ def chosen_classes(texts: Sequence[str], classes: Classes) -> tuple[str, ...] | 
 
 
 class _Work:
-    """Goes through the tasks in their order, and tells what became of each."""
+    """Runs the tasks in order and reports each outcome."""
 
     def __init__(self, prediction: Prediction, options: argparse.Namespace, display: Display) -> None:
         self._prediction, self._options, self._display = prediction, options, display
         self.num_done = self.num_failed = self.num_without_place = 0
 
     def run(self, tasks: Sequence[Task]) -> None:
-        """Raises:
-        MachineError: the next input would meet it too. Interrupted: a signal came.
+        """Run all tasks.
+
+        Raises:
+            MachineError: it would affect all further inputs too. Interrupted: a signal arrived.
         """
         for single, group in groupby(tasks, lambda task: self._options.scene or is_moving(task)):
             if not single:
-                segment_images(self._prediction, list(group), self._tell)
+                segment_images(self._prediction, list(group), self._report)
                 continue
             for task in group:
                 try:
@@ -140,14 +143,14 @@ class _Work:
                     raise
                 except SegnetError as error:
                     outcome = error
-                self._tell(task, outcome)
+                self._report(task, outcome)
 
     def _single(self, task: Task) -> Outcome:
         if self._options.scene:
             return segment_scene_file(self._prediction, task)
         return segment_video(self._prediction, task, self._display.frames)
 
-    def _tell(self, task: Task, outcome: Outcome | SegnetError) -> None:
+    def _report(self, task: Task, outcome: Outcome | SegnetError) -> None:
         self.num_done += 1
         if isinstance(outcome, SegnetError):
             self.num_failed += 1
@@ -189,7 +192,7 @@ def is_moving(task: Task) -> bool:
 
 
 def outcome_line(report: Outcome) -> str:
-    """What came of an input, in one line: its files, and the classes that occur, largest share first."""
+    """The outcome of an input in one line: its files and class fractions, largest first."""
     if report.done_before:
         return ": done already; --overwrite repeats it"
     first, *others = [str(report.files[0]), *(path.name for path in report.files[1:])] if report.files else [""]
@@ -201,10 +204,10 @@ def outcome_line(report: Outcome) -> str:
 
 
 def require_output_folder(folder: Path) -> Path:
-    """Creates the folder before the model is loaded.
+    """Create the output folder before the model is loaded.
 
     Raises:
-        MachineError: it cannot be a folder, or may not be written to.
+        MachineError: it cannot be created or is not writable.
     """
     try:
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -216,7 +219,7 @@ def require_output_folder(folder: Path) -> Path:
 
 
 def model_digest(model: Path) -> str:
-    """What a model file contains, in 16 digits; of OpenVINO's .xml with its weights, of a folder all files."""
+    """A digest of a model's content, 16 hex digits; includes the .bin of OpenVINO's .xml and all files of a folder."""
     files = [path for path in sorted(model.rglob("*")) if path.is_file()] if model.is_dir() else [model]
     files += [path for path in [model.with_suffix(".bin")] if model.suffix == ".xml" and path.is_file()]
     digest = hashlib.blake2b(digest_size=8)

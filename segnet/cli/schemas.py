@@ -1,7 +1,7 @@
-"""What Hydra composes against, and what a verb gets of it.
+"""Schemas for Hydra, and the part of a composed configuration for each verb.
 
-The choices of conf/ are made for a training: dataset=shapes sets options of `optim` and `trainer` too. Hydra therefore
-composes each verb with all sections of a training, and the verb gets the fields of its own dataclass.
+The choices in conf/ are made for train: dataset=shapes sets options of `optim` and `trainer` too. Hydra therefore
+composes each verb with all sections of train. The verb gets the fields of its own dataclass.
 """
 
 import copy
@@ -21,8 +21,8 @@ T = TypeVar("T")
 def schema_node(schema: type) -> type:
     """Return the dataclass that Hydra composes a verb against.
 
-    It has the options of the verb, and those of a training that the verb lacks. Options with choices in conf/ are
-    empty: a choice would be merged with their default.
+    It has the options of the verb, and all other options of train. Options with choices in conf/ are empty: a choice
+    would be merged with their default.
     """
     types: dict[str, Any] = {}
     defaults: dict[str, Any] = {}
@@ -64,5 +64,5 @@ def option_names(schema: type, prefix: str = "") -> Iterator[str]:
 
 
 def accepted(schema: type) -> set[str]:
-    """The options that a verb accepts on its command line: `segnet inspect` accepts those of a training too."""
+    """The options that a verb accepts on its command line: `segnet inspect` accepts those of train too."""
     return set(option_names(schema_node(schema) if schema is InspectConfig else schema))

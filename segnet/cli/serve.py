@@ -1,4 +1,4 @@
-"""`segnet serve`: a page on which images are segmented, and `POST /predict` for programs."""
+"""`segnet serve`: a web page that segments images, and `POST /predict` for programs."""
 
 import argparse
 import errno
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serves until a signal ends it: the exit code is then 128 + signal."""
+    """Serve until a signal arrives; the exit code is then 128 + signal."""
     options = _parse(arguments)
     _require_packages()
-    from segnet.inference.predictor import Predictor  # imports torch: --help and wrong options need not wait for it
+    from segnet.inference.predictor import Predictor  # late: imports torch, and --help stays fast
 
     checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
     with (
@@ -45,7 +45,7 @@ def _serve(
 ) -> None:
     from PIL import Image
 
-    from segnet.serving.app import Limits, create_app  # needs packages that are absent where nobody serves
+    from segnet.serving.app import Limits, create_app  # late: needs packages of the extra `serve`
     from segnet.serving.jobs import JobQueue
     from segnet.serving.server import run_server
 
@@ -55,16 +55,16 @@ def _serve(
         waiting=options.queue,
         timeout=options.timeout,
     )
-    if Image.MAX_IMAGE_PIXELS is not None:  # the server's own limit counts, above Pillow's too
+    if Image.MAX_IMAGE_PIXELS is not None:  # the server's limit replaces Pillow's if larger
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.max_pixels // 2 + 1)
     queue = JobQueue(limits.waiting)
     name = str(Path(*checkpoint.absolute().parts[-2:]))
     app = create_app(predictor, name, limits, queue, uploads, (options.host, *options.allow_host))
     say(f"checkpoint: {checkpoint}")
-    say(f"serving at {_url(listener)} (Ctrl-C ends it)")
+    say(f"serving at {_url(listener)} (press Ctrl-C to stop)")
     if not _is_loopback(listener):
         say(
-            f"segnet: --host {options.host} lets everyone in who reaches this machine: there is no password",
+            f"segnet: warning: --host {options.host} accepts requests from the network without a password",
             error=True,
         )
     run_server(app, listener, queue, limits.timeout, uploads)
@@ -77,20 +77,21 @@ def _require_packages() -> None:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; they wait until the model is loaded.
+    """A listening socket; connections wait until the model is loaded.
 
     Raises:
-        ConfigError: no such address. MachineError: the address is another machine's; the port is taken, or not allowed.
+        ConfigError: an unknown address.
+        MachineError: the address belongs to another machine; the port is in use or not permitted.
     """
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError):
         raise ConfigError(
-            f"--host {host}: no such address; 127.0.0.1 is this machine alone, 0.0.0.0 everyone"
+            f"--host {host}: unknown address; use 127.0.0.1 for this machine only, 0.0.0.0 for the network"
         ) from None
     listener = socket.socket(family, kind)
     try:
-        if os.name == "posix":  # a port whose last server has just ended is free; elsewhere it would be shared
+        if os.name == "posix":  # reuse the port of a server that just ended; elsewhere this would share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(128)
@@ -98,8 +99,10 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         reason = (error.strerror or str(error)).lower()
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-            raise MachineError(f"--host {host}: {reason}; 127.0.0.1 is this machine alone, 0.0.0.0 everyone") from None
-        raise MachineError(f"--port {port}: {host} refuses it ({reason}); --port 0 takes one that is free") from None
+            raise MachineError(
+                f"--host {host}: {reason}; use 127.0.0.1 for this machine only, 0.0.0.0 for the network"
+            ) from None
+        raise MachineError(f"--port {port}: not available on {host} ({reason}); --port 0 picks a free port") from None
     return listener
 
 
@@ -118,30 +121,34 @@ def build_parser() -> Parser:
     """Build the parser of `segnet serve`."""
     parser = Parser(
         prog="segnet serve",
-        description="Serves a page on which images are segmented, and POST /predict for programs.",
+        description="Serves a web page that segments images, and POST /predict for programs.",
     )
     parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="same as --checkpoint")
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU where there is one")
-    parser.add_argument(
-        "--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export that is kept already"
-    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU if available")
+    parser.add_argument("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export from the cache")
     parser.add_argument("--precision", choices=PRECISIONS, help="default: float32")
-    parser.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone; 0.0.0.0: everyone")
-    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes one that is free")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to bind; default: 127.0.0.1 (this machine only); 0.0.0.0: network"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="TCP port; default: 8000; 0 picks a free port")
     parser.add_argument(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a name by which browsers may ask, such as a proxy's; addresses and the machine's own name always may",
+        help="allowed Host header, such as a proxy's name; addresses and this machine's name are always allowed",
     )
-    parser.add_argument("--max-megabytes", type=float, default=50, metavar="N", help="of a file; default: 50")
-    parser.add_argument("--max-megapixels", type=float, default=50, metavar="N", help="of an image; default: 50")
-    parser.add_argument("--queue", type=int, default=8, metavar="N", help="requests that may wait; default: 8")
-    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="of a request; default: 60")
+    parser.add_argument("--max-megabytes", type=float, default=50, metavar="N", help="largest file [MB]; default: 50")
+    parser.add_argument(
+        "--max-megapixels", type=float, default=50, metavar="N", help="largest image [megapixels]; default: 50"
+    )
+    parser.add_argument("--queue", type=int, default=8, metavar="N", help="most waiting requests; default: 8")
+    parser.add_argument(
+        "--timeout", type=float, default=60, metavar="SECONDS", help="most seconds for a request; default: 60"
+    )
     return parser
 
 

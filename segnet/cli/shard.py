@@ -1,4 +1,4 @@
-"""`segnet shard`: a dataset -> a folder of tar files, which dataset=streaming reads from wherever it is put."""
+"""`segnet shard`: a dataset -> a folder of tar files for dataset=streaming, on disk or on a web server."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ from segnet.errors import ExitCode
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Writes what the options say; exit code 0 when it is complete."""
+    """Write the shards of a dataset; return exit code 0."""
     run("shard", ShardConfig, _shard, arguments)
     return ExitCode.OK
 
 
 def _shard(config: ShardConfig, output_dir: Path) -> None:
-    from segnet.workflows.shard import write_shards  # after composing: a wrong option need not wait for the datasets
+    from segnet.workflows.shard import write_shards  # late: a wrong option fails before datasets are imported
 
     index = write_shards(config)
     for split, shards in index.splits.items():

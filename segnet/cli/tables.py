@@ -20,11 +20,11 @@ from segnet.training.run_folder import flat_options
 from segnet.workflows.benchmark import Benchmark
 from segnet.workflows.evaluate import Results
 
-NUM_ERRORS = 50  # that are printed
+NUM_ERRORS = 50  # printed at most
 
 
 def cell(text: str) -> Text:
-    """A text as it is: rich would read "[...]" and ":...:" in a string as markup."""
+    """Literal text for a table: rich would read "[...]" and ":...:" in a string as markup."""
     return Text(printable(text))
 
 
@@ -49,10 +49,10 @@ def scores_table(results: Results) -> Table:
 
 
 def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:
-    """Print the jobs of a sweep, the highest val mIoU first, with the options in which they differ.
+    """Print the jobs of a sweep by decreasing val mIoU, with the options that vary.
 
     Args:
-        finished: of each job the configuration, its val mIoU (fraction) and its run folder.
+        finished: configuration, val mIoU (fraction) and run folder of each job.
     """
     options = [flat_options(asdict(config)) for config, _, _ in finished]
     names = list(dict.fromkeys(name for job in options for name in job))
@@ -95,7 +95,7 @@ def print_report(report: DatasetReport) -> None:
 def report_table(report: DatasetReport) -> Table:
     """Build the table of the pixels and images of each class, by split."""
     classes = report.splits[0].classes
-    table = Table(title="pixels [%], and the images that hold the class")
+    table = Table(title="pixels [%], and images with the class")
     table.add_column("id", justify="right")
     table.add_column("class")
     for split in report.splits:
@@ -110,7 +110,7 @@ def report_table(report: DatasetReport) -> Table:
 
 
 def print_benchmark(found: Benchmark) -> None:
-    """Prints what a model costs: its size, and speed and memory of training and prediction."""
+    """Print the size of a model, and speed and memory of training and prediction."""
     height, width = found.config.image_size
     backbone, decoder = found.model["backbone"], found.model["decoder"]
     depth = backbone.get("model") or backbone.get("depths", "")
@@ -119,7 +119,7 @@ def print_benchmark(found: Benchmark) -> None:
     table.add_column("")
     for column in ("images/s", "ms a batch", "peak memory [GiB]"):
         table.add_column(column, justify="right")
-    table.add_column("by")
+    table.add_column("measured on")
     for name, cost in (("training", found.training), ("prediction", found.prediction)):
         memory = "n/a" if cost.memory is None else f"{cost.memory / GIB:.2f}"
         table.add_row(name, f"{cost.images_per_second:.2f}", f"{1000 * cost.seconds:.1f}", memory, cell(cost.runs_on))
@@ -129,7 +129,7 @@ def print_benchmark(found: Benchmark) -> None:
     if found.prediction.machine != found.training.machine:
         say(f"prediction: {found.prediction.machine}")
     say(f"parameters: {found.parameters / 1e6:.2f} M")
-    say(f"a prediction of one image: {found.macs / 1e9:.2f} GMACs = {2 * found.macs / 1e9:.2f} GFLOPs")
+    say(f"prediction of one image: {found.macs / 1e9:.2f} GMACs = {2 * found.macs / 1e9:.2f} GFLOPs")
     for kind in dict.fromkeys((found.training.memory_is, found.prediction.memory_is)):
         say(f"memory: {kind}")
 
@@ -140,5 +140,5 @@ def normalization_options(values: BandValues) -> str:
 
 
 def _bracketed(values: Sequence[float], digits: int) -> str:
-    """A list as an option takes it, without spaces."""
+    """A list in the syntax of an option, without spaces."""
     return f"[{','.join(f'{value:.{digits}g}' for value in values)}]"

@@ -1,4 +1,4 @@
-"""`segnet train`: compose -> Config -> train."""
+"""`segnet train`: compose the configuration and train."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from segnet.errors import ExitCode
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train what the options say; exit code 0 when it ended."""
+    """Train a model; return exit code 0."""
     finished: list[tuple[Config, float, Path]] = []
 
     def task(config: Config, output_dir: Path) -> None:
-        from segnet.cli.tables import print_scores  # after composing: a wrong option need not wait for Lightning
+        from segnet.cli.tables import print_scores  # late: a wrong option fails before Lightning is imported
         from segnet.workflows.train import train
 
         results = train(config, output_dir)
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         run("train", Config, task, arguments)
     finally:
-        if len(finished) > 1:  # the jobs of --multirun that this process ran
+        if len(finished) > 1:  # jobs of --multirun
             from segnet.cli.tables import print_ranking
 
             print_ranking(finished)

@@ -1,5 +1,6 @@
-"""Atomic writes: under its name a file is complete, or it does not exist. And the names of hidden files."""
+"""Atomic writes, removal of empty folders, and the names of hidden files."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,20 +18,20 @@ SYSTEM_NAMES = frozenset(
     }
 )
 
-UMASK = os.umask(0)  # only setting it tells it: once, since another thread could read the 0
+UMASK = os.umask(0)  # reading it needs a write: once at import, before other threads could see the 0
 os.umask(UMASK)
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """Atomic write: give a temporary file in the target's folder, which replaces the target once it is complete.
+    """Atomic write: yield a temporary file in the target's folder, which replaces the target on success.
 
     Args:
         path: the target.
-        durable: whether the content is forced to the disk first, which a power failure may demand.
+        durable: whether to flush the content to disk first, so that it survives a power failure.
 
     Raises:
-        MachineError: the disk refuses it; the old file, if any, is unchanged.
+        MachineError: the file cannot be written; an old file is unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp makes it private
+        os.chmod(temporary, 0o666 & ~UMASK)  # mkstemp sets 0o600
         os.replace(temporary, path)
     except OSError as error:
         raise MachineError(f"{path}: cannot be written ({error.strerror or error})") from None
@@ -52,6 +53,19 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def removing_if_empty(folder: Path) -> Iterator[None]:
+    """On exit remove `folder` and its parents if they are empty and did not exist before."""
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for path in created:
+                if path.is_dir():
+                    path.rmdir()
+
+
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, trash, a checkpoint folder of Jupyter, or an operating system's own."""
+    """Whether a name is a hidden, trash or system file or folder, or Jupyter's checkpoint folder."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES

@@ -1,7 +1,7 @@
-"""Read weight files of several formats, recognized by content, without running any code in them.
+"""Read weight files of several formats, detected by content, without executing code in them.
 
-torch's ``.pth``, ``.pt`` and ``.ckpt`` (zip and the older pickles, ``weights_only``), ``.safetensors``, and Paddle's
-``.pdparams``. A pickle that names anything but what arrays need is refused before any of it is called.
+Formats: torch's ``.pth``, ``.pt`` and ``.ckpt`` (zip and older pickles, ``weights_only``), ``.safetensors``, and
+Paddle's ``.pdparams``. A pickle may name only the functions that arrays need; any other name is refused before a call.
 """
 
 import json
@@ -26,24 +26,24 @@ from segnet.weights.pdparams import read_pdparams
 log = logging.getLogger(__name__)
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
-# A pickle of torch's magic number opens the files of torch before 1.6.
+# Files of torch before 1.6 start with a pickle of torch's magic number.
 TORCH_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 GZIP = b"\x1f\x8b"
-# The first of these that a file has holds its weights; an average of them is never preferred silently.
+# The first of these keys holds the weights. EMA weights are never preferred silently.
 WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema")
-METADATA_KEYS = ("hyper_parameters", "meta")  # what segnet and mmsegmentation write beside the weights
+METADATA_KEYS = ("hyper_parameters", "meta")  # metadata of segnet and mmsegmentation
 
 
 def read_weight_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read the weights in a file.
 
     Returns:
-        Name -> tensor, in the file's own names (less "module." of torch's data parallelism); and the metadata
-        beside them: "hyper_parameters" (segnet), "meta" (mmsegmentation), and for ``.safetensors`` the contents of a
-        config.json in the same folder.
+        Name -> tensor with the file's names (without "module." of torch's data parallelism); and the metadata:
+        "hyper_parameters" (segnet), "meta" (mmsegmentation), and for ``.safetensors`` the contents of a config.json in
+        the same folder.
 
     Raises:
-        CheckpointError: the file is missing, damaged, unsafe or holds no weights.
+        CheckpointError: the file is missing, damaged or unsafe, or contains no weights.
     """
     with refusing_damage(path, "cannot be read"), open(path, "rb") as file:
         start = file.read(len(TORCH_PICKLE))
@@ -66,7 +66,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     config_path = path.with_name("config.json")
     if not config_path.exists():
         return state, {}
-    with refusing_damage(config_path, f"is no JSON that tells how to use {path.name}"):
+    with refusing_damage(config_path, f"is not valid JSON; it configures {path.name}"):
         config = json.loads(config_path.read_text(encoding="utf-8"))
     return state, config if isinstance(config, dict) else {}
 
@@ -79,12 +79,12 @@ def _unwrap(content: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]
         found = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
         if found:
             if len(found) > 1 or "ema" in found[0]:
-                log.info("%s: its '%s' is used, of %s", path, found[0], ", ".join(found))
+                log.info("%s: uses its '%s' from: %s", path, found[0], ", ".join(found))
             content = content[found[0]]
     if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{path}: holds no dict of weights but a {type(content).__name__}")
+        raise CheckpointError(f"{path}: contains a {type(content).__name__} instead of a dict of weights")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError(f"{path}: holds no dict of weights: its entry {name!r} is a {type(value).__name__}")
+            raise CheckpointError(f"{path}: is not a dict of weights: its entry {name!r} is a {type(value).__name__}")
     parallel = all(name.startswith("module.") for name in content)
     return {name.removeprefix("module.") if parallel else name: value for name, value in content.items()}, meta

@@ -1,8 +1,7 @@
 """Load pretrained weights into backbones and models: from a file, a URL or the hub, in any known naming scheme.
 
-Reading never runs what a file hides: see `weightfiles`. Everything maps, or the load fails with the lists of what is
-missing and what is left over; only a classifier head may be dropped, and that is said. The normalization that weights
-were trained with comes with them.
+Reading never executes code in a file: see `formats`. Loading is strict: it fails with lists of missing and unexpected
+weights. Only a classifier head may be dropped, which is logged. The normalization of the training is read too.
 """
 
 import logging
@@ -35,21 +34,21 @@ from segnet.weights.schemes import CLASSIFIER
 
 log = logging.getLogger(__name__)
 
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # PaddleSeg's, and ours where nothing is known to fit better
-# Of detectron2's and mmcv's caffe-style weights: BGR means 103.53, 116.28, 123.675 without a division; here as RGB.
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # PaddleSeg's normalization, and segnet's default
+# Normalization of caffe-style weights of detectron2 and mmcv: BGR means 103.53, 116.28, 123.675, std 1; here as RGB.
 CAFFE = ((0.485, 0.456, 0.406), (1 / 255, 1 / 255, 1 / 255))
 CAFFE_NAME = re.compile(r"(?<![a-z])(caffe|msra)(?![a-z])")
 
 
 def read_weights(source: str | os.PathLike[str]) -> Weights:
-    """Fetch and read weights, recognize their naming scheme, and determine the normalization of their images.
+    """Fetch and read weights, and detect their naming scheme and normalization.
 
     Args:
         source: path of a ``.pth``, ``.pt``, ``.ckpt``, ``.safetensors`` or ``.pdparams`` file, URL, or name on the hub.
 
     Raises:
-        CheckpointError: there is no such file, or it cannot be used.
-        MachineError: it cannot be downloaded.
+        CheckpointError: the file does not exist or cannot be used.
+        MachineError: the download failed.
     """
     path, source = fetch(source), os.fspath(source)
     if not os.path.exists(os.path.expanduser(source)):
@@ -59,11 +58,11 @@ def read_weights(source: str | os.PathLike[str]) -> Weights:
         scheme = recognize(state)
         mean, std = _normalization(scheme, state, meta) or (None, None)
     if is_caffe(source) and scheme in ("torchvision", "mmseg"):
-        log.info("%s: trained on BGR images, as caffe: its first convolution is turned to RGB", source)
+        log.info("%s: caffe weights, trained on BGR images; the first convolution is converted to RGB", source)
         state, (mean, std) = _from_bgr(state), CAFFE
     elif path.suffix == ".safetensors" and not meta and mean is not None and std is not None:
         log.info(
-            "%s: has no config.json beside it: mean=%s std=%s are assumed, set both if it was trained with others",
+            "%s: no config.json in its folder; assuming mean=%s std=%s; set both if it was trained with other values",
             *(source, list(mean), list(std)),
         )
         meta = {ASSUMED: True}
@@ -71,12 +70,12 @@ def read_weights(source: str | os.PathLike[str]) -> Weights:
 
 
 def is_caffe(source: str) -> bool:
-    """Whether the name of weights says that they are caffe's: another stride and BGR images, which no shape shows."""
+    """Whether weights are caffe-style by their name: another stride and BGR images, which shapes do not show."""
     return CAFFE_NAME.search(re.split(r"[/\\]", source.lower())[-1]) is not None
 
 
 def _from_bgr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights whose first convolution takes RGB in place of BGR."""
+    """Convert the first convolution from BGR to RGB input."""
     firsts = [name for name in state if re.fullmatch(r"(backbone\.)?(conv1|stem\.0)\.weight", name)]
     return {name: value.flip(1) if name in firsts and value.ndim == 4 else value for name, value in state.items()}
 
@@ -84,14 +83,14 @@ def _from_bgr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _normalization(
     scheme: str, state: Iterable[str], meta: Mapping[str, Any]
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and standard deviation that the weights were trained with; None where nothing tells."""
+    """Mean and standard deviation of the training; None if unknown."""
     trained = meta.get("hyper_parameters")
-    # timm's config.json, of today and of before, and segnet's own checkpoints
+    # timm's config.json, current and older form, and segnet's checkpoints
     for source in (meta.get("pretrained_cfg"), meta, trained.get("model") if isinstance(trained, dict) else None):
         if isinstance(source, dict) and are_numbers(source.get("mean")) and are_numbers(source.get("std")):
             mean, std = tuple(source["mean"]), tuple(source["std"])
             if not all(map(math.isfinite, (*mean, *std))) or min(std, default=0) <= 0:
-                raise ValueError(f"mean={list(mean)}, std={list(std)} normalize no image")
+                raise ValueError(f"mean={list(mean)}, std={list(std)} is not a valid normalization")
             return mean, std
     if scheme == "paddle":
         return IMAGENET if any(CLASSIFIER.fullmatch(name) for name in state) else HALF
@@ -99,21 +98,21 @@ def _normalization(
 
 
 def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
-    """Initialize a backbone.
+    """Initialize a backbone with pretrained weights.
 
     Args:
-        backbone: one of `segnet.models.backbones`.
-        source: weights of a backbone, a classifier or a whole model; as `read_weights` takes or gives them.
+        backbone: a backbone of `segnet.models.backbones`.
+        source: weights of a backbone, a classifier or a whole model: a source for `read_weights`, or its result.
 
     Raises:
         CheckpointError: the file cannot be read, or does not fit the backbone.
-        MachineError: it cannot be downloaded.
+        MachineError: the download failed.
     """
     weights = source if isinstance(source, Weights) else read_weights(source)
     load_pretrained = getattr(backbone, "load_pretrained", None)
     with refusing_damage(weights.source, "does not fit the backbone"):
         _, rest = split(weights)
-        if load_pretrained is not None:  # a family with names of its own
+        if load_pretrained is not None:  # a backbone family with its own loader
             missing, left_over = load_pretrained(weights.state)
             _refuse_misfit(missing, left_over, weights.source)
         else:
@@ -126,16 +125,16 @@ def load_backbone_weights(backbone: nn.Module, source: str | os.PathLike[str] | 
 
 
 def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weights) -> None:
-    """Initialize a whole SegmentationModel.
+    """Initialize a whole SegmentationModel with pretrained weights.
 
     Args:
         model: a SegmentationModel with a ResNet and a DeepLabV3 or DeepLabV3+ decoder.
-        source: weights of PaddleSeg's or mmsegmentation's DeepLab models, or of segnet's; as `read_weights` takes or
-            gives them.
+        source: weights of a DeepLab model of PaddleSeg, mmsegmentation or segnet: a source for `read_weights`, or its
+            result.
 
     Raises:
         CheckpointError: the file cannot be read, or does not fit the model.
-        MachineError: it cannot be downloaded.
+        MachineError: the download failed.
     """
     weights = source if isinstance(source, Weights) else read_weights(source)
     with refusing_damage(weights.source, "does not fit the model"):
@@ -150,21 +149,21 @@ def load_model_weights(model: nn.Module, source: str | os.PathLike[str] | Weight
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], weights: Weights, prefix: str = "") -> None:
-    """Load `state`, all of it into all of `module`; `prefix` leads to the backbone.
+    """Load `state` strictly into `module`; `prefix` is that of the backbone.
 
     Raises:
-        CheckpointError: with what is missing, left over, or of another shape.
+        CheckpointError: weights are missing, unexpected, or of another shape.
     """
     own = {name: value for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked")}
-    if not weights.scheme.startswith("paddle"):  # Paddle's have a shortcut there
+    if not weights.scheme.startswith("paddle"):  # Paddle has projected shortcuts there
         _complete_shortcuts(module, own, state)
     _refuse_misfit(own.keys() - state.keys(), state.keys() - own.keys(), weights.source)
     for name in own:
         if not state[name].is_floating_point():
-            # Paddle stores bfloat16 as uint16: taken as numbers that would be nonsense.
+            # Paddle stores bfloat16 as uint16, whose values are not usable as numbers.
             raise CheckpointError(
-                f"{weights.source}: does not fit the model: {name} is of type {state[name].dtype}, "
-                "needed are float16, float32 or float64"
+                f"{weights.source}: does not fit the model: {name} has dtype {state[name].dtype}; "
+                "it must be float16, float32 or float64"
             )
     _adapt_stem(own, state, f"{prefix}stem.0.conv.weight", weights.source)
     for name, value in own.items():
@@ -173,7 +172,7 @@ def _load(module: nn.Module, state: dict[str, Tensor], weights: Weights, prefix:
                 f"{weights.source}: does not fit the model: {name} is {list(state[name].shape)} in the file "
                 f"and {list(value.shape)} in the model"
             )
-    module.load_state_dict(state, strict=False)  # strict but for num_batches_tracked, which other schemes lack
+    module.load_state_dict(state, strict=False)  # strict except for num_batches_tracked, which other schemes lack
 
 
 def _refuse_misfit(missing: Iterable[str], left_over: Iterable[str], source: str) -> None:
@@ -181,31 +180,31 @@ def _refuse_misfit(missing: Iterable[str], left_over: Iterable[str], source: str
     if missing or left_over:
         raise CheckpointError(
             f"{source}: does not fit the model: {len(missing)} weights are missing ({listed(missing)}), "
-            f"{len(left_over)} are left over ({listed(left_over)})"
+            f"{len(left_over)} are unexpected ({listed(left_over)})"
         )
 
 
 def _refuse_other_shortcuts(module: nn.Module, weights: Weights) -> None:
-    """Refuse weights whose shortcuts stride in another way, which names and shapes do not show.
+    """Refuse weights with another kind of shortcut, which names and shapes do not show.
 
     Raises:
-        CheckpointError: with the option to change.
+        CheckpointError: names the option to change.
     """
     theirs = pools_shortcuts(weights)
     ours = any(name.endswith("shortcut.pool") for name, _ in module.named_modules())
     if theirs is not None and theirs != ours:
-        kind, way = ("a pool", "pool") if theirs else ("their convolution", "conv")
+        kind, way = ("an average pool", "pool") if theirs else ("a strided convolution", "conv")
         raise CheckpointError(
-            f"{weights.source}: does not fit the backbone: its shortcuts stride by {kind}, set backbone.shortcut={way} "
-            "or choose a variant that has it"
+            f"{weights.source}: does not fit the backbone: its shortcuts downsample with {kind}; "
+            f"set backbone.shortcut={way} or choose a backbone with it"
         )
 
 
 def _refuse_other_style(module: nn.Module, weights: Weights) -> None:
-    """Refuse caffe's weights for a backbone that strides on the 3x3 convolution, which names and shapes do not show.
+    """Refuse caffe weights for a backbone that strides on the 3x3 convolution; names and shapes do not show it.
 
     Raises:
-        CheckpointError: with the option to change.
+        CheckpointError: names the option to change.
     """
     layers = dict(module.named_modules())
     first = next((name for name in layers if name.endswith("stages.1.0.conv1.conv")), None)
@@ -214,15 +213,15 @@ def _refuse_other_style(module: nn.Module, weights: Weights) -> None:
     conv = layers[first]
     if isinstance(conv, nn.Conv2d) and max(conv.stride) == 1:
         raise CheckpointError(
-            f"{weights.source}: does not fit the backbone: it strides on the first 1x1 convolution, as caffe: "
+            f"{weights.source}: does not fit the backbone: caffe weights stride on the first 1x1 convolution; "
             "set backbone.style=caffe"
         )
 
 
 def _complete_shortcuts(module: nn.Module, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Makes an identity of each shortcut that ours has and the file lacks, where input and output are alike.
+    """Initialize projected shortcuts missing in the file as identities, if input and output have equal channels.
 
-    So it is in the first stage of 18 and 34 layers: there timm's and mmsegmentation's vd variants have none.
+    This affects the first stage of 18 and 34 layers: vd variants of timm and mmsegmentation have no projection there.
     """
     for name, value in own.items():
         place = name.removesuffix("conv.weight")
@@ -236,10 +235,10 @@ def _complete_shortcuts(module: nn.Module, own: Mapping[str, Tensor], state: dic
 
 
 def _identity(channels: int, eps: float) -> dict[str, Tensor]:
-    """The weights of a 1x1 convolution and batch norm that together return what they are given, exactly."""
+    """The weights of a 1x1 convolution and batch norm that together are exactly the identity."""
     one, zero = torch.ones(channels), torch.zeros(channels)
     variance = torch.nextafter(one - eps, zero)
-    while (variance + eps)[0] < 1:  # 1 - eps is no float32: take the one that eps completes to 1
+    while (variance + eps)[0] < 1:  # 1 - eps is not a float32: find the value with value + eps == 1
         variance = torch.nextafter(variance, 2 * one)
     return {
         "conv.weight": torch.eye(channels)[:, :, None, None],
@@ -251,9 +250,9 @@ def _identity(channels: int, eps: float) -> dict[str, Tensor]:
 
 
 def _adapt_stem(own: Mapping[str, Tensor], state: dict[str, Tensor], name: str, source: str) -> None:
-    """Fits the first convolution of three channels to a backbone of another number, as timm does.
+    """Adapt the first convolution from 3 input channels to the backbone's number, as timm does.
 
-    One channel gets the sum over red, green and blue; more get the three in turn, scaled to the same total.
+    One channel gets the sum over red, green and blue. More channels repeat the three, scaled to the same total.
     """
     weight, wanted = state.get(name), own[name].shape[1] if name in own else 3
     if weight is None or weight.ndim != 4 or weight.shape[1] != 3 or wanted == 3:
@@ -262,4 +261,4 @@ def _adapt_stem(own: Mapping[str, Tensor], state: dict[str, Tensor], name: str, 
         state[name] = weight.float().sum(dim=1, keepdim=True)
     else:
         state[name] = weight.float()[:, [channel % 3 for channel in range(wanted)]] * (3 / wanted)
-    log.info("%s: its first convolution takes 3 channels, and was adapted to %d", source, wanted)
+    log.info("%s: first convolution adapted from 3 to %d input channels", source, wanted)

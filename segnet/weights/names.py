@@ -1,4 +1,4 @@
-"""Recognize the naming scheme of weights, and translate their names."""
+"""Detect the naming scheme of weights, and translate parameter names."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,11 +26,11 @@ class Weights:
     """The contents of a weight file.
 
     Attributes:
-        source: where it is from, as the user named it.
-        scheme: whose names it follows: a value of SIGNS, or "unknown".
-        state: name -> tensor, in that scheme's own names.
-        mean, std: of the images that it was trained with, for values scaled to 0-1; None where that is not known.
-        meta: what else the file tells, such as a checkpoint's "hyper_parameters".
+        source: path, URL or hub name from the user.
+        scheme: naming scheme of the parameters: a value of SIGNS, or "unknown".
+        state: name -> tensor, with the names of that scheme.
+        mean, std: normalization in training, for values scaled to 0-1; None if unknown.
+        meta: other contents of the file, such as a checkpoint's "hyper_parameters".
     """
 
     source: str
@@ -45,15 +45,15 @@ PADDLE_VC = re.compile(r"(?i)resnet\d+_vc(?![a-z])")
 
 
 def recognize(names: Iterable[str]) -> str:
-    """The scheme that names follow: a value of SIGNS, or "unknown"."""
+    """Detect the naming scheme: a value of SIGNS, or "unknown"."""
     bare = {name.removeprefix("model.").removeprefix("backbone.") for name in names}
     return next((scheme for signs, scheme in SIGNS.items() if bare.issuperset(signs)), "unknown")
 
 
 def split(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights of the backbone, less their prefix, and all others: the parts of a whole model, or a classifier."""
+    """Split weights into those of the backbone, without prefix, and all others (decoder, heads, classifier)."""
     state = weights.state
-    if any(name.startswith("model.backbone.") for name in state):  # a checkpoint of segnet: all else is the training's
+    if any(name.startswith("model.backbone.") for name in state):  # segnet's checkpoint
         state = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     if any(name.startswith("backbone.") for name in state):
         backbone = {
@@ -70,26 +70,26 @@ def translate_backbone(
     """Translate the names of a backbone's weights.
 
     Args:
-        weights: of a backbone, a classifier or a whole model.
-        depths: blocks in each stage of the ResNet that will take them; None for those that the file has.
+        weights: weights of a backbone, a classifier or a whole model.
+        depths: number of blocks per stage of the target ResNet; None: that of the file.
 
     Returns:
-        Our name -> tensor; and of an ImageNet classifier's linear layer, if the file has one, "weight"
+        segnet's name -> tensor; and the linear layer of an ImageNet classifier, if any: "weight"
         (num_classes, channels) and "bias" (num_classes,).
 
     Raises:
-        CheckpointError: names of no known scheme, or a ResNet of other depths or with parts that ours has not.
+        CheckpointError: an unknown naming scheme, other depths, or an unsupported variant.
     """
     if weights.scheme == "unknown":
         schemes = ", ".join(dict.fromkeys(SIGNS.values()))
         raise CheckpointError(
-            f"{weights.source}: its names are of no ResNet known here ({schemes}); the first are "
+            f"{weights.source}: unknown naming scheme of the weights; known are {schemes}; the first names are "
             f"{', '.join(list(weights.state)[:3])}"
         )
-    architecture = str(weights.meta.get("architecture"))  # of timm's config.json
+    architecture = str(weights.meta.get("architecture"))  # from timm's config.json
     if ANTI_ALIASED.search(architecture):
         raise CheckpointError(
-            f"{weights.source}: is of {architecture}, which pools where segnet's ResNet strides: "
+            f"{weights.source}: {architecture} has anti-aliased pooling, which segnet's ResNet does not support: "
             f"choose backbone=timm backbone.model={architecture}"
         )
     backbone, rest = split(weights)
@@ -99,7 +99,7 @@ def translate_backbone(
     found = depths_of(state)
     if depths is not None and found != tuple(depths):
         raise CheckpointError(
-            f"{weights.source}: does not fit the backbone: the file has a ResNet of depths {found}, "
+            f"{weights.source}: does not fit the backbone: the file contains a ResNet with depths {found}, "
             f"the backbone {tuple(depths)}"
         )
     return state, _classifier(rest, weights.scheme)
@@ -109,14 +109,14 @@ def translate_model(weights: Weights, depths: Sequence[int] | None = None) -> tu
     """Translate the names of a whole segmentation model's weights.
 
     Args:
-        weights: of a whole model.
-        depths: as of translate_backbone.
+        weights: weights of a whole model.
+        depths: see translate_backbone.
 
     Returns:
-        Our name ("backbone...", "decoder...") -> tensor; and the names of auxiliary heads, which are left out.
+        segnet's name ("backbone...", "decoder...") -> tensor; and the names of skipped auxiliary heads.
 
     Raises:
-        CheckpointError: as of translate_backbone.
+        CheckpointError: see translate_backbone.
     """
     backbone, _ = translate_backbone(weights, depths)
     _, rest = split(weights)
@@ -124,19 +124,19 @@ def translate_model(weights: Weights, depths: Sequence[int] | None = None) -> tu
     decoder = _rename({name: value for name, value in rest.items() if name not in auxiliary}, DECODER_RULES)
     project = "decoder.aspp.project.conv.weight"
     if "decode_head.bottleneck.conv.weight" in rest:
-        # mmsegmentation concatenates the pooled features before the branches, we behind them
+        # mmsegmentation concatenates the pooled features before the branches, segnet after them
         width = rest["decode_head.bottleneck.conv.weight"].shape[0]
         decoder[project] = decoder[project].roll(-width, dims=1)
     return {**{f"backbone.{name}": value for name, value in backbone.items()}, **decoder}, auxiliary
 
 
 def pools_shortcuts(weights: Weights) -> bool | None:
-    """Whether the shortcuts of the weights' ResNet stride by a pool (vd) or by their convolution; None if unknown.
+    """Whether the shortcuts downsample with an average pool (vd) or a strided convolution; None if unknown.
 
-    Its names and shapes are the same either way: loaded into the other kind, such weights fit, and are of little use.
+    Names and shapes are equal in both cases. Weights of the other kind would load, but score badly.
     """
     if weights.scheme.startswith("paddle"):
-        if PADDLE_VC.search(weights.source):  # a deep stem without pools: the name alone tells it from vd
+        if PADDLE_VC.search(weights.source):  # deep stem without pools: only the file name differs from vd
             return False
         return any(name.startswith(("conv1_2.", "stem.1.")) for name in split(weights)[0])
     if weights.scheme == "segnet":
@@ -150,7 +150,7 @@ def pools_shortcuts(weights: Weights) -> bool | None:
 
 
 def depths_of(names: Iterable[str]) -> tuple[int, ...]:
-    """Blocks in each stage of a ResNet, by our names of its weights."""
+    """Number of blocks per stage of a ResNet, from segnet's parameter names."""
     blocks = [(int(match[1]), int(match[2])) for match in map(OURS.fullmatch, names) if match]
     return tuple(
         1 + max((block for stage, block in blocks if stage == wanted), default=-1)
@@ -159,7 +159,7 @@ def depths_of(names: Iterable[str]) -> tuple[int, ...]:
 
 
 def _rename(state: Mapping[str, Tensor], rules: Iterable[Rule]) -> dict[str, Tensor]:
-    """Renames by the first rule that matches; batch counters, which other schemes lack, are left out."""
+    """Rename by the first matching rule; drop batch counters, which other schemes lack."""
     renamed = {}
     for name, value in state.items():
         if name.endswith("num_batches_tracked"):
@@ -175,10 +175,10 @@ def _rename(state: Mapping[str, Tensor], rules: Iterable[Rule]) -> dict[str, Ten
 
 
 def _name_downsamples(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names the parts of a torch shortcut by what they are.
+    """Name the layers of a torch shortcut "conv" and "norm".
 
-    Their numbers depend on whether a pool comes first, even from stage to stage: the convolution is the one with a
-    weight of four dimensions, and the norm follows it.
+    Their indices depend on a preceding pool, even from stage to stage. The convolution has a weight of four
+    dimensions, and the norm follows it.
     """
     pattern = re.compile(r"(layer\d\.\d+\.downsample)\.(\d)\.(.+)")
     matches = {name: pattern.fullmatch(name) for name in state}
@@ -192,7 +192,7 @@ def _name_downsamples(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _number_by_stage(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """blocks.7 -> blocks.2.0, as PaddleClas counts through all stages: each begins with a block that has a shortcut."""
+    """blocks.7 -> blocks.2.0: PaddleClas numbers blocks across stages; each stage starts with a projected shortcut."""
     starts = sorted({0, *(int(match[1]) for name in state if (match := re.match(r"blocks\.(\d+)\.short\.", name)))})
 
     def by_stage(match: re.Match[str]) -> str:
@@ -211,7 +211,7 @@ def _classifier(rest: Mapping[str, Tensor], scheme: str) -> dict[str, Tensor]:
 
 
 def _fold_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Removes convolution biases that a norm follows: norm(x + b) is norm(x) with a running mean lower by b."""
+    """Fold convolution biases into the next norm: norm(x + b) is norm(x) with a running mean lower by b."""
     for name in [name for name in state if name.endswith("conv.bias")]:
         mean = name.removesuffix("conv.bias") + "norm.running_mean"
         if mean in state and state[mean].shape == state[name].shape:

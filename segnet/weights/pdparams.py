@@ -1,8 +1,7 @@
-"""Read ``.pdparams``, PaddlePaddle's parameter files, without Paddle and without running code that a file may hide.
+"""Read ``.pdparams``, PaddlePaddle's parameter files, without Paddle and without executing code in the file.
 
-Such a file is a pickle of a dict: name -> numpy array, plus a bookkeeping entry. A pickle can name any callable. Only
-the few names that numpy's arrays need are allowed here, each as a function of our own that makes plain numbers and
-nothing else. Every other name is refused.
+Such a file is a pickle of a dict: name -> numpy array, plus a bookkeeping entry. A pickle can name any callable. This
+reader allows only the few names that numpy arrays need, and maps each to a safe function. It refuses all other names.
 """
 
 import os
@@ -24,7 +23,7 @@ PLAIN_TYPES = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "
 def _dtype(code: str = "", *_: object) -> np.dtype[Any]:
     if code not in PLAIN_TYPES:
         raise pickle.UnpicklingError(f"arrays of type {code!r}")
-    return np.dtype(code, copy=True)  # a type of its own, since a pickle sets its byte order afterwards
+    return np.dtype(code, copy=True)  # a copy: the pickle sets its byte order afterwards
 
 
 def _from_buffer(data: Any, dtype: np.dtype[Any], shape: Any, order: str, axes: Any = None) -> NDArray[Any]:
@@ -33,42 +32,42 @@ def _from_buffer(data: Any, dtype: np.dtype[Any], shape: Any, order: str, axes: 
 
 
 def _require_dtype(dtype: object) -> np.dtype[Any]:
-    if not isinstance(dtype, np.dtype):  # numpy would take a text, of any type
+    if not isinstance(dtype, np.dtype):  # numpy would accept a string for any type
         raise pickle.UnpicklingError(f"arrays of type {dtype!r}")
     return dtype
 
 
 ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): lambda *_: None,  # only ever an argument of _reconstruct
+    ("numpy", "ndarray"): lambda *_: None,  # used only as an argument of _reconstruct
     ("numpy", "dtype"): _dtype,
-    ("_codecs", "encode"): lambda text, *_: text.encode("latin1"),  # bytes, in pickles of protocol 2
+    ("_codecs", "encode"): lambda text, *_: text.encode("latin1"),  # bytes in pickles of protocol 2
     ("collections", "OrderedDict"): dict,
 }
 for _module in ("numpy.core", "numpy._core"):  # before and since numpy 2
-    ALLOWED[_module + ".multiarray", "_reconstruct"] = lambda *_: np.empty(0, "V1")  # refused if it is never filled
+    ALLOWED[_module + ".multiarray", "_reconstruct"] = lambda *_: np.empty(0, "V1")  # refused later if no state is set
     ALLOWED[_module + ".multiarray", "scalar"] = lambda dtype, data: _from_buffer(data, dtype, (), "C")
     ALLOWED[_module + ".numeric", "_frombuffer"] = _from_buffer
 
 
 class _Unpickler(pickle._Unpickler):
-    """Unpickler in Python: the one in C takes gigabytes of memory if a damaged file names a large memo index.
+    """Unpickler in pure Python: the one in C allocates gigabytes for a large memo index in a damaged file.
 
-    It costs no time that counts: an array's data is a single opcode.
+    It is fast enough: an array's data is a single opcode.
     """
 
     def find_class(self, module: str, name: str) -> Any:
         try:
             return ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it names {module}.{name}") from None
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}") from None
 
     def load_bytearray8(self: Any) -> None:
-        """Read before allocating: the length in a damaged file may be anything."""
+        """Read before allocating: the length in a damaged file may be arbitrary."""
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(length)))
 
     def load_build(self: Any) -> None:
-        """Set the state of a dtype or array, and of nothing else: functions have attributes too."""
+        """Set the state of a dtype or array only: functions have attributes too."""
         state, target = self.stack.pop(), self.stack[-1]
         set_state: Any = getattr(target, "__setstate__", None)
         if isinstance(target, np.dtype):
@@ -89,35 +88,34 @@ def read_pdparams(path: str | os.PathLike[str], opened: BinaryIO | None = None) 
     """Read a ``.pdparams`` file.
 
     Args:
-        path: of the file, or of the archive that holds it.
-        opened: its content, if it is in an archive.
+        path: path of the file, or of the archive that contains it.
+        opened: content of the file, if it is in an archive.
 
     Returns:
-        Name -> array of numbers in the machine's byte order, in the file's order, without the bookkeeping entry.
+        Name -> numeric array in native byte order, in the file's order, without the bookkeeping entry.
 
     Raises:
-        CheckpointError: missing, damaged, or holding anything else than arrays, texts, numbers and dicts.
+        CheckpointError: the file is missing or damaged, or contains other objects than arrays, strings, numbers and
+            dicts.
     """
     path = Path(path)
     try:
         with opened or open(path, "rb") as file:
             content = _Unpickler(file, encoding="latin1").load()
         if not isinstance(content, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(content).__name__}, not a dict")
+            raise pickle.UnpicklingError(f"it contains a {type(content).__name__}, not a dict")
         return {name: _array(name, value) for name, value in content.items() if name != BOOKKEEPING}
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception as error:  # a hand-made pickle can fail in any way
+    except Exception as error:  # a crafted pickle can fail in any way
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(
-            f"{path}: is not a .pdparams file of plain arrays, and was not loaded: {reason}"
-        ) from None
+        raise CheckpointError(f"{path}: is not a .pdparams file of plain arrays; refused: {reason}") from None
 
 
 def _array(name: object, value: object) -> NDArray[Any]:
     if not isinstance(name, str) or not isinstance(value, np.ndarray) or value.dtype.str[1:] not in PLAIN_TYPES:
         kind = "an array" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        raise pickle.UnpicklingError(f"entry {name!r} is {kind}: expected are texts as names, and arrays of numbers")
-    return value.astype(value.dtype.newbyteorder("="), copy=False)  # torch takes the machine's byte order only
+        raise pickle.UnpicklingError(f"entry {name!r} is {kind}: expected are strings as names and numeric arrays")
+    return value.astype(value.dtype.newbyteorder("="), copy=False)  # torch accepts native byte order only

@@ -1,15 +1,15 @@
-"""The naming schemes of other projects: the names that identify each, and the rules that translate them.
+"""Naming schemes of other projects: names that identify each scheme, and translation rules.
 
-One table of rules for each scheme, after the constructors of these projects: timm's and torchvision's ``ResNet``,
+Each scheme has one table of rules. They follow the constructors of these projects: timm's and torchvision's ``ResNet``,
 mmsegmentation's and mmpretrain's ``ResNet``, ``ResNetV1c`` and ``ResNetV1d`` with ``ASPPHead`` and
 ``DepthwiseSeparableASPPHead``, PaddleSeg's ``ResNet_vd``, ``DeepLabV3P`` and ``DeepLabV3``, PaddleClas's ``ResNet`` of
-both generations. What no rule knows keeps its name, and fails as left over when it is loaded.
+both generations. A name without a rule stays unchanged, and loading reports it as unexpected.
 """
 
 import re
 from collections.abc import Callable
 
-# names, less their prefixes -> the scheme that they give away together
+# parameter names without prefix -> scheme, if all are present
 SIGNS = {
     ("bb_0_0.conv0._conv.weight",): "paddle",
     ("res2a.conv0._conv.weight",): "paddle",
@@ -20,16 +20,16 @@ SIGNS = {
     ("stages.0.0.conv1.conv.weight",): "segnet",
 }
 
-Rule = tuple[str, Callable[[re.Match[str]], str]]  # a pattern of their whole name -> ours
+Rule = tuple[str, Callable[[re.Match[str]], str]]  # pattern of a whole foreign name -> segnet's name
 
 
 def _block_of(letter: str, number: str) -> int:
-    """The number of a block that is the third ("c") or, in the long stage of 101 and 152 layers, the third ("b2")."""
+    """The index of a block from its letter ("c" -> 2), or its number in long stages ("b2" -> 2)."""
     return int(number) if number else ord(letter) - ord("a")
 
 
 def _triple(place: str) -> str:
-    """segnet's name of the layer at `place` in a Sequential of convolution, norm, ReLU, convolution, ..."""
+    """segnet's name of layer `place` in a Sequential of convolution, norm, ReLU, convolution, ..."""
     return f"stem.{int(place) // 3}.{('conv', 'norm')[int(place) % 3]}"
 
 
@@ -94,7 +94,7 @@ DECODER_RULES: tuple[Rule, ...] = (
     (r"decode_head\.sep_bottleneck\.([01])\.(.+)", lambda m: f"decoder.fuse.{m[1]}.{m[2]}"),
     (r"decode_head\.conv_seg\.(.+)", lambda m: f"decoder.classifier.{m[1]}"),
 )
-# Within a block, whatever the scheme; the first that occurs is replaced before the next is looked for.
+# Replacements within a block for every scheme, applied in this order.
 PADDLE_PARTS = (
     ("depthwise_conv.", "depthwise."),
     ("piontwise_conv.", "pointwise."),  # PaddleSeg's spelling
@@ -107,9 +107,9 @@ PADDLE_PARTS = (
     ("bn._variance", "norm.running_var"),
     ("bn.", "norm."),
 )
-# for ImageNet: torchvision's and timm's, PaddleClas's of both generations, mmpretrain's
+# classifier on ImageNet: torchvision and timm, PaddleClas of both generations, mmpretrain
 CLASSIFIER = re.compile(r"(?:fc|out|head\.fc)\.(weight|bias)")
 AUXILIARY = re.compile(r"(auxiliary_head|aux_head|aux_classifier)\..+")
-# timm's resnetaa50d, resnetblur50, ...: the names and shapes of plain and vd ones, and another computation
+# timm's resnetaa50d, resnetblur50, ...: names and shapes of plain and vd ResNets, but a different computation
 ANTI_ALIASED = re.compile(r"resnex?t(aa|blur)\d")
 OURS = re.compile(r"(?:backbone\.)?stages\.(\d)\.(\d+)\..+")

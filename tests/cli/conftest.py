@@ -23,6 +23,6 @@ def checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """An empty folder, in which the command runs."""
+    """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -1,4 +1,4 @@
-"""Misspelt options of the verbs that take files end in one line, with the nearest right one."""
+"""Misspelled options of the verbs that take files: one error line with a suggestion."""
 
 import pytest
 
@@ -24,12 +24,12 @@ def parser():
         (["--batch-size", "many"], "predict: argument --batch-size: invalid int value: 'many'; see --help"),
     ],
 )
-def test_what_is_misspelt_is_told_in_one_line(parser, arguments, message):
+def test_misspelled_options_are_reported_in_one_line(parser, arguments, message):
     with pytest.raises(ConfigError) as error:
         parser.parse_args(arguments)
     assert str(error.value) == message
 
 
-def test_what_is_right_is_taken(parser):
+def test_valid_arguments_are_parsed(parser):
     options = parser.parse_args(["a.png", "--save", "mask", "--batch-size=4"])
     assert (options.inputs, options.save, options.batch_size) == (["a.png"], "mask", 4)

@@ -1,4 +1,4 @@
-"""`segnet benchmark` from its command line to its file."""
+"""`segnet benchmark`: command line, table and benchmark.json."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ["backbone.depths=[1,1,1,1]", "backbone.base_channels=8", "decoder.aspp_channels=8", "image_size=[64,64]"]
 
 
-def test_a_table_and_a_file_come_out(tmp_path):
+def test_benchmark_prints_a_table_and_writes_json(tmp_path):
     options = [*TINY, "batch_size=1", "seconds=0.01", "device=cpu", "output_stride=8", f"hydra.run.dir={tmp_path}"]
     command = [sys.executable, "-m", "segnet", "benchmark", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -32,7 +32,7 @@ def test_a_table_and_a_file_come_out(tmp_path):
     assert sys.platform != "linux" or min(written[half]["memory"] for half in ("training", "prediction")) > 2**20
 
 
-def test_plain_defaults_are_those_of_a_training():
+def test_defaults_match_those_of_train():
     assert composed("benchmark", BenchmarkConfig, []) == BenchmarkConfig()
     config = composed("benchmark", BenchmarkConfig, ["backbone=resnet50_vd", "output_stride=8"])
     assert (config.backbone["depths"], config.output_stride) == ([3, 4, 6, 3], 8)
@@ -40,23 +40,23 @@ def test_plain_defaults_are_those_of_a_training():
 
 
 @pytest.mark.parametrize("option", ["output_stride=8", "backbone=resnet50_vd", "+norm.groups=4", "num_classes=3"])
-def test_what_a_checkpoint_has_of_its_own_is_not_ignored(option):
+def test_options_fixed_by_the_checkpoint_are_refused(option):
     with pytest.raises(ConfigError, match="a checkpoint has its own"):
         main(["checkpoint=best.ckpt", option])
 
 
-def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
         main([f"checkpoint={tmp_path / 'none.ckpt'}", f"hydra.run.dir={tmp_path}"])
 
 
-def test_an_option_of_other_verbs_is_refused_and_not_proposed():
+def test_options_of_other_verbs_are_refused_without_a_suggestion():
     with pytest.raises(ConfigError, match="dataset is not an option") as caught:
         main(["dataset=shapes"])
     assert "mean 'dataset'" not in str(caught.value)
 
 
-def test_the_table_says_what_was_measured_by_what(capsys):
+def test_the_table_names_the_device_of_each_measurement(capsys):
     training = Cost(
         images_per_second=8.0, seconds=0.5, memory=3 * 2**30, memory_is=RESIDENT, runs_on="torch", machine="cpu"
     )
@@ -79,8 +79,8 @@ def test_the_table_says_what_was_measured_by_what(capsys):
         )
     )
     printed = capsys.readouterr().out
-    for told in ("timm regnety_008", "output stride 8", "40.35 M", "86.25 GMACs = 172.50 GFLOPs", RESIDENT):
-        assert told in printed
+    for text in ("timm regnety_008", "output stride 8", "40.35 M", "86.25 GMACs = 172.50 GFLOPs", RESIDENT):
+        assert text in printed
     rows = {row.split()[1]: row.split() for row in printed.splitlines() if row.startswith("│")}
     assert rows["training"][3:-1:2] == ["8.00", "500.0", "3.00", "torch"]
     assert rows["prediction"][3:-1:2] == ["16.00", "250.0", "n/a", "openvino"]

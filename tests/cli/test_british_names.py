@@ -1,4 +1,4 @@
-"""Options under their names of 0.1.0, in British spelling: refused in one line that names the present one."""
+"""Option names of 0.1.0 in British spelling: refused in one line with the current name."""
 
 import pytest
 
@@ -20,7 +20,7 @@ FOLDER = ["dataset=folder", "dataset.root=x", "dataset.class_names=[a,b]"]
         (["predict", "a.mp4", "--save-frames", "colours"], "'colors'"),
     ],
 )
-def test_the_refusal_names_the_new_spelling(arguments, name, tmp_path, monkeypatch, capsys):
+def test_the_error_names_the_new_spelling(arguments, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -58,13 +58,13 @@ def test_a_keyword_is_an_option_of_the_command_line(values, argument):
         "",
     ],
 )
-def test_text_arrives_as_it_is(text):
+def test_text_values_arrive_unchanged(text):
     config = called(dataset="folder", dataset__root=Path("x") / text, dataset__class_names=[text, "other"])
     assert config.dataset["root"] == str(Path("x") / text)
     assert config.dataset["class_names"] == [text, "other"]
 
 
-def test_a_mapping_arrives_as_it_is():
+def test_mappings_arrive_unchanged():
     config = called(
         dataset="folder", dataset__root="x", dataset__class_names=["a"], dataset__id_map={0: "ignore", 7: 0}
     )
@@ -76,7 +76,7 @@ def test_keywords_win_over_strings_and_experiments():
     assert (config.seed, config.data.batch_size, config.data.crop_size) == (2, 3, [256, 320])
 
 
-def test_own_choices_are_found(tmp_path):
+def test_choices_in_a_config_folder_are_found(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 77\n")
     assert called("--config-dir", str(tmp_path), experiment="mine").seed == 77
@@ -96,7 +96,7 @@ def test_own_choices_are_found(tmp_path):
         ((3,), {}, ["3", "name=value"]),
     ],
 )
-def test_what_cannot_be_an_option_is_refused_in_one_line(options, values, parts):
+def test_invalid_options_are_refused_in_one_line(options, values, parts):
     with pytest.raises(ConfigError) as raised:
         called(*options, **values)
     assert "\n" not in str(raised.value)
@@ -104,7 +104,7 @@ def test_what_cannot_be_an_option_is_refused_in_one_line(options, values, parts)
         assert part in str(raised.value)
 
 
-def test_the_run_folder_is_the_command_lines_or_the_named_one(tmp_path, monkeypatch):
+def test_the_run_folder_is_the_default_or_the_given_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, default = composed_call("train", Config, [], {"backbone": "resnet50_vd"}, None)
     assert default.parent == tmp_path / "runs"
@@ -128,14 +128,14 @@ def test_two_calls_in_one_second_have_two_folders(tmp_path, monkeypatch):
     assert folders == ["now", "now_2", "now_3"]
 
 
-def test_a_later_process_of_a_run_names_no_folder_of_its_own(tmp_path, monkeypatch):
+def test_only_rank_zero_names_the_run_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RANK", "1")
     _, folder = composed_call("train", Config, [], {}, None)
     assert folder == tmp_path
 
 
-def test_hydra_of_the_caller_is_left_as_it_was(tmp_path):
+def test_the_callers_hydra_state_is_restored(tmp_path):
     (tmp_path / "own.yaml").write_text("answer: 42\n")
     ConfigStore.instance().store("schema", node={"mine": 1})
     GlobalHydra.instance().clear()
@@ -149,7 +149,7 @@ def test_hydra_of_the_caller_is_left_as_it_was(tmp_path):
     assert not GlobalHydra.instance().is_initialized()
 
 
-def test_a_configuration_is_checked_and_changed_in_a_copy():
+def test_a_configuration_is_checked_and_changed_as_a_copy():
     config = Config(optim=OptimConfig(lr=0.1), dataset={"name": "folder", "root": "x"})
     changed, _ = changed_config(
         "train", config, {"optim__lr": 0.2, "dataset__root": Path("y"), "seed": 3}, Path("r"), {}

@@ -1,4 +1,4 @@
-"""What the command line accepts, and the one line that it answers to what it does not."""
+"""Composition of command lines, and one error line for each wrong option."""
 
 import subprocess
 import sys
@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def configured(arguments, tmp_path, name="train", schema=Config):
-    """The configurations that the task is called with, and the folders."""
+    """The configurations and folders that the task receives."""
     calls = []
     run(name, schema, lambda *call: calls.append(call), [*arguments, f"hydra.run.dir={tmp_path}"])
     return calls
 
 
-def test_the_plain_command_trains_on_the_embedded_dataset(tmp_path):
+def test_the_default_dataset_is_shapes(tmp_path):
     [(config, output_dir)] = configured([], tmp_path)
     assert isinstance(config, Config)
     assert config.dataset["name"] == "shapes"
@@ -31,7 +31,7 @@ def test_the_plain_command_trains_on_the_embedded_dataset(tmp_path):
 
 @pytest.mark.parametrize("verb", [("train", Config), ("evaluate", EvaluateConfig)])
 @pytest.mark.parametrize("folder", ["file", "file/run"])
-def test_a_run_folder_that_cannot_be_created_is_one_line(verb, folder, tmp_path):
+def test_an_impossible_run_folder_is_reported_in_one_line(verb, folder, tmp_path):
     (tmp_path / "file").touch()
     name, schema = verb
     chosen = ["checkpoint=a.ckpt", "dataset=shapes"] if name == "evaluate" else []
@@ -64,7 +64,7 @@ def test_terms_of_a_loss_and_options_of_the_auxiliary_head_can_be_set_and_added(
     assert config.auxiliary_head == {"name": "fcn", "weight": 0.2}
 
 
-def test_an_experiment_beats_the_defaults_and_the_command_line_beats_it(tmp_path):
+def test_experiments_override_defaults_and_the_command_line_overrides_experiments(tmp_path):
     [(config, _)] = configured(
         ["experiment=camvid_resnet18_vd", "dataset.root=somewhere", "data.batch_size=3"], tmp_path
     )
@@ -73,7 +73,7 @@ def test_an_experiment_beats_the_defaults_and_the_command_line_beats_it(tmp_path
     assert config.data.crop_size == [256, 320]
 
 
-def test_choices_of_ones_own_are_found(tmp_path):
+def test_choices_in_a_config_folder_are_found(tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 77\n")
     [(config, _)] = configured(["--config-dir", str(tmp_path / "conf"), "experiment=mine"], tmp_path / "run")
@@ -96,7 +96,7 @@ def test_choices_of_ones_own_are_found(tmp_path):
         ("auxiliary_head=fnc", ["auxiliary_head=fnc", "Did you mean 'fcn'?"]),
     ],
 )
-def test_a_wrong_option_is_one_line_with_the_way_out(argument, parts, tmp_path):
+def test_a_wrong_option_is_one_line_with_a_suggestion(argument, parts, tmp_path):
     with pytest.raises(ConfigError) as caught:
         configured([argument], tmp_path)
     message = str(caught.value)
@@ -118,18 +118,29 @@ def test_a_broken_yaml_is_named(tmp_path):
         configured(["--config-dir", str(tmp_path), "experiment=broken"], tmp_path)
 
 
-def test_evaluation_needs_a_checkpoint(tmp_path):
+def test_evaluate_requires_a_checkpoint(tmp_path):
     with pytest.raises(ConfigError, match="checkpoint is not set"):
         configured(["dataset=shapes"], tmp_path, "evaluate", EvaluateConfig)
 
 
-def test_what_the_task_refuses_comes_out_and_leaves_no_empty_folder(tmp_path):
+def test_an_error_of_the_task_is_raised_and_leaves_no_empty_folder(tmp_path):
     def task(config, output_dir):
         raise DataError("no images")
 
     with pytest.raises(DataError, match="no images"):
         run("train", Config, task, [f"hydra.run.dir={tmp_path / 'run'}"])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_failed_run_leaves_no_empty_runs_folder(tmp_path, monkeypatch):
+    def task(config, output_dir):
+        assert output_dir.is_dir()
+        raise DataError("no images")
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="no images"):
+        run("train", Config, task, ["dataset=shapes"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_calls_the_task_once_for_each_value(tmp_path):
@@ -149,8 +160,8 @@ def test_a_sweep_calls_the_task_once_for_each_value(tmp_path):
     assert len({output_dir for _, output_dir in calls}) == 4
 
 
-def test_an_error_in_a_process_of_a_launcher_s_own_is_hydra_s_to_bring_home(tmp_path, monkeypatch, capsys):
-    """submitit runs jobs elsewhere: an error kept there would be lost, and the sweep would pass for a success."""
+def test_an_error_in_a_launchers_process_is_returned_by_hydra(tmp_path, monkeypatch, capsys):
+    """submitit runs jobs in other processes: an error kept there would be lost, and the sweep would succeed."""
 
     def task(config, output_dir):
         monkeypatch.setattr("os.getpid", lambda: 0)
@@ -161,7 +172,7 @@ def test_an_error_in_a_process_of_a_launcher_s_own_is_hydra_s_to_bring_home(tmp_
     assert "Error executing job" in capsys.readouterr().err
 
 
-def test_a_script_gets_the_configuration_of_a_command_line():
+def test_a_script_can_compose_a_command_line():
     config = composed("train", Config, ["optim.lr=0.25", "trainer.precision=bf16-mixed"])
     assert isinstance(config, Config)
     assert (config.optim.lr, config.trainer["precision"]) == (0.25, "bf16-mixed")
@@ -173,13 +184,13 @@ def test_a_script_gets_the_configuration_of_a_command_line():
     ("option", "message"),
     [("checkpoint=auto", "resumes one run"), ("trainer.devices=2", "would run the whole sweep again")],
 )
-def test_what_means_a_single_run_is_refused_in_a_sweep(option, message, tmp_path):
+def test_options_for_a_single_run_are_refused_in_a_sweep(option, message, tmp_path):
     with pytest.raises(ConfigError, match=f"{message}: leave out --multirun"):
         configured(["--multirun", "seed=1,2", option, f"hydra.sweep.dir={tmp_path}"], tmp_path)
 
 
 @pytest.mark.parametrize(("variable", "folders"), [("RANK", 0), ("SLURM_PROCID", 0), ("OTHER", 1)])
-def test_only_the_first_process_makes_a_run_folder(variable, folders, tmp_path, monkeypatch):
+def test_only_rank_zero_creates_a_run_folder(variable, folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(variable, "1")
     run("train", Config, lambda config, output_dir: (output_dir / "file").touch(), [])
@@ -201,7 +212,7 @@ def test_help_of_verbs_that_need_a_dataset_lists_the_choices(verb):
 
 
 @pytest.mark.parametrize(("name", "schema"), [("inspect", InspectConfig), ("shard", ShardConfig)])
-def test_a_dataset_that_is_not_named_is_asked_for(name, schema):
+def test_a_missing_dataset_is_an_error_with_the_choices(name, schema):
     with pytest.raises(ConfigError, match=r"dataset is not set: add dataset=\.\.\., one of .*camvid.*shapes"):
         composed(name, schema, [])
 

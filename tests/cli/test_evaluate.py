@@ -1,4 +1,4 @@
-"""`segnet evaluate` from a command line: a checkpoint by position, and the dataset of its run."""
+"""`segnet evaluate`: a positional checkpoint, and the dataset of its run."""
 
 import json
 import shutil
@@ -21,17 +21,17 @@ def test_the_dataset_of_the_run_is_the_default(run, tmp_path, capsys):
     assert "dataset of the run: name=shapes" in capsys.readouterr().out
 
 
-def test_an_option_of_the_dataset_replaces_that_of_the_run(run, tmp_path):
+def test_dataset_options_override_those_of_the_run(run, tmp_path):
     found = evaluated(tmp_path / "evaluation", run[0] / "best.ckpt", "--dataset.num-val", 2)
     assert found["num_images"] == 2
 
 
-def test_a_checkpoint_away_from_its_run_needs_a_dataset(run, tmp_path):
+def test_a_checkpoint_without_its_run_needs_a_dataset(run, tmp_path):
     shutil.copy(run[0] / "best.ckpt", tmp_path / "alone.ckpt")
     with pytest.raises(ConfigError, match=r"no config\.yaml in the folder of .*alone\.ckpt.*: add dataset="):
         evaluated(tmp_path / "evaluation", tmp_path / "alone.ckpt")
 
 
-def test_a_checkpoint_that_is_not_there_is_named_first(tmp_path):
+def test_a_missing_checkpoint_is_reported_first(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
         evaluated(tmp_path / "evaluation", tmp_path / "none.ckpt")

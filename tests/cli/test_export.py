@@ -1,4 +1,4 @@
-"""`segnet export` as its user meets it."""
+"""`segnet export` from the command line."""
 
 import os
 import subprocess
@@ -19,14 +19,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """The folder in which the command runs, with a checkpoint and a picture."""
+    """A working folder with a checkpoint and an image."""
     monkeypatch.chdir(tmp_path)
     write_checkpoint(tmp_path / "a.ckpt")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)).save("a.png")
     return tmp_path
 
 
-def test_what_is_exported_predicts_as_the_checkpoint(folder, capsys):
+def test_an_export_predicts_like_its_checkpoint(folder, capsys):
     predict(["a.png", "--checkpoint", "a.ckpt", "--output", "torch"])
     for arguments in (["--format", "pt2"], ["--format", "safetensors", "--output", "model"]):
         assert main(["a.ckpt", *arguments]) == 0
@@ -42,7 +42,7 @@ def test_what_is_exported_predicts_as_the_checkpoint(folder, capsys):
     assert (masks[0] == masks[2]).all()
 
 
-def test_onnx_by_the_command_line(folder):
+def test_onnx_export_runs_from_the_command_line(folder):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
@@ -68,7 +68,7 @@ def test_onnx_by_the_command_line(folder):
         (["a.ckpt", "--format", "pt2", "--int8", "--dataset", "shapes"], ConfigError, "--int8 is for --format onnx or"),
     ],
 )
-def test_what_cannot_be_exported_is_told(folder, arguments, error, message):
+def test_impossible_exports_are_reported(folder, arguments, error, message):
     with pytest.raises(error, match=message):
         main(arguments)
     assert sorted(path.name for path in folder.iterdir()) == ["a.ckpt", "a.png"]
@@ -81,7 +81,7 @@ def test_an_existing_export_is_kept(folder):
     assert Path("a.pt2").read_text() == "mine"
 
 
-def test_a_package_that_is_absent_is_named(folder, monkeypatch):
+def test_a_missing_package_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MachineError, match=r'pip install "segnet\[onnx\]"'):
         main(["a.ckpt"])

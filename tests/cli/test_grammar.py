@@ -1,4 +1,4 @@
-"""`name=value`, `--name value` and a checkpoint by position mean the same to every verb."""
+"""`name=value`, `--name value` and a positional checkpoint are equivalent for every verb."""
 
 import pytest
 
@@ -45,12 +45,12 @@ def test_evaluate_takes_a_checkpoint_in_every_form(arguments, overrides):
     assert to_overrides("evaluate", EvaluateConfig, arguments) == overrides
 
 
-def test_a_path_with_blanks_reaches_the_configuration():
+def test_a_path_with_spaces_reaches_the_configuration():
     config = composed("evaluate", EvaluateConfig, ["my run's/best, last.ckpt", "dataset=shapes"])
     assert config.checkpoint == "my run's/best, last.ckpt"
 
 
-def test_translation_is_done_once():
+def test_translation_is_idempotent():
     once = to_overrides("benchmark", BenchmarkConfig, ["a b.ckpt", "--image-size", "64"])
     assert once == ["checkpoint='a b.ckpt'", "image_size=[64,64]"]
     assert to_overrides("benchmark", BenchmarkConfig, once) == once
@@ -80,7 +80,7 @@ def test_translation_is_done_once():
         ("foo", "'foo' is not an option"),
     ],
 )
-def test_words_of_other_tools_are_answered_with_ours(argument, answer):
+def test_options_of_other_tools_get_a_suggestion(argument, answer):
     with pytest.raises(ConfigError) as error:
         composed("train", Config, [argument])
     assert answer in str(error.value)
@@ -127,12 +127,12 @@ def test_a_file_whose_name_looks_like_an_option_is_a_file(parser, tmp_path, monk
         (["flip=maybe"], "must be flip=true or flip=false"),
     ],
 )
-def test_file_verbs_answer_words_of_other_tools(parser, arguments, answer):
+def test_file_verbs_suggest_options_for_those_of_other_tools(parser, arguments, answer):
     with pytest.raises(ConfigError, match=answer):
         parser.parse_args(arguments)
 
 
-def test_a_checkpoint_is_named_once():
+def test_two_checkpoints_are_refused():
     assert split_models(["a.png", "best.ckpt"]) == (["a.png"], ["best.ckpt"])
     assert one_checkpoint("predict", None, "a.ckpt") == "a.ckpt"
     assert one_checkpoint("predict", None) is None

@@ -1,4 +1,4 @@
-"""`--help` is made from the code, shows every option, and imports neither torch nor Hydra."""
+"""`--help` is generated from the code, shows every option, and imports neither torch nor Hydra."""
 
 import dataclasses
 import subprocess

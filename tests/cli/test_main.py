@@ -1,4 +1,4 @@
-"""The command `segnet`: verbs and exit codes."""
+"""The `segnet` command: verbs and exit codes."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def test_each_kind_of_error_has_its_exit_code_and_one_line(error, code, monkeypa
 
 
 @pytest.mark.parametrize(("message", "lines"), [("SIGTERM at step 3", 1), ("", 0)])
-def test_a_signal_gives_its_exit_code_and_one_process_tells(message, lines, monkeypatch, capsys):
+def test_a_signal_sets_the_exit_code_and_one_process_reports_it(message, lines, monkeypatch, capsys):
     def fail(arguments, verb):
         raise Interrupted(15, message)
 
@@ -45,7 +45,7 @@ def test_a_signal_gives_its_exit_code_and_one_process_tells(message, lines, monk
     assert "error" not in printed
 
 
-def test_our_own_bugs_keep_their_stack_trace(monkeypatch):
+def test_internal_errors_keep_their_stack_trace(monkeypatch):
     def fail(arguments, verb):
         raise IndexError("a bug")
 
@@ -54,7 +54,7 @@ def test_our_own_bugs_keep_their_stack_trace(monkeypatch):
         cli.main(["train"])
 
 
-def test_a_misspelt_verb_is_refused_with_the_nearest(capsys):
+def test_a_misspelled_verb_gets_a_suggestion(capsys):
     assert exit_code(["trian"]) == 2
     assert "Did you mean 'train'?" in capsys.readouterr().err
 
@@ -68,7 +68,7 @@ def test_without_a_verb_the_verbs_are_listed(capsys):
 
 
 @pytest.mark.parametrize("command", [["train.py"], ["-m", "segnet", "train"]])
-def test_every_door_reports_a_wrong_option_alike(command):
+def test_every_entry_point_reports_a_wrong_option_alike(command):
     done = subprocess.run(
         [sys.executable, *command, "backbone=resnet19_vd"], cwd=ROOT, capture_output=True, text=True, check=False
     )

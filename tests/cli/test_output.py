@@ -1,4 +1,4 @@
-"""Nothing that leaves the command holds a raw control character: lines, errors, logs, warnings, stack traces."""
+"""Control characters are escaped in all output: lines, errors, logs, warnings, stack traces."""
 
 import logging
 import subprocess
@@ -24,7 +24,7 @@ def _protected():
     sys.excepthook = hook
 
 
-def test_lines_and_errors(capsys, monkeypatch):
+def test_control_characters_are_escaped_in_lines_and_errors(capsys, monkeypatch):
     def fail(arguments, verb):
         raise DataError(f"{NASTY}: is damaged")
 
@@ -38,7 +38,7 @@ def test_lines_and_errors(capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("_protected")
-def test_logs_and_warnings(caplog):
+def test_control_characters_are_escaped_in_logs_and_warnings(caplog):
     logging.getLogger("segnet.data").warning("%s: two\nlines", NASTY)
     logging.getLogger("other").warning("%s: two\nlines", NASTY)
     with warnings.catch_warnings():
@@ -53,7 +53,7 @@ def test_logs_and_warnings(caplog):
     assert "\x1b" not in warned
 
 
-def test_stack_traces():
+def test_control_characters_are_escaped_in_stack_traces():
     code = "from segnet.cli.output import *; protect_terminal(); raise IndexError('a\\x1bb')"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
     assert printed.splitlines()[-1] == "IndexError: a\\x1bb"

@@ -1,4 +1,4 @@
-"""`segnet predict`: whatever pictures come in, masks of their displayed size come out, or one line says why not."""
+"""`segnet predict`: each image gives a mask of its displayed size, or one error line."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from predicting import CLASSES, REPOSITORY, checkpoint_of, picture, run, written
+from predicting import CLASSES, REPOSITORY, checkpoint_of, run, write_noise, written
 from tiny import assert_same_classes
 
 from segnet.cli.checkpoints import newest_checkpoint
@@ -28,9 +28,9 @@ from segnet.prediction.outputs import WRITERS
 from segnet.prediction.records import SAVE_SUFFIXES
 
 
-def test_good_and_bad_pictures_in_one_call(folder, checkpoint):
-    picture("a.png")
-    Path(os.fsdecode(b"caf\xe9\nb.png")).write_bytes(picture("b.png").read_bytes())
+def test_good_and_bad_images_in_one_call(folder, checkpoint):
+    write_noise("a.png")
+    Path(os.fsdecode(b"caf\xe9\nb.png")).write_bytes(write_noise("b.png").read_bytes())
     Path("empty.jpg").write_bytes(b"")
     result = run("a.png", "gone.png", ".", "--checkpoint", checkpoint, cwd=folder)
     assert result.returncode == 6, result.stderr
@@ -47,17 +47,18 @@ def test_good_and_bad_pictures_in_one_call(folder, checkpoint):
     assert names == sorted(stem + end for stem in stems for end in (b"_mask.png", b"_overlay.png"))
 
 
-def test_without_a_checkpoint_the_way_to_one_is_told(folder):
-    picture("a.png")
+def test_a_missing_checkpoint_is_an_error_with_advice(folder):
+    write_noise("a.png")
     result = run("a.png", cwd=folder)
     assert result.returncode == 4
     assert len(result.stderr.splitlines()) == 1
-    assert "Train one with 'python train.py', or name one with --checkpoint FILE" in result.stderr
+    assert "Train one with 'python train.py', or set --checkpoint FILE" in result.stderr
     assert result.stdout == ""
+    assert os.listdir(folder) == ["a.png"]
 
 
 def test_segnet_predict_is_the_same_command(folder, checkpoint):
-    picture("a.png")
+    write_noise("a.png")
     command = ("-c", "from segnet.cli import main; main()", "predict")
     result = run("a.png", "--checkpoint", checkpoint, cwd=folder, command=command)
     assert (result.returncode, result.stderr) == (0, "")
@@ -68,31 +69,36 @@ def test_segnet_predict_is_the_same_command(folder, checkpoint):
     ("arguments", "code", "message"),
     [
         (["--flop", "3"], 2, "--flop is not understood. Did you mean '--flip'? See --help"),
-        (["--save", "msak"], 2, "argument --save: 'msak' is no kind. Did you mean 'mask'?"),
+        (
+            ["--save", "msak"],
+            2,
+            "--save: 'msak' is unknown. Did you mean 'mask'? Choose from: coco, colors, confidence",
+        ),
+        (["--save", "msak"], 2, "overlay, probabilities. See --help"),
         (["--save", ","], 2, "argument --save: name at least one of mask, overlay"),
         (["--shard", "3/2"], 2, "--shard 3/2: must be i/n with 1 <= i <= n"),
         (["--batch-size", "0"], 2, "--batch-size 0 must be 1 or more"),
         (["--simplify", "nan"], 2, "--simplify nan must be 0 pixels or more"),
-        (["--scene", "--save", "csv"], 2, "--scene writes the mask alone"),
+        (["--scene", "--save", "csv"], 2, "--scene writes only the mask"),
         (["-", "-"], 2, "stdin can be read once only"),
         (["--list", "gone.txt"], 3, "gone.txt: cannot be read as a list of files (No such file"),
         (["--output", "a.png"], 5, "--output a.png: cannot be created"),
         (["--checkpoint", "a.png"], 4, "a.png: is not a checkpoint"),
     ],
 )
-def test_refusals_are_one_line_with_an_exit_code(folder, arguments, code, message):
-    picture("a.png")
+def test_usage_errors_are_one_line_with_an_exit_code(folder, arguments, code, message):
+    write_noise("a.png")
     result = run("a.png", *arguments, cwd=folder)
     assert result.returncode == code
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
-# What comes out
+# Results
 
 
 def test_mask_and_overlay_of_one_file(folder, checkpoint, capsys):
-    picture("a.png", (33, 47))
+    write_noise("a.png", (33, 47))
     assert main(["a.png", "--checkpoint", str(checkpoint), "--output", "new/results"]) == 0
     assert written("new/results") == ["a_mask.png", "a_overlay.png"]
     mask = read_mask("new/results/a_mask.png")
@@ -105,18 +111,18 @@ def test_mask_and_overlay_of_one_file(folder, checkpoint, capsys):
     mixed = (read_image("a.png").astype(float) + colors) / 2
     np.testing.assert_allclose(read_image("new/results/a_overlay.png"), mixed, atol=0.51)
     report = capsys.readouterr().out.splitlines()[1]
-    told = {name: float(share) for name, share in re.findall(r"(\w+) ([\d.]+)%", report)}
-    assert sum(told.values()) == pytest.approx(100, abs=0.2)
-    assert told == {
+    printed = {name: float(share) for name, share in re.findall(r"(\w+) ([\d.]+)%", report)}
+    assert sum(printed.values()) == pytest.approx(100, abs=0.2)
+    assert printed == {
         name: pytest.approx(100 * (mask == index).mean(), abs=0.06)
         for index, name in enumerate(CLASSES.names)
         if (mask == index).any()
     }
 
 
-def test_inputs_of_one_stem_all_get_results(folder, checkpoint):
+def test_inputs_with_equal_stems_all_get_results(folder, checkpoint):
     for name in ("x/a.png", "y/a.png", "y/b.jpg", "y/b.png"):
-        picture(name)
+        write_noise(name)
     assert main(["x", "y", "--checkpoint", str(checkpoint)]) == 0
     assert [name for name in written() if "mask" in name] == [
         "b.jpg_mask.png",
@@ -126,17 +132,17 @@ def test_inputs_of_one_stem_all_get_results(folder, checkpoint):
     ]
 
 
-def test_an_input_that_is_named_twice_is_done_once(folder, checkpoint, capsys):
-    picture("a.png")
+def test_duplicate_inputs_are_segmented_once(folder, checkpoint, capsys):
+    write_noise("a.png")
     assert main(["a.png", "./a.png", "*.png", "--checkpoint", str(checkpoint)]) == 0
     assert written() == ["a_mask.png", "a_overlay.png"]
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 @pytest.mark.parametrize("existing", ["a_mask.png", "a_overlay.png"])
-def test_existing_files_of_others_are_kept_unless_told_otherwise(folder, checkpoint, capsys, existing):
-    picture("a.png")
-    picture("b.png")
+def test_existing_files_are_kept_without_overwrite(folder, checkpoint, capsys, existing):
+    write_noise("a.png")
+    write_noise("b.png")
     Path("predictions").mkdir()
     Path("predictions", existing).write_bytes(b"old")
     assert main(["a.png", "b.png", "--checkpoint", str(checkpoint)]) == 6
@@ -149,9 +155,9 @@ def test_existing_files_of_others_are_kept_unless_told_otherwise(folder, checkpo
     assert written() == ["a_mask.png", "a_overlay.png", "b_mask.png", "b_overlay.png"]
 
 
-def test_the_same_command_again_does_what_is_left(folder, checkpoint, capsys):
+def test_repeating_the_command_resumes_it(folder, checkpoint, capsys):
     for name in ("in/a.png", "in/b.png", "in/c.png"):
-        picture(name)
+        write_noise(name)
     arguments = ["in", "--checkpoint", str(checkpoint)]
     assert main(arguments) == 0
     before = {name: Path("predictions", name).stat().st_mtime_ns for name in written()}
@@ -167,8 +173,8 @@ def test_the_same_command_again_does_what_is_left(folder, checkpoint, capsys):
     assert all(Path("predictions", name).stat().st_mtime_ns > after[name] for name in after)
 
 
-def test_results_of_another_model_picture_or_option_are_not_taken_for_ones_own(folder, checkpoint, capsys):
-    picture("a.png")
+def test_results_of_another_model_image_or_option_are_not_reused(folder, checkpoint, capsys):
+    write_noise("a.png")
     assert main(["a.png", "--checkpoint", str(checkpoint)]) == 0
 
     def refusal(*arguments: str) -> str:
@@ -179,22 +185,22 @@ def test_results_of_another_model_picture_or_option_are_not_taken_for_ones_own(f
     assert "made with other options (checkpoint)" in refusal("a.png", "--checkpoint", str(other))
     command = ("--checkpoint", str(checkpoint))
     assert "made with other options (--classes)" in refusal("a.png", *command, "--classes", "tree")
-    assert f"made of {folder / 'a.png'};" in refusal(str(picture("x/a.png")), *command)
-    picture("a.png", (8, 9))
+    assert f"made of {folder / 'a.png'};" in refusal(str(write_noise("x/a.png")), *command)
+    write_noise("a.png", (8, 9))
     assert "made of an earlier state of this input" in refusal("a.png", *command)
     assert read_mask("predictions/a_mask.png").shape == (20, 30)
     assert main(["a.png", *command, "--overwrite"]) == 0
     assert read_mask("predictions/a_mask.png").shape == (8, 9)
 
 
-def test_output_that_is_a_file_is_refused_before_the_checkpoint_is_read(folder):
-    picture("a.png")
+def test_an_output_path_that_is_a_file_is_refused_first(folder):
+    write_noise("a.png")
     with pytest.raises(MachineError, match=r"--output a\.png/results: cannot be created or written to"):
         main(["a.png", "--output", "a.png/results", "--checkpoint", "gone.ckpt"])
 
 
 def test_unknown_device_is_a_machine_error(folder, checkpoint):
-    picture("a.png")
+    write_noise("a.png")
     with pytest.raises(MachineError, match="device 'toaster' cannot be used"):
         main(["a.png", "--checkpoint", str(checkpoint), "--device", "toaster"])
 
@@ -205,7 +211,7 @@ def test_wrong_usage_is_a_configuration_error(arguments):
         main(arguments)
 
 
-def test_newest_best_checkpoint_is_taken_and_named(folder, checkpoint, capsys):
+def test_the_newest_best_checkpoint_is_the_default(folder, checkpoint, capsys):
     for age, run_name in ((300, "2024"), (100, "2023/deeper"), (200, "2025")):
         path = Path("runs", run_name, "best.ckpt")
         path.parent.mkdir(parents=True)
@@ -213,7 +219,7 @@ def test_newest_best_checkpoint_is_taken_and_named(folder, checkpoint, capsys):
         os.utime(path, (10**9 - age, 10**9 - age))
     Path("runs/2025/last.ckpt").write_bytes(b"newer, but not the best")
     assert newest_checkpoint(Path("runs")) == Path("runs/2023/deeper/best.ckpt")
-    picture("a.png")
+    write_noise("a.png")
     assert main(["a.png"]) == 0
     assert capsys.readouterr().out.startswith("checkpoint: runs/2023/deeper/best.ckpt\n")
 
@@ -221,18 +227,18 @@ def test_newest_best_checkpoint_is_taken_and_named(folder, checkpoint, capsys):
 def test_no_checkpoint_under_runs_is_refused(folder):
     Path("runs/2024").mkdir(parents=True)
     Path("runs/2024/last.ckpt").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"holds no best\.ckpt") as caught:
+    with pytest.raises(CheckpointError, match=r"contains no best\.ckpt") as caught:
         newest_checkpoint(Path("runs"))
     assert str(folder / "runs") in str(caught.value)
 
 
-def test_shares_are_told_from_the_largest_and_absent_classes_left_out():
+def test_class_fractions_are_sorted_and_absent_classes_omitted():
     report = Outcome((Path("p/a_mask.png"), Path("p/a_overlay.png")), {"road": 0.25, "tree": 0.0, "sky": 0.75})
     assert outcome_line(report) == " -> p/a_mask.png, a_overlay.png: sky 75.0%, road 25.0%"
     assert outcome_line(Outcome((), {"sky": 1.0}, frames=9)) == ": 9 frames, sky 100.0%"
 
 
-def test_a_model_is_known_by_what_its_files_contain(folder):
+def test_the_model_digest_depends_on_content_only(folder):
     Path("a.ckpt").write_bytes(b"weights")
     Path("b.ckpt").write_bytes(b"weights")
     assert model_digest(Path("a.ckpt")) == model_digest(Path("b.ckpt"))
@@ -246,7 +252,7 @@ def test_a_model_is_known_by_what_its_files_contain(folder):
 
 
 def test_all_kinds_of_results(folder, checkpoint):
-    picture("in/deep/a.png", (33, 47))
+    write_noise("in/deep/a.png", (33, 47))
     kinds = "mask,overlay,colors,confidence,probabilities,geojson,coco,labelme,csv"
     assert main(["in", "--checkpoint", str(checkpoint), "--save", kinds]) == 0
     assert written() == sorted(["shares.csv", *(f"deep/a{SAVE_SUFFIXES[kind]}" for kind in WRITERS)])
@@ -267,8 +273,8 @@ def test_all_kinds_of_results(folder, checkpoint):
     assert (Path("predictions/deep") / shapes["imagePath"]).resolve() == (folder / "in/deep/a.png")
 
 
-def test_only_some_classes_are_drawn_but_the_mask_has_all(folder, checkpoint):
-    picture("a.png", (33, 47))
+def test_classes_limits_drawing_but_not_the_mask(folder, checkpoint):
+    write_noise("a.png", (33, 47))
     chosen = ["--classes", "sky,tree", "--save", "mask,overlay,geojson"]
     assert main(["a.png", "--checkpoint", str(checkpoint), *chosen]) == 0
     mask, overlay = read_mask("predictions/a_mask.png"), read_image("predictions/a_overlay.png")
@@ -281,21 +287,21 @@ def test_only_some_classes_are_drawn_but_the_mask_has_all(folder, checkpoint):
         main(["a.png", "--checkpoint", str(checkpoint), "--classes", "skye"])
 
 
-def test_the_shards_of_a_job_do_all_of_it_once(folder, checkpoint, capsys):
+def test_shards_process_every_input_once(folder, checkpoint, capsys):
     for number in range(7):
-        picture(f"in/{number}.png")
-    told = []
+        write_noise(f"in/{number}.png")
+    processed = []
     for part in ("1/3", "2/3", "3/3"):
         assert main(["in", "--checkpoint", str(checkpoint), "--shard", part, "--save", "mask,csv"]) == 0
-        told += [line.split(" -> ")[0] for line in capsys.readouterr().out.splitlines() if " -> " in line]
-    assert sorted(told) == [f"in/{number}.png" for number in range(7)]
+        processed += [line.split(" -> ")[0] for line in capsys.readouterr().out.splitlines() if " -> " in line]
+    assert sorted(processed) == [f"in/{number}.png" for number in range(7)]
     table = Path("predictions/shares.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in table] == ["result", *map(str, range(7))]
 
 
 def test_batches_of_any_size_give_the_same_masks(folder, checkpoint):
     for number, size in enumerate([(20, 30), (20, 30), (20, 30), (33, 20), (20, 30)]):
-        picture(f"in/{number}.png", size)
+        write_noise(f"in/{number}.png", size)
     for batch in ("1", "2", "4"):
         command = ["in", "--checkpoint", str(checkpoint), "--save", "mask", "--output", batch, "--batch-size", batch]
         assert main(command) == 0
@@ -304,9 +310,9 @@ def test_batches_of_any_size_give_the_same_masks(folder, checkpoint):
             assert (read_mask(f"1/{name}") == read_mask(f"{other}/{name}")).mean() > 0.999
 
 
-def test_results_are_no_inputs(folder, checkpoint, capsys):
-    picture("a.png")
-    picture("sub/b.png")
+def test_earlier_results_are_not_inputs(folder, checkpoint, capsys):
+    write_noise("a.png")
+    write_noise("sub/b.png")
     for _ in range(2):
         assert main([".", "--checkpoint", str(checkpoint), "--output", "."]) == 0
         assert main([".", "--checkpoint", str(checkpoint), "--output", "elsewhere"]) == 0
@@ -315,8 +321,8 @@ def test_results_are_no_inputs(folder, checkpoint, capsys):
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_in_good_order_and_the_same_command_goes_on(folder, checkpoint, signum, code):
-    whole = picture("in/000.png").read_bytes()
+def test_a_signal_stops_it_cleanly_and_the_same_command_resumes(folder, checkpoint, signum, code):
+    whole = write_noise("in/000.png").read_bytes()
     for number in range(1, 400):
         Path(f"in/{number:03d}.png").write_bytes(whole)
     script = [sys.executable, str(REPOSITORY / "predict.py"), "in", "--checkpoint", str(checkpoint)]
@@ -339,17 +345,17 @@ def test_a_signal_ends_it_in_good_order_and_the_same_command_goes_on(folder, che
     assert len(written()) == 800
 
 
-def test_two_predictions_into_one_folder_get_in_each_others_way_nowhere(folder, checkpoint):
+def test_concurrent_predictions_into_one_folder_do_not_conflict(folder, checkpoint):
     for number in range(30):
-        picture(f"x/{number}.png")
-        picture(f"y/{number}.png", (40, 50))
+        write_noise(f"x/{number}.png")
+        write_noise(f"y/{number}.png", (40, 50))
     script = [sys.executable, str(REPOSITORY / "predict.py"), "--checkpoint", str(checkpoint)]
     both = [
         subprocess.Popen([*script, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for name in "xy"
     ]
     outputs = [process.communicate() for process in both]
     done = [output.count(" -> ") for output, _ in outputs]
-    assert sum(done) == 30  # each name belongs to one of the two, with both of its files
+    assert sum(done) == 30  # each name belongs to one of the two commands, with both of its files
     assert [process.returncode for process in both] == [0 if n == 30 else 6 if n else 3 for n in done]
     for number in range(30):
         mask, overlay = (read_image(f"predictions/{number}_{kind}.png") for kind in ("mask", "overlay"))
@@ -357,7 +363,7 @@ def test_two_predictions_into_one_folder_get_in_each_others_way_nowhere(folder, 
     assert all("Traceback" not in errors for _, errors in outputs)
 
 
-def test_a_memory_that_does_not_hold_a_batch_gets_less_at_a_time(folder, checkpoint, monkeypatch, caplog):
+def test_out_of_memory_halves_the_batch(folder, checkpoint, monkeypatch, caplog):
     shapes = []
 
     def run(self, images):
@@ -369,8 +375,8 @@ def test_a_memory_that_does_not_hold_a_batch_gets_less_at_a_time(folder, checkpo
     original = TorchRuntime.__call__
     monkeypatch.setattr(TorchRuntime, "__call__", run)
     for number in range(4):
-        picture(f"in/{number}.png")
-    picture("in/9.png", (301, 4))
+        write_noise(f"in/{number}.png")
+    write_noise("in/9.png", (301, 4))
     assert main(["in", "--checkpoint", str(checkpoint), "--batch-size", "4", "--save", "mask"]) == 0
     assert read_mask("predictions/9_mask.png").shape == (301, 4)
     assert sum(shape[0] > 1 for shape in shapes) == 1
@@ -378,27 +384,27 @@ def test_a_memory_that_does_not_hold_a_batch_gets_less_at_a_time(folder, checkpo
     assert "the memory is full with 301 x 4 pixels: going on with windows of 150" in caplog.text
 
 
-def test_a_fault_of_our_own_in_a_thread_keeps_its_stack_trace(folder, checkpoint, monkeypatch):
+def test_internal_errors_in_a_thread_keep_their_stack_trace(folder, checkpoint, monkeypatch):
     def fail(*_):
         raise IndexError("a bug")
 
-    picture("a.png")
+    write_noise("a.png")
     monkeypatch.setattr("segnet.prediction.images.read_bands", fail)
     with pytest.raises(IndexError, match="a bug"):
         main(["a.png", "--checkpoint", str(checkpoint)])
 
 
-def test_a_full_disk_ends_it_at_once(folder, checkpoint, monkeypatch):
+def test_a_full_disk_stops_the_command(folder, checkpoint, monkeypatch):
     def fail(*_):
         raise MachineError("predictions/a_mask.png: cannot be written (No space left on device)")
 
-    picture("a.png")
+    write_noise("a.png")
     monkeypatch.setitem(WRITERS, "mask", fail)
     with pytest.raises(MachineError, match="No space left"):
         main(["a.png", "--checkpoint", str(checkpoint)])
 
 
-def test_a_scene_with_control_points_keeps_them(folder, checkpoint, capsys):
+def test_a_scene_keeps_its_ground_control_points(folder, checkpoint, capsys):
     rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
     from rasterio.control import GroundControlPoint
 
@@ -415,19 +421,19 @@ def test_a_scene_with_control_points_keeps_them(folder, checkpoint, capsys):
     assert capsys.readouterr().err == "segnet: b.tif: has no georeference, and so its mask has none\n"
 
 
-def test_masks_without_the_georeference_of_their_images_are_told(folder, checkpoint, capsys):
+def test_a_lost_georeference_is_reported(folder, checkpoint, capsys):
     rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
     place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 400000, 0, -10, 5700000)}
     with rasterio.open("a.tif", "w", "GTiff", 70, 50, 3, dtype="uint8", **place) as file:
         file.write(np.zeros((3, 50, 70), np.uint8))
-    picture("b.png")
-    picture("c.png")
+    write_noise("b.png")
+    write_noise("c.png")
     Path("c.pgw").write_text("1\n0\n0\n-1\n0\n0\n")
     assert main(["a.tif", "b.png", "c.png", "--checkpoint", str(checkpoint)]) == 0
     assert "the georeference of 2 of 3 inputs is not in the results: --scene" in capsys.readouterr().err
 
 
-def test_images_of_phones_and_browsers_are_read_and_others_counted(folder, checkpoint, capsys):
+def test_phone_and_browser_formats_are_read_and_skipped_files_counted(folder, checkpoint, capsys):
     for name, made in (("a.jpg", "JPEG"), ("b.avif", "AVIF"), ("c.jfif", "JPEG"), ("e.jp2", "JPEG2000")):
         Image.new("RGB", (40, 30), (200, 100, 50)).save(f"{folder / name}", made)
     Path("d.xyz").write_text("x")
@@ -437,8 +443,8 @@ def test_images_of_phones_and_browsers_are_read_and_others_counted(folder, check
 
 
 @pytest.mark.parametrize("options", [["--flip"], ["--scales", "0.5", "1.5"], ["--window", "24"]])
-def test_flips_scales_and_windows_are_the_predictors(folder, checkpoint, options):
-    picture("a.png", (70, 60))
+def test_flip_scales_and_window_reach_the_predictor(folder, checkpoint, options):
+    write_noise("a.png", (70, 60))
     words = [option.removeprefix("--") for option in options]
     given = {words[0]: {"flip": True, "scales": [0.5, 1.5], "window": 24}[words[0]]}
     expected = Predictor(checkpoint, "cpu", **given)("a.png").mask
@@ -448,6 +454,6 @@ def test_flips_scales_and_windows_are_the_predictors(folder, checkpoint, options
 
 @pytest.mark.parametrize(("options", "named"), [(["--scales", "0"], "scales"), (["--window", "0"], "window")])
 def test_impossible_scales_and_windows_are_refused(folder, checkpoint, options, named):
-    picture("a.png")
+    write_noise("a.png")
     with pytest.raises(ConfigError, match=named):
         main(["a.png", "--checkpoint", str(checkpoint), *options])

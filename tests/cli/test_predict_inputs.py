@@ -1,4 +1,4 @@
-"""`segnet predict` by kind of input: image files of all kinds, bands, scenes, videos, URLs and standard input."""
+"""`segnet predict` by kind of input: image formats, bands, scenes, videos, URLs and stdin."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from predicting import checkpoint_of, picture, run, written
+from predicting import checkpoint_of, run, write_noise, written
 
 from segnet.cli.predict import main
 from segnet.images.files import read_image
@@ -34,7 +34,7 @@ def kinds() -> dict[str, tuple[Image.Image, dict]]:
 
 
 @pytest.mark.parametrize("kind", list(kinds()))
-def test_every_kind_of_picture_gives_a_mask_of_its_displayed_size(folder, checkpoint, kind):
+def test_every_image_format_gives_a_mask_of_its_displayed_size(folder, checkpoint, kind):
     image, options = kinds()[kind]
     image.save("a.png", **options)
     assert main(["a.png", "--checkpoint", str(checkpoint)]) == 0
@@ -43,7 +43,7 @@ def test_every_kind_of_picture_gives_a_mask_of_its_displayed_size(folder, checkp
     assert read_image("predictions/a_overlay.png").shape == (height, width, 3)
 
 
-def test_a_turned_picture_is_segmented_as_it_is_displayed(folder, checkpoint):
+def test_exif_orientation_is_applied(folder, checkpoint):
     image, options = kinds()["turned"]
     image.save("turned.png", **options)
     image.transpose(Image.Transpose.ROTATE_270).save("upright.png")
@@ -51,29 +51,29 @@ def test_a_turned_picture_is_segmented_as_it_is_displayed(folder, checkpoint):
     np.testing.assert_array_equal(read_mask("predictions/turned_mask.png"), read_mask("predictions/upright_mask.png"))
 
 
-def test_only_bad_pictures_exit_with_3(folder, checkpoint, capsys):
-    Path("text.png").write_text("no picture")
+def test_only_bad_images_exit_with_3(folder, checkpoint, capsys):
+    Path("text.png").write_text("not an image")
     assert main(["text.png", "gone.png", "--checkpoint", str(checkpoint)]) == 3
     assert written() == []
     assert "2 of 2 inputs failed" in capsys.readouterr().err
 
 
-def test_a_cut_off_picture_gives_no_result(folder, checkpoint):
-    picture("good.png")
-    whole = picture("bad.jpg", (100, 100)).read_bytes()
+def test_a_truncated_image_gives_no_result(folder, checkpoint):
+    write_noise("good.png")
+    whole = write_noise("bad.jpg", (100, 100)).read_bytes()
     Path("bad.jpg").write_bytes(whole[: len(whole) // 2])
     assert main(["good.png", "bad.jpg", "--checkpoint", str(checkpoint)]) == 6
     assert written() == ["good_mask.png", "good_overlay.png"]
 
 
-def test_name_that_is_too_long_is_a_bad_input_like_others(folder, checkpoint, capsys):
-    picture("a.png")
+def test_a_too_long_name_is_one_failed_input(folder, checkpoint, capsys):
+    write_noise("a.png")
     assert main(["a.png", "b" * 300 + ".png", "--checkpoint", str(checkpoint)]) == 6
     assert written() == ["a_mask.png", "a_overlay.png"]
 
 
-def test_a_url_that_is_none_is_one_failed_input(folder, checkpoint):
-    picture("a.png")
+def test_an_invalid_url_is_one_failed_input(folder, checkpoint):
+    write_noise("a.png")
     (folder / "list.txt").write_text("a.png\nhttp://[\nhttp://a..b/x.png\n", encoding="utf-8")
     ended = run("--list", "list.txt", "--checkpoint", checkpoint, "--output", "urls", cwd=folder)
     assert ended.returncode == 6, ended.stderr
@@ -82,8 +82,8 @@ def test_a_url_that_is_none_is_one_failed_input(folder, checkpoint):
     assert len(ended.stderr.splitlines()) == 3
 
 
-def test_stdin_is_a_picture_or_a_list(folder, checkpoint):
-    content = picture("a.png").read_bytes()
+def test_stdin_is_an_image_or_a_list(folder, checkpoint):
+    content = write_noise("a.png").read_bytes()
     assert run("-", "--checkpoint", checkpoint, cwd=folder, stdin=content).returncode == 0
     assert written() == ["stdin_mask.png", "stdin_overlay.png"]
     result = run("-", "--checkpoint", checkpoint, cwd=folder, stdin=content)
@@ -95,7 +95,7 @@ def test_stdin_is_a_picture_or_a_list(folder, checkpoint):
     assert written("listed") == ["a_mask.png", "a_overlay.png"]
 
 
-def test_an_animation_gives_its_first_picture_and_says_so(folder, checkpoint, capsys):
+def test_an_animation_gives_its_first_frame_with_a_warning(folder, checkpoint, capsys):
     first, second = Image.new("RGB", (30, 20), "red"), Image.new("RGB", (30, 20), "blue")
     first.save("a.gif", save_all=True, append_images=[second])
     first.save("still.gif")
@@ -104,13 +104,13 @@ def test_an_animation_gives_its_first_picture_and_says_so(folder, checkpoint, ca
     np.testing.assert_array_equal(read_mask("predictions/a_mask.png"), read_mask("predictions/still_mask.png"))
 
 
-def test_a_bomb_is_refused_by_its_head_and_the_limit_is_an_option(folder, checkpoint, capsys):
+def test_a_decompression_bomb_is_refused_by_its_header_and_the_limit_is_an_option(folder, checkpoint, capsys):
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
     Path("bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    picture("a.png", (1000, 1001))
+    write_noise("a.png", (1000, 1001))
     command = ["--checkpoint", str(checkpoint), "--save", "csv"]
     try:
         assert main(["bomb.png", "a.png", *command]) == 6
@@ -121,7 +121,7 @@ def test_a_bomb_is_refused_by_its_head_and_the_limit_is_an_option(folder, checkp
         Image.MAX_IMAGE_PIXELS = 179 * 10**6 // 2
 
 
-def test_a_video_becomes_an_annotated_one(folder, checkpoint, capsys):
+def test_a_video_gives_an_overlay_video(folder, checkpoint, capsys):
     Path("clip.mp4").touch()
     writer = VideoWriter(Path("clip.mp4"), 10, "clip.mp4")
     for number in range(6):
@@ -151,8 +151,8 @@ def test_a_video_becomes_an_annotated_one(folder, checkpoint, capsys):
     assert "clip.mp4: done already" in capsys.readouterr().out
 
 
-def test_a_model_of_gray_images_gets_all_16_bits(folder, capsys):
-    """The values differ by less than one of 256 levels: as 8 bits all pixels would be alike."""
+def test_a_grayscale_model_gets_all_16_bits(folder, capsys):
+    """The values differ by less than one of 256 levels: at 8 bits all pixels would be equal."""
     checkpoint = checkpoint_of(1, folder / "best.ckpt")
     values = np.random.default_rng(0).integers(1000, 1100, (40, 48)).astype(np.uint16)
     Image.fromarray(values).save("a.png")
@@ -166,12 +166,12 @@ def test_a_model_of_gray_images_gets_all_16_bits(folder, capsys):
     assert read_image("predictions/a_overlay.png").shape == (40, 48, 3)
 
 
-def test_a_model_of_many_bands_reads_them_and_names_pictures_that_have_fewer(folder, capsys):
+def test_a_multi_band_model_refuses_images_with_fewer_bands(folder, capsys):
     tifffile = pytest.importorskip("tifffile", reason="tifffile is an optional package, and not installed")
     checkpoint = checkpoint_of(8, folder / "best.ckpt")
     values = np.random.default_rng(0).integers(0, 3000, (40, 48, 8)).astype(np.uint16)
     tifffile.imwrite("a.tif", values, photometric="minisblack", planarconfig="contig")
-    picture("b.png")
+    write_noise("b.png")
     assert main(["a.tif", "b.png", "--checkpoint", str(checkpoint)]) == 6
     model, _ = load_checkpoint(checkpoint)
     images = torch.tensor(values / 257, dtype=torch.float32).permute(2, 0, 1)[None]
@@ -181,13 +181,13 @@ def test_a_model_of_many_bands_reads_them_and_names_pictures_that_have_fewer(fol
     assert "b.png: has 3 channels, but 8 are asked for" in capsys.readouterr().err
 
 
-def test_a_scene_becomes_a_mask_that_lies_where_it_does(folder, checkpoint, capsys):
+def test_a_scene_gives_a_mask_with_the_same_georeference(folder, checkpoint, capsys):
     rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
     values = np.random.default_rng(0).integers(0, 256, (3, 50, 70)).astype(np.uint8)
     place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 400000, 0, -10, 5700000)}
     with rasterio.open("a.tif", "w", "GTiff", 70, 50, 3, dtype="uint8", **place) as file:
         file.write(values)
-    picture("b.png")
+    write_noise("b.png")
     arguments = ["a.tif", "b.png", "--scene", "--window", "32", "--checkpoint", str(checkpoint)]
     assert main(arguments) == 6
     assert written() == ["a_mask.tif"]

@@ -1,4 +1,4 @@
-"""`segnet serve` in a process of its own: a line when it is ready, one when it cannot be, and a good end."""
+"""`segnet serve` in a subprocess: start, one error line on failure, and a clean shutdown."""
 
 import importlib.util
 import io
@@ -49,7 +49,7 @@ def checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def serve(checkpoint):
-    """Starts a server on a free port: (process, its URL)."""
+    """A function that starts a server on a free port: (process, URL)."""
     processes = []
 
     def start(*options):
@@ -70,12 +70,12 @@ def serve(checkpoint):
 
     yield start
     for process in processes:
-        process.terminate()  # not killed: it removes its folder of uploads
+        process.terminate()  # SIGTERM, so that it removes its upload folder
         process.communicate(timeout=120)
 
 
 def ask(url, content=None):
-    """(status, body, headers); a server that ended is an OSError."""
+    """(status, body, headers); OSError if the server has ended."""
     request = urllib.request.Request(url, content, {"Content-Type": "image/png"} if content else {})
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
@@ -92,7 +92,7 @@ def noise(height, width):
 
 
 @needs_extra
-def test_many_clients_at_a_time_get_what_the_predictor_gives(serve, checkpoint):
+def test_concurrent_clients_get_the_predictors_results(serve, checkpoint):
     _, url = serve("--queue", "3")
     image, content = noise(61, 47)
     busy = []
@@ -116,7 +116,7 @@ def test_many_clients_at_a_time_get_what_the_predictor_gives(serve, checkpoint):
 
 
 @needs_extra
-def test_an_exported_file_is_served(serve, checkpoint, tmp_path):
+def test_an_exported_model_is_served(serve, checkpoint, tmp_path):
     export(checkpoint, "pt2", tmp_path / "model.pt2", "logits", lambda _: None)
     _, url = serve("--checkpoint", tmp_path / "model.pt2", "--runtime", "torch")
     image, content = noise(40, 33)
@@ -135,13 +135,13 @@ def test_an_exported_file_is_served(serve, checkpoint, tmp_path):
         (["--runtime", "onyx"], "argument --runtime: invalid choice"),
     ],
 )
-def test_runtime_and_precision_go_to_the_predictor(checkpoint, options, message):
+def test_runtime_and_precision_reach_the_predictor(checkpoint, options, message):
     with pytest.raises(ConfigError, match=message):
         main(["--checkpoint", str(checkpoint), "--device", "cpu", "--port", "0", *options])
 
 
 @needs_extra
-def test_limits_of_the_command_line_hold(serve):
+def test_limits_of_the_command_line_are_enforced(serve):
     _, url = serve("--max-megabytes", "0.01", "--max-megapixels", "0.001")
     assert ask(f"{url}/predict", noise(10, 10)[1])[0] == 200
     assert ask(f"{url}/predict", noise(40, 40)[1])[0] == 413  # 1600 pixels
@@ -152,7 +152,7 @@ def test_limits_of_the_command_line_hold(serve):
 @needs_extra
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(("signum", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
-def test_a_signal_ends_it_with_one_line_after_what_is_under_way_is_answered(serve, signum, name):
+def test_a_signal_stops_it_after_requests_in_progress_are_answered(serve, signum, name):
     process, url = serve()
     _, content = noise(700, 700)
     with ThreadPoolExecutor(1) as pool:
@@ -169,7 +169,7 @@ def test_a_signal_ends_it_with_one_line_after_what_is_under_way_is_answered(serv
 
 @needs_extra
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_signal_while_the_model_is_loaded_ends_it_the_same_way(checkpoint, tmp_path):
+def test_a_signal_during_loading_stops_it_cleanly(checkpoint, tmp_path):
     script = f"""if True:
         import os, signal
         from segnet.cli import main, serve
@@ -187,7 +187,7 @@ def test_a_signal_while_the_model_is_loaded_ends_it_the_same_way(checkpoint, tmp
 @needs_extra
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
-    """In the middle of a prediction that would never end, and without leaving its picture behind."""
+    """During a prediction that never ends; the uploaded image is removed."""
     script = f"""if True:
         import threading
         from segnet.inference.predictor import Predictor
@@ -225,22 +225,22 @@ def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
 
 
 @needs_extra
-def test_a_port_in_use_is_told_in_one_line(serve, checkpoint):
+def test_a_port_in_use_is_reported_in_one_line(serve, checkpoint):
     _, url = serve()
     port = url.rpartition(":")[2]
     with pytest.raises(
-        MachineError, match=rf"--port {port}: 127\.0\.0\.1 refuses it \(address already in use\); --port 0"
+        MachineError, match=rf"--port {port}: not available on 127\.0\.0\.1 \(address already in use\); --port 0"
     ):
         main(["--checkpoint", str(checkpoint), "--port", port])
 
 
 @needs_extra
-def test_serving_everyone_is_said_aloud(serve):
+def test_serving_the_network_prints_a_warning(serve):
     process, url = serve("--host", "0.0.0.0")
     assert socket.gethostname() in url
     assert ask(f"http://127.0.0.1:{url.rpartition(':')[2]}/health")[0] == 200
     process.terminate()
-    assert "there is no password" in process.communicate(timeout=120)[1]
+    assert "without a password" in process.communicate(timeout=120)[1]
 
 
 @pytest.mark.parametrize(
@@ -262,24 +262,24 @@ def test_options_out_of_range_are_refused(options, message):
 
 
 @needs_extra
-def test_an_address_that_is_none_is_refused(checkpoint):
-    with pytest.raises(ConfigError, match=r"--host no\.such\.host\.invalid: no such address"):
+def test_an_unknown_address_is_refused(checkpoint):
+    with pytest.raises(ConfigError, match=r"--host no\.such\.host\.invalid: unknown address"):
         main(["--checkpoint", str(checkpoint), "--host", "no.such.host.invalid"])
 
 
 @needs_extra
 def test_an_address_of_another_machine_is_refused(checkpoint):
-    with pytest.raises(MachineError, match=r"--host 192\.0\.2\.1: .*; 127\.0\.0\.1 is this machine alone"):
+    with pytest.raises(MachineError, match=r"--host 192\.0\.2\.1: .*; use 127\.0\.0\.1 for this machine only"):
         main(["--checkpoint", str(checkpoint), "--host", "192.0.2.1"])
 
 
 @needs_extra
-def test_a_missing_checkpoint_is_told(tmp_path):
+def test_a_missing_checkpoint_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
         main(["--checkpoint", str(tmp_path / "none.ckpt"), "--port", "0"])
 
 
-def test_without_the_extra_one_line_says_what_to_install(checkpoint, monkeypatch):
+def test_missing_packages_are_reported_with_the_extra(checkpoint, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MachineError, match=r'needs starlette and uvicorn: pip install "segnet\[serve\]"'):
         main(["--checkpoint", str(checkpoint)])

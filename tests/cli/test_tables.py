@@ -1,4 +1,4 @@
-"""Tables print names of classes as they are."""
+"""Tables print class names literally."""
 
 import io
 from contextlib import redirect_stdout
@@ -24,7 +24,7 @@ from segnet.training.metrics import Scores
         ("a\nb\x1b[2J", "a\\nb\\x1b[2J"),
     ],
 )
-def test_scores(name, printed, monkeypatch):
+def test_class_names_are_printed_literally(name, printed, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     scores = Scores.from_matrix(torch.tensor([[3, 1], [1, 3]]))
     results = SimpleNamespace(

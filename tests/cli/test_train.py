@@ -1,9 +1,9 @@
-"""`segnet train` from a command line: a sweep ends with a table of its runs."""
+"""`segnet train` from the command line: a sweep ends with a table of its runs."""
 
 from segnet.cli import tables, train
 
 
-def test_a_sweep_ends_with_its_runs_ranked(tmp_path, capsys, monkeypatch):
+def test_a_sweep_ends_with_a_ranking_of_its_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     options = [
         "dataset.num_train=4",

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from segnet.errors import MachineError
-from segnet.system.files import UMASK, replacing
+from segnet.system.files import UMASK, removing_if_empty, replacing
 
 
 @pytest.mark.parametrize("durable", [True, False])
@@ -54,3 +54,24 @@ def test_threads_leave_the_umask_of_the_process(tmp_path):
     umask = os.umask(UMASK)
     assert umask == UMASK
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o666 & ~UMASK}
+
+
+def test_empty_new_folders_are_removed(tmp_path):
+    (tmp_path / "old").mkdir()
+    folder = tmp_path / "old" / "new" / "run"
+    with removing_if_empty(folder):
+        folder.mkdir(parents=True)
+    assert os.listdir(tmp_path) == ["old"]
+    assert os.listdir(tmp_path / "old") == []
+
+
+def test_new_folders_with_files_and_existing_empty_folders_are_kept(tmp_path):
+    for name in ("new", "old"):
+        folder = tmp_path / name / "run"
+        if name == "old":
+            folder.mkdir(parents=True)
+        with removing_if_empty(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "a.txt").touch() if name == "new" else None
+    assert (tmp_path / "new" / "run" / "a.txt").exists()
+    assert (tmp_path / "old" / "run").is_dir()

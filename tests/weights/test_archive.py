@@ -1,4 +1,4 @@
-"""model.pdparams is read out of an archive, and nothing else in it is used."""
+"""Reading model.pdparams from an archive, and ignoring its other contents."""
 
 import io
 import os
@@ -27,7 +27,7 @@ def packed(path, members, mode="w:gz"):
 
 @pytest.mark.parametrize(("name", "mode"), [("a.tar.gz", "w:gz"), ("a.tgz", "w:gz"), ("a.tar", "w")])
 @pytest.mark.parametrize("member", ["model.pdparams", "resnet50/model.pdparams", "../../up.pdparams", "/abs.pdparams"])
-def test_the_weights_are_read_and_nothing_is_unpacked(tmp_path, name, mode, member):
+def test_weights_are_read_without_unpacking(tmp_path, name, mode, member):
     path = packed(tmp_path / name, [("readme.txt", b"x"), (member, pickle.dumps(STATE, protocol=2))], mode)
     state, meta = read_weight_file(path)
     assert torch.equal(state["conv.weight"], torch.arange(6.0))
@@ -40,11 +40,11 @@ def test_links_are_not_followed(tmp_path):
         info = tarfile.TarInfo("model.pdparams")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(info)
-    with pytest.raises(CheckpointError, match=r"holds no \.pdparams file"):
+    with pytest.raises(CheckpointError, match=r"contains no \.pdparams file"):
         read_weight_file(tmp_path / "a.tar.gz")
 
 
-def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+def test_an_archive_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "MAX_UNPACKED", 2**30)
     path = packed(tmp_path / "a.tar.gz", [("model.pdparams", b"")])
     with tarfile.open(path, "w:gz") as tar:
@@ -57,7 +57,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [20, 100])
-def test_damaged_archives_are_one_line(tmp_path, cut):
+def test_damaged_archives_are_reported_in_one_line(tmp_path, cut):
     path = packed(tmp_path / "a.tar.gz", [("model.pdparams", pickle.dumps(STATE, protocol=2))])
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(CheckpointError, match=r"a\.tar\.gz: ") as error:

@@ -1,4 +1,4 @@
-"""The table of published weights: its backbones exist, and licenses are known by name."""
+"""The catalog of published weights: existing backbones, and licenses by name."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "backbone"
 
 
 @pytest.mark.parametrize("entry", PUBLISHED_WEIGHTS, ids=lambda entry: entry.source)
-def test_entries(entry):
+def test_entries_name_existing_backbones_and_licenses(entry):
     assert (CONF / f"{entry.backbone}.yaml").is_file()
     assert entry.source.startswith(("timm/", "https://"))
     assert entry.normalization in ("ImageNet", "0.5")
@@ -27,10 +27,10 @@ def test_entries(entry):
         "https://dl.fbaipublicfiles.com/semiweaksupervision/model_files/semi_supervised_resnet18-d92f0530.pth",
     ],
 )
-def test_weights_for_non_commercial_use_are_called_that(source):
+def test_non_commercial_licenses_are_detected(source):
     assert license_line(source) == f"{source}: license CC-BY-NC-4.0, non-commercial use only"
 
 
-def test_other_licenses_are_not_guessed():
+def test_unknown_licenses_are_not_guessed():
     assert license_of("someone/model") is None
     assert "https://huggingface.co/someone/model" in license_line("someone/model")

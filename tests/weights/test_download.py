@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine; the network beyond it is never asked."""
+"""Downloads from a local server, without network."""
 
 import hashlib
 import http.server
@@ -21,7 +21,7 @@ NAME = f"net-{DIGEST[:8]}.pth"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Each path of `answers` is a function that answers; `requests` lists the paths that were asked for."""
+    """`answers` maps paths to functions; `requests` lists the requested paths."""
 
     def do_GET(self):
         self.server.requests.append(self.path)
@@ -59,7 +59,7 @@ def server(monkeypatch, tmp_path):
 
 
 def cached(tmp_path: Path) -> list[Path]:
-    """All files in torch's cache, temporary ones too."""
+    """All files in torch's cache, including temporary ones."""
     return [path for path in (tmp_path / "torch").rglob("*") if path.is_file()]
 
 
@@ -72,7 +72,7 @@ def refusal(source: str, kind: type) -> str:
     return str(error.value)
 
 
-def test_a_download_lies_where_torch_keeps_its_own_and_is_not_repeated(server, tmp_path):
+def test_downloads_are_cached_in_torchs_folder(server, tmp_path):
     server.answers[f"/v1/{NAME}"] = lambda handler: handler.give(BODY)
     path = fetch(f"{server.url}/v1/{NAME}")
     assert path == tmp_path / "torch" / "hub" / "checkpoints" / NAME
@@ -82,7 +82,7 @@ def test_a_download_lies_where_torch_keeps_its_own_and_is_not_repeated(server, t
     assert cached(tmp_path) == [path]
 
 
-def test_a_name_without_a_hash_is_kept_apart_for_each_url(server, tmp_path):
+def test_a_name_without_a_hash_gets_a_folder_per_url(server, tmp_path):
     for folder, body in (("a", b"first"), ("b", b"second")):
         server.answers[f"/{folder}/model.pdparams"] = lambda handler, body=body: handler.give(body)
     paths = [fetch(f"{server.url}/{folder}/model.pdparams") for folder in ("a", "b", "a")]
@@ -92,18 +92,18 @@ def test_a_name_without_a_hash_is_kept_apart_for_each_url(server, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["net-20200605.pth", "net.pth", "r50-d8_512x1024_20200606_114049.pth"])
-def test_a_date_is_no_hash(server, name):
+def test_a_date_is_not_a_hash(server, name):
     server.answers[f"/{name}"] = lambda handler: handler.give(b"any")
     assert fetch(f"{server.url}/{name}").read_bytes() == b"any"
 
 
-def test_what_the_name_does_not_promise_is_refused(server, tmp_path):
+def test_a_hash_mismatch_is_refused(server, tmp_path):
     server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY[:-1] + b"x")
-    assert f"and not with {DIGEST[:8]}" in refusal(f"{server.url}/{NAME}", CheckpointError)
+    assert f"instead of {DIGEST[:8]}" in refusal(f"{server.url}/{NAME}", CheckpointError)
     assert cached(tmp_path) == []
 
 
-def test_a_damaged_file_in_the_cache_is_refused_by_its_path(server, tmp_path):
+def test_a_damaged_file_in_the_cache_is_reported_with_its_path(server, tmp_path):
     path = cache_path(f"{server.url}/{NAME}")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"damaged")
@@ -114,7 +114,7 @@ def test_a_damaged_file_in_the_cache_is_refused_by_its_path(server, tmp_path):
 
 
 @pytest.mark.parametrize("length", [None, 2 * len(BODY)])
-def test_a_body_that_breaks_off_leaves_nothing_behind(server, tmp_path, length):
+def test_a_truncated_download_leaves_no_file(server, tmp_path, length):
     def chunked(handler):
         handler.protocol_version = "HTTP/1.1"
         handler.send_response(200)
@@ -126,41 +126,41 @@ def test_a_body_that_breaks_off_leaves_nothing_behind(server, tmp_path, length):
     server.answers[f"/{NAME}"] = (lambda handler: handler.give(BODY, length)) if length else chunked
     url = f"{server.url}/{NAME}"
     message = refusal(url, MachineError)
-    assert f"put it at {cache_path(url)}" in message
+    assert f"download it manually to {cache_path(url)}" in message
     if length:
-        assert f"cut off after {len(BODY)} of {length} bytes" in message
+        assert f"truncated after {len(BODY)} of {length} bytes" in message
     assert cached(tmp_path) == []
 
 
-def test_a_missing_file_is_told_with_the_servers_words(server, tmp_path):
+def test_http_errors_include_the_servers_reason(server, tmp_path):
     assert "404 Not Found" in refusal(f"{server.url}/{NAME}", CheckpointError)
     assert cached(tmp_path) == []
 
 
-def test_a_server_in_trouble_is_not_the_files_fault(server):
+def test_server_errors_are_machine_errors(server):
     server.answers[f"/{NAME}"] = lambda handler: handler.send_error(503)
     assert "503 Service Unavailable" in refusal(f"{server.url}/{NAME}", MachineError)
 
 
-def test_an_offline_machine_is_told_what_to_download_and_where_to_put_it(server, tmp_path):
+def test_offline_errors_explain_the_manual_download(server, tmp_path):
     server.shutdown()
-    server.server_close()  # nobody listens there any more
+    server.server_close()  # connections are refused from now on
     url = f"{server.url}/{NAME}"
     message = refusal(url, MachineError)
-    assert f"download it by hand and put it at {cache_path(url)}" in message
+    assert f"download it manually to {cache_path(url)}" in message
     cache_path(url).parent.mkdir(parents=True, exist_ok=True)
     cache_path(url).write_bytes(BODY)  # the advice helps
     assert fetch(url) == cache_path(url)
 
 
-def test_a_redirect_is_followed_to_the_file_of_the_asked_name(server):
+def test_a_redirect_keeps_the_name_of_the_original_url(server):
     server.answers[f"/{NAME}"] = lambda handler: handler.redirect(f"{server.url}/store/1")
     server.answers["/store/1"] = lambda handler: handler.give(BODY)
     assert fetch(f"{server.url}/{NAME}").name == NAME
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a"])
-def test_a_redirect_away_from_the_web_is_not_followed(server, target):
+def test_redirects_to_other_schemes_are_refused(server, target):
     server.answers[f"/{NAME}"] = lambda handler: handler.redirect(target)
     refusal(f"{server.url}/{NAME}", CheckpointError)
 
@@ -178,7 +178,7 @@ def test_a_redirect_away_from_the_web_is_not_followed(server, target):
         ("http://10.1.2.3/a", "http://10.1.2.4/b", True),
     ],
 )
-def test_a_redirect_does_not_lead_from_outside_into_this_network(old, new, followed):
+def test_redirects_into_the_local_network_are_refused(old, new, followed):
     request = urllib.request.Request(old)
     handler = Redirects(CheckpointError)
     if followed:
@@ -189,28 +189,28 @@ def test_a_redirect_does_not_lead_from_outside_into_this_network(old, new, follo
 
 
 @pytest.mark.parametrize("length", [None, -1])
-def test_a_body_larger_than_any_weights_is_refused(server, tmp_path, monkeypatch, length):
+def test_a_too_large_download_is_refused(server, tmp_path, monkeypatch, length):
     monkeypatch.setattr(download, "MAX_WEIGHTS_BYTES", 2000)
     server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY, length)
     assert "is larger than" in refusal(f"{server.url}/{NAME}", CheckpointError)
     assert cached(tmp_path) == []
 
 
-def test_a_body_that_only_drips_is_given_up(server, tmp_path, monkeypatch):
+def test_a_too_slow_download_is_aborted(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "SLOW_WINDOW", 1e-9)
-    monkeypatch.setattr(download, "SLOWEST", 1e30)  # whatever arrives is too slow
+    monkeypatch.setattr(download, "SLOWEST", 1e30)  # every download is too slow
     server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY)
-    assert "arrives too slowly" in refusal(f"{server.url}/{NAME}", MachineError)
+    assert "download is too slow" in refusal(f"{server.url}/{NAME}", MachineError)
     assert cached(tmp_path) == []
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/a.pth", "file:///etc/passwd", "http://", "s3://bucket/a.pth"])
-def test_other_addresses_than_the_webs_are_refused(url):
+def test_other_schemes_than_http_are_refused(url):
     assert "http:// or https:// only" in refusal(url, CheckpointError)
 
 
 @pytest.mark.parametrize("name", ["..", "%2e%2e%2fevil.pth", ".hidden", "a b;rm.pth", ""])
-def test_a_url_does_not_choose_the_place_of_its_download(tmp_path, monkeypatch, name):
+def test_a_url_cannot_choose_the_download_folder(tmp_path, monkeypatch, name):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     path = cache_path(f"https://host/x/{name}")
     folder = tmp_path / "hub" / "checkpoints"
@@ -219,7 +219,7 @@ def test_a_url_does_not_choose_the_place_of_its_download(tmp_path, monkeypatch, 
     assert " " not in path.name
 
 
-def test_paths_are_local(tmp_path, monkeypatch):
+def test_existing_paths_take_precedence_over_the_hub(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.pth").write_bytes(b"")
     assert fetch("~/a.pth") == tmp_path / "a.pth"
@@ -229,7 +229,7 @@ def test_paths_are_local(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["none.pth", "runs/none.ckpt", "./timm/resnet50d", "a/b/c", "/timm/resnet50d"])
-def test_a_missing_file_is_not_looked_for_on_the_hub(source, monkeypatch):
+def test_file_names_are_not_searched_on_the_hub(source, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # an ImportError if it were
     assert refusal(source, CheckpointError) == f"{source}: no such file"
 
@@ -239,7 +239,7 @@ HUB = "timm/resnet50d.ra2_in1k"
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """Stands in for huggingface_hub: `files` are on the hub; a value that is an error is raised."""
+    """A fake huggingface_hub: `files` are on the hub; a value that is an error is raised."""
     errors = types.ModuleType("huggingface_hub.errors")
     # as huggingface_hub.errors has them
     errors.EntryNotFoundError = type("EntryNotFoundError", (Exception,), {})
@@ -269,32 +269,32 @@ def hub(monkeypatch, tmp_path):
     return module
 
 
-def test_a_model_of_the_hub_comes_with_its_config(hub, tmp_path):
+def test_a_hub_model_is_downloaded_with_its_config(hub, tmp_path):
     path = fetch(HUB)
     assert path == tmp_path / "snapshot" / "model.safetensors"
     assert (path.parent / "config.json").exists()
     assert hub.asked == [(HUB, "model.safetensors"), (HUB, "config.json")]
 
 
-def test_a_model_of_the_hub_may_lack_a_config(hub):
+def test_a_hub_model_may_lack_a_config(hub):
     del hub.files["config.json"]
     assert fetch(HUB).name == "model.safetensors"
 
 
 @pytest.mark.parametrize("kind", ["RepositoryNotFoundError", "HFValidationError"])
-def test_a_model_that_the_hub_does_not_have_is_refused(hub, kind):
+def test_a_missing_hub_model_is_refused(hub, kind):
     hub.files["model.safetensors"] = getattr(hub.errors, kind)("no\nsuch")
-    assert "the hub has no public model of that name" in refusal(HUB, CheckpointError)
+    assert "no public model on the hub has this name" in refusal(HUB, CheckpointError)
 
 
-def test_a_model_of_the_hub_without_safe_weights_is_refused(hub):
+def test_a_hub_model_without_safetensors_is_refused(hub):
     del hub.files["model.safetensors"]
     assert "has no model.safetensors" in refusal(HUB, CheckpointError)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 @pytest.mark.parametrize("offline", [True, False])
-def test_without_the_hub_the_files_to_download_are_named(hub, monkeypatch, file, offline):
+def test_an_unreachable_hub_is_reported_with_the_files_to_download(hub, monkeypatch, file, offline):
     hub.files[file] = hub.errors.LocalEntryNotFoundError("not cached") if offline else ConnectionError("no\nroute")
     if offline:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -303,12 +303,12 @@ def test_without_the_hub_the_files_to_download_are_named(hub, monkeypatch, file,
     assert ("HF_HUB_OFFLINE is set" in message) == offline
 
 
-def test_without_the_package_one_line_says_how_to_get_it(monkeypatch):
+def test_a_missing_package_is_reported_with_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert 'pip install "segnet[hub]"' in refusal(HUB, MachineError)
 
 
-def test_what_stands_in_for_the_hub_is_like_the_hub():
+def test_the_fake_hub_matches_huggingface_hub():
     errors = pytest.importorskip("huggingface_hub.errors")
     assert issubclass(errors.LocalEntryNotFoundError, errors.EntryNotFoundError)
     for one, other in (("RepositoryNotFoundError", "EntryNotFoundError"), ("HFValidationError", "EntryNotFoundError")):
@@ -316,11 +316,11 @@ def test_what_stands_in_for_the_hub_is_like_the_hub():
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://a..b/w.pth", "http://host:port/w.pth", "http://a\u2100b/w.pth"])
-def test_what_is_no_url_is_refused(url, tmp_path, monkeypatch):
+def test_invalid_urls_are_refused(url, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert refusal(url, CheckpointError)
 
 
-def test_names_that_no_file_has_are_refused():
+def test_impossible_file_names_are_refused():
     assert "no such file" in refusal("x" * 5000, CheckpointError)
     assert "no such file" in refusal("~nobody-of-that-name/w.pth", CheckpointError)

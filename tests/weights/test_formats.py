@@ -1,4 +1,4 @@
-"""Weight files of every format, and that nothing hidden in one runs."""
+"""Reading weight files of every format, without executing code in them."""
 
 import io
 import json
@@ -42,14 +42,14 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.ckpt", "a.bin", "a.pdparams", "a"])
-def test_files_of_torch_are_known_by_their_content(tmp_path, name, zipped):
+def test_torch_files_are_detected_by_content(tmp_path, name, zipped):
     state, meta = read_weight_file(save(tmp_path / name, STATE, _use_new_zipfile_serialization=zipped))
     assert_is_state(state)
     assert meta == {}
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a"])
-def test_safetensors_are_known_by_their_content(tmp_path, name):
+def test_safetensors_are_detected_by_content(tmp_path, name):
     save_file(STATE, tmp_path / name)
     state, meta = read_weight_file(tmp_path / name)
     assert set(state) == set(STATE)
@@ -59,7 +59,7 @@ def test_safetensors_are_known_by_their_content(tmp_path, name):
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("name", ["a.pdparams", "a"])
-def test_files_of_paddle_are_read(tmp_path, name, protocol):
+def test_paddle_files_are_read(tmp_path, name, protocol):
     arrays = {key: value.numpy() for key, value in STATE.items()}
     (tmp_path / name).write_bytes(pickle.dumps({**arrays, "StructuredToParameterName@@": {}}, protocol=protocol))
     state, meta = read_weight_file(tmp_path / name)
@@ -67,13 +67,13 @@ def test_files_of_paddle_are_read(tmp_path, name, protocol):
     assert meta == {}
 
 
-def test_a_tensor_of_no_dimension_survives_paddles_format(tmp_path):
+def test_a_scalar_tensor_survives_paddles_format(tmp_path):
     (tmp_path / "a.pdparams").write_bytes(pickle.dumps({"a": np.array(3.0, np.float32)}, protocol=2))
     assert read_weight_file(tmp_path / "a.pdparams")[0]["a"].shape == ()
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "state_dict_ema", "model_ema"])
-def test_what_wraps_the_weights_is_removed(tmp_path, key):
+def test_wrapper_keys_are_removed(tmp_path, key):
     content = {key: STATE, "epoch": 3, "optimizer": {"lr": 0.1}}
     assert_is_state(read_weight_file(save(tmp_path / "a.pth", content))[0])
 
@@ -90,41 +90,41 @@ def test_a_module_of_that_name_keeps_it(tmp_path):
 
 
 @pytest.mark.parametrize("keys", [("state_dict", "state_dict_ema"), ("model", "model_ema")])
-def test_an_average_is_not_preferred_and_the_choice_is_said(tmp_path, keys, caplog):
+def test_ema_weights_are_not_preferred_and_the_choice_is_logged(tmp_path, keys, caplog):
     plain, average = keys
     content = {average: {name: value + 1 for name, value in STATE.items()}, plain: STATE}
     with caplog.at_level(logging.INFO, "segnet"):
         assert_is_state(read_weight_file(save(tmp_path / "a.pth", content))[0])
-    assert f"its '{plain}' is used, of {plain}, {average}" in caplog.text
+    assert f"uses its '{plain}' from: {plain}, {average}" in caplog.text
 
 
-def test_an_average_alone_is_used_and_that_is_said(tmp_path, caplog):
+def test_ema_weights_alone_are_used_and_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "segnet"):
         assert_is_state(read_weight_file(save(tmp_path / "a.pth", {"model_ema": STATE}))[0])
-    assert "its 'model_ema' is used" in caplog.text
+    assert "uses its 'model_ema'" in caplog.text
 
 
-def test_what_is_told_beside_the_weights_is_kept(tmp_path):
-    told = {"hyper_parameters": {"model": {"mean": [0.5]}}, "meta": {"CLASSES": ("road", "tree")}}
-    _, meta = read_weight_file(save(tmp_path / "a.ckpt", {"state_dict": STATE, "epoch": 1, **told}))
-    assert meta == told
+def test_metadata_in_the_file_is_returned(tmp_path):
+    metadata = {"hyper_parameters": {"model": {"mean": [0.5]}}, "meta": {"CLASSES": ("road", "tree")}}
+    _, meta = read_weight_file(save(tmp_path / "a.ckpt", {"state_dict": STATE, "epoch": 1, **metadata}))
+    assert meta == metadata
 
 
-def test_the_config_of_a_hub_lies_beside_its_weights(tmp_path):
+def test_config_json_in_the_same_folder_is_read(tmp_path):
     save_file(STATE, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}}))
     assert read_weight_file(tmp_path / "model.safetensors")[1] == {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3]}}
 
 
-def test_a_config_that_cannot_be_read_is_named(tmp_path):
+def test_an_invalid_config_json_is_named(tmp_path):
     save_file(STATE, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"config\.json: is no JSON"):
+    with pytest.raises(CheckpointError, match=r"config\.json: is not valid JSON"):
         read_weight_file(tmp_path / "model.safetensors")
 
 
 class Evil:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, sentinel: Path) -> None:
         self.sentinel = str(sentinel)
@@ -134,7 +134,7 @@ class Evil:
 
 
 class EvilDict(dict):
-    """A state dict that hides the call behind its items."""
+    """A state dict with a call after its items."""
 
     sentinel = ""
 
@@ -152,7 +152,7 @@ FORMATS = {
 
 @pytest.mark.parametrize("name", ["a.pth", "a.pt", "a.ckpt", "a.bin", "a.pdparams", "a.safetensors", "a"])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_what_a_file_hides_never_runs(tmp_path, kind, name):
+def test_code_in_a_file_never_runs(tmp_path, kind, name):
     sentinel = tmp_path / "sentinel"
     FORMATS[kind]({**STATE, "evil": Evil(sentinel)}, tmp_path / name)
     message = refusal(tmp_path / name)
@@ -163,7 +163,7 @@ def test_what_a_file_hides_never_runs(tmp_path, kind, name):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_files_of_the_test_above_would_run_elsewhere(tmp_path, kind):
+def test_the_malicious_files_would_run_with_plain_pickle(tmp_path, kind):
     path, sentinel = tmp_path / "a.pth", tmp_path / "sentinel"
     FORMATS[kind]({**STATE, "evil": Evil(sentinel)}, path)
     if "pickle" in kind:
@@ -184,21 +184,21 @@ def test_a_call_in_place_of_the_state_dict_never_runs(tmp_path, zipped):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_whole_modules_are_refused_with_the_way_out(tmp_path, zipped):
+def test_pickled_modules_are_refused_with_advice(tmp_path, zipped):
     path = save(tmp_path / "a.pth", torch.nn.Conv2d(1, 1, 1), _use_new_zipfile_serialization=zipped)
     assert "torch.nn.modules.conv.Conv2d" in refusal(path)
 
 
 def test_torchscript_is_refused(tmp_path):
     save(tmp_path / "a.pt", STATE)
-    with zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:  # by this file torch knows it
+    with zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:  # torch detects TorchScript by this file
         archive.writestr("a/constants.pkl", b"\x80\x02).")
     assert "TorchScript" in refusal(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("kept", [0, 3, 100, 0.5, -1])
 @pytest.mark.parametrize("format", ["zip", "legacy", "safetensors", "pdparams"])
-def test_a_file_that_was_cut_off_is_refused(tmp_path, format, kept):
+def test_truncated_files_are_refused(tmp_path, format, kept):
     buffer = io.BytesIO()
     path = tmp_path / "a.pth"
     if format == "safetensors":
@@ -227,7 +227,7 @@ def test_a_header_longer_than_its_file_is_refused(tmp_path):
     refusal(tmp_path / "a.safetensors")
 
 
-def test_archives_are_refused_with_the_way_out(tmp_path):
+def test_zip_archives_are_refused_with_advice(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b\x08\x00")
     assert "unpack it" in refusal(tmp_path / "a.tar.gz")
 
@@ -239,4 +239,4 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 
 @pytest.mark.parametrize("content", [{}, [torch.ones(1)], torch.ones(1), {"a": 1}, {3: torch.ones(1)}, {"model": {}}])
 def test_files_without_weights_are_refused(tmp_path, content):
-    assert "holds no dict of weights" in refusal(save(tmp_path / "a.pth", content))
+    assert "dict of weights" in refusal(save(tmp_path / "a.pth", content))

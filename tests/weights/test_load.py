@@ -44,39 +44,39 @@ def model_of(layers: int, output_stride: int, num_classes: int) -> SegmentationM
         decoder={"name": "deeplabv3plus", "output_stride": output_stride},
         num_classes=num_classes,
         mean=[0, 0, 0],
-        std=[1 / 255] * 3,  # the fixtures' image is normalized: leave it as it is
+        std=[1 / 255] * 3,  # the image of the fixtures is already normalized
     )
 
 
 def assert_close(ours: torch.Tensor, theirs: np.ndarray) -> None:
-    """To 1e-4 of the largest absolute value."""
+    """Assert equality up to 1e-4 of the largest absolute value."""
     assert ours.shape == theirs.shape
     assert np.abs(ours.numpy() - theirs).max() <= 1e-4 * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize("name", ["resnet18_vd_os16", "resnet50_vd_os16_mg124", "resnet50_vd_os8"])
 @torch.inference_mode()
-def test_backbone_computes_what_paddleseg_computes_with_the_same_file(tmp_path, name):
-    told = fixture(name)
-    backbone = ResNet(**backbone_spec(told["layers"], told["output_stride"], told["multi_grid"])).eval()
+def test_backbone_matches_paddleseg_with_the_same_weights(tmp_path, name):
+    reference = fixture(name)
+    backbone = ResNet(**backbone_spec(reference["layers"], reference["output_stride"], reference["multi_grid"])).eval()
     load_backbone_weights(backbone, write(tmp_path / "w.pdparams", arrays_of(name)))
-    features = backbone(torch.from_numpy(fill.image(told["height"], told["width"])))
+    features = backbone(torch.from_numpy(fill.image(reference["height"], reference["width"])))
     expected = np.load(PARITY / f"{name}.npz")
     assert len(features) == len(expected.files) == 4
     for index, feature in enumerate(features):
-        kept = feature[:, :: feature.shape[1] // 64]  # the fixture holds 64 channels, evenly spread
+        kept = feature[:, :: feature.shape[1] // 64]  # the fixture contains 64 evenly spaced channels
         assert_close(kept, expected[f"out{index}"])
 
 
 @torch.inference_mode()
-def test_whole_model_computes_what_paddleseg_computes_with_the_same_file(tmp_path):
+def test_whole_model_matches_paddleseg_with_the_same_weights(tmp_path):
     name = "deeplabv3p_resnet50_vd_os8"
-    told = fixture(name)
-    model = model_of(told["layers"], told["output_stride"], told["num_classes"]).eval()
-    assert model.decoder.atrous_rates == tuple(told["aspp_ratios"][1:])
-    assert model.decoder.align_corners == told["align_corners"]
+    reference = fixture(name)
+    model = model_of(reference["layers"], reference["output_stride"], reference["num_classes"]).eval()
+    assert model.decoder.atrous_rates == tuple(reference["aspp_ratios"][1:])
+    assert model.decoder.align_corners == reference["align_corners"]
     load_model_weights(model, write(tmp_path / "w.pdparams", arrays_of(name)))
-    logits = model(torch.from_numpy(fill.image(told["height"], told["width"])))
+    logits = model(torch.from_numpy(fill.image(reference["height"], reference["width"])))
     assert_close(logits, np.load(PARITY / f"{name}.npz")["out0"])
 
 
@@ -101,7 +101,7 @@ def test_weights_of_a_backbone_do_not_depend_on_its_output_stride(tmp_path, resn
     assert all(torch.equal(states[0][name], other[name]) for other in states[1:] for name in states[0])
 
 
-def test_values_land_where_their_names_say(tmp_path, backbone, resnet18):
+def test_values_are_assigned_by_name(tmp_path, backbone, resnet18):
     load_backbone_weights(backbone, write(tmp_path / "w.pdparams", resnet18))
     for theirs, ours in {
         "conv1_2._conv.weight": backbone.stem[1].conv.weight,
@@ -117,22 +117,22 @@ def test_missing_weights_are_counted_and_named(tmp_path, backbone, resnet18):
     message = refusal(backbone, write(tmp_path / "w.pdparams", kept))
     assert "6 weights are missing (" in message
     assert "stages.3.1.conv2.conv.weight" in message
-    assert "0 are left over (none)" in message
+    assert "0 are unexpected (none)" in message
 
 
-def test_weights_that_are_left_over_are_counted_and_named(tmp_path, backbone, resnet18):
+def test_unexpected_weights_are_counted_and_named(tmp_path, backbone, resnet18):
     more = {"extra.weight": np.zeros(3, np.float32), "bb_3_1.conv2._conv.weight": np.zeros(3, np.float32)}
     message = refusal(backbone, write(tmp_path / "w.pdparams", {**resnet18, **more}))
     assert "0 weights are missing (none)" in message
-    assert "2 are left over (extra.weight, stages.3.1.conv3.conv.weight)" in message
+    assert "2 are unexpected (extra.weight, stages.3.1.conv3.conv.weight)" in message
 
 
 def test_weights_of_another_depth_do_not_fit(tmp_path, backbone):
     message = refusal(backbone, write(tmp_path / "w.pdparams", arrays_of("resnet50_vd_os8")))
-    assert "the file has a ResNet of depths (3, 4, 6, 3), the backbone (2, 2, 2, 2)" in message
+    assert "the file contains a ResNet with depths (3, 4, 6, 3), the backbone (2, 2, 2, 2)" in message
 
 
-def test_of_some_hundred_names_a_few_are_told(tmp_path, backbone, resnet18):
+def test_long_lists_of_names_are_shortened(tmp_path, backbone, resnet18):
     kept = {name: array for name, array in resnet18.items() if ".conv0._batch_norm." not in name}
     message = refusal(backbone, write(tmp_path / "w.pdparams", kept))
     assert "32 weights are missing (" in message
@@ -147,15 +147,15 @@ def test_a_weight_of_another_shape_is_named_with_both_shapes(tmp_path, backbone,
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int64, bool])
-def test_weights_that_are_no_floats_are_refused(tmp_path, backbone, resnet18, dtype):
-    # Paddle stores bfloat16 as uint16: taken as numbers they would be nonsense
+def test_integer_weights_are_refused(tmp_path, backbone, resnet18, dtype):
+    # Paddle stores bfloat16 as uint16, whose values are not usable as numbers
     wrong = {**resnet18, "conv1_1._conv.weight": np.ones((32, 3, 3, 3), dtype)}
     message = refusal(backbone, write(tmp_path / "w.pdparams", wrong))
     assert "stem.0.conv.weight" in message
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, ">f4"])
-def test_floats_of_another_width_are_converted(tmp_path, backbone, resnet18, dtype):
+def test_other_float_dtypes_are_converted(tmp_path, backbone, resnet18, dtype):
     weight = resnet18["conv1_1._conv.weight"].astype(dtype)
     load_backbone_weights(backbone, write(tmp_path / "w.pdparams", {**resnet18, "conv1_1._conv.weight": weight}))
     assert backbone.stem[0].conv.weight.dtype == torch.float32
@@ -163,7 +163,7 @@ def test_floats_of_another_width_are_converted(tmp_path, backbone, resnet18, dty
 
 
 @pytest.mark.parametrize("head", ["out", "fc"])
-def test_an_imagenet_classifier_is_dropped_and_that_is_said(tmp_path, backbone, resnet18, head, caplog):
+def test_an_imagenet_classifier_is_dropped_and_logged(tmp_path, backbone, resnet18, head, caplog):
     more = {f"{head}.weight": np.zeros((512, 1000), np.float32), f"{head}.bias": np.zeros(1000, np.float32)}
     with caplog.at_level(logging.INFO, "segnet"):
         load_backbone_weights(backbone, write(tmp_path / "w.pdparams", {**resnet18, **more}))
@@ -171,7 +171,7 @@ def test_an_imagenet_classifier_is_dropped_and_that_is_said(tmp_path, backbone, 
     np.testing.assert_array_equal(backbone.stem[0].conv.weight.detach().numpy(), resnet18["conv1_1._conv.weight"])
 
 
-def test_nothing_is_said_where_nothing_is_dropped(tmp_path, backbone, resnet18, caplog):
+def test_nothing_is_logged_if_nothing_is_dropped(tmp_path, backbone, resnet18, caplog):
     with caplog.at_level(logging.INFO, "segnet"):
         load_backbone_weights(backbone, write(tmp_path / "w.pdparams", resnet18))
     assert caplog.text == ""
@@ -186,13 +186,13 @@ def test_a_whole_models_file_initializes_a_backbone(tmp_path, backbone, resnet18
     np.testing.assert_array_equal(backbone.stem[0].conv.weight.detach().numpy(), resnet18["conv1_1._conv.weight"])
 
 
-def test_a_backbones_file_is_no_whole_model(tmp_path, resnet18):
+def test_backbone_weights_do_not_load_into_a_whole_model(tmp_path, resnet18):
     with pytest.raises(CheckpointError, match="weights are missing"):
         load_model_weights(model_of(18, 16, 19), write(tmp_path / "w.pdparams", resnet18))
 
 
 @torch.inference_mode()
-def test_the_bias_of_a_convolution_before_a_norm_moves_into_its_running_mean(tmp_path, backbone, resnet18):
+def test_convolution_biases_are_folded_into_the_running_mean(tmp_path, backbone, resnet18):
     bias = np.linspace(-1, 1, 32, dtype=np.float32)
     image = torch.from_numpy(fill.image(9, 9))
     load_backbone_weights(backbone, write(tmp_path / "w.pdparams", {**resnet18, "conv1_1._conv.bias": bias}))
@@ -208,7 +208,7 @@ def test_the_bias_of_a_convolution_before_a_norm_moves_into_its_running_mean(tmp
 def test_a_bias_of_another_length_is_refused(tmp_path, backbone, resnet18):
     wrong = {**resnet18, "conv1_1._conv.bias": np.zeros(5, np.float32)}
     message = refusal(backbone, write(tmp_path / "w.pdparams", wrong))
-    assert "1 are left over (stem.0.conv.bias)" in message
+    assert "1 are unexpected (stem.0.conv.bias)" in message
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path, backbone):

@@ -1,4 +1,4 @@
-"""Weights of other projects: the loaded backbone computes what the original network computes."""
+"""Weights of other projects: the loaded backbone matches the original network."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ from segnet.weights.load import (
     load_model_weights,
 )
 
-DROPPED = {"paddleseg vd": 0, "paddleseg basic vd": 0, "mmseg v1d": 0}  # of the others' classifier 2
+DROPPED = {"paddleseg vd": 0, "paddleseg basic vd": 0, "mmseg v1d": 0}  # all others: 2 of the classifier
 
 
 def assert_equal_features(backbone: ResNet, model: torch.nn.Module) -> None:
@@ -39,7 +39,7 @@ def assert_equal_features(backbone: ResNet, model: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_backbones_compute_what_the_originals_compute(tmp_path, name, caplog):
+def test_backbones_match_the_originals(tmp_path, name, caplog):
     model, backbone = theirs(name), our(name)
     path = file_of(model, name, tmp_path)
     with caplog.at_level(logging.INFO, "segnet"):
@@ -52,7 +52,7 @@ def test_backbones_compute_what_the_originals_compute(tmp_path, name, caplog):
 
 @pytest.mark.parametrize("eps", [1e-5, 1e-3, 1e-6, 3e-5, 0.1])
 @pytest.mark.parametrize("name", ["timm basic d", "mmseg v1d basic"])
-def test_a_shortcut_that_the_file_lacks_is_the_identity_to_the_bit(tmp_path, name, eps):
+def test_missing_identity_shortcuts_are_exact(tmp_path, name, eps):
     backbone = our(name, norm={"name": "batch", "eps": eps})
     load_backbone_weights(backbone, file_of(theirs(name), name, tmp_path))
     shortcut = backbone.stages[0][0].shortcut
@@ -63,7 +63,7 @@ def test_a_shortcut_that_the_file_lacks_is_the_identity_to_the_bit(tmp_path, nam
 
 
 @pytest.mark.parametrize("name", ["paddleseg basic vd", "timm d"])
-def test_no_other_shortcut_is_made_up(tmp_path, name):
+def test_other_missing_shortcuts_are_errors(tmp_path, name):
     model = theirs(name)
     short = {"paddleseg basic vd": "bb_0_0.short.", "timm d": "layer1.0.downsample."}[name]
     state = {key: value for key, value in model.state_dict().items() if not key.startswith(short)}
@@ -72,10 +72,10 @@ def test_no_other_shortcut_is_made_up(tmp_path, name):
     assert "5 weights are missing (stages.0.0.shortcut.project.conv.weight, " in message
 
 
-def test_plain_resnets_of_paddleclas_have_a_shortcut_that_ours_lack(tmp_path):
+def test_paddleclas_plain_resnets_have_an_extra_shortcut(tmp_path):
     model = foreign.randomize(foreign.PaddleResNet(True, NARROW, "blocks", False, "fc", base=8))
     message = refusal(our("torchvision basic"), file_of(model, "paddleclas", tmp_path))
-    assert "5 are left over (stages.0.0.shortcut.project." in message
+    assert "5 are unexpected (stages.0.0.shortcut.project." in message
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_plain_resnets_of_paddleclas_have_a_shortcut_that_ours_lack(tmp_path):
         ("paddleseg vd", "conv"),
     ],
 )
-def test_shortcuts_that_stride_in_another_way_are_refused(tmp_path, name, shortcut):
+def test_another_kind_of_shortcut_is_refused(tmp_path, name, shortcut):
     other = {"conv": "pool", "pool": "conv"}[shortcut]
     message = refusal(our(name, shortcut=shortcut), file_of(theirs(name), name, tmp_path))
     assert f"set backbone.shortcut={other}" in message
@@ -96,11 +96,11 @@ def test_shortcuts_that_stride_in_another_way_are_refused(tmp_path, name, shortc
 
 @pytest.mark.parametrize("name", ["torchvision", "timm d", "paddleseg vd"])
 @pytest.mark.parametrize("in_channels", [1, 2, 4, 7])
-def test_a_stem_is_adapted_to_other_channels_and_that_is_said(tmp_path, name, in_channels, caplog):
+def test_the_stem_is_adapted_to_other_channels_and_logged(tmp_path, name, in_channels, caplog):
     model, backbone = theirs(name), our(name, in_channels=in_channels)
     with caplog.at_level(logging.INFO, "segnet"):
         load_backbone_weights(backbone, file_of(model, name, tmp_path))
-    assert f"its first convolution takes 3 channels, and was adapted to {in_channels}" in caplog.text
+    assert f"first convolution adapted from 3 to {in_channels} input channels" in caplog.text
     red, green, blue = next(value for value in model.parameters() if value.ndim == 4).detach().unbind(1)
     expected = {
         1: [red + green + blue],
@@ -111,14 +111,14 @@ def test_a_stem_is_adapted_to_other_channels_and_that_is_said(tmp_path, name, in
     torch.testing.assert_close(backbone.stem[0].conv.weight.detach(), torch.stack(expected, dim=1))
 
 
-def test_a_stem_of_other_channels_than_three_is_not_adapted(tmp_path):
+def test_a_stem_without_three_channels_is_not_adapted(tmp_path):
     model = foreign.randomize(foreign.TorchResNet(True, NARROW, "plain", foreign.conv_downsample, base=8))
     model.conv1.weight.data = torch.ones(8, 4, 7, 7)
     message = refusal(our("torchvision basic"), file_of(model, "torchvision", tmp_path))
     assert "stem.0.conv.weight is [8, 4, 7, 7] in the file and [8, 3, 7, 7] in the model" in message
 
 
-def test_timms_200_layers_are_not_ours(tmp_path):
+def test_timms_resnet200_has_other_depths(tmp_path):
     with torch.device("meta"):
         state = foreign.TorchResNet(False, (3, 24, 36, 3), "timm", foreign.timm_downsample).state_dict()
         backbone = ResNet(depths=[3, 12, 48, 3])
@@ -126,16 +126,16 @@ def test_timms_200_layers_are_not_ours(tmp_path):
         load_backbone_weights(backbone, Weights("resnet200d.pth", "timm", state))
 
 
-def test_attention_blocks_are_left_over(tmp_path):
+def test_attention_blocks_are_unexpected(tmp_path):
     model = theirs("timm d")
     state = {**model.state_dict(), "layer1.0.se.fc1.weight": torch.ones(1, 1, 1, 1)}
     model.state_dict = lambda: state
     message = refusal(our("timm d"), file_of(model, "timm d", tmp_path))
-    assert "1 are left over (layer1.0.se.fc1.weight)" in message
+    assert "1 are unexpected (layer1.0.se.fc1.weight)" in message
 
 
 class Evil:
-    """Makes a folder when it is unpickled."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, sentinel: Path) -> None:
         self.sentinel = str(sentinel)
@@ -152,7 +152,7 @@ def test_a_malicious_file_never_runs(tmp_path, suffix, zipped):
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     refusal(our("torchvision basic"), path)
     assert not sentinel.exists()
-    torch.load(path, weights_only=False)  # elsewhere it would
+    torch.load(path, weights_only=False)  # plain pickle runs it
     assert sentinel.exists()
 
 

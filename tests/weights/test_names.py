@@ -1,4 +1,4 @@
-"""Names of published files, from their projects' constructors, become the names of our models."""
+"""Translation of parameter names of published weights; references are built by the projects' constructors."""
 
 import re
 
@@ -42,7 +42,7 @@ def mmpretrain(basic, depths, stem, down):
     return lambda: foreign.ImageClassifier(backbone(), channels)
 
 
-# what is published: how it is made, the scheme of its names, and the options of ours that fit it
+# published weights: constructor, naming scheme, and the matching options of segnet
 PUBLISHED = {
     "timm resnet18d": (torch_resnet(True, D18, "timm", "timm"), "timm", VD),
     "timm resnet50d": (torch_resnet(False, D50, "timm", "timm"), "timm", VD),
@@ -78,7 +78,7 @@ PUBLISHED = {
     "paddleclas 2 resnet50": (paddle_resnet(False, D50, "blocks", False, "fc"), "paddleclas", PLAIN),
     "paddleclas 2 resnet101": (paddle_resnet(False, D101, "blocks", False, "fc"), "paddleclas", PLAIN),
 }
-# a first stage of basic blocks that keeps the channels: the only shortcuts of ours that these have not
+# a first stage of basic blocks with equal channels: only these shortcuts are missing in the files
 WITHOUT_FIRST_SHORTCUT = {"timm resnet18d"}
 
 
@@ -87,7 +87,7 @@ def weights_of(state: dict, source: str = "file") -> Weights:
 
 
 def published(name: str) -> tuple[Weights, str, dict]:
-    """The weights on the meta device: names and shapes."""
+    """Weights on the meta device: only names and shapes."""
     make, scheme, options = PUBLISHED[name]
     with torch.device("meta"):
         return weights_of(make().state_dict(), name), scheme, options
@@ -109,19 +109,19 @@ def test_the_scheme_of_published_names_is_recognized(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_names_and_shapes_are_all_of_ours(name):
+def test_published_names_and_shapes_match_segnets(name):
     weights, _, options = published(name)
-    told = depths_and_block(name)
-    state, _ = translate_backbone(weights, told["depths"])
+    shape = depths_and_block(name)
+    state, _ = translate_backbone(weights, shape["depths"])
     with torch.device("meta"):
-        expected = shapes(ResNet(**told, output_stride=32, **options).state_dict())
+        expected = shapes(ResNet(**shape, output_stride=32, **options).state_dict())
     if name in WITHOUT_FIRST_SHORTCUT:
         expected = {key: shape for key, shape in expected.items() if not key.startswith("stages.0.0.shortcut.")}
     assert shapes(state) == expected
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_classifier_is_given_as_torch_has_it(name):
+def test_the_classifier_has_torchs_layout(name):
     weights, _, _ = published(name)
     _, head = translate_backbone(weights, depths_and_block(name)["depths"])
     channels = 512 if "18" in name else 2048
@@ -130,7 +130,7 @@ def test_a_classifier_is_given_as_torch_has_it(name):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_how_shortcuts_stride_is_known(name):
+def test_the_kind_of_shortcut_is_detected(name):
     weights, _, options = published(name)
     assert pools_shortcuts(weights) == (options["shortcut"] == "pool")
 
@@ -145,7 +145,7 @@ def test_how_shortcuts_stride_is_known(name):
         (torch_resnet(False, D50, "timm", "timm"), 25_576_264),
     ],
 )
-def test_what_stands_in_for_the_published_has_its_size(make, count):
+def test_reference_models_have_the_published_size(make, count):
     with torch.device("meta"):
         assert sum(value.numel() for value in make().parameters()) == count
 
@@ -157,19 +157,19 @@ def test_values_of_paddles_classifier_are_transposed():
     assert torch.equal(head["bias"], model.fc.bias)
 
 
-def test_a_resnet_of_other_depths_is_refused_with_both():
+def test_other_depths_are_refused_and_both_named():
     with torch.device("meta"):
         state = foreign.TorchResNet(False, (3, 24, 36, 3), "timm", foreign.timm_downsample, fc=False).state_dict()
     with pytest.raises(CheckpointError) as error:
         translate_backbone(weights_of(state, "resnet200d.pth"), (3, 12, 48, 3))
     assert str(error.value) == (
-        "resnet200d.pth: does not fit the backbone: the file has a ResNet of depths (3, 24, 36, 3), "
+        "resnet200d.pth: does not fit the backbone: the file contains a ResNet with depths (3, 24, 36, 3), "
         "the backbone (3, 12, 48, 3)"
     )
 
 
 @pytest.mark.parametrize("name", ["resnetaa50d", "resnetblur50", "seresnextaa101d_32x8d"])
-def test_anti_aliased_resnets_are_refused_though_their_names_fit(name):
+def test_anti_aliased_resnets_are_refused(name):
     weights, _, _ = published("timm resnet50d")
     weights.meta["architecture"] = "resnet50d"
     translate_backbone(weights, D50)
@@ -179,17 +179,17 @@ def test_anti_aliased_resnets_are_refused_though_their_names_fit(name):
 
 
 @pytest.mark.parametrize("names", [["features.0.weight"], ["conv1.weight"], ["layer1.0.conv1.weight"], ["fc.weight"]])
-def test_other_names_are_refused_with_the_first_of_them(names):
+def test_unknown_names_are_refused_and_the_first_ones_listed(names):
     weights = weights_of(dict.fromkeys(names, torch.ones(1)), "vgg.pth")
     assert weights.scheme == "unknown"
     with pytest.raises(CheckpointError) as error:
         translate_backbone(weights, (2, 2, 2, 2))
-    assert str(error.value).startswith("vgg.pth: its names are of no ResNet known here (")
+    assert str(error.value).startswith("vgg.pth: unknown naming scheme of the weights; known are ")
     assert "paddle, paddleclas, timm, torchvision, mmseg, segnet" in str(error.value)
     assert str(error.value).endswith(names[0])
 
 
-def test_a_part_that_no_rule_knows_keeps_its_name():
+def test_names_without_a_rule_stay_unchanged():
     weights, _, _ = published("torchvision resnet18")
     weights.state["layer1.0.se.fc1.weight"] = torch.ones(1)
     weights.state["layer2.0.downsample.7.weight"] = torch.ones(1)
@@ -198,14 +198,14 @@ def test_a_part_that_no_rule_knows_keeps_its_name():
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone.", "model.backbone."])
-def test_our_own_names_stay_as_they_are(prefix):
+def test_segnets_names_stay_unchanged(prefix):
     with torch.device("meta"):
         ours = ResNet(depths=D18, block="basic").state_dict()
     state = {f"{prefix}{name}": value for name, value in ours.items()}
     if prefix:
         state[prefix.replace("backbone", "decoder") + "classifier.weight"] = torch.ones(1)
     if prefix.startswith("model."):
-        state["loss.weight"] = torch.ones(1)  # of the training, not of the model
+        state["loss.weight"] = torch.ones(1)  # belongs to the training, not to the model
     weights = weights_of(state)
     assert weights.scheme == "segnet"
     backbone, _ = translate_backbone(weights, D18)
@@ -214,17 +214,17 @@ def test_our_own_names_stay_as_they_are(prefix):
 
 
 @pytest.mark.parametrize(("shortcut", "pools"), [("pool", True), ("conv", False), (None, True)])
-def test_how_our_own_shortcuts_stride_is_told_by_the_checkpoint(shortcut, pools):
+def test_segnets_checkpoint_contains_the_kind_of_shortcut(shortcut, pools):
     spec = {"name": "resnet"} if shortcut is None else {"name": "resnet", "shortcut": shortcut}
     state = {"model.backbone.stages.0.0.conv1.conv.weight": torch.ones(1)}
-    told = {"hyper_parameters": {"model": {"backbone": spec}}}
-    assert pools_shortcuts(Weights("a.ckpt", "segnet", state, meta=told)) is pools
+    meta = {"hyper_parameters": {"model": {"backbone": spec}}}
+    assert pools_shortcuts(Weights("a.ckpt", "segnet", state, meta=meta)) is pools
     for nothing in ({}, {"hyper_parameters": {}}, {"hyper_parameters": {"model": 3}}):
         assert pools_shortcuts(Weights("a.ckpt", "segnet", state, meta=nothing)) is None
 
 
 def ours(plus: bool, backbone: dict, **decoder) -> dict:
-    """Names and shapes of our whole model."""
+    """Names and shapes of segnet's whole model."""
     with torch.device("meta"):
         net = ResNet(output_stride=8, **backbone)
         make = DeepLabV3Plus if plus else DeepLabV3
@@ -235,7 +235,7 @@ def ours(plus: bool, backbone: dict, **decoder) -> dict:
 
 @pytest.mark.parametrize("layers", [50, 101])
 @pytest.mark.parametrize("plus", [True, False])
-def test_all_of_paddlesegs_deeplabs_is_found(plus, layers):
+def test_paddleseg_deeplabs_translate_completely(plus, layers):
     with torch.device("meta"):
         backbone = foreign.PaddleResNet(False, foreign.DEPTHS[layers], "bb", True)
         model = foreign.DeepLab(backbone, (256, 512, 1024, 2048), plus)
@@ -246,7 +246,7 @@ def test_all_of_paddlesegs_deeplabs_is_found(plus, layers):
 
 @pytest.mark.parametrize("avg_down", [True, False])
 @pytest.mark.parametrize("plus", [True, False])
-def test_all_of_mmsegmentations_deeplabs_is_found(plus, avg_down):
+def test_mmsegmentation_deeplabs_translate_completely(plus, avg_down):
     with torch.device("meta"):
         model = mmseg.ResNetV1c(mmseg.Bottleneck, D50, 8, avg_down, 64, multi_grid=None)
         channels = (256, 512, 1024, 2048)
@@ -260,18 +260,18 @@ def test_all_of_mmsegmentations_deeplabs_is_found(plus, avg_down):
     assert set(dropped) == {name for name in theirs if name.startswith("auxiliary_head.")}
 
 
-def test_mmsegmentation_pools_first_and_we_last():
+def test_pooled_aspp_features_move_from_first_to_last():
     state = {
         "backbone.stem.0.weight": torch.ones(1),
         "backbone.layer1.0.conv1.weight": torch.ones(1),
         "decode_head.bottleneck.conv.weight": torch.arange(10.0).reshape(1, 10, 1, 1).repeat(2, 1, 1, 1),
     }
     renamed, _ = translate_model(weights_of(state), (1,))
-    # 0 and 1 take the pooled features, of two channels as each branch
+    # channels 0 and 1 take the pooled features; each branch has two channels
     expected = [2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     assert renamed["decoder.aspp.project.conv.weight"][0].flatten().tolist() == expected
 
 
-def test_depths_are_counted_by_our_names():
+def test_depths_are_counted_from_segnets_names():
     assert depths_of(["backbone.stages.0.1.a", "backbone.stages.1.0.a", "stem.0.a"]) == (2, 1)
     assert depths_of(["decoder.classifier.weight"]) == ()

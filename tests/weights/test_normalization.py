@@ -1,4 +1,4 @@
-"""Mean and std that come with pretrained weights, and what the configuration may say beside them."""
+"""Normalization of pretrained weights, and its combination with configured mean and std."""
 
 import json
 
@@ -31,7 +31,7 @@ def test_the_normalization_is_that_of_the_project(tmp_path, name):
     assert (weights.mean, weights.std) == expected
 
 
-def test_the_normalization_of_a_whole_model_of_paddleseg_is_a_half(tmp_path):
+def test_paddleseg_models_use_a_normalization_of_one_half(tmp_path):
     model = foreign.DeepLab(
         foreign.PaddleResNet(True, (1, 1, 1, 1), "bb", True, base=8), (8, 16, 32, 64), False, width=4
     )
@@ -40,15 +40,15 @@ def test_the_normalization_of_a_whole_model_of_paddleseg_is_a_half(tmp_path):
 
 
 @pytest.mark.parametrize("nested", [True, False])
-def test_the_config_of_a_hub_tells_the_normalization(tmp_path, nested):
-    told = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+def test_the_normalization_is_read_from_config_json(tmp_path, nested):
+    config = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
     save_file(theirs("timm d").state_dict(), tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": told} if nested else told))
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": config} if nested else config))
     weights = read_weights(tmp_path / "model.safetensors")
     assert (weights.scheme, weights.mean, weights.std) == ("timm", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
-def test_our_own_checkpoint_tells_its_normalization_and_initializes_a_backbone(tmp_path):
+def test_segnets_checkpoint_provides_normalization_and_backbone(tmp_path):
     backbone = our("timm d")
     state = {f"model.backbone.{name}": value for name, value in backbone.state_dict().items()}
     state["model.decoder.classifier.weight"] = torch.ones(1)
@@ -67,16 +67,16 @@ def trained(mean=IMAGENET[0], std=IMAGENET[1]) -> Weights:
     return Weights("a.pth", "timm", {}, mean, std)
 
 
-def test_without_weights_and_configuration_the_normalization_is_a_half():
+def test_the_default_normalization_is_one_half():
     assert resolve_normalization(None, None, None, 3) == ([0.5] * 3, [0.5] * 3)
     assert resolve_normalization(None, None, None, 5) == ([0.5] * 5, [0.5] * 5)
 
 
-def test_the_normalization_of_the_weights_is_taken():
+def test_the_normalization_of_the_weights_is_used():
     assert resolve_normalization(None, None, trained(), 3) == (list(IMAGENET[0]), list(IMAGENET[1]))
 
 
-def test_a_configured_normalization_counts_where_nothing_contradicts_it():
+def test_a_configured_normalization_is_used_without_weights():
     assert resolve_normalization([0.1] * 3, [0.2] * 3, None, 3) == ([0.1] * 3, [0.2] * 3)
     assert resolve_normalization([0.1] * 3, None, None, 3) == ([0.1] * 3, [0.5] * 3)
     assert resolve_normalization([0.1] * 3, [0.2] * 3, trained(None, None), 3) == ([0.1] * 3, [0.2] * 3)
@@ -92,23 +92,24 @@ def test_a_configured_normalization_may_be_rounded(difference):
     ("option", "configured"),
     [("mean", [0.5] * 3), ("std", [0.5] * 3), ("mean", [0.487, 0.456, 0.406]), ("std", [0.229, 0.224, 0.227])],
 )
-def test_another_normalization_than_the_weights_is_refused(option, configured):
+def test_a_conflicting_normalization_is_refused(option, configured):
     values = {"mean": None, "std": None, option: configured}
     with pytest.raises(ConfigError) as error:
         resolve_normalization(values["mean"], values["std"], trained(), 3)
-    told = list(IMAGENET[option == "std"])
+    expected = list(IMAGENET[option == "std"])
     assert str(error.value) == (
-        f"{option}={configured}, but a.pth was trained with {option}={told}: leave mean and std out, or set them so"
+        f"{option}={configured}, but a.pth was trained with {option}={expected}: "
+        "remove mean and std, or set these values"
     )
 
 
-def test_weights_that_do_not_tell_their_normalization_ask_for_it():
-    with pytest.raises(ConfigError, match=r"a\.pth does not tell the mean .*: set mean=\[\.\.\.\]"):
+def test_unknown_normalization_must_be_configured():
+    with pytest.raises(ConfigError, match=r"a\.pth does not contain the mean .*: set mean=\[\.\.\.\]"):
         resolve_normalization(None, [0.5] * 3, trained(None, None), 3)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_the_normalization_of_three_channels_does_not_hold_for_others(channels):
+def test_the_normalization_of_three_channels_is_ignored_for_others(channels):
     assert resolve_normalization(None, None, trained(), channels) == ([0.5] * channels, [0.5] * channels)
     configured = [0.3] * channels
     assert resolve_normalization(configured, None, trained(), channels) == (configured, [0.5] * channels)

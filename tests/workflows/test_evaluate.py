@@ -47,7 +47,7 @@ def test_an_evaluation_that_a_launcher_multiplied_is_refused(run, monkeypatch, t
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
     config = EvaluateConfig(checkpoint=str(folder / "best.ckpt"), dataset=SHAPES, trainer=CPU)
-    with pytest.raises(ConfigError, match="torchrun started 2 processes, and an evaluation runs in one"):
+    with pytest.raises(ConfigError, match="torchrun started 2 processes, but evaluate runs in one"):
         _evaluate(config, tmp_path)
 
 
