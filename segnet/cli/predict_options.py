@@ -28,6 +28,8 @@ kinds of --save
   labelme        NAME.json               polygons for labelme
   csv            shares.csv              the fraction of each class in each input of the output folder
 """
+SIMPLIFY_HELP = "largest distance between a simplified polygon and the outline [pixels]; default: 0"
+SCALES_HELP = "test-time augmentation: average over scales, such as 0.5 1 1.5; default: 1"
 
 
 def build_parser() -> Parser:
@@ -60,22 +62,9 @@ def build_parser() -> Parser:
         help="results to save for each frame of a video, such as NAME/000001_mask.png; default: none",
     )
     add("--classes", action="append", default=[], metavar="NAME,...", help="classes to draw; default: all")
-    add(
-        "--simplify",
-        type=float,
-        default=0.0,
-        metavar="PIXELS",
-        help="largest distance between a simplified polygon and the outline [pixels]; default: 0",
-    )
+    add("--simplify", type=float, default=0.0, metavar="PIXELS", help=SIMPLIFY_HELP)
     add("--flip", action="store_true", help="test-time augmentation: average with the prediction of the mirrored image")
-    add(
-        "--scales",
-        type=float,
-        nargs="+",
-        default=[1.0],
-        metavar="FACTOR",
-        help="test-time augmentation: average over scales, such as 0.5 1 1.5; default: 1",
-    )
+    add("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help=SCALES_HELP)
     add(
         "--window",
         type=int,

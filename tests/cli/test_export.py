@@ -61,7 +61,7 @@ def test_onnx_export_runs_from_the_command_line(folder):
     ("arguments", "error", "message"),
     [
         (["none.ckpt"], CheckpointError, "none.ckpt: no such checkpoint"),
-        (["a.ckpt", "--format", "pt2", "--output", "a.onnx"], ConfigError, "format pt2 ends in .pt2"),
+        (["a.ckpt", "--format", "pt2", "--output", "a.onnx"], ConfigError, "format pt2 needs the suffix .pt2"),
         (["a.ckpt", "--format", "tflite"], ConfigError, "invalid choice: 'tflite'"),
         (["a.ckpt", "--int8"], ConfigError, "--int8 needs images: --calibrate FOLDER"),
         (["a.ckpt", "--calibrate", "data"], ConfigError, "are for --int8"),
