@@ -26,10 +26,11 @@ from PIL import Image
 from side_by_side import machine
 
 from segnet.classes import Classes
-from segnet.config import DataConfig
+from segnet.config import DataConfig, known
 from segnet.data.cache.decoded import Arena, CacheBudget, DiskCache, MemoryCache
-from segnet.data.datamodule import TrainSamples, to_tensors, train_transform
+from segnet.data.datamodule import train_transform
 from segnet.data.dataset import FileDataset, Sample
+from segnet.data.samples import TrainSamples, to_tensors
 from segnet.system.files import GIB
 
 NUM_CLASSES = 19
@@ -80,14 +81,14 @@ def plain_pipeline(data: DataConfig) -> A.Compose:
         [
             A.RandomScale((data.scale_range[0] - 1, data.scale_range[1] - 1), interpolation=cv2.INTER_LINEAR, p=1),
             A.PadIfNeeded(
-                *data.crop_size,
+                *known(data.crop_size),
                 position="random",
                 border_mode=cv2.BORDER_CONSTANT,
                 fill=tuple(round(255 * value) for value in MEAN),
                 fill_mask=IGNORE_INDEX,
                 p=1,
             ),
-            A.RandomCrop(*data.crop_size, p=1),
+            A.RandomCrop(*known(data.crop_size), p=1),
             A.HorizontalFlip(p=data.flip),
             A.ColorJitter(
                 brightness=around_1, contrast=around_1, saturation=around_1, hue=(-strength / 4, strength / 4), p=1

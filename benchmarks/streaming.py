@@ -19,12 +19,13 @@ from torch.utils.data import DataLoader
 
 from segnet.classes import Classes
 from segnet.config import DataConfig, ShardConfig
-from segnet.data.datamodule import TrainSamples, train_transform
+from segnet.data.datamodule import train_transform
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.folder import Folder
 from segnet.data.datasets.shapes import Shapes
 from segnet.data.datasets.streaming import Streaming
 from segnet.data.sampler import EpochSampler
+from segnet.data.samples import TrainSamples
 from segnet.images.files import write_image, write_mask
 from segnet.workflows.shard import write_shards
 

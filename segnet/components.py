@@ -136,6 +136,15 @@ def forwards_to(
     return decorate
 
 
+def as_typed(value: Any) -> str:
+    """A value as it is written on the command line: null, true, 0.01, [512,512]."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return f"[{','.join(map(as_typed, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def are_numbers(values: object) -> bool:
     """Whether a value of a file is a list of numbers."""
     return isinstance(values, list | tuple) and all(type(value) in (int, float) for value in values)

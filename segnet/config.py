@@ -1,16 +1,26 @@
 """The options of the verbs: dataclasses whose fields have the defaults for a dataset of one's own.
 
+An option of a training at null follows the data, the weights and the machine: `segnet.training.plan` decides it.
+
 The text below a field is its only documentation: `--help`, the reference pages and the editor show it. The files in
 conf/ override defaults for a choice, such as dataset=shapes.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 # slots=True: without it, an unknown option that Hydra lets through would be dropped silently.
 
 OUTPUT_STRIDES = (8, 16, 32)
 PRECISIONS = ("float32", "bf16", "fp16")
+
+
+def known(value: T | None) -> T:
+    """Return an option that was decided before (`segnet.training.plan`), although its field may hold null."""
+    assert value is not None
+    return value
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,10 +37,10 @@ class LoaderConfig:
 class DataConfig(LoaderConfig):
     """How samples are loaded, augmented and batched."""
 
-    batch_size: int = 8
-    """Images in a training batch, per process."""
-    crop_size: list[int] = field(default_factory=lambda: [512, 512])
-    """[height, width] of a training crop [pixels]."""
+    batch_size: int | None = None
+    """Images in a training batch, per process; null: 8, or all train images if they are fewer."""
+    crop_size: list[int] | None = None
+    """[height, width] of a training crop [pixels]; null: follows the sizes of the train images."""
     scale_range: list[float] = field(default_factory=lambda: [0.5, 2.0])
     """Smallest and largest random scale factor of a training image."""
     flip: float = 0.5
@@ -55,12 +65,12 @@ class DataConfig(LoaderConfig):
 class OptimConfig:
     """Optimizer and learning rate schedule; the learning rate changes every step."""
 
-    name: str = "sgd"
-    """Optimizer: sgd or adamw."""
-    lr: float = 0.01
-    """Peak learning rate."""
-    batch_size: int | None = 8
-    """Images per step, of all processes together, for which lr is chosen; null: unknown."""
+    name: str | None = None
+    """Optimizer: sgd or adamw; null: adamw from random weights, sgd from pretrained ones or if lr is set."""
+    lr: float | None = None
+    """Peak learning rate; null: that of the optimizer, for the images of a step."""
+    batch_size: int | None = None
+    """Images per step, of all processes together, for which lr is chosen; null: those of this run."""
     scale_lr: bool = False
     """Scale lr linearly from optim.batch_size to the images per step of this run."""
     backbone_lr_factor: float = 1.0
@@ -69,18 +79,18 @@ class OptimConfig:
     """Momentum of sgd, 0-1."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     """Decay rates of adamw's running means of gradients and squared gradients."""
-    weight_decay: float = 1e-4
-    """Weight decay (L2)."""
-    norm_decay: bool = True
-    """Apply weight decay to norm layers and biases too, as PaddleSeg and mmsegmentation do with sgd."""
-    schedule: str = "poly"
-    """Learning rate schedule: poly, lr * (1 - step / steps) ** power, or cosine."""
+    weight_decay: float | None = None
+    """Weight decay (L2); null: 1e-4 with sgd, 0.05 with adamw."""
+    norm_decay: bool | None = None
+    """Apply weight decay to norm layers and biases too; null: with sgd, as PaddleSeg and mmsegmentation do."""
+    schedule: str | None = None
+    """Learning rate schedule: poly, lr * (1 - step / steps) ** power, or cosine; null: cosine with adamw."""
     power: float = 0.9
     """Exponent of poly; 0: constant learning rate."""
     min_lr: float = 0.0
     """Final learning rate of the schedule."""
-    warmup_steps: int = 0
-    """Steps of linear warm-up to lr before the schedule starts."""
+    warmup_steps: int | None = None
+    """Steps of linear warm-up to lr before the schedule starts; null: 4 % of the run, or 0 if lr is set."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +98,7 @@ class EmaConfig:
     """Exponential moving average (EMA) of the weights, which is then evaluated and saved as best.ckpt."""
 
     decay: float | None = None
-    """Decay of the EMA per step, such as 0.999; smaller in the first steps. null: no EMA."""
+    """Decay of the EMA per step, such as 0.999; 0: no EMA; null: over a tenth of the run, or 0 if lr is set."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +148,7 @@ class ValidationConfig:
 
 def default_trainer() -> dict[str, Any]:
     """The arguments of Lightning's Trainer whose default here is not Lightning's."""
-    return {"max_epochs": 50, "devices": 1, "log_every_n_steps": 10}
+    return {"devices": 1, "log_every_n_steps": 10}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,7 +181,7 @@ class Config:
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     trainer: dict[str, Any] = field(default_factory=default_trainer)
-    """Arguments of Lightning's Trainer, such as trainer.max_epochs=50, trainer.max_steps, trainer.devices=2."""
+    """Arguments of Lightning's Trainer, such as max_epochs or max_steps (without them the run follows the data)."""
     precision: str = "float32"
     """Precision of training: float32, bf16 or fp16 (mixed precision); evaluation is always float32."""
     frozen_stages: int | None = None

@@ -207,7 +207,7 @@ def _to_option(argument: str, actions: Mapping[str, argparse.Action]) -> list[st
 def _flags(schema: type, prefix: str = "") -> Iterator[str]:
     """The dotted names of all boolean options of a dataclass."""
     for field in dataclasses.fields(schema):
-        if field.type is bool:
+        if field.type in (bool, bool | None):
             yield prefix + field.name
         elif isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
             yield from _flags(field.type, f"{prefix}{field.name}.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import segnet
+from segnet.components import as_typed
 from segnet.config import BenchmarkConfig, Config, EvaluateConfig, InspectConfig, ShardConfig
 
 SCHEMAS: dict[str, Any] = {
@@ -103,15 +104,7 @@ def _default(field: Any) -> str:
         return ""
     if value == "???":
         return "=..."
-    return f"={_as_typed(value)}"
-
-
-def _as_typed(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list):
-        return f"[{','.join(map(_as_typed, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"={as_typed(value)}"
 
 
 def default_of(field: Any) -> Any:

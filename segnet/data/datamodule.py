@@ -1,6 +1,7 @@
 """Data loaders for Lightning. Order and augmentation of the samples depend on (seed, epoch, index) only."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,13 +15,14 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from segnet.classes import Classes
-from segnet.config import DataConfig
+from segnet.config import DataConfig, known
 from segnet.data import build_dataset
 from segnet.data.augment.mixing import CutMix
 from segnet.data.augment.transforms import TrainTransform
 from segnet.data.cache.decoded import with_cache
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import SegmentationDataset
 from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
+from segnet.data.samples import Batch, TrainSamples, WholeSamples
 from segnet.data.scan.report import DatasetReport, SplitReport
 from segnet.data.scan.scan import Memory, survey
 from segnet.errors import ConfigError, DataError
@@ -29,55 +31,7 @@ from segnet.system.signals import shield_worker
 
 log = logging.getLogger(__name__)
 
-# "image" (B, channels, H, W) uint8 or float32, "mask" (B, H, W) uint8 or int32, "name" list of str
-Batch = dict[str, Any]
-
-
-class TrainSamples(Dataset[Batch]):
-    """Augmented training samples, addressed by (epoch, number) from `EpochSampler`."""
-
-    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, mix: CutMix | None = None) -> None:
-        self._dataset = dataset
-        self._transform = transform
-        self._mix = mix
-
-    def __getitem__(self, key: tuple[int, int]) -> Batch:
-        return self.__getitems__([key])[0]
-
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Batch]:
-        """The samples of a batch. DataLoader prefers this method; the dataset can then read them all at once."""
-        samples = self._dataset.load_many([number % len(self._dataset) for _, number in keys])
-        crops = [self._augmented(sample, *key) for sample, key in zip(samples, keys, strict=True)]
-        return [to_tensors(crop) for crop in (self._mix(crops, keys) if self._mix else crops)]
-
-    def _augmented(self, sample: Sample, epoch: int, number: int) -> Sample:
-        image, mask = self._transform(sample.image, sample.mask, epoch=epoch, index=number)
-        return Sample(image, mask, sample.name)
-
-
-class WholeSamples(Dataset[Batch]):
-    """Samples without augmentation, in their own size."""
-
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> Batch:
-        return to_tensors(self._dataset.load(index))
-
-
-def to_tensors(sample: Sample) -> Batch:
-    """Copy a sample into tensors: image (channels, H, W), mask (H, W)."""
-    height, width, channels = sample.image.shape
-    planes = np.empty((channels, height, width), sample.image.dtype)
-    cv2.split(sample.image, list(planes))  # several times faster than a transposed copy
-    return {
-        "image": torch.from_numpy(planes),
-        "mask": torch.from_numpy(np.array(sample.mask)),
-        "name": sample.name,
-    }
+NUM_SIZES = 32  # samples that are read for their sizes where not all are checked
 
 
 def _prepare_worker(_: int) -> None:
@@ -115,13 +69,11 @@ class SegmentationDataModule(pl.LightningDataModule):
         fixed_order: bool = False,
     ) -> None:
         super().__init__()
-        if data.batch_size < 1:
-            raise ConfigError(f"data.batch_size={data.batch_size} must be 1 or more")
         if not 0 <= data.oversample_rare <= 1:
             raise ConfigError(f"data.oversample_rare={data.oversample_rare} must lie between 0 and 1")
         self._mix = CutMix(data.cutmix, seed)
         self._spec = dict(dataset)
-        self._data = data
+        self.use(data)
         self._mean = mean
         self._seed = seed
         self._fixed_order = fixed_order
@@ -141,6 +93,28 @@ class SegmentationDataModule(pl.LightningDataModule):
                 for note in self._splits[name].notes.lines():
                     log.info("look at your data: %s: %s", name, note)
         return self._splits[name]
+
+    def use(self, data: DataConfig) -> None:
+        """Take other options of loading and augmentation, such as those that were null and are decided now.
+
+        Raises:
+            ConfigError: an impossible batch size.
+        """
+        if data.batch_size is not None and data.batch_size < 1:
+            raise ConfigError(f"data.batch_size={data.batch_size} must be 1 or more")
+        self._data = data
+
+    def sizes(self, split: str) -> Counter[tuple[int, int]]:
+        """(height, width) -> number of images of a split: of all if `data.check` reads them anyway, else of a sample.
+
+        Empty if none can be read; `check` will say why.
+        """
+        dataset = self.split(split)
+        if self._data.check or self.knows_sizes(split) or dataset.findings() is not None:
+            return self.report(split).sizes
+        count = min(NUM_SIZES, len(dataset))
+        samples = dataset.load_many([index * len(dataset) // count for index in range(count)])
+        return Counter((sample.image.shape[0], sample.image.shape[1]) for sample in samples)
 
     def knows_sizes(self, split: str) -> bool:
         """Whether the sizes of a split's images are known without reading them."""
@@ -187,7 +161,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             )
         self._train_transform()
         _ = self._read_splits  # refuses an impossible cache
-        needed = self._data.batch_size * num_processes
+        needed = known(self._data.batch_size) * num_processes
         if len(self.split("train")) < needed:
             raise DataError(
                 f"the train split has {len(self.split('train'))} images, fewer than one batch of {needed}: "
@@ -212,9 +186,9 @@ class SegmentationDataModule(pl.LightningDataModule):
         )
         if self._resumed:
             epoch, batches = self._resumed
-            sampler.resume(epoch, batches * self._data.batch_size)
+            sampler.resume(epoch, batches * known(self._data.batch_size))
         samples = TrainSamples(dataset, self._train_transform(), self._mix)
-        return self._loader(samples, sampler=sampler, batch_size=self._data.batch_size, drop_last=True)
+        return self._loader(samples, sampler=sampler, batch_size=known(self._data.batch_size), drop_last=True)
 
     def _repeats(self) -> NDArray[np.float64] | None:
         """Repeat factor of each training image; None: each comes once per epoch."""
@@ -282,7 +256,7 @@ def train_transform(data: DataConfig, mean: Sequence[float], ignore_index: int, 
         ConfigError: an impossible option.
     """
     return TrainTransform(
-        crop_size=data.crop_size,
+        crop_size=known(data.crop_size),
         scale_range=data.scale_range,
         flip=data.flip,
         color_jitter=data.color_jitter,

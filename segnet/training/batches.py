@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from segnet.config import OptimConfig
+from segnet.config import OptimConfig, known
 
 
 def scale_lr(optim: OptimConfig, num_images: int) -> OptimConfig:
@@ -17,7 +17,7 @@ def scale_lr(optim: OptimConfig, num_images: int) -> OptimConfig:
     if not optim.scale_lr or optim.batch_size is None:
         return optim
     factor = num_images / optim.batch_size
-    return replace(optim, lr=optim.lr * factor, min_lr=optim.min_lr * factor, batch_size=num_images)
+    return replace(optim, lr=known(optim.lr) * factor, min_lr=optim.min_lr * factor, batch_size=num_images)
 
 
 def step_summary(optim: OptimConfig, batch_size: int, num_processes: int, accumulated: int) -> str:
@@ -35,8 +35,8 @@ def step_summary(optim: OptimConfig, batch_size: int, num_processes: int, accumu
     if accumulated > 1:
         parts.append(f"{accumulated} batches accumulated")
     product = f" ({' x '.join(parts)})" if len(parts) > 1 else ""
-    text = f"images per step: {num_images}{product}; learning rate {optim.lr:g}"
+    text = f"images per step: {num_images}{product}; learning rate {known(optim.lr):g}"
     if optim.batch_size in (None, num_images):
         return text
-    scaled = optim.lr * num_images / optim.batch_size
+    scaled = known(optim.lr) * num_images / optim.batch_size
     return f"{text}, meant for {optim.batch_size} images; optim.scale_lr=true scales it to {scaled:g}"

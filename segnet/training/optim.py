@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -9,7 +10,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from segnet.components import did_you_mean
-from segnet.config import OptimConfig
+from segnet.config import OptimConfig, known
 from segnet.errors import ConfigError
 
 Groups = list[dict[str, Any]]  # torch's parameter groups, each with its learning rate and weight decay
@@ -17,13 +18,14 @@ Groups = list[dict[str, Any]]  # torch's parameter groups, each with its learnin
 
 def sgd(groups: Groups, optim: OptimConfig, fused: bool) -> Optimizer:
     """SGD with momentum."""
-    return SGD(groups, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay, fused=fused)
+    decay = known(optim.weight_decay)
+    return SGD(groups, lr=known(optim.lr), momentum=optim.momentum, weight_decay=decay, fused=fused)
 
 
 def adamw(groups: Groups, optim: OptimConfig, fused: bool) -> Optimizer:
     """AdamW (arXiv 1711.05101)."""
     betas = (optim.betas[0], optim.betas[1])
-    return AdamW(groups, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=fused)
+    return AdamW(groups, lr=known(optim.lr), betas=betas, weight_decay=known(optim.weight_decay), fused=fused)
 
 
 def poly(done: float, optim: OptimConfig) -> float:
@@ -42,6 +44,26 @@ SCHEDULES: dict[str, Callable[[float, OptimConfig], float]] = {
     "cosine": cosine,
 }  # functions of the done fraction of the run
 
+# What null stands for. sgd: as PaddleSeg and mmsegmentation train from pretrained weights; adamw: as the project's own
+# recipes train from random ones (conf/experiment/camvid_resnet18_vd.yaml says what each part gave).
+PLAIN_OPTIM: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": 0.01, "weight_decay": 1e-4, "norm_decay": True, "schedule": "poly", "warmup_steps": 0},
+    "adamw": {"lr": 0.001, "weight_decay": 0.05, "norm_decay": False, "schedule": "cosine", "warmup_steps": 0},
+}
+
+
+def complete_optim(optim: OptimConfig) -> OptimConfig:
+    """Fill in what is null with the plain values of the optimizer, and sgd for the optimizer itself.
+
+    Raises:
+        ConfigError: an unknown optimizer.
+    """
+    name = "sgd" if optim.name is None else optim.name
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"optim.name={name} is unknown.{did_you_mean(name, OPTIMIZERS)}")
+    plain = {key: value for key, value in PLAIN_OPTIM[name].items() if getattr(optim, key) is None}
+    return replace(optim, name=name, **plain)
+
 
 def check_optim(optim: OptimConfig) -> None:
     """Check the options of optimizer and schedule.
@@ -49,10 +71,11 @@ def check_optim(optim: OptimConfig) -> None:
     Raises:
         ConfigError: an unknown optimizer or schedule, a negative or non-finite value, or a momentum of 1 or more.
     """
-    if optim.name not in OPTIMIZERS:
-        raise ConfigError(f"optim.name={optim.name} is unknown.{did_you_mean(optim.name, OPTIMIZERS)}")
-    if optim.schedule not in SCHEDULES:
-        raise ConfigError(f"optim.schedule={optim.schedule} is unknown.{did_you_mean(optim.schedule, SCHEDULES)}")
+    if optim.scale_lr and optim.batch_size is None:
+        raise ConfigError("optim.scale_lr=true needs the batch size that optim.lr was tuned for: set optim.batch_size")
+    optim = complete_optim(optim)
+    if (schedule := known(optim.schedule)) not in SCHEDULES:
+        raise ConfigError(f"optim.schedule={schedule} is unknown.{did_you_mean(schedule, SCHEDULES)}")
     for name in ("lr", "backbone_lr_factor", "momentum", "weight_decay", "power", "min_lr", "warmup_steps"):
         value = getattr(optim, name)
         if not 0 <= value < math.inf:
@@ -61,12 +84,10 @@ def check_optim(optim: OptimConfig) -> None:
         raise ConfigError(f"optim.momentum={optim.momentum} must be below 1")
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
         raise ConfigError(f"optim.betas={optim.betas} must be two numbers in [0, 1)")
-    if optim.min_lr > optim.lr:
+    if optim.min_lr > known(optim.lr):
         raise ConfigError(f"optim.min_lr={optim.min_lr} is above optim.lr={optim.lr}")
     if optim.batch_size is not None and optim.batch_size < 1:
         raise ConfigError(f"optim.batch_size={optim.batch_size} must be 1 or more")
-    if optim.scale_lr and optim.batch_size is None:
-        raise ConfigError("optim.scale_lr=true needs the batch size that optim.lr was tuned for: set optim.batch_size")
 
 
 def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig) -> Groups:
@@ -75,6 +96,7 @@ def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig)
     Args:
         backbone: the submodule of `module` that gets `optim.backbone_lr_factor`.
     """
+    optim = complete_optim(optim)
     backbone_ids = {id(parameter) for parameter in backbone.parameters()} if optim.backbone_lr_factor != 1 else set()
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in module.parameters():
@@ -84,7 +106,7 @@ def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig)
     return [
         {
             "params": groups[slow, decays],
-            "lr": optim.lr * (optim.backbone_lr_factor if slow else 1),
+            "lr": known(optim.lr) * (optim.backbone_lr_factor if slow else 1),
             "weight_decay": optim.weight_decay if decays else 0.0,
         }
         for slow, decays in sorted(groups)
@@ -93,7 +115,8 @@ def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig)
 
 def build_optimizer(groups: Groups, optim: OptimConfig, *, fused: bool = True) -> Optimizer:
     """Build the optimizer `optim.name`; `fused` updates all parameters in one kernel, which is faster."""
-    return OPTIMIZERS[optim.name](groups, optim, fused)
+    optim = complete_optim(optim)
+    return OPTIMIZERS[known(optim.name)](groups, optim, fused)
 
 
 def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> LambdaLR:
@@ -107,15 +130,17 @@ def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> 
     Raises:
         ConfigError: the warm-up is as long as the run.
     """
-    if optim.warmup_steps >= num_steps:
-        raise ConfigError(f"optim.warmup_steps={optim.warmup_steps}, but the run has only {num_steps} steps")
+    optim = complete_optim(optim)
+    warmup, schedule = known(optim.warmup_steps), SCHEDULES[known(optim.schedule)]
+    if warmup >= num_steps:
+        raise ConfigError(f"optim.warmup_steps={warmup}, but the run has only {num_steps} steps")
     lowest = optim.min_lr / optim.lr if optim.lr else 0.0
 
     def factor(step: int) -> float:
-        if step < optim.warmup_steps:
-            return (step + 1) / (optim.warmup_steps + 1)
-        done = min(1.0, (step - optim.warmup_steps) / (num_steps - optim.warmup_steps))
-        return lowest + (1 - lowest) * SCHEDULES[optim.schedule](done, optim)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        done = min(1.0, (step - warmup) / (num_steps - warmup))
+        return lowest + (1 - lowest) * schedule(done, optim)
 
     return LambdaLR(optimizer, factor)
 

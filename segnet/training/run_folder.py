@@ -15,13 +15,30 @@ from segnet.config import Config
 from segnet.data import DATASETS
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.models.checkpoint import read_checkpoint
+from segnet.system.files import replacing
 from segnet.system.machine import FULL_DISK
+from segnet.training.plan import BY_HAND, PLANNED, chosen, filled
 from segnet.training.run_lock import in_use
 from segnet.training.specs import TABLES
 
 log = logging.getLogger(__name__)
 
 AUTO_RESUME = "auto"
+CHOSEN = "chosen.yaml"  # the options of a run folder that were null and were chosen
+# What null stood for before options followed the data, in run folders without chosen.yaml.
+BEFORE_PLANS: dict[str, Any] = {
+    "data.batch_size": 8,
+    "data.crop_size": [512, 512],
+    "optim.name": "sgd",
+    "optim.lr": 0.01,
+    "optim.batch_size": 8,
+    "optim.weight_decay": 1e-4,
+    "optim.norm_decay": True,
+    "optim.schedule": "poly",
+    "optim.warmup_steps": 0,
+    "ema.decay": None,
+    "trainer.max_epochs": 50,
+}
 # Options that may change when a run resumes: they do not affect its results.
 FREE = {
     *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
@@ -29,7 +46,7 @@ FREE = {
     "profile",
     "worst_images",
     *["data.num_workers", "data.timeout", "data.check", "data.cache", "data.cache_size"],
-    *["trainer.enable_progress_bar", "trainer.max_time", "trainer.profiler", "trainer.detect_anomaly"],
+    *["trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly"],
 }
 
 
@@ -53,7 +70,7 @@ def checkpoint_to_resume(config: Config, output_dir: Path) -> Path | None:
     path = Path(os.path.expanduser(config.checkpoint)).absolute()
     require_resumable(read_checkpoint(path), path)
     stored = _stored_config(path.parent)
-    changed = differences(stored, config) if stored else []
+    changed = differences(stored, config, chosen_in(path.parent)) if stored else []
     if changed:
         log.warning("the run resumes with changed options: %s", ", ".join(changed))
     return path
@@ -84,7 +101,7 @@ def _newest(config: Config, parent: Path) -> Path | None:
 
     Copying files and clocks of other machines change modification times. They only decide between equal steps.
     """
-    found = [path for path in parent.glob("*/*.ckpt") if not differences(_stored_config(path.parent), config)]
+    found = [path for path in parent.glob("*/*.ckpt") if not _differs(path.parent, config)]
     usable: list[tuple[int, int, Path]] = []
     for path in sorted(found):
         if in_use(path.parent):
@@ -101,10 +118,49 @@ def _newest(config: Config, parent: Path) -> Path | None:
     return max(usable)[2] if usable else None
 
 
+def _differs(folder: Path, config: Config) -> list[str]:
+    return differences(_stored_config(folder), config, chosen_in(folder))
+
+
+def chosen_in(folder: Path) -> dict[str, Any]:
+    """The options of a run that were null and were chosen; for a run of an earlier version what null stood for."""
+    found = _read_yaml(folder / CHOSEN)
+    return {**BY_HAND, **found} if found else dict(BEFORE_PLANS)
+
+
+def with_choices_of_run(config: Config, checkpoint: Path, optim: Mapping[str, Any]) -> Config:
+    """Return the configuration of a resumed run: what is null keeps the value that the run has.
+
+    Args:
+        checkpoint: to resume from, whose folder may hold config.yaml.
+        optim: options of the optimizer in the checkpoint.
+    """
+    of_checkpoint = {f"optim.{name}": value for name, value in optim.items()}
+    stored = flat_options(_stored_config(checkpoint.parent))
+    return filled(config, {**BEFORE_PLANS, **of_checkpoint, **stored} if stored else of_checkpoint)
+
+
+def write_config(folder: Path, config: Config, given: Config) -> None:
+    """Write config.yaml, and chosen.yaml if options were chosen.
+
+    Args:
+        config: as it was decided.
+        given: as it was given, with nulls.
+    """
+    options = chosen(given, config)
+    for name, values in (("config.yaml", asdict(config)), *([(CHOSEN, options)] if options else [])):
+        with replacing(folder / name) as temporary:
+            temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
 def _stored_config(folder: Path) -> dict[str, Any]:
     """Read a run folder's config.yaml; empty if it is missing or unreadable."""
+    return _read_yaml(folder / "config.yaml")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        stored = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return stored if isinstance(stored, dict) else {}
@@ -130,11 +186,13 @@ def dataset_of_run(checkpoint: Path, dataset: Mapping[str, Any]) -> dict[str, An
     return {**trained_on, **dataset}
 
 
-def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
+def differences(
+    stored: Mapping[str, Any], config: Config, chosen_options: Mapping[str, Any] = BEFORE_PLANS
+) -> list[str]:
     """List the changed options that affect results, as "optim.lr=0.1 (was 0.2)".
 
     Options newer than the run are absent from `stored` and count as their defaults. An unset mean or std is not
-    compared: a resumed run keeps its own.
+    compared: a resumed run keeps its own. A null stands for what the run chose, as in `chosen_options`.
     """
     defaults = flat_options(asdict(Config()))
     before, now = (flat_options(_complete(sections)) for sections in (stored, asdict(config)))
@@ -146,6 +204,8 @@ def differences(stored: Mapping[str, Any], config: Config) -> list[str]:
             continue
         if key != f"{section}.name" and before.get(f"{section}.name") != now.get(f"{section}.name"):
             continue  # an option of another component
+        if new is None and key in PLANNED and _plain(old) == _plain(chosen_options.get(key)):
+            continue
         if _plain(old) != _plain(new):
             changed.append(f"{key}={new} (was {old})")
     return sorted(changed)

@@ -13,6 +13,7 @@ from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS
 from segnet.models.backbones import BACKBONES
 from segnet.models.decoders import DECODERS
+from segnet.training.optim import complete_optim
 
 C = TypeVar("C", Config, BenchmarkConfig)
 
@@ -27,9 +28,12 @@ TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
 def complete_specs(config: C) -> C:
     """Return a configuration with every option of each component filled in.
 
-    `output_stride` and `norm` are passed to each component that takes them, unless its spec sets them.
+    `output_stride` and `norm` are passed to each component that takes them, unless its spec sets them. An optimizer
+    with a learning rate set by hand gets its plain values; without one it follows the data (`segnet.training.plan`).
     """
     shared = {"output_stride": config.output_stride, "norm": config.norm}
     given = {name: getattr(config, name) for name in TABLES}
     specs: dict[str, Any] = {name: complete(TABLES[name], spec, **shared) for name, spec in given.items() if spec}
+    if config.optim.lr is not None:
+        specs["optim"] = complete_optim(config.optim)
     return replace(config, **specs)

@@ -10,6 +10,7 @@ from segnet.data.augment.mixing import CutMix
 from segnet.data.datamodule import train_transform
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS, lost_files
+from segnet.data.scan.crop_fill import fitting_crop
 from segnet.data.scan.report import DatasetReport
 from segnet.data.scan.scan import Memory, survey
 from segnet.errors import ConfigError
@@ -17,6 +18,8 @@ from segnet.images.bands import unstretched
 from segnet.images.drawing import contact_sheet
 from segnet.images.files import write_image
 from segnet.system.files import replacing
+
+LARGEST_SHEET_CROP = 512  # side of a crop in the contact sheet, where data.crop_size follows the images [pixels]
 
 
 def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
@@ -42,6 +45,8 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
     with replacing(output_dir / "inspection.json") as temporary:
         temporary.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     shown = reports[0]
+    if config.data.crop_size is None:
+        config = replace(config, data=replace(config.data, crop_size=fitting_crop(shown.sizes, LARGEST_SHEET_CROP)))
     usable = [index for index, finding in enumerate(shown.findings) if not finding.problem]
     if usable and config.num_images:
         write_contact_sheet(datasets[shown.split], usable, config, output_dir / "contact_sheet.png")

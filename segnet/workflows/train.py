@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import yaml
 
-from segnet.config import Config, DataConfig
+from segnet.config import Config, DataConfig, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.scan.report import DatasetReport
@@ -22,7 +21,6 @@ from segnet.inference.predictor import Predictor
 from segnet.inference.tta import Inference
 from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.models.checkpoint import fitting, read_checkpoint
-from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
 from segnet.training.batches import scale_lr, step_summary
@@ -37,12 +35,14 @@ from segnet.training.distributed import (
 )
 from segnet.training.finetuning import require_same_model, start_from
 from segnet.training.loggers import build_logger
-from segnet.training.optim import check_optim
+from segnet.training.plan import Facts, as_options, chosen, needs_sizes, planned
 from segnet.training.run_folder import (
     checkpoint_to_resume,
     remove_temporary_files,
     require_run_folder,
     run_folder,
+    with_choices_of_run,
+    write_config,
     write_errors_explained,
 )
 from segnet.training.run_lock import locked
@@ -78,7 +78,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
         Interrupted: a signal ended the run; last.ckpt is up to date.
     """
     start = time.monotonic()
-    config = complete_specs(config)
+    given = config = complete_specs(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     checkpoint = checkpoint_to_resume(config, output_dir) if is_rank_zero() else None
     folder = run_folder(checkpoint, output_dir)
@@ -87,7 +87,9 @@ def train(config: Config, output_dir: Path) -> Results | None:
     trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors], loggers)
     require_world_size(trainer)
     checkpoint = broadcast_checkpoint(trainer, checkpoint)
-    config, datamodule, task = prepare(config, checkpoint, trainer.world_size, trainer.accumulate_grad_batches)
+    config, datamodule, task = prepare(config, checkpoint, trainer)
+    if chosen(given, config):  # the Trainer takes them only when it is built
+        trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors], loggers)
     task.inference = Inference(**asdict(config.validation))
     require_gpus_for_sync_batch_norm(trainer, task)
     with (
@@ -98,12 +100,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
         if is_rank_zero():
             stack.enter_context(locked(folder))
             remove_temporary_files(folder)
-            log.info("run folder: %s", folder)
-            log.info(
-                step_summary(config.optim, config.data.batch_size, trainer.world_size, trainer.accumulate_grad_batches)
-            )
-            with replacing(folder / "config.yaml") as temporary:
-                temporary.write_text(yaml.safe_dump(asdict(config), sort_keys=False), encoding="utf-8")
+            _record(folder, config, given, trainer)
             for logger in loggers if checkpoint is None else []:
                 logger.log_hyperparams(asdict(config))
         if config.compile:
@@ -122,14 +119,29 @@ def train(config: Config, output_dir: Path) -> Results | None:
             return _finish(config, folder, trainer, datamodule, start)
 
 
+def _record(folder: Path, config: Config, given: Config, trainer: pl.Trainer) -> None:
+    """Log what the run is about to do, and write config.yaml and chosen.yaml.
+
+    Args:
+        config: as it was decided.
+        given: as it was given, with nulls.
+    """
+    log.info("run folder: %s", folder)
+    if options := chosen(given, config):
+        log.info("chosen: %s", as_options(options))
+    batch_size = known(config.data.batch_size)
+    log.info(step_summary(config.optim, batch_size, trainer.world_size, trainer.accumulate_grad_batches))
+    write_config(folder, config, given)
+
+
 def prepare(
-    config: Config, checkpoint: Path | None, num_processes: int, accumulated: int
+    config: Config, checkpoint: Path | None, trainer: pl.Trainer
 ) -> tuple[Config, SegmentationDataModule, SegmentationTask]:
     """Reads all that a run starts from, and checks it.
 
     Args:
         checkpoint: the checkpoint to resume from; None: a new run.
-        accumulated: batches whose gradients a step sums up.
+        trainer: of the configuration: its device, its processes and the batches of a step count.
 
     Returns:
         The configuration as it was decided, the data, and the task with its first weights.
@@ -148,12 +160,13 @@ def prepare(
     channels = config.backbone.get("in_channels", 3)
     channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
     mean, std = resolve_normalization(config.mean, config.std, normalized_as, channels)
-    check_optim(config.optim)
-    optim = scale_lr(config.optim, config.data.batch_size * num_processes * accumulated)
-    config = replace(config, mean=mean, std=std, optim=optim, checkpoint=None)  # stored as it was decided
     datamodule = SegmentationDataModule(
         config.dataset, config.data, mean, config.seed, fixed_order=bool(config.trainer.get("overfit_batches"))
     )
+    if resumed and checkpoint:
+        config = with_choices_of_run(config, checkpoint, resumed["hyper_parameters"]["optim"])
+    config = replace(decided(config, datamodule, trainer), mean=mean, std=std, checkpoint=None)  # stored so
+    datamodule.use(config.data)
     model = {"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std}
     if (value_range := datamodule.split("train").value_range) is not None:
         model["value_range"] = list(value_range)
@@ -166,8 +179,8 @@ def prepare(
         norm_eval=config.norm_eval,
         auxiliary_head=config.auxiliary_head,
     )
-    task.model.check_training_batch(config.data.batch_size, *config.data.crop_size)
-    task.model.zero_unreached_taps(*config.data.crop_size)
+    task.model.check_training_batch(known(config.data.batch_size), *known(config.data.crop_size))
+    task.model.zero_unreached_taps(*known(config.data.crop_size))
     if resumed and checkpoint:
         with fitting(checkpoint):
             require_same_model(task, resumed, task.hparams["model"], checkpoint)
@@ -176,8 +189,30 @@ def prepare(
             start_from(task.model, datamodule.classes, started, Path(str(config.init_from)), task.auxiliary_head)
     elif weights is not None:
         load_backbone_weights(task.model.backbone, weights)
-    datamodule.check(num_processes)
+    datamodule.check(trainer.world_size)
     return config, datamodule, task
+
+
+def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer) -> Config:
+    """The configuration with a value for each null that follows the data (`segnet.training.plan`).
+
+    The train images are read only if a null asks for their sizes.
+
+    Raises:
+        ConfigError: an impossible option of the optimizer.
+    """
+    facts = Facts(
+        num_train=len(datamodule.split("train")),
+        num_val=len(datamodule.split("val")),
+        sizes=datamodule.sizes("train") if needs_sizes(config) else {},
+        pretrained=bool(config.backbone_weights or config.init_from),
+        device=trainer.strategy.root_device.type,
+        num_processes=trainer.world_size,
+        accumulated=trainer.accumulate_grad_batches,
+    )
+    config = planned(config, facts)
+    images = known(config.data.batch_size) * facts.num_processes * facts.accumulated
+    return replace(config, optim=scale_lr(config.optim, images))
 
 
 def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
@@ -226,7 +261,7 @@ def _finish(
 
 
 def _crops(data: DataConfig) -> str:
-    return f"data.batch_size={data.batch_size} and data.crop_size={list(data.crop_size)}"
+    return f"data.batch_size={data.batch_size} and data.crop_size={data.crop_size}"
 
 
 def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) -> None:

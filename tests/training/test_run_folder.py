@@ -95,7 +95,7 @@ def test_a_resumed_run_keeps_its_folder_unless_the_checkpoint_was_moved(tmp_path
         (CONFIG, []),
         (replace(CONFIG, data=DataConfig(num_workers=3, timeout=1.0, check=False)), []),
         (replace(CONFIG, checkpoint="auto", checkpoint_every=7), []),
-        (replace(CONFIG, data=DataConfig(batch_size=9)), ["data.batch_size=9 (was 8)"]),
+        (replace(CONFIG, data=DataConfig(batch_size=9)), ["data.batch_size=9 (was None)"]),
         (replace(CONFIG, trainer={"max_epochs": 4}), ["trainer.max_epochs=4 (was 3)"]),
         (replace(CONFIG, trainer={}), ["trainer.max_epochs=None (was 3)"]),
         (replace(CONFIG, trainer={"max_epochs": 3, "precision": 16}), ["trainer.precision=16 (was None)"]),

@@ -281,5 +281,5 @@ def test_contradicting_and_unknown_precisions_are_refused():
 
 
 def test_a_trainer_option_keeps_the_other_defaults(tmp_path):
-    trainer = training_trainer(configuration(trainer=CPU), tmp_path)
-    assert (trainer.max_epochs, trainer.log_every_n_steps) == (Config().trainer["max_epochs"], 10)
+    trainer = training_trainer(configuration(trainer={**CPU, "max_epochs": 7}), tmp_path)
+    assert (trainer.max_epochs, trainer.log_every_n_steps) == (7, Config().trainer["log_every_n_steps"])

@@ -25,11 +25,11 @@ def configured_callbacks(config: Config) -> list[Callback]:
     Raises:
         ConfigError: an impossible option.
     """
-    callbacks: list[Callback] = [AdviseOnBatchNorm(config.data.batch_size)]
+    callbacks: list[Callback] = [AdviseOnBatchNorm(config.data.batch_size or 1)]
     max_steps = config.trainer.get("max_steps")
     if isinstance(max_steps, int) and max_steps > 0:
         callbacks.append(ValidateLastStep(max_steps))
-    if config.ema.decay is not None:
+    if config.ema.decay:
         callbacks.append(ExponentialAverage(config.ema))
     if config.early_stopping.patience is not None:
         callbacks.append(StopWithoutProgress(config.early_stopping))
@@ -50,7 +50,7 @@ class ExponentialAverage(WeightAveraging):
     def __init__(self, ema: EmaConfig) -> None:
         decay = ema.decay
         if decay is None or not 0 <= decay < 1:
-            raise ConfigError(f"ema.decay={decay} must be in [0, 1): the fraction of the average kept, such as 0.999")
+            raise ConfigError(f"ema.decay={decay} must be in [0, 1): the fraction of the average kept; 0: no EMA")
 
         @torch.no_grad()
         def update(averages: list[Tensor], values: list[Tensor], num_averaged: Tensor) -> None:

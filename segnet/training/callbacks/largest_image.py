@@ -6,7 +6,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from segnet.data.datamodule import SegmentationDataModule, to_tensors
+from segnet.data.datamodule import SegmentationDataModule
+from segnet.data.samples import to_tensors
 from segnet.errors import MachineError
 from segnet.system.machine import is_out_of_memory
 from segnet.training.task import SegmentationTask
