@@ -4,8 +4,10 @@ Only folders and lists are read here. An argument that cannot be used becomes an
 in its place among the others, and counted.
 """
 
+import codecs
 import glob
 import os
+import re
 import stat
 import sys
 from collections import Counter
@@ -18,8 +20,11 @@ from urllib.parse import unquote, urlsplit
 from segnet.errors import ConfigError, DataError
 from segnet.images.formats import pillow_formats
 from segnet.prediction.folders import VIDEO_SUFFIXES, Found, files_below, files_of_glob
+from segnet.system.encodings import unicode_encoding
+from segnet.system.path_names import is_elsewhere, parts_of, spellings
 
 MAX_LIST_BYTES = 2**28
+LIST_SEPARATORS = "\t ,;"  # between an image and its mask
 MAX_NAME_BYTES = 180  # of a result's name without its ending; file systems allow 255
 
 Kind = Literal["picture", "video", "camera", "url", "stdin"]
@@ -111,6 +116,9 @@ class Collector:
     def add_list(self, listing: str, root: str | None = None) -> None:
         """Add the files of a list, one a line, relative to `root` and below it, or URLs.
 
+        Lists of a dataset, with a mask after each image, and those of other systems are read as `segnet.data` reads
+        them. Lines that begin with # are comments.
+
         Args:
             listing: path of the list; "-" is stdin.
             root: default: the folder of the list; for stdin the current one.
@@ -120,7 +128,7 @@ class Collector:
         """
         source = "stdin" if listing == "-" else listing
         top = Path(root) if root else Path() if listing == "-" else Path(listing).parent
-        lines = [line.strip() for line in os.fsdecode(_list_bytes(listing)).split("\n")]
+        lines = [line.strip() for line in re.split(r"\r\n?|\n", _decoded_list(_list_bytes(listing), source))]
         if not any(lines):
             raise DataError(f"{source}: the list is empty")
         real_top = os.path.realpath(top)
@@ -128,8 +136,11 @@ class Collector:
             if line.startswith(("http://", "https://")):
                 self._append(Input(line, "url", _url_name(line)), line)
                 continue
+            name = _name_below(top, real_top, line)
+            if name is None and line.startswith("#"):  # a comment
+                continue
             try:
-                self._add_file(_below(top, real_top, line), _inner(PurePath(line)))
+                self._add_file(_below(top, real_top, name or line), _inner(PurePath(name or line)))
             except ValueError:
                 problem = f"{source}: {line!r} is outside of {top or '.'}: --root FOLDER allows a list to reach it"
                 self._append(Input(line, "picture", PurePath("_"), None, problem), f"{source}\0{line}")
@@ -146,7 +157,35 @@ def _list_bytes(listing: str) -> bytes:
         raise DataError(f"{listing}: cannot be read as a list of files ({error.strerror})") from None
     if len(content) > MAX_LIST_BYTES:
         raise DataError(f"{listing}: larger than {MAX_LIST_BYTES >> 20} MiB: split it")
-    return content.removeprefix(b"\xef\xbb\xbf")
+    return content
+
+
+def _decoded_list(content: bytes, source: str) -> str:
+    """Text of any Unicode encoding; names that are no UTF-8 are kept as they are."""
+    encoding = unicode_encoding(content)
+    if encoding.startswith("utf-8"):
+        return os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        raise DataError(f"{source}: is not {encoding.upper()} text: save it as UTF-8") from None
+
+
+def _name_below(top: Path, real_top: str, line: str) -> str | None:
+    """The file below `top` that a line of a list means, in any way that it may be written; None: there is none."""
+    heads = [line[:place].rstrip() for place, character in enumerate(line) if place and character in LIST_SEPARATORS]
+    for text in (line, *heads):
+        names = list(dict.fromkeys(spellings(text)))
+        if is_elsewhere(text) and not _exists(text):
+            tails = [parts[place:] for name in names for parts in [parts_of(name)] for place in range(1, len(parts))]
+            names += ["/".join(tail) for tail in tails]
+        for name in names:
+            try:
+                if os.path.isfile(_below(top, real_top, name)):
+                    return name
+            except ValueError:
+                continue
+    return None
 
 
 def _below(top: Path, real_top: str, line: str) -> Path:

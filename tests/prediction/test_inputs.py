@@ -166,6 +166,24 @@ class TestLists:
             assert ".." not in item.name.parts
             assert not item.name.is_absolute()
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-16-le"])
+    def test_lists_of_other_systems_are_read(self, folder, encoding):
+        touch("data/a.png", "data/sub/b c.png")
+        lines = [
+            "# images",
+            ".\\sub\\b c.png",
+            '"a.png"',
+            "C:\\work\\data\\sub\\b%20c.png",
+            "sub/b c.png masks/b.png",
+            "/x/a.png",
+        ]
+        Path("data/list.txt").write_bytes("\r\n".join(lines).encode(encoding))
+        collector = collected("@data/list.txt")
+        assert [(item.text, str(item.name)) for item in collector.inputs] == [
+            ("data/sub/b c.png", "sub/b c.png"),
+            ("data/a.png", "a.png"),
+        ]
+
     def test_names_that_are_no_utf_8_work(self, folder):
         touch(b"caf\xe9.png")
         Path("list.txt").write_bytes(b"caf\xe9.png\n")

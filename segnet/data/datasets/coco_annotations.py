@@ -5,11 +5,11 @@ What has one meaning is read; what has none is refused.
 """
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segnet.data.datasets.file_names import normal_form, walk
+from segnet.data.datasets.file_names import Files, normal_form, walk
 from segnet.data.datasets.json_records import Id, Record, shown
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import is_image, refuse
@@ -93,11 +93,11 @@ def read_images(record: Record, notes: Notes) -> dict[Id, Record]:
     found: dict[Id, Record] = {}
     id_of: dict[str, Id] = {}
     for entry in record.records("images"):
-        number, name = entry.identifier("id"), file_key(entry.text("file_name"))
+        number, name = entry.identifier("id"), file_key(image_name(entry))
         if number in found:
-            if file_key(found[number].text("file_name")) != name:
+            if file_key(image_name(found[number])) != name:
                 raise DataError(
-                    f"{record.source}: images '{found[number].text('file_name')}' and '{name}' share the id {number}"
+                    f"{record.source}: images '{image_name(found[number])}' and '{name}' share the id {number}"
                 )
             notes.add(record.source, "image", "listed more than once, counted once", name)
             continue
@@ -107,6 +107,38 @@ def read_images(record: Record, notes: Notes) -> dict[Id, Record]:
     if not found:
         raise DataError(f"{record.source}: names no image")
     return found
+
+
+def image_name(entry: Record) -> str:
+    """The name of an image's file: file_name, or the address coco_url.
+
+    Raises:
+        DataError: it has neither.
+    """
+    return entry.text("coco_url" if entry.has("coco_url") and not entry.has("file_name") else "file_name")
+
+
+def locate(images: Mapping[Id, Record], files: Files) -> dict[Id, Path]:
+    """The files of images; without those whose names lead nowhere, which is reported when they are loaded.
+
+    Raises:
+        DataError: one file is that of two images.
+    """
+    place_of: dict[Id, Path] = {}
+    owner_of: dict[Path, Id] = {}
+    for number, entry in images.items():
+        try:
+            path = files.find(image_name(entry), Path(entry.source))
+        except DataError:
+            continue
+        other = owner_of.setdefault(path, number)
+        if other != number:
+            raise DataError(
+                f"{entry.source}: images {other} ('{image_name(images[other])}') and {number} ('{image_name(entry)}') "
+                f"are one file, {path}: keep the folders of the export"
+            )
+        place_of[number] = path
+    return place_of
 
 
 def file_key(name: str) -> str:
@@ -137,11 +169,10 @@ class Strays:
             )
 
 
-def note_unnamed(folder: Path, names: Iterable[str], source: Path, notes: Notes) -> None:
+def note_unnamed(folder: Path, named: Iterable[Path], source: Path, notes: Notes) -> None:
     """Count the files of a folder of images that an annotation file does not name."""
-    named = {file_key(name).casefold() for name in names}
+    named = set(named)
     for path in walk(folder, notes, is_image):
-        name = path.relative_to(folder).as_posix()
-        if path.name != source.name and file_key(name).casefold() not in named:
+        if path.name != source.name and path not in named:
             what = "image" if is_image(path) else "file"
-            notes.add(folder, what, f"left out, {source.name} does not name it", name)
+            notes.add(folder, what, f"left out, {source.name} does not name it", path.relative_to(folder))

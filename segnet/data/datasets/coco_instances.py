@@ -16,6 +16,8 @@ from segnet.data.datasets.coco_annotations import (
     Category,
     Strays,
     class_names,
+    image_name,
+    locate,
     note_unnamed,
     read_categories,
     read_images,
@@ -83,7 +85,8 @@ class COCOInstances(SegmentationDataset):
         self._files = Files(place)
         self._images = read_images(self._record, self.notes)
         self._ids = list(self._images)
-        note_unnamed(place, (entry.text("file_name") for entry in self._images.values()), self._source, self.notes)
+        self._place_of = locate(self._images, self._files)
+        note_unnamed(place, self._place_of.values(), self._source, self.notes)
         self._index_annotations()
 
     def _categories(self) -> list[Category]:
@@ -132,7 +135,7 @@ class COCOInstances(SegmentationDataset):
     def load(self, index: int) -> Sample:
         number = self._ids[index]
         entry = self._images[number]
-        path = self._files.find(entry.text("file_name"), self._source)
+        path = self._files.find(image_name(entry), self._source)
         image = read_image(path, self.value_range)
         size = (image.shape[0], image.shape[1])
         require_size(entry, "height", "width", size, path)
@@ -150,12 +153,8 @@ class COCOInstances(SegmentationDataset):
         return Sample(image, canvas.mask(), str(path))
 
     def files(self, index: int) -> Sequence[Path | str]:
-        entry = self._images[self._ids[index]]
-        try:
-            path = self._files.find(entry.text("file_name"), self._source)
-        except DataError:  # reported when it is loaded
-            return ()
-        return path, self._source, str(self._ids[index])
+        path = self._place_of.get(self._ids[index])
+        return () if path is None else (path, self._source, str(self._ids[index]))
 
 
 def require_categories(wanted: Sequence[str], known: Sequence[Category], train: Path) -> None:

@@ -5,7 +5,7 @@ Source: Kirillov et al., "Panoptic segmentation", 2019; the format is COCO's (co
 these a pixel's segment is R + 256 G + 256^2 B. Names and colors of the classes are the file's, in the order of ids.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ from segnet.data.datasets.coco_annotations import (
     Category,
     Strays,
     class_names,
+    image_name,
+    locate,
     note_unnamed,
     read_categories,
     read_images,
@@ -74,9 +76,9 @@ class COCOPanoptic(SegmentationDataset):
         masks = first_folder([self._source.parent / stem, folder / stem], f"the {split} masks of dataset.root")
         self._files, self._masks = Files(place), Files(masks)
         self._images = read_images(record, self.notes)
-        note_unnamed(place, (entry.text("file_name") for entry in self._images.values()), self._source, self.notes)
+        note_unnamed(place, locate(self._images, self._files).values(), self._source, self.notes)
         self._samples = self._find(record)
-        note_unnamed(masks, (name for _, name, _ in self._samples), self._source, self.notes)
+        note_unnamed(masks, self._mask_files(), self._source, self.notes)
 
     def _find(self, record: Record) -> list[tuple[Id, str, dict[int, int]]]:
         """Of each annotation its image, its PNG, and the classes of its segments.
@@ -104,8 +106,24 @@ class COCOPanoptic(SegmentationDataset):
             raise DataError(f"{self._source}: annotates no image")
         for number, entry in self._images.items():
             if number not in samples:
-                self.notes.add(self._source, "image", "left out, it has no annotation", entry.text("file_name"))
+                self.notes.add(self._source, "image", "left out, it has no annotation", image_name(entry))
         return list(samples.values())
+
+    def _mask_files(self) -> Iterator[Path]:
+        """The PNGs of all samples, without those whose names lead nowhere, which is reported when they are loaded.
+
+        Raises:
+            DataError: one file is that of two images.
+        """
+        owner_of: dict[Path, Id] = {}
+        for number, name, _ in self._samples:
+            try:
+                path = self._masks.find(name, self._source)
+            except DataError:
+                continue
+            if (other := owner_of.setdefault(path, number)) != number:
+                raise DataError(f"{self._source}: images {other} and {number} share the mask {path}")
+            yield path
 
     def _segments(self, annotation: Record) -> dict[int, int]:
         """Segment -> class."""
@@ -152,7 +170,7 @@ class COCOPanoptic(SegmentationDataset):
 
     def _paths(self, index: int) -> tuple[Path, Path]:
         number, name, _ = self._samples[index]
-        image = self._files.find(self._images[number].text("file_name"), self._source)
+        image = self._files.find(image_name(self._images[number]), self._source)
         return image, self._masks.find(name, self._source)
 
 

@@ -1,21 +1,19 @@
-"""File names as lists and annotations give them, and the files below a folder that they mean.
+"""The files below a folder that the names in lists and annotations mean.
 
-Names come from Windows (backslashes, another case), from macOS (decomposed accents, NFD), from web addresses ("%20",
-"?signature=") and with absolute paths. The name as it is comes first: any of these may be a real name on Linux.
+The name as it is comes first: whatever other systems write may be a real name on Linux.
 """
 
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import unquote
 
 from segnet.data.datasets.notes import Notes
 from segnet.errors import DataError
 from segnet.system.files import is_hidden
+from segnet.system.path_names import TailIndex, folded, is_elsewhere, parts_of, spellings
 
-QUOTES = ("'", '"')
 PLAIN = re.compile(r"[^/\\\\%?#\0][^\\\\%?#\0]*")  # names that can be read in one way alone
 
 
@@ -77,16 +75,22 @@ class Files:
         self.folder = folder
         self._top = os.path.abspath(folder)
         self._listings: dict[str, dict[str, list[str]]] = {}
+        self._tails: TailIndex | None = None
 
-    def find(self, name: str, source: Path) -> Path:
+    def find(self, name: str, source: Path, base: str = "", elsewhere: bool = True) -> Path:
         """The file of a name; if there is none, the path at which it should be.
 
+        Args:
+            source: the file that the name stands in, for errors.
+            base: the folder below this one that the name is relative to.
+            elsewhere: whether paths of other computers are found by their ends.
+
         Raises:
-            DataError: the name leads out of the folder; `source` names the file that it stands in.
+            DataError: the name leads out of the folder, or is one of another computer that no file, or several, fit.
         """
-        if PLAIN.fullmatch(name) and ".." not in name and os.path.isfile(self.folder / name):
+        if not base and PLAIN.fullmatch(name) and ".." not in name and os.path.isfile(self.folder / name):
             return self.folder / name
-        inside = self.relative_names(name, source)
+        inside = self.relative_names(name, source, base, elsewhere)
         for relative in inside:
             if os.path.isfile(self.folder / relative):
                 return self.folder / relative
@@ -96,34 +100,71 @@ class Files:
                 return similar
         return self.folder / inside[-1]
 
-    def relative_names(self, name: str, source: Path) -> list[str]:
+    def relative_names(self, name: str, source: Path, base: str = "", elsewhere: bool = True) -> list[str]:
         """The paths below the folder that a name may mean, the most literal first.
 
         Raises:
-            DataError: a way of reading it leads out of the folder, and no file is where the others lead.
+            DataError: as `find`, unless a file is where another reading leads.
         """
+        inside, leaves = self._readings(name, base)
+        if any(os.path.isfile(self.folder / relative) for relative in inside):
+            return inside
+        tail = self._by_tail(name, source) if elsewhere else None
+        if tail is not None:
+            return [tail]
+        if leaves or not inside:
+            raise DataError(f"{source}: {name!r} is outside {self.folder}: it may only name files below")
+        return inside
+
+    def _readings(self, name: str, base: str) -> tuple[list[str], bool]:
+        """The paths below the folder that a name may mean, and whether a reading leads out of it."""
         inside: list[str] = []
         leaves = not name.strip() or "\0" in name
         for spelling in [] if leaves else spellings(name):
-            path = os.path.normpath(os.path.join(self._top, spelling))
+            path = os.path.normpath(os.path.join(self._top, base, spelling))
             if not _is_below(path, self._top):  # an absolute path through a link to the folder is below it too
                 path = os.path.normpath(
                     os.path.join(self._top, os.path.relpath(os.path.realpath(path), os.path.realpath(self._top)))
                 )
-            if _is_below(path, self._top):
-                inside.append(os.path.relpath(path, self._top))
-            else:
+            if not _is_below(path, self._top):
                 leaves = True
-        inside = list(dict.fromkeys(inside))
-        if leaves and not any(os.path.isfile(self.folder / relative) for relative in inside):
-            raise DataError(f"{source}: {name!r} is outside {self.folder}: it may only name files below")
-        return inside
+            elif not is_elsewhere(spelling) or os.path.isabs(spelling) or os.path.isfile(path):
+                inside.append(os.path.relpath(path, self._top))
+            inside += self._from_above(spelling)
+        return list(dict.fromkeys(inside)), leaves
+
+    def _from_above(self, spelling: str) -> list[str]:
+        """The file of a name that begins with the folder's own name: "train2017/a.jpg" in train2017."""
+        parts, above = parts_of(spelling), parts_of(self._top)
+        places = [place for place, part in enumerate(above) if part == parts[0]] if len(parts) > 1 else []
+        found = [parts[len(above) - place :] for place in places if parts[: len(above) - place] == above[place:]]
+        return ["/".join(rest) for rest in found if rest and os.path.isfile(os.path.join(self._top, *rest))]
+
+    def _by_tail(self, name: str, source: Path) -> str | None:
+        """The file whose path has the end of one of another computer; None: there is none.
+
+        A file that is there, but outside, is not replaced by one of the same name.
+        """
+        if "\0" in name or not is_elsewhere(name) or any(map(_is_there, spellings(name))):
+            return None
+        if self._tails is None:
+            paths = walk(self.folder, Notes(), lambda path: False)
+            self._tails = TailIndex(path.relative_to(self.folder).as_posix() for path in paths)
+        for spelling in spellings(name):
+            found = self._tails.fitting(parts_of(spelling))
+            if len(found) > 1:
+                raise DataError(
+                    f"{source}: {name!r} may be {found[0]} or {found[1]} in {self.folder}: keep its folders"
+                )
+            if found:
+                return found[0]
+        return None
 
     def _similar(self, relative: str) -> Path | None:
         """The only file whose path differs in Unicode form or case alone."""
         place = self._top
         for part in Path(relative).parts:
-            names = self._listing(place).get(_folded(part), [])
+            names = self._listing(place).get(folded(part), [])
             same = [name for name in names if normal_form(name) == normal_form(part)] or names
             if len(same) != 1:
                 return None
@@ -135,31 +176,15 @@ class Files:
             names: dict[str, list[str]] = {}
             try:
                 for name in os.listdir(place):
-                    names.setdefault(_folded(name), []).append(name)
+                    names.setdefault(folded(name), []).append(name)
             except OSError:  # not there, or no folder: it has no files
                 pass
             self._listings[place] = names
         return self._listings[place]
 
 
-def spellings(name: str) -> Iterator[str]:
-    """Ways to read a file name that another program wrote: as it is, with slashes, without query or quotes, decoded."""
-    yield name
-    slashes = name.replace("\\", "/")
-    yield slashes
-    plain = slashes.removeprefix("file://")
-    yield plain
-    decoded = unquote(plain)
-    yield decoded
-    for mark in "?#":
-        if mark in plain:
-            yield unquote(plain.partition(mark)[0]) or decoded
-    if name[:1] == name[-1:] and name[:1] in QUOTES:
-        yield slashes.strip(name[0]) or slashes
-
-
-def _folded(name: str) -> str:
-    return normal_form(name).casefold()
+def _is_there(path: str) -> bool:
+    return os.path.isabs(path) and os.path.lexists(path)
 
 
 def _is_below(path: str, top: str) -> bool:

@@ -18,6 +18,7 @@ from segnet.data.datasets.splits import SPLIT_OF_NAME, Division, split_folder
 from segnet.errors import ConfigError
 from segnet.images.values import checked_value_range
 from segnet.system.files import is_hidden
+from segnet.system.path_names import spellings
 
 
 class Folder(FileDataset):
@@ -141,7 +142,8 @@ def _listed(folder: Path, names: Names, lists: Mapping[str, str | None], split: 
     if listing is None:
         others = ", ".join(f"dataset.{name}_list" for name, value in lists.items() if value)
         raise ConfigError(f"dataset.{split}_list is not set, but {others} is: name a list for each split")
-    source = folder / listing
+    sources = [folder / spelling for spelling in spellings(listing)]
+    source = next((path for path in sources if path.is_file()), sources[0])
     pairs = listed_pairs(source, folder, notes, lambda: names.all_pairs(folder, notes))
     refuse_missing(pairs, source)
     return pairs

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from segnet.data.datasets.file_names import normal_form
 from segnet.data.datasets.json_records import Id, Record, read_records
 from segnet.data.datasets.pairing import is_image
 from segnet.errors import DataError
 from segnet.system.files import is_hidden
+from segnet.system.path_names import TailIndex
 
 UPLOADS = ("data", "upload")  # folders of Label Studio itself, before the number of a project
 PREFIX_LENGTH = len("61148fa2-")  # Label Studio puts it before the names of uploaded files
@@ -131,10 +131,8 @@ class ImageFinder:
     """
 
     def __init__(self, folder: Path, images: Sequence[Path]) -> None:
-        self._by_name: dict[str, list[tuple[tuple[str, ...], Path]]] = {}
-        for image in images:
-            parts = tuple(normal_form(part) for part in image.relative_to(folder).parts)
-            self._by_name.setdefault(parts[-1], []).append((parts, image))
+        self._folder = folder
+        self._tails = TailIndex(image.relative_to(folder).as_posix() for image in images)
 
     def find(self, address: str, where: str) -> Path | None:
         """The image of an address; None: there is none.
@@ -147,26 +145,20 @@ class ImageFinder:
         Raises:
             DataError: several fit equally well.
         """
-        for path in paths_of(address):
-            parts = tuple(normal_form(part) for part in path.parts)
-            if not parts:
+        for path in paths_of(address.strip()):
+            if not path.parts:
                 continue
-            uploaded = parts[:2] == UPLOADS
-            names = [parts[-1], *([parts[-1][PREFIX_LENGTH:]] if _has_prefix(parts[-1]) else [])]
-            for name in names:
-                wanted = (name,) if uploaded else (*parts[:-1], name)
-                fitting = [
-                    (min(len(own), len(wanted)), image)
-                    for own, image in self._by_name.get(name, [])
-                    if own[-len(wanted) :] == wanted[-len(own) :]
-                ]
-                best = [image for length, image in fitting if length == max(fitting)[0]]
+            *folders, last = path.parts
+            folders = [] if path.parts[:2] == UPLOADS else folders
+            for name in [last, *([last[PREFIX_LENGTH:]] if _has_prefix(last) else [])]:
+                best = self._tails.fitting([*folders, name])
                 if len(best) > 1:
+                    first, second = self._folder / best[0], self._folder / best[1]
                     raise DataError(
-                        f"{where}: its image '{address}' may be {best[0]} or {best[1]}: keep the folders of the export"
+                        f"{where}: its image '{address}' may be {first} or {second}: keep the folders of the export"
                     )
                 if best:
-                    return best[0]
+                    return self._folder / best[0]
         return None
 
 

@@ -8,7 +8,7 @@ ignored otherwise.
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
@@ -23,6 +23,7 @@ from segnet.data.datasets.splits import Division, split_folder
 from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
 from segnet.images.values import checked_value_range
+from segnet.system.path_names import parts_of, spellings
 
 IGNORED_LABEL = "__ignore__"
 
@@ -136,16 +137,24 @@ class LabelMe(SegmentationDataset):
             return None
 
     def _image_of(self, record: Record, source: Path) -> Path:
-        """The image where the file says, but below the root; or, if there is none, beside the JSON file."""
+        """The image where the file says, but below the root; or beside the JSON file; or by the end of its path."""
         name = record.text("imagePath")
         folder = os.path.relpath(source.parent, self._files.folder)
         try:
-            stated = self._files.find(os.path.join(folder, name), source)
+            stated = self._files.find(name, source, folder, elsewhere=False)
             if stated.is_file():
                 return stated
         except DataError:  # it leads outside, as paths of another computer do
             pass
-        return self._files.find(os.path.join(folder, PureWindowsPath(name).name), source)
+        names = [parts[-1] for spelling in spellings(name) if (parts := parts_of(spelling)) and parts[-1] != ".."]
+        places = [self._files.find(name, source, folder) for name in names]
+        beside = next((path for path in places if path.is_file()), None)
+        if beside is not None or not places:
+            return beside or stated
+        try:
+            return self._files.find(name, source, folder)
+        except DataError:
+            return places[0]
 
     def _area(self, shape: Record, size: tuple[int, int]) -> Area:
         kind = shape.text("shape_type") if shape.has("shape_type") else "polygon"

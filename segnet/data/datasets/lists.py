@@ -2,15 +2,17 @@
 
 import os
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from segnet.data.datasets.file_names import Files, normal_form, spellings
+from segnet.data.datasets.file_names import Files, normal_form
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import Pair, refuse
 from segnet.data.datasets.text_files import read_lines
 from segnet.errors import DataError
+from segnet.system.path_names import TailIndex, is_elsewhere, parts_of, spellings
 
+COMMENT = "#"  # begins a line, unless a file has that name
 SEPARATORS = "\t ,;"  # between the image and the mask of a line
 
 
@@ -18,7 +20,8 @@ def listed_pairs(listing: Path, root: Path, notes: Notes, pairs: Callable[[], tu
     """The pairs that a list file names, in its order.
 
     A line is an image and its mask, relative to `root`, separated by a tab, blanks, a comma or a semicolon; or an image
-    alone, by its path relative to `root` or to the folder of images, with or without ending.
+    alone, by its path relative to `root` or to the folder of images, with or without ending. Lines that begin with #
+    are comments.
 
     Args:
         listing: the list file.
@@ -30,17 +33,20 @@ def listed_pairs(listing: Path, root: Path, notes: Notes, pairs: Callable[[], tu
         DataError: a line that names nothing, or leads out of `root`; an image with two masks.
     """
     files = Files(root)
-    folder = root
+    places = [files]
     index: dict[str, Pair] | None = None
     mask_of: dict[Path, Path] = {}
     found = []
     for line in read_lines(listing):
         pair = _columns(line, files, listing)
+        if pair is None and line.startswith(COMMENT) and _existing(line, files, listing) is None:
+            continue
         if pair is None:
             if index is None:
                 folder, all_pairs = pairs()
+                places.append(Files(folder))
                 index = _index(root, folder, all_pairs)
-            pair = _named(line, listing, index, [files, Files(folder)])
+            pair = _named(line, listing, index, places)
         if pair is None:
             raise DataError(f"{listing}: names '{line}', but {root} has no such image with a mask: correct the list")
         if pair[0] in mask_of:
@@ -56,14 +62,19 @@ def listed_pairs(listing: Path, root: Path, notes: Notes, pairs: Callable[[], tu
 
 def _named(line: str, listing: Path, index: Mapping[str, Pair], places: Sequence[Files]) -> Pair | None:
     """The pair of a line that names an image alone; names are relative to the first of the places, or to another."""
-    for name in places[0].relative_names(line, listing):
-        if normal_form(name) in index:
-            return index[normal_form(name)]
+    problem: DataError | None = None
     for files in places:
-        path = files.find(line, listing)
-        name = normal_form(path.relative_to(places[0].folder).as_posix())
-        if path.is_file() and name in index:
-            return index[name]
+        try:
+            names = [files.find(line, listing), *(files.folder / name for name in files.relative_names(line, listing))]
+        except DataError as error:
+            problem = problem or error
+            continue
+        for path in names:
+            name = normal_form(path.relative_to(places[0].folder).as_posix())
+            if name in index:
+                return index[name]
+    if problem is not None:
+        raise problem
     return None
 
 
@@ -90,7 +101,10 @@ def _columns(line: str, files: Files, listing: Path) -> Pair | None:
 
 
 def _existing(name: str, files: Files, listing: Path) -> Path | None:
-    path = files.find(name, listing)
+    try:
+        path = files.find(name, listing)
+    except DataError:  # the line as a whole may be a name with blanks; else it is refused as a whole
+        return None
     return path if path.is_file() else None
 
 
@@ -109,8 +123,11 @@ def named_pairs(
     """
     found: dict[str, Pair] = {}
     missing: list[str] = []
+    known = _KnownNames(image_of, folder)
     for name in names:
-        key = _known(name, image_of)
+        key = known.find(name)
+        if key is None and name.startswith(COMMENT):
+            continue
         if key is None or key not in mask_of:
             missing.append(f"{listing}: names '{name}', but {folder} has no such image" + (" with a mask" * bool(key)))
         elif key in found:
@@ -123,11 +140,34 @@ def named_pairs(
     return list(found.values())
 
 
-def _known(name: str, files: Mapping[str, Path]) -> str | None:
-    """The key that a name in a list means."""
-    for spelling in spellings(name):
-        path = normal_form(posixpath.normpath(spelling)).lstrip("/")
-        for key in (path, posixpath.splitext(path)[0]):
-            if key in files:
-                return key
-    return None
+class _KnownNames:
+    """Keys of files by the names that a list may give them: with folders, ending or quotes, or of another computer."""
+
+    def __init__(self, keys: Collection[str], folder: Path) -> None:
+        self._keys, self._above = keys, parts_of(str(folder))
+        self._tails = TailIndex(keys)
+
+    def find(self, name: str) -> str | None:
+        """The key that a name means; None: there is none, or several fit."""
+        for spelling in spellings(name):
+            path = normal_form(posixpath.normpath(spelling)).lstrip("/")
+            for key in (path, posixpath.splitext(path)[0]):
+                if key in self._keys:
+                    return key
+        for spelling in spellings(name):
+            parts = self._below(parts_of(spelling))
+            for last in (parts[-1], posixpath.splitext(parts[-1])[0]) if parts else ():
+                found = self._tails.fitting([*parts[:-1], last])
+                is_whole = found and (is_elsewhere(spelling) or len(parts_of(found[0])) == len(parts))
+                if len(found) == 1 and is_whole:
+                    return found[0]
+        return None
+
+    def _below(self, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """A path without the folder's own names in front: "../JPEGImages/a" in JPEGImages."""
+        while parts[:1] == ("..",):
+            parts = parts[1:]
+        for length in range(min(len(parts) - 1, len(self._above)), 0, -1):
+            if parts[:length] == self._above[-length:]:
+                return parts[length:]
+        return parts

@@ -1,19 +1,11 @@
 """Text files of any Unicode encoding: UTF-8, UTF-16 and UTF-32, with or without a byte order mark."""
 
-import codecs
-import json
 from pathlib import Path
 
 from segnet.errors import DataError
+from segnet.system.encodings import unicode_encoding
 
 MAX_TEXT_BYTES = 2**28  # of a list; a line for each of ten million images
-MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
@@ -42,7 +34,7 @@ def decode(data: bytes, path: Path | str) -> str:
     Raises:
         DataError: not Unicode text.
     """
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), None) or json.detect_encoding(data)
+    encoding = unicode_encoding(data)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from segnet.data.datasets.file_names import Files, normal_form
 from segnet.data.datasets.json_records import as_integer, shown
+from segnet.data.datasets.lists import COMMENT
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import image_files, is_image
+from segnet.data.datasets.splits import SPLIT_OF_NAME
 from segnet.data.datasets.text_files import read_lines
 from segnet.data.datasets.yaml_records import read_yaml
 from segnet.errors import DataError
 from segnet.system.files import is_hidden
+from segnet.system.path_names import is_elsewhere, parts_of
 
 YAML_SUFFIXES = (".yaml", ".yml")
 KEYS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -111,6 +114,8 @@ class YOLOFiles:
         found = []
         for line in read_lines(listing):
             image = self._file(line, [listing.parent, *bases])
+            if image is None and line.startswith(COMMENT):
+                continue
             if image is None or not is_image(image):
                 raise DataError(f"{listing}: names '{line}', but there is no such image below {self.root}")
             found.append(image)
@@ -142,10 +147,32 @@ class YOLOFiles:
 
     def _folder(self, text: str, bases: Sequence[Path]) -> Path | None:
         """The folder that a text means from one of the bases; None: there is none below the root."""
-        return next((path for path in self._meant(text, bases) if path.is_dir()), None)
+        found = next((path for path in self._meant(text, bases) if path.is_dir()), None)
+        return found or (self._folder_by_tail(text) if is_elsewhere(text.strip()) else None)
 
     def _file(self, text: str, bases: Sequence[Path]) -> Path | None:
-        return next((path for path in self._meant(text, bases) if path.is_file()), None)
+        found = next((path for path in self._meant(text, bases) if path.is_file()), None)
+        if found is None and is_elsewhere(text):
+            try:
+                found = self._files.find(text, self.source)
+            except DataError:  # no file fits, or several
+                return None
+        return found if found is not None and found.is_file() else None
+
+    def _folder_by_tail(self, text: str) -> Path | None:
+        """The folder with the end of a path of another computer: "/content/data/train/images" is train/images.
+
+        One name alone, such as "images", is too little to go by, unless it is a split's.
+        """
+        parts = parts_of(text)
+        if os.path.isabs(text) and os.path.isdir(text):  # it is there, but outside
+            return None
+        for place in range(1, len(parts)):
+            rest = parts[place:]
+            folder = self.root.joinpath(*rest)
+            if ".." not in rest and folder.is_dir() and (len(rest) > 1 or rest[0].lower() in SPLIT_OF_NAME):
+                return folder
+        return None
 
     def _meant(self, text: str, bases: Sequence[Path]) -> list[Path]:
         """The paths below the root that a text may mean. Roboflow begins with a "../" too many, which is dropped."""

@@ -215,3 +215,13 @@ def test_val_is_divided_from_train_if_it_is_not_named_and_test_is_kept_apart(tmp
 def test_a_missing_data_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"data\.yaml: no such file, and 0 other YAML files beside it"):
         YOLO("train", str(tmp_path))
+
+
+def test_folders_of_another_computer_are_found_by_their_ends(tmp_path):
+    there = "/content/datasets/cats"
+    write(tmp_path, f"0 {BOX}", path=there, train=f"{there}/images/train", val="C:\\cats\\images\\val")
+    for split in ("train", "val"):
+        assert YOLO(split, str(tmp_path)).load(0).name.endswith(f"{split}.jpg")
+    (tmp_path / "images" / "val").rename(tmp_path / "images" / "other")
+    with pytest.raises(DataError, match=r"val: 'C:\\cats\\images\\val' is no folder and no list below"):
+        YOLO("val", str(tmp_path))
