@@ -29,8 +29,8 @@ from segnet.data.datasets.fronts import InstanceCanvas
 from segnet.data.datasets.json_records import Id, Record, read_record
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import first_folder, require_root, require_split
-from segnet.data.datasets.splits import split_path
-from segnet.errors import ConfigError, DataError
+from segnet.data.datasets.splits import Division, split_path
+from segnet.errors import ConfigError, DataError, listed
 from segnet.images.files import read_image
 from segnet.images.values import checked_value_range
 
@@ -44,13 +44,16 @@ class COCOInstances(SegmentationDataset):
         split: "train", "val" or "test", if there are files for it.
         root: folder that `images` and `annotations` are relative to.
         images: folder of images; {split} stands for the split: train, val (or valid, validation), test.
-        annotations: JSON file.
+        annotations: JSON file; one without {split} holds all images, and is divided.
         categories: names of those that become classes, in this order; None: all, in the order of their ids. The
             others are background.
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
+        val_fraction, test_fraction: fractions of the images of one file for all splits.
+        split_seed: of that random choice.
+        group: regular expression; images whose paths match it with the same text stay in one split.
 
     Raises:
-        ConfigError: an unknown split or category.
+        ConfigError: an unknown split or category, or a fraction outside its range.
         DataError: a file or folder that is missing, or annotations that are not of this format.
         MachineError: pycocotools is not installed.
     """
@@ -66,12 +69,18 @@ class COCOInstances(SegmentationDataset):
         annotations: str = "annotations/instances_{split}2017.json",
         categories: Sequence[str] | None = None,
         value_range: Sequence[float] | None = None,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.0,
+        split_seed: int = 0,
+        group: str | None = None,
     ) -> None:
         require_split(split)
+        division = Division(val_fraction, test_fraction, split_seed, group)
         coco_masks()  # reported now, not in a worker
         self.value_range = checked_value_range(value_range)
         folder = require_root(root)
         self._source = split_path(folder, annotations, split)
+        require_annotations(self._source, folder)
         self._record = read_record(self._source)
         known = self._categories()
         if categories is not None:
@@ -88,6 +97,9 @@ class COCOInstances(SegmentationDataset):
         self._place_of = locate(self._images, self._files)
         note_unnamed(place, self._place_of.values(), self._source, self.notes)
         self._index_annotations()
+        if "{split}" not in annotations:  # the export of a tool: one file for all images
+            names = [entry.text("file_name") for entry in self._images.values()]
+            self._ids = division.choose(self._ids, names, split, str(self._source), self.notes)
 
     def _categories(self) -> list[Category]:
         """The categories of the file, without one that groups the others and is not annotated itself."""
@@ -155,6 +167,19 @@ class COCOInstances(SegmentationDataset):
     def files(self, index: int) -> Sequence[Path | str]:
         path = self._place_of.get(self._ids[index])
         return () if path is None else (path, self._source, str(self._ids[index]))
+
+
+def require_annotations(source: Path, root: Path) -> None:
+    """Check that the annotation file exists; tools name theirs differently.
+
+    Raises:
+        DataError: it does not; names the JSON files that do.
+    """
+    if source.exists():
+        return
+    found = sorted(path.relative_to(root).as_posix() for path in (*root.glob("*.json"), *root.glob("*/*.json")))
+    others = f"; of {listed(found)} add dataset.annotations=FILE, and dataset.images=FOLDER" if found else ""
+    raise DataError(f"{source}: no such file{others}")
 
 
 def require_categories(wanted: Sequence[str], known: Sequence[Category], train: Path) -> None:

@@ -96,6 +96,33 @@ class TestWithPycocotools:
         assert not dataset.load(0).mask.any()
         assert "1 annotation left out, its segmentation has no area: annotations[0] (id 77)" in dataset.notes.lines()[0]
 
+    def test_one_file_of_all_images_is_divided(self, tmp_path):
+        """CVAT, Label Studio and others export one file, whose images may be named with their folder."""
+        (tmp_path / "images").mkdir()
+        images = []
+        for number in range(10):
+            Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / f"{number}.jpg")
+            images.append({"id": number, "file_name": f"images/{number}.jpg", "height": HEIGHT, "width": WIDTH})
+        annotations = [annotation(1, box(2, 3, 8, number + 1), image=number) for number in range(10)]
+        record = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+        (tmp_path / "result.json").write_text(json.dumps(record))
+        options = {"root": str(tmp_path), "images": ".", "annotations": "result.json", "test_fraction": 0.1}
+        names = {}
+        for split, count in (("train", 7), ("val", 2), ("test", 1)):
+            dataset = COCOInstances(split, **options)
+            assert len(dataset) == count
+            for index in range(count):
+                sample = dataset.load(index)
+                number = int(sample.name.rpartition("/")[2].removesuffix(".jpg"))
+                assert (sample.mask == 1).sum() == 8 * (number + 1)
+                names[number] = split
+        assert sorted(names) == list(range(10))
+
+    def test_a_missing_annotation_file_names_those_that_exist(self, tmp_path):
+        (tmp_path / "result.json").write_text("{}")
+        with pytest.raises(DataError, match=r"instances_train2017.json: no such file; of result.json add dataset.ann"):
+            COCOInstances("train", str(tmp_path))
+
     def test_boxes_alone_are_refused(self, tmp_path):
         write(tmp_path, [annotation(1, segmentation) | {"bbox": [1, 2, 3, 4]} for segmentation in (None, [])])
         with pytest.raises(DataError, match="its 2 annotations have boxes only"):
