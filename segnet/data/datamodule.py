@@ -53,6 +53,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         classes: those of a checkpoint; None: the train split's. Where the files of each split name the classes, they
             are matched by name.
         fixed_order: whether every epoch has the order of the first, so that its first batches can be learnt by heart.
+        splits: datasets that are built already.
 
     Raises:
         ConfigError: an impossible option. DataError: a dataset that is missing or too small.
@@ -67,6 +68,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         classes: Classes | None = None,
         *,
         fixed_order: bool = False,
+        splits: Mapping[str, SegmentationDataset] | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= data.oversample_rare <= 1:
@@ -78,6 +80,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._seed = seed
         self._fixed_order = fixed_order
         self._resumed: tuple[int, int] | None = None  # epoch, batches
+        self._built = splits or {}
         self._splits: dict[str, SegmentationDataset] = {}
         self._reports: dict[str, SplitReport] = {}
         self._memory: Memory | None = None
@@ -87,8 +90,11 @@ class SegmentationDataModule(pl.LightningDataModule):
     def split(self, name: str) -> SegmentationDataset:
         """The dataset of "train", "val" or "test"."""
         if name not in self._splits:
-            classes = self._given_classes or (None if name == "train" else self.classes)
-            self._splits[name] = build_dataset(self._spec, name, classes)
+            if name in self._built:
+                self._splits[name] = self._built[name]
+            else:
+                classes = self._given_classes or (None if name == "train" else self.classes)
+                self._splits[name] = build_dataset(self._spec, name, classes)
             if self._is_rank_zero:
                 for note in self._splits[name].notes.lines():
                     log.info("look at your data: %s: %s", name, note)

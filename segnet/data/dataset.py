@@ -79,7 +79,7 @@ class SegmentationDataset(ABC):
     def files(self, index: int) -> Sequence[Path | str]:
         """Everything that the sample at `index` is read from: its files, and texts that tell samples of one file apart.
 
-        Empty: the sample does not come from local files, so its findings cannot be cached.
+        Without a path the sample does not come from local files, so its findings cannot be cached.
         """
         return ()
 

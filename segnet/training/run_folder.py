@@ -18,6 +18,7 @@ from segnet.models.checkpoint import read_checkpoint
 from segnet.system.files import replacing
 from segnet.system.machine import FULL_DISK
 from segnet.training.plan import BY_HAND, PLANNED, chosen, filled
+from segnet.training.run_data import RunData
 from segnet.training.run_lock import in_use
 from segnet.training.specs import TABLES
 
@@ -50,12 +51,13 @@ FREE = {
 }
 
 
-def checkpoint_to_resume(config: Config, output_dir: Path) -> Path | None:
+def checkpoint_to_resume(config: Config, output_dir: Path, data: RunData) -> Path | None:
     """Return the checkpoint to resume from, or None for a new run.
 
     Args:
         config: its `checkpoint` is a path, "auto" or None.
         output_dir: the run folder of a new run; "auto" searches its sibling folders.
+        data: of the run; "auto" skips checkpoints of other files, as it skips those of other options.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or it contains no training state.
@@ -63,16 +65,19 @@ def checkpoint_to_resume(config: Config, output_dir: Path) -> Path | None:
     if config.checkpoint is None:
         return None
     if config.checkpoint == AUTO_RESUME:
-        found = _newest(config, output_dir.absolute().parent)
+        found = _newest(config, output_dir.absolute().parent, data)
         outcome = f"resuming from {found}" if found else "no checkpoint of this configuration: starting a new run"
         log.info("checkpoint=auto: %s", outcome)
         return found
     path = Path(os.path.expanduser(config.checkpoint)).absolute()
-    require_resumable(read_checkpoint(path), path)
+    checkpoint = read_checkpoint(path)
+    require_resumable(checkpoint, path)
     stored = _stored_config(path.parent)
     changed = differences(stored, config, chosen_in(path.parent)) if stored else []
     if changed:
         log.warning("the run resumes with changed options: %s", ", ".join(changed))
+    if changed_data := data.changes_since(checkpoint, path):
+        log.warning("the run resumes with a changed dataset: %s", changed_data)
     return path
 
 
@@ -96,13 +101,14 @@ def require_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def _newest(config: Config, parent: Path) -> Path | None:
+def _newest(config: Config, parent: Path, data: RunData) -> Path | None:
     """Return the usable checkpoint with the most steps among the run folders of one configuration.
 
     Copying files and clocks of other machines change modification times. They only decide between equal steps.
     """
     found = [path for path in parent.glob("*/*.ckpt") if not _differs(path.parent, config)]
     usable: list[tuple[int, int, Path]] = []
+    of_other_files: list[tuple[int, int, Path, str]] = []
     for path in sorted(found):
         if in_use(path.parent):
             log.warning("checkpoint=auto: skipped %s: another run uses that folder", path)
@@ -110,11 +116,22 @@ def _newest(config: Config, parent: Path) -> Path | None:
         try:
             checkpoint = read_checkpoint(path)
             require_resumable(checkpoint, path)
+            changed = data.changes_since(checkpoint, path)
         except CheckpointError as error:
             log.warning("checkpoint=auto: skipped a file: %s", error)
             continue
         step = checkpoint.get("global_step", 0)
-        usable.append((step if isinstance(step, int) else 0, path.stat().st_mtime_ns, path))
+        candidate = (step if isinstance(step, int) else 0, path.stat().st_mtime_ns, path)
+        if changed:
+            of_other_files.append((*candidate, changed))
+        else:
+            usable.append(candidate)
+    if of_other_files:
+        *_, path, changed = max(of_other_files)
+        log.warning(
+            "checkpoint=auto: skipped %s: the dataset has changed (%s): checkpoint=%s resumes it all the same",
+            *(path, changed, path),
+        )
     return max(usable)[2] if usable else None
 
 

@@ -36,6 +36,7 @@ from segnet.training.distributed import (
 from segnet.training.finetuning import require_same_model, start_from
 from segnet.training.loggers import build_logger
 from segnet.training.plan import Facts, as_options, chosen, needs_sizes, planned
+from segnet.training.run_data import RunData
 from segnet.training.run_folder import (
     checkpoint_to_resume,
     remove_temporary_files,
@@ -80,16 +81,17 @@ def train(config: Config, output_dir: Path) -> Results | None:
     start = time.monotonic()
     given = config = complete_specs(config)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    checkpoint = checkpoint_to_resume(config, output_dir) if is_rank_zero() else None
+    data = RunData(config.dataset)
+    checkpoint = checkpoint_to_resume(config, output_dir, data) if is_rank_zero() else None
     folder = run_folder(checkpoint, output_dir)
     loggers = [build_logger(config.logger, folder)] if config.logger else []
     restore_errors = RestoreErrors()
-    trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors], loggers)
+    trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors, data], loggers)
     require_world_size(trainer)
     checkpoint = broadcast_checkpoint(trainer, checkpoint)
-    config, datamodule, task = prepare(config, checkpoint, trainer)
+    config, datamodule, task = prepare(config, data, checkpoint, trainer)
     if chosen(given, config):  # the Trainer takes them only when it is built
-        trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors], loggers)
+        trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors, data], loggers)
     task.inference = Inference(**asdict(config.validation))
     require_gpus_for_sync_batch_norm(trainer, task)
     with (
@@ -135,11 +137,12 @@ def _record(folder: Path, config: Config, given: Config, trainer: pl.Trainer) ->
 
 
 def prepare(
-    config: Config, checkpoint: Path | None, trainer: pl.Trainer
+    config: Config, data: RunData, checkpoint: Path | None, trainer: pl.Trainer
 ) -> tuple[Config, SegmentationDataModule, SegmentationTask]:
     """Reads all that a run starts from, and checks it.
 
     Args:
+        data: the splits.
         checkpoint: the checkpoint to resume from; None: a new run.
         trainer: of the configuration: its device, its processes and the batches of a step count.
 
@@ -160,8 +163,9 @@ def prepare(
     channels = config.backbone.get("in_channels", 3)
     channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
     mean, std = resolve_normalization(config.mean, config.std, normalized_as, channels)
+    overfits = bool(config.trainer.get("overfit_batches"))
     datamodule = SegmentationDataModule(
-        config.dataset, config.data, mean, config.seed, fixed_order=bool(config.trainer.get("overfit_batches"))
+        config.dataset, config.data, mean, config.seed, fixed_order=overfits, splits=data.splits
     )
     if resumed and checkpoint:
         config = with_choices_of_run(config, checkpoint, resumed["hyper_parameters"]["optim"])

@@ -11,13 +11,19 @@ from tiny import components
 from segnet.config import Config, DataConfig, OptimConfig
 from segnet.errors import CheckpointError
 from segnet.models.checkpoint import save_checkpoint
-from segnet.training.run_folder import checkpoint_to_resume, differences, remove_temporary_files, run_folder
+from segnet.training import run_folder as module
+from segnet.training.run_data import RunData
+from segnet.training.run_folder import differences, remove_temporary_files, run_folder
 
 CONFIG = Config(trainer={"max_epochs": 3}, dataset={"name": "shapes"}, optim=OptimConfig(lr=0.1))
 MODEL = {**components(), "num_classes": 1, "mean": [0.5] * 3, "std": [0.5] * 3}
 CLASSES = {"names": ["a"], "palette": [[0, 0, 0]], "ignore_index": 255}
 HYPER = {"hyper_parameters": {"model": MODEL, "classes": CLASSES}, "state_dict": {}}
 RESUMABLE = {**HYPER, "optimizer_states": [], "lr_schedulers": [], "loops": {}}
+
+
+def checkpoint_to_resume(config, output_dir):
+    return module.checkpoint_to_resume(config, output_dir, RunData(config.dataset))
 
 
 def run(parent, name, age, config=CONFIG, content=RESUMABLE):

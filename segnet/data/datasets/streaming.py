@@ -76,7 +76,8 @@ class Streaming(SegmentationDataset):
 
     def files(self, index: int) -> Sequence[Path | str]:
         if not is_local(self._root):
-            return ()
+            name, start, end = self._part(index)
+            return (f"{name}, bytes {start} to {end}",)
         return Path(self._root, self._names[self._numbers[index]]), f"sample {index}"
 
     def findings(self) -> Sequence[Finding] | None:

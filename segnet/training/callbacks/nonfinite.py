@@ -39,6 +39,12 @@ class NonFiniteLoss(Callback):
         self._names: Sequence[str] = ()
         self._statistics: list[tuple[Tensor, Tensor]] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._in_a_row = int(state_dict["in_a_row"])
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:

@@ -67,6 +67,24 @@ def test_many_skipped_steps_in_a_row_stop_the_run(tmp_path, monkeypatch, caplog)
     assert caplog.text.count("the step is skipped") == MOST_IN_A_ROW
 
 
+def test_a_resumed_run_counts_on_from_the_steps_that_were_skipped_before(tmp_path, monkeypatch, caplog):
+    """Stopped at any step of a lost stretch, it gives up at the very step at which it would have given up."""
+    caplog.set_level(logging.WARNING, "segnet")
+    stopped, lost_from = 5, 2
+    with monkeypatch.context() as patch:
+        losing(patch, set(range(lost_from, 99)))
+        train(configuration({"max_steps": stopped, "limit_val_batches": 0}, non_finite="skip"), tmp_path)
+    last = tmp_path / "last.ckpt"
+    assert read_checkpoint(last)["callbacks"]["NonFiniteLoss"] == {"in_a_row": stopped - lost_from}
+    calls = losing(monkeypatch, set(range(99)))
+    config = configuration({"max_steps": 30, "limit_val_batches": 0}, non_finite="skip", checkpoint=str(last))
+    with pytest.raises(
+        ConfigError, match=rf"at step {lost_from + MOST_IN_A_ROW} .*{MOST_IN_A_ROW} skipped steps in a row"
+    ):
+        train(config, tmp_path)
+    assert len(calls) == lost_from + MOST_IN_A_ROW - stopped + 1
+
+
 def test_skip_changes_nothing_while_losses_are_finite(tmp_path):
     for action in ("stop", "skip"):
         train(configuration({"max_epochs": 1}, non_finite=action), tmp_path / action)

@@ -1,0 +1,74 @@
+"""The data of a run: its train and val splits, and whether they are those that a checkpoint was trained on."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from segnet.data import build_splits
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.digest import SplitDigest, changes, split_digest
+from segnet.errors import CheckpointError
+
+STATE_KEY = "dataset_digest"  # of a checkpoint
+TRAINING_SPLITS = ("train", "val")
+
+
+class RunData(Callback):
+    """Builds the splits of a run once, and stores their digest in each of its checkpoints.
+
+    Args:
+        spec: of the dataset.
+    """
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self._spec = spec
+
+    @cached_property
+    def splits(self) -> Mapping[str, SegmentationDataset]:
+        """The datasets of train and val, with one set of class ids.
+
+        Raises:
+            SegnetError: an option or a file does not allow it.
+        """
+        return build_splits(self._spec, TRAINING_SPLITS)
+
+    @cached_property
+    def _digests(self) -> Mapping[str, SplitDigest]:
+        """Of the files as they were when the run started: files that change later are noticed when it resumes."""
+        root = self._spec.get("root", ())
+        roots = [root] if isinstance(root, str) else root
+        return {name: split_digest(self.splits[name], roots) for name in TRAINING_SPLITS}
+
+    def changes_since(self, checkpoint: Mapping[str, Any], source: object) -> str:
+        """What changed in the dataset since a checkpoint was written, in one line; empty: nothing that it can tell.
+
+        Args:
+            source: the checkpoint's path, for errors.
+
+        Raises:
+            CheckpointError: its digest is damaged.
+        """
+        stored = checkpoint.get(STATE_KEY)
+        if stored is None:  # an older checkpoint
+            return ""
+        try:
+            before = {name: SplitDigest.from_state(stored[name]) for name in TRAINING_SPLITS}
+        except (LookupError, TypeError, ValueError):
+            raise CheckpointError(
+                f"{source}: its digest of the dataset is damaged: start from its weights with init_from={source}"
+            ) from None
+        found = {name: changes(before[name], self._digests[name]) for name in TRAINING_SPLITS}
+        return "; ".join(f"{name}: {text}" for name, text in found.items() if text)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            _ = self._digests
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.is_global_zero:
+            checkpoint[STATE_KEY] = {name: digest.to_state() for name, digest in self._digests.items()}
