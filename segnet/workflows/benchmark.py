@@ -1,7 +1,7 @@
-"""What a model costs on this machine: parameters, operations, memory, images a second in training and in prediction.
+"""Benchmark a model on this machine: parameters, operations, memory and throughput of training and prediction.
 
-Training and prediction are measured each in a process of its own, so that no memory is counted that is not theirs. No
-data is loaded and no image decoded: batches are noise in memory.
+Training and prediction run in separate fresh processes, so that only their own memory is counted. No data is loaded or
+decoded: batches are random noise in memory.
 """
 
 import json
@@ -38,7 +38,7 @@ from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
 from segnet.workflows.costs import Cost, cost, resident
 
-SMALLEST_SIDE = 64  # of the images: below it no batch of one can be trained at an output stride of 32 [pixels]
+SMALLEST_SIDE = 64  # smallest image side; a batch of one cannot train below it at output stride 32 [pixels]
 LOWER = "batch_size or image_size"
 
 log = logging.getLogger(__name__)
@@ -46,12 +46,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """What a model costs.
+    """Results of a benchmark.
 
     Attributes:
-        model: the spec that a checkpoint stores.
-        parameters: of the model, without an auxiliary head.
-        macs: multiply-accumulate operations of convolutions and matrix products in a prediction of one image.
+        config: the measured configuration.
+        model: the model's spec, as a checkpoint stores it.
+        parameters: number of parameters, without the auxiliary head.
+        macs: multiply-accumulate operations of convolutions and matrix products to predict one image.
+        training: time and memory of training.
+        prediction: time and memory of prediction.
     """
 
     config: BenchmarkConfig
@@ -62,7 +65,7 @@ class Benchmark:
     prediction: Cost
 
     def to_dict(self) -> dict[str, Any]:
-        """As builtins."""
+        """Return the results as JSON-compatible builtins."""
         options = ("checkpoint", "image_size", "batch_size", "precision", "compile")
         return {
             **{name: getattr(self.config, name) for name in options},
@@ -75,17 +78,18 @@ class Benchmark:
         }
 
     def write(self, path: Path) -> None:
-        """Writes JSON."""
+        """Write the results as JSON."""
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def benchmark(config: BenchmarkConfig) -> Benchmark:
-    """Measures the model of a checkpoint, or an untrained one of the options.
+    """Measure a checkpoint's model, or an untrained model of the given options.
 
     Raises:
-        ConfigError: an option that cannot be. CheckpointError: the checkpoint cannot be used.
-        MachineError: the memory is full; there is no such device; a package is not installed.
+        ConfigError: an impossible option.
+        CheckpointError: the checkpoint cannot be used.
+        MachineError: out of memory, a missing device, or a missing package.
     """
     _check(config)
     device = choose_device(config.device)
@@ -99,11 +103,12 @@ def benchmark(config: BenchmarkConfig) -> Benchmark:
         with fitting(checkpoint):
             parameters, macs = count(model, config.image_size)
         if config.runtime not in (None, "torch"):
-            _apart(_open_model, checkpoint, config)  # exports where no export is kept, outside prediction's memory
+            # Exports the model if no export is cached, so that prediction's memory does not include it.
+            _in_fresh_process(_open_model, checkpoint, config)
         log.info("measuring prediction")
-        prediction = _apart(measure_prediction, checkpoint, config)
+        prediction = _in_fresh_process(measure_prediction, checkpoint, config)
         log.info("measuring training")
-        training = _apart(measure_training, checkpoint, config)
+        training = _in_fresh_process(measure_training, checkpoint, config)
     return Benchmark(
         config=config, model=model, parameters=parameters, macs=macs, training=training, prediction=prediction
     )
@@ -119,8 +124,8 @@ def _check(config: BenchmarkConfig) -> None:
         raise ConfigError(f"image_size={config.image_size} must be [height, width], each {SMALLEST_SIDE} or more")
     if config.loss and isinstance(config.loss.get("class_weight"), str):
         raise ConfigError(
-            f"loss.class_weight={config.loss['class_weight']} asks for training masks, and a benchmark has none: leave "
-            "it out, or name a checkpoint that was trained so"
+            f"loss.class_weight={config.loss['class_weight']} needs training masks, and a benchmark has none: leave "
+            "it out, or use a checkpoint that was trained with it"
         )
 
 
@@ -140,7 +145,7 @@ def _write_untrained(config: BenchmarkConfig, path: Path) -> Path:
 
 
 def count(model: dict[str, Any], image_size: list[int]) -> tuple[int, int]:
-    """Parameters, and multiply-accumulate operations of a prediction of one image; nothing is computed.
+    """Count parameters, and multiply-accumulate operations to predict one image, without computing them.
 
     Args:
         model: spec of a SegmentationModel.
@@ -154,11 +159,11 @@ def count(model: dict[str, Any], image_size: list[int]) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2
 
 
-def _apart(task: Callable[[Path, BenchmarkConfig], Any], checkpoint: Path, config: BenchmarkConfig) -> Any:
-    """Calls `task` in a fresh process.
+def _in_fresh_process(task: Callable[[Path, BenchmarkConfig], Any], checkpoint: Path, config: BenchmarkConfig) -> Any:
+    """Call `task` in a fresh process.
 
     Raises:
-        MachineError: the memory is full, or the process was killed.
+        MachineError: out of memory, or the process was killed.
     """
     height, width = config.image_size
     batch = f"{config.batch_size} images of {height} x {width}"
@@ -166,13 +171,13 @@ def _apart(task: Callable[[Path, BenchmarkConfig], Any], checkpoint: Path, confi
         with ProcessPoolExecutor(
             1,
             multiprocessing.get_context("spawn"),
-            initializer=signal.signal,  # at Ctrl-C it ends at once, and without a word
+            initializer=signal.signal,  # Ctrl-C ends the process at once, without a stack trace
             initargs=(signal.SIGINT, signal.SIG_DFL),
         ) as pool:
             return pool.submit(_explained, task, checkpoint, config, batch).result()
     except BrokenProcessPool:
         raise MachineError(
-            f"the process that measures was killed: most likely the memory is full with {batch}: lower {LOWER}"
+            f"the measuring process was killed, most likely out of memory with {batch}: lower {LOWER}"
         ) from None
 
 
@@ -185,7 +190,7 @@ def _explained(
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, torch.OutOfMemoryError) or not is_out_of_memory(error):
                 raise
-        raise MachineError(f"the memory is full with {batch}: lower {LOWER}")  # no data is loaded that could be lowered
+        raise MachineError(f"out of memory with {batch}: lower {LOWER}")
 
 
 def _open_model(checkpoint: Path, config: BenchmarkConfig) -> None:
@@ -193,7 +198,7 @@ def _open_model(checkpoint: Path, config: BenchmarkConfig) -> None:
 
 
 def measure_prediction(checkpoint: Path, config: BenchmarkConfig) -> Cost:
-    """Predicts batches, as a Predictor does; to be called in a fresh process."""
+    """Measure prediction of batches, as a Predictor does it; call it in a fresh process."""
     before = resident()
     runtime = open_runtime(checkpoint, config.device, config.runtime, config.precision)
     images = _noise(config.batch_size, runtime.channels, config.image_size)
@@ -206,7 +211,7 @@ def measure_prediction(checkpoint: Path, config: BenchmarkConfig) -> Cost:
 
 
 def measure_training(checkpoint: Path, config: BenchmarkConfig) -> Cost:
-    """Trains on batches that lie on the device, as the task does; to be called in a fresh process."""
+    """Measure training steps of the task on batches in device memory; call it in a fresh process."""
     before = resident()
     device = choose_device(config.device)
     hyper_parameters = read_checkpoint(checkpoint)["hyper_parameters"]
@@ -239,7 +244,7 @@ def _noise(batch_size: int, channels: int, image_size: list[int]) -> Tensor:
 
 
 def _patches(config: BenchmarkConfig, num_classes: int) -> Tensor:
-    """A mask of patches of 32 x 32 pixels (B, H, W)."""
+    """Return a mask (B, H, W) of random classes in patches of 32 x 32 pixels."""
     height, width = config.image_size
     size = (config.batch_size, -(-height // 32), -(-width // 32))
     patches = torch.randint(0, num_classes, size, generator=torch.Generator().manual_seed(0))

@@ -1,8 +1,9 @@
-"""Trained models of PaddleSeg and mmsegmentation into checkpoints of segnet.
+"""Convert trained models of PaddleSeg and mmsegmentation to segnet checkpoints.
 
-Sources of the published settings, which no weight shows: PaddleSeg's configs/deeplabv3p and configs/deeplabv3 (output
-stride 8, multi-grid 1, 2, 4); mmsegmentation's configs/_base_/models/deeplabv3plus_r50-d8.py (stride 8, the first block
-of a dilated stage at half the rate, a ReLU between depthwise and pointwise convolution).
+Weights do not determine all settings. The published ones come from PaddleSeg's configs/deeplabv3p and
+configs/deeplabv3 (output stride 8, multi-grid 1, 2, 4), and from mmsegmentation's
+configs/_base_/models/deeplabv3plus_r50-d8.py (output stride 8, the first block of a dilated stage at half the rate, a
+ReLU between depthwise and pointwise convolution).
 """
 
 import re
@@ -28,13 +29,13 @@ from segnet.weights.names import Weights, depths_of, pools_shortcuts, translate_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:
-    """What a trained model was built with and its weights do not show.
+    """Settings of a trained model that its weights do not show.
 
     Attributes:
-        output_stride: of the backbone [pixels].
-        multi_grid: of the last stage's blocks; factors on its dilation (PaddleSeg) or the dilations themselves
-            (mmsegmentation). None for none.
-        align_corners: of all bilinear resizing.
+        output_stride: output stride of the backbone.
+        multi_grid: multi-grid of the last stage's blocks: factors of its dilation (PaddleSeg), or the dilations
+            themselves (mmsegmentation). None: no multi-grid.
+        align_corners: align_corners of all bilinear resizing.
     """
 
     output_stride: int
@@ -47,7 +48,7 @@ PUBLISHED = {
     "mmseg": BuildSettings(output_stride=8, multi_grid=None),
 }
 _FOUR = r"[(\[]\s*" + r"\s*,\s*".join([r"(\d+)"] * 4) + r"\s*,?\s*[)\]]"
-STRIDES: dict[tuple[str | Any, ...], int] = {  # by mmsegmentation's dilations
+STRIDES: dict[tuple[str | Any, ...], int] = {  # mmsegmentation's dilations -> output stride
     ("1", "1", "2", "4"): 8,
     ("1", "1", "1", "2"): 16,
     ("1", "1", "1", "1"): 32,
@@ -55,23 +56,24 @@ STRIDES: dict[tuple[str | Any, ...], int] = {  # by mmsegmentation's dilations
 
 
 def published_settings(weights: Weights) -> BuildSettings:
-    """The settings of the models that a project publishes, or those that the file itself tells.
+    """Return a project's published settings, updated by the configuration stored in the file.
 
     Raises:
-        CheckpointError: weights of a project whose models are not known here, or dilations that no stride has.
+        CheckpointError: the weights are not from PaddleSeg or mmsegmentation, or no output stride has these dilations.
     """
     if weights.scheme not in PUBLISHED:
         raise CheckpointError(
-            f"{weights.source}: is not a whole model of PaddleSeg or mmsegmentation (its names are {weights.scheme}'s)"
+            f"{weights.source}: is not a complete model of PaddleSeg or mmsegmentation (its weights are named as "
+            f"{weights.scheme}'s)"
         )
     settings = PUBLISHED[weights.scheme]
     meta = weights.meta.get("meta", {})
-    text = str(meta.get("config") or meta.get("cfg"))  # of mmcv and mmengine
+    text = str(meta.get("config") or meta.get("cfg"))  # keys of mmengine and mmcv
     if dilations := re.search(rf"dilations\s*=\s*{_FOUR}", text):
         stride = STRIDES.get(dilations.groups())
         if stride is None:
             raise CheckpointError(
-                f"{weights.source}: was built with dilations {','.join(dilations.groups())}, of no output stride"
+                f"{weights.source}: was built with dilations {','.join(dilations.groups())}, which fit no output stride"
             )
         settings = replace(settings, output_stride=stride)
     if grid := re.search(r"multi_grid\s*=\s*[(\[]([\d,\s]+)[)\]]", text):
@@ -80,14 +82,14 @@ def published_settings(weights: Weights) -> BuildSettings:
 
 
 def find_classes(named: str | None, weights: Weights) -> Classes:
-    """The classes of a model: by the name of a dataset, from a file, as a list, or as its own file tells them.
+    """Find a model's classes: by dataset name, from a file, from a list, or from the weights file itself.
 
     Args:
         named: "cityscapes", "road,tree,car", or the path of a YAML file: a list of names, or ``names``, ``palette`` and
-            ``ignore_index``. None takes what mmsegmentation wrote into the file.
+            ``ignore_index``. None: mmsegmentation's entry in the weights file.
 
     Raises:
-        ConfigError: no such dataset or file, or none is named and the file tells none.
+        ConfigError: an unknown dataset or file, or None and the weights file contains no classes.
     """
     if named is None:
         meta = weights.meta.get("meta", {})
@@ -97,11 +99,11 @@ def find_classes(named: str | None, weights: Weights) -> Classes:
         names = described.get("classes") or described.get("CLASSES")
         if not names:
             raise ConfigError(
-                f"{weights.source}: does not tell its classes: add --classes with {', '.join(sorted(CLASS_SETS))}, "
+                f"{weights.source}: contains no class names: add --classes with {', '.join(sorted(CLASS_SETS))}, "
                 "a list such as road,tree,car or a YAML file"
             )
         palette = described.get("palette") or described.get("PALETTE")
-        with refusing_damage(weights.source, "its classes cannot be used, name them with --classes"):
+        with refusing_damage(weights.source, "its classes cannot be used, set them with --classes"):
             return Classes.create([str(name).strip() for name in names], palette)
     if named in CLASS_SETS:
         return CLASS_SETS[named]
@@ -120,25 +122,29 @@ def _read_classes(path: Path) -> Classes:
     if isinstance(content, list):
         content = {"names": content}
     if not isinstance(content, dict) or not {"names"} <= content.keys() <= {"names", "palette", "ignore_index"}:
-        raise ConfigError(f"--classes {path}: is neither a list of names nor names, palette and ignore_index")
+        raise ConfigError(
+            f"--classes {path}: must contain a list of names, or the keys names, palette and ignore_index"
+        )
     return Classes.create(**content)
 
 
 def convert(weights: Weights, classes: Classes, settings: BuildSettings, output: Path) -> SegmentationModel:
-    """Writes a checkpoint that predict and evaluate take.
+    """Write a checkpoint for predict and evaluate from the weights of another project.
 
     Args:
-        weights: of a whole model.
-        output: the .ckpt file; an older one of that name is replaced.
+        weights: weights of a complete model.
+        classes: the model's classes.
+        settings: settings that the weights do not show.
+        output: path of the .ckpt file; an existing file is replaced.
 
     Returns:
-        The model, on the CPU and in evaluation mode.
+        The model, on the CPU and in eval mode.
 
     Raises:
-        CheckpointError: weights that do not form a DeepLabV3 or DeepLabV3+, or of another number of classes.
-        MachineError: the disk refuses the file.
+        CheckpointError: the weights are not a DeepLabV3 or DeepLabV3+, or have another number of classes.
+        MachineError: the file cannot be written.
     """
-    with refusing_damage(weights.source, "is no DeepLabV3 or DeepLabV3+"):
+    with refusing_damage(weights.source, "is not a DeepLabV3 or DeepLabV3+"):
         state, _ = translate_model(weights)
         spec = model_spec(state, weights, settings)
     if spec["num_classes"] != len(classes.names):
@@ -149,9 +155,9 @@ def convert(weights: Weights, classes: Classes, settings: BuildSettings, output:
     try:
         model = SegmentationModel(**spec)
     except ConfigError as error:
-        if settings != published_settings(weights):  # a wrong option
+        if settings != published_settings(weights):  # the user's own option is wrong
             raise
-        raise CheckpointError(f"{weights.source}: is no DeepLabV3 or DeepLabV3+ ({error})") from None
+        raise CheckpointError(f"{weights.source}: is not a DeepLabV3 or DeepLabV3+ ({error})") from None
     load_model_weights(model, weights)
     checkpoint = {
         "state_dict": {f"model.{name}": value for name, value in model.state_dict().items()},
@@ -167,10 +173,10 @@ def convert(weights: Weights, classes: Classes, settings: BuildSettings, output:
 
 
 def model_spec(state: Mapping[str, Tensor], weights: Weights, settings: BuildSettings) -> dict[str, Any]:
-    """The keyword arguments of the SegmentationModel that a state with our names belongs to, read off its shapes.
+    """Derive the keyword arguments of SegmentationModel from the shapes of a state dict with segnet's names.
 
     Raises:
-        CheckpointError: no backbone or no decoder that segnet has.
+        CheckpointError: segnet has no such backbone or decoder.
     """
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     needed = ("backbone.stages.0.0.conv2.conv.weight", "decoder.classifier.weight", "decoder.aspp.project.conv.weight")

@@ -1,4 +1,4 @@
-"""The time and the memory that something takes, done over and over with a batch of images."""
+"""Measure time and memory of a repeated step with a batch of images."""
 
 import statistics
 import time
@@ -17,15 +17,15 @@ RESIDENT = "growth of the process's resident memory"
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What training or prediction takes.
+    """Time and memory of training or prediction.
 
     Attributes:
-        images_per_second: of batches in memory.
-        seconds: for a batch; of training forward, loss, backward and the optimizer's step; of prediction from uint8
-            images in the machine's memory to class ids there.
-        memory: at the peak, the model included [bytes]; None: not known here.
-        memory_is: what was measured, ALLOCATED or RESIDENT.
-        runs_on: what ran it: torch, torch.compile, onnxruntime or openvino.
+        images_per_second: throughput with batches in memory [images/s].
+        seconds: time per batch [s]. Training: forward, loss, backward and optimizer step. Prediction: from uint8 images
+            in main memory to class ids in main memory.
+        memory: peak memory, model included [bytes]; None if unknown.
+        memory_is: the kind of memory, ALLOCATED or RESIDENT.
+        runs_on: the library: torch, torch.compile, onnxruntime or openvino.
         machine: processor or GPU, threads and versions.
     """
 
@@ -40,20 +40,20 @@ class Cost:
 def cost(
     step: Callable[[], object], batch_size: int, seconds: float, device: torch.device, before: int, library: str
 ) -> Cost:
-    """Measures what is done with a batch, over and over.
+    """Measure a step repeatedly.
 
     Args:
-        step: does it once.
-        batch_size: images in it.
-        seconds: how long to measure; at least one batch.
-        device: that computes.
-        before: `resident()` before the model was there.
-        library: that runs it, for the record.
+        step: processes one batch.
+        batch_size: images per batch.
+        seconds: duration of the measurement, at least one batch [s].
+        device: the device that computes.
+        before: `resident()` before the model was loaded [bytes].
+        library: the library that computes, stored in the result.
     """
-    step()  # chooses algorithms, compiles, allocates what stays
+    step()  # warm-up: chooses algorithms, compiles and allocates memory
     step()
     durations = [_timed(step, 1, device)]
-    at_once = max(1, int(seconds / 5 / durations[0]))  # without waiting for the device in between
+    at_once = max(1, int(seconds / 5 / durations[0]))  # steps between two synchronizations with the device
     durations = [_timed(step, at_once, device) for _ in range(5)] if durations[0] < seconds else durations
     memory, memory_is = _peak(device, before)
     typical = statistics.median(durations)
@@ -68,7 +68,7 @@ def cost(
 
 
 def _timed(step: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """The mean time of a step [seconds]."""
+    """Return the mean time of a step [s]."""
     _synchronize(device)
     start = time.perf_counter()
     for _ in range(repeats):
@@ -85,21 +85,21 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _peak(device: torch.device, before: int) -> tuple[int | None, str]:
-    """The most memory so far [bytes], and what it is of; None: not known here.
+    """Return the peak memory so far [bytes], None if unknown, and the kind of memory.
 
     Args:
-        before: `resident()` before the model was there.
+        before: `resident()` before the model was loaded [bytes].
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device), ALLOCATED
     most = resident()
-    grown = max(0, most - before)  # the kernel counts by processor, and a peak read later may be some pages lower
+    grown = max(0, most - before)  # the kernel counts per processor: a later peak can read some pages lower
     return (grown if most and device.type == "cpu" else None), RESIDENT
 
 
 def resident() -> int:
-    """The most of the machine's memory that this process has had; 0: unknown [bytes]."""
-    try:  # Linux: what getrusage says begins with what the process had that started this one
+    """Return this process's peak resident memory [bytes]; 0 if unknown."""
+    try:  # Linux: the peak of getrusage includes that of the parent process
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
     except (OSError, StopIteration):

@@ -1,7 +1,6 @@
-"""`segnet doctor`: is this installation fit for work?
+"""`segnet doctor`: check the installation for missing, clashing and broken packages, and the machine.
 
-Each check looks without importing what it looks at, or imports it in a process of its own: a package that crashes on
-import must not end the doctor.
+A check does not import the package, or imports it in a subprocess: a crash on import must not end the doctor.
 """
 
 import os
@@ -22,8 +21,8 @@ from segnet.extras import installed_version
 from segnet.system.files import GIB
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
-IMPORT_TIMEOUT = 120  # of an import in a process of its own [seconds]
-# Distributions that must not be installed beside what segnet needs -> why, and the command that fixes it.
+IMPORT_TIMEOUT = 120  # limit of an import in a subprocess [s]
+# Distributions that clash with segnet's requirements -> the reason, and the command that fixes it.
 CLASHES = {
     "opencv-python": "overwrites files of opencv-python-headless: pip uninstall opencv-python, then "
     "pip install --force-reinstall opencv-python-headless",
@@ -40,9 +39,9 @@ class Check:
     """One line of the report.
 
     Attributes:
-        name: what was looked at.
-        state: OK, NOTE (works, but worth knowing) or PROBLEM (some verb will fail).
-        text: what was found, and of a problem the way out.
+        name: the checked item.
+        state: OK, NOTE (works, with a remark) or PROBLEM (some verb will fail).
+        text: the finding; for a problem, also its solution.
     """
 
     name: str
@@ -69,7 +68,7 @@ def _python() -> Check:
 
 
 def _requirements() -> Iterator[tuple[str, Requirement]]:
-    """The requirements of segnet: (extra, "" for none; requirement)."""
+    """Yield segnet's requirements as (extra, requirement); the extra is "" for required packages."""
     try:
         lines = metadata.requires("segnet") or []
     except metadata.PackageNotFoundError:
@@ -77,7 +76,7 @@ def _requirements() -> Iterator[tuple[str, Requirement]]:
     for line in lines:
         requirement = Requirement(line)
         found = re.search(r"""extra == ['"]([\w-]+)['"]""", line)
-        environment = {"extra": found[1] if found else ""}  # the rest is this interpreter's
+        environment = {"extra": found[1] if found else ""}  # the other markers describe this interpreter
         if requirement.marker is None or requirement.marker.evaluate(environment):
             yield found[1] if found else "", requirement
 
@@ -85,7 +84,7 @@ def _requirements() -> Iterator[tuple[str, Requirement]]:
 def _packages() -> Iterator[Check]:
     required = [requirement for extra, requirement in _requirements() if not extra]
     if not required:
-        yield Check("packages", NOTE, "segnet is not installed, it runs from its folder: pip install -e . checks more")
+        yield Check("packages", NOTE, "segnet is not installed, but runs from its folder: pip install -e . checks more")
     for requirement in required:
         version = installed_version(requirement.name)
         if version is None:
@@ -122,25 +121,23 @@ def _torch() -> Iterator[Check]:
     if gpus:
         yield Check("GPU", OK, f"{gpus} (torch built for {toolkit})")
     elif mps == "True":
-        yield Check("GPU", OK, "Apple's, by device=mps")
+        yield Check("GPU", OK, "Apple GPU, use device=mps")
     elif toolkit:
-        yield Check(
-            "GPU", NOTE, f"none that torch can use; it is built for CUDA {toolkit}: is the driver recent enough?"
-        )
+        yield Check("GPU", NOTE, f"torch, built for CUDA {toolkit}, finds no usable GPU: is the driver recent enough?")
     elif shutil.which("nvidia-smi"):
-        yield Check("GPU", PROBLEM, "this torch is built for the CPU alone: install the build that pytorch.org names")
+        yield Check("GPU", PROBLEM, "this torch is built for CPUs only: install the CUDA build from pytorch.org")
     else:
         yield Check("GPU", OK, "none; torch runs on the CPU")
     yield from _torchvision()
 
 
 def _torchvision() -> Iterator[Check]:
-    """A torchvision of another build breaks torchmetrics, and with it every training."""
+    """Check torchvision: a build that does not match torch breaks torchmetrics, and with it training."""
     if (version := installed_version("torchvision")) is None:
         return
     _, error = _run_python("import torchvision")
     if error:
-        remedy = "pip uninstall torchvision, or install the build that fits torch; training fails with it"
+        remedy = "training will fail: pip uninstall torchvision, or install the build that fits torch"
         yield Check(
             "torchvision", PROBLEM, f"{version} does not fit torch {installed_version('torch')} ({error}): {remedy}"
         )
@@ -149,7 +146,7 @@ def _torchvision() -> Iterator[Check]:
 
 
 def _run_python(code: str) -> tuple[list[str], str]:
-    """Run code in a process of its own: (lines that it printed, why it failed or "")."""
+    """Run code in a subprocess; return its output lines, and the reason of a failure or ""."""
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=IMPORT_TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -212,8 +209,8 @@ def _folders() -> Iterator[Check]:
     for name, folder in (("cache folder", cache), ("run folder", Path("runs").absolute())):
         existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not existing.is_dir() or not os.access(existing, os.W_OK):
-            way_out = "set XDG_CACHE_HOME to a folder of yours" if folder == cache else "work in a folder of yours"
-            yield Check(name, PROBLEM, f"{folder} cannot be written: {way_out}")
+            remedy = "set XDG_CACHE_HOME to a writable folder" if folder == cache else "work in a writable folder"
+            yield Check(name, PROBLEM, f"{folder} cannot be written: {remedy}")
             continue
         free = shutil.disk_usage(existing).free
         state = OK if free >= 2 * GIB else NOTE

@@ -1,4 +1,4 @@
-"""The measuring of a checkpoint on a split of a dataset, without Hydra."""
+"""Evaluate a checkpoint on a split of a dataset, without Hydra."""
 
 import json
 from collections.abc import Mapping
@@ -29,17 +29,17 @@ LOWER_EVALUATION = "the size of the images, or set window=1024 (segnet evaluate)
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What an evaluation found.
+    """Results of an evaluation.
 
     Attributes:
-        checkpoint: the file that was evaluated.
-        split: on which images.
-        inference: how they were predicted.
-        num_images: how many.
-        scores: the figures.
-        classes: to which they belong.
-        confusion: counts of pixels, a row for each true class, a column for each predicted one.
-        image_miou: of each image, over the classes that occur in it or its prediction; NaN without a labeled pixel.
+        checkpoint: the evaluated file.
+        split: the evaluated split.
+        inference: options of test-time augmentation and sliding windows.
+        num_images: number of images.
+        scores: the metrics.
+        classes: the classes.
+        confusion: pixel counts, a row per true class and a column per predicted class.
+        image_miou: mIoU per image, over the classes in the image or its prediction; NaN without a labeled pixel.
     """
 
     checkpoint: Path
@@ -52,7 +52,7 @@ class Results:
     image_miou: list[float]
 
     def write(self, path: Path, **more: Any) -> None:
-        """Writes everything as JSON; `more` is added at the top level."""
+        """Write the results as JSON; `more` is added at the top level."""
         record = {
             "checkpoint": str(self.checkpoint),
             "split": self.split,
@@ -77,18 +77,18 @@ def evaluate(
     trainer: Mapping[str, Any],
     inference: Inference | None = None,
 ) -> Results:
-    """Measures a checkpoint on a split, one whole image at a time.
+    """Evaluate a checkpoint on a split, one whole image at a time.
 
     Args:
         checkpoint: path of a segnet checkpoint.
         dataset: spec from `segnet.data.DATASETS`.
         split: "train", "val" or "test".
-        data: how images are loaded.
-        trainer: arguments of Lightning's Trainer; one device unless they say otherwise, which is refused.
-        inference: flips, scales and windows; None: the model's own prediction of each image alone.
+        data: options of data loading.
+        trainer: arguments of Lightning's Trainer; more than one device is refused.
+        inference: options of test-time augmentation and sliding windows; None: plain prediction of each image.
 
     Raises:
-        SegnetError: the checkpoint, the data or an option does not allow it, or the dataset has other classes.
+        SegnetError: the checkpoint, the data or an option cannot be used, or the dataset has other classes.
     """
     stored = read_checkpoint(checkpoint)
     hyper_parameters = stored["hyper_parameters"]
@@ -117,10 +117,10 @@ def evaluate(
 
 
 class ImageScores(Callback):
-    """The mIoU of each image, from what it adds to the confusion matrix.
+    """Computes the mIoU of each image from its counts in the confusion matrix.
 
     Attributes:
-        miou: one an image, in their order.
+        miou: one value per image, in the order of the images.
     """
 
     def __init__(self) -> None:
@@ -138,10 +138,10 @@ class ImageScores(Callback):
 
 
 def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -> None:
-    """Refuses a dataset whose classes are not those that the checkpoint was trained on: the figure would mean nothing.
+    """Check that a dataset has the checkpoint's classes; scores would be meaningless otherwise.
 
     Raises:
-        DataError: naming the first class that differs.
+        DataError: the classes differ; the message names the first difference.
     """
     if len(trained.names) != len(present.names):
         raise DataError(
@@ -154,5 +154,5 @@ def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -
 
 
 def device_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a training's Trainer options, those that say where it runs: evaluation takes no others, nor low precision."""
+    """Return the device options among a training's Trainer options; an evaluation uses no others."""
     return {"devices": 1, **({"accelerator": options["accelerator"]} if "accelerator" in options else {})}

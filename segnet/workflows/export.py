@@ -1,4 +1,4 @@
-"""A checkpoint becomes an exported file, which must compute the same in its own runtime before it gets its name."""
+"""Export a checkpoint, and compare the exported file with it in its own runtime before it is kept."""
 
 import os
 import tempfile
@@ -30,13 +30,13 @@ LEAST_AGREEMENT = 0.9999
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An export beside the model that it was made from, on images of one size.
+    """Comparison of an export with its model, on images of one size.
 
     Attributes:
         size: batch, height, width.
-        error: largest difference of the logits; None of a file that gives class ids.
-        largest: of the model's own logits, absolute.
-        agreement: share of pixels of the same class, 0-1.
+        error: largest absolute difference of the logits; None if the export returns class ids.
+        largest: largest absolute logit of the model.
+        agreement: fraction of pixels with the same class, 0-1.
     """
 
     size: tuple[int, int, int]
@@ -58,22 +58,23 @@ def export(
     report: Callable[[object], None],
     calibrate: Callable[[Classes], Calibration] | None = None,
 ) -> Metadata:
-    """Exports a checkpoint, and compares the file with it; where it computes something else, no file is left.
+    """Export a checkpoint, and compare the exported file with it; no file is left if they differ.
 
     Args:
         checkpoint: path of a segnet checkpoint.
         format: from `segnet.choices.FORMATS`.
-        output: path to be; of safetensors a folder.
+        output: path of the exported file; a folder for safetensors.
         output_kind: "logits" or "classes".
-        report: called with each comparison, and the mIoU before and after `calibrate`.
-        calibrate: gives images for a model of the classes, which becomes one of 8 bits, of format onnx or openvino.
+        report: called with each comparison, and with the mIoU before and after quantization.
+        calibrate: returns calibration images for the given classes; with it the export (onnx or openvino) is quantized
+            to 8 bits.
 
     Returns:
-        What the file tells of itself.
+        The metadata stored in the file.
 
     Raises:
-        CheckpointError: the checkpoint cannot be used, or the export does not compute the same.
-        MachineError: a package is not installed, or the disk refuses it.
+        CheckpointError: the checkpoint cannot be used, or the export computes different results.
+        MachineError: a package is not installed, or the file cannot be written.
     """
     model, classes = load_checkpoint(checkpoint)
     kind = "uint8" if model.in_channels == 3 else "float32"
@@ -106,7 +107,7 @@ def _quantize(
     calibration: Calibration,
     report: Callable[[object], None],
 ) -> None:
-    """Puts a model of 8 bits in the place of `written`, which was found equal, and reports what it costs."""
+    """Replace the export `written` by a quantized 8-bit model, and report the mIoU before and after."""
     before = calibration.measure(open_runtime(written, "cpu", runtime))
     precise, small = (written.with_name(f"{written.stem}-{bits}.onnx") for bits in (32, 8))
     EXPORTERS["onnx"](exportable(model, metadata), metadata, precise)
@@ -125,23 +126,23 @@ def _quantize(
 def require_equal(
     model: nn.Module, run: Callable[[Tensor], Tensor] | Runtime, metadata: Metadata, report: Callable[[object], None]
 ) -> None:
-    """Compares an export with its model at SIZES.
+    """Compare an export with its model at SIZES.
 
     Raises:
-        CheckpointError: fewer than LEAST_AGREEMENT of the pixels of a size have the same class.
+        CheckpointError: at some size the fraction of pixels with the same class is below LEAST_AGREEMENT.
     """
     for images in example_images(metadata.channels):
         comparison = compare(model, run, images, metadata.output)
         report(comparison)
         if not comparison.agreement >= LEAST_AGREEMENT:
             raise CheckpointError(
-                f"the export does not compute what the checkpoint does ({comparison}; {100 * LEAST_AGREEMENT:g}% "
-                "is the least): nothing was written. Please report it"
+                f"the export's results differ from the checkpoint's ({comparison}; {100 * LEAST_AGREEMENT:g}% "
+                "is required): nothing was written. Please report it"
             )
 
 
 def compare(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, output_kind: str) -> Comparison:
-    """Runs both on the same images (B, C, H, W), uint8."""
+    """Compare model and export on images (B, C, H, W), uint8."""
     expected, given = _inference(model)(images), run(images)
     agreement = (expected.argmax(dim=1) == given.argmax(dim=1)).double().mean().item()
     error = (expected - given).abs().max().item() if output_kind == "logits" else None
@@ -150,7 +151,7 @@ def compare(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, o
 
 
 def example_images(channels: int) -> Iterator[Tensor]:
-    """Images of SIZES: smooth colors with a little noise, so that classes have regions as in photos."""
+    """Yield images of SIZES: smooth colors with a little noise, so that predictions have regions as in photos."""
     generator = torch.Generator().manual_seed(0)
     for batch, height, width in SIZES:
         coarse = torch.rand(batch, channels, 5, 7, generator=generator) * 255
@@ -164,7 +165,7 @@ def _inference(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _put_in_place(written: Path, output: Path) -> None:
-    """Moves what was written: a folder's files or a file, and the weights that lie beside it, these first."""
+    """Move the written file, or the files of a folder, to the output path; OpenVINO's .bin file goes first."""
     if written.is_dir():
         output.mkdir(exist_ok=True)
         for file in written.iterdir():

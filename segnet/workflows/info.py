@@ -1,4 +1,4 @@
-"""`segnet info`: what a checkpoint, an exported model or a pretrained folder holds."""
+"""`segnet info`: describe a checkpoint, an exported model or a pretrained folder."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ EXPORTED = {".onnx": "ONNX", ".xml": "OpenVINO", ".pt2": "torch.export"}
 
 
 def model_info(path: Path) -> dict[str, Any]:
-    """Read what a model file says about itself.
+    """Describe a model file.
 
     Args:
         path: a .ckpt, .onnx, .xml, .pt2 or .safetensors file, or a folder of `segnet.models.pretrained`.
 
     Returns:
-        Builtins only: format, size [bytes], classes, and of what else the file knows: backbone, decoder, output stride,
-        parameters, normalization, epoch, step, val mIoU (fraction), options of the training.
+        JSON-compatible builtins: format, size [bytes] and classes. If the file stores them, also backbone, decoder,
+        output stride, number of parameters, normalization, epoch, step, val mIoU (fraction) and training options.
 
     Raises:
         CheckpointError: the file cannot be used.
@@ -69,7 +69,7 @@ def _pretrained(path: Path) -> dict[str, Any]:
 
 def _exported(path: Path) -> dict[str, Any]:
     runtime = open_runtime(require_model_file(path))
-    metadata = getattr(runtime, "metadata")  # noqa: B009  # all runtimes of exported files have it, the contract has not
+    metadata = getattr(runtime, "metadata")  # noqa: B009  # every exported file's runtime has it; the contract does not
     size = path.stat().st_size
     if path.suffix == ".xml":
         size += path.with_suffix(".bin").stat().st_size
@@ -101,7 +101,7 @@ def _num_parameters(model: torch.nn.Module) -> int:
 
 
 def _best_score(callbacks: Mapping[str, Any]) -> float | None:
-    """The val mIoU of the best checkpoint, as the run knew it when this file was written."""
+    """Return the best val mIoU of the run up to this checkpoint; None if the file does not store it."""
     for name, state in callbacks.items():
         if name.startswith("BestCheckpoint") and state.get("current_score") is not None:
             return float(state["current_score"])

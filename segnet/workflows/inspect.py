@@ -1,4 +1,4 @@
-"""The inspection of a dataset, without Hydra: every file is read, as at the start of a training, and reported on."""
+"""Inspect a dataset, without Hydra: read every file, as training does at its start, and report all findings."""
 
 import json
 from dataclasses import replace
@@ -23,13 +23,13 @@ LARGEST_SHEET_CROP = 512  # side of a crop in the contact sheet, where data.crop
 
 
 def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
-    """Reads a dataset and reports on it.
+    """Read a dataset and report all findings.
 
-    Writes into the folder: inspection.json, and contact_sheet.png where any sample can be read.
+    Writes inspection.json into the folder, and contact_sheet.png if any sample can be read.
 
     Raises:
-        ConfigError: an option that cannot be.
-        DataError: a split cannot even be put together; what is wrong with single files is in the report.
+        ConfigError: an impossible option.
+        DataError: a split cannot be built. Problems of single files are in the report instead.
     """
     if not config.splits or set(config.splits) - set(SPLITS):
         raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")
@@ -54,12 +54,12 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
 
 
 def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config: InspectConfig, target: Path) -> None:
-    """Writes a sheet of samples that are spread over those usable, each as it is and as a training may see it."""
-    data = config.data if samples.channels == 3 else replace(config.data, color_jitter=0.0)  # which is for RGB
+    """Write a sheet of samples, evenly spread over the usable ones, each before and after augmentation."""
+    data = config.data if samples.channels == 3 else replace(config.data, color_jitter=0.0)  # color jitter needs RGB
     transform = train_transform(data, [0.5] * samples.channels, samples.classes.ignore_index, config.seed)
     mix = CutMix(data.cutmix, config.seed)
     count = min(config.num_images, len(usable))
-    keys = [(0, usable[number * len(usable) // count]) for number in range(count)]  # epoch and number
+    keys = [(0, usable[number * len(usable) // count]) for number in range(count)]  # (epoch, sample number)
     shown = [samples.load(number) for _, number in keys]
     crops = [
         Sample(*transform(sample.image, sample.mask, epoch=epoch, index=number), sample.name)

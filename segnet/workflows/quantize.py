@@ -1,7 +1,7 @@
-"""An exported ONNX model with 8-bit weights and activations, and what that costs in mIoU.
+"""Quantize an exported ONNX model to 8 bits, and measure the loss of mIoU.
 
-onnxruntime's static quantization (QDQ): the ranges of the activations are those that images of the train split cause,
-weights have a scale for each channel. Both onnxruntime and OpenVINO run the result.
+onnxruntime's static quantization (QDQ): images of the train split determine the activation ranges; weights have one
+scale per channel. Both onnxruntime and OpenVINO run the result.
 """
 
 import inspect
@@ -27,17 +27,17 @@ from segnet.inference.tta import argmax_classes
 from segnet.models.digests import DIGEST_KEY, with_onnx_digest
 from segnet.training.metrics import ConfusionMatrix, Scores
 
-MAX_SIDE = 1024  # of calibration images, whose middle is taken [pixels]: all activations of an image are kept
+MAX_SIDE = 1024  # center crop of calibration images [pixels]: all activations of an image are kept in memory
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Images for the ranges of the activations, and others to measure the result on.
+    """Calibration images, and a val split to measure the quantized model.
 
     Attributes:
-        images: of which the ranges are taken.
-        val: with masks.
-        num_images: how many of `images` are used.
+        images: images that determine the activation ranges.
+        val: images with masks for the mIoU.
+        num_images: number of calibration images used.
     """
 
     images: SegmentationDataset
@@ -46,15 +46,17 @@ class Calibration:
 
     @classmethod
     def open(cls, name: str, root: str | None, classes: Classes, num_images: int) -> "Calibration":
-        """The train and val split of a dataset.
+        """Open the train and val splits of a dataset.
 
         Args:
-            name: from `segnet.data.DATASETS`.
-            root: its folder; None where it has none.
-            classes: of the checkpoint, which the dataset must have.
+            name: name from `segnet.data.DATASETS`.
+            root: the dataset's folder; None if it needs none.
+            classes: the checkpoint's classes, which the dataset must have.
+            num_images: number of calibration images.
 
         Raises:
-            ConfigError: an unknown dataset, or it lacks an option. DataError: files are missing or classes differ.
+            ConfigError: an unknown dataset, or one that needs more options.
+            DataError: files are missing, or the classes differ.
         """
         spec: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": root}
         own = {"class_names": list(classes.names), "palette": classes.palette, "ignore_index": classes.ignore_index}
@@ -68,13 +70,13 @@ class Calibration:
         return cls(images, val, min(num_images, len(images)))
 
     def batches(self, dtype: str) -> Iterator[Mapping[str, NDArray[Any]]]:
-        """Images spread over the split, as the model takes them."""
+        """Yield images, evenly spread over the split, as model inputs (1, C, H, W)."""
         for index in np.linspace(0, len(self.images) - 1, self.num_images).round().astype(int):
             image = _middle(self.images.load(int(index)).image)
             yield {INPUT: np.ascontiguousarray(image.transpose(2, 0, 1)[None]).astype(dtype)}
 
     def measure(self, runtime: Runtime) -> float:
-        """mIoU on the val split, whole images one at a time."""
+        """Measure the mIoU on the val split, one whole image at a time."""
         confusion = ConfusionMatrix(len(runtime.classes.names), self.val.classes.ignore_index)
         for index in range(len(self.val)):
             sample = self.val.load(index)
@@ -84,12 +86,13 @@ class Calibration:
 
 
 def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str) -> None:
-    """Writes the 8-bit model, with the metadata of the other.
+    """Write the 8-bit model, with the original's metadata.
 
     Args:
-        model: ONNX file of `segnet.exporters.onnx`.
-        quantized: path to be.
-        dtype: of the images that the model takes.
+        model: ONNX file written by `segnet.exporters.onnx`.
+        quantized: path of the quantized file.
+        calibration: the calibration images.
+        dtype: dtype of the model's input.
 
     Raises:
         MachineError: onnxruntime or onnx is not installed.
@@ -99,11 +102,11 @@ def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str)
     onnx: Any = import_extra("onnx", "onnx")
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it logs to the root what nobody can act on
+    root.setLevel(logging.ERROR)  # onnxruntime logs irrelevant warnings to the root logger
     try:
         with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
             prepared = Path(folder) / "prepared.onnx"
-            preprocess(model, prepared, skip_symbolic_shape=True)  # takes norms into convolutions
+            preprocess(model, prepared, skip_symbolic_shape=True)  # folds norms into convolutions
             quantization.quantize_static(
                 prepared,
                 quantized,
@@ -119,13 +122,13 @@ def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str)
     result = onnx.load(quantized)
     del result.metadata_props[:]
     for entry in onnx.load(model, load_external_data=False).metadata_props:
-        if entry.key != DIGEST_KEY.decode():  # the digest of the other file
+        if entry.key != DIGEST_KEY.decode():  # the original file's digest
             result.metadata_props.add(key=entry.key, value=entry.value)
     quantized.write_bytes(with_onnx_digest(result.SerializeToString()))
 
 
 class _Reader:
-    """onnxruntime's CalibrationDataReader, by its methods."""
+    """Implements onnxruntime's CalibrationDataReader."""
 
     def __init__(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> None:
         self._batches = batches

@@ -1,4 +1,4 @@
-"""report.html of a training run: one file that needs no other file and no network. The page is report.html.jinja."""
+"""report.html of a training run: a self-contained page from the template report.html.jinja."""
 
 import base64
 import csv
@@ -23,7 +23,7 @@ from segnet.system.files import replacing
 from segnet.training.metrics import iou_metric, percent
 from segnet.workflows.evaluate import Results
 
-IMAGE_WIDTH = 400  # of a val image on the page [pixels]
+IMAGE_WIDTH = 400  # width of a val image on the page [pixels]
 
 
 def write_report(
@@ -33,9 +33,10 @@ def write_report(
 
     Args:
         folder: the run folder, whose curves.png, metrics.csv and config.yaml are shown if they exist.
-        results: of the best checkpoint on `samples`.
-        facts: further entries for the top, by name.
-        worst: the number of images with the lowest mIoU to show.
+        results: results of the best checkpoint.
+        samples: the evaluated split.
+        facts: further entries at the top of the page, by name.
+        worst: number of images with the lowest mIoU to show.
     """
     scores, classes = results.scores, results.classes
     counts = np.array(results.confusion, np.float64)
@@ -58,7 +59,7 @@ def write_report(
 
 
 def render(**values: Any) -> str:
-    """Fill report.html.jinja; a value that the template lacks is an error, and every text is escaped."""
+    """Fill report.html.jinja: a missing value is an error, and all text is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -72,12 +73,12 @@ def render(**values: Any) -> str:
 
 
 def _printable(value: Any) -> Any:
-    """Write out control characters in names, but not the line breaks of the configuration."""
+    """Escape control characters in text, except for the line breaks of the configuration."""
     return printable(value, keep="\n\t") if type(value) is str else value
 
 
 def _iou_over_time(metrics: Path, classes: Classes) -> dict[str, Any]:
-    """Validations (epoch / step), and for each class its IoU at each of them; no validations if none was logged."""
+    """Read the logged validations (epoch / step) and the IoU per class at each of them; empty without validations."""
     records: list[dict[str, str]] = []
     if metrics.exists():
         with open(metrics, newline="", encoding="utf-8") as file:
@@ -90,7 +91,7 @@ def _iou_over_time(metrics: Path, classes: Classes) -> dict[str, Any]:
 
 
 def _worst_images(results: Results, samples: SegmentationDataset, count: int) -> list[dict[str, Any]]:
-    """Image, truth and prediction of those with the lowest mIoU; images without a labeled pixel have none."""
+    """Return image, truth and prediction of the images with the lowest mIoU; unlabeled images are left out."""
     scored = [(score, index) for index, score in enumerate(results.image_miou) if not math.isnan(score)]
     if not scored or count < 1:
         return []
@@ -112,7 +113,7 @@ def _worst_images(results: Results, samples: SegmentationDataset, count: int) ->
 
 
 def _encoded(pixels: NDArray[np.uint8], file_format: str) -> bytes:
-    """(H, W, 3) uint8 RGB as a file, at most `IMAGE_WIDTH` wide; PNG keeps the exact colors of masks."""
+    """Encode (H, W, 3) uint8 RGB, at most `IMAGE_WIDTH` wide; PNG keeps the exact colors of masks."""
     height, width = pixels.shape[:2]
     image = Image.fromarray(pixels)
     if width > IMAGE_WIDTH:
@@ -124,7 +125,7 @@ def _encoded(pixels: NDArray[np.uint8], file_format: str) -> bytes:
 
 
 def _readable(fact: object) -> str:
-    """Write a fact as text, a number with its thousands separated."""
+    """Format a fact as text; numbers get thousands separators."""
     return f"{fact:,}" if isinstance(fact, int | float) else str(fact)
 
 

@@ -1,4 +1,4 @@
-"""Writes a dataset as shards, without Hydra: on all cores, and the folder appears once it is complete."""
+"""Write a dataset as shards, without Hydra: on all cores, into a folder that appears once it is complete."""
 
 import glob
 import json
@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 
 
 def write_shards(config: ShardConfig) -> Index:
-    """Writes the splits of a dataset into a new folder, whole or not at all.
+    """Write the splits of a dataset atomically into a new folder.
 
     Raises:
-        ConfigError: an option that cannot be, or a folder that is there already.
-        DataError: a sample that cannot be read, or labels that are in doubt.
-        MachineError: the disk refuses it, or WebDataset is not installed.
-        Interrupted: a signal came; nothing is left.
+        ConfigError: an impossible option, or the folder exists.
+        DataError: a sample cannot be read, or the labels are doubtful.
+        MachineError: the folder cannot be written, or WebDataset is not installed.
+        Interrupted: a signal stopped it; nothing is left.
     """
     if not config.splits or set(config.splits) - set(SPLITS):
         raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")
@@ -46,7 +46,7 @@ def write_shards(config: ShardConfig) -> Index:
         raise ConfigError(f"images_per_shard={config.images_per_shard} must be 1 or more")
     output = Path(os.path.expanduser(config.output))
     if os.path.lexists(output):
-        raise ConfigError(f"output={output} exists already: name a new folder, or remove it")
+        raise ConfigError(f"output={output} exists already: choose a new folder, or remove it")
     require_webdataset()
     splits = list(dict.fromkeys(config.splits))
     datasets = build_splits(config.dataset, splits)
@@ -69,7 +69,7 @@ def write_shards(config: ShardConfig) -> Index:
 def _write_split(
     dataset: SegmentationDataset, split: str, folder: Path, images_per_shard: int, progress: Progress
 ) -> tuple[list[Shard], list[Finding]]:
-    """Writes the shards of a split, and gives them with what was found in their samples."""
+    """Write the shards of a split; return them, and the findings of their samples."""
 
     def packed(index: int) -> tuple[dict[str, bytes], Finding]:
         sample = dataset.load(index)
@@ -79,9 +79,9 @@ def _write_split(
     shards: list[Shard] = []
     findings: list[Finding] = []
     task = progress.add_task(f"packing the {split} split", total=len(dataset))
-    pool = ThreadPoolExecutor(num_cores())  # decoders, encoders and checksums let go of Python's lock
+    pool = ThreadPoolExecutor(num_cores())  # decoders, encoders and checksums release the GIL
     try:
-        for first in range(0, len(dataset), images_per_shard):  # no more than a shard waits in memory to be written
+        for first in range(0, len(dataset), images_per_shard):  # at most one shard is buffered in memory
             indices = range(first, min(first + images_per_shard, len(dataset)))
             path = folder / f"{split}-{len(shards):06d}.tar"
             with open(path, "wb") as file:
@@ -93,18 +93,18 @@ def _write_split(
                 os.fsync(file.fileno())
             shards.append(Shard(path.name, sample_offsets(path)))
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
     return shards, findings
 
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """Gives a temporary folder beside `target` that takes its name once all is written.
+    """Yield a temporary folder next to `target`, and rename it to `target` at the end.
 
-    What a killed process left there is removed; what another one is writing is locked, and stays.
+    Temporary folders of killed processes are removed. Those of running processes are locked, and kept.
 
     Raises:
-        MachineError: the disk refuses it; nothing is left.
+        MachineError: the folder cannot be written; nothing is left.
     """
     for stale in target.parent.glob(f".{glob.escape(target.name)}.????????.tmp"):
         if not in_use(stale):

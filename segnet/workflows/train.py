@@ -1,4 +1,4 @@
-"""A training run: the wiring of data, task and Trainer, without Hydra."""
+"""Train a model: connect data, task and Trainer, and evaluate the best checkpoint; without Hydra."""
 
 import contextlib
 import logging
@@ -64,19 +64,20 @@ LOWER_TRAINING = "data.batch_size or data.crop_size, or set precision=bf16 or ba
 
 @launch_environment_restored()
 def train(config: Config, output_dir: Path) -> Results | None:
-    """Trains a configuration and evaluates the best checkpoint on the val split.
+    """Train a configuration, and evaluate the best checkpoint on the val split.
 
-    Of several processes the first evaluates and returns the results, the others return None.
+    In distributed training rank zero evaluates and returns the results; the other processes return None.
 
     Args:
-        output_dir: the run folder of a new run; a resumed run (`config.checkpoint`) stays in its own.
+        config: the configuration.
+        output_dir: the run folder of a new run; a resumed run (`config.checkpoint`) keeps its own folder.
 
     Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json,
     report.html.
 
     Raises:
-        SegnetError: an option, a file or the machine does not allow it.
-        Interrupted: a signal ended the run; last.ckpt is up to date.
+        SegnetError: an option, a file or the machine cannot be used.
+        Interrupted: a signal stopped the run; last.ckpt is up to date.
     """
     start = time.monotonic()
     given = config = complete_specs(config)
@@ -115,18 +116,18 @@ def train(config: Config, output_dir: Path) -> Results | None:
             raise
         if not is_rank_zero():
             return None
-        if torch.distributed.is_initialized():  # or the counts would be summed over processes that take no part
+        if torch.distributed.is_initialized():  # the evaluation must not reduce counts over other processes
             torch.distributed.destroy_process_group()
         with ending_at_once(f"after the training: evaluate with checkpoint={folder / 'last.ckpt'}"):
             return _finish(config, folder, trainer, datamodule, start)
 
 
 def _record(folder: Path, config: Config, given: Config, trainer: pl.Trainer) -> None:
-    """Log what the run is about to do, and write config.yaml and chosen.yaml.
+    """Log the run folder and the chosen options, and write config.yaml and chosen.yaml.
 
     Args:
-        config: as it was decided.
-        given: as it was given, with nulls.
+        config: the resolved configuration.
+        given: the given configuration, with nulls.
     """
     log.info("run folder: %s", folder)
     if options := chosen(given, config):
@@ -139,18 +140,19 @@ def _record(folder: Path, config: Config, given: Config, trainer: pl.Trainer) ->
 def prepare(
     config: Config, data: RunData, checkpoint: Path | None, trainer: pl.Trainer
 ) -> tuple[Config, SegmentationDataModule, SegmentationTask]:
-    """Reads all that a run starts from, and checks it.
+    """Load and check everything that a run starts from: data, model and initial weights.
 
     Args:
+        config: the configuration.
         data: the splits.
         checkpoint: the checkpoint to resume from; None: a new run.
-        trainer: of the configuration: its device, its processes and the batches of a step count.
+        trainer: the configured Trainer; its device, world size and accumulated batches determine defaults.
 
     Returns:
-        The configuration as it was decided, the data, and the task with its first weights.
+        The resolved configuration, the data, and the task with its initial weights.
 
     Raises:
-        SegnetError: an option or a file does not allow it.
+        SegnetError: an option or a file cannot be used.
     """
     resumed = read_checkpoint(checkpoint) if checkpoint else None
     started = read_checkpoint(config.init_from) if config.init_from and not resumed else None
@@ -161,7 +163,7 @@ def prepare(
         source = str(checkpoint or config.init_from)
         normalized_as = Weights(source, "segnet", {}, tuple(spec["mean"]), tuple(spec["std"]), {})
     channels = config.backbone.get("in_channels", 3)
-    channels = channels if isinstance(channels, int) and channels >= 1 else 3  # else the backbone will refuse it
+    channels = channels if isinstance(channels, int) and channels >= 1 else 3  # the backbone refuses other values
     mean, std = resolve_normalization(config.mean, config.std, normalized_as, channels)
     overfits = bool(config.trainer.get("overfit_batches"))
     datamodule = SegmentationDataModule(
@@ -198,9 +200,9 @@ def prepare(
 
 
 def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer) -> Config:
-    """The configuration with a value for each null that follows the data (`segnet.training.plan`).
+    """Replace each null whose default depends on the data by a value (`segnet.training.plan`).
 
-    The train images are read only if a null asks for their sizes.
+    Train images are read only if a default depends on their sizes.
 
     Raises:
         ConfigError: an impossible option of the optimizer.
@@ -220,10 +222,10 @@ def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trai
 
 
 def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
-    """What the training masks hold.
+    """Count the pixels of each class in the training masks.
 
     Raises:
-        DataError: a file of the training split cannot be used.
+        DataError: a file of the train split cannot be used.
     """
     report = datamodule.report("train")
     DatasetReport([report]).require_sound()
@@ -237,7 +239,7 @@ def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
 def _finish(
     config: Config, folder: Path, trainer: pl.Trainer, datamodule: SegmentationDataModule, start: float
 ) -> Results:
-    """Evaluates the best checkpoint, and writes all that is made of it."""
+    """Evaluate the best checkpoint, and write results, curves, preview and report."""
     require_run_folder(folder)
     best = best_checkpoint(trainer, folder)
     task = trainer.lightning_module
@@ -257,7 +259,7 @@ def _finish(
         "seconds": round(time.monotonic() - start, 1),
     }
     results.write(folder / "results.json", **facts, config=asdict(config))
-    if (folder / "metrics.csv").exists():  # a run of a few steps may have logged nothing
+    if (folder / "metrics.csv").exists():  # a short run may not have logged anything
         plot_curves(folder / "metrics.csv", folder / "curves.png")
     write_preview(best, datamodule.split("val"), folder / "preview.png")
     write_report(folder, results, datamodule.split("val"), facts, config.worst_images)
@@ -269,7 +271,7 @@ def _crops(data: DataConfig) -> str:
 
 
 def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) -> None:
-    """Writes a sheet of images, truths and predictions, spread over the split."""
+    """Write a sheet of images, truths and predictions, evenly spread over the split."""
     predictor = Predictor(checkpoint)
     count = min(NUM_PREVIEWS, len(samples))
     chosen = [samples.load(index * len(samples) // count) for index in range(count)]

@@ -1,4 +1,4 @@
-"""A benchmark counts what is there, measures what a step does, and says in a line what cannot be."""
+"""`segnet benchmark`: counts of operations, measurements, and one-line errors for impossible options."""
 
 import json
 
@@ -26,7 +26,7 @@ def config(**changes):
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_parameters_and_operations_are_those_of_the_layers(output_stride):
+def test_counted_parameters_and_operations_match_the_layers(output_stride):
     spec = {**SPEC, **components(output_stride)}
     model = SegmentationModel(**spec).eval()
     macs = 0
@@ -43,7 +43,7 @@ def test_parameters_and_operations_are_those_of_the_layers(output_stride):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_speed_is_images_by_seconds(tmp_path, batch_size):
+def test_throughput_is_images_divided_by_seconds(tmp_path, batch_size):
     checkpoint = write_checkpoint(tmp_path / "model.ckpt")
     for measure in (train, predict):
         cost = measure(checkpoint, config(batch_size=batch_size))
@@ -52,8 +52,8 @@ def test_speed_is_images_by_seconds(tmp_path, batch_size):
         assert (cost.memory_is, cost.runs_on) == (RESIDENT, "torch")
 
 
-def test_a_training_step_is_the_tasks_own(tmp_path, monkeypatch):
-    """Its auxiliary head, its optimizer and its classes come out of the checkpoint; the precision is autocast's."""
+def test_a_measured_training_step_is_that_of_the_task(tmp_path, monkeypatch):
+    """The auxiliary head, optimizer and classes come from the checkpoint; autocast sets the precision."""
     wanted = config(auxiliary_head={"name": "fcn"}, optim=OptimConfig(name="adamw"), num_classes=300, precision="bf16")
     checkpoint = benchmarking._write_untrained(wanted, tmp_path / "untrained.ckpt")
     seen = []
@@ -72,7 +72,7 @@ def test_a_training_step_is_the_tasks_own(tmp_path, monkeypatch):
     assert set(seen) == {("adamw", True, True)}
 
 
-def test_an_export_that_is_kept_counts_and_is_named(tmp_path):
+def test_a_cached_export_is_measured_and_named(tmp_path):
     for package in ("onnx", "onnxscript", "openvino"):
         pytest.importorskip(package, reason=f"{package} is an optional package, and not installed")
     checkpoint = write_checkpoint(tmp_path / "model.ckpt")
@@ -81,17 +81,17 @@ def test_an_export_that_is_kept_counts_and_is_named(tmp_path):
     assert predict(checkpoint, config(runtime=None)).runs_on == "openvino"
 
 
-def test_a_process_that_is_killed_is_told_with_the_way_out(tmp_path):
-    with pytest.raises(MachineError, match="killed: most likely the memory is full with 2 images of 64 x 96: lower ba"):
-        benchmarking._apart(doomed.killed, tmp_path, config())
+def test_a_killed_process_is_reported_as_out_of_memory(tmp_path):
+    with pytest.raises(MachineError, match="killed, most likely out of memory with 2 images of 64 x 96: lower ba"):
+        benchmarking._in_fresh_process(doomed.killed, tmp_path, config())
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-def test_a_full_memory_names_the_options_that_there_are(tmp_path, error):
+def test_out_of_memory_names_the_options_to_lower(tmp_path, error):
     def fill(checkpoint, config):
         raise error
 
-    with pytest.raises(MachineError, match=r"full with 7 images: lower batch_size or image_size$"):
+    with pytest.raises(MachineError, match=r"out of memory with 7 images: lower batch_size or image_size$"):
         benchmarking._explained(fill, tmp_path, config(), "7 images")
 
 
@@ -108,12 +108,12 @@ def test_a_full_memory_names_the_options_that_there_are(tmp_path, error):
     ],
 )
 def test_impossible_options_are_refused_before_anything_is_measured(option, value, monkeypatch):
-    monkeypatch.setattr(benchmarking, "_apart", None)
+    monkeypatch.setattr(benchmarking, "_in_fresh_process", None)
     with pytest.raises(ConfigError, match=option):
         benchmark(config(**{option: value}))
 
 
-def test_the_file_holds_all_of_it(tmp_path):
+def test_the_json_file_contains_all_results(tmp_path):
     cost = Cost(images_per_second=2.0, seconds=1.0, memory=None, memory_is=ALLOCATED, runs_on="torch", machine="a GPU")
     found = Benchmark(config=config(), model=SPEC, parameters=5, macs=7, training=cost, prediction=cost)
     found.write(tmp_path / "benchmark.json")
@@ -134,6 +134,6 @@ def test_without_bf16_instructions_float32_is_measured_and_reported(monkeypatch)
             images_per_second=1.0, seconds=1.0, memory=None, memory_is=RESIDENT, runs_on="torch", machine="this one"
         )
 
-    monkeypatch.setattr(benchmarking, "_apart", apart)
+    monkeypatch.setattr(benchmarking, "_in_fresh_process", apart)
     assert benchmark(config(precision="bf16")).to_dict()["precision"] == "float32"
     assert measured == ["float32"] * 2

@@ -1,4 +1,4 @@
-"""Converted models compute what the originals compute, and the checkpoint is one like any other."""
+"""Converted models give the logits of their originals, and their checkpoints work like any other."""
 
 import json
 import pickle
@@ -27,7 +27,7 @@ def original(**options):
 
 
 def published(model, path, meta=None):
-    """The file as mmsegmentation publishes it."""
+    """Save the model as a file in mmsegmentation's format."""
     torch.save({"meta": meta or {"mmcv_version": "1.2.0"}, "state_dict": model.state_dict()}, path)
     return path
 
@@ -45,7 +45,7 @@ def assert_equal_logits(converted, model, size=(65, 97)):
 @pytest.mark.parametrize("avg_down", [True, False])
 @pytest.mark.parametrize("output_stride", [8, 16])
 @pytest.mark.parametrize("block", ["BasicBlock", "Bottleneck"])
-def test_a_model_of_mmsegmentation_runs_unchanged(tmp_path, block, output_stride, avg_down, plus):
+def test_a_converted_mmsegmentation_model_gives_the_same_logits(tmp_path, block, output_stride, avg_down, plus):
     model = original(block=getattr(mmseg, block), output_stride=output_stride, avg_down=avg_down, plus=plus)
     weights = read_weights(published(model, tmp_path / "a.pth"))
     convert(
@@ -57,7 +57,7 @@ def test_a_model_of_mmsegmentation_runs_unchanged(tmp_path, block, output_stride
 
 
 @torch.inference_mode()
-def test_a_model_of_paddleseg_runs_unchanged(tmp_path):
+def test_a_converted_paddleseg_model_gives_the_same_logits(tmp_path):
     told = json.loads((PARITY / "deeplabv3p_resnet50_vd_os8.json").read_text())
     arrays = {name: fill.tensor(name, shape) for name, shape in told["param_shapes"].items()}
     (tmp_path / "a.pdparams").write_bytes(pickle.dumps({**arrays, BOOKKEEPING: {}}, protocol=2))
@@ -91,20 +91,20 @@ model = dict(
         ("1, 1, 1, 2", ", multi_grid=(1, 2, 4)", False, BuildSettings(output_stride=16, multi_grid=(1, 2, 4))),
     ],
 )
-def test_settings_are_read_off_the_configuration_in_the_file(tmp_path, dilations, more, align_corners, expected):
+def test_settings_are_read_from_the_configuration_in_the_file(tmp_path, dilations, more, align_corners, expected):
     meta = {"config": CONFIG.format(dilations=dilations, more=more, align_corners=align_corners)}
     assert published_settings(read_weights(published(original(), tmp_path / "a.pth", meta))) == expected
 
 
-def test_dilations_of_no_output_stride_are_refused(tmp_path):
+def test_dilations_that_fit_no_output_stride_are_refused(tmp_path):
     meta = {"config": CONFIG.format(dilations="1, 1, 4, 8", more="", align_corners=False)}
     weights = read_weights(published(original(), tmp_path / "a.pth", meta))
-    with pytest.raises(CheckpointError, match=r"a\.pth: was built with dilations 1,1,4,8, of no output stride"):
+    with pytest.raises(CheckpointError, match=r"a\.pth: was built with dilations 1,1,4,8, which fit no output stride"):
         published_settings(weights)
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_a_multi_grid_of_mmsegmentation_holds_the_dilations_themselves(tmp_path, output_stride):
+def test_a_multi_grid_of_mmsegmentation_contains_dilations(tmp_path, output_stride):
     model = original(depths=[1, 1, 1, 3], output_stride=output_stride, multi_grid=(1, 2, 4))
     weights = read_weights(published(model, tmp_path / "a.pth"))
     settings = BuildSettings(output_stride=output_stride, multi_grid=(1, 2, 4))
@@ -112,7 +112,7 @@ def test_a_multi_grid_of_mmsegmentation_holds_the_dilations_themselves(tmp_path,
     assert_equal_logits(load_checkpoint(tmp_path / "a.ckpt")[0], model)
 
 
-def test_another_number_of_classes_is_refused_and_nothing_written(tmp_path):
+def test_another_number_of_classes_is_refused_before_writing(tmp_path):
     weights = read_weights(published(original(num_classes=5), tmp_path / "a.pth"))
     with pytest.raises(CheckpointError, match="has 5 classes, but --classes names 19: road, sidewalk"):
         convert(weights, CITYSCAPES_CLASSES, published_settings(weights), tmp_path / "a.ckpt")
@@ -127,7 +127,7 @@ def test_a_backbone_alone_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["old", "new"])
-def test_classes_come_from_the_file_where_it_tells_them(tmp_path, key):
+def test_classes_are_read_from_the_weights_file(tmp_path, key):
     names, colors = ("road", "bed "), [[1, 2, 3], [4, 5, 6]]
     meta = {
         "old": {"CLASSES": names, "PALETTE": colors},
@@ -143,17 +143,17 @@ def weights(tmp_path_factory):
     return read_weights(published(original(), tmp_path_factory.mktemp("weights") / "a.pth"))
 
 
-def test_classes_that_nobody_tells_are_asked_for(weights):
-    with pytest.raises(ConfigError, match="does not tell its classes: add --classes with ade20k"):
+def test_missing_class_names_are_an_error_that_suggests_classes(weights):
+    with pytest.raises(ConfigError, match="contains no class names: add --classes with ade20k"):
         find_classes(None, weights)
 
 
 @pytest.mark.parametrize("name", CLASS_SETS)
-def test_classes_of_known_datasets_go_by_name(weights, name):
+def test_classes_of_known_datasets_are_found_by_name(weights, name):
     assert find_classes(name, weights) is CLASS_SETS[name]
 
 
-def test_classes_come_from_a_list_or_a_file(weights, tmp_path):
+def test_classes_are_read_from_a_list_or_a_file(weights, tmp_path):
     assert find_classes("road, tree,car", weights).names == ("road", "tree", "car")
     (tmp_path / "a.yaml").write_text("names: [a, b]\npalette: [[1, 2, 3], [3, 2, 1]]\nignore_index: 7\n")
     classes = find_classes(str(tmp_path / "a.yaml"), weights)
@@ -163,12 +163,12 @@ def test_classes_come_from_a_list_or_a_file(weights, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["{", "5", "names: [a]\ncolor: red", "palette: []"])
-def test_other_files_of_classes_are_refused_by_name(weights, tmp_path, content):
+def test_invalid_class_files_are_refused_by_name(weights, tmp_path, content):
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(ConfigError, match=r"--classes .*a\.yaml: "):
         find_classes(str(tmp_path / "a.yaml"), weights)
 
 
-def test_an_unknown_dataset_is_refused_with_the_nearest(weights):
+def test_an_unknown_dataset_is_refused_with_a_suggestion(weights):
     with pytest.raises(ConfigError, match=r"--classes cityscape: no such dataset\. Did you mean 'cityscapes'"):
         find_classes("cityscape", weights)

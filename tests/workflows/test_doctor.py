@@ -1,4 +1,4 @@
-"""The doctor names what is wrong with an installation, and the command that fixes it."""
+"""`segnet doctor` names each problem of an installation, and the command that fixes it."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def install(folder, name, version, code=None):
-    """A distribution as pip leaves it, with a package of that code."""
+    """Create an installed distribution as pip does, with a package of the given code."""
     info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -23,7 +23,7 @@ def install(folder, name, version, code=None):
 
 
 def doctor(folder, *arguments):
-    """The exit code and the lines of `segnet doctor` with such packages before all others."""
+    """Run `segnet doctor` with the folder's packages first; return the exit code and the lines."""
     path = os.pathsep.join([str(folder), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(folder / "cache")}
     done = subprocess.run(
@@ -37,14 +37,14 @@ def doctor(folder, *arguments):
     return done.returncode, done.stdout.splitlines()
 
 
-def test_this_installation_is_sound():
+def test_this_installation_has_no_problems():
     checks = list(diagnose())
     assert not [check for check in checks if check.state == PROBLEM]
     names = {check.name for check in checks}
     assert {"Python", "segnet", "torch", "GPU", "CPU", "albumentations", "cache folder", "extra onnx"} <= names
 
 
-def test_clashes_are_problems_with_a_way_out(tmp_path):
+def test_clashing_packages_are_problems_with_a_remedy(tmp_path):
     install(tmp_path, "torchvision", "0.1", 'raise RuntimeError("operator torchvision::nms does not exist")')
     install(tmp_path, "opencv-python", "4.12.0")
     install(tmp_path, "albumentations", "2.0.9")

@@ -1,4 +1,4 @@
-"""What an evaluation says of a checkpoint: the figure that its training gave, and that its predictions give."""
+"""Evaluation gives the scores of the training's validation and of the checkpoint's predictions."""
 
 import json
 
@@ -22,15 +22,15 @@ from segnet.workflows.convert import convert, published_settings
 from segnet.workflows.evaluate import evaluate
 
 
-def test_evaluation_gives_the_same_figure_to_the_last_digit(run):
+def test_evaluation_repeats_the_validation_s_scores_exactly(run):
     folder, results = run
     data = DataConfig(batch_size=3, num_workers=1)
     again = evaluate(folder / "best.ckpt", dataset=SHAPES, split="val", data=data, trainer=CPU)
     assert again.scores.to_dict(again.classes) == results.scores.to_dict(results.classes)
 
 
-def test_an_evaluation_by_two_processes_is_refused(run):
-    """Lightning would fill up their shares with images that were counted already: of five images it counts six."""
+def test_an_evaluation_on_two_devices_is_refused(run):
+    """Lightning would pad the processes' samples by repeating images: it would count six images instead of five."""
     folder, _ = run
     with pytest.raises(ConfigError, match="counts each image once, so it runs in one process, not in 2"):
         evaluate(
@@ -42,7 +42,7 @@ def test_an_evaluation_by_two_processes_is_refused(run):
         )
 
 
-def test_an_evaluation_that_a_launcher_multiplied_is_refused(run, monkeypatch, tmp_path):
+def test_an_evaluation_started_by_a_launcher_in_two_processes_is_refused(run, monkeypatch, tmp_path):
     folder, _ = run
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -51,8 +51,8 @@ def test_an_evaluation_that_a_launcher_multiplied_is_refused(run, monkeypatch, t
         _evaluate(config, tmp_path)
 
 
-def test_the_figure_is_that_of_the_predictions(run):
-    """An independent way: run each picture through the checkpoint's model and count with numpy."""
+def test_the_scores_match_an_independent_count_of_predictions(run):
+    """Independent reference: run each image through the checkpoint's model and count with numpy."""
     folder, results = run
     model, _ = load_checkpoint(folder / "best.ckpt")
     samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
@@ -71,7 +71,7 @@ def test_the_figure_is_that_of_the_predictions(run):
 
 
 @pytest.mark.parametrize("options", [{"flip": True, "scales": [0.5, 1.0, 1.5]}, {"window": 32, "overlap": 0.5}])
-def test_flips_scales_and_windows_are_those_of_predictions(run, tmp_path, options):
+def test_tta_and_sliding_windows_match_those_of_predictions(run, tmp_path, options):
     folder, plain = run
     inference = Inference(**options)
     data = DataConfig(num_workers=0)
@@ -83,7 +83,7 @@ def test_flips_scales_and_windows_are_those_of_predictions(run, tmp_path, option
         sample = samples.load(index)
         np.add.at(counts, (sample.mask.ravel(), predictor(sample.image).mask.ravel()), 1)
     differing = np.abs(np.array(results.confusion) - counts).sum() / 2
-    assert differing <= 0.002 * counts.sum()  # rounding may change the class of a pixel or so
+    assert differing <= 0.002 * counts.sum()  # rounding may change the class of a few pixels
     assert results.confusion != plain.confusion
 
     results.write(tmp_path / "results.json")

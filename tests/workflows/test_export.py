@@ -1,4 +1,4 @@
-"""An export gets its name only where it computes what the checkpoint does."""
+"""An export is kept only if its results equal the checkpoint's."""
 
 import re
 
@@ -12,7 +12,7 @@ from segnet.workflows import export as exporting
 from segnet.workflows.export import export
 
 
-def test_the_comparisons_are_reported(tmp_path):
+def test_the_comparisons_with_the_checkpoint_are_reported(tmp_path):
     lines = []
     export(write_checkpoint(tmp_path / "a.ckpt"), "pt2", tmp_path / "a.pt2", "logits", lines.append)
     assert [line.size for line in lines] == list(exporting.SIZES)
@@ -32,12 +32,12 @@ def test_an_export_that_differs_leaves_no_file(tmp_path, monkeypatch, output_kin
 
     real = EXPORTERS["pt2"]
     monkeypatch.setitem(EXPORTERS, "pt2", export_another)
-    with pytest.raises(CheckpointError, match=r"does not compute what the checkpoint does .*nothing was written"):
+    with pytest.raises(CheckpointError, match=r"results differ from the checkpoint's .*nothing was written"):
         export(path, "pt2", tmp_path / "a.pt2", output_kind, lambda _: None)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failure_on_the_way_leaves_no_file(tmp_path, monkeypatch):
+def test_a_failed_export_leaves_no_file(tmp_path, monkeypatch):
     path = write_checkpoint(tmp_path / "a.ckpt")
 
     def fail(model, metadata, target):
@@ -50,7 +50,7 @@ def test_a_failure_on_the_way_leaves_no_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_checkpoint_is_untouched(tmp_path):
+def test_an_export_does_not_modify_the_checkpoint(tmp_path):
     path = write_checkpoint(tmp_path / "a.ckpt")
     before = path.read_bytes()
     export(path, "safetensors", tmp_path / "a", "logits", lambda _: None)

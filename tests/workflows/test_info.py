@@ -1,4 +1,4 @@
-"""`model_info` reads the same facts from a checkpoint and from what was exported from it."""
+"""`model_info` describes a checkpoint and its exports in the same way."""
 
 import json
 
@@ -11,7 +11,7 @@ from segnet.models.pretrained import save_pretrained
 from segnet.workflows.info import model_info
 
 
-def test_a_checkpoint_says_what_was_trained(run):
+def test_info_describes_a_checkpoint(run):
     folder, results = run
     info = model_info(folder / "best.ckpt")
     model, classes = load_checkpoint(folder / "best.ckpt")
@@ -26,7 +26,7 @@ def test_a_checkpoint_says_what_was_trained(run):
     assert all(name in text for name in classes.names)
 
 
-def test_a_pretrained_folder_says_the_same(run, tmp_path):
+def test_info_describes_a_pretrained_folder_in_the_same_way(run, tmp_path):
     checkpoint = run[0] / "best.ckpt"
     model, classes = load_checkpoint(checkpoint)
     spec = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
@@ -37,7 +37,7 @@ def test_a_pretrained_folder_says_the_same(run, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", "pt2"])
-def test_an_export_says_what_it_takes_and_gives(exports, format):
+def test_info_describes_an_export_s_input_and_output(exports, format):
     info = model_info(exports.get(format))
     assert info["output"] == "logits"
     assert info["input"].startswith("uint8 images (batch, 3")

@@ -1,4 +1,4 @@
-"""`segnet inspect` finds what is wrong with a dataset, each file for itself, and shows the rest."""
+"""`segnet inspect` reports the problems of each file of a dataset, and shows usable samples."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ DATA = DataConfig(crop_size=[16, 24])
 
 
 def write(root, split, name, mask=None, image=None, size=(20, 30)):
-    """A noisy image, unless given, and a mask of all three classes, unless given."""
+    """Write an image (default: noise) and a mask (default: all three classes)."""
     number = sum(map(ord, split + name))
     rng = np.random.default_rng(number)
     for kind, array in (
@@ -31,7 +31,7 @@ def write(root, split, name, mask=None, image=None, size=(20, 30)):
 
 @pytest.fixture
 def root(tmp_path):
-    """A sound dataset of four images."""
+    """Return the folder of a valid dataset of four images."""
     folder = tmp_path / "data"
     for split, names in (("train", "abc"), ("val", "d")):
         for name in names:
@@ -51,7 +51,7 @@ def exit_code(argv):
     return caught.value.code
 
 
-def test_a_sound_dataset_has_a_report_and_a_contact_sheet(root, tmp_path):
+def test_a_valid_dataset_gives_a_report_and_a_contact_sheet(root, tmp_path):
     report = inspect(config(root), tmp_path / "out")
     assert (report.errors, report.warnings) == ([], [])
     record = json.loads((tmp_path / "out" / "inspection.json").read_text())
@@ -65,7 +65,7 @@ def test_a_sound_dataset_has_a_report_and_a_contact_sheet(root, tmp_path):
         assert sheet.height > 2 * round(256 * 20 / 30)
 
 
-def test_the_contact_sheet_shows_the_augmentation_that_is_configured(root, tmp_path):
+def test_the_contact_sheet_shows_the_configured_augmentation(root, tmp_path):
     still = {"crop_size": [20, 30], "scale_range": [1.0, 1.0], "flip": 0.0, "color_jitter": 0.0}
     sheets = {}
     for name, options in (("plain", still), ("mixed", {**still, "cutmix": 1.0})):
@@ -74,7 +74,7 @@ def test_the_contact_sheet_shows_the_augmentation_that_is_configured(root, tmp_p
             sheets[name] = np.asarray(sheet.convert("RGB"))
     width = sheets["plain"].shape[1]
     changed = (sheets["plain"] != sheets["mixed"]).any(axis=2)
-    assert not changed[:, : width // 2].any()  # the images and masks as they are
+    assert not changed[:, : width // 2].any()  # the images and masks before augmentation
     assert changed[:, width // 2 :].any()
 
 
@@ -111,7 +111,7 @@ def test_twelve_planted_defects_are_each_reported_with_their_file(root, tmp_path
 
 
 @pytest.mark.parametrize(("value", "code"), [(1, 0), (9, 3)])
-def test_the_command_ends_with_3_where_anything_must_be_mended(root, tmp_path, capsys, value, code):
+def test_inspect_exits_with_3_if_a_file_has_a_problem(root, tmp_path, capsys, value, code):
     write(root, "val", "last", np.full((20, 30), value, np.uint8))
     options = [f"dataset.root={root}", "dataset.class_names=[road,tree,sky]", "data.crop_size=[16,16]"]
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""int8: the mIoU before and after, on a dataset whose classes must be the checkpoint's."""
+"""int8 quantization: the mIoU before and after, on a dataset with the checkpoint's classes."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_dataset_of_other_classes_is_refused():
         Calibration.open("shapes", None, CLASSES, 4)
 
 
-def test_no_images_are_refused(run):
+def test_zero_calibration_images_are_refused(run):
     with pytest.raises(ConfigError, match="--calibration-images 0 must be 1 or more"):
         Calibration.open("shapes", None, load_checkpoint(run[0] / "best.ckpt")[1], 0)
 
@@ -37,7 +37,7 @@ def test_images_may_lie_in_any_layout(tmp_path, name):
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Pictures of the dataset that the run was trained on, as a folder of images and masks."""
+    """Return a folder of images and masks from the run's dataset."""
     for split, count in (("train", 8), ("val", 4)):
         shapes = Shapes(split, num_train=8, num_val=4, size=[48, 40])
         for index in range(count):
@@ -48,7 +48,7 @@ def data(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
-def test_the_quantized_model_is_smaller_and_nearly_as_good(run, data, capsys, format):
+def test_the_quantized_model_is_smaller_and_nearly_as_accurate(run, data, capsys, format):
     for package in ("onnx", "onnxscript", "onnxruntime", *(["openvino"] if format == "openvino" else [])):
         pytest.importorskip(package)
     checkpoint = run[0] / "best.ckpt"

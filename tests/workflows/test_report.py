@@ -1,4 +1,4 @@
-"""report.html: one file with everything in it, that says what the run's other files say."""
+"""report.html: a self-contained page that agrees with the run's other files."""
 
 import base64
 import csv
@@ -27,7 +27,7 @@ VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects headings and images, and refuses elements that are not closed in order."""
+    """Collects headings and images, and fails on elements that are not closed in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -67,7 +67,7 @@ def pixels(image):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))).convert("RGB"))
 
 
-def test_it_has_all_parts_and_needs_nothing_else(report):
+def test_the_report_has_all_sections_and_is_self_contained(report):
     reader = Reader(report)
     assert reader.headings == [
         *["Curves", "Classes", "IoU of each class over the validations", "Confusion matrix"],
@@ -77,10 +77,10 @@ def test_it_has_all_parts_and_needs_nothing_else(report):
     assert not re.search(r"url\(|@import|<script|<link", report)
 
 
-def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, val):
+def test_worst_images_are_sorted_by_miou(run, report, val):
     folder, results = run
     predictor = Predictor(folder / "best.ckpt", "cpu")
-    model, _ = load_checkpoint(folder / "best.ckpt")  # prediction folds its norms, which may change a pixel or so
+    model, _ = load_checkpoint(folder / "best.ckpt")  # prediction folds its norms, which may change a few pixels
     expected = []
     for index in range(len(val)):
         sample = val.load(index)
@@ -102,12 +102,12 @@ def test_worst_images_are_those_of_the_lowest_miou_in_their_order(run, report, v
         sample = val.load(index)
         assert (
             np.abs(pixels(image).astype(int) - sample.image).mean() < 10
-        )  # a JPEG of a noisy picture; others differ by 40
+        )  # a JPEG of a noisy image; other images differ by 40
         np.testing.assert_array_equal(pixels(truth), colorize(sample.mask, val.classes))
         np.testing.assert_array_equal(pixels(prediction), colorize(predictor(sample.image).mask, val.classes))
 
 
-def test_iou_of_every_class_and_validation_is_shown_as_it_was_logged(run, report):
+def test_the_iou_per_class_and_validation_matches_the_log(run, report):
     with open(run[0] / "metrics.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["val/miou"]]
     assert len(rows) == 2
@@ -119,7 +119,7 @@ def test_iou_of_every_class_and_validation_is_shown_as_it_was_logged(run, report
             assert (told in report) == (not np.isnan(iou))
 
 
-def test_the_confusion_matrix_is_in_shares_of_the_truth(run, report):
+def test_the_confusion_matrix_shows_fractions_of_the_truth(run, report):
     results = run[1]
     counts = np.array(results.confusion)
     names = results.classes.names
@@ -129,7 +129,7 @@ def test_the_confusion_matrix_is_in_shares_of_the_truth(run, report):
             assert f'title="{names[row]}, {names[column]}: {100 * share:.1f} %"' in report
 
 
-def test_a_run_without_validations_or_worst_images_has_a_report_all_the_same(run, val, tmp_path):
+def test_a_run_without_validations_or_worst_images_has_a_report(run, val, tmp_path):
     results = replace(run[1], image_miou=[float("nan")] * 5)
     write_report(tmp_path, results, val, {"steps": 3}, worst=8)
     assert Reader((tmp_path / "report.html").read_text(encoding="utf-8")).headings == ["Classes", "Confusion matrix"]
@@ -139,7 +139,7 @@ NAMES = ["<script>", "a & b", "$x^2", "道路", '"quoted"']
 
 
 def filled(names, confusion, **values):
-    """A page of classes of these names."""
+    """Render a page with classes of the given names."""
     num_classes = len(names)
     scores = Scores.from_matrix(torch.eye(num_classes, dtype=torch.int64))
     empty = {"curves": b"", "validations": [], "iou_by_class": [], "worst": [], "configuration": ""}
@@ -148,13 +148,13 @@ def filled(names, confusion, **values):
 
 
 def cells(page):
-    """{title: background} of the cells of its charts."""
+    """Return {title: background} of the cells of the page's heat maps."""
     return {
         unescape(title): color for title, color in re.findall(r'<td title="([^"]*)" style="background:([^;"]*)', page)
     }
 
 
-def test_what_a_user_names_cannot_break_the_page():
+def test_user_defined_names_are_escaped():
     confusion = np.eye(len(NAMES)).tolist()
     text = filled(NAMES, confusion, title="<b>run & co</b>", facts={"<i>": "</dl>"}, configuration="</pre><h2>x</h2>")
     assert Reader(text).headings == ["Classes", "Confusion matrix", "Configuration"]
@@ -172,7 +172,7 @@ def test_cells_darken_with_their_fraction_and_nan_is_empty():
     }
 
 
-def test_many_classes_leave_zeros_out():
+def test_zeros_are_left_out_with_many_classes():
     names = [f"class {index}" for index in range(150)]
     text = filled(names, np.eye(150).tolist())
     assert len(cells(text)) == 150

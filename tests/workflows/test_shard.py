@@ -1,4 +1,4 @@
-"""`segnet shard` writes a dataset as shards, whole or not at all."""
+"""`segnet shard` writes a dataset atomically as shards."""
 
 import errno
 import json
@@ -29,7 +29,7 @@ def config(output, dataset=SHAPES, **changes):
 
 @pytest.fixture
 def folder_spec(tmp_path):
-    """Four images, and masks of classes 0 to 2."""
+    """Write four images and masks of classes 0 to 2; return the dataset's spec."""
     for number in range(4):
         for kind, shape, top in (("images", (8, 9, 3), 256), ("masks", (8, 9), 3)):
             path = tmp_path / "data" / kind / f"{number}.png"
@@ -38,7 +38,7 @@ def folder_spec(tmp_path):
     return {"name": "folder", "root": str(tmp_path / "data"), "class_names": ["a", "b", "c"]}
 
 
-def test_the_folder_holds_shards_findings_and_index(tmp_path):
+def test_the_folder_contains_shards_findings_and_index(tmp_path):
     index = write_shards(config(tmp_path / "out", images_per_shard=3))
     files = ["index.json", "train-000000.tar", "train-000001.tar", "train-000002.tar", "train-findings.json"]
     assert sorted(os.listdir(tmp_path / "out")) == [*files, "val-000000.tar", "val-findings.json"]
@@ -47,13 +47,13 @@ def test_the_folder_holds_shards_findings_and_index(tmp_path):
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_only_the_splits_that_are_asked_for(tmp_path):
+def test_only_the_selected_splits_are_written(tmp_path):
     index = write_shards(config(tmp_path / "out", splits=["test", "test"]))
     assert list(index.splits) == ["test"]
     assert json.loads((tmp_path / "out" / "test-findings.json").read_text())[1][0] == "shapes/test/1"
 
 
-def test_the_same_dataset_makes_the_same_bytes(tmp_path):
+def test_the_same_dataset_gives_identical_shards(tmp_path):
     for name in ("one", "two"):
         write_shards(config(tmp_path / name))
     for path in (tmp_path / "one").iterdir():
@@ -61,7 +61,7 @@ def test_the_same_dataset_makes_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
-def test_what_is_there_already_stays_as_it_is(tmp_path, kind):
+def test_an_existing_output_is_refused_and_kept(tmp_path, kind):
     output = tmp_path / "out"
     if kind == "folder":
         output.mkdir()
@@ -69,12 +69,12 @@ def test_what_is_there_already_stays_as_it_is(tmp_path, kind):
         output.write_text("mine")
     else:
         output.symlink_to("nowhere")
-    with pytest.raises(ConfigError, match=r"out exists already: name a new folder, or remove it"):
+    with pytest.raises(ConfigError, match=r"out exists already: choose a new folder, or remove it"):
         write_shards(config(output))
     assert os.listdir(tmp_path) == ["out"]
 
 
-def test_a_sample_that_cannot_be_read_leaves_nothing(tmp_path, folder_spec):
+def test_an_unreadable_sample_leaves_nothing(tmp_path, folder_spec):
     wrong = tmp_path / "data" / "masks" / "2.png"
     wrong.write_bytes(b"")
     with pytest.raises(DataError, match=r"masks/2\.png: is empty"):
@@ -82,7 +82,7 @@ def test_a_sample_that_cannot_be_read_leaves_nothing(tmp_path, folder_spec):
     assert os.listdir(tmp_path) == ["data"]
 
 
-def test_masks_in_doubt_are_refused_while_their_files_can_still_be_told(tmp_path, folder_spec):
+def test_doubtful_masks_are_refused_before_packing_completes(tmp_path, folder_spec):
     for path in (tmp_path / "data" / "masks").iterdir():
         Image.fromarray(np.full((8, 9), 255, np.uint8)).save(path)
     with pytest.raises(DataError, match=r"the train split has no labeled pixel"):
@@ -90,7 +90,7 @@ def test_masks_in_doubt_are_refused_while_their_files_can_still_be_told(tmp_path
     assert os.listdir(tmp_path) == ["data"]
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_is_a_one_line_error_and_leaves_nothing(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -108,7 +108,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch):
         ({"images_per_shard": 0}, r"images_per_shard=0 must be 1 or more"),
     ],
 )
-def test_options_that_cannot_be(tmp_path, changes, message):
+def test_impossible_shard_options_are_refused(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         write_shards(config(tmp_path / "out", **changes))
 
@@ -138,7 +138,7 @@ def test_the_command_line_shards_inspects_and_shards_again(tmp_path, monkeypatch
 
 @pytest.fixture
 def packing(tmp_path):
-    """A process that packs more than the tests wait for, and the temporary folder that it writes into."""
+    """Start a process that packs longer than the tests wait; yield it and its temporary folder."""
     options = ["dataset=shapes", "dataset.num_train=100000", "images_per_shard=10", f"output={tmp_path / 'out'}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "segnet", "shard", *options],
@@ -156,7 +156,7 @@ def packing(tmp_path):
 
 
 @pytest.mark.parametrize(("signum", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
-def test_a_signal_leaves_nothing(packing, signum, name, tmp_path):
+def test_a_signal_stops_packing_and_leaves_nothing(packing, signum, name, tmp_path):
     process, _ = packing
     process.send_signal(signum)
     _, errors = process.communicate(timeout=120)
@@ -164,14 +164,14 @@ def test_a_signal_leaves_nothing(packing, signum, name, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(packing, tmp_path):
+def test_only_leftovers_of_killed_processes_are_removed(packing, tmp_path):
     process, folder = packing
     write_shards(config(tmp_path / "out"))
     assert (folder / "train-000000.tar").exists()
     assert ".lock" not in os.listdir(tmp_path / "out")
     process.kill()
     process.wait()
-    write_shards(config(tmp_path / "other"))  # of another name
+    write_shards(config(tmp_path / "other"))  # another output folder
     assert folder.exists()
     (tmp_path / "out").rename(tmp_path / "before")
     write_shards(config(tmp_path / "out"))

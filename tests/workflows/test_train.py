@@ -1,4 +1,4 @@
-"""Training and evaluation from a configuration to the files that a user finds, without Hydra."""
+"""Training and evaluation, from a configuration to the files of a run folder, without Hydra."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from segnet.training.task import SegmentationTask
 from segnet.workflows.train import train
 
 
-def test_a_run_leaves_all_that_its_user_needs(run):
+def test_a_run_folder_contains_all_documented_files(run):
     folder, results = run
     assert {path.name for path in folder.iterdir()} == {
         "best.ckpt",
@@ -41,7 +41,7 @@ def test_a_run_leaves_all_that_its_user_needs(run):
     assert results.checkpoint == folder / "best.ckpt"
 
 
-def test_the_configuration_is_stored_whole(run):
+def test_the_complete_configuration_is_stored(run):
     folder, _ = run
     stored = yaml.safe_load((folder / "config.yaml").read_text())
     sections = {
@@ -52,10 +52,10 @@ def test_the_configuration_is_stored_whole(run):
         "validation": ValidationConfig,
     }
     config = Config(**{**stored, **{name: section(**stored[name]) for name, section in sections.items()}})
-    assert config == complete_specs(configuration(mean=[0.5] * 3, std=[0.5] * 3))  # as they were decided
+    assert config == complete_specs(configuration(mean=[0.5] * 3, std=[0.5] * 3))  # the resolved values
 
 
-def test_metrics_hold_loss_rate_and_miou(run):
+def test_metrics_csv_contains_loss_learning_rate_and_miou(run):
     folder, _ = run
     with open(folder / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -68,7 +68,7 @@ def test_metrics_hold_loss_rate_and_miou(run):
     assert len([row for row in rows if row["val/miou"]]) == 2
 
 
-def test_results_json_is_what_was_returned(run):
+def test_results_json_equals_the_returned_results(run):
     folder, results = run
     stored = json.loads((folder / "results.json").read_text())
     assert stored["miou"] == results.scores.miou
@@ -77,14 +77,14 @@ def test_results_json_is_what_was_returned(run):
     assert list(stored["classes"]) == list(results.classes.names)
 
 
-def test_the_best_figure_while_training_is_the_figure_of_the_best_checkpoint(run):
+def test_the_best_validation_miou_equals_that_of_best_ckpt(run):
     folder, results = run
     with open(folder / "metrics.csv", newline="") as file:
         logged = [float(row["val/miou"]) for row in csv.DictReader(file) if row["val/miou"]]
     assert np.float32(results.scores.miou) == np.float32(max(logged))
 
 
-def test_checkpoints_hold_builtins_and_tensors_only(run):
+def test_checkpoints_contain_only_builtins_and_tensors(run):
     folder, _ = run
     for name in ("best.ckpt", "last.ckpt"):
         stored = torch.load(folder / name, weights_only=True)
@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
 @pytest.mark.slow
 def test_a_compiled_run_gives_the_same_weights_within_rounding(tmp_path):
     parts = components()
-    parts["decoder"]["dropout"] = 0.0  # a compiled one draws otherwise
+    parts["decoder"]["dropout"] = 0.0  # a compiled model draws other random numbers
     config = configuration(**parts, trainer={**CPU, "max_epochs": 1}, ema=EmaConfig(decay=0.5))
     weights = []
     for folder, compiled in ((tmp_path / "a", False), (tmp_path / "b", True)):
@@ -130,7 +130,7 @@ def test_a_deterministic_run_gives_the_same_weights_twice(tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_a_full_gpu_is_one_line_with_what_to_lower(tmp_path, monkeypatch):
+def test_gpu_out_of_memory_names_the_options_to_lower(tmp_path, monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -139,7 +139,7 @@ def test_a_full_gpu_is_one_line_with_what_to_lower(tmp_path, monkeypatch):
         train(configuration(), tmp_path)
 
 
-def test_a_disk_that_fills_up_ends_the_run_and_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_run_and_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     calls, save = [], torch.save
 
     def filling(content, path):
@@ -155,7 +155,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_leaves_the_checkpoint_before(tmp_
     assert not list(tmp_path.glob(".*"))
 
 
-def test_fine_tuning_takes_the_weights_and_the_normalization_of_a_checkpoint(run, tmp_path):
+def test_fine_tuning_loads_weights_and_normalization_of_a_checkpoint(run, tmp_path):
     folder, _ = run
     trained = read_checkpoint(folder / "best.ckpt")
     trained["hyper_parameters"]["model"]["mean"] = [0.1, 0.2, 0.3]
@@ -168,13 +168,13 @@ def test_fine_tuning_takes_the_weights_and_the_normalization_of_a_checkpoint(run
         torch.equal(value, trained["state_dict"][name])
         for name, value in tuned["state_dict"].items()
         if name.endswith("conv.weight")
-    )  # a rate of 0 leaves them as they came
-    with pytest.raises(CheckpointError, match="its architecture differs"):
+    )  # a learning rate of 0 keeps the loaded weights
+    with pytest.raises(CheckpointError, match="has another architecture"):
         train(replace(config, backbone={**config.backbone, "depths": [1, 1, 1, 2]}), tmp_path / "other")
 
 
 def test_training_learns(tmp_path):
-    """Two colors, two classes: a broken loss, schedule or label would leave the mIoU near that of one class."""
+    """Two colors, two classes: with a broken loss, schedule or label the mIoU would stay near that of one class."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 16), ("val", 4)):
         for index in range(count):
@@ -193,7 +193,7 @@ def test_training_learns(tmp_path):
     assert train(config, tmp_path / "run").scores.miou > 0.85
 
 
-def test_one_image_a_batch_trains_and_a_run_without_validation_keeps_its_weights(tmp_path):
+def test_a_batch_of_one_trains_and_a_run_without_validation_keeps_its_weights(tmp_path):
     config = configuration(data=DataConfig(batch_size=1, crop_size=[32, 32], num_workers=0))
     config.trainer = {**CPU, "max_steps": 3, "limit_val_batches": 0}
     results = train(config, tmp_path)
@@ -223,7 +223,7 @@ def test_one_image_a_batch_trains_and_a_run_without_validation_keeps_its_weights
         ({"early_stopping": EarlyStoppingConfig(patience=0)}, ConfigError, "early_stopping.patience=0"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_written(changes, error, message, tmp_path):
+def test_impossible_configurations_are_refused_before_writing(changes, error, message, tmp_path):
     with pytest.raises(error, match=message):
         train(configuration(**changes), tmp_path)
     assert not list(tmp_path.iterdir())
@@ -231,14 +231,14 @@ def test_what_cannot_work_is_refused_before_anything_is_written(changes, error, 
 
 @pytest.fixture
 def pretrained(run, tmp_path):
-    """A checkpoint to start from that says to have been trained with a normalization of its own."""
+    """Return a checkpoint to start from, with its own normalization constants."""
     checkpoint = torch.load(run[0] / "best.ckpt", weights_only=True)
     checkpoint["hyper_parameters"]["model"].update(mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6])
     torch.save(checkpoint, tmp_path / "pretrained.ckpt")
     return str(tmp_path / "pretrained.ckpt")
 
 
-def test_the_normalization_of_the_weights_becomes_that_of_the_run(pretrained, tmp_path):
+def test_a_run_adopts_the_normalization_of_its_pretrained_weights(pretrained, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     train(configuration(backbone_weights=pretrained, trainer={**CPU, "max_epochs": 1}), folder)
@@ -249,7 +249,7 @@ def test_the_normalization_of_the_weights_becomes_that_of_the_run(pretrained, tm
     torch.testing.assert_close(model.normalize.std.flatten(), 255 * torch.tensor([0.4, 0.5, 0.6]))
 
 
-def test_another_normalization_than_the_weights_is_refused_before_anything_is_written(pretrained, tmp_path):
+def test_a_normalization_that_contradicts_the_weights_is_refused_before_writing(pretrained, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     with pytest.raises(ConfigError, match=r"mean=\[0\.5, 0\.5, 0\.5\], but .*pretrained\.ckpt was trained with mean="):
@@ -257,7 +257,7 @@ def test_another_normalization_than_the_weights_is_refused_before_anything_is_wr
     assert not list(folder.iterdir())
 
 
-def test_what_crops_do_not_reach_adds_nothing_to_larger_images(run):
+def test_taps_outside_the_crop_are_zero(run):
     folder, _ = run
     model, _ = load_checkpoint(folder / "best.ckpt")
     for branch in list(model.decoder.aspp.branches)[1:4]:
@@ -266,17 +266,17 @@ def test_what_crops_do_not_reach_adds_nothing_to_larger_images(run):
         assert weight.count_nonzero() == weight.shape[0]
 
 
-def test_a_run_without_end_is_refused(tmp_path):
+def test_a_run_of_unlimited_length_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"set trainer\.max_epochs or trainer\.max_steps"):
         train(configuration(trainer={**CPU, "max_epochs": -1}), tmp_path)
 
 
-def test_a_lost_loss_ends_the_run(tmp_path):
+def test_a_non_finite_loss_ends_the_run(tmp_path):
     with pytest.raises(ConfigError, match=r"the loss is (nan|inf) .*lower optim\.lr"):
         train(configuration(optim=OptimConfig(lr=1e30), trainer={**CPU, "max_epochs": 20}), tmp_path)
 
 
-def test_class_weights_by_the_training_masks_are_stored_in_the_checkpoint(tmp_path):
+def test_class_weights_from_the_training_masks_are_stored_in_the_checkpoint(tmp_path):
     loss = {"name": "cross_entropy", "class_weight": "auto"}
     config = configuration(loss=loss, trainer={**CPU, "max_steps": 1})
     train(config, tmp_path)
@@ -293,8 +293,8 @@ def test_class_weights_by_the_training_masks_are_stored_in_the_checkpoint(tmp_pa
 
 
 @pytest.mark.parametrize("disappear", ["delete", "move", "replace by a file"])
-@pytest.mark.parametrize("step", [1, 4, 7])  # before the first write, in the first validation, between two
-def test_a_run_folder_that_disappears_ends_the_run_in_one_line(disappear, step, tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", [1, 4, 7])  # before the first write, in the first validation, between two validations
+def test_a_deleted_run_folder_is_a_one_line_error(disappear, step, tmp_path, monkeypatch):
     folder, calls, original = tmp_path / "run", [], SegmentationTask.training_step
 
     def training_step(self, batch, batch_idx):
@@ -313,7 +313,7 @@ def test_a_run_folder_that_disappears_ends_the_run_in_one_line(disappear, step, 
     assert not folder.is_dir()
 
 
-def test_a_run_folder_that_disappears_before_the_results_are_written_ends_the_run_too(tmp_path, monkeypatch):
+def test_a_run_folder_deleted_before_the_results_is_a_one_line_error(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     monkeypatch.setattr(SegmentationTask, "on_train_end", lambda self: shutil.rmtree(folder))
     with pytest.raises(MachineError, match="the run folder was deleted or moved"):
@@ -322,7 +322,7 @@ def test_a_run_folder_that_disappears_before_the_results_are_written_ends_the_ru
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").is_dir(), reason="root writes anywhere but into /proc")
-def test_a_run_folder_that_cannot_be_made_is_refused_before_the_first_step(tmp_path):
+def test_a_run_folder_that_cannot_be_created_is_refused_before_the_first_step(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/run")):
         with pytest.raises(MachineError, match="the run folder cannot be written to"):
