@@ -76,9 +76,9 @@ def another_programs(folder, name):
     [
         (missing, "config.json", "has no config.json"),
         (missing, "model.safetensors", "has no model.safetensors"),
-        (damaged, "config.json", "is no model of segnet, or damaged"),
-        (damaged, "model.safetensors", "is no model of segnet, or damaged"),
-        (another_programs, "config.json", "is no model of segnet, or damaged"),
+        (damaged, "config.json", "is not a model of segnet, or is damaged"),
+        (damaged, "model.safetensors", "is not a model of segnet, or is damaged"),
+        (another_programs, "config.json", "is not a model of segnet, or is damaged"),
     ],
 )
 def test_a_folder_without_a_model_says_what_it_lacks(change, name, message, tmp_path):

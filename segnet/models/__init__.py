@@ -1,1 +1,1 @@
-"""The network: normalization, backbone, decoder, and the checkpoints that hold them."""
+"""The segmentation model (normalization, backbone, decoder) and its checkpoints."""

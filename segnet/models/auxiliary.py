@@ -1,6 +1,6 @@
-"""Auxiliary heads: a second loss on features halfway up the backbone, while training (PSPNet, arXiv 1612.01105, 3.3).
+"""Auxiliary heads: a second training loss on intermediate features (PSPNet, arXiv 1612.01105, section 3.3).
 
-A head belongs to the training and not to the model: neither prediction nor export know it.
+A head is part of training only, not of the model: prediction and export do not use it.
 """
 
 import math
@@ -15,20 +15,20 @@ from segnet.models.norms import norm_layer
 
 
 class FCNHead(nn.Module):
-    """A 3x3 convolution, dropout and a classifier, as mmsegmentation's auxiliary FCNHead.
+    """3x3 convolution, dropout and classifier, as mmsegmentation's auxiliary FCNHead.
 
     Args:
-        backbone_channels: of each stage's features.
+        backbone_channels: channels of each stage's features.
         num_classes: channels of the logits.
-        weight: of this head's loss; that of the decoder has weight 1.
-        stage: which features, counted from 1.
-        channels: of the convolution.
-        dropout: probability, before the classifier.
-        align_corners: of the resizing of the logits.
+        weight: weight of this head's loss; the decoder's loss has weight 1.
+        stage: the backbone stage whose features are used, from 1.
+        channels: width of the convolution.
+        dropout: dropout probability before the classifier.
+        align_corners: align_corners of resizing the logits.
         norm: spec from `segnet.models.norms.NORMS`; None is batch norm.
 
     Raises:
-        ConfigError: a value outside these.
+        ConfigError: a value out of range.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class FCNHead(nn.Module):
         if not 1 <= stage <= len(backbone_channels):
             raise ConfigError(f"auxiliary_head.stage={stage}: the backbone has stages 1 to {len(backbone_channels)}")
         if channels < 1:
-            raise ConfigError(f"auxiliary_head.channels={channels} is not a number of channels, 1 or more")
+            raise ConfigError(f"auxiliary_head.channels={channels} must be 1 or more")
         if not 0 <= dropout < 1:
-            raise ConfigError(f"auxiliary_head.dropout={dropout} is not a probability in [0, 1)")
+            raise ConfigError(f"auxiliary_head.dropout={dropout} must be a probability in [0, 1)")
         self.weight, self.stage, self.align_corners = weight, stage, align_corners
         self.conv = ConvNormAct(backbone_channels[stage - 1], channels, 3, norm=norm_layer(norm))
         self.dropout = nn.Dropout2d(dropout)
@@ -59,7 +59,7 @@ class FCNHead(nn.Module):
         initialize(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Features of each stage -> logits in the size of one of them; the loss resizes them."""
+        """Compute logits from the features of all stages, at the chosen stage's size; the loss resizes them."""
         logits: Tensor = self.classifier(self.dropout(self.conv(features[self.stage - 1])))
         return logits
 

@@ -21,59 +21,60 @@ from segnet.system.files import replacing
 from segnet.system.integrity import refusing_damage
 from segnet.system.torch_files import load_torch
 
-MODEL_PREFIX = "model."  # of the model's weights in a checkpoint: the attribute of SegmentationTask
+MODEL_PREFIX = "model."  # prefix of the model's weights in a checkpoint: SegmentationTask's attribute
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write a checkpoint atomically, flushed to the disk.
 
     Raises:
-        MachineError: the disk refuses it; an older checkpoint of that name is as it was.
+        MachineError: the file cannot be written; an existing checkpoint of that name is unchanged.
     """
     path = Path(path)
     with replacing(path) as temporary:
         try:
             torch.save(checkpoint, temporary)
-        except RuntimeError as error:  # torch's zip writer says "unexpected pos" where the disk is full
+        except RuntimeError as error:  # torch's zip writer says "unexpected pos" if the disk is full
             raise MachineError(f"{path}: cannot be written, is the disk full? ({first_line(error)})") from None
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a segnet checkpoint as tensors and builtins, and check its weights, model spec and classes.
 
-    Anything else in the file is refused and not run. Every byte is compared with the file's checksums.
+    Other objects in the file are refused and never run. Every byte is checked against the file's checksums.
 
     Returns:
-        The checkpoint. ``state_dict`` holds tensors, ``hyper_parameters`` a "model" and the "classes" of valid types.
+        The checkpoint. ``state_dict`` contains tensors; ``hyper_parameters`` contains "model" and "classes" of valid
+        types.
 
     Raises:
-        CheckpointError: missing, damaged, unsafe, or written by another program.
+        CheckpointError: the file is missing, damaged, unsafe, or written by another program.
         MachineError: out of memory.
     """
     path = Path(path)
     if not os.path.lexists(path):
         raise CheckpointError(f"{path}: no such checkpoint")
     if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder; name the .ckpt file in it")
+        raise CheckpointError(f"{path}: is a folder: give the path of the .ckpt file in it")
     checkpoint: dict[str, Any] = load_torch(path, "a checkpoint")
     hyper_parameters = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
     if not isinstance(hyper_parameters, dict) or not {"model", "classes"} <= hyper_parameters.keys():
-        raise CheckpointError(f"{path}: is not a checkpoint of segnet: it lacks the description of the model")
+        raise CheckpointError(f"{path}: is not a checkpoint of segnet: the description of the model is missing")
     with fitting(path):
         require_description(hyper_parameters["model"], hyper_parameters["classes"])
         state = checkpoint["state_dict"]
         if not (isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())):
-            raise ConfigError("state_dict is no dict of tensors")
+            raise ConfigError("state_dict is not a dict of tensors")
         if not all(isinstance(name, str) for name in state):
-            raise ConfigError("state_dict has a key that is no text")
+            raise ConfigError("state_dict has a key that is not a string")
     return checkpoint
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Classes]:
-    """Build the model that a checkpoint describes, with its weights; nothing is downloaded.
+    """Load a checkpoint's model with its weights; nothing is downloaded.
 
     Returns:
-        The model on the CPU, in evaluation mode, and its classes.
+        The model on the CPU, in eval mode, and its classes.
 
     Raises:
         CheckpointError: the file cannot be read, or its weights do not fit its description.
@@ -88,40 +89,40 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
 
 
 def fitting(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
-    """Turn every error of building a model from a file into a CheckpointError of one line."""
+    """Turn every error while building a model from a file into a one-line CheckpointError."""
     return refusing_damage(path, "weights and description do not fit")
 
 
 def require_description(spec: object, classes: object) -> None:
-    """Check the types in a model's description; `SegmentationModel` checks the values.
+    """Check the types of a model's description; `SegmentationModel` checks the values.
 
     Raises:
-        ConfigError: an entry is missing or of another type, or the classes are not `num_classes`.
+        ConfigError: an entry is missing or has a wrong type, or the number of classes is not `num_classes`.
     """
     if not isinstance(spec, dict) or not all(isinstance(spec.get(part), dict) for part in ("backbone", "decoder")):
-        raise ConfigError("model is no dict of backbone, decoder, num_classes, mean and std")
+        raise ConfigError("model is not a dict of backbone, decoder, num_classes, mean and std")
     for name in ("mean", "std"):
         if not are_numbers(spec.get(name)):
-            raise ConfigError(f"model.{name}={spec.get(name)!r} is no list of numbers")
+            raise ConfigError(f"model.{name}={spec.get(name)!r} is not a list of numbers")
     if not isinstance(classes, dict):
-        raise ConfigError("classes is no dict of names, palette and ignore_index")
+        raise ConfigError("classes is not a dict of names, palette and ignore_index")
     num_names = len(Classes.create(**classes).names)
     if type(spec.get("num_classes")) is not int or spec["num_classes"] != num_names:
         raise ConfigError(f"num_classes={spec.get('num_classes')!r}, but {num_names} class names")
 
 
 def model_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the model in the state of a SegmentationTask, by the model's own names."""
+    """Return the model's weights from the state dict of a SegmentationTask, by the model's own names."""
     return {name.removeprefix(MODEL_PREFIX): value for name, value in state.items() if name.startswith(MODEL_PREFIX)}
 
 
 def build_model(spec: Mapping[str, Any], weights: Mapping[str, Tensor]) -> SegmentationModel:
-    """A SegmentationModel with all of its weights, in evaluation mode on the CPU.
+    """Build a SegmentationModel and load its weights; it is on the CPU, in eval mode.
 
-    No weight is initialized, so that what a damaged `spec` asks for takes no memory until it is found not to fit.
+    Initialization is skipped. A damaged `spec` of a huge model therefore uses no memory before it is refused.
 
     Raises:
-        ConfigError, TypeError, RuntimeError: `spec` describes no model, or another one.
+        ConfigError, TypeError, RuntimeError: `spec` is invalid, or the weights do not fit.
     """
     with _Uninitialized():
         model = SegmentationModel(**spec)
@@ -130,7 +131,7 @@ def build_model(spec: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Segme
 
 
 class _Uninitialized(TorchFunctionMode):
-    """Within, parameters of new layers keep whatever memory held: for weights that are loaded at once.
+    """Context that skips the initialization of parameters, for weights that are loaded next.
 
     It halves the time to build a ResNet101.
     """

@@ -1,8 +1,8 @@
-"""Dilated depthwise convolutions on a CPU, as sums of shifted products.
+"""Dilated depthwise convolutions on a CPU, computed as sums of shifted products.
 
-oneDNN, which computes torch's convolutions there, has no fast code for them: forward and backward of those of an ASPP
-take 5 to 10 times as long. In bf16 and channels-last memory it is wrong besides (torch 2.13, on an AMD EPYC): from a
-width of about 30 on, the gradient of the weights is that of other memory, up to NaN and crashes.
+torch computes convolutions on a CPU by oneDNN, which has no fast kernel for these: forward and backward in an ASPP take
+5 to 10 times as long. In bf16 and channels_last, oneDNN is also wrong (torch 2.13 on an AMD EPYC). From a width of
+about 30 pixels on, it reads the weights' gradient from foreign memory, with NaN and crashes as a result.
 """
 
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-FAR = 6  # dilation from which oneDNN is slow forward too; an ASPP at output stride 16 begins with it
+FAR = 6  # smallest dilation at which oneDNN's forward pass is slow too; ASPP's first rate at output stride 16
 
 Slices = tuple[slice, slice]
 
 
 class DilatedDepthwiseConv(nn.Conv2d):
-    """A Conv2d for which `is_dilated_depthwise` holds; where torch's own is right and fast, it is that."""
+    """Dilated depthwise Conv2d (see `is_dilated_depthwise`); uses torch's kernel if that is correct and fast."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same."""
+        """Convolve (B, C, H, W); the shape stays the same."""
         if input.device.type != "cpu" or torch.compiler.is_exporting():
             return super().forward(input)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
@@ -35,7 +35,7 @@ class DilatedDepthwiseConv(nn.Conv2d):
 
 
 def is_dilated_depthwise(conv: nn.Conv2d) -> bool:
-    """Whether each channel is convolved alone, at stride 1 and dilated on both axes, with zeros around it."""
+    """Return True for a depthwise convolution of stride 1, dilated on both axes, with zero padding of equal size."""
     reach = tuple(size // 2 * dilation for size, dilation in zip(conv.kernel_size, conv.dilation, strict=True))
     return (
         conv.groups == conv.in_channels == conv.out_channels > 1
@@ -48,7 +48,7 @@ def is_dilated_depthwise(conv: nn.Conv2d) -> bool:
 
 
 def shift_dilated_depthwise(model: nn.Module) -> None:
-    """Make all convolutions of a model that can be so DilatedDepthwiseConvs, in place; weights and names stay."""
+    """Replace all dilated depthwise convolutions of a model in place; weights and their names stay."""
     for layer in model.modules():
         if type(layer) is nn.Conv2d and is_dilated_depthwise(layer):
             layer.__class__ = DilatedDepthwiseConv
@@ -73,24 +73,24 @@ class _ShiftedProducts(torch.autograd.Function):
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
         taps = _by_tap(weight)
-        of_taps = torch.zeros_like(taps)
-        of_x = gradient * taps[taps.shape[0] // 2, taps.shape[1] // 2]
+        tap_gradient = torch.zeros_like(taps)
+        x_gradient = gradient * taps[taps.shape[0] // 2, taps.shape[1] // 2]
         for row, column, source, target in _shifts(weight, x, ctx.dilation):
             part = gradient[:, :, *target]
-            of_taps[row, column, :, 0, 0] = (part * x[:, :, *source]).sum((0, 2, 3))
+            tap_gradient[row, column, :, 0, 0] = (part * x[:, :, *source]).sum((0, 2, 3))
             if source != target:
-                of_x[:, :, *source].addcmul_(part, taps[row, column])
-        of_weight = of_taps.squeeze((3, 4)).permute(2, 0, 1).unsqueeze(1)
-        return of_x, of_weight, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None, None
+                x_gradient[:, :, *source].addcmul_(part, taps[row, column])
+        weight_gradient = tap_gradient.squeeze((3, 4)).permute(2, 0, 1).unsqueeze(1)
+        return x_gradient, weight_gradient, gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None, None
 
 
 def _by_tap(weight: Tensor) -> Tensor:
-    """(C, 1, rows, columns) -> (rows, columns, C, 1, 1)."""
+    """Reshape a weight (C, 1, rows, columns) to (rows, columns, C, 1, 1)."""
     return weight[:, 0].permute(1, 2, 0).contiguous()[..., None, None]
 
 
 def _shifts(weight: Tensor, x: Tensor, dilation: tuple[int, int]) -> Iterator[tuple[int, int, Slices, Slices]]:
-    """For each tap that meets the image: its row and column, where it reads, and where that counts."""
+    """Yield row, column, source slices and target slices of each tap that overlaps the image."""
     rows, columns = weight.shape[2:]
     for row in range(rows):
         down, to_down = _shifted_slices(x.shape[2], (row - rows // 2) * dilation[0])
@@ -101,7 +101,7 @@ def _shifts(weight: Tensor, x: Tensor, dilation: tuple[int, int]) -> Iterator[tu
 
 
 def _shifted_slices(size: int, shift: int) -> Slices:
-    """From where and to where values move along an axis, so that position i gets that of i + shift; may be empty."""
+    """Return the source and target slices that shift values along an axis: i receives i + shift; may be empty."""
     length = max(0, size - abs(shift))
     start = min(size, max(0, shift))
     target = min(size, max(0, -shift))

@@ -1,8 +1,8 @@
-"""SHA-256 digests inside exported files, compared whenever a file is loaded: a flipped bit could change a mask.
+"""SHA-256 digests in exported files, verified on every load: a flipped bit could change a mask.
 
-ONNX files and OpenVINO's .xml end in a digest of all bytes before it; the .xml also has that of its .bin. For other
-programs the one is a metadata entry, the other a comment. config.json beside model.safetensors has the digests of both.
-Programs of torch.export are zip archives and have checksums of their own. Files of older versions have no digest.
+ONNX files and OpenVINO's .xml end in a digest of all preceding bytes; the .xml also contains that of its .bin. Other
+programs see a metadata entry (ONNX) or a comment (.xml). config.json next to model.safetensors contains the digests of
+both. torch.export programs are zip archives with their own checksums. Files of older versions have no digest.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from typing import Any
 
 from segnet.errors import CheckpointError, ConfigError
 
-INTEGRITY = '"integrity": "sha256"'  # stands in the metadata of files that end in a digest
+INTEGRITY = '"integrity": "sha256"'  # metadata of files that end in a digest
 DIGEST_KEY = b"segnet_sha256"
-# A field of ModelProto (onnx.proto3): metadata_props = 14, with key = 1 and value = 2. Protobuf fields may follow in
-# any order, so that one can be appended to a serialized message.
+# A field of ModelProto (onnx.proto3): metadata_props = 14, with key = 1 and value = 2. Protobuf allows fields in any
+# order, so a field can be appended to a serialized message.
 ONNX_TRAILER = b"\x72\x51\x0a\x0d" + DIGEST_KEY + b"\x12\x40"
 ONNX_TRAILER_SIZE = len(ONNX_TRAILER) + 64
 XML_TRAILER = re.compile(rb"<!-- segnet_sha256 ([0-9a-f]{64}) ([0-9a-f]{64}) -->\n")
@@ -27,30 +27,30 @@ CONFIG_KEY = "sha256"
 
 
 def with_onnx_digest(content: bytes) -> bytes:
-    """A serialized ONNX model with its digest as the last metadata entry."""
+    """Append a digest to a serialized ONNX model, as its last metadata entry."""
     return content + ONNX_TRAILER + hashlib.sha256(content).hexdigest().encode()
 
 
 def with_xml_digest(xml: bytes, weights: bytes) -> bytes:
-    """OpenVINO's .xml with its digest and that of its .bin as a comment at the end."""
+    """Append the digests of OpenVINO's .xml and .bin to the .xml, as a comment."""
     digests = f"{hashlib.sha256(xml).hexdigest()} {hashlib.sha256(weights).hexdigest()}"
     return xml + f"<!-- {DIGEST_KEY.decode()} {digests} -->\n".encode()
 
 
 def with_config_digests(config: Mapping[str, Any], weights: Path) -> dict[str, Any]:
-    """The contents of config.json with its digest and that of the weights beside it."""
+    """Add the digests of config.json and of its weights file to the content of config.json."""
     return {**config, CONFIG_KEY: {"weights": _of_file(weights), "config": _of_config(config)}}
 
 
 def require_export_digest(path: Path) -> bool:
-    """Compare an .onnx file, or an .xml file and its .bin, with the digests inside.
+    """Verify the digests in an .onnx file, or in an .xml file for itself and its .bin.
 
     Returns:
-        Whether the file has a digest: those of older versions have none.
+        Whether the file has a digest; files of older versions have none.
 
     Raises:
-        CheckpointError: it has changed since it was exported.
-        OSError: it cannot be read.
+        CheckpointError: the file changed after its export.
+        OSError: the file cannot be read.
     """
     if path.suffix == ".xml":
         return _require_xml_digest(path)
@@ -71,13 +71,13 @@ def require_export_digest(path: Path) -> bool:
 
 
 def require_config_digests(config: Mapping[str, Any], weights: Path) -> dict[str, Any]:
-    """Compare the contents of config.json and the weights beside it with the digests in the former.
+    """Verify the digests in config.json for itself and its weights file.
 
     Returns:
-        The contents without the digests.
+        The content of config.json without the digests.
 
     Raises:
-        ConfigError: one of them has changed since it was written.
+        ConfigError: one of the files changed after it was written.
         OSError: the weights cannot be read.
     """
     config = dict(config)

@@ -1,4 +1,4 @@
-"""Layers that two or more families use; what one family needs stays in its own file."""
+"""Layers shared by several model families; layers of a single family stay in its file."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ from segnet.models.norms import NormFactory, pooled_norm
 
 
 class Normalize(nn.Module):
-    """Images as they come -> what a backbone takes: (x / 255 - mean) / std.
+    """Normalize images of 0-255: (x / 255 - mean) / std.
 
     Args:
-        mean, std: of each channel, for values scaled to 0-1.
-        in_channels: of the backbone.
+        mean, std: one value per channel, for images scaled to 0-1.
+        in_channels: channels of the backbone's input.
 
     Raises:
-        ConfigError: not a value for each channel, or values that cannot be.
+        ConfigError: not one value per channel, or a value that is not finite, or a std of 0 or less.
     """
 
     mean: Tensor
@@ -31,28 +31,29 @@ class Normalize(nn.Module):
             if len(values) != in_channels:
                 raise ConfigError(
                     f"{option}={list(values)} has {len(values)} values, but backbone.in_channels={in_channels}: "
-                    "give one for each channel of the images"
+                    "give one value per image channel"
                 )
             if not all(math.isfinite(value) for value in values):
                 raise ConfigError(f"{option}={list(values)} must be finite")
         if min(std) <= 0:
             raise ConfigError(f"std={list(std)} must be above 0")
-        # Not persistent: the stored spec is their only source. For values of 0-255, as images come.
+        # Not persistent: a checkpoint stores them in its spec only. Scaled for image values of 0-255.
         self.register_buffer("mean", 255 * torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, in_channels, H, W), uint8 (or float), 0-255 -> float, normalized."""
+        """Normalize images (B, in_channels, H, W), uint8 or float, 0-255; returns float."""
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution without bias, norm, ReLU; padded so that at stride 1 the size stays.
+    """Convolution without bias, norm and ReLU; the padding keeps the size at stride 1.
 
     Args:
-        stride, dilation: of the convolution [pixels].
-        groups: `in_channels` for a depthwise convolution.
-        act: whether the ReLU follows.
+        stride, dilation: stride and dilation of the convolution [pixels].
+        groups: groups of the convolution; `in_channels` for a depthwise convolution.
+        act: whether a ReLU follows.
+        norm: builds the norm from the number of channels.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SeparableConv(nn.Sequential):
     """Depthwise 3x3 convolution and norm, then a pointwise ConvNormAct (arXiv 1610.02357).
 
     Args:
-        depthwise_act: whether a ReLU stands between the two too, as in mmsegmentation.
+        depthwise_act: whether a ReLU follows the depthwise convolution too, as in mmsegmentation.
     """
 
     def __init__(
@@ -115,19 +116,21 @@ class ImagePooling(nn.Module):
         self.project.norm = pooled_norm(self.project.norm, out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, out_channels, H, W), constant over the image."""
-        # A mean: the backward of an adaptive average pool is not deterministic on CUDA.
+        """Pool (B, C, H, W) to (B, out_channels, H, W), constant over the image."""
+        # mean(): the backward pass of adaptive average pooling is not deterministic on CUDA.
         pooled: Tensor = self.project(features.mean(dim=(2, 3), keepdim=True))
         return pooled.expand(-1, -1, *features.shape[2:])
 
 
-MAX_WIDTH = 65536  # of a layer [channels]: a damaged checkpoint may ask for anything
+MAX_WIDTH = 65536  # limit on a layer's channels, against absurd values in damaged checkpoints
 RATES_AT_16 = (6, 12, 18)  # arXiv 1706.05587, section 4.1.2; doubled at output stride 8
 
 
 def require_output_stride(output_stride: int) -> None:
-    """Raises:
-    ConfigError: an output stride that no backbone and no decoder has.
+    """Check an output stride.
+
+    Raises:
+        ConfigError: no backbone and no decoder supports it.
     """
     if output_stride not in OUTPUT_STRIDES:
         choices = ", ".join(map(str, OUTPUT_STRIDES))
@@ -135,20 +138,20 @@ def require_output_stride(output_stride: int) -> None:
 
 
 def atrous_rates(output_stride: int, strides: Sequence[int]) -> tuple[int, ...]:
-    """The rates of an ASPP: 6, 12, 18 at output stride 16, doubled at 8, halved at 32.
+    """Return the atrous rates of an ASPP: 6, 12, 18 at output stride 16, doubled at 8, halved at 32.
 
     Args:
-        output_stride: for which the decoder is built [pixels].
-        strides: of the backbone's stages.
+        output_stride: output stride of the decoder.
+        strides: strides of the backbone's stages.
 
     Raises:
-        ConfigError: another stride, or a backbone that ends at another.
+        ConfigError: an unknown output stride, or one that differs from the backbone's.
     """
     require_output_stride(output_stride)
     if strides[-1] != output_stride:
         raise ConfigError(
             f"decoder.output_stride={output_stride}, but the backbone ends at stride {strides[-1]}: "
-            f"set both at once with output_stride={strides[-1]}"
+            f"set both together with output_stride={strides[-1]}"
         )
     return tuple(rate * 16 // output_stride for rate in RATES_AT_16)
 
@@ -157,14 +160,16 @@ class ASPP(nn.Module):
     """Atrous spatial pyramid pooling: a 1x1, a 3x3 at each rate and image pooling; concatenated and projected.
 
     Args:
+        in_channels: channels of the features.
         channels: width of each branch and of the result.
-        atrous_rates: dilation of each 3x3.
-        conv3x3: makes the 3x3 convolutions: ConvNormAct's arguments but the kernel's size.
-        projection_kernel: size of the projection; 1 in the paper and in PaddleSeg, 3 in mmsegmentation.
-        dropout: probability, after the projection.
+        atrous_rates: dilation of each 3x3 convolution.
+        conv3x3: builds a 3x3 convolution; takes ConvNormAct's arguments without kernel_size.
+        projection_kernel: kernel size of the projection: 1 in the paper and in PaddleSeg, 3 in mmsegmentation.
+        dropout: dropout probability after the projection.
+        norm: builds a norm from the number of channels.
 
     Raises:
-        ConfigError: a value that cannot work, named as an option of the decoder.
+        ConfigError: an impossible value; the message names the decoder's option.
     """
 
     def __init__(
@@ -181,9 +186,9 @@ class ASPP(nn.Module):
         super().__init__()
         check_width("aspp_channels", channels)
         if projection_kernel not in (1, 3):
-            raise ConfigError(f"decoder.projection_kernel={projection_kernel} is not possible: choose 1 or 3")
+            raise ConfigError(f"decoder.projection_kernel={projection_kernel} is not available: choose 1 or 3")
         if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
-            raise ConfigError(f"decoder.dropout={dropout} is not a probability in [0, 1)")
+            raise ConfigError(f"decoder.dropout={dropout} must be a probability in [0, 1)")
         self.branches = nn.ModuleList(
             [
                 ConvNormAct(in_channels, channels, 1, norm=norm),
@@ -195,23 +200,25 @@ class ASPP(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, channels, H, W)."""
+        """Pool features (B, in_channels, H, W) to (B, channels, H, W)."""
         joined = torch.cat([branch(features) for branch in self.branches], dim=1)
         output: Tensor = self.dropout(self.project(joined))
         return output
 
 
 def check_width(option: str, width: object) -> None:
-    """Raises:
-    ConfigError: a width of a decoder's layer that is no number of channels.
+    """Check the width of a decoder's layer.
+
+    Raises:
+        ConfigError: it is not an integer of 1 to MAX_WIDTH.
     """
     if not isinstance(width, int) or not 1 <= width <= MAX_WIDTH:
-        raise ConfigError(f"decoder.{option}={width} is not a number of channels, 1-{MAX_WIDTH}")
+        raise ConfigError(f"decoder.{option}={width} must be a number of channels, 1-{MAX_WIDTH}")
 
 
 @torch.no_grad()
 def initialize(module: nn.Module) -> None:
-    """He initialization (arXiv 1502.01852, fan in) of all convolutions below `module`; norms start as the identity."""
+    """Initialize all convolutions of a module (He normal, arXiv 1502.01852, fan in); norms start as the identity."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")

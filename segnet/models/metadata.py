@@ -20,11 +20,11 @@ class Metadata:
 
     Attributes:
         classes: names, palette and ignore_index.
-        mean, std: of each channel, for values scaled to 0-1. For information: the model normalizes by itself.
-        input: type of the images (B, C, H, W), 0-255, from INPUTS.
+        mean, std: one value per channel, for images scaled to 0-1. Information only: the model normalizes its input.
+        input: dtype of the images (B, C, H, W), 0-255; one of INPUTS.
         output: "logits" (B, classes, H, W), float32, or "classes" (B, H, W), ids as uint8, or int32 above 256 classes.
-        digest: sha256 of the checkpoint that it was made from; empty where it is not known.
-        value_range: the stored values of images that become 0 and 255; None: 0 and the largest of their type.
+        digest: SHA-256 of the exported checkpoint; empty if unknown.
+        value_range: the stored image values that become 0 and 255; None: 0 and the largest value of their dtype.
     """
 
     classes: Classes
@@ -37,11 +37,11 @@ class Metadata:
 
     @property
     def channels(self) -> int:
-        """Of the images."""
+        """Number of image channels."""
         return len(self.mean)
 
     def to_json(self) -> str:
-        """One line; `read` takes it."""
+        """Serialize to one line of JSON for `read`."""
         record = {
             "classes": self.classes.to_dict(),
             "mean": list(self.mean),
@@ -55,7 +55,7 @@ class Metadata:
         return json.dumps(record)
 
     def to_props(self) -> Mapping[str, str]:
-        """Metadata entries: all of it for segnet, and each part by name for other programs."""
+        """Return metadata entries: the complete JSON for segnet, and single fields for other programs."""
         return {
             KEY: self.to_json(),
             "class_names": json.dumps(list(self.classes.names)),
@@ -67,17 +67,17 @@ class Metadata:
 
     @classmethod
     def read(cls, text: str | None, path: str | os.PathLike[str]) -> "Metadata":
-        """Parse the text that `to_json` wrote.
+        """Parse the JSON of `to_json`.
 
         Args:
-            text: None where the file has none.
-            path: of the file, for the message.
+            text: the JSON; None if the file has none.
+            path: path of the file, for messages.
 
         Raises:
-            CheckpointError: it is no export of segnet.
+            CheckpointError: the file is not an export of segnet.
         """
         if text is None:
-            raise CheckpointError(f"{path}: was not exported by segnet: its metadata name no classes")
+            raise CheckpointError(f"{path}: was not exported by segnet: its metadata contain no classes")
         with refusing_damage(path, "its metadata are damaged"):
             record = json.loads(text)
             found = cls(

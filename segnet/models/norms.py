@@ -1,4 +1,4 @@
-"""Norms by name, and what takes their place over globally pooled features."""
+"""Normalization layers by name, and their variants for globally pooled features."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,9 +14,9 @@ NormFactory = Callable[[int], nn.Module]  # number of channels -> norm
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Instance norm that in evaluation takes 1x1 features too: of one value nothing but the bias is left.
+    """Instance norm that accepts 1x1 features in eval mode; a single value is normalized to the bias.
 
-    torch refuses them in evaluation as in training, but a small image must be predicted all the same.
+    torch refuses such features in eval mode too, but small images must be predictable.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -27,44 +27,44 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 def batch_norm(num_channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
-    """Statistics of the batch, of each process alone (arXiv 1502.03167)."""
+    """Batch norm (arXiv 1502.03167): statistics of the batch, per process."""
     _check_norm(eps, momentum)
     return nn.BatchNorm2d(num_channels, eps, momentum)
 
 
 def sync_batch_norm(num_channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> nn.Module:
-    """Batch norm over the batches of all processes; in one process it is batch norm."""
+    """Synchronized batch norm over the batches of all processes; plain batch norm in a single process."""
     _check_norm(eps, momentum)
     return nn.SyncBatchNorm(num_channels, eps, momentum)
 
 
 def group_norm(num_channels: int, *, eps: float = 1e-5, groups: int = 32) -> nn.Module:
-    """Statistics of groups of channels of each image (arXiv 1803.08494).
+    """Group norm (arXiv 1803.08494): statistics of groups of channels per image.
 
     Args:
-        groups: how many; where they do not divide the channels, the largest number that divides both.
+        groups: number of groups; if it does not divide the channels, the largest common divisor is used.
 
     Raises:
-        ConfigError: a value outside these, or a layer of a single channel.
+        ConfigError: a value out of range, or a layer with a single channel.
     """
     _check_norm(eps)
     if groups < 1:
-        raise ConfigError(f"norm.groups={groups} is not a number of groups, 1 or more")
+        raise ConfigError(f"norm.groups={groups} must be 1 or more")
     if num_channels == 1:
-        raise ConfigError("norm.name: a layer has 1 channel, of which groups have no statistics: use batch or instance")
-    # Of 1x1 features a group of one channel would be a single value: torch refuses those of one image.
+        raise ConfigError("norm.name: a layer has 1 channel, too few for group statistics: use batch or instance")
+    # With 1x1 features, a group of one channel would be a single value, which torch refuses for one image.
     most = math.gcd(num_channels, groups)
     fitting = (count for count in range(most, 0, -1) if num_channels % count == 0 and num_channels // count > 1)
     return nn.GroupNorm(next(fitting), num_channels, eps)
 
 
 def layer_norm(num_channels: int, *, eps: float = 1e-5) -> nn.Module:
-    """Statistics of all channels of each image (arXiv 1607.06450), the case of one group."""
+    """Layer norm (arXiv 1607.06450): statistics of all channels per image; group norm with one group."""
     return group_norm(num_channels, eps=eps, groups=1)
 
 
 def instance_norm(num_channels: int, *, eps: float = 1e-5) -> nn.Module:
-    """Statistics of each channel of each image (arXiv 1607.08022), with a scale and a bias a channel."""
+    """Instance norm (arXiv 1607.08022): statistics per image and channel, with scale and bias per channel."""
     _check_norm(eps)
     return InstanceNorm(num_channels, eps, affine=True)
 
@@ -73,7 +73,7 @@ def _check_norm(eps: float, momentum: float = 0.1) -> None:
     if not 0 < eps < math.inf:
         raise ConfigError(f"norm.eps={eps} must be above 0")
     if not 0 < momentum <= 1:
-        raise ConfigError(f"norm.momentum={momentum} is the weight of the new batch: above 0, at most 1")
+        raise ConfigError(f"norm.momentum={momentum} must be above 0 and at most 1: the weight of the new batch")
 
 
 NORMS: dict[str, Callable[..., nn.Module]] = {
@@ -86,13 +86,13 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
 
 
 def norm_layer(spec: Mapping[str, Any] | None) -> NormFactory:
-    """The factory that makes the norms of a spec.
+    """Return the factory that builds norms of a spec from a number of channels.
 
     Args:
         spec: ``{"name": name from NORMS, **options}``; None is batch norm.
 
     Raises:
-        ConfigError: no spec; the factory raises it for an unknown or impossible option.
+        ConfigError: not a spec. The factory itself raises it for an unknown or impossible option.
     """
     if spec is None:
         spec = {"name": "batch"}
@@ -108,10 +108,11 @@ def _normalize_as_in_evaluation(norm: nn.BatchNorm2d | nn.SyncBatchNorm, feature
 
 
 class PooledBatchNorm(nn.BatchNorm2d):
-    """Batch norm over globally pooled features that also trains on a batch of one image.
+    """Batch norm for globally pooled features that also trains on a batch of one image.
 
-    One image gives one value a channel, from which no variance can be estimated: torch refuses it. Such a batch is
-    normalized with the running statistics and leaves them as they are. Conversion to SyncBatchNorm replaces this class.
+    One pooled image has one value per channel, from which no variance can be estimated, and torch refuses it. This
+    class normalizes such a batch with the running statistics and leaves them unchanged. Conversion to SyncBatchNorm
+    replaces this class.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -121,7 +122,7 @@ class PooledBatchNorm(nn.BatchNorm2d):
 
 
 class PooledSyncBatchNorm(nn.SyncBatchNorm):
-    """Synchronized batch norm over globally pooled features: with a single process it is PooledBatchNorm."""
+    """Synchronized batch norm for globally pooled features; in a single process it acts as PooledBatchNorm."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and input.shape[0] == 1 and num_processes() == 1:
@@ -130,17 +131,17 @@ class PooledSyncBatchNorm(nn.SyncBatchNorm):
 
 
 def num_processes() -> int:
-    """How many train together."""
+    """Return the world size; 1 without distributed training."""
     distributed = torch.distributed
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def pooled_norm(norm: nn.Module, num_channels: int) -> nn.Module:
-    """The norm that does for globally pooled features, one value a channel, what `norm` does for others."""
+    """Return the variant of a norm for globally pooled features, which have one value per channel."""
     if isinstance(norm, nn.SyncBatchNorm):
         return PooledSyncBatchNorm(num_channels, norm.eps, norm.momentum)
     if isinstance(norm, nn.BatchNorm2d):
         return PooledBatchNorm(num_channels, norm.eps, norm.momentum)
-    if isinstance(norm, nn.InstanceNorm2d):  # of one value it would leave the bias
+    if isinstance(norm, nn.InstanceNorm2d):  # instance norm would reduce a single value to the bias
         return layer_norm(num_channels, eps=norm.eps)
     return norm

@@ -1,7 +1,7 @@
-"""A model as safetensors and JSON: the folder that huggingface_hub's `from_pretrained` reads, with a model card.
+"""Save and load a model as a safetensors folder, as huggingface_hub's `from_pretrained` reads it, with a model card.
 
-``model.safetensors`` holds the weights, ``config.json`` the arguments of `segnet.hub.HubModel`, ``README.md`` the card.
-Nothing of it needs huggingface_hub; `segnet.hub` does.
+``model.safetensors`` contains the weights, ``config.json`` the arguments of `segnet.hub.HubModel`, ``README.md`` the
+model card. This module does not need huggingface_hub; `segnet.hub` does.
 """
 
 import html
@@ -23,13 +23,13 @@ from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
 from segnet.system.integrity import refusing_damage
 
-NO_MODEL = "is no model of segnet, or damaged"
+NO_MODEL = "is not a model of segnet, or is damaged"
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 TAGS = ["segnet", "image-segmentation", "semantic-segmentation"]
 
 
 def is_pretrained(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is such a folder, or a .safetensors file."""
+    """Return True if a path is a pretrained folder or a .safetensors file."""
     return Path(path).suffix == ".safetensors" or (Path(path) / CONFIG).is_file()
 
 
@@ -38,10 +38,12 @@ def save_pretrained(spec: Mapping[str, Any], state: Mapping[str, Tensor], classe
 
     Args:
         spec: arguments of SegmentationModel.
-        state: its weights.
+        state: the model's weights.
+        classes: the model's classes.
+        folder: the output folder.
 
     Raises:
-        MachineError: the disk refuses it.
+        MachineError: a file cannot be written.
     """
     with replacing(folder / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in state.items()}, temporary, metadata={"format": "pt"})
@@ -52,10 +54,10 @@ def save_pretrained(spec: Mapping[str, Any], state: Mapping[str, Tensor], classe
 
 
 def load_pretrained(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Classes]:
-    """Load the model of such a folder, with its weights.
+    """Load a model from a pretrained folder or its .safetensors file.
 
     Returns:
-        The model on the CPU, in evaluation mode, and its classes.
+        The model on the CPU, in eval mode, and its classes.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the files do not fit each other.
@@ -75,12 +77,12 @@ def load_pretrained(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
 
 
 def markdown_text(text: str) -> str:
-    """A text as it is, in one cell of a Markdown table: no formatting, no HTML, no links."""
+    """Escape text for a cell of a Markdown table: no formatting, no HTML, no links."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~:@])", r"\\\1", html.escape(printable(text), quote=False))
 
 
 def model_card(spec: Mapping[str, Any], classes: Classes) -> str:
-    """README.md of a model: what it is, its classes, how to use it."""
+    """Write the model card, README.md: architecture, classes and usage."""
     tags = "\n".join(f"- {tag}" for tag in TAGS)
     rows = "\n".join(
         f"| {index} | {markdown_text(name)} | {', '.join(map(str, color))} |"

@@ -1,4 +1,4 @@
-"""SegmentationModel: uint8 images in, logits out. Normalization is part of the model."""
+"""SegmentationModel: from uint8 images to logits. Normalization is part of the model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ class SegmentationModel(nn.Module):
         backbone: spec from `segnet.models.backbones.BACKBONES`.
         decoder: spec from `segnet.models.decoders.DECODERS`.
         num_classes: channels of the logits.
-        mean, std: of each channel of the images, for values scaled to 0-1: what the backbone's weights were trained
-            with.
-        value_range: the stored values that become 0 and 255 when images are read, before they come here; None: 0 and
-            the largest of their type.
+        mean, std: normalization constants per image channel, for values scaled to 0-1, as in the training of the
+            backbone's weights.
+        value_range: the stored values that become 0 and 255 when images are read, before they reach the model; None: 0
+            and the largest value of their dtype.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -65,14 +65,15 @@ class SegmentationModel(nn.Module):
         return stride
 
     def check_training_batch(self, batch_size: int, height: int, width: int, *, processes: int | None = None) -> None:
-        """Refuse a training batch that leaves a norm a single value, from which it cannot estimate a variance.
+        """Check that every norm gets more than one value per channel in training, as a variance needs.
 
         Args:
-            batch_size: images of one process.
-            processes: how many train together; None: not known yet, and sync batch norm gets the benefit of the doubt.
+            batch_size: images per process.
+            height, width: size of the images [pixels].
+            processes: world size; None: not known yet, and sync batch norm is assumed to be fine.
 
         Raises:
-            ConfigError: images so small that the last features are 1x1, and a norm that cannot train on those.
+            ConfigError: the images are so small that the last features are 1x1, and a norm cannot train on them.
         """
         if max(height, width) > self.output_stride:
             return
@@ -80,29 +81,29 @@ class SegmentationModel(nn.Module):
         larger = f"a data.crop_size above {self.output_stride}"
         if any(isinstance(layer, nn.InstanceNorm2d) for layer in in_training):
             raise ConfigError(
-                f"training images of {height} x {width} leave instance norm one value a channel: use {larger}"
+                f"training images of {height} x {width} leave instance norm one value per channel: use {larger}"
             )
         pooled = (PooledBatchNorm, PooledSyncBatchNorm)
-        alone = nn.BatchNorm2d if processes is None or processes > 1 else (nn.BatchNorm2d, nn.SyncBatchNorm)
-        if batch_size == 1 and any(isinstance(layer, alone) and not isinstance(layer, pooled) for layer in in_training):
+        local = nn.BatchNorm2d if processes is None or processes > 1 else (nn.BatchNorm2d, nn.SyncBatchNorm)
+        if batch_size == 1 and any(isinstance(layer, local) and not isinstance(layer, pooled) for layer in in_training):
             raise ConfigError(
-                f"a training batch of one {height} x {width} image leaves batch norm one value a channel: "
+                f"a training batch of one {height} x {width} image leaves batch norm one value per channel: "
                 f"use data.batch_size=2 or more, or {larger}"
             )
 
     @torch.no_grad()
     def zero_unreached_taps(self, height: int, width: int) -> None:
-        """Zero what training on crops of this size cannot reach of dilated kernels.
+        """Zero the taps of dilated kernels that lie outside the features of every training crop.
 
-        A tap beyond the features of a crop only ever meets the padding: it gets no gradient, stays as it was
-        drawn, and adds noise as soon as a larger image is predicted. Such as the outer taps of atrous rate 18 on the
-        16 x 16 features of a 256 x 256 crop. Weights that were trained on larger images are to be loaded afterwards.
+        Such a tap only meets padding and gets no gradient. It would keep its random initial value and add noise to the
+        prediction of larger images. An example: the outer taps of atrous rate 18 on the 16 x 16 features of a
+        256 x 256 crop. Load weights that were trained on larger images afterwards.
 
         Args:
-            height, width: of the training crops [pixels].
+            height, width: size of the training crops [pixels].
         """
         for conv in self.modules():
-            if isinstance(conv, nn.Conv2d) and max(conv.dilation) > 1:  # these work at the output stride
+            if isinstance(conv, nn.Conv2d) and max(conv.dilation) > 1:  # dilated layers work at the output stride
                 for axis, size in enumerate((height, width)):
                     taps = conv.weight.unbind(2 + axis)
                     middle = len(taps) // 2
@@ -111,19 +112,19 @@ class SegmentationModel(nn.Module):
                             tap.zero_()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, in_channels, H, W), uint8 (or float), 0-255, any H, W >= 1 -> logits (B, num_classes, H, W).
+        """Compute logits (B, num_classes, H, W) of images (B, in_channels, H, W), uint8 or float, 0-255, H, W >= 1.
 
         Raises:
-            ConfigError: images of another number of channels, or in training a batch that norms cannot train on.
+            ConfigError: a wrong number of channels, or a training batch that norms cannot train on.
         """
         logits = self.decoder(self.encode(images))
         return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self.decoder.align_corners)
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Images as `forward` takes them -> the features of each stage of the backbone.
+        """Compute the features of each backbone stage; arguments and errors as in `forward`.
 
         Raises:
-            ConfigError: as `forward`.
+            ConfigError: a wrong number of channels, or a training batch that norms cannot train on.
         """
         if images.shape[1] != self.in_channels:
             raise ConfigError(

@@ -14,8 +14,8 @@ def features() -> list[torch.Tensor]:
     return [torch.randn(2, channels, 9, 7, generator=generator) for channels in CHANNELS]
 
 
-def test_it_is_convolution_norm_relu_and_classifier_of_one_stage():
-    """The layers of mmsegmentation's FCNHead with num_convs=1 and concat_input=False, written out."""
+def test_fcn_head_matches_mmsegmentation_s_layers():
+    """Reference: the layers of mmsegmentation's FCNHead with num_convs=1 and concat_input=False."""
     torch.manual_seed(0)
     head = FCNHead(CHANNELS, 5, channels=6).eval()
     nn.init.uniform_(head.conv.norm.running_mean)
@@ -26,7 +26,7 @@ def test_it_is_convolution_norm_relu_and_classifier_of_one_stage():
     torch.testing.assert_close(head(features()), x)
 
 
-def test_only_the_chosen_stage_is_looked_at():
+def test_only_the_chosen_stage_is_used():
     head = FCNHead(CHANNELS, 3, stage=2).eval()
     assert head.conv.conv.in_channels == 8
     changed = features()
@@ -35,7 +35,7 @@ def test_only_the_chosen_stage_is_looked_at():
     assert torch.equal(head(features()), head(changed))
 
 
-def test_its_norm_is_the_one_named():
+def test_the_head_uses_the_chosen_norm():
     head = FCNHead(CHANNELS, 3, channels=8, norm={"name": "group", "groups": 4})
     assert isinstance(head.conv.norm, nn.GroupNorm)
 

@@ -26,13 +26,13 @@ CLASSES = Classes.create(["sky", "road", "tree"], [[0, 0, 255], [90, 90, 90], [0
 def model() -> SegmentationModel:
     torch.manual_seed(0)
     model = SegmentationModel(**SPEC)
-    model(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))  # running statistics of its own
+    model(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8))  # gives it non-default running statistics
     return model.eval()
 
 
 @pytest.fixture
 def content(model) -> dict:
-    """What Lightning hands over, in short."""
+    """Return a minimal checkpoint as Lightning passes it."""
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     return {
         "state_dict": {**weights, "confusion.counts": torch.zeros(3, 3, dtype=torch.int64)},
@@ -50,7 +50,7 @@ class Payload:
 
 
 @torch.inference_mode()
-def test_what_was_saved_comes_back(tmp_path, content, model):
+def test_a_saved_checkpoint_loads_unchanged(tmp_path, content, model):
     save_checkpoint(content, tmp_path / "a.ckpt")
     loaded, classes = load_checkpoint(tmp_path / "a.ckpt")
     assert classes == CLASSES
@@ -60,7 +60,7 @@ def test_what_was_saved_comes_back(tmp_path, content, model):
     assert os.listdir(tmp_path) == ["a.ckpt"]
 
 
-def test_a_save_that_fails_leaves_the_older_file_and_nothing_else(tmp_path, content, monkeypatch):
+def test_a_failed_save_keeps_the_previous_file_and_leaves_no_temporary_file(tmp_path, content, monkeypatch):
     path = tmp_path / "a.ckpt"
     save_checkpoint(content, path)
     before = path.read_bytes()
@@ -78,7 +78,7 @@ def test_a_save_that_fails_leaves_the_older_file_and_nothing_else(tmp_path, cont
 
 
 @pytest.mark.slow
-def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path, content):
+def test_a_process_killed_while_saving_leaves_a_complete_checkpoint(tmp_path, content):
     path = tmp_path / "a.ckpt"
     save_checkpoint(content, path)
     code = (
@@ -99,7 +99,7 @@ def test_a_process_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_path, con
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_checkpoint_that_hides_a_command_is_refused_and_never_runs_it(tmp_path, content, legacy):
+def test_a_checkpoint_with_malicious_code_is_refused_and_never_runs(tmp_path, content, legacy):
     sentinel, path = tmp_path / "sentinel", tmp_path / "evil.ckpt"
     content["callbacks"] = {"x": Payload(sentinel)}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
@@ -109,7 +109,7 @@ def test_a_checkpoint_that_hides_a_command_is_refused_and_never_runs_it(tmp_path
     assert "\n" not in str(error.value)
     assert not sentinel.exists()
     torch.load(path, weights_only=False)
-    assert sentinel.exists()  # the payload was live
+    assert sentinel.exists()  # the payload works outside segnet
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_cut_off_anywhere_is_refused(tmp_path, content):
+def test_a_truncated_file_is_refused(tmp_path, content):
     path = tmp_path / "a.ckpt"
     save_checkpoint(content, path)
     whole = path.read_bytes()
@@ -135,7 +135,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path, content):
         assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
+def test_a_missing_file_and_a_folder_have_different_errors(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
         load_checkpoint(tmp_path / "none.ckpt")
     with pytest.raises(CheckpointError, match="is a folder"):
@@ -143,7 +143,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize("other", [{"weight": torch.zeros(2)}, [1, 2], torch.zeros(3), {"hyper_parameters": 5}])
-def test_the_files_of_other_programs_are_refused(tmp_path, other):
+def test_checkpoints_of_other_programs_are_refused(tmp_path, other):
     torch.save(other, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="not a checkpoint of segnet"):
         read_checkpoint(tmp_path / "a.pth")
@@ -229,7 +229,7 @@ def tampered_palette(content):
         tampered_kinds,
     ],
 )
-def test_weights_and_description_must_belong_together(tmp_path, content, tamper):
+def test_weights_that_do_not_fit_the_description_are_refused(tmp_path, content, tamper):
     tamper(content)
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match=r"a\.ckpt: weights and description do not fit") as error:
@@ -244,7 +244,7 @@ def test_weights_and_description_must_belong_together(tmp_path, content, tamper)
         (b"hello\n" * 100, "a.ckpt: is not a checkpoint, or damaged or cut off"),  # not: (101)
     ],
 )
-def test_what_torch_makes_of_other_files_is_not_told(content, message, tmp_path):
+def test_errors_of_torch_for_other_files_are_not_shown(content, message, tmp_path):
     (tmp_path / "a.ckpt").write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(tmp_path / "a.ckpt")

@@ -1,4 +1,4 @@
-"""Dilated depthwise convolutions against torch's own in float64, which other code computes than float32 and bf16."""
+"""Dilated depthwise convolutions against torch's float64 convolutions, which use another kernel."""
 
 import copy
 
@@ -30,7 +30,7 @@ def images(*shape: int) -> torch.Tensor:
 
 
 def results(conv: nn.Module, x: torch.Tensor, gradient: torch.Tensor) -> list[torch.Tensor]:
-    """What it gives, and the gradients of input, weight and bias."""
+    """Return the output, and the gradients of input, weight and bias."""
     x = x.detach().requires_grad_()
     y = conv(x)
     wanted = [x, *conv.parameters()]
@@ -55,7 +55,7 @@ def in_float64(conv: nn.Conv2d, x: torch.Tensor, gradient: torch.Tensor) -> list
 @pytest.mark.parametrize("dilation", [6, 18, (6, 12)])
 @pytest.mark.parametrize("kernel_size", [3, (3, 5)])
 @pytest.mark.parametrize("bias", [False, True])
-def test_values_and_gradients_are_those_of_the_convolution(size, dilation, kernel_size, bias):
+def test_values_and_gradients_match_those_of_the_convolution(size, dilation, kernel_size, bias):
     conv = shifted(kernel_size, dilation, bias=bias)
     x = images(2, CHANNELS, *size)
     gradient = images(2, CHANNELS, *size).flip(0)
@@ -78,8 +78,8 @@ def test_the_gradient_matches_finite_differences():
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("dilation", [2, 6, 12])
 @pytest.mark.parametrize("size", [(16, 20), (33, 33)])
-def test_gradients_in_bf16_are_near_those_in_float64(autocast, dilation, size):
-    """oneDNN's weight gradients are not: from a width of about 30 on they are those of other memory."""
+def test_bf16_gradients_are_close_to_float64_gradients(autocast, dilation, size):
+    """oneDNN's weight gradients are wrong from a width of about 30 on: it reads foreign memory."""
     conv = shifted(dilation=dilation, channels=64, bias=False)
     with torch.no_grad():
         conv.weight.copy_(conv.weight.bfloat16())
@@ -104,13 +104,13 @@ def test_gradients_in_bf16_are_near_those_in_float64(autocast, dilation, size):
         {"groups": 4, "kernel_size": 4, "padding": 4},
     ],
 )
-def test_other_convolutions_stay_as_they_are(options):
+def test_other_convolutions_are_not_replaced(options):
     conv = nn.Sequential(nn.Conv2d(4, 4, **{"kernel_size": 3, "dilation": 2, "padding": 2, **options}))
     shift_dilated_depthwise(conv)
     assert type(conv[0]) is nn.Conv2d
 
 
-def test_models_have_them_and_export_plain_convolutions():
+def test_models_use_them_and_export_plain_convolutions():
     torch.manual_seed(0)
     model = SegmentationModel(**components(), num_classes=3, mean=[0.5] * 3, std=[0.2] * 3).eval()
     layers = [layer for layer in model.modules() if isinstance(layer, DilatedDepthwiseConv)]
@@ -124,14 +124,14 @@ def test_models_have_them_and_export_plain_convolutions():
     assert {(6, 6), (12, 12), (18, 18)} <= set(dilations)
 
 
-def test_a_small_dilation_is_torchs_own_where_that_is_right():
+def test_small_dilations_use_torch_s_kernel_if_it_is_correct():
     conv = shifted(dilation=2)
     x = images(1, CHANNELS, 9, 9)
     expected = F.conv2d(x, conv.weight, conv.bias, 1, 2, 2, CHANNELS)
     assert torch.equal(conv(x), expected)
 
 
-def test_all_gradients_of_a_model_in_bf16_point_where_those_of_float32_do():
+def test_bf16_gradients_of_a_model_align_with_float32_gradients():
     torch.manual_seed(0)
     model = SegmentationModel(**components(), num_classes=3, mean=[0.5] * 3, std=[0.2] * 3).eval()
     model.to(memory_format=torch.channels_last)  # as in training

@@ -1,4 +1,4 @@
-"""Digests inside exported files: every changed byte is found, and files without a digest are told apart."""
+"""Digests in exported files: every changed byte is detected, and files without a digest are recognized."""
 
 import shutil
 
@@ -24,7 +24,7 @@ def metadata() -> bytes:
     return Metadata(CLASSES, (0.5,) * 3, (0.5,) * 3, "uint8", "logits").to_json().encode()
 
 
-def test_every_changed_byte_of_an_onnx_file_is_found(tmp_path):
+def test_every_changed_byte_of_an_onnx_file_is_detected(tmp_path):
     path = tmp_path / "a.onnx"
     whole = with_onnx_digest(b"graph " + metadata() + b" weights " * 10)
     path.write_bytes(whole)
@@ -33,12 +33,12 @@ def test_every_changed_byte_of_an_onnx_file_is_found(tmp_path):
         path.write_bytes(flipped(whole, place))
         with pytest.raises(CheckpointError, match=r"a\.onnx: is damaged, or was changed after its export"):
             require_export_digest(path)
-    path.write_bytes(whole[:-50])  # cut off behind the metadata, which promise a digest
+    path.write_bytes(whole[:-50])  # truncated after the metadata, which declare a digest
     with pytest.raises(CheckpointError):
         require_export_digest(path)
 
 
-def test_every_changed_byte_of_openvinos_files_is_found(tmp_path):
+def test_every_changed_byte_of_openvino_files_is_detected(tmp_path):
     path, weights = tmp_path / "a.xml", tmp_path / "a.bin"
     xml = with_xml_digest(b"<net><segnet value=" + metadata().replace(b'"', b"&quot;") + b"/></net>", b"weights" * 9)
     path.write_bytes(xml)
@@ -61,7 +61,7 @@ def test_files_of_older_versions_have_no_digest(tmp_path, name):
     assert not require_export_digest(tmp_path / name)
 
 
-def test_config_and_weights_vouch_for_each_other(tmp_path):
+def test_digests_in_config_json_verify_config_and_weights(tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"weights")
     config = with_config_digests({"mean": [0.5], "names": ["Straße"]}, weights)

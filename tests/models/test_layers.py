@@ -32,14 +32,14 @@ def test_conv_norm_act_is_relu_of_norm_of_a_convolution_without_bias():
     assert layer.conv.bias is None
 
 
-def test_conv_norm_act_without_act_lets_negative_values_pass():
+def test_conv_norm_act_without_act_keeps_negative_values():
     torch.manual_seed(0)
     assert ConvNormAct(2, 3, 3, act=False)(torch.randn(2, 2, 5, 5)).min() < 0
     torch.manual_seed(0)
     assert ConvNormAct(2, 3, 3)(torch.randn(2, 2, 5, 5)).min() == 0
 
 
-def test_separable_conv_filters_each_channel_alone_then_mixes_and_has_one_relu():
+def test_separable_conv_is_depthwise_then_pointwise_with_one_relu():
     torch.manual_seed(0)
     layer = SeparableConv(4, 6, dilation=3)
     assert layer.depthwise.conv.weight.shape == (4, 1, 3, 3)
@@ -58,7 +58,7 @@ def test_the_norm_of_image_pooling_becomes_sync_batch_norm(name):
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_the_norm_asked_for_is_in_every_layer_and_trains_one_image(name):
+def test_the_chosen_norm_is_in_every_layer_and_trains_on_one_image(name):
     torch.manual_seed(4)
     norm = norm_layer({"name": name, "eps": 0.01})
     model = nn.Sequential(
@@ -73,7 +73,7 @@ def test_the_norm_asked_for_is_in_every_layer_and_trains_one_image(name):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_depthwise_act_puts_a_relu_between_the_two_halves():
+def test_depthwise_act_adds_a_relu_after_the_depthwise_convolution():
     torch.manual_seed(5)
     layer = SeparableConv(4, 6, depthwise_act=True)
     x = torch.randn(2, 4, 9, 9)
@@ -83,7 +83,7 @@ def test_depthwise_act_puts_a_relu_between_the_two_halves():
     torch.testing.assert_close(layer(x), plain.pointwise(plain.depthwise(x).clamp(min=0)))
 
 
-def test_image_pooling_is_the_projected_mean_at_every_pixel():
+def test_image_pooling_broadcasts_the_projected_mean():
     torch.manual_seed(2)
     layer = ImagePooling(3, 4).eval()
     x = torch.randn(2, 3, 5, 7)
@@ -100,7 +100,7 @@ def test_atrous_rates_of_the_paper_scale_with_the_output_stride(output_stride, e
     assert atrous_rates(output_stride, (4, 8, 8, output_stride)) == expected
 
 
-def test_atrous_rates_need_a_backbone_that_ends_at_the_stride():
+def test_atrous_rates_require_the_backbone_s_output_stride():
     with pytest.raises(ConfigError, match=r"output_stride=8, but the backbone ends at stride 16: .*output_stride=16$"):
         atrous_rates(8, (4, 8, 16, 16))
     with pytest.raises(ConfigError, match="output_stride=4 is unknown: choose from 8, 16, 32"):
@@ -108,12 +108,12 @@ def test_atrous_rates_need_a_backbone_that_ends_at_the_stride():
 
 
 @pytest.mark.parametrize("projection_kernel", [1, 3])
-def test_aspp_projects_its_branches_with_a_kernel_of_the_asked_size(projection_kernel):
+def test_aspp_projects_its_branches_with_the_chosen_kernel_size(projection_kernel):
     torch.manual_seed(6)
     conv3x3 = partial(ConvNormAct, kernel_size=3)
     aspp = ASPP(3, 4, (2, 5), conv3x3=conv3x3, projection_kernel=projection_kernel).eval()
     x = torch.randn(2, 3, 7, 9)
-    scale = (1 + 1e-5) ** -0.5  # of a batch norm that has seen nothing
+    scale = (1 + 1e-5) ** -0.5  # a batch norm in its initial state
     kernels = [branch.conv.weight for branch in aspp.branches[:3]]
     convolved = [
         nn.functional.conv2d(x, kernels[0]),
@@ -129,7 +129,7 @@ def test_aspp_projects_its_branches_with_a_kernel_of_the_asked_size(projection_k
 
 
 @pytest.mark.parametrize(("kernel_size", "groups"), [(1, 1), (3, 1), (3, 64)])
-def test_initialize_draws_he_normal_by_fan_in_and_zeroes_biases(kernel_size, groups):
+def test_initialize_uses_he_normal_with_fan_in_and_zero_biases(kernel_size, groups):
     torch.manual_seed(3)
     conv = nn.Conv2d(64, 512, kernel_size, groups=groups)
     initialize(nn.Sequential(nn.Sequential(conv)))
@@ -141,7 +141,7 @@ def test_initialize_draws_he_normal_by_fan_in_and_zeroes_biases(kernel_size, gro
     assert conv.bias.count_nonzero() == 0
 
 
-def test_normalize_takes_bytes_of_any_number_of_channels():
+def test_normalize_accepts_uint8_images_of_any_number_of_channels():
     layer = Normalize([0.0, 0.2], [1.0, 0.5], in_channels=2)
     images = torch.tensor([255, 51, 204, 255], dtype=torch.uint8).view(1, 2, 1, 2)
     torch.testing.assert_close(layer(images).flatten(), torch.tensor([1.0, 0.2, 1.2, 1.6]))

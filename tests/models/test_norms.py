@@ -11,13 +11,13 @@ def features(*shape: int) -> torch.Tensor:
 
 
 def standardized(x: torch.Tensor, dims: tuple[int, ...], eps: float) -> torch.Tensor:
-    """By the definition: less the mean, over the root of the variance and eps."""
+    """Reference: subtract the mean, divide by the root of variance plus eps."""
     mean, variance = x.mean(dims, keepdim=True), x.var(dims, unbiased=False, keepdim=True)
     return (x - mean) / (variance + eps).sqrt()
 
 
 @pytest.mark.parametrize("name", ["batch", "sync_batch"])
-def test_batch_kinds_normalize_over_the_batch_and_keep_running_statistics(name):
+def test_batch_norms_normalize_over_the_batch_and_track_running_statistics(name):
     x = features(3, 4, 5, 6)
     norm = norm_layer({"name": name, "eps": 0.1, "momentum": 0.25})(4)
     torch.testing.assert_close(norm(x), standardized(x, (0, 2, 3), 0.1))
@@ -25,7 +25,7 @@ def test_batch_kinds_normalize_over_the_batch_and_keep_running_statistics(name):
     torch.testing.assert_close(norm.running_var, 0.75 + 0.25 * x.var((0, 2, 3)))
 
 
-def test_instance_norm_normalizes_each_channel_of_each_image_alone():
+def test_instance_norm_normalizes_per_image_and_channel():
     x = features(3, 4, 5, 6)
     norm = norm_layer({"name": "instance", "eps": 0.1})(4)
     nn.init.constant_(norm.weight, 2)
@@ -35,12 +35,12 @@ def test_instance_norm_normalizes_each_channel_of_each_image_alone():
     torch.testing.assert_close(norm.eval()(x), expected)
 
 
-def test_layer_norm_normalizes_each_image_over_all_channels():
+def test_layer_norm_normalizes_per_image_over_all_channels():
     x = features(3, 4, 5, 6)
     torch.testing.assert_close(norm_layer({"name": "layer", "eps": 0.1})(4)(x), standardized(x, (1, 2, 3), 0.1))
 
 
-def test_group_norm_normalizes_each_image_over_neighboring_channels():
+def test_group_norm_normalizes_per_image_over_neighboring_channels():
     x = features(3, 6, 5, 4)
     expected = torch.cat([standardized(part, (1, 2, 3), 0.1) for part in x.split(3, dim=1)], dim=1)
     torch.testing.assert_close(norm_layer({"name": "group", "groups": 2, "eps": 0.1})(6)(x), expected)
@@ -51,17 +51,17 @@ def test_group_norm_normalizes_each_image_over_neighboring_channels():
     [(64, 32, 32), (256, 32, 32), (48, 32, 16), (32, 32, 16), (24, 32, 8), (12, 4, 4), (8, 8, 4), (7, 32, 1), (7, 7, 1),
      (9, 9, 3), (2, 32, 1), (6, 4, 2)],
 )  # fmt: skip
-def test_groups_divide_the_channels_and_hold_two_or_more(channels, groups, expected):
+def test_groups_divide_the_channels_and_have_two_or_more(channels, groups, expected):
     assert norm_layer({"name": "group", "groups": groups})(channels).num_groups == expected
 
 
 @pytest.mark.parametrize("name", ["group", "layer"])
 @pytest.mark.parametrize("channels", [2, 3, 8, 32, 64])
-def test_group_kinds_train_on_one_pixel_of_one_image(name, channels):
+def test_group_and_layer_norm_train_on_one_pixel_of_one_image(name, channels):
     assert norm_layer({"name": name})(channels).train()(features(1, channels, 1, 1)).isfinite().all()
 
 
-def test_instance_norm_of_one_pixel_is_its_bias_in_evaluation_and_refused_in_training():
+def test_instance_norm_of_one_pixel_is_the_bias_in_evaluation_and_refused_in_training():
     norm = InstanceNorm(4, affine=True)
     nn.init.normal_(norm.bias)
     out = norm.eval()(features(2, 4, 1, 1))
@@ -70,7 +70,7 @@ def test_instance_norm_of_one_pixel_is_its_bias_in_evaluation_and_refused_in_tra
         norm.train()(features(2, 4, 1, 1))
 
 
-def test_no_spec_is_batch_norm_with_torchs_defaults():
+def test_the_default_norm_is_batch_norm_with_torch_s_defaults():
     norm = norm_layer(None)(4)
     assert type(norm) is nn.BatchNorm2d
     assert (norm.eps, norm.momentum, norm.affine, norm.track_running_stats) == (1e-5, 0.1, True, True)
@@ -101,7 +101,7 @@ def test_every_norm_starts_as_the_identity_with_eps_1e_5(name):
         ("group", "norm=group is not a spec: write norm.name=group"),
     ],
 )
-def test_specs_that_cannot_work_are_refused_in_one_line(spec, words):
+def test_impossible_norm_specs_are_a_one_line_error(spec, words):
     with pytest.raises(ConfigError) as error:
         norm_layer(spec)(4)
     assert words in str(error.value)
@@ -124,7 +124,7 @@ def filled_norm(kind: type[nn.BatchNorm2d | nn.SyncBatchNorm]) -> nn.Module:
 
 
 @pytest.mark.parametrize("kind", [PooledBatchNorm, PooledSyncBatchNorm])
-def test_pooled_batch_norm_takes_one_image_with_the_running_statistics_and_leaves_them(kind):
+def test_pooled_batch_norm_normalizes_one_image_with_unchanged_running_statistics(kind):
     norm = filled_norm(kind)
     mean, var = norm.running_mean.clone(), norm.running_var.clone()
     x = torch.randn(1, 5, 1, 1, requires_grad=True)
@@ -141,7 +141,7 @@ def test_pooled_batch_norm_takes_one_image_with_the_running_statistics_and_leave
 
 @pytest.mark.parametrize("kind", [PooledBatchNorm, PooledSyncBatchNorm])
 @pytest.mark.parametrize(("batch_size", "training"), [(2, True), (3, True), (1, False), (2, False)])
-def test_pooled_batch_norm_is_batch_norm_in_every_other_case(batch_size, training, kind):
+def test_pooled_batch_norm_equals_batch_norm_otherwise(batch_size, training, kind):
     ours, plain = filled_norm(kind).train(training), filled_norm(nn.BatchNorm2d).train(training)
     x = torch.randn(batch_size, 5, 1, 1)
     assert torch.equal(ours(x), plain(x))
@@ -159,7 +159,7 @@ def test_pooled_batch_norm_is_batch_norm_in_every_other_case(batch_size, trainin
         ("instance", nn.GroupNorm),
     ],
 )
-def test_what_stands_in_over_pooled_features_keeps_the_options_and_trains_on_one_image(name, kind):
+def test_pooled_norms_keep_the_options_and_train_on_one_image(name, kind):
     options = {"eps": 0.01, **({"momentum": 0.3} if "batch" in name else {})}
     norm = pooled_norm(norm_layer({"name": name, **options})(8), 8)
     assert type(norm) is kind

@@ -1,4 +1,4 @@
-"""safetensors and JSON: what is written is read again, with the same result."""
+"""safetensors folders: a saved model loads with the same result."""
 
 import html
 import json
@@ -27,7 +27,7 @@ def images() -> torch.Tensor:
 
 
 @torch.inference_mode()
-def test_it_gives_the_checkpoints_logits(folder):
+def test_a_pretrained_folder_gives_the_checkpoint_s_logits(folder):
     expected = load_checkpoint(folder.parent / "a.ckpt")[0](images())
     model, classes = load_pretrained(folder)
     assert classes == CLASSES
@@ -44,11 +44,11 @@ def test_the_card_names_the_classes(folder):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_missing_and_damaged_files_are_told(folder, name):
+def test_missing_and_damaged_files_are_refused(folder, name):
     file = folder / name
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CheckpointError, match="is no model of segnet, or damaged") as error:
+    with pytest.raises(CheckpointError, match="is not a model of segnet, or is damaged") as error:
         load_pretrained(folder)
     assert "\n" not in str(error.value)
     file.unlink()
@@ -56,7 +56,7 @@ def test_missing_and_damaged_files_are_told(folder, name):
         load_pretrained(folder)
 
 
-def test_the_card_shows_names_as_they_are(tmp_path):
+def test_the_card_escapes_class_names(tmp_path):
     names = ["[/x]", "road [paved](http://a.b)", "<b>|</b>", "two\nlines\x1b", "*_`~"]
     card = model_card(SPEC, Classes.create(names))
     rows = [line for line in card.splitlines() if line.startswith("| ") and line[2].isdigit()]
@@ -66,7 +66,7 @@ def test_the_card_shows_names_as_they_are(tmp_path):
     assert not re.search(r"<b>|[^\\]\[|\x1b", "".join(rows))
 
 
-def test_a_changed_byte_and_an_edited_configuration_are_found(folder):
+def test_a_changed_byte_and_an_edited_configuration_are_detected(folder):
     weights = folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1000] + bytes([whole[-1000] ^ 1]) + whole[-999:])
@@ -83,7 +83,7 @@ def test_a_changed_byte_and_an_edited_configuration_are_found(folder):
     assert load_pretrained(folder)[1].names[0] == "heaven"
 
 
-def test_the_named_file_is_loaded_and_no_other(folder):
+def test_only_the_named_file_is_loaded(folder):
     (folder / "model.safetensors").rename(folder / "mine.safetensors")
     assert load_pretrained(folder / "mine.safetensors")[1] == CLASSES
     with pytest.raises(CheckpointError, match=r"has no model\.safetensors"):

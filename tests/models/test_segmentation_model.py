@@ -43,13 +43,13 @@ def test_uint8_and_float_images_give_the_same_logits():
 
 
 @torch.inference_mode()
-def test_images_of_a_batch_do_not_see_each_other_in_evaluation():
+def test_images_of_a_batch_are_independent_in_evaluation():
     model = small_model().eval()
     batch = images(2, 33, 47)
     torch.testing.assert_close(model(batch)[1:], model(batch[1:]), rtol=1e-4, atol=1e-5)
 
 
-def test_images_reach_the_backbone_as_value_over_255_less_mean_over_std():
+def test_images_are_normalized_before_the_backbone():
     model = small_model().eval()
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -65,7 +65,7 @@ def test_images_reach_the_backbone_as_value_over_255_less_mean_over_std():
     torch.testing.assert_close(seen[0], expected.view(1, 3, 1, 2), rtol=1e-5, atol=1e-5)
 
 
-def test_mean_and_std_are_buffers_that_the_state_dict_leaves_out():
+def test_mean_and_std_are_not_in_the_state_dict():
     model = small_model()
     assert {"normalize.mean", "normalize.std"} <= dict(model.named_buffers()).keys()
     assert not any("mean" in name.split(".") or "std" in name.split(".") for name in model.state_dict())
@@ -99,7 +99,7 @@ def test_a_batch_of_one_image_trains(size):
         (16, 2, (1, 1), False),
     ],
 )
-def test_only_a_batch_with_one_value_a_channel_is_refused_in_training(output_stride, batch_size, size, refused):
+def test_a_training_batch_with_one_value_per_channel_is_refused(output_stride, batch_size, size, refused):
     model = small_model(output_stride).train()
     if refused:
         with pytest.raises(ConfigError, match=rf"{size[0]} x {size[1]}.*above {output_stride}"):
@@ -109,12 +109,12 @@ def test_only_a_batch_with_one_value_a_channel_is_refused_in_training(output_str
         assert model(images(batch_size, *size)).isfinite().all()
 
 
-def test_a_small_single_image_is_not_refused_once_processes_share_their_statistics():
+def test_sync_batch_norm_accepts_a_small_single_image_in_several_processes():
     model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(small_model())
     model.check_training_batch(1, 16, 16)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others():
+def test_the_seed_determines_the_initial_weights():
     first, same, other = (small_model(seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert not torch.equal(first["backbone.stem.0.conv.weight"], other["backbone.stem.0.conv.weight"])
@@ -143,7 +143,7 @@ def test_impossible_options_are_refused(options, words):
 
 
 @pytest.mark.parametrize(("size", "reached"), [((64, 64), (1, 1)), ((112, 96), (3, 1)), ((113, 97), (3, 3))])
-def test_taps_of_dilated_kernels_that_no_crop_reaches_are_zero(size, reached):
+def test_taps_outside_every_crop_are_zero(size, reached):
     model = small_model(16)
     plain = {name: value.clone() for name, value in model.state_dict().items()}
     model.zero_unreached_taps(*size)
@@ -151,12 +151,12 @@ def test_taps_of_dilated_kernels_that_no_crop_reaches_are_zero(size, reached):
     assert changed == {f"decoder.aspp.branches.{index}.depthwise.conv.weight" for index in (1, 2, 3)} - (
         {"decoder.aspp.branches.1.depthwise.conv.weight"} if reached == (3, 3) else set()
     )
-    weight = model.decoder.aspp.branches[1].depthwise.conv.weight  # of rate 6
+    weight = model.decoder.aspp.branches[1].depthwise.conv.weight  # the branch of rate 6
     assert weight[0, 0].any(dim=1).sum() == reached[0]
     assert weight[0, 0].any(dim=0).sum() == reached[1]
 
 
-def test_zeroed_taps_change_nothing_on_crops_and_get_no_gradient():
+def test_zeroed_taps_do_not_affect_crops_and_get_no_gradient():
     height, width = 80, 150
     model = small_model(16).eval()  # without dropout
     x = images(2, height, width)
@@ -167,4 +167,4 @@ def test_zeroed_taps_change_nothing_on_crops_and_get_no_gradient():
     logits.square().sum().backward()
     for branch in list(model.decoder.aspp.branches)[1:4]:
         weight = branch.depthwise.conv.weight
-        assert torch.equal(weight.grad.abs().sum(dim=0) > 0, weight.abs().sum(dim=0) > 0)  # those that learn
+        assert torch.equal(weight.grad.abs().sum(dim=0) > 0, weight.abs().sum(dim=0) > 0)  # nonzero taps get gradients

@@ -15,7 +15,7 @@ CONTENT = {"a": torch.arange(6.0), "b": [1, "x", None]}
 
 @pytest.mark.parametrize("mapped", [False, True])
 @pytest.mark.parametrize("legacy", [False, True])
-def test_what_was_saved_comes_back(tmp_path, mapped, legacy):
+def test_a_saved_checkpoint_loads_unchanged(tmp_path, mapped, legacy):
     torch.save(CONTENT, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
     loaded = load_torch(tmp_path / "a.pt", "a weight file", legacy=legacy, mapped=mapped)
     assert torch.equal(loaded["a"], CONTENT["a"])

@@ -1,16 +1,16 @@
-"""Backbones: images in, the features of every stage out.
+"""Backbones: from images to the features of every stage.
 
-The contract, which decoders rely on. A backbone is an ``nn.Module`` with
+The contract for decoders: a backbone is an ``nn.Module`` with
 
 * ``channels``: tuple of int, the channels of each stage's features;
-* ``strides``: tuple of int, each stage's stride towards the input [pixels], never falling;
+* ``strides``: tuple of int, each stage's stride relative to the input [pixels], never decreasing;
 * ``in_channels``: int, the channels of the images;
-* ``parts``: its modules in the order of the forward pass, the stem and then a stage each, which can be frozen from the
-  first on; or None if they cannot be separated;
+* ``parts``: its modules in the order of the forward pass, the stem and then each stage, for freezing; None if the
+  backbone does not expose them;
 * ``forward(images)``: float images (B, in_channels, H, W), normalized, any H, W >= 1 -> list of features
-  (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])), one a stage.
+  (B, channels[i], ceil(H / strides[i]), ceil(W / strides[i])), one per stage.
 
-The last of ``strides`` is the output stride. Dilation is constructed, never patched on afterwards.
+The last entry of ``strides`` is the output stride. Dilation is built in, never patched on later.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,9 @@
-"""Any model of timm that serves features at the asked stride: Res2Net, ResNeSt, RegNet, ConvNeXt, Swin, ...
+"""Backbones from timm at a chosen output stride: Res2Net, ResNeSt, RegNet, ConvNeXt, Swin, ...
 
-Source: PyTorch Image Models (https://github.com/huggingface/pytorch-image-models), an optional package that is imported
-only where such a backbone is built. It differs from timm's feature extractors in that features finer than stride 4 are
-left out, that they are always (B, C, H, W), and that images of any size are taken: a model whose sizes do not round
-up gets its images padded with the mean color, and the features cut back.
+Source: PyTorch Image Models (https://github.com/huggingface/pytorch-image-models), an optional package, imported only
+to build such a backbone. Three things differ from timm's feature extractors. Features finer than stride 4 are left out,
+and features are always (B, C, H, W). Images may have any size: if a model does not round feature sizes up, images are
+padded with the mean color, and features are cropped.
 """
 
 import difflib
@@ -22,34 +22,34 @@ from segnet.config import OUTPUT_STRIDES
 from segnet.errors import ConfigError, MachineError, first_line
 from segnet.models.layers import require_output_stride
 
-FINEST_STRIDE = 4  # of the features that decoders take as low-level ones
-# Options with which timm's transformers accept other image sizes than those of their training.
+FINEST_STRIDE = 4  # stride of the decoders' low-level features
+# Options that allow other image sizes than in training for timm's transformers.
 FREE_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
-# Asked of every model; what a model does not know is left out, and what it then gives is checked.
-WISHES = ("output_stride", *FREE_SIZE)
+# Tried with every model, and dropped if a model does not know them; the resulting features are checked.
+OPTIONAL = ("output_stride", *FREE_SIZE)
 
 
 class TimmBackbone(nn.Module):
-    """A model of timm without its classifier; see `segnet.models.backbones` for the contract.
+    """A timm model without its classifier; see `segnet.models.backbones` for the contract.
 
     Args:
-        model: timm's name of the architecture ("regnety_008"), without the tag of a set of weights.
+        model: timm's name of the architecture ("regnety_008"), without a tag of weights.
         output_stride: stride of the last features [pixels].
-        in_channels: of the images.
+        in_channels: channels of the images.
 
     Attributes:
-        net: timm's feature extractor, with timm's names of weights as it renames them.
+        net: timm's feature extractor, with its weight names.
 
     Raises:
         MachineError: timm is not installed.
-        ConfigError: an unknown model, or one that cannot give features at that stride.
+        ConfigError: an unknown model, or one without features at that stride.
     """
 
     def __init__(self, model: str, output_stride: int = 16, in_channels: int = 3) -> None:
         super().__init__()
         require_output_stride(output_stride)
         if in_channels < 1:
-            raise ConfigError(f"backbone.in_channels={in_channels} is not a number of channels, 1 or more")
+            raise ConfigError(f"backbone.in_channels={in_channels} must be 1 or more")
         timm = import_timm()
         check_name(timm, model)
         self.model = model
@@ -60,7 +60,7 @@ class TimmBackbone(nn.Module):
         if strides[-1] != output_stride:
             way = f": choose output_stride={strides[-1]}" if strides[-1] in OUTPUT_STRIDES else ""
             raise ConfigError(
-                f"backbone.model={model} cannot give output_stride={output_stride}, "
+                f"backbone.model={model} does not support output_stride={output_stride}, "
                 f"its features end at stride {strides[-1]}{way}"
             )
         self.first = next(i for i, stride in enumerate(strides) if stride >= FINEST_STRIDE)
@@ -70,7 +70,7 @@ class TimmBackbone(nn.Module):
         self.pads = self._must_pad()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, in_channels, H, W), float, normalized -> the features from stride 4 on."""
+        """Compute the features from stride 4 on of images (B, in_channels, H, W), float, normalized."""
         height, width = images.shape[2:]
         if not self.pads:
             return self._features(images)
@@ -88,10 +88,10 @@ class TimmBackbone(nn.Module):
 
     @torch.no_grad()
     def _must_pad(self) -> bool:
-        """Try whether sizes round up without padding, or at least where the output stride divides them.
+        """Test whether images need padding so that feature sizes round up.
 
         Raises:
-            ConfigError: neither, or the channels and strides are not those that timm declares.
+            ConfigError: features are wrong even for multiples of the output stride, or differ from timm's declaration.
         """
         stride = self.strides[-1]
         training = self.net.training
@@ -121,7 +121,7 @@ class TimmBackbone(nn.Module):
 
     @property
     def parts(self) -> list[nn.Module] | None:
-        """The stem and the stages in the order of the forward; None where timm's extractor does not tell them."""
+        """The stem and the stages in the order of the forward pass; None if timm's extractor does not expose them."""
         last_of_stage = list(getattr(self.net, "return_layers", {}))[self.first :]
         if not last_of_stage:
             return None
@@ -129,7 +129,7 @@ class TimmBackbone(nn.Module):
         stages_ended = 0
         for name, child in self.net.named_children():
             if stages_ended == 0 and name == last_of_stage[0]:
-                parts.append([])  # what comes before it is the stem
+                parts.append([])  # the modules before it are the stem
             parts[-1].append(child)
             if name in last_of_stage:
                 stages_ended += 1
@@ -138,16 +138,15 @@ class TimmBackbone(nn.Module):
         return [nn.ModuleList(part) for part in parts]
 
     def load_pretrained(self, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-        """Load weights by timm's names, as its hub has them, of the whole model; the classifier is not used.
+        """Load pretrained weights of the whole timm model, by timm's names; the classifier is ignored.
 
-        Nothing is loaded unless everything fits. A first convolution of another number of channels is adapted.
+        Nothing is loaded unless everything fits. A first convolution with another number of channels is adapted.
 
         Returns:
-            Names of the weights that are missing, and of those that the model does not know; a weight of another
-            shape is in both.
+            Names of missing weights, and names of unknown weights; a weight of another shape is in both.
         """
         timm = import_timm()
-        # The whole model tells which names belong behind the features, and timm's filters take it.
+        # The whole model provides the names after the features, and timm's filters need it.
         with torch.device("meta"):
             whole = create(timm, self.model, FREE_SIZE)
         state = filter_checkpoint(timm, self.model, dict(state), whole)
@@ -169,7 +168,7 @@ class TimmBackbone(nn.Module):
         return sorted(missing), sorted(unknown)
 
     def _names_in_timm(self, known: Mapping[str, Any]) -> dict[str, str]:
-        """The extractor's names -> the whole model's: "stages_0.blocks..." -> "stages.0.blocks..."."""
+        """Map the extractor's names to the whole model's: "stages_0.blocks..." -> "stages.0.blocks..."."""
         names = {}
         for ours in self.net.state_dict():
             without_wrapper = ours.partition(".")[2]
@@ -179,7 +178,7 @@ class TimmBackbone(nn.Module):
 
 
 def import_timm() -> ModuleType:
-    """The package timm.
+    """Import timm.
 
     Raises:
         MachineError: it is not installed, or cannot be imported.
@@ -195,25 +194,25 @@ def import_timm() -> ModuleType:
         if "torchvision" in reason:
             way = (
                 f"torchvision does not match torch {torch.__version__}: install the torchvision of that release from "
-                "where torch came, or segnet in an environment of its own"
+                "the same source as torch, or install segnet in a new environment"
             )
         else:
-            way = "install it again, or segnet in an environment of its own"
+            way = "install it again, or install segnet in a new environment"
         raise MachineError(f"backbone.name=timm: timm cannot be imported ({reason}): {way}") from None
 
 
 def check_name(timm: ModuleType, model: str) -> None:
-    """Refuse what is not the plain name of an architecture: timm would download what "hf-hub:..." names.
+    """Check that a model is the plain name of an architecture; timm would download names like "hf-hub:...".
 
     Raises:
-        ConfigError: with the nearest names.
+        ConfigError: it is not; the message suggests similar names.
     """
     architecture, dot, _ = model.partition(".")
-    if timm.is_model(architecture):  # it ignores a tag
+    if timm.is_model(architecture):  # ignores a tag
         if not dot:
             return
         raise ConfigError(
-            f"backbone.model={model} names weights as well: write backbone.model={architecture} "
+            f"backbone.model={model} contains a tag of weights: use backbone.model={architecture} "
             f"backbone_weights=timm/{model}"
         )
     names = timm.list_models()
@@ -223,11 +222,11 @@ def check_name(timm: ModuleType, model: str) -> None:
 
 
 def create(timm: ModuleType, model: str, options: Mapping[str, Any]) -> nn.Module:
-    """Build a model of timm; WISHES that it does not know are left out.
+    """Build a timm model; unknown options of OPTIONAL are dropped.
 
     Raises:
-        TypeError: it does not know another of the options.
-        Exception: of any kind, as each family of timm has it.
+        TypeError: the model does not know another option.
+        Exception: any error of timm's model families.
     """
     options = dict(options)
     while True:
@@ -235,32 +234,32 @@ def create(timm: ModuleType, model: str, options: Mapping[str, Any]) -> nn.Modul
             network: nn.Module = timm.create_model(model, pretrained=False, **options)
             return network
         except TypeError as error:
-            unknown = [wish for wish in WISHES if wish in options and f"'{wish}'" in str(error)]
+            unknown = [option for option in OPTIONAL if option in options and f"'{option}'" in str(error)]
             if not unknown:
                 raise
             options = {key: value for key, value in options.items() if key not in unknown}
 
 
 def create_extractor(timm: ModuleType, model: str, output_stride: int, in_channels: int) -> nn.Module:
-    """Build timm's feature extractor, with free sizes of images where the model has them.
+    """Build timm's feature extractor, with free image sizes if the model supports them.
 
     Raises:
-        ConfigError: the model gives no features, or not at that stride.
+        ConfigError: the model provides no features at that stride.
     """
     options = {"features_only": True, "in_chans": in_channels, **FREE_SIZE}
-    if output_stride != 32:  # what all of timm's models that can be dilated end at
+    if output_stride != 32:  # the default of all timm models that support dilation
         options["output_stride"] = output_stride
     try:
         return create(timm, model, options)
     except Exception as error:
         reason = f"timm says: {first_line(error)}" if str(error) else "timm gives no reason"
         raise ConfigError(
-            f"backbone.model={model} cannot give features at output_stride={output_stride} ({reason})"
+            f"backbone.model={model} does not provide features at output_stride={output_stride} ({reason})"
         ) from None
 
 
 def filter_checkpoint(timm: ModuleType, model: str, state: dict[str, Tensor], whole: nn.Module) -> Mapping[str, Tensor]:
-    """What timm does to the weights of a family before it loads them: old names, buffers that are no longer stored."""
+    """Apply timm's checkpoint filter of a model family: it renames old weights and drops obsolete buffers."""
     family = sys.modules[timm.model_entrypoint(model).__module__]
     filter_fn = getattr(family, "checkpoint_filter_fn", None)
     if filter_fn is None:
@@ -271,6 +270,6 @@ def filter_checkpoint(timm: ModuleType, model: str, state: dict[str, Tensor], wh
 
 
 def first_convolutions(whole: nn.Module) -> list[str]:
-    """Names of the weights that take the image."""
+    """Return the names of the first convolutions' weights, which depend on the image's channels."""
     names = getattr(whole, "pretrained_cfg", {}).get("first_conv") or ()
     return [f"{name}.weight" for name in ([names] if isinstance(names, str) else names)]

@@ -1,12 +1,12 @@
-"""Decoders: the features of a backbone in, logits out.
+"""Decoders: from a backbone's features to logits.
 
-The contract. A decoder is built with ``channels`` and ``strides`` of the backbone (see `segnet.models.backbones`) and
-``num_classes``; it is an ``nn.Module`` with
+The contract: a decoder is an ``nn.Module``, built with the backbone's ``channels`` and ``strides`` (see
+`segnet.models.backbones`) and ``num_classes``. It has
 
-* ``forward(features)``: list of features, one a stage -> logits (B, num_classes, h, w) at whatever stride it works at;
-* ``align_corners``: how the model resizes those logits to the size of the image.
+* ``forward(features)``: list of features, one per stage -> logits (B, num_classes, h, w) at the decoder's own stride;
+* ``align_corners``: align_corners of resizing these logits to the image's size.
 
-It derives its rates from its own ``output_stride`` and refuses a backbone that ends at another: nothing is guessed.
+A decoder derives its atrous rates from its own ``output_stride``, and refuses a backbone with another output stride.
 """
 
 from collections.abc import Callable

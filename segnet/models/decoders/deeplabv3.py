@@ -1,7 +1,7 @@
 """DeepLabV3: "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017, arXiv 1706.05587.
 
-The ASPP and a classifier: no low-level features, plain 3x3 convolutions. Details as in PaddleSeg's DeepLabV3; it
-differs in that convolutions before a norm have no bias. mmsegmentation's is the same with ``projection_kernel=3``.
+ASPP and a classifier, without low-level features, with plain 3x3 convolutions. Details follow PaddleSeg's DeepLabV3,
+but convolutions before a norm have no bias. ``projection_kernel=3`` gives mmsegmentation's decoder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ class DeepLabV3(nn.Module):
     """DeepLabV3 decoder; see `segnet.models.decoders` for the contract.
 
     Args:
-        output_stride: at which the backbone ends [pixels]; the atrous rates follow from it: 6, 12, 18 at 16,
-            doubled at 8, halved at 32.
+        output_stride: output stride of the backbone; it determines the atrous rates: 6, 12, 18 at 16, doubled at 8,
+            halved at 32.
         aspp_channels: width of each ASPP branch.
-        projection_kernel: size of the convolution that closes the ASPP, 1 or 3.
-        dropout: probability, after the ASPP.
-        align_corners: of the resizing of the logits.
+        projection_kernel: kernel size of the ASPP's projection, 1 or 3.
+        dropout: dropout probability after the ASPP.
+        align_corners: align_corners of resizing the logits.
         norm: spec from `segnet.models.norms.NORMS`; None is batch norm.
 
     Raises:
-        ConfigError: a value outside these, or a backbone that ends at another stride.
+        ConfigError: a value out of range, or a backbone with another output stride.
     """
 
     def __init__(
@@ -60,6 +60,6 @@ class DeepLabV3(nn.Module):
         initialize(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Features of the backbone -> logits at the output stride."""
+        """Compute logits at the output stride from the backbone's features."""
         logits: Tensor = self.classifier(self.aspp(features[-1]))
         return logits

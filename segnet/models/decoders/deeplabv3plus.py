@@ -1,7 +1,7 @@
 """DeepLabV3+: "Encoder-Decoder with Atrous Separable Convolution", 2018, arXiv 1802.02611.
 
-Layout and details as in PaddleSeg's DeepLabV3P. It differs in that convolutions before a norm have no bias.
-mmsegmentation's is the same with ``projection_kernel=3, depthwise_act=True``.
+Layout and details follow PaddleSeg's DeepLabV3P, but convolutions before a norm have no bias.
+``projection_kernel=3, depthwise_act=True`` gives mmsegmentation's decoder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,20 +21,20 @@ class DeepLabV3Plus(nn.Module):
     """DeepLabV3+ decoder; see `segnet.models.decoders` for the contract.
 
     Args:
-        output_stride: at which the backbone ends [pixels]; the atrous rates follow from it: 6, 12, 18 at 16,
-            doubled at 8, halved at 32.
+        output_stride: output stride of the backbone; it determines the atrous rates: 6, 12, 18 at 16, doubled at 8,
+            halved at 32.
         aspp_channels: width of each ASPP branch.
-        low_level_channels: width to which the first stage's features are reduced.
-        decoder_channels: width of the two 3x3 convolutions.
-        separable: whether the atrous and the decoder's 3x3 convolutions are depthwise-separable.
-        depthwise_act: whether a ReLU follows the depthwise halves of those too.
-        projection_kernel: size of the convolution that closes the ASPP, 1 or 3.
-        dropout: probability, after the ASPP.
-        align_corners: of all bilinear resizing.
+        low_level_channels: width of the reduced low-level features (the first stage's features).
+        decoder_channels: width of the decoder's two 3x3 convolutions.
+        separable: use depthwise separable convolutions for the atrous and the decoder's 3x3 convolutions.
+        depthwise_act: whether a ReLU follows their depthwise convolutions too.
+        projection_kernel: kernel size of the ASPP's projection, 1 or 3.
+        dropout: dropout probability after the ASPP.
+        align_corners: align_corners of all bilinear resizing.
         norm: spec from `segnet.models.norms.NORMS`; None is batch norm.
 
     Raises:
-        ConfigError: a value outside these, or a backbone that ends at another stride.
+        ConfigError: a value out of range, or a backbone with another output stride.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class DeepLabV3Plus(nn.Module):
         initialize(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Features of the backbone -> logits at the first stage's stride."""
+        """Compute logits at the first stage's stride from the backbone's features."""
         low_level = self.low_level(features[0])
         context = self.aspp(features[-1])
         context = F.interpolate(context, size=low_level.shape[2:], mode="bilinear", align_corners=self.align_corners)

@@ -21,7 +21,7 @@ SIZES = [(1, 1), (1, 7), (15, 17), (33, 97), (64, 96), (65, 97), (224, 31)]
 
 
 def resnet(layers: int, output_stride: int = 16, **options) -> ResNet:
-    """On the meta device: shapes and structure, no values."""
+    """Build on the meta device: shapes and structure without values."""
     block, depths = DEPTHS[layers]
     with torch.device("meta"):
         return ResNet(depths, block, output_stride, **options)
@@ -32,7 +32,7 @@ def dilated_convs(block: nn.Module) -> list[nn.Conv2d]:
 
 
 def rates(stage: nn.Module) -> list[int]:
-    """The dilation of each block; a block's 3x3 convolutions must agree, and be padded to keep the size."""
+    """Return the dilation of each block; assert that its 3x3 convolutions agree and keep the size."""
     found = []
     for block in stage:
         dilations = {conv.dilation for conv in dilated_convs(block)}
@@ -51,14 +51,14 @@ def test_depth_counts_the_weighted_layers_and_basic_blocks_end_at_34(layers):
     assert model.channels == ((64, 128, 256, 512) if layers <= 34 else (256, 512, 1024, 2048))
 
 
-def test_number_of_weights_of_resnet50_vd_is_that_of_resnet50_with_the_deep_stem():
+def test_resnet50_vd_has_the_parameters_of_resnet50_with_the_deep_stem():
     stem = 3 * 32 * 9 + 32 * 32 * 9 + 32 * 64 * 9 + 2 * (32 + 32 + 64)
     plain_stem = 3 * 64 * 49 + 2 * 64
     plain_resnet50 = 25_557_032 - 1000 * 2049  # as published with torchvision, without its classifier
     assert sum(p.numel() for p in resnet(50).parameters()) == plain_resnet50 - plain_stem + stem
 
 
-def test_stem_is_three_3x3_convolutions_of_which_the_first_strides_and_a_max_pool():
+def test_the_deep_stem_is_three_3x3_convolutions_and_a_max_pool():
     stem = resnet(50).stem
     convs = [layer for layer in stem.modules() if isinstance(layer, nn.Conv2d)]
     assert [(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding) for conv in convs] == [
@@ -74,7 +74,7 @@ def test_stem_is_three_3x3_convolutions_of_which_the_first_strides_and_a_max_poo
 
 @pytest.mark.parametrize("layers", DEPTHS)
 @pytest.mark.parametrize("output_stride", STRIDES)
-def test_first_block_of_each_stage_projects_its_shortcut_and_pools_only_where_it_strides(layers, output_stride):
+def test_only_first_blocks_project_their_shortcut_and_pool_if_they_stride(layers, output_stride):
     model = resnet(layers, output_stride)
     before = 4
     for stage, stride in zip(model.stages, STRIDES[output_stride], strict=True):
@@ -93,10 +93,10 @@ def test_first_block_of_each_stage_projects_its_shortcut_and_pools_only_where_it
         before = stride
 
 
-def test_pool_of_a_shortcut_rounds_up_and_counts_no_padding():
+def test_the_pool_of_a_shortcut_rounds_up_and_excludes_padding():
     pool = ResNet((1, 1, 1, 1), "basic", 32).stages[1][0].shortcut.pool
     x = torch.arange(15.0).view(1, 1, 3, 5)
-    # by hand: windows of 2x2, of which the last row and the last column hold fewer pixels
+    # by hand: windows of 2x2; the last row and the last column have fewer pixels
     expected = torch.tensor([[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]])
     assert torch.equal(pool(x)[0, 0], expected)
     assert torch.equal(pool(torch.ones(1, 1, 1, 1)), torch.ones(1, 1, 1, 1))
@@ -113,7 +113,7 @@ def test_every_block_of_a_dilated_stage_has_the_full_rate(layers, output_stride)
 
 @pytest.mark.parametrize("output_stride", STRIDES)
 @pytest.mark.parametrize("multi_grid", [(1, 2, 4), (2, 1, 3), (1, 2, 4, 99)])
-def test_multi_grid_multiplies_the_rates_of_the_last_stage_alone(output_stride, multi_grid):
+def test_multi_grid_multiplies_only_the_rates_of_the_last_stage(output_stride, multi_grid):
     model = resnet(50, output_stride, multi_grid=multi_grid)
     dilations = DILATIONS[output_stride]
     assert rates(model.stages[3]) == [dilations[3] * factor for factor in multi_grid[:3]]
@@ -124,7 +124,7 @@ def test_multi_grid_multiplies_the_rates_of_the_last_stage_alone(output_stride, 
 @pytest.mark.parametrize("layers", [18, 50])
 @pytest.mark.parametrize("output_stride", STRIDES)
 @pytest.mark.parametrize("size", SIZES)
-def test_features_have_the_promised_channels_and_sizes(layers, output_stride, size):
+def test_features_have_the_declared_channels_and_sizes(layers, output_stride, size):
     model = resnet(layers, output_stride, multi_grid=(1, 2, 4))
     features = model(torch.zeros(2, 3, *size, device="meta"))
     assert [tuple(feature.shape) for feature in features] == [
@@ -134,7 +134,7 @@ def test_features_have_the_promised_channels_and_sizes(layers, output_stride, si
 
 
 @pytest.mark.parametrize("stem", ["deep", "conv7x7"])
-def test_widths_follow_the_options(stem):
+def test_widths_follow_from_the_options(stem):
     model = resnet(50, 8, in_channels=5, stem=stem, stem_channels=24, base_channels=16)
     assert model.in_channels == 5
     assert model.channels == (64, 128, 256, 512)
@@ -145,7 +145,7 @@ def test_widths_follow_the_options(stem):
     assert [feature.shape[1] for feature in features] == [64, 128, 256, 512]
 
 
-def test_parts_are_the_stem_and_the_stages_and_hold_every_weight_once():
+def test_parts_are_the_stem_and_the_stages_with_every_weight_once():
     model = resnet(18)
     assert model.parts == [model.stem, *model.stages]
     assert [p for part in model.parts for p in part.parameters()] == list(model.parameters())
@@ -159,14 +159,14 @@ def test_parts_are_the_stem_and_the_stages_and_hold_every_weight_once():
         (32, ([1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1])),
     ],
 )
-def test_contracted_dilation_halves_the_rate_of_the_first_block_where_it_grew(output_stride, expected):
+def test_contract_dilation_halves_the_rate_of_the_first_block_of_a_dilated_stage(output_stride, expected):
     model = resnet(50, output_stride, contract_dilation=True)
     assert tuple(rates(stage) for stage in model.stages) == expected
     assert rates(resnet(50, output_stride, contract_dilation=True, multi_grid=(1, 2, 4)).stages[3]) == [1, 2, 4]
 
 
 @pytest.mark.parametrize("layers", [18, 50])
-def test_names_and_shapes_of_weights_depend_on_neither_output_stride_nor_multi_grid(layers):
+def test_weight_names_and_shapes_do_not_depend_on_output_stride_or_multi_grid(layers):
     shapes = [
         {name: value.shape for name, value in model.state_dict().items()}
         for model in (
@@ -178,7 +178,7 @@ def test_names_and_shapes_of_weights_depend_on_neither_output_stride_nor_multi_g
     assert all(other == shapes[0] for other in shapes[1:])
 
 
-def test_weights_start_as_he_normal_by_fan_in_and_norms_as_the_identity():
+def test_weights_start_as_he_normal_with_fan_in_and_norms_as_the_identity():
     torch.manual_seed(0)
     model = ResNet((1, 1, 1, 1), "bottleneck")
     for layer in model.modules():
@@ -190,7 +190,7 @@ def test_weights_start_as_he_normal_by_fan_in_and_norms_as_the_identity():
             assert layer.bias.count_nonzero() == 0
 
 
-def test_a_basic_block_is_two_convolutions_plus_the_shortcut_then_relu():
+def test_a_basic_block_adds_the_shortcut_before_the_last_relu():
     torch.manual_seed(1)
     block = BasicBlock(4, 4, stride=1, dilation=1, project=False).eval()
     x = torch.randn(1, 4, 6, 6)
@@ -227,7 +227,7 @@ def test_a_basic_block_is_two_convolutions_plus_the_shortcut_then_relu():
         ({"base_channels": 2.5}, "backbone.base_channels=2.5"),
         ({"groups": 0}, "backbone.groups=0"),
         ({"base_width": -4}, "backbone.base_width=-4"),
-        ({"base_width": 3, "base_channels": 16}, "backbone.base_width=3 leaves the 3x3 convolutions no channel"),
+        ({"base_width": 3, "base_channels": 16}, "backbone.base_width=3 leaves the 3x3 convolutions without channels"),
         ({"block": "basic", "groups": 32}, "backbone.groups=32 needs bottleneck blocks"),
         ({"block": "basic", "base_width": 4}, "backbone.base_width=4 needs bottleneck blocks"),
         ({"block": "basic", "style": "caffe"}, "backbone.style=caffe needs bottleneck blocks"),

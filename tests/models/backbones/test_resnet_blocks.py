@@ -1,4 +1,4 @@
-"""Blocks, and what training does with them: stochastic depth and activation checkpointing."""
+"""Blocks of a ResNet, stochastic depth and activation checkpointing."""
 
 import copy
 
@@ -10,7 +10,7 @@ from segnet.models.backbones.resnet import ResNet
 from segnet.models.backbones.resnet.blocks import BasicBlock, Bottleneck, DropPath, Shortcut
 
 
-def test_a_pooling_shortcut_averages_before_an_unstrided_convolution():
+def test_a_pooling_shortcut_averages_before_a_convolution_of_stride_1():
     torch.manual_seed(0)
     shortcut = Shortcut(3, 5, 2).eval()
     x = torch.randn(2, 3, 6, 8)
@@ -19,7 +19,7 @@ def test_a_pooling_shortcut_averages_before_an_unstrided_convolution():
     torch.testing.assert_close(shortcut(x), expected)
 
 
-def test_a_convolving_shortcut_takes_every_second_pixel():
+def test_a_convolution_shortcut_uses_every_second_pixel():
     torch.manual_seed(0)
     shortcut = Shortcut(3, 5, 2, pool=False).eval()
     x = torch.randn(2, 3, 7, 8)
@@ -29,7 +29,7 @@ def test_a_convolving_shortcut_takes_every_second_pixel():
 
 
 @pytest.mark.parametrize(("stride_first", "strides"), [(False, [1, 2, 1]), (True, [2, 1, 1])])
-def test_a_bottleneck_strides_on_its_3x3_or_on_its_first_1x1(stride_first, strides):
+def test_a_bottleneck_has_its_stride_in_the_3x3_or_the_first_1x1(stride_first, strides):
     block = Bottleneck(8, 4, stride=2, dilation=3, project=True, stride_first=stride_first)
     convs = [block.conv1.conv, block.conv2.conv, block.conv3.conv]
     assert [conv.stride[0] for conv in convs] == strides
@@ -38,8 +38,8 @@ def test_a_bottleneck_strides_on_its_3x3_or_on_its_first_1x1(stride_first, strid
 
 
 @pytest.mark.parametrize(("groups", "base_width", "width"), [(1, 64, 64), (32, 4, 128), (32, 8, 256), (1, 128, 128)])
-def test_width_and_groups_of_the_3x3_are_resnexts(groups, base_width, width):
-    """128 and 256 for 64 channels: table 1 of arXiv 1611.05431 and torchvision's 101_32x8d."""
+def test_width_and_groups_of_the_3x3_match_resnext(groups, base_width, width):
+    """Widths 128 and 256 for 64 channels: table 1 of arXiv 1611.05431 and torchvision's 101_32x8d."""
     with torch.device("meta"):
         block = Bottleneck(64, 64, stride=1, dilation=1, project=True, groups=groups, base_width=base_width)
     assert block.conv1.conv.weight.shape == (width, 64, 1, 1)
@@ -47,7 +47,7 @@ def test_width_and_groups_of_the_3x3_are_resnexts(groups, base_width, width):
     assert block.conv3.conv.weight.shape == (256, width, 1, 1)
 
 
-def test_a_basic_block_may_dilate_its_first_convolution_alone():
+def test_a_basic_block_can_dilate_only_its_first_convolution():
     block = BasicBlock(4, 4, stride=1, dilation=2, project=False, dilate_second=False)
     assert block.conv1.conv.dilation == block.conv1.conv.padding == (2, 2)
     assert block.conv2.conv.dilation == block.conv2.conv.padding == (1, 1)
@@ -56,21 +56,21 @@ def test_a_basic_block_may_dilate_its_first_convolution_alone():
 def test_drop_path_drops_whole_samples_at_its_rate_and_keeps_the_expectation():
     torch.manual_seed(0)
     out = DropPath(0.3).train()(torch.ones(20_000, 2, 3, 1))
-    assert (out == out[:, :1, :1]).all()  # a sample as a whole
+    assert (out == out[:, :1, :1]).all()  # whole samples
     assert out.unique().tolist() == pytest.approx([0, 1 / 0.7])
-    # three standard deviations of a share of 20000
+    # three standard deviations for 20000 samples
     assert (out[:, 0, 0, 0] == 0).float().mean().item() == pytest.approx(0.3, abs=3 * (0.21 / 20_000) ** 0.5)
     assert out.mean().item() == pytest.approx(1, abs=0.014)
 
 
 @pytest.mark.parametrize(("rate", "training"), [(0.9, False), (0.0, True)])
-def test_drop_path_does_nothing_in_evaluation_nor_at_rate_0(rate, training):
+def test_drop_path_does_nothing_in_evaluation_or_at_rate_0(rate, training):
     x = torch.randn(8, 2, 3, 3)
     assert DropPath(rate).train(training)(x) is x
 
 
 @pytest.mark.parametrize("kind", [BasicBlock, Bottleneck])
-def test_a_dropped_block_is_its_shortcut(kind):
+def test_a_dropped_block_equals_its_shortcut(kind):
     torch.manual_seed(0)
     channels = 4 * kind.expansion
     block = kind(channels, 4, stride=1, dilation=1, project=False, drop_path_rate=0.5).train()
@@ -79,7 +79,7 @@ def test_a_dropped_block_is_its_shortcut(kind):
     assert 10 < sum(dropped) < 54
 
 
-def test_the_rate_of_dropping_rises_linearly_over_all_blocks():
+def test_the_drop_path_rate_rises_linearly_over_all_blocks():
     with torch.device("meta"):
         model = ResNet((2, 1, 2, 1), "basic", drop_path_rate=0.5)
     rates = [block.drop_path.rate for stage in model.stages for block in stage]
@@ -87,7 +87,7 @@ def test_the_rate_of_dropping_rises_linearly_over_all_blocks():
 
 
 def step(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Loss, gradients and buffers after a forward and a backward pass."""
+    """Return loss, gradients and buffers after a forward and a backward pass."""
     torch.manual_seed(3)
     loss = sum(feature.square().mean() for feature in model(x))
     loss.backward()
@@ -147,7 +147,7 @@ def test_a_second_backward_pass_recomputes_again():
     assert all(value == 1 for name, value in model.named_buffers() if name.endswith("num_batches_tracked"))
 
 
-def test_norms_in_evaluation_stay_there_while_blocks_are_recomputed():
+def test_frozen_norms_stay_in_evaluation_during_recomputation():
     torch.manual_seed(0)
     model = ResNet((1, 1, 1, 1), "basic", base_channels=8, activation_checkpointing=True).train()
     for layer in model.modules():
@@ -162,7 +162,7 @@ def test_norms_in_evaluation_stay_there_while_blocks_are_recomputed():
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
 
 
-def test_blocks_start_as_their_shortcuts_where_the_last_norm_starts_at_zero():
+def test_blocks_start_as_their_shortcuts_with_zero_init_residual():
     torch.manual_seed(0)
     for kind in ("basic", "bottleneck"):
         for name in ("batch", "group", "instance"):

@@ -1,4 +1,4 @@
-"""The variants of conf/backbone: published sizes, promised features, and an independent forward pass."""
+"""The variants in conf/backbone: published sizes, the contract, and an independent forward pass."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ PUBLISHED = {
 
 
 def variant(name: str, output_stride: int, **changes) -> ResNet:
-    """A variant as its yaml says, on the meta device."""
+    """Build a variant from its yaml on the meta device."""
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text())["backbone"]
     assert spec.pop("name") == "resnet"
     with torch.device("meta"):
@@ -37,7 +37,7 @@ def num_weights(name: str) -> int:
     return sum(p.numel() for p in variant(name, 32).parameters())
 
 
-def test_the_family_is_complete():
+def test_every_variant_has_a_config():
     depths = ("18", "34", "50", "101", "152")
     assert set(VARIANTS) == {
         *(f"resnet{depth}{suffix}" for depth in depths for suffix in ("", "_v1c", "_vd")),
@@ -47,13 +47,13 @@ def test_the_family_is_complete():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_numbers_of_weights_are_the_published_ones(name):
+def test_parameter_counts_match_the_published_ones(name):
     channels = variant(name, 32).channels[-1]
     assert num_weights(name) + 1000 * channels + 1000 == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("depth", ["18", "34", "50", "101", "152"])
-def test_v1c_differs_in_its_stem_and_vd_from_it_in_shortcuts_alone(depth):
+def test_v1c_differs_in_the_stem_and_vd_also_in_the_shortcuts(depth):
     deep_stem = 3 * 32 * 9 + 32 * 32 * 9 + 32 * 64 * 9 + 2 * (32 + 32 + 64)
     plain_stem = 3 * 64 * 49 + 2 * 64
     assert num_weights(f"resnet{depth}_v1c") - num_weights(f"resnet{depth}") == deep_stem - plain_stem
@@ -66,7 +66,7 @@ def test_v1c_differs_in_its_stem_and_vd_from_it_in_shortcuts_alone(depth):
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("output_stride", STRIDES)
-def test_every_variant_serves_what_it_promises_at_every_stride(name, output_stride):
+def test_every_variant_fulfills_the_contract_at_every_output_stride(name, output_stride):
     model = variant(name, output_stride, multi_grid=[1, 2, 4]).eval()
     assert model.strides == STRIDES[output_stride]
     for height, width in ((1, 1), (33, 97), (64, 31)):
@@ -79,7 +79,7 @@ def test_every_variant_serves_what_it_promises_at_every_stride(name, output_stri
 
 @pytest.mark.parametrize("norm", ["sync_batch", "group", "layer", "instance"])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50_vd", "resnext50_32x4d"])
-def test_every_norm_serves_small_images_in_evaluation(name, norm):
+def test_every_norm_predicts_small_images(name, norm):
     model = variant(name, 16, norm={"name": norm}, base_channels=8, stem_channels=8, base_width=64, groups=1).eval()
     model = model.to_empty(device="cpu")
     for value in model.state_dict().values():
@@ -219,7 +219,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @torch.inference_mode()
-def test_features_are_those_of_an_independent_forward_pass(case):
+def test_features_match_an_independent_forward_pass(case):
     options, stages = CASES[case]
     torch.manual_seed(0)
     model = ResNet((2, 2, 2, 2), base_channels=16, stem_channels=16, in_channels=2, **options).eval()

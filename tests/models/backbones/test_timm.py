@@ -20,7 +20,7 @@ SIZES = [(1, 1), (33, 97), (64, 50)]
 
 
 class Stage(nn.Sequential):
-    """3x3 convolutions without padding: sizes round down, or with it: they round up."""
+    """3x3 convolutions: sizes round down without padding, and up with padding."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, rounds_up: bool) -> None:
         kernel, padding = (3, 1) if rounds_up else (stride, 0)
@@ -28,7 +28,7 @@ class Stage(nn.Sequential):
 
 
 class FakeNet(nn.Module):
-    """Features at the strides 2, 4, 8, 16, 32, as timm's extractors give them."""
+    """Features at strides 2, 4, 8, 16, 32, like timm's extractors."""
 
     def __init__(self, in_chans=3, *, reductions=(2, 4, 8, 16, 32), rounds_up=True, lies=False, fmt=None):
         super().__init__()
@@ -54,7 +54,7 @@ class FakeNet(nn.Module):
 
 def refuse_dilation(features_only, in_chans, output_stride=32):
     if output_stride != 32:
-        raise AssertionError  # bare, as some families have it
+        raise AssertionError  # without a message, as in some families
     return FakeNet(in_chans)
 
 
@@ -111,7 +111,7 @@ def shapes_of_contract(model, size):
     ]
 
 
-def test_table_of_backbones_does_not_import_timm():
+def test_the_table_of_backbones_does_not_import_timm():
     code = (
         "import sys; from segnet.models.backbones import BACKBONES; "
         "assert 'timm' in BACKBONES; sys.exit('timm' in sys.modules)"
@@ -119,14 +119,14 @@ def test_table_of_backbones_does_not_import_timm():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_absent_timm_is_one_line_that_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)  # Python's own way to say that a module is not there
+def test_missing_timm_is_a_one_line_error_with_the_package_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)  # makes the import fail
     with pytest.raises(MachineError) as error:
         build("backbone", BACKBONES, {"name": "timm", "model": "resnet18"})
     assert str(error.value) == 'backbone.name=timm needs the package timm: pip install "segnet[timm]"'
 
 
-def test_timm_that_cannot_be_imported_gives_its_reason(monkeypatch, tmp_path):
+def test_a_failed_import_of_timm_gives_the_reason(monkeypatch, tmp_path):
     (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "timm", raising=False)
@@ -136,7 +136,7 @@ def test_timm_that_cannot_be_imported_gives_its_reason(monkeypatch, tmp_path):
         TimmBackbone("resnet18")
 
 
-def test_model_is_asked_for(fake_timm):
+def test_a_missing_model_name_is_refused(fake_timm):
     with pytest.raises(ConfigError, match=r"backbone\.model is not set"):
         build("backbone", BACKBONES, {"name": "timm", "output_stride": 32})
 
@@ -147,21 +147,24 @@ def test_model_is_asked_for(fake_timm):
         ({"model": "dilatd"}, "backbone.model=dilatd is unknown to timm 1.0.0: did you mean dilated"),
         ({"model": "xyzzy"}, "timm.list_models() lists all names"),
         ({"model": "hf-hub:someone/plain"}, "is unknown to timm"),  # timm itself would download it
-        ({"model": "plain.in1k"}, "write backbone.model=plain backbone_weights=timm/plain.in1k"),
-        ({"model": "plain."}, "names weights as well"),
+        ({"model": "plain.in1k"}, "use backbone.model=plain backbone_weights=timm/plain.in1k"),
+        ({"model": "plain."}, "contains a tag of weights"),
         ({"model": "plain", "output_stride": 64}, "output_stride=64"),
         ({"model": "plain", "in_channels": 0}, "backbone.in_channels=0"),
         (
             {"model": "plain", "output_stride": 16},
-            "cannot give output_stride=16, its features end at stride 32: choose output_stride=32",
+            "does not support output_stride=16, its features end at stride 32: choose output_stride=32",
         ),
         ({"model": "fine", "output_stride": 16}, "its features end at stride 4"),
-        ({"model": "undilated", "output_stride": 8}, "cannot give features at output_stride=8 (timm gives no reason)"),
+        (
+            {"model": "undilated", "output_stride": 8},
+            "features at output_stride=8 (timm gives no reason)",
+        ),
         ({"model": "mixer", "output_stride": 32}, "timm says: features_only not implemented for Mixer models.)"),
         ({"model": "lying", "output_stride": 32}, "does not give features of the strides [4, 8, 16, 32]"),
     ],
 )
-def test_what_cannot_work_is_one_line(fake_timm, options, words):
+def test_impossible_timm_options_are_a_one_line_error(fake_timm, options, words):
     with pytest.raises(ConfigError) as error:
         TimmBackbone(**options)
     assert words in str(error.value)
@@ -192,7 +195,7 @@ def test_padding_changes_nothing_if_the_image_fills_the_stride(fake_timm):
         assert torch.equal(ours, theirs)
 
 
-def test_padding_is_the_mean_color_to_the_right_and_below(fake_timm):
+def test_images_are_padded_right_and_below_with_the_mean_color(fake_timm):
     torch.manual_seed(0)
     model = TimmBackbone("rounding_down", 32)
     images = torch.randn(1, 3, 33, 40)
@@ -206,11 +209,11 @@ def test_building_leaves_the_model_in_training_mode(fake_timm):
     assert all(layer.training for layer in TimmBackbone("plain", 32).modules())
 
 
-def test_parts_are_unknown_where_the_extractor_does_not_tell_them(fake_timm):
+def test_parts_are_none_if_the_extractor_does_not_expose_them(fake_timm):
     assert TimmBackbone("plain", 32).parts is None
 
 
-def test_checkpoint_of_a_machine_with_timm_says_what_is_missing_on_one_without(fake_timm, monkeypatch, tmp_path):
+def test_loading_a_timm_checkpoint_without_timm_names_the_package(fake_timm, monkeypatch, tmp_path):
     spec = {
         "backbone": {"name": "timm", "model": "plain", "output_stride": 32},
         "decoder": {"name": "deeplabv3plus", "output_stride": 32, "aspp_channels": 8, "decoder_channels": 8},
@@ -252,7 +255,7 @@ MENU = [
 
 @pytest.mark.parametrize(("name", "output_strides", "channels"), MENU)
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_families_of_timm_keep_the_contract_or_are_refused(timm, name, output_strides, channels, output_stride):
+def test_timm_families_fulfill_the_contract_or_are_refused(timm, name, output_strides, channels, output_stride):
     if output_stride not in output_strides:
         with pytest.raises(ConfigError, match=f"output_stride={output_stride}"):
             TimmBackbone(name, output_stride)
@@ -297,7 +300,7 @@ def test_parts_are_the_stem_and_the_stages(timm, name, names):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "mobilenetv2_050", "swin_s3_tiny_224", "xception41"])
-def test_weights_of_the_whole_model_give_its_features(timm, name):
+def test_weights_of_the_whole_timm_model_give_its_features(timm, name):
     torch.manual_seed(0)
     whole = timm.create_model(name).eval()
     model = TimmBackbone(name, 32).eval()
@@ -310,7 +313,7 @@ def test_weights_of_the_whole_model_give_its_features(timm, name):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
-def test_missing_and_unknown_weights_are_told_and_nothing_is_loaded(timm):
+def test_nothing_is_loaded_if_weights_are_missing_or_unknown(timm):
     torch.manual_seed(0)
     state = timm.create_model("resnet18").state_dict()
     state["layer9.0.conv1.weight"] = state.pop("layer1.0.conv1.weight")
@@ -333,12 +336,12 @@ def test_first_convolution_is_adapted_to_the_number_of_channels(timm, in_channel
     expected = (
         colors.sum(dim=1, keepdim=True)
         if in_channels == 1
-        else colors[:, [0, 1, 2, 0, 1]] * 3 / 5  # cyclic, and as bright
+        else colors[:, [0, 1, 2, 0, 1]] * 3 / 5  # cyclic, with equal brightness
     )
     torch.testing.assert_close(model.net.conv1.weight, expected)
 
 
-def test_real_names_are_checked_before_timm_may_download(timm):
+def test_model_names_are_checked_before_timm_can_download(timm):
     for name in ("hf-hub:timm/resnet18", "local-dir:/", "resnet18.a1_in1k", "resnet81"):
         with pytest.raises(ConfigError, match=r"backbone\.model="):
             TimmBackbone(name)

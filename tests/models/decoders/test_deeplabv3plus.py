@@ -38,7 +38,7 @@ def test_atrous_rates_follow_from_the_output_stride(output_stride, rates, separa
 
 @pytest.mark.parametrize("ends_at", STRIDES)
 @pytest.mark.parametrize("output_stride", STRIDES)
-def test_a_backbone_that_ends_at_another_stride_is_refused(output_stride, ends_at):
+def test_a_backbone_with_another_output_stride_is_refused(output_stride, ends_at):
     def build():
         return DeepLabV3Plus(CHANNELS, STRIDES[ends_at], 5, output_stride=output_stride, aspp_channels=8)
 
@@ -49,7 +49,7 @@ def test_a_backbone_that_ends_at_another_stride_is_refused(output_stride, ends_a
         build()
 
 
-def test_separable_chooses_the_type_of_the_atrous_and_the_fusing_convolutions_only():
+def test_separable_applies_to_atrous_and_decoder_convolutions_only():
     for separable, kind in ((True, SeparableConv), (False, ConvNormAct)):
         model = decoder(separable=separable)
         one_by_one, *atrous, pooling = model.aspp.branches
@@ -72,13 +72,13 @@ def test_any_aspp_width_works(aspp_channels, separable):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (15, 17), (33, 97)])
 @pytest.mark.parametrize("output_stride", STRIDES)
-def test_logits_come_at_the_first_stages_stride(output_stride, size):
+def test_logits_have_the_first_stage_s_stride(output_stride, size):
     out = decoder(output_stride).eval()(features(output_stride, *size))
     assert out.shape == (2, 5, -(-size[0] // 4), -(-size[1] // 4))
     assert out.isfinite().all()
 
 
-def test_logits_are_the_layers_of_the_paper_one_after_the_other():
+def test_logits_match_the_paper_s_layers_applied_in_order():
     torch.manual_seed(0)
     model = decoder().eval()
     stages = features(16, 64, 96)
@@ -88,7 +88,7 @@ def test_logits_are_the_layers_of_the_paper_one_after_the_other():
     expected = model.classifier(model.fuse(torch.cat([context, model.low_level(stages[0])], 1)))
     assert torch.equal(model(stages), expected)
     untouched = [stages[0], torch.zeros_like(stages[1]), torch.zeros_like(stages[2]), stages[3]]
-    assert torch.equal(model(untouched), expected)  # only the first and the last stage count
+    assert torch.equal(model(untouched), expected)  # only the first and the last stage are used
 
 
 def test_align_corners_changes_the_resizing():
@@ -101,7 +101,7 @@ def test_align_corners_changes_the_resizing():
     assert (outputs[0] - outputs[1]).abs().max() > 1e-3
 
 
-def test_dropout_acts_behind_the_aspp_in_training_only():
+def test_dropout_applies_after_the_aspp_in_training_only():
     torch.manual_seed(0)
     model = decoder(dropout=0.5)
     stages = features(16, 64, 96)
@@ -132,7 +132,7 @@ def test_impossible_options_are_refused(options, words):
     assert words in str(error.value)
 
 
-def test_weights_start_as_he_normal_by_fan_in_and_the_classifier_without_bias():
+def test_weights_start_as_he_normal_with_fan_in_and_the_classifier_bias_as_zero():
     torch.manual_seed(0)
     model = decoder(separable=False, aspp_channels=64)
     weight = model.aspp.branches[1].conv.weight

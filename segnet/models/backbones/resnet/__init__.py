@@ -1,11 +1,13 @@
 """The ResNet family with an output stride of 8, 16 or 32: plain, v1c, vd (v1d), ResNeXt.
 
 Sources: "Deep Residual Learning" (arXiv 1512.03385); "Bag of Tricks for Image Classification" (arXiv 1812.01187) for
-the deep stem (C, which makes it "v1c") and the average-pool shortcut (D, which makes it "vd"); "Aggregated Residual
-Transformations" (arXiv 1611.05431) for ResNeXt; DeepLabV3 (arXiv 1706.05587) for dilation and multi-grid; PaddleSeg's
-ResNet_vd for the details of vd, torchvision for those of plain ones. vd differs from timm's resnet*d: every block of a
-dilated stage, the first included, has the full rate; where dilation replaced a stride there is no pool; the first stage
-of the basic-block variants has a convolution in its shortcut too.
+the deep stem (C, "v1c") and the average-pool shortcut (D, "vd"); "Aggregated Residual Transformations" (arXiv
+1611.05431) for ResNeXt; DeepLabV3 (arXiv 1706.05587) for dilation and multi-grid; PaddleSeg's ResNet_vd for details of
+vd; torchvision for details of plain ResNets.
+
+vd differs from timm's resnet*d in three points. Every block of a dilated stage, the first included, has the full rate.
+A shortcut whose stride is replaced by dilation has no pool. In basic-block variants, the first stage also has a
+convolution in its shortcut.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,40 +33,42 @@ STEMS = ("deep", "conv7x7")
 SHORTCUTS = ("pool", "conv")
 STYLES = ("pytorch", "caffe")
 BASIC_DILATIONS = ("both", "first")
-MAX_DEPTH = 1000  # of a stage [blocks]: a damaged checkpoint may ask for anything
+MAX_DEPTH = 1000  # limit on a stage's blocks, against absurd values in damaged checkpoints
 
 
 class ResNet(nn.Module):
-    """ResNet; see `segnet.models.backbones` for the contract. The defaults are ResNet_vd's.
+    """ResNet; see `segnet.models.backbones` for the contract. The defaults are those of ResNet_vd.
 
     Args:
         depths: number of blocks of each of the four stages.
         block: "basic" (18, 34) or "bottleneck" (50 and deeper).
         output_stride: 8, 16 or 32 [pixels]. At 16 the last stage has dilation 2; at 8 the last two have 2 and 4.
-        multi_grid: factors on the dilation of the last stage's blocks, one a block; more than it has blocks are unused.
-        in_channels: of the images.
+        multi_grid: factors of the dilation of the last stage's blocks, one per block; additional factors are ignored.
+        in_channels: channels of the images.
         stem: "deep" (three 3x3 convolutions; v1c, vd) or "conv7x7" (plain); a max-pool follows.
-        stem_channels: width of the stem's output; the first two convolutions of a deep one have half of it.
-        base_channels: width of the first stage's 3x3 convolutions; it doubles from stage to stage.
-        shortcut: how a shortcut strides: "pool" (vd), where the first block of every stage has a convolution; or
-            "conv" (plain, v1c), where only those that stride or change the channels have one.
-        style: where a bottleneck strides: on the 3x3 ("pytorch") or on the first 1x1 ("caffe").
-        groups, base_width: of a bottleneck's 3x3 (ResNeXt): it has channels * base_width / 64 * groups channels.
-        contract_dilation: mmsegmentation's dilation, which of bottlenecks is timm's and torchvision's too: the first
-            block of a stage whose dilation grew has half of the rate, and a `multi_grid` holds the rates themselves.
-        basic_dilation: which convolutions of a basic block are dilated: "both", or the "first" (mmsegmentation).
+        stem_channels: width of the stem's output; the first two convolutions of a deep stem have half of it.
+        base_channels: width of the first stage's 3x3 convolutions; it doubles with each stage.
+        shortcut: downsampling of shortcuts: "pool" (vd), with a convolution in the first block of every stage; or
+            "conv" (plain, v1c), with a convolution only if the stride or the number of channels changes.
+        style: position of a bottleneck's stride: the 3x3 ("pytorch") or the first 1x1 convolution ("caffe").
+        groups, base_width: a bottleneck's 3x3 convolution has `groups` groups and
+            channels * base_width / 64 * groups channels (ResNeXt).
+        contract_dilation: use mmsegmentation's dilation (for bottlenecks also timm's and torchvision's): the first
+            block of a stage with an increased dilation has half the rate, and `multi_grid` contains the rates.
+        basic_dilation: the dilated convolutions of a basic block: "both", or the "first" (mmsegmentation).
         norm: spec from `segnet.models.norms.NORMS`; None is batch norm.
-        zero_init_residual: whether the last norm of each block starts with weight 0, so that blocks start as their
+        zero_init_residual: initialize the last norm of each block with weight 0, so that blocks start as their
             shortcuts (arXiv 1706.02677, section 5.1).
-        drop_path_rate: probability at which training drops the last block, [0, 1); it rises linearly from 0.
-        activation_checkpointing: whether training keeps only each block's input and computes the rest twice.
+        drop_path_rate: probability of dropping the last block in training, [0, 1); it rises linearly from 0 over the
+            blocks.
+        activation_checkpointing: keep only each block's input in training, and recompute the rest in the backward pass.
 
     Attributes:
-        channels, strides: of the features.
-        in_channels: of the images.
+        channels, strides: channels and strides of the features.
+        in_channels: channels of the images.
 
     Raises:
-        ConfigError: a value outside these, or options that do not go together.
+        ConfigError: a value out of range, or incompatible options.
     """
 
     def __init__(
@@ -97,7 +101,7 @@ class ResNet(nn.Module):
         _check_counts(least=2 if stem == "deep" else 1, stem_channels=stem_channels)
         _check_kind(block, style, groups, base_width, base_channels, basic_dilation)
         if not 0 <= drop_path_rate < 1:
-            raise ConfigError(f"backbone.drop_path_rate={drop_path_rate} is not a probability in [0, 1)")
+            raise ConfigError(f"backbone.drop_path_rate={drop_path_rate} must be a probability in [0, 1)")
         rates = dilation_rates(depths, output_stride, multi_grid, contract_dilation)
 
         block_class, make_norm = BLOCKS[block], norm_layer(norm)
@@ -141,7 +145,7 @@ class ResNet(nn.Module):
         return [self.stem, *self.stages]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, in_channels, H, W), float, normalized -> the features of the four stages."""
+        """Compute the features of the four stages of images (B, in_channels, H, W), float, normalized."""
         features = []
         x = self.stem(images)
         for stage in self.stages:
@@ -153,16 +157,16 @@ class ResNet(nn.Module):
 def dilation_rates(
     depths: Sequence[int], output_stride: int, multi_grid: Sequence[int] | None, contract: bool
 ) -> list[list[int]]:
-    """The dilation of every block of every stage.
+    """Return the dilation of every block of every stage.
 
     Raises:
-        ConfigError: depths, stride or grid do not fit.
+        ConfigError: invalid depths, output stride or multi-grid.
     """
     require_output_stride(output_stride)
     if not _are_counts(depths) or len(depths) != 4 or max(depths) > MAX_DEPTH:
-        raise ConfigError(f"backbone.depths={depths} is not four counts of blocks, each 1-{MAX_DEPTH}")
+        raise ConfigError(f"backbone.depths={depths} must be four numbers of blocks, each 1-{MAX_DEPTH}")
     dilations = [dilation for _, dilation in STAGES[output_stride]]
-    # A dilation that grew has doubled: half of it is that of the stage before.
+    # Dilation doubles from stage to stage, so half of it is that of the previous stage.
     firsts = [1, *dilations[:-1]] if contract else dilations
     rates = [
         [first, *[dilation] * (depth - 1)] for first, dilation, depth in zip(firsts, dilations, depths, strict=True)
@@ -171,7 +175,7 @@ def dilation_rates(
         if not _are_counts(multi_grid) or len(multi_grid) < depths[3]:
             raise ConfigError(
                 f"backbone.multi_grid={multi_grid} does not fit: the last stage has {depths[3]} blocks, "
-                "and each needs a factor of 1 or more"
+                "give a factor of 1 or more for each"
             )
         unit = 1 if contract else dilations[3]
         rates[3] = [unit * factor for factor in multi_grid[: depths[3]]]
@@ -179,7 +183,7 @@ def dilation_rates(
 
 
 def _block_options(block: str, style: str, groups: int, base_width: int, basic_dilation: str) -> dict[str, Any]:
-    """The arguments that only this kind of block takes."""
+    """Return the arguments specific to the kind of block."""
     if block == "basic":
         return {"dilate_second": basic_dilation == "both"}
     return {"groups": groups, "base_width": base_width, "stride_first": style == "caffe"}
@@ -197,11 +201,11 @@ def _are_counts(values: Any) -> bool:
 def _check_counts(least: int = 1, **values: int) -> None:
     for option, value in values.items():
         if not isinstance(value, int) or not least <= value <= MAX_WIDTH:
-            raise ConfigError(f"backbone.{option}={value} is not a number of {least}-{MAX_WIDTH}")
+            raise ConfigError(f"backbone.{option}={value} must be an integer, {least}-{MAX_WIDTH}")
 
 
 def _check_kind(block: str, style: str, groups: int, base_width: int, base_channels: int, basic_dilation: str) -> None:
-    """Refuse options that the kind of block does not have, or that leave it without channels."""
+    """Refuse options that the kind of block does not support, or that leave it without channels."""
     _check_choice("style", style, STYLES)
     _check_choice("basic_dilation", basic_dilation, BASIC_DILATIONS)
     _check_counts(groups=groups, base_width=base_width)
@@ -220,6 +224,6 @@ def _check_kind(block: str, style: str, groups: int, base_width: int, base_chann
         raise ConfigError(f"backbone.basic_dilation={basic_dilation} needs basic blocks: set backbone.block=basic")
     elif base_channels * base_width < 64:
         raise ConfigError(
-            f"backbone.base_width={base_width} leaves the 3x3 convolutions no channel: "
-            f"of base_channels={base_channels} they get base_channels * base_width / 64 a group"
+            f"backbone.base_width={base_width} leaves the 3x3 convolutions without channels: they have "
+            f"base_channels * base_width / 64 per group, and base_channels={base_channels}"
         )

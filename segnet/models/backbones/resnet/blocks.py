@@ -1,4 +1,4 @@
-"""The blocks of a ResNet, and how training treats them: stochastic depth, activation checkpointing."""
+"""Blocks of a ResNet, with stochastic depth and activation checkpointing for training."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,9 +13,9 @@ from segnet.models.norms import NormFactory
 
 
 class Shortcut(nn.Sequential):
-    """1x1 convolution and norm; where the block strides, the convolution does, or a 2x2 average pool before it.
+    """Shortcut with a 1x1 convolution and norm; it downsamples by the convolution, or by a 2x2 average pool before it.
 
-    The names of its parameters do not depend on the stride: weights fit a backbone of any output stride.
+    Parameter names do not depend on the stride, so weights fit a backbone of any output stride.
     """
 
     def __init__(
@@ -29,17 +29,17 @@ class Shortcut(nn.Sequential):
     ) -> None:
         super().__init__()
         if pool and stride > 1:
-            # Ceil mode keeps odd sizes equal to what the strided 3x3 gives; padding must not count, or borders darken.
+            # ceil_mode gives odd sizes the size of the strided 3x3's output. Counted padding would darken borders.
             self.pool = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
             stride = 1
         self.project = ConvNormAct(in_channels, out_channels, 1, stride=stride, act=False, norm=norm)
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382): in training a whole branch is dropped, for each sample alone.
+    """Stochastic depth (arXiv 1603.09382): drops a whole branch per sample in training.
 
     Args:
-        rate: probability of dropping; what stays is scaled by 1 / (1 - rate), so that evaluation needs nothing.
+        rate: drop probability. Kept branches are scaled by 1 / (1 - rate), so evaluation needs no correction.
     """
 
     def __init__(self, rate: float) -> None:
@@ -54,13 +54,13 @@ class DropPath(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions; the stride sits on the first, the dilation on both.
+    """Residual block of two 3x3 convolutions: the first has the stride, both have the dilation.
 
     Args:
-        dilate_second: whether the second convolution is dilated as the first is.
-        project: whether the shortcut is a Shortcut; else it is the identity.
-        pool: whether a Shortcut strides by pooling.
-        drop_path_rate: probability at which training drops the convolutions.
+        dilate_second: whether the second convolution is dilated too.
+        project: use a Shortcut with a convolution; otherwise the shortcut is the identity.
+        pool: whether a Shortcut downsamples by pooling.
+        drop_path_rate: probability of dropping the convolutions in training.
     """
 
     expansion = 1
@@ -88,7 +88,7 @@ class BasicBlock(nn.Module):
 
     @property
     def last_norm(self) -> nn.Module:
-        """The norm before the sum."""
+        """The last norm before the residual sum."""
         return self.conv2.norm
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,12 +97,12 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution; the dilation sits on the 3x3.
+    """Residual block of a 1x1, a 3x3 and a 1x1 convolution; the 3x3 has the dilation.
 
     Args:
-        groups, base_width: of the 3x3, which has channels * base_width / 64 * groups channels (ResNeXt).
-        stride_first: whether the stride sits on the first 1x1 (caffe), not on the 3x3.
-        project, pool, drop_path_rate: as of a BasicBlock.
+        groups, base_width: the 3x3 has `groups` groups and channels * base_width / 64 * groups channels (ResNeXt).
+        stride_first: whether the first 1x1 has the stride (caffe) instead of the 3x3.
+        project, pool, drop_path_rate: as in BasicBlock.
     """
 
     expansion = 4
@@ -135,7 +135,7 @@ class Bottleneck(nn.Module):
 
     @property
     def last_norm(self) -> nn.Module:
-        """The norm before the sum."""
+        """The last norm before the residual sum."""
         return self.conv3.norm
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,10 +144,10 @@ class Bottleneck(nn.Module):
 
 
 def make_stem(in_channels: int, channels: int, *, deep: bool, norm: NormFactory) -> nn.Sequential:
-    """Stride 4: three 3x3 convolutions or one 7x7, of which the first strides, and a max-pool.
+    """Build a stem of stride 4: three 3x3 convolutions or one 7x7, the first of stride 2, and a max-pool.
 
     Args:
-        channels: of the result; the first two of the three 3x3 have half as many.
+        channels: width of the output; the first two of three 3x3 convolutions have half of it.
     """
     half = channels // 2
     if deep:
@@ -161,10 +161,10 @@ def make_stem(in_channels: int, channels: int, *, deep: bool, norm: NormFactory)
     return nn.Sequential(*convs, nn.MaxPool2d(3, stride=2, padding=1))
 
 
-class _StatisticsAside:
-    """While it is entered, the batch norms below a module count into copies of their running statistics.
+class _PreservedStatistics:
+    """Context in which a module's batch norms update copies of their running statistics.
 
-    Copies, because without any they would save fewer tensors for the backward pass than the first computation did.
+    Without running statistics, recomputation would save fewer tensors for the backward pass than the first computation.
     """
 
     BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -184,23 +184,23 @@ class _StatisticsAside:
 
 
 def checkpointed(block: nn.Module, x: Tensor) -> Tensor:
-    """``block(x)``, of which only `x` is kept for the backward pass: the rest is computed again there.
+    """Apply a block with activation checkpointing: only `x` is kept, and the backward pass recomputes the rest.
 
-    The second computation draws the same random numbers, and the batch norms do not count the batch a second time.
+    Recomputation uses the same random numbers, and does not update running statistics a second time.
     """
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _StatisticsAside(block)
+        return nullcontext(), _PreservedStatistics(block)
 
     output: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
     return output
 
 
 class Stage(nn.Sequential):
-    """Blocks one after the other.
+    """Sequence of blocks.
 
     Args:
-        checkpointing: whether training keeps only each block's input and computes the rest twice.
+        checkpointing: use activation checkpointing in training.
     """
 
     def __init__(self, *blocks: nn.Module, checkpointing: bool = False) -> None:
@@ -227,14 +227,15 @@ def make_stage(
     drop_rates: Iterator[float],
     checkpointing: bool,
 ) -> Stage:
-    """The blocks of a stage.
+    """Build a stage.
 
     Args:
-        stride: of the first block.
+        make_block: builds a block from its input channels and options.
+        stride: stride of the first block.
         rates: dilation of each block.
-        project: whether the first block has a Shortcut; the others have the identity.
-        drop_rates: from which each block takes its drop path rate.
-        checkpointing: of the Stage.
+        project: whether the first block has a Shortcut; other blocks have the identity.
+        drop_rates: iterator of the blocks' drop path rates.
+        checkpointing: use activation checkpointing in training.
     """
     blocks = []
     for number, rate in enumerate(rates):
