@@ -1,1 +1,1 @@
-"""A checkpoint or an exported model applied to one image: runtimes, test-time augmentation, sliding windows."""
+"""Inference with a checkpoint or exported model: runtimes, test-time augmentation, sliding windows."""

@@ -1,8 +1,8 @@
-"""Class maps as polygons: exact outlines along the pixels' edges, with their holes; GeoJSON, COCO RLE, LabelMe JSON.
+"""Convert class masks to polygons with holes along pixel edges; write GeoJSON, COCO RLE, LabelMe JSON.
 
-Coordinates are (x, y) [pixels] from the image's upper left corner, y downwards: pixel (0, 0) has the corners (0, 0)
-and (1, 1), so that the area of a polygon less its holes is its number of pixels. Pixels that touch at a corner only
-belong to different polygons.
+Coordinates are (x, y) [pixels] from the image's upper left corner, y downwards. Pixel (0, 0) has the corners (0, 0)
+and (1, 1), so the area of a polygon without its holes is its number of pixels. Regions are 4-connected: pixels that
+touch only at a corner belong to different polygons.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segnet.classes import Classes
 
-# Offset (dx, dy) from the start of an edge to the pixel on its right, for edges that go east, south, west and north.
+# Offset (dx, dy) from the start of an edge to the pixel on its right, for edges to the east, south, west and north.
 INNER = np.array([(0, 0), (-1, 0), (-1, -1), (0, -1)])
 
 Ring = NDArray[np.float64]
@@ -26,9 +26,9 @@ class Polygon:
     """A connected region of one class.
 
     Attributes:
-        class_id: of its pixels.
-        exterior: (N, 2) corners (x, y), the first not repeated, clockwise as displayed.
-        holes: the same, counter-clockwise.
+        class_id: class of its pixels.
+        exterior: (N, 2) corners (x, y), clockwise as displayed; the first corner is not repeated.
+        holes: rings of the same form, counter-clockwise.
     """
 
     class_id: int
@@ -37,23 +37,23 @@ class Polygon:
 
     @property
     def area(self) -> float:
-        """Of the region without its holes [pixels]."""
+        """Area of the region without its holes [pixels]."""
         return ring_area(self.exterior) + sum(ring_area(hole) for hole in self.holes)
 
 
 def ring_area(ring: Ring) -> float:
-    """The area that a ring encloses [pixels]; negative where it runs counter-clockwise as displayed."""
+    """Signed area of a ring [pixels]; negative if it is counter-clockwise as displayed."""
     x, y = ring[:, 0] - ring[0, 0], ring[:, 1] - ring[0, 1]
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
 def find_polygons(mask: NDArray[np.integer], class_ids: Collection[int], tolerance: float = 0.0) -> list[Polygon]:
-    """The regions of some classes, class by class.
+    """Find the regions of the given classes, in order of class id.
 
     Args:
         mask: (H, W) class ids.
-        class_ids: of the classes wanted.
-        tolerance: how far a simplified outline may lie beside the exact one [pixels]; 0 keeps every corner.
+        class_ids: ids of the classes to include.
+        tolerance: largest distance between the simplified and the exact outline [pixels]; 0 keeps every corner.
     """
     found: list[Polygon] = []
     for class_id in sorted(class_ids):
@@ -81,7 +81,7 @@ def _regions(where: NDArray[np.bool_], class_id: int, origin: tuple[int, int], t
 
 
 def _simplified(ring: Ring, tolerance: float) -> Ring:
-    """By Douglas and Peucker; a ring that would lose its area stays as it is."""
+    """Simplify a ring with the Douglas-Peucker algorithm; a ring that would degenerate stays unchanged."""
     if tolerance <= 0 or len(ring) <= 4:
         return ring
     simple = cv2.approxPolyDP(ring.astype(np.float32)[:, None], tolerance, closed=True)[:, 0].astype(np.float64)
@@ -89,8 +89,8 @@ def _simplified(ring: Ring, tolerance: float) -> Ring:
 
 
 def _rings(where: NDArray[np.bool_]) -> list[tuple[Ring, tuple[int, int]]]:
-    """All outlines of a region, each with a pixel (x, y) next to it: outer ones clockwise, holes the other way."""
-    starts, ends, ways = _straight_ways(where)
+    """All outlines of a mask, each with an adjacent pixel (x, y): exteriors clockwise, holes counter-clockwise."""
+    starts, ends, ways = _straight_edges(where)
     width = where.shape[1] + 1
     key_of_start = (starts[:, 1] * width + starts[:, 0]) * 4 + ways
     order = np.argsort(key_of_start)
@@ -101,7 +101,7 @@ def _rings(where: NDArray[np.bool_]) -> list[tuple[Ring, tuple[int, int]]]:
         place = np.minimum(np.searchsorted(sorted_keys, wanted), len(order) - 1)
         return order[place], sorted_keys[place] == wanted
 
-    right, there_is_right = way_from(1)  # where two regions touch at a corner, turning right stays with the own one
+    right, there_is_right = way_from(1)  # at a shared corner, the right turn stays on the same region
     left, _ = way_from(3)
     following = np.where(there_is_right, right, left).tolist()
     pixels = (starts + INNER[ways]).tolist()
@@ -119,19 +119,19 @@ def _rings(where: NDArray[np.bool_]) -> list[tuple[Ring, tuple[int, int]]]:
     return rings
 
 
-def _straight_ways(where: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """The edges of a region, joined as far as they are straight: starts and ends (N, 2) as (x, y), and ways (N,)."""
+def _straight_edges(where: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """The maximal straight edges of a mask: starts and ends (N, 2) as (x, y), and directions (N,), 0-3."""
     padded = np.pad(where, 1)
     inner = padded[1:-1, 1:-1]
     outside = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])  # above, right, below, left
     starts, ends, ways = [], [], []
     for way, neighbor in enumerate(outside):
-        edges = inner & ~neighbor  # of the pixels: true where this side of it is an outline
+        edges = inner & ~neighbor  # per pixel: whether this side is part of an outline
         lines = edges if way % 2 == 0 else edges.T
         steps = np.diff(np.pad(lines, ((0, 0), (1, 1))).astype(np.int8), axis=1)
         line, low = np.nonzero(steps == 1)
         _, high = np.nonzero(steps == -1)
-        across = line + (way in (1, 2))  # the right and lower sides lie one further
+        across = line + (way in (1, 2))  # right and lower sides are offset by one
         first, last = (low, high) if way in (0, 1) else (high, low)
         flat = way % 2 == 0
         starts.append(np.stack((first, across) if flat else (across, first), axis=1))
@@ -141,7 +141,7 @@ def _straight_ways(where: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[
 
 
 def geojson(polygons: Sequence[Polygon], classes: Classes) -> dict[str, Any]:
-    """A FeatureCollection (RFC 7946, but for coordinates in pixels): a Polygon for each region."""
+    """A FeatureCollection with one Polygon per region (RFC 7946, except that coordinates are pixels)."""
 
     def closed(ring: Ring) -> list[list[float]]:
         return [*ring.tolist(), ring[0].tolist()]
@@ -165,7 +165,7 @@ def geojson(polygons: Sequence[Polygon], classes: Classes) -> dict[str, Any]:
 
 
 def run_lengths(where: NDArray[np.bool_]) -> list[int]:
-    """COCO's run lengths: column by column, first of false, then of true, and so on."""
+    """COCO's uncompressed RLE in column-major order: alternating counts of false and true, false first."""
     flat = where.ravel(order="F")
     changes = np.flatnonzero(np.diff(flat)) + 1
     edges = np.concatenate(([0], changes, [flat.size]))
@@ -174,7 +174,7 @@ def run_lengths(where: NDArray[np.bool_]) -> list[int]:
 
 
 def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes, file_name: str) -> dict[str, Any]:
-    """A dataset in COCO's format of this one image: an annotation with a run-length code for each class in it."""
+    """A COCO dataset of one image, with one RLE annotation per class."""
     annotations: list[dict[str, Any]] = []
     for class_id in sorted(class_ids):
         where = mask == class_id
@@ -186,7 +186,7 @@ def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes
             {
                 "id": len(annotations) + 1,
                 "image_id": 1,
-                "category_id": class_id + 1,  # 0 is none of COCO's
+                "category_id": class_id + 1,  # COCO ids start at 1
                 "segmentation": {"size": list(mask.shape), "counts": run_lengths(where)},
                 "area": int(where.sum()),
                 "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
@@ -201,13 +201,13 @@ def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes
 
 
 def labelme(polygons: Sequence[Polygon], classes: Classes, size: tuple[int, int], file_name: str) -> dict[str, Any]:
-    """Annotation file of labelme: a polygon for each region, large ones below small ones.
+    """A labelme annotation file: one polygon per region, largest first.
 
     Args:
-        polygons: the regions; labelme knows no holes, so an outline goes into each along a cut of no width.
-        classes: their names.
+        polygons: the regions. labelme has no holes: each hole is connected to the exterior by a cut of zero width.
+        classes: the class names.
         size: (height, width) of the image.
-        file_name: of the image.
+        file_name: name of the image file.
     """
     return {
         "version": "5.5.0",
@@ -232,7 +232,7 @@ def labelme(polygons: Sequence[Polygon], classes: Classes, size: tuple[int, int]
 
 
 def _cut_open(polygon: Polygon) -> Ring:
-    """One ring of the same area: to each hole and back along the shortest line between corners."""
+    """Merge exterior and holes into one ring of equal area: each hole is joined by its shortest corner distance."""
     ring = polygon.exterior
     for hole in sorted(polygon.holes, key=lambda hole: float(hole[:, 0].min())):
         start = int(hole[:, 0].argmin())

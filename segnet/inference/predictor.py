@@ -23,38 +23,39 @@ from segnet.system.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-SMALLEST_WINDOW = 128  # to which a full memory leads: below it a model sees too little [pixels]
+SMALLEST_WINDOW = 128  # lower limit after out of memory: smaller windows have too little context [pixels]
 
 Ids = NDArray[np.uint8 | np.uint16]
 T = TypeVar("T")
 
 
 class Predictor:
-    """Segments images with a trained model. May be called by several threads at the same time.
+    """Segments images with a trained model. Thread-safe.
 
-    Images of more than `max_pixels` are cut into overlapping windows, whose probabilities are blended. Where the memory
-    is full, smaller windows are tried, and a warning is logged: with less around them, predictions differ a little.
+    Images with more than `max_pixels` are predicted in overlapping sliding windows with blended probabilities. If
+    memory runs out, smaller windows are tried and a warning is logged. Their predictions may differ slightly, because
+    each window has less context.
 
     Args:
-        model: path of a segnet checkpoint, or of what `segnet export` made of one.
-        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
+        model: path of a segnet checkpoint, or of a model exported by `segnet export`.
+        device: "cpu", "cuda", "cuda:1", "mps"; None: a GPU if available.
         runtime: "torch", "onnxruntime" or "openvino"; None: torch, or on a CPU an existing export.
         precision: "float32", "bf16" or "fp16"; None: float32.
-        flip: whether to average the probabilities of the image and its mirror image.
-        scales: factors on the image's size over which probabilities are averaged.
-        window: the side of the windows into which any larger image is cut [pixels]; None: 1024, for those of more than
+        flip: test-time augmentation: whether to average with the prediction of the mirrored image.
+        scales: test-time augmentation: factors on the image size to average over.
+        window: side of the sliding windows on larger images [pixels]; None: 1024 on images with more than
             `max_pixels`.
-        overlap: the share of a window that the next one repeats at least, 0-0.9.
-        batch_size: how many windows, or images of the same size, share a pass.
-        max_pixels: up to how many an image is predicted whole, unless `window` is given.
+        overlap: smallest overlap of adjacent windows, as a fraction of their side, 0-0.9.
+        batch_size: number of windows, or of images of equal size, per batch.
+        max_pixels: largest image to predict without windows, unless `window` is given [pixels].
 
     Attributes:
-        classes: names, palette and ignore_index, as the model stores them.
-        channels, value_range: of the images, as `segnet.images.bands.read_bands` takes them.
+        classes: names, palette and ignore_index stored in the model.
+        channels, value_range: those of the images, for `segnet.images.bands.read_bands`.
 
     Raises:
-        CheckpointError: the file cannot be used. MachineError: there is no such device.
-        ConfigError: an option out of its range.
+        CheckpointError: the file cannot be used. MachineError: the device does not exist.
+        ConfigError: an option is out of range.
     """
 
     def __init__(
@@ -75,8 +76,8 @@ class Predictor:
             flip=flip, scales=tuple(scales), window=window, overlap=overlap, batch_size=batch_size
         )
         self._max_pixels = max_pixels
-        self._fitting: int | None = None  # the largest window that memory held, once it was full
-        self._most = batch_size  # images in a pass
+        self._fitting: int | None = None  # window side after out of memory
+        self._most = batch_size  # largest batch that fits
         self._runtime = open_runtime(model, device, runtime, precision)
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
@@ -86,26 +87,26 @@ class Predictor:
         """Segment one image.
 
         Args:
-            image: a path, a Pillow image, an array (H, W) or (H, W, channels), or a tensor (channels, H, W), as
-                `segnet.images.convert.as_bands` takes them: uint8, uint16 of 0-65535, or floating point of 0-1.
-            probabilities: whether to keep those of all classes.
+            image: a path, a Pillow image, an array (H, W) or (H, W, channels), or a tensor (channels, H, W): uint8,
+                uint16 with values 0-65535, or floating point with values 0-1; see `segnet.images.convert.as_bands`.
+            probabilities: whether to keep the probabilities of all classes.
 
         Raises:
-            DataError: no image that the model can take. MachineError: the memory is full.
+            DataError: not an image for this model. MachineError: out of memory.
         """
         return self.segment(as_bands(image, self.channels, self.value_range), probabilities=probabilities)
 
     def segment(self, image: Bands, probabilities: bool = False) -> Segmentation:
-        """Segment one image that was read already.
+        """Segment one image given as an array.
 
         Args:
-            image: (H, W, channels), 0-255, any size: uint8 RGB, or what `segnet.images.bands.read_bands` gives.
-            probabilities: whether to keep those of all classes.
+            image: (H, W, channels), 0-255, any size: uint8 RGB, or the output of `segnet.images.bands.read_bands`.
+            probabilities: whether to keep the probabilities of all classes.
         """
         return self.batch([image], probabilities=probabilities)[0]
 
     def batch(self, images: Sequence[Bands], probabilities: bool = False) -> list[Segmentation]:
-        """Segment several images that were read already; of those of the same size, `batch_size` share a pass.
+        """Segment several images given as arrays; images of equal size are batched.
 
         Args:
             images: each as `segment` takes it.
@@ -126,13 +127,13 @@ class Predictor:
     def stream(
         self, size: tuple[int, int], read: Callable[[Window], Bands], write: Callable[[Window, Ids], None]
     ) -> None:
-        """Segment an image that need not fit in memory, window by window.
+        """Segment a large image with sliding windows; it need not fit in memory.
 
         Args:
             size: (height, width) of the image [pixels].
-            read: gives a window of it, (h, w, channels), 0-255; a window may be asked for several times.
-            write: takes the class ids (h, w) of a part once they are final. The parts cover every pixel; where the
-                memory was full, parts that were written before come again.
+            read: returns a window of the image, (h, w, channels), 0-255; a window may be requested several times.
+            write: receives the final class ids (h, w) of a tile. The tiles cover every pixel. After out of memory,
+                tiles may be written again.
         """
 
         def attempt(inference: Inference) -> None:
@@ -146,7 +147,7 @@ class Predictor:
         self._within_memory(attempt, size, self._inference.batch_size)
 
     def _segment(self, images: Sequence[Bands], probabilities: bool) -> list[Segmentation]:
-        """Of images of the same size, at most `batch_size`."""
+        """Segment at most `batch_size` images of equal size."""
         height, width = images[0].shape[:2]
 
         def attempt(inference: Inference) -> list[Segmentation]:
@@ -162,8 +163,8 @@ class Predictor:
         results = []
         for chunk in np.array_split(np.arange(len(images)), num_passes):
             batch = torch.stack([self._tensor(images[index]) for index in chunk])
-            # softmax changes no order, but where rounding makes two classes equal: without it, this is what
-            # evaluation counts, to the last pixel
+            # Softmax preserves the order of classes except for rounding to ties. Without it, the mask equals that of
+            # evaluate to the last pixel.
             plain = inference.is_plain and not probabilities
             scores = self._runtime(batch) if plain else inference.averaged(self._runtime, batch)
             for index, image_scores in zip(chunk, scores, strict=True):
@@ -186,7 +187,7 @@ class Predictor:
         return Segmentation(image, mask, self.classes, kept)
 
     def _within_memory(self, attempt: Callable[[Inference], T], size: tuple[int, int], batch_size: int) -> T:
-        """Try what fits most likely, then with fewer images in a pass, then with smaller windows."""
+        """Run; after out of memory retry with batch size 1, then with smaller windows."""
         inference = self._inference.with_window(self._side(size), min(batch_size, self._most))
         while True:
             try:
@@ -194,26 +195,26 @@ class Predictor:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-            inference = self._smaller(inference, size)  # out here, where the error no longer holds on to what it used
+            inference = self._smaller(inference, size)  # outside of `except`: the error references memory
 
     def _smaller(self, inference: Inference, size: tuple[int, int]) -> Inference:
         if self._runtime.device.type == "cuda":
             torch.cuda.empty_cache()
         if inference.batch_size > 1:
             self._most = 1
-            log.warning("the memory is full with %d images in a pass: going on with one", inference.batch_size)
+            log.warning("out of memory with batch size %d: retrying with batch size 1", inference.batch_size)
             return inference.with_window(inference.window, 1)
         window = min(inference.window or max(size), max(size))
         tried = f"{size[0]} x {size[1]} pixels" if window == max(size) else f"windows of {window} pixels"
         side = window // 2
         if side < SMALLEST_WINDOW:
-            raise MachineError(f"the memory is full even with {tried}: free some of it, or use another device")
+            raise MachineError(f"out of memory even with {tried}: free some memory, or use another device")
         self._fitting = side
-        log.warning("the memory is full with %s: going on with windows of %d", tried, side)
+        log.warning("out of memory with %s: retrying with windows of %d", tried, side)
         return inference.with_window(side)
 
     def _side(self, size: tuple[int, int]) -> int | None:
-        """Of the windows for an image of (height, width); None: it is predicted whole."""
+        """Window side for an image of (height, width); None: without windows."""
         pixels = math.prod(size)
         side = self._inference.window or (DEFAULT_WINDOW if pixels > self._max_pixels else None)
         if self._fitting is not None and (side or math.isqrt(pixels)) > self._fitting:

@@ -1,4 +1,4 @@
-"""Segmentation: the prediction of one image."""
+"""The result of segmenting one image: mask, overlay, polygons."""
 
 import io
 import math
@@ -18,7 +18,7 @@ from segnet.images.drawing import colorize, overlay
 from segnet.images.values import Bands
 from segnet.inference.polygons import Polygon, find_polygons
 
-LARGEST_SHOWN = 2048  # longer side of the overlay in a notebook [pixels]
+LARGEST_SHOWN = 2048  # longest side of the overlay in a notebook [pixels]
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Segmentation:
     """An image with the class of each of its pixels.
 
     Attributes:
-        image: (H, W, channels), 0-255: uint8 RGB, or what `segnet.images.bands.read_bands` gives.
-        mask: (H, W) class ids, uint8 where they fit, else uint16.
-        classes: what the ids mean.
-        probabilities: (classes, H, W) float16, where they were asked for.
+        image: (H, W, channels), 0-255: uint8 RGB, or the output of `segnet.images.bands.read_bands`.
+        mask: (H, W) class ids, uint8 for up to 256 classes, else uint16.
+        classes: names and palette of the class ids.
+        probabilities: (classes, H, W) float16, 0-1; None unless requested.
     """
 
     image: Bands
@@ -45,35 +45,35 @@ class Segmentation:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The share of each class among the pixels, 0-1, by name."""
+        """The fraction of pixels of each class, 0-1, by name."""
         return {name: count / self.mask.size for name, count in self.pixels.items()}
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """The probability of each pixel's class, (H, W), 0-1; of a result whose probabilities were asked for."""
+        """The probability of each pixel's class, (H, W), 0-1; requires `probabilities`."""
         assert self.probabilities is not None
         confidence: NDArray[np.float32] = self.probabilities.max(axis=0).astype(np.float32)
         return confidence
 
     def overlay(self, opacity: float = 0.5, only: Collection[str] | None = None) -> NDArray[np.uint8]:
-        """Blend the image with the colors of its classes: (H, W, 3) uint8 RGB.
+        """Blend the image with the class colors: (H, W, 3) uint8 RGB.
 
         Args:
-            opacity: of the colors, 0-1.
+            opacity: opacity of the colors, 0-1.
             only: names of the classes to color; None: all.
 
         Raises:
-            ConfigError: a name that is no class.
+            ConfigError: an unknown class name.
         """
         shown = displayable(self.image)
         mixed = overlay(shown, self.mask, self.classes, opacity)
         return mixed if only is None else np.where(self._is_one_of(only)[:, :, None], mixed, shown)
 
     def colors(self, only: Collection[str] | None = None) -> NDArray[np.uint8]:
-        """The classes' colors, (H, W, 3) uint8 RGB; white where the class is not among `only`.
+        """The mask in class colors, (H, W, 3) uint8 RGB; white for classes not in `only`.
 
         Raises:
-            ConfigError: a name that is no class.
+            ConfigError: an unknown class name.
         """
         mask: NDArray[np.integer] = self.mask
         if only is not None:
@@ -84,16 +84,16 @@ class Segmentation:
         """The regions of the classes as polygons with holes, in pixels.
 
         Args:
-            only: names of the classes wanted; None: all.
-            tolerance: how far a simplified outline may lie beside the exact one [pixels]; 0 keeps every corner.
+            only: names of the classes to include; None: all.
+            tolerance: largest distance between the simplified and the exact outline [pixels]; 0 keeps every corner.
 
         Raises:
-            ConfigError: a name that is no class.
+            ConfigError: an unknown class name.
         """
         return find_polygons(self.mask, class_ids(self.classes, only), tolerance)
 
     def _repr_png_(self) -> bytes:
-        """The overlay, as a notebook shows it; of a large image every second, third ... pixel."""
+        """The overlay for a notebook; large images are subsampled."""
         step = math.ceil(max(self.mask.shape) / LARGEST_SHOWN)
         shown = replace(self, image=np.ascontiguousarray(self.image[::step, ::step]), mask=self.mask[::step, ::step])
         buffer = io.BytesIO()
@@ -105,10 +105,10 @@ class Segmentation:
 
 
 def class_ids(classes: Classes, names: Collection[str] | None) -> list[int]:
-    """The ids of the classes of these names, in order; None: of all.
+    """The ids of the named classes, in order; all ids if `names` is None.
 
     Raises:
-        ConfigError: a name that is no class.
+        ConfigError: an unknown class name.
     """
     for name in names or ():
         if name not in classes.names:

@@ -1,9 +1,9 @@
-"""Inference: a model's predictions over flips, scales and overlapping windows, the same for predicting and measuring.
+"""Test-time augmentation (flip, multi-scale) and sliding-window inference, shared by prediction and evaluation.
 
-What is averaged are probabilities, as PSPNet (arXiv 1612.01105) and DeepLab (arXiv 1606.00915) do over scales and
-flips. Windows are blended likewise: that is one more mean over predictions of the same pixel, in which a window with
-large logits says no more than "certain". A window's weights fall linearly towards its ends, so that no seam shows, and
-add up to 1 with those of its neighbors. Test-time augmentation is applied to each window, not to the whole image.
+Probabilities are averaged, as in PSPNet (arXiv 1612.01105) and DeepLab (arXiv 1606.00915). Overlapping windows are
+blended in the same way: averaging logits instead would let a window with large logits dominate. The weights of a window
+decrease linearly towards its borders, which hides seams, and sum to 1 with those of its neighbors. Test-time
+augmentation is applied to each window, not to the whole image.
 """
 
 import math
@@ -24,25 +24,25 @@ Model = Callable[[Tensor], Tensor]  # images (B, channels, H, W), 0-255 -> logit
 Read = Callable[[Window], Tensor]  # -> (channels, h, w), 0-255, on the model's device
 Write = Callable[[Window, Tensor], None]  # probabilities (classes, h, w)
 T = TypeVar("T")
-MAX_PIXELS = 2_500_000  # of the largest image that is predicted whole by default
-AT_ONCE = 2**22  # scores that are looked through at a time
-IN_CACHE = 2**18  # scores of which a processor's cache holds some copies
-LANES = 16  # from as many classes on, torch's softmax is fast along values that lie side by side
+MAX_PIXELS = 2_500_000  # largest image that is predicted without windows by default
+AT_ONCE = 2**22  # scores per chunk of argmax
+IN_CACHE = 2**18  # scores per chunk of softmax: several copies fit in a CPU cache
+LANES = 16  # from this number of classes on, torch's softmax is fast along contiguous values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inference:
-    """How predictions are made of an image.
+    """Settings of inference: test-time augmentation and sliding windows.
 
     Attributes:
-        flip: whether the mirrored image is predicted too.
-        scales: factors on the image's size; each is predicted.
-        window: the side of the windows into which larger images are cut [pixels]; None: images are predicted whole.
-        overlap: the share of a window that the next one repeats at least, 0-0.9.
-        batch_size: how many windows share a pass.
+        flip: whether to average with the prediction of the mirrored image.
+        scales: factors on the image size to average over.
+        window: side of the sliding windows on larger images [pixels]; None: no windows.
+        overlap: smallest overlap of adjacent windows, as a fraction of their side, 0-0.9.
+        batch_size: number of windows per batch.
 
     Raises:
-        ConfigError: an option out of its range.
+        ConfigError: an option is out of range.
     """
 
     flip: bool = False
@@ -57,25 +57,25 @@ class Inference:
         if self.window is not None and self.window < 1:
             raise ConfigError(f"window={self.window} must be 1 or more pixels, or null")
         if not 0 <= self.overlap <= 0.9:
-            raise ConfigError(f"overlap={self.overlap} must be a share of a window, 0 to 0.9")
+            raise ConfigError(f"overlap={self.overlap} must be a fraction of a window, 0 to 0.9")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size={self.batch_size} must be 1 or more")
 
     @property
     def is_plain(self) -> bool:
-        """Whether images of the windows' size have one prediction, so that their logits need no averaging."""
+        """Whether test-time augmentation is off, so that one window needs no averaging."""
         return not self.flip and list(self.scales) == [1]
 
     @torch.inference_mode()
     def __call__(self, model: Model, images: Tensor) -> Tensor:
-        """Images (B, channels, H, W), 0-255 -> probabilities (B, classes, H, W), all in memory."""
+        """Predict images (B, channels, H, W), 0-255, in memory: probabilities (B, classes, H, W)."""
         if self.window is None or max(images.shape[2:]) <= self.window:
             return self.averaged(model, images)
         return torch.stack([self._slide_in_memory(model, image) for image in images])
 
     @torch.inference_mode()
     def averaged(self, model: Model, images: Tensor) -> Tensor:
-        """Whole images (B, channels, H, W) -> probabilities (B, classes, H, W), the mean over flips and scales."""
+        """Predict images (B, channels, H, W) without windows: probabilities (B, classes, H, W), averaged over TTA."""
         passes = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
         total = _view_probabilities(model, images, *passes[0])
         for scale, mirrored in passes[1:]:
@@ -84,18 +84,18 @@ class Inference:
 
     @torch.inference_mode()
     def slide(self, model: Model, size: tuple[int, int], read: Read, write: Write) -> None:
-        """Predict an image window by window; neither it nor its probabilities need to fit in memory.
+        """Predict an image with sliding windows; neither it nor its probabilities need to fit in memory.
 
         Args:
             size: (height, width) [pixels].
-            read: gives a window of the image; a window may be asked for twice.
-            write: takes the probabilities of a part once they are complete, in memory that is used again afterwards;
-                the parts cover every pixel once.
+            read: returns a window of the image; a window may be requested twice.
+            write: receives the final probabilities of a tile, in a buffer that is reused afterwards. The tiles cover
+                every pixel once.
         """
         mosaic = Mosaic(size, self.window or max(size), self.overlap)
         waiting: dict[Window, Tensor] = {}
         for batch in _batches(mosaic, self.batch_size):
-            # in functions of their own, so that nothing of a batch is kept while the next one is predicted
+            # separate functions release the tensors of a batch before the next one is predicted
             _blend(mosaic, batch, self.averaged(model, _stack(batch, read)), waiting, write)
         assert not waiting
 
@@ -113,21 +113,21 @@ class Inference:
         return result
 
     def for_size(self, size: Sequence[int]) -> "Inference":
-        """The same with the windows that a prediction takes by default: of large images (height, width) only."""
+        """A copy with the default windows if an image of (height, width) is large."""
         if self.window is not None or math.prod(size) <= MAX_PIXELS:
             return self
         return self.with_window(DEFAULT_WINDOW)
 
     def with_window(self, window: int | None, batch_size: int | None = None) -> "Inference":
-        """The same with windows of another side, and as many of them in a pass as is said."""
+        """A copy with another window side and batch size."""
         return replace(self, window=window, batch_size=batch_size or self.batch_size)
 
 
 def argmax_classes(scores: Tensor) -> Tensor:
-    """The class of the highest score, the first of equals: (..., classes, H, W) -> (..., H, W), int64.
+    """Argmax over classes, the first of ties: (..., classes, H, W) -> (..., H, W), int64.
 
-    NaN counts as highest, whatever its class. On a CPU, torch's argmax over planes, as exported models give them, takes
-    five to ten times as long.
+    NaN counts as the highest score. On a CPU, this is five to ten times faster than torch's argmax for scores in planar
+    (channels-first) layout, as from exported models.
     """
     if scores.device.type != "cpu" or scores.stride(-3) == 1:
         return scores.argmax(dim=-3)
@@ -138,12 +138,12 @@ def argmax_classes(scores: Tensor) -> Tensor:
 def _ids_of_planes(scores: Tensor) -> Tensor:
     classes = scores.shape[-3]
     ranks = torch.arange(classes, 0, -1, dtype=torch.uint8 if classes < 256 else torch.int16)[:, None, None]
-    is_best = (scores < scores.amax(dim=-3, keepdim=True)).logical_not_()  # as `==`, but NaN is among the best
+    is_best = (scores < scores.amax(dim=-3, keepdim=True)).logical_not_()  # like `==`, but true for NaN
     return classes - (is_best * ranks).amax(dim=-3).long()
 
 
 def rescale_images(images: Tensor, scale: float) -> Tensor:
-    """Images (B, channels, H, W) at another size, in their dtype; bilinear, as training resizes its images."""
+    """Resize images (B, channels, H, W) bilinearly, like training; the dtype is kept."""
     size = [max(1, round(side * scale)) for side in images.shape[2:]]
     if size == list(images.shape[2:]):
         return images
@@ -160,10 +160,10 @@ def _view_probabilities(model: Model, images: Tensor, scale: float, mirrored: bo
 
 
 def _softmax(logits: Tensor) -> Tensor:
-    """Logits (B, classes, H, W) -> probabilities; on a CPU in the same memory.
+    """Softmax of logits (B, classes, H, W); in place on a CPU.
 
-    torch's softmax first makes planes of logits that lie side by side, and so holds large ones three times at once. A
-    few rows at a time, a window of 1024 x 1024 with 19 classes takes a fifth of its time; few classes take as long.
+    torch's softmax copies channels-last logits to planar layout, and holds large ones three times. In chunks of rows, a
+    window of 1024 x 1024 with 19 classes takes a fifth of the time; few classes take the same time.
     """
     if logits.device.type != "cpu" or logits.dtype != torch.float32:
         return logits.softmax(dim=1)
@@ -185,7 +185,7 @@ def _blend(
     waiting: dict[Window, Tensor],
     write: Write,
 ) -> None:
-    """Add the windows of a batch to what waits for them, and write the parts that are now complete."""
+    """Blend the windows of a batch into the pending tiles, and write the completed ones."""
     for (window, pieces), probabilities in zip(batch, predicted, strict=True):
         rows, columns = (torch.from_numpy(weights).to(predicted.device) for weights in mosaic.weights(window))
         for piece in pieces:
@@ -199,7 +199,7 @@ def _blend(
             if piece.complete:
                 write(piece.place, part)
             else:
-                waiting[piece.place] = part.clone()  # or it would keep all of the window
+                waiting[piece.place] = part.clone()  # a view would keep the whole window in memory
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -380,8 +380,8 @@ def test_out_of_memory_halves_the_batch(folder, checkpoint, monkeypatch, caplog)
     assert main(["in", "--checkpoint", str(checkpoint), "--batch-size", "4", "--save", "mask"]) == 0
     assert read_mask("predictions/9_mask.png").shape == (301, 4)
     assert sum(shape[0] > 1 for shape in shapes) == 1
-    assert "the memory is full with 4 images in a pass: going on with one" in caplog.text
-    assert "the memory is full with 301 x 4 pixels: going on with windows of 150" in caplog.text
+    assert "out of memory with batch size 4: retrying with batch size 1" in caplog.text
+    assert "out of memory with 301 x 4 pixels: retrying with windows of 150" in caplog.text
 
 
 def test_internal_errors_in_a_thread_keep_their_stack_trace(folder, checkpoint, monkeypatch):

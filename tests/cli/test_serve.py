@@ -131,7 +131,7 @@ def test_an_exported_model_is_served(serve, checkpoint, tmp_path):
     ("options", "message"),
     [
         (["--runtime", "torch", "--precision", "fp16"], "precision=fp16 needs a GPU"),
-        (["--runtime", "onnxruntime", "--precision", "bf16"], "precision=bf16 is not for runtime=onnxruntime"),
+        (["--runtime", "onnxruntime", "--precision", "bf16"], "precision=bf16 is not supported by runtime=onnxruntime"),
         (["--runtime", "onyx"], "argument --runtime: invalid choice"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Outlines are exact: their areas are pixel counts, holes and touching corners included."""
+"""Outlines are exact: areas equal pixel counts, including holes and touching corners."""
 
 import json
 
@@ -15,7 +15,7 @@ CLASSES = Classes.create(["a", "b", "c"], [[1, 2, 3], [200, 100, 0], [0, 0, 255]
 
 
 def filled(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The pixels whose centers a ring encloses, by counting the edges to the left of each: an own painter."""
+    """The pixels with centers inside a ring, by counting edges to the left: an independent rasterizer."""
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
     inside = np.zeros(size, bool)
     for (x1, y1), (x2, y2) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
@@ -26,7 +26,7 @@ def filled(ring: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_outlines_enclose_the_pixels_of_their_class_and_no_others(seed):
+def test_outlines_enclose_exactly_the_pixels_of_their_class(seed):
     rng = np.random.default_rng(seed)
     size = tuple(rng.integers(1, 16, 2))
     mask = rng.integers(0, 3, size)
@@ -47,7 +47,7 @@ def test_outlines_enclose_the_pixels_of_their_class_and_no_others(seed):
         np.testing.assert_array_equal(painted, where)
 
 
-def test_a_ring_with_an_island_in_its_hole():
+def test_a_region_inside_a_hole_is_separate():
     mask = np.zeros((9, 9), np.uint8)
     mask[1:8, 1:8], mask[2:7, 2:7], mask[4, 4] = 1, 0, 1
     ring, island = find_polygons(mask, [1])
@@ -56,7 +56,7 @@ def test_a_ring_with_an_island_in_its_hole():
     assert (island.area, island.exterior.tolist(), island.holes) == (1, [[4, 4], [5, 4], [5, 5], [4, 5]], ())
 
 
-def test_simplified_outlines_have_fewer_corners_and_nearly_the_area():
+def test_simplification_reduces_corners_and_keeps_the_area():
     y, x = np.mgrid[:100, :100]
     mask = ((x - 50) ** 2 + (y - 50) ** 2 < 40**2).astype(np.uint8)
     [exact], [simple] = find_polygons(mask, [1]), find_polygons(mask, [1], tolerance=1.5)
@@ -76,7 +76,7 @@ def test_geojson_closes_its_rings_and_names_the_class():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_cocos_own_code_reads_the_run_lengths(seed, tmp_path):
+def test_pycocotools_decodes_the_rle(seed, tmp_path):
     pycocotools = pytest.importorskip("pycocotools.coco", reason="pycocotools is an optional package")
     rng = np.random.default_rng(seed)
     mask = rng.integers(0, 3, tuple(rng.integers(1, 12, 2)))
@@ -96,13 +96,13 @@ def test_cocos_own_code_reads_the_run_lengths(seed, tmp_path):
     assert seen == set(np.unique(mask).tolist())
 
 
-def test_run_lengths_begin_with_what_is_not_there():
+def test_run_lengths_start_with_the_count_of_false():
     assert run_lengths(np.array([[1, 0], [1, 1]], bool)) == [0, 2, 1, 1]
     assert run_lengths(np.array([[0, 0], [1, 1]], bool)) == [1, 1, 1, 1]
     assert run_lengths(np.zeros((2, 2), bool)) == [4]
 
 
-def test_labelmes_polygons_have_their_holes_and_read_back_as_the_mask():
+def test_labelme_polygons_reproduce_the_mask_with_holes():
     mask = np.zeros((60, 80), np.uint8)
     mask[5:50, 5:60], mask[15:40, 15:50], mask[20:30, 20:30] = 1, 0, 2
     mask[5:20, 62:78] = 2
@@ -118,8 +118,8 @@ def test_labelmes_polygons_have_their_holes_and_read_back_as_the_mask():
             area &= ~filled(hole, mask.shape)
         np.testing.assert_array_equal(filled(ring, mask.shape), area)
     painted = np.zeros(mask.shape, np.uint8)
-    for shape in document["shapes"]:  # as a dataset of labelme's files is read
+    for shape in document["shapes"]:  # like the labelme reader
         record = Record(shape, "a.json")
         where = draw_shape(mask.shape, shape["shape_type"], points_of(record), record)
         painted[where] = CLASSES.names.index(shape["label"])
-    assert (painted == mask).mean() > 0.9  # labelme's outlines are a pixel wide
+    assert (painted == mask).mean() > 0.9  # labelme draws outlines one pixel wide

@@ -38,7 +38,7 @@ def checkpoint(path, num_classes, bias=None):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 3), (33, 65)])
-def test_any_size_in_same_size_out(tmp_path, size):
+def test_masks_have_the_size_of_the_image(tmp_path, size):
     checkpoint(tmp_path / "a.ckpt", 4)
     mask = Predictor(tmp_path / "a.ckpt", "cpu")(np.full((*size, 3), 77, np.uint8)).mask
     assert mask.shape == size
@@ -46,7 +46,7 @@ def test_any_size_in_same_size_out(tmp_path, size):
 
 
 @torch.inference_mode()
-def test_the_map_is_the_argmax_of_the_models_logits(tmp_path):
+def test_the_mask_is_the_argmax_of_the_logits(tmp_path):
     model, classes = checkpoint(tmp_path / "a.ckpt", 4)
     predictor = Predictor(tmp_path / "a.ckpt", "cpu")
     assert predictor.classes == classes
@@ -55,11 +55,11 @@ def test_the_map_is_the_argmax_of_the_models_logits(tmp_path):
     expected = logits[0].argmax(dim=0).numpy()
     assert len(np.unique(expected)) > 1
     assert_same_classes(predictor(image).mask, expected)
-    assert_same_classes(predictor(image[:, ::-1][:, ::-1]).mask, expected)  # a view is as good
+    assert_same_classes(predictor(image[:, ::-1][:, ::-1]).mask, expected)  # a view works too
 
 
 @pytest.mark.parametrize(("num_classes", "dtype"), [(256, np.uint8), (300, np.uint16)])
-def test_ids_beyond_a_byte_keep_their_value(tmp_path, num_classes, dtype):
+def test_more_than_256_classes_use_uint16(tmp_path, num_classes, dtype):
     bias = np.zeros(num_classes)
     bias[-1] = 1
     checkpoint(tmp_path / "a.ckpt", num_classes, bias)
@@ -69,14 +69,14 @@ def test_ids_beyond_a_byte_keep_their_value(tmp_path, num_classes, dtype):
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "cpu:x", "meta2"])
-def test_a_device_that_is_not_there_is_refused_in_one_line(tmp_path, device):
+def test_an_unavailable_device_is_reported_in_one_line(tmp_path, device):
     checkpoint(tmp_path / "a.ckpt", 2)
     with pytest.raises(MachineError, match=f"device '{device}' cannot be used") as error:
         Predictor(tmp_path / "a.ckpt", device)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_checkpoint_is_told(tmp_path):
+def test_a_missing_checkpoint_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
         Predictor(tmp_path / "none.ckpt")
 
@@ -92,12 +92,12 @@ def noise(*size: int, seed: int = 0) -> np.ndarray:
 
 
 def reference(path, image: np.ndarray, **options) -> np.ndarray:
-    """Probabilities (classes, H, W)."""
+    """Reference probabilities (classes, H, W)."""
     model, _ = checkpoint(path, 4)
     return Inference(**options)(model, torch.tensor(image).permute(2, 0, 1)[None])[0].numpy()
 
 
-def test_paths_pillow_images_arrays_and_tensors_give_the_same(path, tmp_path):
+def test_all_image_types_give_equal_masks(path, tmp_path):
     image = noise(40, 56)
     Image.fromarray(image).save(tmp_path / "a.png")
     predictor = Predictor(path, "cpu")
@@ -107,7 +107,7 @@ def test_paths_pillow_images_arrays_and_tensors_give_the_same(path, tmp_path):
         np.testing.assert_array_equal(predictor(form).mask, expected.mask)
 
 
-def test_probabilities_come_on_request(path):
+def test_probabilities_are_returned_on_request(path):
     image = noise(40, 56)
     assert Predictor(path, "cpu")(image).probabilities is None
     for options in ({}, {"window": 32}):
@@ -121,14 +121,14 @@ def test_probabilities_come_on_request(path):
 @pytest.mark.parametrize(
     "options", [{"flip": True, "scales": (0.5, 1.25)}, {"window": 32}, {"window": 24, "flip": True}]
 )
-def test_options_are_those_of_inference(path, options):
+def test_options_match_inference(path, options):
     image = noise(40, 100)
     expected = reference(path, image, **options).argmax(axis=0)
     assert (Predictor(path, "cpu")(image).mask != expected).any()
     assert_same_classes(Predictor(path, "cpu", **options)(image).mask, expected)
 
 
-def test_windows_come_above_a_size(path, monkeypatch):
+def test_large_images_use_windows(path, monkeypatch):
     monkeypatch.setattr("segnet.inference.predictor.DEFAULT_WINDOW", 32)
     predictor = Predictor(path, "cpu", max_pixels=40 * 50)
     image = noise(40, 51)
@@ -136,7 +136,7 @@ def test_windows_come_above_a_size(path, monkeypatch):
     assert_same_classes(predictor(image).mask, reference(path, image, window=32).argmax(axis=0))
 
 
-def test_several_threads_get_what_one_gets(path):
+def test_the_predictor_is_thread_safe(path):
     images = [noise(30 + seed % 3, 70, seed=seed) for seed in range(12)]
     for options in ({}, {"window": 32, "flip": True}):
         predictor = Predictor(path, "cpu", **options)
@@ -148,7 +148,7 @@ def test_several_threads_get_what_one_gets(path):
             np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
-def test_images_of_the_same_size_share_a_pass(path, monkeypatch):
+def test_images_of_equal_size_are_batched(path, monkeypatch):
     sizes = []
     run = TorchRuntime.__call__
     monkeypatch.setattr(TorchRuntime, "__call__", lambda self, x: (sizes.append(len(x)), run(self, x))[1])
@@ -176,8 +176,8 @@ def test_stream_equals_the_prediction_in_memory(path):
     assert {(window.height, window.width) for window in asked} == {(32, 32)}
 
 
-class FullMemory:
-    """A runtime whose memory holds batches of so many pixels."""
+class LimitedMemory:
+    """A runtime that runs out of memory for batches above a number of pixels."""
 
     def __init__(self, path, pixels: int, error: Exception) -> None:
         self._runtime, self._pixels, self._error = TorchRuntime(path, "cpu"), pixels, error
@@ -190,53 +190,53 @@ class FullMemory:
         return self._runtime(images)
 
 
-FULL = [
+OUT_OF_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
     RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
 ]
 
 
 @pytest.fixture
-def full(path, monkeypatch):
-    def install(pixels: int, error: Exception = FULL[0]) -> None:
-        monkeypatch.setattr("segnet.inference.predictor.open_runtime", lambda *_: FullMemory(path, pixels, error))
+def limited(path, monkeypatch):
+    def install(pixels: int, error: Exception = OUT_OF_MEMORY[0]) -> None:
+        monkeypatch.setattr("segnet.inference.predictor.open_runtime", lambda *_: LimitedMemory(path, pixels, error))
         monkeypatch.setattr("segnet.inference.predictor.SMALLEST_WINDOW", 16)
 
     return install
 
 
-@pytest.mark.parametrize("error", FULL)
-def test_a_full_memory_leads_to_smaller_windows_and_is_told(path, full, caplog, error):
-    full(40 * 40, error)
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_out_of_memory_uses_smaller_windows_with_a_warning(path, limited, caplog, error):
+    limited(40 * 40, error)
     image = noise(70, 90)
     predictor = Predictor(path)
     with caplog.at_level(logging.WARNING):
         mask = predictor(image).mask
     assert_same_classes(mask, reference(path, image, window=22).argmax(axis=0))
     assert [record.getMessage() for record in caplog.records] == [
-        "the memory is full with 70 x 90 pixels: going on with windows of 45",
-        "the memory is full with windows of 45 pixels: going on with windows of 22",
+        "out of memory with 70 x 90 pixels: retrying with windows of 45",
+        "out of memory with windows of 45 pixels: retrying with windows of 22",
     ]
     caplog.clear()
-    np.testing.assert_array_equal(predictor(image).mask, mask)  # without trying again
+    np.testing.assert_array_equal(predictor(image).mask, mask)  # without another retry
     small = image[:20, :20]
     assert_same_classes(predictor(small).mask, reference(path, small).argmax(axis=0))
     assert not caplog.records
 
 
-def test_a_full_memory_leads_to_single_images_first(path, full, caplog):
-    full(40 * 40)
+def test_out_of_memory_first_reduces_the_batch_size(path, limited, caplog):
+    limited(40 * 40)
     images = [noise(40, 40, seed=seed) for seed in range(3)]
     results = Predictor(path, batch_size=3).batch(images)
     for image, result in zip(images, results, strict=True):
         assert_same_classes(result.mask, reference(path, image).argmax(axis=0))
     assert [record.getMessage() for record in caplog.records] == [
-        "the memory is full with 3 images in a pass: going on with one"
+        "out of memory with batch size 3: retrying with batch size 1"
     ]
 
 
-def test_out_of_memory_streams_the_image_again_with_smaller_windows(path, full):
-    full(25 * 25)
+def test_out_of_memory_streams_the_image_again_with_smaller_windows(path, limited):
+    limited(25 * 25)
     image, mask = noise(70, 90), np.full((70, 90), 99)
 
     def write(part: Window, ids: np.ndarray) -> None:
@@ -246,20 +246,20 @@ def test_out_of_memory_streams_the_image_again_with_smaller_windows(path, full):
     assert_same_classes(mask, reference(path, image, window=20).argmax(axis=0))
 
 
-def test_a_memory_that_holds_nothing_is_told_in_one_line(path, full):
-    full(1)
-    with pytest.raises(MachineError, match=r"the memory is full even with windows of 22 pixels") as error:
+def test_out_of_memory_with_the_smallest_window_is_an_error(path, limited):
+    limited(1)
+    with pytest.raises(MachineError, match=r"out of memory even with windows of 22 pixels") as error:
         Predictor(path)(noise(70, 90))
     assert "\n" not in str(error.value)
 
 
-def test_other_errors_are_not_taken_for_a_full_memory(path, full):
-    full(1, RuntimeError("size mismatch"))
+def test_other_errors_are_not_treated_as_out_of_memory(path, limited):
+    limited(1, RuntimeError("size mismatch"))
     with pytest.raises(RuntimeError, match="size mismatch"):
         Predictor(path)(noise(70, 90))
 
 
-def test_what_the_model_cannot_take_is_told(path):
+def test_invalid_inputs_are_refused(path):
     predictor = Predictor(path, "cpu")
     with pytest.raises(DataError, match=r"of shape \(5, 6\) and type uint8: the model takes \(H, W, 3\)"):
         predictor.segment(np.zeros((5, 6), np.uint8))

@@ -13,7 +13,7 @@ CLASSES = Classes.create(["a", "b", "c"], [[0, 0, 0], [200, 100, 0], [0, 0, 255]
 MASK = np.array([[0, 1], [1, 1]], np.uint8)
 
 
-def test_shares_name_every_class():
+def test_class_fractions_include_every_class():
     assert Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).shares == {"a": 0.25, "b": 0.75, "c": 0.0}
 
 
@@ -25,7 +25,7 @@ def test_overlay_blends_image_and_colors():
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-def test_images_of_other_channels_can_be_overlaid(channels):
+def test_overlay_works_with_any_number_of_channels(channels):
     image = np.random.default_rng(0).random((2, 2, channels)).astype(np.float32)
     assert Segmentation(image, MASK, CLASSES).overlay().shape == (2, 2, 3)
 
@@ -38,7 +38,7 @@ def test_a_notebook_shows_the_overlay(channels):
         np.testing.assert_array_equal(np.asarray(shown), result.overlay())
 
 
-def test_a_notebook_shows_a_large_image_smaller():
+def test_a_notebook_shows_large_images_subsampled():
     mask = np.zeros((3000, 5000), np.uint8)
     mask[:1500] = 1
     result = Segmentation(np.full((3000, 5000, 3), 100, np.uint8), mask, CLASSES)
@@ -48,7 +48,7 @@ def test_a_notebook_shows_a_large_image_smaller():
         assert shown.getpixel((5, 995)) == tuple(result.overlay()[-1, 0])
 
 
-def test_pixels_and_confidence():
+def test_pixels_and_confidence_match_the_mask():
     probabilities = np.array([[[0.75, 0.25], [0.0, 0.5]], [[0.25, 0.75], [1.0, 0.5]]], np.float16)
     classes = Classes.create(["a", "b"])
     result = Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, classes, probabilities)
@@ -56,7 +56,7 @@ def test_pixels_and_confidence():
     assert result.confidence.tolist() == [[0.75, 0.75], [1.0, 0.5]]
 
 
-def test_only_some_classes_are_drawn():
+def test_only_selected_classes_are_drawn():
     image = np.full((2, 2, 3), 100, np.uint8)
     result = Segmentation(image, MASK, CLASSES)
     drawn = result.overlay(only=["a"])
@@ -68,6 +68,6 @@ def test_only_some_classes_are_drawn():
     assert [polygon.area for polygon in result.polygons(["b", "c"])] == [3]
 
 
-def test_a_class_that_is_none_is_refused():
+def test_an_unknown_class_is_refused():
     with pytest.raises(ConfigError, match="'roda' is no class of this model"):
         Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).polygons(["roda"])

@@ -1,4 +1,4 @@
-"""Averages over flips, scales and windows, against the same by hand."""
+"""Averages over flips, scales and windows, compared with a NumPy reference."""
 
 import cv2
 import numpy as np
@@ -62,7 +62,7 @@ def test_probabilities_are_averaged_over_flips_and_scales(model, flip, scales):
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(2, 1, 40, 30), (1, 15, 700, 90), (3, 16, 300, 200), (2, 200, 37, 81)])
-def test_probabilities_of_any_layout_are_those_of_float64(size, dtype, layout):
+def test_softmax_is_accurate_in_any_layout(size, dtype, layout):
     torch.manual_seed(0)
     logits = (torch.randn(size, dtype=dtype) * 30).contiguous(memory_format=layout)
     expected = softmax(logits.movedim(1, -1).numpy()).transpose(0, 3, 1, 2)
@@ -71,30 +71,30 @@ def test_probabilities_of_any_layout_are_those_of_float64(size, dtype, layout):
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
-def test_logits_side_by_side_become_probabilities_where_they_lie():
+def test_softmax_of_channels_last_logits_is_in_place():
     logits = torch.randn(1, 19, 64, 64).contiguous(memory_format=torch.channels_last)
     result = Inference()(lambda images: logits, torch.zeros(1, 3, 64, 64))
     assert result.data_ptr() == logits.data_ptr()
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.0, 1.25, 1.75])
-def test_images_are_resized_as_in_training(scale):
+def test_images_are_resized_like_in_training(scale):
     image = noise(40, 60)
     expected = cv2.resize(image, (round(60 * scale), round(40 * scale)), interpolation=cv2.INTER_LINEAR)
     result = rescale_images(tensor(image)[None], scale)
     assert result.dtype == torch.uint8
     difference = np.abs(result[0].permute(1, 2, 0).numpy().astype(int) - expected)
-    assert difference.max() <= 1  # OpenCV reckons with 11 bits
+    assert difference.max() <= 1  # OpenCV uses 11-bit fixed point
     fractions = torch.from_numpy(image[None, ..., 0].astype(np.float32))[None] / 3
     assert rescale_images(fractions, scale).dtype == torch.float32
 
 
-def test_a_pixel_stays_a_pixel():
+def test_an_image_of_one_pixel_keeps_its_size():
     assert rescale_images(torch.zeros(1, 3, 1, 1, dtype=torch.uint8), 0.25).shape == (1, 3, 1, 1)
 
 
 def blended(model: SegmentationModel, image: np.ndarray, window: int, overlap: float) -> np.ndarray:
-    """The probabilities of all windows at full size, weighted, added and divided by the sum of the weights."""
+    """The weighted sum of the probabilities of all windows at full size, divided by the sum of weights."""
     height, width = image.shape[:2]
     total, weights = np.zeros((height, width, NUM_CLASSES)), np.zeros((height, width, 1))
     ramps = [np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) for n in (min(window, height), min(window, width))]
@@ -110,21 +110,21 @@ def blended(model: SegmentationModel, image: np.ndarray, window: int, overlap: f
 @pytest.mark.parametrize(
     ("size", "window", "overlap"), [((70, 90), 32, 0.25), ((20, 330), 32, 0.25), ((65, 64), 40, 0.6), ((64, 64), 32, 0)]
 )
-def test_windows_equal_the_blend_of_everything_at_full_size(model, size, window, overlap, batch_size):
+def test_windows_equal_the_full_size_blend(model, size, window, overlap, batch_size):
     image = noise(*size)
     inference = Inference(window=window, overlap=overlap, batch_size=batch_size)
     result = inference(model, tensor(image)[None])[0]
     np.testing.assert_allclose(result, blended(model, image, window, overlap), atol=2e-5)
 
 
-def test_an_image_no_larger_than_the_window_is_predicted_whole(model):
+def test_small_images_are_predicted_without_windows(model):
     image = tensor(noise(30, 40))[None]
     expected = Inference()(model, image)
     torch.testing.assert_close(Inference(window=40)(model, image), expected)
     torch.testing.assert_close(expected, model(image).softmax(dim=1))
 
 
-def test_flips_and_scales_are_taken_of_each_window(model):
+def test_tta_is_applied_to_each_window(model):
     images = torch.stack([tensor(noise(32, 64, seed=seed)) for seed in (1, 2)])
     together = Inference(window=32, overlap=0, flip=True, scales=[1, 1.5])(model, images)
     alone = Inference(flip=True, scales=[1, 1.5])
@@ -132,8 +132,8 @@ def test_flips_and_scales_are_taken_of_each_window(model):
     torch.testing.assert_close(together, expected)
 
 
-def test_windows_show_no_seam():
-    """A model that says how far a pixel is from its window's left end: blended, it never jumps by more than that."""
+def test_blended_windows_have_no_seams():
+    """The model returns the distance of a pixel from the left end of its window; blending must avoid jumps."""
 
     def model(images: Tensor) -> Tensor:
         distance = torch.linspace(-2, 2, images.shape[3]).expand(len(images), 1, *images.shape[2:])
@@ -143,11 +143,11 @@ def test_windows_show_no_seam():
     within = Inference()(model, torch.zeros(1, 3, 64, 64, dtype=torch.uint8))[0, 0, 0]
     assert result.diff().abs().max() <= 2 * within.diff().abs().max()
     apart = Inference(window=64, overlap=0)(model, torch.zeros(1, 3, 64, 256, dtype=torch.uint8))[0, 0, 0]
-    assert apart.diff().abs().max() > 0.9  # as it does without
+    assert apart.diff().abs().max() > 0.9  # without blending it jumps
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"scales": []}, r"scales=\[\]"),
         ({"scales": [1.0, 0.0]}, r"scales=\[1.0, 0.0\]"),
@@ -158,18 +158,18 @@ def test_windows_show_no_seam():
         ({"batch_size": 0}, "batch_size=0"),
     ],
 )
-def test_options_out_of_range_are_named(options, told):
-    with pytest.raises(ConfigError, match=told):
+def test_options_out_of_range_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
         Inference(**options)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 19, 255, 256, 300])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_the_class_of_a_pixel_is_the_first_of_the_highest_scores(monkeypatch, classes, dtype, channels_last):
+def test_argmax_returns_the_first_of_ties(monkeypatch, classes, dtype, channels_last):
     monkeypatch.setattr("segnet.inference.tta.AT_ONCE", classes * 17 * 5)  # five rows at a time
     scores = torch.randint(-40, 40, (2, classes, 13, 17), generator=torch.Generator().manual_seed(0)).to(dtype)
-    scores[:, :, 3] = -torch.inf  # all alike
+    scores[:, :, 3] = -torch.inf  # ties
     scores[:, classes // 2, 4] = torch.inf
     if channels_last:
         scores = scores.contiguous(memory_format=torch.channels_last)
@@ -178,7 +178,7 @@ def test_the_class_of_a_pixel_is_the_first_of_the_highest_scores(monkeypatch, cl
     np.testing.assert_array_equal(argmax_classes(scores[1, :, 2:9, 5:]), expected[1, 2:9, 5:])
 
 
-def test_scores_that_are_no_numbers_give_a_class_that_there_is():
+def test_nan_scores_give_a_valid_class():
     scores = torch.full((3, 2, 2), torch.nan)
     scores[1:, 0] = 1
     assert argmax_classes(scores).max() < 3

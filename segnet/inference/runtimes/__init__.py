@@ -1,7 +1,7 @@
-"""What runs a trained model: torch, or another library on an exported file.
+"""Runtimes of a trained model: torch, or another library for exported files.
 
-The contract: a runtime has `classes`, `channels` and `device`, and maps a batch of images to logits. Whole images,
-windows, flips and scales are the business of `segnet.inference.predictor`, the same for all of them.
+The interface: a runtime has `classes`, `channels` and `device`, and maps a batch of images to logits. Sliding windows
+and test-time augmentation are implemented once for all runtimes in `segnet.inference.predictor`.
 """
 
 import importlib.util
@@ -27,17 +27,17 @@ from segnet.inference.runtimes.pytorch import TorchRuntime
 
 log = logging.getLogger(__name__)
 
-# Which libraries run an exported file, the first where none is asked for and it is installed.
+# Libraries for each kind of exported file; the first one installed is the default.
 OF_SUFFIX = {".onnx": ("openvino", "onnxruntime"), ".xml": ("openvino",), ".pt2": ("torch",)}
 
 
 class Runtime(Protocol):
-    """A model that is ready to run.
+    """A loaded model.
 
     Attributes:
         classes: names, palette and ignore_index.
-        channels, value_range: of the images, as `segnet.images.bands.read_bands` takes them.
-        device: where images are wanted and logits come out.
+        channels, value_range: those of the images, for `segnet.images.bands.read_bands`.
+        device: device of images and logits.
     """
 
     classes: Classes
@@ -46,9 +46,9 @@ class Runtime(Protocol):
     device: torch.device
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images (B, channels, H, W), uint8 or float32, 0-255, any H, W >= 1 -> logits (B, classes, H, W), float32.
+        """Map images (B, channels, H, W), uint8 or float32, 0-255, any H, W >= 1, to float32 logits (B, classes, H, W).
 
-        Both on `device`. May be called by several threads at the same time.
+        Both are on `device`. Thread-safe.
         """
         ...
 
@@ -61,20 +61,21 @@ def open_runtime(
 ) -> Runtime:
     """Open a trained model.
 
-    Of a checkpoint, `onnxruntime` and `openvino` run an export that is made once and kept beside it. That takes longer
-    than many images do: without `runtime`, they are taken on a CPU where that export is there already, else torch.
+    For a checkpoint, `onnxruntime` and `openvino` run an export that is created once and cached next to it. The export
+    takes longer than predicting many images. The default is therefore a cached export on a CPU if it exists, else
+    torch.
 
     Args:
         model: path of a segnet checkpoint, of a folder or .safetensors file of `segnet.models.pretrained`, or of a
-            file that `segnet export` wrote: .onnx, .xml, .pt2.
-        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
-        runtime: from RUNTIMES; None chooses.
-        precision: "float32", which None is; "bf16", with torch or openvino, which is float32 on a CPU without bf16
-            instructions; "fp16", with torch on a GPU.
+            file from `segnet export`: .onnx, .xml, .pt2.
+        device: "cpu", "cuda", "cuda:1", "mps"; None: a GPU if available.
+        runtime: one of RUNTIMES; None: automatic.
+        precision: "float32"; "bf16" with torch or openvino, falls back to float32 on a CPU without bf16 instructions;
+            "fp16" with torch on a GPU; None: float32.
 
     Raises:
-        CheckpointError: the file cannot be used. MachineError: there is no such device, or a package is not installed.
-        ConfigError: an unknown runtime or precision, or one that the file, device or runtime does not have.
+        CheckpointError: the file cannot be used. MachineError: an unavailable device, or a missing package.
+        ConfigError: an unknown runtime or precision, or one not supported by the file, device or runtime.
     """
     precision = precision or "float32"
     for option, value, choices in (("runtime", runtime, RUNTIMES), ("precision", precision, PRECISIONS)):
@@ -85,9 +86,7 @@ def open_runtime(
         return _open_file(path, device, runtime, precision)
     if os.path.isdir(path) or path.suffix == ".safetensors":
         if runtime not in (None, "torch"):
-            raise ConfigError(
-                f"runtime={runtime} does not run {path}: take torch, or the checkpoint that it was made of"
-            )
+            raise ConfigError(f"runtime={runtime} does not run {path}: use torch, or the original checkpoint")
         return TorchRuntime(path, device, precision)
     if runtime == "torch" or (runtime is None and not _on_cpu(device)):
         return TorchRuntime(path, device, precision)
@@ -105,16 +104,16 @@ def open_runtime(
 def _open_file(path: Path, device: str | None, runtime: str | None, precision: str) -> Runtime:
     possible = OF_SUFFIX[path.suffix]
     if runtime is not None and runtime not in possible:
-        raise ConfigError(f"runtime={runtime} does not run {path}: take {' or '.join(possible)}")
+        raise ConfigError(f"runtime={runtime} does not run {path}: use {' or '.join(possible)}")
     chosen = runtime or next((name for name in possible if _is_usable(name, precision)), possible[-1])
     if chosen == "torch":
         if precision != "float32":
-            raise ConfigError(f"precision={precision}: {path} is float32; the checkpoint runs in other precisions")
+            raise ConfigError(f"precision={precision}: {path} is float32; use the checkpoint for other precisions")
         return ProgramRuntime(path, device)
     _require_precision(chosen, precision)
     opened = _open_exported(chosen, path, device, precision)
     if not opened.has_digest:
-        log.info("%s: was exported by an older segnet, without a digest: damage to it would not be noticed", path)
+        log.info("%s: exported by an older segnet without a digest; damage to the file cannot be detected", path)
     return opened
 
 
@@ -125,16 +124,18 @@ def _open_exported(name: str, path: Path, device: str | None, precision: str) ->
 
 
 def _require_precision(runtime: str, precision: str) -> None:
-    """Raises:
-    ConfigError: the runtime does not have it.
+    """Check that a runtime supports a precision.
+
+    Raises:
+        ConfigError: it does not.
     """
     if precision == "fp16" or (precision, runtime) == ("bf16", "onnxruntime"):
         others = "openvino or torch" if precision == "bf16" else "torch on a GPU"
-        raise ConfigError(f"precision={precision} is not for runtime={runtime}: take {others}")
+        raise ConfigError(f"precision={precision} is not supported by runtime={runtime}: use {others}")
 
 
 def _is_usable(name: str, precision: str) -> bool:
-    """Whether a library is installed and computes in that precision."""
+    """Whether a library is installed and supports the precision."""
     fits = precision == "float32" or (precision, name) == ("bf16", "openvino")
     return name == "torch" or (fits and importlib.util.find_spec(name) is not None)
 

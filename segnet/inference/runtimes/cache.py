@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class _OfFile(Protocol):
-    """A runtime of an exported file."""
+    """A runtime for an exported file."""
 
     metadata: Metadata
 
@@ -26,10 +26,10 @@ T = TypeVar("T", bound=_OfFile)
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file, hexadecimal.
+    """The SHA-256 of a file, hexadecimal.
 
     Raises:
-        CheckpointError: there is no such file.
+        CheckpointError: the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -39,21 +39,21 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 
 
 def cache_places(checkpoint: Path) -> list[Path]:
-    """Where the export of a checkpoint may lie: beside it, or in the user's cache where that folder is read-only."""
+    """Possible paths of the cached export: next to the checkpoint, or in the user's cache if that is read-only."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segnet" / "exports"
     place = hashlib.sha256(os.fsencode(checkpoint.resolve())).hexdigest()[:16]
     return [checkpoint.with_suffix(CACHE_SUFFIX), root / f"{checkpoint.stem}-{place}{CACHE_SUFFIX}"]
 
 
 def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: bool) -> T | None:
-    """Open the export that was made of this very checkpoint.
+    """Open the cached export of a checkpoint.
 
     Args:
-        open_file: a runtime of an ONNX file.
-        export: whether to make it where there is none, or only of another state of the checkpoint: some seconds.
+        open_file: opens an ONNX file in a runtime.
+        export: whether to create the export if it is missing or outdated; takes some seconds.
 
     Returns:
-        The runtime; None where there is no such export, and none is to be made.
+        The runtime; None if no valid export exists and `export` is false.
 
     Raises:
         CheckpointError: the checkpoint cannot be used. MachineError: a package is not installed.
@@ -65,7 +65,7 @@ def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: boo
     for place in found:
         try:
             runtime = open_file(place)
-        except CheckpointError as error:  # damaged: it is made again
+        except CheckpointError as error:  # damaged: create it again
             log.warning("%s", error)
             continue
         if runtime.metadata.digest == digest:
@@ -74,12 +74,12 @@ def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: boo
 
 
 def _export(checkpoint: Path, digest: str) -> Path:
-    from segnet.exporters import EXPORTERS, exportable, metadata_of  # a third of a second, which few predictions need
+    from segnet.exporters import EXPORTERS, exportable, metadata_of  # late: takes 0.3 s, and few predictions need it
 
     model, classes = load_checkpoint(checkpoint)
     metadata = metadata_of(model, classes, "float32", "logits", digest)
     beside, in_cache = cache_places(checkpoint)
     target = beside if os.access(beside.parent, os.W_OK) else in_cache
-    log.info("%s: exported to %s, once, for runs to come", checkpoint, target)
+    log.info("%s: exported to %s, for this and later runs", checkpoint, target)
     EXPORTERS["onnx"](exportable(model, metadata), metadata, target)
     return target

@@ -1,4 +1,4 @@
-"""What the runtimes of exported files have in common: images as the file takes them, and logits of what it gives."""
+"""Shared code of the runtimes for exported files: checks, input and output conversion."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +17,12 @@ from segnet.models.digests import require_export_digest
 from segnet.models.metadata import Metadata
 from segnet.system.integrity import refusing_damage
 
-CERTAIN = 100.0  # logit of the class in a file that gives class ids; the others' is 0
-TRIAL_SIDE = 32  # side of the image on which a file without a digest is tried [pixels]
+CERTAIN = 100.0  # logit of the predicted class for a file with class ids as output; other classes get 0
+TRIAL_SIDE = 32  # side of the test image for a file without a digest [pixels]
 
 
 class _ExportedModel(Protocol):
-    """A runtime of an exported file."""
+    """A runtime for an exported file."""
 
     metadata: Metadata
 
@@ -30,8 +30,10 @@ class _ExportedModel(Protocol):
 
 
 def require_model_file(path: str | os.PathLike[str]) -> Path:
-    """Raises:
-    CheckpointError: there is no such file.
+    """Return the path of an existing exported model.
+
+    Raises:
+        CheckpointError: the file does not exist.
     """
     if not os.path.isfile(path):
         raise CheckpointError(f"{path}: no such exported model")
@@ -39,13 +41,13 @@ def require_model_file(path: str | os.PathLike[str]) -> Path:
 
 
 def import_checked(package: str, extra: str, path: Path) -> tuple[ModuleType, bool]:
-    """Import the library that runs a file while its digest is computed: together they take hardly longer.
+    """Import the library for a file while a thread verifies the file's digest.
 
     Returns:
         The library, and whether the file has a digest.
 
     Raises:
-        CheckpointError: the file has changed since it was exported.
+        CheckpointError: the file has changed since its export.
         MachineError: the library is not installed.
     """
     with ThreadPoolExecutor(1) as pool:
@@ -56,30 +58,32 @@ def import_checked(package: str, extra: str, path: Path) -> tuple[ModuleType, bo
 
 
 def require_working(runtime: _ExportedModel, path: Path) -> None:
-    """Try a file that no digest vouches for on a small image.
+    """Run a file without a digest on a small image.
 
     Raises:
-        CheckpointError: it fails, or gives something else than its metadata promise.
+        CheckpointError: it fails, or its output does not match its metadata.
     """
     metadata = runtime.metadata
-    with refusing_damage(path, "is damaged: it does not compute what its metadata promise"):
+    with refusing_damage(path, "is damaged: its output does not match its metadata"):
         logits = runtime(torch.zeros(1, metadata.channels, TRIAL_SIDE, TRIAL_SIDE, dtype=torch.uint8))
         expected = (1, len(metadata.classes.names), TRIAL_SIDE, TRIAL_SIDE)
         if logits.shape != expected or logits.dtype != torch.float32:
-            raise ValueError(f"{logits.dtype} of shape {tuple(logits.shape)} in place of logits {expected}")
+            raise ValueError(f"{logits.dtype} of shape {tuple(logits.shape)} instead of logits {expected}")
 
 
 def require_cpu(device: str | None, runtime: str) -> torch.device:
-    """Raises:
-    MachineError: another device than the CPU is asked for.
+    """Return the CPU as device.
+
+    Raises:
+        MachineError: another device is requested.
     """
     if device not in (None, "cpu"):
-        raise MachineError(f"device '{device}' cannot be used: {runtime} runs on the CPU; torch has others")
+        raise MachineError(f"device '{device}' cannot be used: {runtime} runs on the CPU; use runtime=torch")
     return torch.device("cpu")
 
 
 def to_input(images: Tensor, metadata: Metadata) -> Tensor:
-    """Images, uint8 or float32, 0-255, in the type that the file takes; to whole numbers where that is uint8."""
+    """Convert images, uint8 or float32, 0-255, to the input dtype of the file; values are rounded for uint8."""
     dtype = getattr(torch, metadata.input)
     if images.dtype == dtype:
         return images.contiguous()
@@ -89,7 +93,7 @@ def to_input(images: Tensor, metadata: Metadata) -> Tensor:
 
 
 def to_logits(output: NDArray[np.generic] | Tensor, metadata: Metadata) -> Tensor:
-    """What the file gives as logits (B, classes, H, W), float32: ids count as certain."""
+    """Convert the output of a file to float32 logits (B, classes, H, W); class ids become one-hot logits."""
     result = torch.as_tensor(output)
     if metadata.output == "logits":
         return result

@@ -1,4 +1,4 @@
-"""An exported ONNX file, run by onnxruntime on the CPU."""
+"""Runtime for exported ONNX files: onnxruntime on the CPU."""
 
 import os
 from typing import Any
@@ -19,15 +19,15 @@ from segnet.system.integrity import refusing_damage
 
 
 class OnnxRuntime:
-    """Runs an ONNX file of segnet; the contract is `segnet.inference.runtimes.Runtime`.
+    """Runs an ONNX file of segnet; implements `segnet.inference.runtimes.Runtime`.
 
     Args:
-        path: of the file.
+        path: path of the file.
         device: None or "cpu".
 
     Attributes:
-        metadata: what the file tells of itself.
-        has_digest: whether the file was compared with a digest inside it.
+        metadata: metadata stored in the file.
+        has_digest: whether the file contains a digest, which was verified.
 
     Raises:
         CheckpointError: the file cannot be used. MachineError: another device, or onnxruntime is not installed.
@@ -40,11 +40,11 @@ class OnnxRuntime:
         onnxruntime, self.has_digest = import_checked("onnxruntime", "onnx", path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        # Its threads would go on turning after a batch, on the cores that then look for the highest class.
+        # Spinning threads would occupy the cores that compute the argmax after a batch.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors alone
+        options.log_severity_level = 3  # errors only
         with refusing_damage(path, "is not an ONNX model, or damaged"):
-            # By its bytes: a name that is not UTF-8 would fail. No file beside it is read then.
+            # Pass bytes: a path that is not UTF-8 would fail. This also prevents reading external data files.
             self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
             stored = self._session.get_modelmeta().custom_metadata_map.get(KEY)
         self.metadata = Metadata.read(stored, path)

@@ -1,4 +1,4 @@
-"""An exported ONNX file or OpenVINO IR, run by OpenVINO on the CPU."""
+"""Runtime for exported ONNX files and OpenVINO IR: OpenVINO on the CPU."""
 
 import os
 import threading
@@ -24,16 +24,16 @@ OPENVINO_PRECISIONS = {"float32": "f32", "bf16": "bf16"}
 
 
 class OpenVINORuntime:
-    """Runs an ONNX or .xml file of segnet; the contract is `segnet.inference.runtimes.Runtime`.
+    """Runs an ONNX or .xml file of segnet; implements `segnet.inference.runtimes.Runtime`.
 
     Args:
-        path: of the file; an .xml file has its .bin file beside it.
+        path: path of the file; an .xml file needs its .bin file in the same folder.
         device: None or "cpu".
-        precision: "float32", or "bf16"; a CPU without bf16 instructions computes in float32, and a warning is logged.
+        precision: "float32" or "bf16"; a CPU without bf16 instructions uses float32 and logs a warning.
 
     Attributes:
-        metadata: what the file tells of itself.
-        has_digest: whether the file was compared with a digest inside it.
+        metadata: metadata stored in the file.
+        has_digest: whether the file contains a digest, which was verified.
 
     Raises:
         CheckpointError: the file cannot be used.
@@ -50,10 +50,10 @@ class OpenVINORuntime:
         core = openvino.Core()
         precision = usable_precision(precision, "cpu")
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            raise MachineError("precision=bf16: this CPU has no bf16 instructions, take float32")
-        with refusing_damage(path, "is no model that OpenVINO reads, or damaged"):
+            raise MachineError("precision=bf16: this CPU has no bf16 instructions; use float32")
+        with refusing_damage(path, "is not an OpenVINO model, or damaged"):
             model = core.read_model(path)
-            # Left to itself, OpenVINO computes in bf16 wherever it can.
+            # OpenVINO's default is bf16 if the CPU supports it.
             options = {
                 "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[precision],
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -65,7 +65,7 @@ class OpenVINORuntime:
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
         self.value_range = self.metadata.value_range
-        self._requests = threading.local()  # one runs a single batch at a time
+        self._requests = threading.local()  # an infer request is not thread-safe
         if not self.has_digest:
             require_working(self, path)
 
@@ -77,6 +77,6 @@ class OpenVINORuntime:
 
 
 def _stored(model: Any) -> str | None:
-    """Where OpenVINO puts the metadata of an ONNX file, and keeps them when it writes its own."""
+    """The metadata of segnet in an OpenVINO model, from ONNX or IR."""
     place = ["framework", KEY]
     return model.get_rt_info(place).value if model.has_rt_info(place) else None

@@ -1,7 +1,7 @@
-"""What makes a trained model fast where torch runs it, without compiling it: the same function in fewer, better steps.
+"""Optimize a trained model for inference with torch, without compilation.
 
-Batch norms go into the convolutions before them. On a CPU, moreover, convolutions get their weights in oneDNN's own
-order and a ReLU behind them inside. That is what ``torch.compile`` with freezing comes to, which compiles for 20-40 s.
+Batch norms are folded into the preceding convolutions. On a CPU, convolution weights are also packed in oneDNN's
+layout, and a following ReLU is fused. ``torch.compile`` with freezing gives about the same, but compiles for 20-40 s.
 """
 
 import copy
@@ -14,62 +14,60 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from segnet.models.norms import PooledBatchNorm, PooledSyncBatchNorm
 
-PROBE = 64  # side of the image on which the model is watched [pixels]
-USUAL = 512  # side of the images for which weights are laid out at first [pixels]; others are computed with them too
-REPEATED = 3  # inputs in a row of another shape, after which weights are laid out for that; flips come in pairs
-KEPT_BYTES = 2**29  # freed memory [bytes]
-LARGEST = 72 * 2**20  # of an array that is kept: more than 64 channels of 512 x 512, the features of a window [bytes]
+PROBE = 64  # side of the image for tracing the model [pixels]
+USUAL = 512  # image side for the initial weight layout [pixels]; other sizes work too
+REPEATED = 3  # consecutive inputs of another shape before weights are packed for it; flips come in pairs
+KEPT_BYTES = 2**29  # freed memory to keep [bytes]
+LARGEST = 72 * 2**20  # largest array to keep: above 64 channels of 512 x 512, the features of a window [bytes]
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-OUTPUT_TOLERANCE = 1e-3  # by which the result may differ, of its largest value: rounding stays far below it
+OUTPUT_TOLERANCE = 1e-3  # allowed difference relative to the largest output; rounding stays far below
 
 
 @torch.inference_mode()
 def optimize(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A copy of a model in evaluation mode that computes the same from the same images, faster.
+    """Return a faster copy of a model in evaluation mode with the same outputs.
 
-    The model is watched at work on `probe`: which batch norm takes what which convolution gives, of any family. Where
-    the copy then gives something else, as it would where a convolution's result is used twice, nothing is taken
-    together.
+    Forward hooks on `probe` record which batch norm follows which convolution, for any architecture. If the copy's
+    output differs, for example because a convolution's result is used twice, nothing is fused.
 
     Args:
-        model: in float32; on a CPU the copy can be neither moved nor saved.
-        probe: (1, C, PROBE, PROBE) as the model takes it, on its device.
-        dtype: of the copy's weights and input.
+        model: a float32 model; on a CPU, the copy cannot be moved or saved.
+        probe: (1, C, PROBE, PROBE), an input for the model on its device.
+        dtype: dtype of the copy's weights and input.
     """
-    watched = _Watch(model, probe)
-    optimized = _build(model, watched, torch.float32)
-    error = float((optimized(probe) - watched.result).abs().max())
-    if error > OUTPUT_TOLERANCE * float(watched.result.abs().max()):
-        return _laid_out(copy.deepcopy(model), dtype)
+    trace = _Trace(model, probe)
+    optimized = _build(model, trace, torch.float32)
+    error = float((optimized(probe) - trace.result).abs().max())
+    if error > OUTPUT_TOLERANCE * float(trace.result.abs().max()):
+        return _channels_last(copy.deepcopy(model), dtype)
     if dtype != torch.float32:
-        optimized = _build(model, watched, dtype)
+        optimized = _build(model, trace, dtype)
     for name, layer in optimized.named_modules():
         if isinstance(layer, PackedConv):
-            _, channels, *size = watched.shapes[name]
+            _, channels, *size = trace.shapes[name]
             layer.lay_out([1, channels, *(max(1, side * USUAL // PROBE) for side in size)])
     return optimized
 
 
-def _build(model: nn.Module, watched: "_Watch", dtype: torch.dtype) -> nn.Module:
+def _build(model: nn.Module, trace: "_Trace", dtype: torch.dtype) -> nn.Module:
     built = copy.deepcopy(model)
-    _fold(built, watched)
-    built = _laid_out(built, dtype)
-    if watched.result.device.type == "cpu" and packable(dtype):
-        _pack(built, watched)
+    _fold(built, trace)
+    built = _channels_last(built, dtype)
+    if trace.result.device.type == "cpu" and packable(dtype):
+        _pack(built, trace)
     return built
 
 
-def _laid_out(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _channels_last(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model.to(dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep the memory that layers free for the next ones; it otherwise returns all of it after each image.
+    """Make glibc keep freed memory for the next layers; by default it returns all of it after each image.
 
-    For the whole process; at most KEPT_BYTES stay with it. The page faults that this saves take up to a third of the
-    time.
-    What is larger than LARGEST, such as the scores of a window, goes back all the same: what waits for the next window
-    would take parts of its place, and how far the peak grew would be luck.
+    Affects the whole process, which keeps at most KEPT_BYTES. The saved page faults take up to a third of the time.
+    Arrays above LARGEST, such as the scores of a window, are still returned: fragmentation would make the peak memory
+    unpredictable.
     """
     try:
         set_option = ctypes.CDLL(None).mallopt
@@ -80,7 +78,7 @@ def keep_freed_memory() -> None:
 
 
 def packable(dtype: torch.dtype) -> bool:
-    """Whether this torch has oneDNN for the type, and the operators with which torch.compile prepares convolutions."""
+    """Whether torch has oneDNN for the dtype, and the operators that torch.compile uses for packed convolutions."""
     operators = torch.ops.mkldnn
     return (
         torch.backends.mkldnn.is_available()
@@ -90,14 +88,14 @@ def packable(dtype: torch.dtype) -> bool:
     )
 
 
-class _Watch:
-    """What happens while a model works on `probe`.
+class _Trace:
+    """A trace of the forward pass of a model on `probe`.
 
     Attributes:
-        norms: name of a convolution -> name of the batch norm that takes its result.
-        activated: names of convolutions and batch norms whose result a ReLU takes, and its name.
+        norms: name of a convolution -> name of the batch norm after it.
+        activated: name of a convolution or batch norm -> name of the ReLU after it.
         shapes: name of a convolution -> shape of its input.
-        result: of the model.
+        result: output of the model.
     """
 
     def __init__(self, model: nn.Module, probe: Tensor) -> None:
@@ -105,7 +103,9 @@ class _Watch:
         self.activated: dict[str, str] = {}
         self.shapes: dict[str, list[int]] = {}
         self._calls: dict[str, int] = {}
-        self._givers: dict[int, tuple[str, Tensor]] = {}  # id of a result -> who gave it; holds it, so ids stay unique
+        self._givers: dict[
+            int, tuple[str, Tensor]
+        ] = {}  # id of a result -> its layer and the tensor, which keeps ids unique
         kinds = (nn.Conv2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.ReLU)
         handles = [
             layer.register_forward_hook(self._hook(name))
@@ -132,28 +132,28 @@ class _Watch:
         return note
 
     def once(self, name: str) -> bool:
-        """Whether a layer worked exactly once: one that is shared must stay as it is."""
+        """Whether a layer ran exactly once: shared layers must stay unchanged."""
         return self._calls.get(name) == 1
 
 
-def _fold(model: nn.Module, watched: _Watch) -> None:
+def _fold(model: nn.Module, trace: _Trace) -> None:
     """Fold batch norms into the convolutions before them."""
-    for conv_name, norm_name in watched.norms.items():
+    for conv_name, norm_name in trace.norms.items():
         conv: Any = model.get_submodule(conv_name)
         norm: Any = model.get_submodule(norm_name)
         rest = _rest_of_norm(norm)
-        if rest is None or not (watched.once(conv_name) and watched.once(norm_name)):
+        if rest is None or not (trace.once(conv_name) and trace.once(norm_name)):
             continue
         _replace(model, conv_name, fuse_conv_bn_eval(conv, norm))
         _replace(model, norm_name, rest)
-        if norm_name in watched.activated:
-            watched.activated[conv_name] = watched.activated[norm_name]
+        if norm_name in trace.activated:
+            trace.activated[conv_name] = trace.activated[norm_name]
 
 
 def _rest_of_norm(norm: nn.Module) -> nn.Module | None:
-    """What a batch norm does in evaluation besides scale and bias; None: it is not known, or uses the batch.
+    """The layers of a batch norm besides scale and bias; None if unknown, or if it uses batch statistics.
 
-    That is nothing but for timm's BatchNormAct2d, which has its activation inside.
+    Only timm's BatchNormAct2d has any: its activation.
     """
     if getattr(norm, "running_mean", None) is None:
         return None
@@ -164,15 +164,15 @@ def _rest_of_norm(norm: nn.Module) -> nn.Module | None:
     return nn.Sequential(*(part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part))
 
 
-def _pack(model: nn.Module, watched: _Watch) -> None:
-    """Prepare convolutions for oneDNN, but those that do without it: `segnet.models.depthwise`."""
-    for name in watched.shapes:
+def _pack(model: nn.Module, trace: _Trace) -> None:
+    """Pack convolutions for oneDNN, except those with their own kernel: `segnet.models.depthwise`."""
+    for name in trace.shapes:
         conv: Any = model.get_submodule(name)
         usual = type(conv).forward is nn.Conv2d.forward and conv.padding_mode == "zeros"
-        if not watched.once(name) or not usual or isinstance(conv.padding, str):
+        if not trace.once(name) or not usual or isinstance(conv.padding, str):
             continue
-        relu = watched.activated.get(name, "")
-        fuse = watched.once(relu)
+        relu = trace.activated.get(name, "")
+        fuse = trace.once(relu)
         _replace(model, name, PackedConv(conv, relu=fuse))
         if fuse:
             _replace(model, relu, nn.Identity())
@@ -184,14 +184,14 @@ def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 class PackedConv(nn.Module):
-    """A convolution with its weights in oneDNN's own order, and perhaps a ReLU behind it.
+    """A convolution with weights in oneDNN's layout, optionally fused with a ReLU.
 
-    The operators are those into which torch.compile turns convolutions on a CPU (torch/_inductor/mkldnn_ir.py). The
-    best order depends on the input's shape. With another the result is the same, but oneDNN changes the order for each
-    input each time: a network then takes a tenth more time for large images, up to ten times as long for small ones.
+    The operators are those of torch.compile on a CPU (torch/_inductor/mkldnn_ir.py). The best layout depends on the
+    input shape. Other shapes give the same result, but oneDNN reorders the weights for each input: a network then takes
+    10 % longer on large images, and up to ten times as long on small ones.
 
     Args:
-        relu: whether the ReLU is part of it.
+        relu: whether to fuse a ReLU.
     """
 
     def __init__(self, conv: nn.Conv2d, *, relu: bool) -> None:
@@ -200,15 +200,15 @@ class PackedConv(nn.Module):
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._activation = "relu" if relu else "none"
         self._weight = conv.weight.detach().to_mkldnn()
-        self._laid_out_for: list[int] = []
-        self._lately: tuple[list[int], int] = ([], 0)  # another shape, and how many inputs in a row have had it
+        self._packed_for: list[int] = []
+        self._lately: tuple[list[int], int] = ([], 0)  # another shape, and the number of consecutive inputs with it
 
     def lay_out(self, shape: list[int]) -> None:
-        """Put the weights into the best order for inputs of a shape."""
+        """Pack the weights for an input shape."""
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-        plain = self._weight.to_dense().to_mkldnn()  # from one of its orders to another, oneDNN is several times slower
+        plain = self._weight.to_dense().to_mkldnn()  # conversion between packed layouts is several times slower
         self._weight = reorder(plain, *self._places, shape)
-        self._laid_out_for = shape
+        self._packed_for = shape
 
     def forward(self, x: Tensor) -> Tensor:
         self._follow(list(x.shape))
@@ -219,8 +219,8 @@ class PackedConv(nn.Module):
         return output
 
     def _follow(self, shape: list[int]) -> None:
-        """Lay the weights out for a repeated input shape; concurrent threads do it twice at worst."""
-        if shape == self._laid_out_for:
+        """Pack the weights for a repeated input shape; concurrent threads do it twice at worst."""
+        if shape == self._packed_for:
             self._lately = ([], 0)
             return
         before, times = self._lately

@@ -1,4 +1,4 @@
-"""A .pt2 file of torch.export, run by torch without the model's code."""
+"""Runtime for .pt2 files of torch.export: torch, without the model's source code."""
 
 import os
 import zipfile
@@ -15,39 +15,40 @@ from segnet.inference.runtimes.pytorch import choose_device
 from segnet.models.metadata import KEY, Metadata
 from segnet.system.integrity import refusing_damage, require_zip_checksums
 
-# In a .pt2 file these constants are pickled objects, or what torch calls torchbind: loading them may run anything.
+# Pickled or torchbind objects in a .pt2 file: loading them may execute arbitrary code.
 UNSAFE = ("custom_obj", "opaque_obj", "opaque")
 
 
 class ProgramRuntime:
-    """Runs a .pt2 file of segnet; the contract is `segnet.inference.runtimes.Runtime`.
+    """Runs a .pt2 file of segnet; implements `segnet.inference.runtimes.Runtime`.
 
     Args:
-        path: of the file.
-        device: "cpu", "cuda", ...; None takes a GPU where there is one.
+        path: path of the file.
+        device: "cpu", "cuda", ...; None: a GPU if available.
 
     Attributes:
-        metadata: what the file tells of itself.
+        metadata: metadata stored in the file.
 
     Raises:
-        CheckpointError: the file cannot be used, or holds more than tensors. MachineError: there is no such device.
+        CheckpointError: the file cannot be used, or contains other objects than tensors.
+        MachineError: the device does not exist.
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str | None = None) -> None:
         path = require_model_file(path)
         self.device = choose_device(device)
         extra = {KEY: ""}
-        with refusing_damage(path, "is no .pt2 model, unsafe or damaged"):
+        with refusing_damage(path, "is not a .pt2 model, unsafe or damaged"):
             require_zip_checksums(path)
             with zipfile.ZipFile(path) as archive:
                 parts = [PurePosixPath(name) for name in archive.namelist()]
             if any(part.parent.name == "constants" and part.name.startswith(UNSAFE) for part in parts):
-                raise CheckpointError(f"{path}: holds more than tensors and was not loaded: it may be unsafe")
-            # Otherwise torch would unpickle whatever it holds.
+                raise CheckpointError(f"{path}: contains other objects than tensors; refused as unsafe")
+            # Otherwise torch would unpickle arbitrary objects.
             with mock.patch.dict(os.environ, {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}), open(path, "rb") as file:
                 loaded = torch.export.load(file, extra_files=extra)
             moved = move_to_device_pass(loaded, self.device) if self.device.type != "cpu" else loaded
-            self._module = moved.module(check_guards=False)  # of sizes: see segnet.exporters.graph
+            self._module = moved.module(check_guards=False)  # no shape guards: see segnet.exporters.graph
         self.metadata = Metadata.read(extra[KEY] or None, path)
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels

@@ -1,4 +1,4 @@
-"""A checkpoint, run by torch; or the folder of safetensors and JSON that it was exported to."""
+"""Runtime for checkpoints and safetensors exports: torch."""
 
 import os
 
@@ -17,16 +17,16 @@ TORCH_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.
 
 
 class TorchRuntime:
-    """Runs a checkpoint by torch, on any of its devices; the contract is `segnet.inference.runtimes.Runtime`.
+    """Runs a checkpoint with torch on any of its devices; implements `segnet.inference.runtimes.Runtime`.
 
     Args:
-        checkpoint: path of a segnet checkpoint, or what `segnet.models.pretrained` wrote.
-        device: "cpu", "cuda", "cuda:1", "mps"; None takes a GPU where there is one.
-        precision: of backbone and decoder, from TORCH_DTYPES; images are normalized and logits resized in float32.
-            A CPU without bf16 instructions computes in float32 instead, and a warning is logged.
+        checkpoint: path of a segnet checkpoint, or of an export by `segnet.models.pretrained`.
+        device: "cpu", "cuda", "cuda:1", "mps"; None: a GPU if available.
+        precision: precision of backbone and decoder, from TORCH_DTYPES; images are normalized and logits resized in
+            float32. A CPU without bf16 instructions uses float32 and logs a warning.
 
     Raises:
-        CheckpointError: the file cannot be used. MachineError: there is no such device.
+        CheckpointError: the file cannot be used. MachineError: the device does not exist.
         ConfigError: fp16 on a CPU.
     """
 
@@ -40,7 +40,7 @@ class TorchRuntime:
         self.device = choose_device(device)
         model.to(self.device)
         if precision == "fp16" and self.device.type == "cpu":
-            raise ConfigError("precision=fp16 needs a GPU: a CPU takes float32 or bf16")
+            raise ConfigError("precision=fp16 needs a GPU; use float32 or bf16 on a CPU")
         self._dtype = TORCH_DTYPES[usable_precision(precision, self.device.type)]
         self._normalize = model.normalize
         self._align_corners: bool = model.decoder.align_corners
@@ -59,7 +59,7 @@ class TorchRuntime:
 
 
 class _Network(nn.Module):
-    """Of a model what runs in the chosen precision: normalized images -> logits at the decoder's stride."""
+    """The part of a model that runs in the chosen precision: normalized images -> logits at the decoder's stride."""
 
     def __init__(self, model: SegmentationModel) -> None:
         super().__init__()
@@ -72,10 +72,10 @@ class _Network(nn.Module):
 
 
 def choose_device(device: str | None) -> torch.device:
-    """The device of that name; None takes a GPU where there is one.
+    """The named device; a GPU if available for None.
 
     Raises:
-        MachineError: there is no such device.
+        MachineError: the device does not exist.
     """
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

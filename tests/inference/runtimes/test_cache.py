@@ -1,4 +1,4 @@
-"""The kept export of a checkpoint: made when asked for, used by itself then, made anew when the checkpoint changes."""
+"""The cached export of a checkpoint: created on request, then used by default, invalidated by a changed checkpoint."""
 
 import os
 import signal
@@ -36,14 +36,14 @@ def _only_onnxruntime(monkeypatch):
 
 
 @pytest.mark.usefixtures("_only_onnxruntime")
-def test_it_is_made_once_and_anew_when_the_checkpoint_changes(tmp_path):
+def test_the_export_is_cached_until_the_checkpoint_changes(tmp_path):
     path = write_checkpoint(tmp_path / "best.ckpt")
     first = open_runtime(path, "cpu", "onnxruntime")
     kept = tmp_path / "best.cache.onnx"
     assert sorted(tmp_path.iterdir()) == [kept, path]
     assert same(first, path)
     time = kept.stat().st_mtime_ns
-    assert isinstance(open_runtime(path, "cpu"), OnnxRuntime)  # it is there: nobody has to ask
+    assert isinstance(open_runtime(path, "cpu"), OnnxRuntime)  # exists, and is the default
     assert isinstance(open_runtime(path, "cpu", precision="bf16"), TorchRuntime)
     assert kept.stat().st_mtime_ns == time
 
@@ -59,9 +59,9 @@ def test_it_is_made_once_and_anew_when_the_checkpoint_changes(tmp_path):
     assert same(open_runtime(path, "cpu", "onnxruntime"), path)
 
 
-def test_beside_a_checkpoint_in_a_read_only_folder_it_goes_into_the_users_cache(tmp_path, monkeypatch):
+def test_a_read_only_folder_uses_the_users_cache(tmp_path, monkeypatch):
     path = write_checkpoint(tmp_path / "best.ckpt")
-    monkeypatch.setattr(os, "access", lambda folder, mode: folder != path.parent)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != path.parent)  # root may write to any folder
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert isinstance(open_runtime(path, "cpu", "onnxruntime"), OnnxRuntime)
     beside, in_cache = cache_places(path)
@@ -70,7 +70,7 @@ def test_beside_a_checkpoint_in_a_read_only_folder_it_goes_into_the_users_cache(
     assert in_cache.is_relative_to(tmp_path / "cache" / "segnet")
 
 
-def test_a_signal_during_the_export_is_no_fault_of_the_export(tmp_path, monkeypatch):
+def test_a_signal_during_the_export_is_not_an_export_error(tmp_path, monkeypatch):
     def interrupted(*arguments, **options):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)

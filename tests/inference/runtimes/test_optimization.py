@@ -1,4 +1,4 @@
-"""The optimized model computes what the model does: for every family and norm, and where it must leave things alone."""
+"""The optimized model gives the same outputs for every architecture and norm, and does not fuse shared layers."""
 
 import copy
 
@@ -22,7 +22,7 @@ RESNETS = {
 
 
 def network(norm="batch", output_stride=16, decoder=(), **backbone) -> nn.Module:
-    """A model with norms that have seen something, without normalization of images and resizing."""
+    """A model with nontrivial norm statistics, without normalization of images and resizing."""
     torch.manual_seed(0)
     specs = components(output_stride)
     if backbone.get("name") == "timm":
@@ -56,7 +56,7 @@ def images(*shape: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def check(model: nn.Module, tolerance: float = 1e-5) -> nn.Module:
-    """Equal on sizes that the model was not watched on."""
+    """Assert equal outputs on other sizes than the probe's."""
     optimized = optimize(model, images(1, 3, 64, 64))
     for shape in ((2, 3, 64, 64), (1, 3, 1, 1), (1, 3, 97, 45), (3, 3, 17, 130)):
         expected, result = model(images(*shape)), optimized(images(*shape))
@@ -73,30 +73,30 @@ def kinds(model: nn.Module, kind: type[nn.Module]) -> int:
 
 
 @pytest.mark.parametrize("norm", ["batch", "sync_batch", "group", "layer", "instance"])
-def test_every_norm(norm):
+def test_every_norm_gives_equal_outputs(norm):
     check(network(norm))
 
 
 @pytest.mark.parametrize("variant", RESNETS)
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_every_kind_of_resnet(variant, output_stride):
+def test_every_resnet_variant_gives_equal_outputs(variant, output_stride):
     optimized = check(network(output_stride=output_stride, **RESNETS[variant]))
     assert kinds(optimized, nn.BatchNorm2d) == 0
 
 
 @pytest.mark.parametrize("decoder", [{"depthwise_act": True}, {"separable": False}, {"projection_kernel": 3}])
-def test_every_kind_of_decoder(decoder):
+def test_every_decoder_gives_equal_outputs(decoder):
     check(network(decoder=decoder))
 
 
 @pytest.mark.parametrize("model", ["resnet10t", "regnety_002", "mobilenetv3_small_050", "convnext_atto"])
-def test_families_of_timm(model):
+def test_timm_backbones_give_equal_outputs(model):
     pytest.importorskip("timm", exc_type=Exception)
     stride = 32 if model == "convnext_atto" else 16
     check(network(name="timm", model=model, output_stride=stride), tolerance=1e-4)
 
 
-def test_the_model_itself_stays_as_it_is():
+def test_the_original_model_is_unchanged():
     model = network()
     before = copy.deepcopy(model.state_dict())
     optimize(model, images(1, 3, 64, 64))
@@ -105,7 +105,7 @@ def test_the_model_itself_stays_as_it_is():
 
 
 @pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
-def test_on_a_cpu_all_convolutions_are_prepared():
+def test_all_convolutions_are_packed_on_a_cpu():
     optimized = optimize(network(), images(1, 3, 64, 64))
     assert kinds(optimized, nn.Conv2d) == kinds(optimized, DilatedDepthwiseConv) == 3
     assert kinds(optimized, PackedConv) > 20
@@ -113,8 +113,8 @@ def test_on_a_cpu_all_convolutions_are_prepared():
 
 @pytest.mark.skipif(not packable(torch.float32), reason="torch without oneDNN")
 @torch.inference_mode()
-def test_weights_follow_the_size_of_images_and_compute_the_same():
-    """They are laid out for a size that comes again and again, not for each that comes along."""
+def test_weights_are_packed_again_for_repeated_sizes():
+    """Weights are packed for a repeated size, not for every new size."""
     conv = nn.Conv2d(256, 512, 1)
     packed = PackedConv(conv, relu=True)
     packed.lay_out([1, 256, 8, 8])
@@ -127,7 +127,7 @@ def test_weights_follow_the_size_of_images_and_compute_the_same():
     assert len(orders) == 2
 
 
-def test_without_onednn_it_computes_the_same(monkeypatch):
+def test_outputs_are_equal_without_onednn(monkeypatch):
     monkeypatch.setattr("segnet.inference.runtimes.optimization.packable", lambda dtype: False)
     optimized = check(network())
     assert kinds(optimized, PackedConv) == 0
@@ -135,7 +135,7 @@ def test_without_onednn_it_computes_the_same(monkeypatch):
 
 
 class Shared(nn.Module):
-    """A convolution whose result is used before its norm too, and one that works twice."""
+    """A convolution whose result is also used before its norm, and one that runs twice."""
 
     def __init__(self):
         super().__init__()
@@ -153,13 +153,13 @@ class Twice(Shared):
 
 
 @pytest.mark.parametrize("model", [Shared, Twice])
-def test_what_is_used_twice_is_not_taken_together(model):
+def test_shared_results_are_not_fused(model):
     torch.manual_seed(0)
     check(model().eval())
 
 
 @torch.inference_mode()
-def test_bf16_is_near_and_of_its_type():
+def test_bf16_outputs_are_close():
     model = network()
     optimized = optimize(model, images(1, 3, 64, 64), dtype=torch.bfloat16)
     x = images(1, 3, 97, 45)

@@ -1,4 +1,4 @@
-"""What a .pt2 file may hide is not run."""
+"""Code in a .pt2 file is not executed."""
 
 import io
 import zipfile
@@ -16,13 +16,13 @@ class Evil:
 
 
 def rewritten(source, target, change) -> None:
-    """A copy of an archive whose records `change` may replace: name, bytes -> bytes."""
+    """A copy of an archive with records replaced by `change`: name, bytes -> bytes."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for info in old.infolist():
             new.writestr(info.filename, change(info.filename, old.read(info)))
 
 
-def test_a_pickle_inside_is_not_run(exports, tmp_path, monkeypatch):
+def test_a_pickle_in_the_archive_is_not_executed(exports, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     buffer = io.BytesIO()
     torch.save(Evil(), buffer)
@@ -47,5 +47,5 @@ def test_constants_that_are_objects_are_refused(exports, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt2", "a") as archive:
         root = archive.namelist()[0].split("/")[0]
         archive.writestr(f"{root}/data/constants/opaque_obj_0", b"x")
-    with pytest.raises(CheckpointError, match="more than tensors"):
+    with pytest.raises(CheckpointError, match="other objects than tensors"):
         ProgramRuntime(tmp_path / "a.pt2", "cpu")

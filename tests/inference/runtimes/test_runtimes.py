@@ -1,4 +1,4 @@
-"""Every runtime gives the logits of the model, and says in one line what it cannot do."""
+"""Every runtime matches the model's logits, and refuses unsupported options in one line."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ def need(runtime):
 
 
 @pytest.mark.parametrize(("format", "runtime"), FILES)
-def test_an_exported_file_gives_the_logits_of_the_checkpoint(exports, format, runtime):
+def test_exports_match_the_logits_of_the_checkpoint(exports, format, runtime):
     need(runtime)
     opened = open_runtime(exports.get(format), "cpu", runtime)
     assert opened.classes == CLASSES
@@ -47,7 +47,7 @@ def test_an_exported_file_gives_the_logits_of_the_checkpoint(exports, format, ru
 
 
 @pytest.mark.parametrize(("format", "runtime"), FILES[:2] + FILES[3:])
-def test_of_a_file_of_class_ids_the_ids_are_certain(exports, format, runtime):
+def test_exported_class_ids_become_one_hot_logits(exports, format, runtime):
     need(runtime)
     logits = open_runtime(exports.get(format, "classes"), "cpu", runtime)(images(2, 3, 33, 47))
     expected = TorchRuntime(exports.checkpoint, "cpu")(images(2, 3, 33, 47))
@@ -57,7 +57,7 @@ def test_of_a_file_of_class_ids_the_ids_are_certain(exports, format, runtime):
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_several_threads_get_each_their_own_result(exports, runtime):
+def test_runtimes_are_thread_safe(exports, runtime):
     need(runtime)
     opened = open_runtime(exports.get("onnx"), "cpu", runtime)
     batches = [images(1, 3, 32 + 7 * i, 40) for i in range(8)]
@@ -68,7 +68,7 @@ def test_several_threads_get_each_their_own_result(exports, runtime):
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
-def test_without_bf16_instructions_it_is_float32_and_one_warning(exports, runtime, monkeypatch, caplog):
+def test_bf16_falls_back_to_float32_with_a_warning(exports, runtime, monkeypatch, caplog):
     need(runtime)
     monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
     machine._warn_of_missing_bf16.cache_clear()
@@ -80,7 +80,7 @@ def test_without_bf16_instructions_it_is_float32_and_one_warning(exports, runtim
 
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
-def test_bf16_is_near(exports, runtime):
+def test_bf16_outputs_are_close(exports, runtime):
     need(runtime)
     if runtime == "openvino":
         import openvino
@@ -99,33 +99,33 @@ def test_bf16_is_near(exports, runtime):
     [
         ({"runtime": "tensorrt"}, "runtime=tensorrt is unknown"),
         ({"precision": "fp32"}, "precision=fp32 is unknown"),
-        ({"runtime": "onnxruntime", "precision": "bf16"}, "precision=bf16 is not for runtime=onnxruntime"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "precision=bf16 is not supported by runtime=onnxruntime"),
         ({"runtime": "torch", "precision": "fp16"}, "precision=fp16 needs a GPU"),
     ],
 )
-def test_what_cannot_be_is_told(exports, options, message):
+def test_unsupported_options_are_refused(exports, options, message):
     with pytest.raises(ConfigError, match=message):
         open_runtime(exports.checkpoint, "cpu", **options)
 
 
 @pytest.mark.parametrize("name", ["folder", "folder/model.safetensors"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_safetensors_run_in_torch_alone(exports, name, runtime, tmp_path):
+def test_safetensors_run_only_in_torch(exports, name, runtime, tmp_path):
     export(exports.checkpoint, "safetensors", tmp_path / "folder", "logits", lambda _: None)
-    with pytest.raises(ConfigError, match=f"runtime={runtime} does not run .*{name}: take torch"):
+    with pytest.raises(ConfigError, match=f"runtime={runtime} does not run .*{name}: use torch"):
         open_runtime(tmp_path / name, "cpu", runtime)
     assert type(open_runtime(tmp_path / name, "cpu")).__name__ == "TorchRuntime"
 
 
-def test_an_exported_file_takes_its_own_runtimes(exports):
-    with pytest.raises(ConfigError, match=r"runtime=torch does not run .*onnx: take openvino or onnxruntime"):
+def test_exports_refuse_unsupported_runtimes(exports):
+    with pytest.raises(ConfigError, match=r"runtime=torch does not run .*onnx: use openvino or onnxruntime"):
         open_runtime(exports.get("onnx"), "cpu", "torch")
     with pytest.raises(ConfigError, match=r"precision=bf16: .*pt2 is float32"):
         open_runtime(exports.get("pt2"), "cpu", precision="bf16")
 
 
 @pytest.mark.parametrize(("format", "runtime"), FILES)
-def test_damaged_foreign_and_missing_files_are_told(exports, tmp_path, format, runtime):
+def test_damaged_foreign_and_missing_files_are_refused(exports, tmp_path, format, runtime):
     need(runtime)
     source = exports.get(format)
     damaged = tmp_path / source.name
@@ -141,7 +141,7 @@ def test_damaged_foreign_and_missing_files_are_told(exports, tmp_path, format, r
         open_runtime(tmp_path / f"none{source.suffix}", "cpu", runtime)
 
 
-def test_an_onnx_file_of_others_is_told(tmp_path):
+def test_a_foreign_onnx_file_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
@@ -153,19 +153,19 @@ def test_an_onnx_file_of_others_is_told(tmp_path):
         OnnxRuntime(tmp_path / "a.onnx")
 
 
-def test_other_devices_than_the_cpu_are_told(exports):
+def test_other_devices_than_the_cpu_are_refused(exports):
     pytest.importorskip("onnxruntime")
     with pytest.raises(MachineError, match="device 'cuda' cannot be used"):
         OnnxRuntime(exports.get("onnx"), "cuda")
 
 
-def test_an_absent_package_is_told(exports, monkeypatch):
+def test_a_missing_package_is_reported_with_the_extra(exports, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     with pytest.raises(MachineError, match=r'pip install "segnet\[openvino\]"'):
         OpenVINORuntime(exports.checkpoint)
 
 
-def test_without_an_export_a_checkpoint_is_run_by_torch(exports, monkeypatch):
+def test_a_checkpoint_without_an_export_runs_in_torch(exports, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert isinstance(open_runtime(exports.checkpoint), TorchRuntime)
     assert sorted(exports.folder.glob("*.cache.onnx")) == []
