@@ -39,7 +39,7 @@ def optimize(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.floa
     optimized = _build(model, trace, torch.float32)
     error = float((optimized(probe) - trace.result).abs().max())
     if error > OUTPUT_TOLERANCE * float(trace.result.abs().max()):
-        return _channels_last(copy.deepcopy(model), dtype)
+        return _to_channels_last(copy.deepcopy(model), dtype)
     if dtype != torch.float32:
         optimized = _build(model, trace, dtype)
     for name, layer in optimized.named_modules():
@@ -52,13 +52,13 @@ def optimize(model: nn.Module, probe: Tensor, *, dtype: torch.dtype = torch.floa
 def _build(model: nn.Module, trace: "_Trace", dtype: torch.dtype) -> nn.Module:
     built = copy.deepcopy(model)
     _fold(built, trace)
-    built = _channels_last(built, dtype)
+    built = _to_channels_last(built, dtype)
     if trace.result.device.type == "cpu" and packable(dtype):
         _pack(built, trace)
     return built
 
 
-def _channels_last(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _to_channels_last(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model.to(dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
