@@ -6,6 +6,8 @@ The signature of the class is the schema of its options.
 import copy
 import difflib
 import inspect
+import re
+import shlex
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -137,12 +139,22 @@ def forwards_to(
 
 
 def as_typed(value: Any) -> str:
-    """A value as it is written on the command line: null, true, 0.01, [512,512]."""
+    """Format a value as the command line takes it: null, true, 0.01, [512,512], 'a b'."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list):
         return f"[{','.join(map(as_typed, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{as_typed(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:+-]+|\?\?\?", value):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"  # commas, braces and blanks have a meaning in Hydra's grammar
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def as_options(values: Mapping[str, Any]) -> str:
+    """Format options for a shell: "data.batch_size=8 'data.crop_size=[64,64]'"."""
+    return " ".join(shlex.quote(f"{name}={as_typed(value)}") for name, value in values.items())
 
 
 def are_numbers(values: object) -> bool:

@@ -1,5 +1,6 @@
 """`segnet evaluate`: scores of a checkpoint on a split -> table and results.json."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,8 @@ from segnet.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from segnet.workflows.evaluate import Results
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,6 +52,7 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
     from segnet.inference.tta import Inference
     from segnet.training.distributed import detect_launcher
     from segnet.workflows.evaluate import evaluate
+    from segnet.workflows.messages import never_predicted
 
     launcher, count = detect_launcher()
     if count > 1:
@@ -67,4 +71,6 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         inference=inference,
     )
     results.write(output_dir / "results.json")
+    if warning := never_predicted(results):
+        log.warning(warning)
     return results

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from segnet.components import nearest
+from segnet.components import as_typed, nearest
 from segnet.errors import ConfigError
 
 SWITCHES = {"--help", "-h", "--hydra-help", "--version", "--info", "--multirun", "-m", "--run", "-r", "--resolve"}
@@ -138,7 +138,7 @@ def _is_value(argument: str, name: str, is_flag: bool, is_second: bool) -> bool:
 
 def _override(verb: str, name: str, values: Sequence[str]) -> str:
     if name == "resume" and verb == "train":
-        return f"checkpoint={_quoted(values[0])}" if values and values[0].endswith(".ckpt") else "checkpoint=auto"
+        return f"checkpoint={as_typed(values[0])}" if values and values[0].endswith(".ckpt") else "checkpoint=auto"
     if len(values) > 1:
         return f"{name}=[{','.join(values)}]"
     return _widened(f"{name}={values[0] if values else 'true'}")
@@ -157,21 +157,13 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
         ConfigError: the verb takes no checkpoint, or the argument is not a model file.
     """
     if Path(argument).suffix in MODEL_SUFFIXES and verb in ("evaluate", "benchmark"):
-        return f"checkpoint={_quoted(argument)}"
+        return f"checkpoint={as_typed(argument)}"
     if Path(argument).suffix == ".ckpt" and verb == "train":
         raise ConfigError(f"{argument}: checkpoint={argument} resumes that run, init_from={argument} fine-tunes it")
     if Path(argument).is_dir() and "dataset" in names:
         raise ConfigError(f"{argument}: write dataset=folder dataset.root={argument}, or see --help for other layouts")
     answer = in_other_words(verb, argument)
     raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help.{answer}")
-
-
-def _quoted(value: str) -> str:
-    """Quote a path for Hydra: commas, braces and spaces are part of its syntax."""
-    if re.fullmatch(r"[\w./:+-]+", value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def to_options(arguments: Sequence[str], actions: Mapping[str, argparse.Action]) -> list[str]:

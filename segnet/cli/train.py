@@ -15,6 +15,7 @@ def main(arguments: Sequence[str]) -> int:
 
     def task(config: Config, output_dir: Path) -> None:
         from segnet.cli.tables import print_scores  # late: a wrong option fails before Lightning is imported
+        from segnet.workflows.messages import next_commands
         from segnet.workflows.train import train
 
         results = train(config, output_dir)
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         print_scores(results)
         say(f"{results.checkpoint.stem} checkpoint: {results.checkpoint}")
         say(f"report: {results.checkpoint.with_name('report.html')}")
+        say(next_commands(config, results.checkpoint))
         finished.append((config, results.scores.miou, output_dir))
 
     try:

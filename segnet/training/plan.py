@@ -10,10 +10,9 @@ over a tenth of the steps: 0.99 for 1,080, 0.999 for 9,000, 0.9995 for 22,000.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from segnet.components import as_typed
 from segnet.config import Config, OptimConfig, known
 from segnet.data.scan.crop_fill import fitting_crop
 from segnet.training.optim import PLAIN_OPTIM, check_optim, complete_optim
@@ -56,7 +55,7 @@ class Facts:
 
     num_train: int
     num_val: int
-    sizes: Mapping[tuple[int, int], int]
+    sizes: Mapping[tuple[int, int], int] = field(default_factory=dict)
     pretrained: bool
     device: str = "cpu"
     num_processes: int = 1
@@ -197,8 +196,3 @@ def value_of(config: Config, option: str) -> Any:
     """The value of an option in `PLANNED`; None: null or absent."""
     section, _, name = option.partition(".")
     return config.trainer.get(name) if section == "trainer" else getattr(getattr(config, section), name)
-
-
-def as_options(values: Mapping[str, Any]) -> str:
-    """Options as they are typed: "data.batch_size=8 trainer.max_steps=2000"."""
-    return " ".join(f"{name}={as_typed(value)}" for name, value in values.items())

@@ -23,7 +23,6 @@ from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.models.checkpoint import fitting, read_checkpoint
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
-from segnet.training.batches import scale_lr, step_summary
 from segnet.training.callbacks.configured import configured_callbacks
 from segnet.training.callbacks.restore_errors import RestoreErrors
 from segnet.training.distributed import (
@@ -35,7 +34,7 @@ from segnet.training.distributed import (
 )
 from segnet.training.finetuning import require_same_model, start_from
 from segnet.training.loggers import build_logger
-from segnet.training.plan import Facts, as_options, chosen, needs_sizes, planned
+from segnet.training.plan import chosen
 from segnet.training.run_data import RunData
 from segnet.training.run_folder import (
     checkpoint_to_resume,
@@ -53,7 +52,9 @@ from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_
 from segnet.weights.load import load_backbone_weights, read_weights
 from segnet.weights.names import Weights
 from segnet.weights.normalization import resolve_normalization
+from segnet.workflows.decisions import decided
 from segnet.workflows.evaluate import Results, device_options, evaluate
+from segnet.workflows.messages import announce, never_predicted
 from segnet.workflows.report import write_report
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,9 @@ def train(config: Config, output_dir: Path) -> Results | None:
         if is_rank_zero():
             stack.enter_context(locked(folder))
             remove_temporary_files(folder)
-            _record(folder, config, given, trainer)
+            log.info("run folder: %s", folder)
+            write_config(folder, config, given)
+            announce(config, given, datamodule, task, trainer)
             for logger in loggers if checkpoint is None else []:
                 logger.log_hyperparams(asdict(config))
         if config.compile:
@@ -120,21 +123,6 @@ def train(config: Config, output_dir: Path) -> Results | None:
             torch.distributed.destroy_process_group()
         with ending_at_once(f"after the training: evaluate with checkpoint={folder / 'last.ckpt'}"):
             return _finish(config, folder, trainer, datamodule, start)
-
-
-def _record(folder: Path, config: Config, given: Config, trainer: pl.Trainer) -> None:
-    """Log the run folder and the chosen options, and write config.yaml and chosen.yaml.
-
-    Args:
-        config: the resolved configuration.
-        given: the given configuration, with nulls.
-    """
-    log.info("run folder: %s", folder)
-    if options := chosen(given, config):
-        log.info("chosen: %s", as_options(options))
-    batch_size = known(config.data.batch_size)
-    log.info(step_summary(config.optim, batch_size, trainer.world_size, trainer.accumulate_grad_batches))
-    write_config(folder, config, given)
 
 
 def prepare(
@@ -199,28 +187,6 @@ def prepare(
     return config, datamodule, task
 
 
-def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer) -> Config:
-    """Replace each null whose default depends on the data by a value (`segnet.training.plan`).
-
-    Train images are read only if a default depends on their sizes.
-
-    Raises:
-        ConfigError: an impossible option of the optimizer.
-    """
-    facts = Facts(
-        num_train=len(datamodule.split("train")),
-        num_val=len(datamodule.split("val")),
-        sizes=datamodule.sizes("train") if needs_sizes(config) else {},
-        pretrained=bool(config.backbone_weights or config.init_from),
-        device=trainer.strategy.root_device.type,
-        num_processes=trainer.world_size,
-        accumulated=trainer.accumulate_grad_batches,
-    )
-    config = planned(config, facts)
-    images = known(config.data.batch_size) * facts.num_processes * facts.accumulated
-    return replace(config, optim=scale_lr(config.optim, images))
-
-
 def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:
     """Count the pixels of each class in the training masks.
 
@@ -259,6 +225,8 @@ def _finish(
         "seconds": round(time.monotonic() - start, 1),
     }
     results.write(folder / "results.json", **facts, config=asdict(config))
+    if warning := never_predicted(results):
+        log.warning(warning)
     if (folder / "metrics.csv").exists():  # a short run may not have logged anything
         plot_curves(folder / "metrics.csv", folder / "curves.png")
     write_preview(best, datamodule.split("val"), folder / "preview.png")

@@ -9,11 +9,12 @@ import yaml
 from resumption import assert_equal
 from tiny import CPU, SHAPES, components
 
+from segnet.components import as_options
 from segnet.config import Config, DataConfig, EmaConfig, OptimConfig
 from segnet.errors import ConfigError
 from segnet.models.checkpoint import read_checkpoint
 from segnet.training import plan
-from segnet.training.plan import PLANNED, Facts, as_options, chosen, planned, value_of
+from segnet.training.plan import PLANNED, Facts, chosen, planned, value_of
 from segnet.workflows.train import train
 
 CAMVID = Facts(num_train=367, num_val=101, sizes={(360, 480): 367}, pretrained=False)

@@ -1,5 +1,6 @@
 """Training progress: throughput, memory and time left, as a progress bar or a progress log."""
 
+import logging
 import math
 import os
 import sys
@@ -15,6 +16,10 @@ from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTh
 from segnet.system.files import GIB
 from segnet.training.metrics import MONITOR, percent
 
+log = logging.getLogger(__name__)
+
+ESTIMATED_AFTER, SHORT = 20, 60.0  # steps after which the time is estimated; runs that are not worth it [s]
+LINE_EVERY = 60.0  # between two lines of a progress log [s]
 RECENT = 50  # the most recent batches, over which throughput is averaged
 
 
@@ -24,6 +29,7 @@ class Throughput(Callback):
     def __init__(self) -> None:
         self._start = self._since = 0.0
         self._first_step = 0
+        self._estimated = False
         self._batches: deque[tuple[int, float]] = deque(maxlen=RECENT)  # images, seconds
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -42,6 +48,11 @@ class Throughput(Callback):
         now = time.monotonic()
         self._batches.append((len(batch["image"]) * trainer.world_size, now - self._since))
         self._since = now
+        if trainer.global_step >= self._first_step + ESTIMATED_AFTER and not self._estimated:
+            self._estimated = True
+            left = self.seconds_left(trainer)
+            if left >= SHORT and trainer.is_global_zero:
+                log.info("estimated time: %s more at %.1f images/s", duration(left), self.images_per_second)
 
     @property
     def images_per_second(self) -> float:
@@ -87,14 +98,26 @@ def duration(seconds: float) -> str:
 
 
 class ProgressLog(Callback):
-    """Progress log: one line per validation, for output that is not a terminal."""
+    """Progress log: a line per validation and at least per minute, for output that is not a terminal."""
 
     def __init__(self, throughput: Throughput) -> None:
         self._throughput = throughput
+        self._printed = math.inf
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._printed = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if time.monotonic() - self._printed >= LINE_EVERY and trainer.is_global_zero:
+            self._print(trainer, "")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
+        self._print(trainer, f"val mIoU {percent(float(trainer.callback_metrics.get(MONITOR, math.nan)))}  ")
+
+    def _print(self, trainer: pl.Trainer, miou: str) -> None:
+        self._printed = time.monotonic()
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         done, total = trainer.global_step, int(trainer.estimated_stepping_batches)
         if trainer.max_epochs and trainer.max_epochs > 0:
@@ -104,7 +127,7 @@ class ProgressLog(Callback):
         figures = self._throughput.figures(trainer)
         print(
             f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
-            f"lr {metrics.get('lr', math.nan):.5f}  val mIoU {percent(metrics.get(MONITOR, math.nan))}  "
+            f"lr {metrics.get('lr', math.nan):.5f}  {miou}"
             f"{figures['images/s']} images/s  {figures.get('memory', '')}  {figures['left']} left",
             flush=True,
         )

@@ -109,3 +109,31 @@ def test_a_terminal_gets_a_progress_bar(monkeypatch):
 def test_the_progress_bar_shows_a_missing_miou(miou, text, monkeypatch):
     monkeypatch.setattr(progress.RichProgressBar, "get_metrics", lambda *_: {progress.MONITOR: torch.tensor(miou)})
     assert ThroughputBar(Throughput()).get_metrics(trainer(0), None)[progress.MONITOR] == text
+
+
+def running(step, metrics):
+    figures = {"train/loss": torch.tensor(0.5), "lr": torch.tensor(0.01), **metrics}
+    found = trainer(step)
+    found.callback_metrics, found.is_global_zero, found.max_epochs, found.sanity_checking = figures, True, -1, False
+    return found
+
+
+def test_a_log_file_gets_a_line_a_minute_between_validations(clock, capsys):
+    log = ProgressLog(Throughput())
+    log.on_train_start(running(0, {}), None)
+    for step in range(1, 7):
+        clock.now += 25
+        log.on_train_batch_end(running(step, {}), None, None, None, 0)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:12] for line in lines] == ["step   3/100", "step   6/100"]
+    assert "mIoU" not in lines[0]
+
+
+def test_the_time_of_a_long_run_is_estimated_once(clock, caplog):
+    caplog.set_level("INFO")
+    throughput = Throughput()
+    throughput.on_train_start(running(10, {}), None)
+    for step in range(11, 60):
+        clock.now += 2
+        throughput.on_train_batch_end(running(step, {}), None, None, {"image": [0] * 8}, 0)
+    assert caplog.messages == ["estimated time: 0:02:20 more at 4.0 images/s"]

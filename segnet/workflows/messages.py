@@ -1,0 +1,107 @@
+"""What a run says at its start and at its end: the greeting, a warning about missing classes, the next commands."""
+
+import logging
+import shlex
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from segnet.components import as_options
+from segnet.config import Config, known
+from segnet.data.datamodule import SegmentationDataModule
+from segnet.errors import listed
+from segnet.system.machine import machine_line
+from segnet.training.batches import step_summary
+from segnet.training.plan import FEW_STEPS, Facts, chosen, num_steps, planned, steps_per_epoch
+from segnet.training.task import SegmentationTask
+from segnet.training.trainer_options import LIGHTNING_PRECISIONS
+from segnet.workflows.decisions import facts_of
+from segnet.workflows.evaluate import Results
+
+log = logging.getLogger(__name__)
+
+MOST_CLASSES = 12  # classes that are named in one line
+
+
+def announce(
+    config: Config, given: Config, datamodule: SegmentationDataModule, task: SegmentationTask, trainer: pl.Trainer
+) -> None:
+    """Log what a run is about to do.
+
+    Args:
+        config: as it was decided.
+        given: as it was given, with nulls.
+    """
+    facts = facts_of(config, datamodule, trainer)
+    for line in greeting(config, datamodule, task, trainer, facts):
+        log.info(line)
+    if options := chosen(given, config):
+        log.info("chosen: %s", as_options(options))
+    batch_size = known(config.data.batch_size)
+    log.info(step_summary(config.optim, batch_size, trainer.world_size, trainer.accumulate_grad_batches))
+    if warning := few_steps(config, facts):
+        log.warning(warning)
+
+
+def greeting(
+    config: Config, datamodule: SegmentationDataModule, task: SegmentationTask, trainer: pl.Trainer, facts: Facts
+) -> list[str]:
+    """The data, the model, the machine and the length of a run, a line each."""
+    names = datamodule.classes.names
+    backbone, decoder = config.backbone, config.decoder
+    depth = backbone.get("model") or backbone.get("depths", "")
+    parameters = sum(parameter.numel() for parameter in task.model.parameters())
+    precision = next((word for word, theirs in LIGHTNING_PRECISIONS.items() if theirs == trainer.precision), "")
+    height, width = known(config.data.crop_size)
+    steps = num_steps(config, facts)
+    epochs = steps / steps_per_epoch(config, facts)
+    length = f"{steps:,} steps ({epochs:.{0 if epochs >= 10 else 1}f} epochs)" if steps else "no last step"
+    interval = config.trainer.get("val_check_interval")
+    validated = f", validated every {interval:,} batches" if isinstance(interval, int) else ""
+    return [
+        f"data: {facts.num_train:,} train and {facts.num_val:,} val images; {len(names)} classes: "
+        f"{listed(names, MOST_CLASSES)}",
+        f"model: {backbone['name']} {depth}, {decoder['name']}, output stride {config.output_stride}, "
+        f"{parameters / 1e6:.2f} M parameters",
+        f"machine: {machine_line(trainer.strategy.root_device)}; {precision or trainer.precision}",
+        f"length: {length} of {known(config.data.batch_size)} crops of {height} x {width}{validated}",
+    ]
+
+
+def few_steps(config: Config, facts: Facts) -> str:
+    """A warning about a length set by hand that is too short to learn from; else empty."""
+    steps = num_steps(config, facts)
+    if not 0 < steps < FEW_STEPS:
+        return ""
+    unset = {name: value for name, value in config.trainer.items() if name not in ("max_epochs", "max_steps")}
+    more = planned(Config(data=config.data, trainer=unset), facts).trainer["max_steps"]
+    return f"{steps} steps are few: without trainer.max_epochs and trainer.max_steps the run would take {more:,}"
+
+
+def never_predicted(results: Results) -> str:
+    """A warning about classes that are in the true masks and in no prediction; else empty."""
+    predicted = [sum(column) for column in zip(*results.confusion, strict=True)]
+    missing = [
+        name
+        for name, row, count in zip(results.classes.names, results.confusion, predicted, strict=True)
+        if sum(row) and not count
+    ]
+    if not missing:
+        return ""
+    one = len(missing) == 1
+    return (
+        f"{'a class is' if one else f'{len(missing)} classes are'} never predicted: {listed(missing, MOST_CLASSES)}: "
+        "train longer, or with loss.class_weight=auto data.oversample_rare=0.1; segnet inspect shows the pixels of each"
+    )
+
+
+def next_commands(config: Config, checkpoint: Path) -> str:
+    """The commands that usually follow a training, in one line."""
+    path = shlex.quote(str(checkpoint))
+    dataset = {"dataset": config.dataset["name"]} | {
+        f"dataset.{name}": value for name, value in config.dataset.items() if name != "name" and value is not None
+    }
+    return (
+        f"next: segnet predict IMAGES --checkpoint {path}; segnet evaluate {path} flip=true; "
+        f"segnet inspect {as_options(dataset)}"
+    )
