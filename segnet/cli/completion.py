@@ -16,7 +16,7 @@ COMPLETION_SWITCHES = ("--shell-completion", "-sc")
 # bash takes "=" for the end of a word, and replaces only what follows it.
 SCRIPT = """\
 _segnet() {
-    local IFS=$'\\n' word="${COMP_LINE:0:COMP_POINT}"
+    local IFS=$'\\n' word="${COMP_LINE:0:$COMP_POINT}"
     word="${word##* }"
     COMPREPLY=($(COMP_LINE="$COMP_LINE" COMP_POINT="$COMP_POINT" segnet --shell-completion query 2>/dev/null))
     if [[ "$COMP_WORDBREAKS" == *=* ]]; then
