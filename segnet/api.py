@@ -23,8 +23,10 @@ from rich.text import Text
 from segnet.cli.calls import changed_config, composed_call
 from segnet.cli.evaluate import evaluated
 from segnet.cli.tables import report_table, scores_table
+from segnet.cli.values_table import values_table
 from segnet.config import Config, EvaluateConfig, InspectConfig, LoaderConfig
 from segnet.data.scan.report import DatasetReport
+from segnet.data.scan.values_report import ValuesReport
 from segnet.errors import ConfigError, MachineError
 from segnet.models.metadata import Metadata
 from segnet.system.files import removing_if_empty
@@ -97,12 +99,15 @@ class Inspection:
     Attributes:
         folder: the run folder, with inspection.json and contact_sheet.png.
         report: `report.errors` and `report.warnings` are sentences; `report.require_sound()` raises the first error.
+            Without class names, `report.readings` has the ways to read the masks.
     """
 
     folder: Path
-    report: DatasetReport = field(repr=False)
+    report: DatasetReport | ValuesReport = field(repr=False)
 
     def _repr_mimebundle_(self, *args: Any, **options: Any) -> dict[str, str]:
+        if isinstance(self.report, ValuesReport):
+            return _bundle(self, values_table(self.report))
         return _bundle(self, report_table(self.report))
 
 
@@ -181,12 +186,15 @@ def inspect(*options: str | Config | InspectConfig, output_dir: StrPath | None =
         SegnetError: an option does not allow it, or a split cannot be put together.
     """
     from segnet.workflows.inspect import inspect as run
+    from segnet.workflows.inspect_values import has_no_names, inspect_values
 
     if options and isinstance(options[0], Config):
         given = options[0]
         options = (InspectConfig(dataset=given.dataset, data=given.data, seed=given.seed), *options[1:])
     config, folder = _configured("inspect", InspectConfig, options, values, output_dir)
     with _run_folder(folder):
+        if has_no_names(config):
+            return Inspection(folder, inspect_values(config, folder)[0])
         return Inspection(folder, run(config, folder))
 
 

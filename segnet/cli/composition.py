@@ -34,6 +34,8 @@ from segnet.system.files import removing_if_empty
 T = TypeVar("T")
 
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
+NAMES = "dataset.class_names"
+NAMED_BY_VALUES = ("folder", "geotiff")  # datasets whose masks segnet inspect reads without class names
 OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "auxiliary_head", "dataset", "logger", "trainer")
 
 
@@ -161,8 +163,8 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
             choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
             raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
         missing = sorted(key for key in OmegaConf.missing_keys(tree) if re.split(r"[.[]", key)[0] in own)
-        if missing:
-            raise ConfigError(f"{missing[0]} is not set: add {missing[0]}=...")
+        if missing and not (name == "inspect" and missing == [NAMES] and tree.dataset.name in NAMED_BY_VALUES):
+            raise ConfigError(_not_set(missing[0], tree))
         if is_sweep:
             _refuse_in_sweep(tree, own_jobs="submitit" in " ".join(arguments))
         return narrowed(tree, schema), folder
@@ -172,6 +174,15 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
         raise ConfigError(_missing_choice(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explanation(error, schema, name, single_job)) from None
+
+
+def _not_set(key: str, tree: DictConfig) -> str:
+    """What is said of a required option that is missing."""
+    if key != NAMES:
+        return f"{key} is not set: add {key}=..."
+    text = f'{key} is not set: add "{key}=[road,tree,car]", the classes in the order of their ids'
+    lists_values = tree.dataset.get("name") in NAMED_BY_VALUES
+    return f"{text}; segnet inspect without it lists the values of the masks" if lists_values else text
 
 
 def run_folder_of(tree: DictConfig) -> Path:

@@ -18,10 +18,29 @@ def main(arguments: Sequence[str]) -> int:
 def _inspect(config: InspectConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_report  # late: a wrong option fails before Lightning is imported
     from segnet.workflows.inspect import inspect
+    from segnet.workflows.inspect_values import has_no_names
 
+    if has_no_names(config):
+        _list_values(config, output_dir)
+        return
     report = inspect(config, output_dir)
     print_report(report)
+    _say_files(output_dir)
+    report.require_sound()
+
+
+def _list_values(config: InspectConfig, output_dir: Path) -> None:
+    """Lists what masks hold whose classes are not named, and the options that name them."""
+    from segnet.cli.values_table import print_values
+    from segnet.workflows.inspect_values import inspect_values
+
+    report, choice = inspect_values(config, output_dir)
+    print_values(report, choice)
+    _say_files(output_dir)
+    report.require_sound()
+
+
+def _say_files(output_dir: Path) -> None:
     say(f"inspection: {output_dir / 'inspection.json'}")
     if (output_dir / "contact_sheet.png").exists():
         say(f"contact sheet: {output_dir / 'contact_sheet.png'}")
-    report.require_sound()

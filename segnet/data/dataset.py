@@ -20,6 +20,7 @@ from segnet.data.datasets.notes import Notes
 from segnet.data.scan.finding import Finding
 from segnet.errors import ConfigError, DataError
 from segnet.images.bands import read_bands, read_channels
+from segnet.images.masks import ALL_LABELS, LabelValues, read_label_values, read_mask_colors
 from segnet.images.values import ValueRange
 
 Image = NDArray[np.uint8 | np.float32]
@@ -95,6 +96,25 @@ class SegmentationDataset(ABC):
         found = read_channels(Path(self.files(index)[0]), self.channels)
         return found.values, found.full
 
+    def stored_labels(self, index: int) -> LabelValues:
+        """The mask of a sample as its file stores it; what is declared to be no data is kept.
+
+        Only for datasets whose masks are files of values, with the option class_names.
+
+        Raises:
+            ColoredMaskError: in colors, see `stored_colors`.
+            DataError: a mask that cannot be read.
+        """
+        raise NotImplementedError
+
+    def stored_colors(self, index: int) -> NDArray[np.uint8]:
+        """The mask of a sample as the colors that its file shows: (H, W, 3) uint8 RGB, 0-255.
+
+        Raises:
+            DataError: a mask that cannot be read.
+        """
+        raise NotImplementedError
+
     def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
         """Read images as a model does.
 
@@ -156,6 +176,12 @@ class FileDataset(SegmentationDataset):
 
     def files(self, index: int) -> Sequence[Path]:
         return self.pairs[index]
+
+    def stored_labels(self, index: int) -> LabelValues:
+        return read_label_values(self.pairs[index][1], ALL_LABELS)
+
+    def stored_colors(self, index: int) -> NDArray[np.uint8]:
+        return read_mask_colors(self.pairs[index][1])
 
     def doubt(self, present: Iterable[int]) -> str:
         return self.labels.doubt(present)

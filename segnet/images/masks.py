@@ -25,6 +25,7 @@ from segnet.images.tiff.tags import LOSSY_COMPRESSIONS
 
 MAX_COLORS = 256  # that an error keeps of a mask in colors
 LOW_GRAY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2- and 4-bit gray of PNG over 0-255 in these steps
+ALL_LABELS = frozenset(range(2**16))  # of `read_label_values`: none of them is taken for no data
 SAVE_IDS = "save class ids as a single-channel PNG"
 
 

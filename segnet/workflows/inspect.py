@@ -1,10 +1,11 @@
 """Inspect a dataset, without Hydra: read every file, as training does at its start, and report all findings."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from segnet.config import InspectConfig
+from segnet.config import DataConfig, InspectConfig
 from segnet.data import build_splits
 from segnet.data.augment.mixing import CutMix
 from segnet.data.datamodule import train_transform
@@ -31,10 +32,7 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
         ConfigError: an impossible option.
         DataError: a split cannot be built. Problems of single files are in the report instead.
     """
-    if not config.splits or set(config.splits) - set(SPLITS):
-        raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")
-    if config.num_images < 0:
-        raise ConfigError(f"num_images={config.num_images} must be 0 or more")
+    require_inspectable(config)
     with lost_files() as lost:
         datasets = build_splits(config.dataset, config.splits)
     memory = Memory(config.dataset, next(iter(datasets.values())).classes)
@@ -45,12 +43,26 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
     with replacing(output_dir / "inspection.json") as temporary:
         temporary.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     shown = reports[0]
-    if config.data.crop_size is None:
-        config = replace(config, data=replace(config.data, crop_size=fitting_crop(shown.sizes, LARGEST_SHEET_CROP)))
     usable = [index for index, finding in enumerate(shown.findings) if not finding.problem]
     if usable and config.num_images:
-        write_contact_sheet(datasets[shown.split], usable, config, output_dir / "contact_sheet.png")
+        fitted = replace(config, data=with_sheet_crop(config.data, shown.sizes))
+        write_contact_sheet(datasets[shown.split], usable, fitted, output_dir / "contact_sheet.png")
     return report
+
+
+def require_inspectable(config: InspectConfig) -> None:
+    """Raises:
+    ConfigError: an option that cannot be.
+    """
+    if not config.splits or set(config.splits) - set(SPLITS):
+        raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")
+    if config.num_images < 0:
+        raise ConfigError(f"num_images={config.num_images} must be 0 or more")
+
+
+def with_sheet_crop(data: DataConfig, sizes: Mapping[tuple[int, int], int]) -> DataConfig:
+    """The options of a contact sheet: crops that follow the images get a size."""
+    return data if data.crop_size else replace(data, crop_size=fitting_crop(sizes, LARGEST_SHEET_CROP))
 
 
 def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config: InspectConfig, target: Path) -> None:

@@ -15,6 +15,7 @@ from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.folder import Folder
 from segnet.errors import ConfigError
 from segnet.images.geotiff import common_size, opened
+from segnet.images.masks import ALL_LABELS, LabelValues
 from segnet.images.windows import Window, grid
 
 SAMPLE_SIZE = (1024, 1024)  # (height, width) [pixels]
@@ -64,6 +65,11 @@ class GeoTIFF(SegmentationDataset):
         with opened(scene_path) as scene:
             found, valid = scene.read_channels(window, self.channels)
         return found.values[valid][:, None] if valid.any() else found.values[:1, :1], found.full
+
+    def stored_labels(self, index: int) -> LabelValues:
+        _, mask_path, window = self._windows[index]
+        with opened(mask_path) as labels:
+            return labels.read_labels(window, ALL_LABELS)
 
     def files(self, index: int) -> Sequence[Path | str]:
         scene, mask, window = self._windows[index]

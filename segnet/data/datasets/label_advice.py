@@ -1,12 +1,15 @@
 """Suggests the option that makes sense of masks whose values are not all class ids, for a whole split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from segnet.classes import Classes
 
 MANY_IDS = 10  # more unknown ids than these, each of few pixels, are instances
 FEW_PIXELS = 0.02  # fraction of all pixels that an instance covers at most
 MAX_LISTED_IDS = 20
+SMOOTHED_VALUES = 48  # more than these of 8 bits, most pixels in a few of them: interpolation or JPEG made the others
+SMOOTHED_MAIN = (8, 0.8)  # how many of them hold which fraction of the pixels
+SMOOTHED = "look smoothed (resized with interpolation, or JPEG): save class ids as PNG, resized by nearest neighbor"
 
 RGB = tuple[int, int, int]
 
@@ -25,11 +28,12 @@ def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
         return ""
     if num_classes == 2 and present <= {0, 255}:
         return f"if 255 is '{classes.names[1]}', add {_id_option({'0': '0', '255': '1'})}"
-    largest = max(labels[value] for value in unknown) / max(1, sum(labels.values()))
-    if len(unknown) > MANY_IDS and largest <= FEW_PIXELS:
-        if num_classes == 2:
-            return f"if these are numbers of instances, add {_id_option({'0': '0', 'other': '1'})}"
-        return f"they look like numbers of instances, not of the {num_classes} classes: save class ids"
+    if are_instances(labels):
+        return _instance_advice(classes)
+    if are_smoothed(labels):
+        return f"the masks {SMOOTHED}"
+    if are_instances(labels, {ignore_index}):
+        return _instance_advice(classes)
     if unknown == [num_classes]:
         void = _id_option({str(num_classes): "ignore", "other": "same"})
         shift = {"0": "ignore"} | {str(index + 1): str(index) for index in range(num_classes)}
@@ -48,6 +52,36 @@ def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
     pairs = {str(value): "ignore" for value in unknown[:MAX_LISTED_IDS]}
     pairs |= {"other": "same"} if len(unknown) <= MAX_LISTED_IDS else {"other": "ignore"}
     return f"if they mean unlabeled, add {_id_option(pairs)}"
+
+
+def _instance_advice(classes: Classes) -> str:
+    if len(classes.names) == 2:
+        return f"if these are numbers of instances, add {_id_option({'0': '0', 'other': '1'})}"
+    return f"they look like numbers of instances, not of the {len(classes.names)} classes: save class ids"
+
+
+def are_instances(pixels: Mapping[int, int], void: Collection[int] = ()) -> bool:
+    """Whether the values of masks number objects: many, each of few pixels, on a background of 0.
+
+    Args:
+        pixels: value -> its pixels.
+        void: values that may mean unlabeled, and are left out.
+    """
+    numbers = set(pixels) - {0, *void}
+    largest = max((pixels[value] for value in numbers), default=0)
+    return 0 in pixels and len(numbers) > MANY_IDS and largest <= FEW_PIXELS * sum(pixels.values())
+
+
+def are_smoothed(pixels: Mapping[int, int]) -> bool:
+    """Whether masks were resized with interpolation or stored as JPEG, so that most of their values are no ids.
+
+    Args:
+        pixels: value -> its pixels.
+    """
+    number, fraction = SMOOTHED_MAIN
+    main = sum(sorted(pixels.values(), reverse=True)[:number])
+    in_8_bits = min(pixels, default=0) >= 0 and max(pixels, default=0) <= 255
+    return in_8_bits and len(pixels) > SMOOTHED_VALUES and main >= fraction * sum(pixels.values())
 
 
 def color_map_advice(colors: Sequence[RGB], num_colors: int, classes: Classes) -> str:

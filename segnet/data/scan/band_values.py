@@ -72,6 +72,12 @@ def pooled(images: Sequence[Sequence[Sequence[float]]]) -> BandValues | None:
     )
 
 
+def fill_little(values: Sequence[Sequence[float]]) -> bool:
+    """Whether an image fills little of its range, by its `measured` values."""
+    found = pooled([values])
+    return found is not None and found.is_little
+
+
 def stored_limits(values: NDArray[Any], full: float) -> list[float]:
     """The darkest and brightest value that a file stores, and white: [low, high, full]."""
     low, high = np.percentile(_sampled(values), TAILS)

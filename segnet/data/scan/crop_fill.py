@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from segnet.config import DataConfig
+from segnet.data.scan.readings import option_text
 
 LEAST_FILL = 0.33  # of a crop that images fill on average: below it most of a batch is padding
 CROP_STEP = 32  # of the crop that is suggested: the largest stride of a backbone [pixels]
@@ -28,9 +29,7 @@ def fitting_crop(sizes: Mapping[tuple[int, int], int], largest: int) -> list[int
     """
     if not sizes:
         return [largest, largest]
-    numbers = list(sizes.values())
-    medians = [float(np.median(np.repeat([size[axis] for size in sizes], numbers))) for axis in (0, 1)]
-    return [min(largest, max(2, math.ceil(side / CROP_STEP)) * CROP_STEP) for side in medians]
+    return [min(largest, max(2, math.ceil(side / CROP_STEP)) * CROP_STEP) for side in median_size(sizes)]
 
 
 def small_images(split: str, sizes: Mapping[tuple[int, int], int], data: DataConfig) -> str:
@@ -41,16 +40,34 @@ def small_images(split: str, sizes: Mapping[tuple[int, int], int], data: DataCon
         sizes: (height, width) -> number of images.
         data: crop size and scale range.
     """
-    total = sum(sizes.values())
-    if split != "train" or not total or data.crop_size is None or len(data.crop_size) != 2 or min(data.crop_size) < 1:
+    fitting = smaller_crop(sizes, data) if split == "train" else None
+    if fitting is None or data.crop_size is None:
         return ""
-    mean = sum(fill(size, data.crop_size, data.scale_range) * number for size, number in sizes.items()) / total
-    if mean >= LEAST_FILL:
-        return ""
-    (height, width), _ = max(sizes.items(), key=lambda item: item[1])
-    fitting = fitting_crop({(height, width): 1}, max(data.crop_size))
-    crop = [min(side, old) for side, old in zip(fitting, data.crop_size, strict=True)]
+    filled = 100 * _mean_fill(sizes, data.crop_size, data.scale_range)
+    height, width = (round(side) for side in median_size(sizes))
+    images = f"images of {width} x {height}{' (median)' if len(sizes) > 1 else ''}"
     return (
-        f"train: images of {width} x {height} fill {100 * mean:.1f} % of a crop of {data.crop_size[1]} x "
-        f"{data.crop_size[0]}, the rest is padding: set data.crop_size=[{crop[0]},{crop[1]}]"
+        f"train: {images} fill {filled:.1f} % of a crop of {data.crop_size[1]} x {data.crop_size[0]}, "
+        f"the rest is padding: set {option_text('data.crop_size', fitting)}"
     )
+
+
+def smaller_crop(sizes: Mapping[tuple[int, int], int], data: DataConfig) -> list[int] | None:
+    """The crop that fits images much smaller than the configured one; None: that one fits, or follows the images."""
+    crop = data.crop_size
+    if not sizes or crop is None or len(crop) != 2 or min(crop) < 1:
+        return None
+    fitting = [min(side, old) for side, old in zip(fitting_crop(sizes, max(crop)), crop, strict=True)]
+    return fitting if _mean_fill(sizes, crop, data.scale_range) < LEAST_FILL and fitting != list(crop) else None
+
+
+def _mean_fill(sizes: Mapping[tuple[int, int], int], crop_size: Sequence[int], scale_range: Sequence[float]) -> float:
+    total = sum(sizes.values())
+    return sum(fill(size, crop_size, scale_range) * number for size, number in sizes.items()) / total
+
+
+def median_size(sizes: Mapping[tuple[int, int], int]) -> tuple[float, float]:
+    """The medians of height and width over images."""
+    every = np.repeat(np.array(list(sizes)), list(sizes.values()), axis=0)
+    height, width = np.median(every, axis=0).tolist()
+    return height, width

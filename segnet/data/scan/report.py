@@ -101,7 +101,7 @@ class SplitReport:
         """What must be mended before a training, a line each."""
         unusable = [finding for finding in self.findings if finding.problem]
         option = value_range_option([finding.limits for finding in unusable])
-        problems = _grouped(unusable, {**self.advice, "values": f"for this split: {option}" if option else ""})
+        problems = grouped(unusable, {**self.advice, "values": f"for this split: {option}" if option else ""})
         ignore_index = self.classes.ignore_index
         if self.readable and set(self.pixels) <= {ignore_index}:
             problems.append(
@@ -269,7 +269,7 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
-def _grouped(findings: Sequence[Finding], advice: Mapping[str, str]) -> list[str]:
+def grouped(findings: Sequence[Finding], advice: Mapping[str, str]) -> list[str]:
     """The problems of samples, each cause once: its first problem, the names of others that have it, and the advice."""
     causes: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:

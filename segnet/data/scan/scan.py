@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from segnet.classes import Classes
 from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of, stamp_of
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.labels import UnknownLabelError
-from segnet.data.scan.band_values import measured, pooled, stored_limits
+from segnet.data.scan.band_values import fill_little, measured, stored_limits
 from segnet.data.scan.finding import Finding
 from segnet.data.scan.report import SplitReport
 from segnet.errors import DataError, MachineError
@@ -33,6 +33,8 @@ from segnet.system.files import replacing
 from segnet.system.machine import num_cores
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Memory:
@@ -106,7 +108,7 @@ def survey(
     pool = ThreadPoolExecutor(num_cores())  # decoders and hashes let go of Python's lock
     try:
         found = pool.map(finding_of, range(len(dataset)))
-        findings = list(_shown(found, len(dataset), f"reading the {split} split", progress))
+        findings = list(progress_shown(found, len(dataset), f"reading the {split} split", progress))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
         if memory:
@@ -134,7 +136,7 @@ def look_at(dataset: SegmentationDataset, index: int) -> Finding:
         files = dataset.files(index)
         return _problem(str(files[0]) if files else str(index), error, dataset.classes)
     finding = found_in(sample)
-    if dataset.has_value_range and dataset.value_range is None and _is_little(finding):
+    if dataset.has_value_range and dataset.value_range is None and fill_little(finding.values):
         values, full = dataset.stored_values(index)
         finding = replace(
             finding,
@@ -144,11 +146,6 @@ def look_at(dataset: SegmentationDataset, index: int) -> Finding:
             limits=stored_limits(values, full),
         )
     return finding
-
-
-def _is_little(finding: Finding) -> bool:
-    values = pooled([finding.values])
-    return values is not None and values.is_little
 
 
 def _problem(name: str, error: DataError, classes: Classes) -> Finding:
@@ -191,7 +188,8 @@ def content_hash(values: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def _shown(found: Iterator[Finding], total: int, text: str, progress: bool) -> Iterable[Finding]:
+def progress_shown(found: Iterator[T], total: int, text: str, progress: bool) -> Iterable[T]:
+    """Items as they arrive, with a progress bar where a terminal shows it."""
     console = Console(stderr=True)
     if not progress or not console.is_terminal:
         return found

@@ -14,8 +14,8 @@ def test_the_fill_is_the_mean_over_the_random_scales():
 
 def test_small_images_are_told_with_the_crop_that_fits():
     text = small_images("train", {(101, 101): 40, (90, 120): 2}, DataConfig(crop_size=[512, 512]))
-    assert "images of 101 x 101 fill 6." in text
-    assert text.endswith("set data.crop_size=[128,128]")
+    assert "images of 101 x 101 (median) fill 6." in text
+    assert text.endswith('set "data.crop_size=[128,128]"')
 
 
 @pytest.mark.parametrize(("split", "size"), [("train", (480, 360)), ("val", (101, 101))])
@@ -30,3 +30,8 @@ def test_a_crop_that_follows_the_images_is_not_warned_about():
 def test_the_fitting_crop_covers_the_median_image_up_to_a_limit():
     assert fitting_crop({(101, 300): 3, (10, 20): 2, (900, 900): 1}, 256) == [128, 256]
     assert fitting_crop({}, 256) == [256, 256]
+
+
+def test_the_crop_that_fits_is_not_asked_for_again():
+    assert small_images("train", {(24, 40): 3}, DataConfig(crop_size=[512, 512])).endswith('"data.crop_size=[64,64]"')
+    assert small_images("train", {(24, 40): 3}, DataConfig(crop_size=[64, 64])) == ""

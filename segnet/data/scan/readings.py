@@ -1,0 +1,123 @@
+"""Readings of masks whose classes are not named yet: what their values or colors may mean, and the options for each."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from segnet.classes import MAX_LABEL
+from segnet.data.datasets.label_advice import MANY_IDS, RGB, are_instances, are_smoothed
+from segnet.errors import listed
+
+USUAL_VOID = 255  # what most tools write for unlabeled pixels, and the default of ignore_index
+MAX_CLASSES = 256  # more are listed in no option
+MAX_MAP_COLORS = 64  # of masks; more come from smoothing, or number instances
+VOID_COLOR = (224, 224, 192)  # of PASCAL VOC's borders
+BLACK = (0, 0, 0)
+NUMBERED = "if each object has a number of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read the masks of a dataset.
+
+    Attributes:
+        condition: when it is right, as "if unlabeled is 255".
+        options: of the dataset: class_names, and id_map or color_map where they are needed.
+    """
+
+    condition: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def readings_of_ids(pixels: Mapping[int, int], declared: Collection[int] = ()) -> list[Reading]:
+    """The ways to read masks of numbers, the likeliest first; none where a mask holds one class at most.
+
+    Args:
+        pixels: value -> its pixels in all masks.
+        declared: values that the files themselves declare to be no data.
+    """
+    if are_smoothed(pixels) and not are_instances(pixels, declared):
+        return []
+    marked = sorted({value for value in pixels if value in declared} | ({USUAL_VOID} & set(pixels)))
+    classes = [_as_classes(pixels, declared, void) for void in ([set(marked), set()] if marked else [set()])]
+    found = [reading for reading in classes if reading]
+    if len(found) == 2 and _is_spread(pixels):
+        found.reverse()
+    if 0 in pixels and len(pixels) > MANY_IDS:
+        options = {"class_names": ["background", "object"], "id_map": {0: 0, "other": 1}}
+        found.insert(0 if are_instances(pixels, declared) else len(found), Reading(NUMBERED, options))
+    return found
+
+
+def readings_of_colors(pixels: Mapping[RGB, int], num_colors: int) -> list[Reading]:
+    """The ways to read masks in colors, the likeliest first; none where the colors are no classes.
+
+    Args:
+        pixels: color -> its pixels in all masks.
+        num_colors: how many there are, where `pixels` has a part of them.
+    """
+    if num_colors > min(len(pixels), MAX_MAP_COLORS):
+        return []
+    colors = sorted(pixels)
+    readings = [_of_colors(colors, {VOID_COLOR}, f"if unlabeled is {list(VOID_COLOR)}")] if VOID_COLOR in pixels else []
+    readings.append(_of_colors(colors, set(), "if each color is a class"))
+    if BLACK in pixels and len(colors) > 2:
+        readings.append(_of_colors(colors, {BLACK, VOID_COLOR} & set(colors), "if unlabeled is black"))
+    return [reading for reading in readings if len(reading.options["class_names"]) > 1]
+
+
+def option_text(name: str, value: Any) -> str:
+    """An option as a shell takes it: "dataset.id_map={0:0,other:1}" in double quotes."""
+    text = f"{name}={_written(value)}"
+    return text if text.replace("=", "").replace(".", "").replace("_", "").isalnum() else f'"{text}"'
+
+
+def _is_spread(pixels: Iterable[int]) -> bool:
+    """Whether the values are gray levels from 0 to 255, as an image viewer shows them: 0, 127, 255."""
+    below = sorted(value for value in pixels if 0 <= value < USUAL_VOID)
+    return len(below) <= 1 or below[-1] > USUAL_VOID // 2 - 2
+
+
+def _as_classes(pixels: Mapping[int, int], declared: Collection[int], void: set[int]) -> Reading | None:
+    """Each value is a class, those of `void` apart."""
+    ids = sorted(value for value in pixels if value not in void and 0 <= value <= MAX_LABEL)
+    if len(ids) < 2 or len(ids) > MAX_CLASSES - 1:
+        return None
+    options: dict[str, Any] = {"class_names": _names(ids)}
+    strange = {value for value in pixels if not 0 <= value <= MAX_LABEL}  # no key of an id map
+    # A value that a file declares to be no data is a label only where the map names it.
+    if (
+        ids != list(range(len(ids)))
+        or void - {USUAL_VOID} - set(declared)
+        or strange
+        or set(ids) & {*declared, USUAL_VOID}
+    ):
+        id_map: dict[Any, Any] = {value: index for index, value in enumerate(ids)}
+        id_map |= dict.fromkeys(sorted(void - strange), "ignore")
+        options["id_map"] = id_map | ({"other": "ignore"} if strange else {})
+    unlabeled = listed([str(value) for value in sorted(void | strange)])
+    return Reading(f"if unlabeled is {unlabeled}" if void | strange else "if each value is a class", options)
+
+
+def _names(ids: Sequence[int]) -> list[str]:
+    if len(ids) == 2 and ids[0] == 0:
+        return ["background", "foreground"]
+    return [f"class_{value}" for value in ids]
+
+
+def _of_colors(colors: Sequence[RGB], void: Collection[RGB], condition: str) -> Reading:
+    names: list[str] = []
+    rows: list[list[int | str]] = []
+    for color in colors:
+        name = "ignore" if color in void else "background" if color == BLACK else f"class_{len(names)}"
+        names += [name] if color not in void else []
+        rows.append([*color, name])
+    return Reading(condition, {"class_names": names, "color_map": rows})
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{_written(item)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_written, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

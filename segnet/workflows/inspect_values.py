@@ -1,0 +1,86 @@
+"""The inspection of a dataset whose classes are not named: the values of its masks, and the options that read them."""
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from segnet.config import InspectConfig
+from segnet.data import DATASETS, build_splits
+from segnet.data.datasets.pairing import lost_files
+from segnet.data.scan.mask_values import SplitContent, read_contents
+from segnet.data.scan.readings import Reading
+from segnet.data.scan.values_report import ValuesReport
+from segnet.errors import ConfigError
+from segnet.system.files import replacing
+from segnet.workflows.inspect import require_inspectable, with_sheet_crop, write_contact_sheet
+
+PLACEHOLDER = ("unnamed",)  # classes of a dataset that is only read as its files store it
+NEEDS_NAMES = ("id_map", "color_map", "palette")
+
+
+def has_no_names(config: InspectConfig) -> bool:
+    """Whether the dataset needs class names, and has none."""
+    return "class_names" in config.dataset and config.dataset["class_names"] in (None, "???")
+
+
+def inspect_values(config: InspectConfig, output_dir: Path) -> tuple[ValuesReport, Path | None]:
+    """Read the masks of a dataset as they are stored, and suggest the options that name the classes.
+
+    Writes into the folder: inspection.json; dataset/NAME.yaml, a choice for `dataset=NAME`; and contact_sheet.png with
+    the likeliest reading.
+
+    Returns:
+        The report, and the path of the choice; None where the masks have no reading.
+
+    Raises:
+        ConfigError: an option that needs class names.
+        DataError: a split cannot be put together.
+    """
+    require_inspectable(config)
+    spec = {key: value for key, value in config.dataset.items() if key != "class_names"}
+    for option in NEEDS_NAMES:
+        if spec.get(option) is not None:
+            raise ConfigError(f"dataset.{option} needs dataset.class_names: leave it out, or name the classes")
+    with lost_files() as lost:
+        datasets = build_splits({**spec, "class_names": list(PLACEHOLDER)}, config.splits)
+    report = ValuesReport(spec, read_contents(datasets), list(dict.fromkeys(lost)), config.data)
+    with replacing(output_dir / "inspection.json") as temporary:
+        temporary.write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    if not report.readings:
+        return report, None
+    first = report.readings[0]
+    choice = output_dir / "dataset" / f"{_choice_name(spec)}.yaml"
+    choice.parent.mkdir(exist_ok=True)
+    absolute = replace(report, spec=_absolute(spec))
+    with replacing(choice) as temporary:
+        temporary.write_text(absolute.yaml(first), encoding="utf-8")
+    _show(report, report.splits[0], first, config, output_dir / "contact_sheet.png")
+    return report, choice
+
+
+def _show(report: ValuesReport, content: SplitContent, reading: Reading, config: InspectConfig, target: Path) -> None:
+    """Writes the contact sheet of a split, as the reading has it."""
+    usable = [index for index, finding in enumerate(content.findings) if not finding.problem]
+    if not usable or not config.num_images:
+        return
+    choice = report.choice(reading)
+    samples = build_splits(choice["dataset"], [content.split])[content.split]
+    data = with_sheet_crop(replace(config.data, **choice.get("data", {})), content.sizes)
+    write_contact_sheet(samples, usable, replace(config, dataset=choice["dataset"], data=data), target)
+
+
+def _choice_name(spec: dict[str, Any]) -> str:
+    """A name for the dataset: that of its folder, unless a choice of segnet has it."""
+    root = spec["root"] if isinstance(spec["root"], str) else spec["root"][0]
+    name = re.sub(r"\W+", "_", Path(root).resolve().name).strip("_").lower() or "mine"
+    return f"my_{name}" if name in DATASETS or not name[0].isalpha() else name
+
+
+def _absolute(spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec whose folders can be found from anywhere."""
+    root = spec["root"]
+    found = os.path.abspath(root) if isinstance(root, str) else [os.path.abspath(name) for name in root]
+    return {**spec, "root": found}
