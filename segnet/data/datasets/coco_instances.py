@@ -98,7 +98,7 @@ class COCOInstances(SegmentationDataset):
         note_unnamed(place, self._place_of.values(), self._source, self.notes)
         self._index_annotations()
         if "{split}" not in annotations:  # the export of a tool: one file for all images
-            names = [entry.text("file_name") for entry in self._images.values()]
+            names = [image_name(entry) for entry in self._images.values()]
             self._ids = division.choose(self._ids, names, split, str(self._source), self.notes)
 
     def _categories(self) -> list[Category]:

@@ -1,10 +1,10 @@
-"""Label Studio's export "Brush labels to PNG", unpacked, with the JSON export that connects tasks and images.
+"""Label Studio's JSON export (JSON or JSON-MIN) with the images, and its export "Brush labels to PNG", if there is one.
 
-Layout: the PNGs in ``masks/``, one for each brush stroke of a label, named
-``task-TASK-annotation-ANNOTATION-by-USER-TAG-LABEL-NUMBER.png``; the images in ``images/``; the JSON export as the only
-``*.json`` in the root. Of several annotations of a task the one with the highest number counts; skipped ones do not. An
-annotation in which nothing was drawn makes an image of background. Of overlapping labels the one later in `class_names`
-is in front.
+Layout: the images in ``images/``; the JSON export as the only ``*.json`` in the root; the PNGs, if any, in ``masks/``,
+one for each brush stroke of a label, named ``task-TASK-annotation-ANNOTATION-by-USER-TAG-LABEL-NUMBER.png``. Polygons,
+rectangles and ellipses are drawn from the JSON export, and so are brush labels without PNGs. Of several annotations of
+a task the one with the highest number counts; skipped ones do not. An annotation in which nothing was drawn makes an
+image of background. Of overlapping labels the one later in `class_names` is in front.
 """
 
 import re
@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segnet.classes import Classes
+from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset, refuse_other_size
 from segnet.data.datasets.annotations import background_id, empty_mask
 from segnet.data.datasets.file_names import normal_form
 from segnet.data.datasets.json_records import Id
+from segnet.data.datasets.label_studio_regions import Region, draw_region
 from segnet.data.datasets.label_studio_tasks import ImageFinder, LabelingTask, export_file, read_tasks
 from segnet.data.datasets.pairing import image_files, refuse, require_folder, require_root, require_split
 from segnet.data.datasets.splits import Division
@@ -26,15 +28,15 @@ from segnet.images.values import checked_value_range
 
 MASK_NAME = re.compile(r"task-(\d{1,18})-annotation-(\d{1,18})-by-(.*)-(\d+)", re.DOTALL)
 
-Layer = tuple[Path, int]  # a mask and its class
+Layer = tuple[Path | Region, int]  # a mask or what draws it, and its class
 
 
 class LabelStudio(SegmentationDataset):
-    """Brush labels as masks.
+    """Brush labels, polygons, rectangles and ellipses as masks.
 
     Args:
         split: "train" or "val", and "test" with a fraction for it.
-        root: folder with ``images``, ``masks`` and the JSON export.
+        root: folder with ``images``, the JSON export and, if there are any, ``masks``.
         class_names: labels that become classes, in the order of their ids.
         palette: RGB colors, 0-255, one per class; chosen if not given.
         unlabeled: class of pixels without a label, or "ignore"; None: a class named background, else ignored.
@@ -78,11 +80,11 @@ class LabelStudio(SegmentationDataset):
 
     def _find(self, folder: Path) -> list[tuple[Path, list[Layer]]]:
         """The annotated images with the masks of their last annotations, in the order of the tasks."""
-        layers = self._layers(require_folder(folder / "masks", "the masks of dataset.root"))
-        source = export_file(folder)
+        layers = self._layers(folder / "masks") if (folder / "masks").is_dir() else {}
+        self._source = source = export_file(folder)
         tasks = read_tasks(source)
         for number in layers.keys() - tasks.keys():
-            first = next(iter(layers[number].values()))[0][0]
+            first = next(layer for group in layers[number].values() for layer, _ in group)
             refuse(f"{first}: task {number} is not in the JSON export: export both at once")
         images = image_files(self._images, self.notes)
         finder = ImageFinder(self._images, images)
@@ -103,6 +105,8 @@ class LabelStudio(SegmentationDataset):
             else:
                 task_of[image] = number
                 found.append((image, chosen))
+        if not found:
+            refuse(f"{source}: no task has an annotation that can be drawn, and an image")
         for image in images:
             if image not in task_of:
                 self.notes.add(
@@ -116,19 +120,34 @@ class LabelStudio(SegmentationDataset):
         """The masks of the annotation that counts; None: the task is left out."""
         numbers = {*layers, *task.empty, *task.drawn} - task.skipped
         last = max(numbers, default=None)
-        reason = ""
         if last is None:
             reason = "left out, it was skipped" if task.skipped else "left out, it was not annotated"
-        elif last not in layers and last in task.drawn:
-            reason = "left out, its last annotation has no mask: the PNG export holds brush labels only"
-        elif last not in layers and self._background == self.classes.ignore_index:
-            reason = "left out, it is annotated as empty, and pixels without a label are ignored"
-        if reason or last is None:
             self.notes.add(source, "task", reason, number)
             return None
-        if task.num_others:
-            self.notes.add(source, "region", "left out, no brush label", f"task {number}", task.num_others)
-        return sorted(layers.get(last, []), key=lambda layer: layer[1])
+        strokes = layers.get(last, [])
+        regions = [region for region in task.drawn.get(last, ()) if region.kind != "brush" or not strokes]
+        num_others = sum(kind != "brush" or not strokes for kind in task.others.get(last, ()))
+        found = [*strokes, *((region, self._class_of_label(region)) for region in regions)]
+        if not found and last in task.drawn:
+            self.notes.add(source, "task", "left out, its last annotation has nothing that can be drawn", number)
+            return None
+        if not found and self._background == self.classes.ignore_index:
+            reason = "left out, it is annotated as empty, and pixels without a label are ignored"
+            self.notes.add(source, "task", reason, number)
+            return None
+        if num_others:
+            reason = "left out, neither polygon, rectangle, ellipse nor brush, or without label"
+            self.notes.add(source, "region", reason, f"task {number}", num_others)
+        return sorted(found, key=lambda layer: layer[1])
+
+    def _class_of_label(self, region: Region) -> int:
+        names = [normal_form(name) for name in self.classes.names]
+        if region.label not in names:
+            raise DataError(
+                f"{region.value.source}: label '{region.label}' of {region.value.place} is no class: add it to "
+                f"dataset.class_names.{did_you_mean(region.label, self.classes.names)}"
+            )
+        return names.index(region.label)
 
     def _layers(self, folder: Path) -> dict[Id, dict[int, list[Layer]]]:
         """Of each task and annotation the masks with their classes."""
@@ -162,13 +181,17 @@ class LabelStudio(SegmentationDataset):
     def load(self, index: int) -> Sample:
         image_path, layers = self._samples[index]
         image = read_image(image_path, self.value_range)
-        mask = empty_mask((image.shape[0], image.shape[1]), self._background, self.classes)
-        for path, class_id in layers:
-            stroke = read_mask(path)
-            refuse_other_size(stroke, image, path, image_path)  # type: ignore[arg-type]
+        size = (image.shape[0], image.shape[1])
+        mask = empty_mask(size, self._background, self.classes)
+        for layer, class_id in layers:
+            if isinstance(layer, Region):
+                mask[draw_region(layer, size, image_path)] = class_id
+                continue
+            stroke = read_mask(layer)
+            refuse_other_size(stroke, image, layer, image_path)  # type: ignore[arg-type]
             mask[stroke > 0] = class_id
         return Sample(image, mask, str(image_path))
 
     def files(self, index: int) -> Sequence[Path]:
         image, layers = self._samples[index]
-        return image, *(path for path, _ in layers)
+        return image, *(layer for layer, _ in layers if isinstance(layer, Path)), self._source

@@ -6,12 +6,13 @@ storage, a signed web address or an upload of Label Studio. Only its tail says w
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from segnet.data.datasets.json_records import Id, Record, read_records
+from segnet.data.datasets.label_studio_regions import Region, read_region
 from segnet.data.datasets.pairing import is_image
 from segnet.errors import DataError
 from segnet.system.files import is_hidden
@@ -31,15 +32,15 @@ class LabelingTask:
         image: where it says its image is.
         empty: annotations in which nothing was drawn.
         skipped: annotations that their author cancelled.
-        drawn: annotations with regions.
-        num_others: regions that are no brush strokes.
+        drawn: annotations with regions, and those of them that can be drawn.
+        others: of each annotation the kinds of its other regions.
     """
 
     image: str
     empty: frozenset[int]
     skipped: frozenset[int]
-    drawn: frozenset[int]
-    num_others: int
+    drawn: Mapping[int, Sequence[Region]]
+    others: Mapping[int, Sequence[str]]
 
 
 def export_file(folder: Path) -> Path:
@@ -71,23 +72,51 @@ def read_tasks(source: Path) -> dict[Id, LabelingTask]:
 
 def _task(record: Record) -> LabelingTask:
     image = _image_field(record.record("data") if record.has("data") else record)
-    empty, skipped, drawn, num_others = set(), set(), set(), 0
+    empty, skipped = set(), set()
+    drawn: dict[int, Sequence[Region]] = {}
+    others: dict[int, Sequence[str]] = {}
     if record.has("annotations"):
         for annotation in record.records("annotations"):
             number = annotation.integer("id")
-            kinds = [str(result.get("type") or "") for result in annotation.records("result")]
-            regions = [kind for kind in kinds if kind not in NO_REGION]
+            regions, rest = _read_results(annotation.records("result"))
             if annotation.flag("was_cancelled"):
                 skipped.add(number)
-            elif regions:
-                drawn.add(number)
-                num_others += sum(bool(kind) and not kind.startswith("brush") for kind in regions)
+            elif regions or rest:
+                drawn[number], others[number] = regions, rest
             else:
                 empty.add(number)
-    elif record.has("annotation_id"):  # JSON-MIN: labels are lists under the names of the controls
-        has_label = any(isinstance(value, list) for value in record.values().values())
-        (drawn if has_label else empty).add(record.integer("annotation_id"))
-    return LabelingTask(image, frozenset(empty), frozenset(skipped), frozenset(drawn), num_others)
+    elif record.has("annotation_id"):  # JSON-MIN: regions are lists under the names of the controls
+        number = record.integer("annotation_id")
+        lists = [key for key, value in record.values().items() if isinstance(value, list)]
+        shapes = [key for key in lists if all(isinstance(value, dict) for value in record.items(key))]
+        values = [value for key in shapes for value in record.records(key)]
+        regions = [region for value in values if (region := read_region(value, value)) is not None]
+        if lists:
+            rest = [
+                "brush" if value.get("format") == "rle" else "" for value in values if read_region(value, value) is None
+            ]
+            drawn[number], others[number] = regions, rest
+        else:
+            empty.add(number)
+    return LabelingTask(image, frozenset(empty), frozenset(skipped), drawn, others)
+
+
+def _read_results(results: Iterable[Record]) -> tuple[list[Region], list[str]]:
+    """The regions of an annotation that can be drawn, and the kinds of the others.
+
+    With the tag Labels, a region has two results of one id: its shape without a label, and the shape with it.
+    """
+    found: dict[Id, Region | str] = {}
+    for place, result in enumerate(results):
+        kind = str(result.get("type") or "")
+        if kind in NO_REGION:
+            continue
+        region = read_region(result.record("value"), result) if result.has("value") else None
+        key = result.identifier("id") if result.has("id") else f"#{place}"
+        if not isinstance(found.get(key), Region):
+            found[key] = region or ("brush" if kind.startswith("brush") else kind)
+    regions = [region for region in found.values() if isinstance(region, Region)]
+    return regions, [kind for kind in found.values() if isinstance(kind, str)]
 
 
 def _image_field(data: Record) -> str:

@@ -99,7 +99,7 @@ def test_masks_of_another_size_are_refused(root):
 def test_the_cache_key_is_the_image_and_its_layers(root):
     datasets = [LabelStudio(split, str(root), NAMES) for split in ("train", "val")]
     files = {file.name for dataset in datasets for file in dataset.files(0)}
-    assert len(files) == 2 + 4  # two images; of five layers one is of an older annotation
+    assert len(files) == 2 + 4 + 1  # two images and the export; of five layers one is of an older annotation
 
 
 def export(root, *tasks: dict) -> None:
@@ -223,8 +223,8 @@ def test_tasks_and_files_that_are_left_out_are_counted(root):
     source, images = root / "export.json", root / "images"
     assert dataset.notes.lines() == [
         f"{images}: 1 file left out, no image by its ending: 6.heic",
-        f"{source}: 1 region left out, no brush label: task 3",
-        f"{source}: 1 task left out, its last annotation has no mask: the PNG export holds brush labels only: 20",
+        f"{source}: 1 region left out, neither polygon, rectangle, ellipse nor brush, or without label: task 3",
+        f"{source}: 1 task left out, its last annotation has nothing that can be drawn: 20",
         f"{source}: 1 task left out, it was skipped: 21",
         f"{source}: 1 task left out, it was not annotated: 22",
         f"{images}: 3 images left out, no annotated task has it: 3.png, 4.png, 5.png",

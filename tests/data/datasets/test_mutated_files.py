@@ -77,7 +77,12 @@ def label_studio(root) -> list[dict[str, Any]]:
     Image.new("L", (WIDTH, HEIGHT), 255).save(root / "masks" / "task-1-annotation-2-by-1-tag-cat-0.png")
     annotation = {"id": 2, "was_cancelled": False, "result": [{"type": "brushlabels"}]}
     tasks = [{"id": 1, "data": {"image": "/data/local-files/?d=a.jpg"}, "annotations": [annotation]}]
-    return [*tasks, {"id": 2, "data": {"image": "b.jpg"}, "annotations": [annotation | {"id": 3, "result": []}]}]
+    value = {"points": [[1, 2], [50, 2], [50, 90]], "polygonlabels": ["cat"]}
+    polygon = {"type": "polygonlabels", "id": "p", "value": value, "original_width": WIDTH}
+    box = {"type": "rectanglelabels", "value": {"x": 1, "y": 2, "width": 3, "height": 4, "rectanglelabels": ["cat"]}}
+    brush = {"type": "brushlabels", "value": {"rle": [0, 3], "brushlabels": ["cat"]}}
+    drawn = annotation | {"id": 3, "result": [polygon, box, brush]}
+    return [*tasks, {"id": 2, "data": {"image": "b.jpg"}, "annotations": [drawn]}]
 
 
 def supervisely(root) -> dict[str, Any]:

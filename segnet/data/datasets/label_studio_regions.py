@@ -1,0 +1,101 @@
+"""The regions of Label Studio's JSON exports: polygons, rectangles, ellipses and brush labels, drawn as masks.
+
+Source: labelstud.io, the tags PolygonLabels, RectangleLabels, EllipseLabels and BrushLabels. Coordinates are percent of
+the image's width and height; rotations are degrees clockwise, of a rectangle around its upper left corner.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from segnet.data.datasets.annotations import Area, require_size
+from segnet.data.datasets.brush_runs import decode_brush
+from segnet.data.datasets.clipping import Point
+from segnet.data.datasets.file_names import normal_form
+from segnet.data.datasets.json_records import Record
+from segnet.data.datasets.outlines import points_of
+from segnet.data.datasets.polygon_fill import fill_polygon
+from segnet.errors import DataError
+
+NUM_CORNERS = 360  # of the polygon that an ellipse is drawn as
+# Keys of values that draw -> the kind of region.
+DRAWN_BY = {"rle": "brush", "points": "polygon", "radiusX": "ellipse", "width": "rectangle"}
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region of an annotation.
+
+    Attributes:
+        label: its class.
+        kind: "polygon", "rectangle", "ellipse" or "brush".
+        value: its coordinates.
+        size: what states the size of the image; often `value` itself.
+    """
+
+    label: str
+    kind: str
+    value: Record
+    size: Record
+
+
+def read_region(value: Record, stated: Record) -> Region | None:
+    """The region of a value; None: it draws nothing, or has no label.
+
+    Args:
+        stated: what states the size of the image.
+
+    Raises:
+        DataError: several labels, or one that is no text.
+    """
+    kind = next((kind for key, kind in DRAWN_BY.items() if value.has(key)), "")
+    labels = [
+        label for key in value.values() if key.endswith("labels") and value.has(key) for label in value.items(key)
+    ]
+    if kind == "rectangle" and not value.has("height"):  # a key point has a width alone
+        kind = ""
+    if not kind or not labels:
+        return None
+    if len(labels) > 1:
+        raise DataError(f"{value.source}: {value.place} has {len(labels)} labels: a region is of one class")
+    label = Record({"label": labels[0]}, value.source, value, "labels").text("label")
+    return Region(normal_form(label.strip()), kind, value, stated)
+
+
+def draw_region(region: Region, size: tuple[int, int], image: object) -> Area:
+    """Draw a region.
+
+    Args:
+        size: (height, width) of the image [pixels].
+        image: its path, for errors.
+
+    Returns:
+        (height, width) bool.
+
+    Raises:
+        DataError: drawn on an image of another size, or coordinates that are none.
+    """
+    value, where = region.value, f"{region.value.source}: {region.value.place}"
+    require_size(region.size, "original_height", "original_width", size, image)
+    if region.size.has("image_rotation") and region.size.number("image_rotation") % 360:
+        raise DataError(f"{where} was drawn on a rotated image: rotate the image file, and export again")
+    if region.kind == "brush":
+        return decode_brush(value.items("rle"), size, where)
+    across, down = size[1] / 100, size[0] / 100
+    if region.kind == "polygon":
+        corners: Sequence[Point] = [(x * across, y * down) for x, y in points_of(value)]
+        if len(corners) < 3:
+            raise DataError(f"{where} is a polygon of {len(corners)} points: correct or remove it")
+        return fill_polygon(corners, size, where)
+    left, top = value.number("x") * across, value.number("y") * down
+    if region.kind == "rectangle":
+        width, height = value.number("width") * across, value.number("height") * down
+        corners = [(0, 0), (width, 0), (width, height), (0, height)]
+    else:
+        width, height = value.number("radiusX") * across, value.number("radiusY") * down
+        angles = [2 * math.pi * step / NUM_CORNERS for step in range(NUM_CORNERS)]
+        corners = [(width * math.cos(angle), height * math.sin(angle)) for angle in angles]
+    turn = math.radians(value.number("rotation") if value.has("rotation") else 0)
+    cosine, sine = math.cos(turn), math.sin(turn)
+    turned = [(left + x * cosine - y * sine, top + x * sine + y * cosine) for x, y in corners]
+    return fill_polygon(turned, size, where)
