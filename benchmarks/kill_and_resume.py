@@ -41,6 +41,7 @@ def configuration(workers: int, steps: int, accumulate: int, interval: int = 0) 
             "decoder_channels": 8,
             "dropout": 0.3,
         },
+        backbone_weights=None,
         loss={"name": "cross_entropy"},
         dataset={"name": "shapes", "num_train": 22, "num_val": 9, "size": [48, 40]},
         data=DataConfig(batch_size=4, crop_size=[32, 32], num_workers=workers),

@@ -157,8 +157,8 @@ class Config:
 
     backbone: dict[str, Any] = field(default_factory=default_backbone)
     """Backbone: a choice such as resnet50_vd, and its options."""
-    backbone_weights: str | None = None
-    """Pretrained weights of the backbone: file, URL or name on the Hugging Face hub; null: random."""
+    backbone_weights: str | None = "imagenet"
+    """Pretrained weights of the backbone: imagenet, a file, URL or name on the Hugging Face hub; null: random."""
     mean: list[float] | None = None
     """Mean of each image channel, 0-1, for normalization; null: that of backbone_weights, or 0.5."""
     std: list[float] | None = None

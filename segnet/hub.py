@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, errors
 from safetensors import SafetensorError
 
@@ -25,7 +24,7 @@ from segnet.models.digests import require_config_digests
 from segnet.models.pretrained import CONFIG, NO_MODEL, TAGS, WEIGHTS, model_card, save_pretrained
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.integrity import refusing_damage
-from segnet.weights.download import HUB_NAME, hub_error
+from segnet.weights.hub_files import HUB_NAME, hub_error
 
 
 class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", tags=TAGS):
@@ -92,10 +91,10 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
             raise
         except (TypeError, LookupError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
             if isinstance(error, errors.HFValidationError):
-                raise hub_error(huggingface_hub, errors, name, error, "folder") from None
+                raise hub_error(errors, name, error, "folder") from None
             raise CheckpointError(f"{name}: {NO_MODEL} ({first_line(error)})") from None
         except Exception as error:  # the network's, of huggingface_hub or of what it asks with
-            raise hub_error(huggingface_hub, errors, name, error, "folder") from None
+            raise hub_error(errors, name, error, "folder") from None
 
     @classmethod
     def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:

@@ -1,6 +1,8 @@
 """What several test files need once."""
 
+import ipaddress
 import os
+import socket
 
 import pytest
 import torch
@@ -22,6 +24,22 @@ def _cache(tmp_path_factory):
     """What is remembered of datasets lies in a folder of this session, in the processes that tests start too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network():
+    """A test that connects to another machine fails, whatever the code under test makes of the error."""
+    connect = socket.socket.connect
+
+    def checked(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not ipaddress.ip_address(address[0]).is_loopback:
+            pytest.fail(f"a test connects to {address[0]}")
+        return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", checked)
+        patch.setenv("HF_HUB_OFFLINE", "1")  # for the processes that tests start
         yield
 
 

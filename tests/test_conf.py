@@ -149,6 +149,9 @@ def test_no_choice_repeats_a_default(group):
         for key, value in spec.items():
             assert key == "name" or parameters[key].default != value, f"{group}={choice}: {key}"
         for section, options in sections.items():
+            if not isinstance(options, dict):
+                assert own[section] != options, f"{group}={choice}: {section}"
+                continue
             for key, value in options.items():
                 assert own[section].get(key) != value, f"{group}={choice}: {section}.{key}"
 

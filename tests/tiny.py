@@ -29,6 +29,7 @@ def configuration(**changes: Any) -> Config:
     """Two epochs of four steps, each of four images of 32 x 32 pixels; `changes` replace whole sections."""
     sections = {
         **components(),
+        "backbone_weights": None,
         "loss": {"name": "cross_entropy"},
         "dataset": SHAPES,
         "data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0),

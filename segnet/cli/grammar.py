@@ -68,6 +68,12 @@ WORDS = {
 def in_other_words(verb: str, word: str, value: str = "") -> str:
     """Return segnet's option for an option of another tool (" Write optim.lr=0.1"); empty for an unknown word."""
     key = word.lstrip("-+~").replace("-", "_").lower()
+    if (
+        key == "pretrained"
+        and value.lower() in ("", "true", "1", "yes", "imagenet")
+        and WORDS.get(verb) is _TRAIN_WORDS
+    ):
+        value = "imagenet"
     for words, ours in WORDS.get(verb, _FILE_WORDS).items():
         if key in words.split():
             return f" Write {ours.format(value=value or '...')}"

@@ -41,7 +41,7 @@ def resolve_normalization(
         if configured is not None and not _close(configured, trained):
             raise ConfigError(
                 f"{option}={list(configured)}, but {weights.source if weights else ''} was trained with "
-                f"{option}={list(trained)}: remove mean and std, or set these values"
+                f"{option}={list(trained)}: remove mean and std, or set backbone_weights=null"
             )
         resolved.append(list(trained))
     return resolved[0], resolved[1]

@@ -33,6 +33,7 @@ from segnet.training.distributed import (
     terminate_child_processes,
 )
 from segnet.training.finetuning import require_same_model, start_from
+from segnet.training.initial_weights import log_origin, read_backbone_weights, resolve_backbone_weights
 from segnet.training.loggers import build_logger
 from segnet.training.plan import chosen
 from segnet.training.run_data import RunData
@@ -49,7 +50,7 @@ from segnet.training.run_lock import locked
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_batch_norm, training_trainer
-from segnet.weights.load import load_backbone_weights, read_weights
+from segnet.weights.load import load_backbone_weights
 from segnet.weights.names import Weights
 from segnet.weights.normalization import resolve_normalization
 from segnet.workflows.decisions import decided
@@ -81,7 +82,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
         Interrupted: a signal stopped the run; last.ckpt is up to date.
     """
     start = time.monotonic()
-    given = config = complete_specs(config)
+    given = config = resolve_backbone_weights(complete_specs(config))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = RunData(config.dataset)
     checkpoint = checkpoint_to_resume(config, output_dir, data) if is_rank_zero() else None
@@ -91,6 +92,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors, data], loggers)
     require_world_size(trainer)
     checkpoint = broadcast_checkpoint(trainer, checkpoint)
+    log_origin(config, checkpoint)
     config, datamodule, task = prepare(config, data, checkpoint, trainer)
     if chosen(given, config):  # the Trainer takes them only when it is built
         trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors, data], loggers)
@@ -144,18 +146,17 @@ def prepare(
     """
     resumed = read_checkpoint(checkpoint) if checkpoint else None
     started = read_checkpoint(config.init_from) if config.init_from and not resumed else None
-    weights = read_weights(config.backbone_weights) if config.backbone_weights and not (resumed or started) else None
+    splits = data.splits  # first: a missing folder is noticed before weights are downloaded
+    weights = None if resumed or started else read_backbone_weights(config.backbone_weights)
     normalized_as = weights
     if base := resumed or started:
         spec = base["hyper_parameters"]["model"]
         source = str(checkpoint or config.init_from)
         normalized_as = Weights(source, "segnet", {}, tuple(spec["mean"]), tuple(spec["std"]), {})
-    channels = config.backbone.get("in_channels", 3)
-    channels = channels if isinstance(channels, int) and channels >= 1 else 3  # the backbone refuses other values
-    mean, std = resolve_normalization(config.mean, config.std, normalized_as, channels)
+    mean, std = resolve_normalization(config.mean, config.std, normalized_as, _num_channels(config))
     overfits = bool(config.trainer.get("overfit_batches"))
     datamodule = SegmentationDataModule(
-        config.dataset, config.data, mean, config.seed, fixed_order=overfits, splits=data.splits
+        config.dataset, config.data, mean, config.seed, fixed_order=overfits, splits=splits
     )
     if resumed and checkpoint:
         config = with_choices_of_run(config, checkpoint, resumed["hyper_parameters"]["optim"])
@@ -185,6 +186,12 @@ def prepare(
         load_backbone_weights(task.model.backbone, weights)
     datamodule.check(trainer.world_size)
     return config, datamodule, task
+
+
+def _num_channels(config: Config) -> int:
+    """Number of image channels; 3 for values that the backbone refuses."""
+    channels = config.backbone.get("in_channels", 3)
+    return channels if isinstance(channels, int) and channels >= 1 else 3
 
 
 def label_counts(datamodule: SegmentationDataModule) -> LabelCounts:

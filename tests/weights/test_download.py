@@ -1,18 +1,17 @@
 """Downloads from a local server, without network."""
 
 import hashlib
-import http.server
 import sys
-import threading
 import types
 import urllib.request
 from pathlib import Path
 
 import pytest
+from loopback import answers_of_hub, serving
 
 from segnet.errors import CheckpointError, MachineError
 from segnet.system.web import Redirects
-from segnet.weights import download
+from segnet.weights import transfer
 from segnet.weights.download import cache_path, fetch
 
 BODY = bytes(range(256)) * 1000
@@ -20,42 +19,12 @@ DIGEST = hashlib.sha256(BODY).hexdigest()
 NAME = f"net-{DIGEST[:8]}.pth"
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """`answers` maps paths to functions; `requests` lists the requested paths."""
-
-    def do_GET(self):
-        self.server.requests.append(self.path)
-        self.server.answers.get(self.path, lambda handler: handler.send_error(404))(self)
-
-    def give(self, body: bytes, length: int | None = None) -> None:
-        self.send_response(200)
-        if length != -1:
-            self.send_header("Content-Length", str(len(body) if length is None else length))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def redirect(self, target: str) -> None:
-        self.send_response(302)
-        self.send_header("Location", target)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("no_proxy", "*")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.answers, server.requests = {}, []
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving() as server:
+        yield server
 
 
 def cached(tmp_path: Path) -> list[Path]:
@@ -190,15 +159,15 @@ def test_redirects_into_the_local_network_are_refused(old, new, followed):
 
 @pytest.mark.parametrize("length", [None, -1])
 def test_a_too_large_download_is_refused(server, tmp_path, monkeypatch, length):
-    monkeypatch.setattr(download, "MAX_WEIGHTS_BYTES", 2000)
+    monkeypatch.setattr(transfer, "MAX_WEIGHTS_BYTES", 2000)
     server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY, length)
     assert "is larger than" in refusal(f"{server.url}/{NAME}", CheckpointError)
     assert cached(tmp_path) == []
 
 
 def test_a_too_slow_download_is_aborted(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "SLOW_WINDOW", 1e-9)
-    monkeypatch.setattr(download, "SLOWEST", 1e30)  # every download is too slow
+    monkeypatch.setattr(transfer, "SLOW_WINDOW", 1e-9)
+    monkeypatch.setattr(transfer, "SLOWEST", 1e30)  # every download is too slow
     server.answers[f"/{NAME}"] = lambda handler: handler.give(BODY)
     assert "download is too slow" in refusal(f"{server.url}/{NAME}", MachineError)
     assert cached(tmp_path) == []
@@ -237,9 +206,87 @@ def test_file_names_are_not_searched_on_the_hub(source, monkeypatch):
 HUB = "timm/resnet50d.ra2_in1k"
 
 
+WEIGHTS, CONFIG = b"weights" * 1000, b'{"mean": [0.5]}'
+
+
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A fake huggingface_hub: `files` are on the hub; a value that is an error is raised."""
+def hub(server, monkeypatch, tmp_path):
+    """The server is the hub, with one model; nothing of the user's own cache is seen."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # an ImportError if it were asked
+    server.answers.update(answers_of_hub(HUB, {"model.safetensors": WEIGHTS, "config.json": CONFIG}))
+    return server
+
+
+def test_a_model_of_the_hub_comes_with_its_config_and_is_kept(hub):
+    path = fetch(HUB)
+    assert path.read_bytes() == WEIGHTS
+    assert path.with_name("config.json").read_bytes() == CONFIG
+    asked = len(hub.requests)
+    assert fetch(HUB) == path
+    assert len(hub.requests) == asked
+
+
+def test_a_model_of_the_hub_may_lack_a_config(hub):
+    del hub.answers[f"/{HUB}/resolve/main/config.json"]
+    assert fetch(HUB).name == "model.safetensors"
+
+
+def test_a_model_of_the_hub_that_is_not_what_the_hub_publishes_is_refused(hub, tmp_path):
+    hub.answers.update(answers_of_hub(HUB, {"model.safetensors": WEIGHTS}, digest="0" * 64))
+    with pytest.raises(CheckpointError, match="damaged download, its sha256 starts with"):
+        fetch(HUB)
+    hub.answers[f"/{HUB}/resolve/main/model.safetensors"] = lambda handler: handler.give(WEIGHTS[:-1])
+    assert "truncated after 6999 of 7000 bytes" in refusal(HUB, MachineError)
+    assert [path.name for path in cached(tmp_path)] == ["config.json"]
+
+
+def test_the_cache_of_the_hub_is_used_first(hub, tmp_path):
+    model = tmp_path / "huggingface" / "hub" / f"models--{HUB.replace('/', '--')}"
+    snapshot = model / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("abc")
+    (snapshot / "model.safetensors").write_bytes(b"mine")
+    assert fetch(HUB) == snapshot / "model.safetensors"
+    assert not hub.requests
+
+
+def test_a_model_of_the_hub_without_safe_weights_is_refused(hub):
+    hub.answers.clear()
+    assert "has no model.safetensors" in refusal(HUB, CheckpointError)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_without_the_hub_the_files_to_download_are_named(hub, monkeypatch, offline):
+    if offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    else:
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    message = refusal(HUB, MachineError)
+    assert f"/{HUB}/resolve/main/model.safetensors and " in message
+    assert f"/{HUB}/resolve/main/config.json manually into one folder" in message
+    assert ("HF_HUB_OFFLINE is set" in message) == offline
+    assert not hub.requests
+
+
+def refuse_login(handler):
+    handler.send_error(401)
+
+
+def test_a_model_that_the_hub_does_not_show_needs_the_package(hub):
+    hub.answers[f"/{HUB}/raw/main/model.safetensors"] = refuse_login
+    message = refusal(HUB, CheckpointError)
+    assert "no public model on the hub has this name; for a private one pip install" in message
+
+
+@pytest.fixture
+def package(hub, monkeypatch, tmp_path):
+    """Stands in for huggingface_hub: `files` are on the hub; a value that is an error is raised."""
+    hub.answers[f"/{HUB}/raw/main/model.safetensors"] = refuse_login
     errors = types.ModuleType("huggingface_hub.errors")
     # as huggingface_hub.errors has them
     errors.EntryNotFoundError = type("EntryNotFoundError", (Exception,), {})
@@ -262,53 +309,41 @@ def hub(monkeypatch, tmp_path):
         return str(path)
 
     module.hf_hub_download = hf_hub_download
-    module.hf_hub_url = lambda name, file: f"https://hub/{name}/{file}"
     monkeypatch.setitem(sys.modules, "huggingface_hub", module)
     monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return module
 
 
-def test_a_hub_model_is_downloaded_with_its_config(hub, tmp_path):
+def test_a_private_model_is_fetched_by_the_package(package, tmp_path):
     path = fetch(HUB)
     assert path == tmp_path / "snapshot" / "model.safetensors"
     assert (path.parent / "config.json").exists()
-    assert hub.asked == [(HUB, "model.safetensors"), (HUB, "config.json")]
+    assert package.asked == [(HUB, "model.safetensors"), (HUB, "config.json")]
 
 
-def test_a_hub_model_may_lack_a_config(hub):
-    del hub.files["config.json"]
+def test_a_private_model_may_lack_a_config(package):
+    del package.files["config.json"]
     assert fetch(HUB).name == "model.safetensors"
 
 
 @pytest.mark.parametrize("kind", ["RepositoryNotFoundError", "HFValidationError"])
-def test_a_missing_hub_model_is_refused(hub, kind):
-    hub.files["model.safetensors"] = getattr(hub.errors, kind)("no\nsuch")
+def test_a_model_that_the_hub_does_not_have_is_refused(package, kind):
+    package.files["model.safetensors"] = getattr(package.errors, kind)("no\nsuch")
     assert "no public model on the hub has this name" in refusal(HUB, CheckpointError)
 
 
-def test_a_hub_model_without_safetensors_is_refused(hub):
-    del hub.files["model.safetensors"]
+def test_a_private_model_without_safe_weights_is_refused(package):
+    del package.files["model.safetensors"]
     assert "has no model.safetensors" in refusal(HUB, CheckpointError)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-@pytest.mark.parametrize("offline", [True, False])
-def test_an_unreachable_hub_is_reported_with_the_files_to_download(hub, monkeypatch, file, offline):
-    hub.files[file] = hub.errors.LocalEntryNotFoundError("not cached") if offline else ConnectionError("no\nroute")
-    if offline:
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    message = refusal(HUB, MachineError)
-    assert f"https://hub/{HUB}/model.safetensors and https://hub/{HUB}/config.json" in message
-    assert ("HF_HUB_OFFLINE is set" in message) == offline
+def test_a_connection_that_the_package_loses_is_told_with_the_files(package, file):
+    package.files[file] = ConnectionError("no\nroute")
+    assert "(the hub is not reachable): download http" in refusal(HUB, MachineError)
 
 
-def test_a_missing_package_is_reported_with_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert 'pip install "segnet[hub]"' in refusal(HUB, MachineError)
-
-
-def test_the_fake_hub_matches_huggingface_hub():
+def test_what_stands_in_for_the_hub_is_like_the_hub():
     errors = pytest.importorskip("huggingface_hub.errors")
     assert issubclass(errors.LocalEntryNotFoundError, errors.EntryNotFoundError)
     for one, other in (("RepositoryNotFoundError", "EntryNotFoundError"), ("HFValidationError", "EntryNotFoundError")):

@@ -99,7 +99,7 @@ def test_a_conflicting_normalization_is_refused(option, configured):
     expected = list(IMAGENET[option == "std"])
     assert str(error.value) == (
         f"{option}={configured}, but a.pth was trained with {option}={expected}: "
-        "remove mean and std, or set these values"
+        "remove mean and std, or set backbone_weights=null"
     )
 
 

@@ -221,6 +221,19 @@ def check_name(timm: ModuleType, model: str) -> None:
     raise ConfigError(f"backbone.model={model} is unknown to timm {timm.__version__}: {hint}")
 
 
+def default_weights(model: str) -> str | None:
+    """The name on the hub of timm's own choice of weights for an architecture; None where timm publishes none.
+
+    Raises:
+        MachineError: timm is not installed. ConfigError: it has no such model.
+    """
+    timm = import_timm()
+    check_name(timm, model)
+    published = timm.get_pretrained_cfg(model)
+    name = getattr(published, "hf_hub_id", None)
+    return str(name) if name else None
+
+
 def create(timm: ModuleType, model: str, options: Mapping[str, Any]) -> nn.Module:
     """Build a timm model; unknown options of OPTIONAL are dropped.
 
