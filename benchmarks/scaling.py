@@ -30,7 +30,7 @@ from predict_memory import BACKBONES, MIB, in_a_process_of_its_own, write_checkp
 from side_by_side import machine
 
 from segnet.data.datasets.folder import Folder
-from segnet.data.scan.scan import Memory, survey
+from segnet.data.scan.scan import ScanCache, scan_split
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def time_dataset(root: Path, repeats: int) -> tuple[float, ...]:
     spec = {"name": "folder", "root": str(root), "class_names": NAMES}
 
     def read_all(dataset: Folder, memory: Path) -> int:
-        return len(survey(dataset, "train", Memory(spec, dataset.classes, memory), progress=False).readable)
+        return len(scan_split(dataset, "train", ScanCache(spec, dataset.classes, memory), progress=False).readable)
 
     taken = []
     for repeat in range(repeats):

@@ -54,11 +54,12 @@ def build_dataset(spec: Mapping[str, Any], split: str, classes: Classes | None =
     Args:
         spec: {"name": one of `DATASETS`, **options}.
         split: "train", "val" or "test".
-        classes: those of the train split or of a checkpoint, if known. Where the files of each split name the classes,
-            they are matched by name.
+        classes: classes of the train split or of a checkpoint, if known. They are matched by name if the files of each
+            split name the classes.
 
     Raises:
-        ConfigError: an unknown name or option. DataError: files that are missing or wrong.
+        ConfigError: an unknown name or option.
+        DataError: missing or wrong files.
     """
     dataset = build("dataset", DATASETS, spec, split=split)
     return dataset if classes is None else with_class_ids(dataset, classes, split)

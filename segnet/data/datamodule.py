@@ -24,14 +24,14 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
 from segnet.data.samples import Batch, TrainSamples, WholeSamples
 from segnet.data.scan.report import DatasetReport, SplitReport
-from segnet.data.scan.scan import Memory, survey
+from segnet.data.scan.scan import ScanCache, scan_split
 from segnet.errors import ConfigError, DataError
 from segnet.system.machine import num_cores
 from segnet.system.signals import shield_worker
 
 log = logging.getLogger(__name__)
 
-NUM_SIZES = 32  # samples that are read for their sizes where not all are checked
+NUM_SIZES = 32  # samples read for their sizes if not all are checked
 
 
 def _prepare_worker(_: int) -> None:
@@ -40,7 +40,7 @@ def _prepare_worker(_: int) -> None:
 
 
 class SegmentationDataModule(pl.LightningDataModule):
-    """Train, val and test loaders of a dataset; `classes` are those of the dataset.
+    """Train, val and test loaders of a dataset; `classes` are the dataset's classes.
 
     Evaluation uses one whole image at a time, so its result depends on neither the batch size nor the number of
     processes.
@@ -48,15 +48,16 @@ class SegmentationDataModule(pl.LightningDataModule):
     Args:
         dataset: spec from `segnet.data.DATASETS`.
         data: batch size, augmentation and workers.
-        mean: of each channel, 0-1: the color of padded pixels.
-        seed: of order and augmentation.
-        classes: those of a checkpoint; None: the train split's. Where the files of each split name the classes, they
-            are matched by name.
-        fixed_order: whether every epoch has the order of the first, so that its first batches can be learnt by heart.
+        mean: mean per channel, 0-1: the color of padded pixels.
+        seed: seed of order and augmentation.
+        classes: a checkpoint's classes; None: the train split's. They are matched by name if the files of each split
+            name the classes.
+        fixed_order: repeat the first epoch's order in every epoch, to overfit its first batches.
         splits: datasets that are built already.
 
     Raises:
-        ConfigError: an impossible option. DataError: a dataset that is missing or too small.
+        ConfigError: an impossible option.
+        DataError: a dataset that is missing or too small.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._built = splits or {}
         self._splits: dict[str, SegmentationDataset] = {}
         self._reports: dict[str, SplitReport] = {}
-        self._memory: Memory | None = None
+        self._scan_cache: ScanCache | None = None
         self._given_classes = classes
         self.classes = self.split("train").classes
 
@@ -101,7 +102,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         return self._splits[name]
 
     def use(self, data: DataConfig) -> None:
-        """Take other options of loading and augmentation, such as those that were null and are decided now.
+        """Replace the options of loading and augmentation, for example when defaults that depend on data are known.
 
         Raises:
             ConfigError: an impossible batch size.
@@ -111,9 +112,9 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._data = data
 
     def sizes(self, split: str) -> Counter[tuple[int, int]]:
-        """(height, width) -> number of images of a split: of all if `data.check` reads them anyway, else of a sample.
+        """Count image sizes (height, width) of a split: all images if `data.check` reads them, otherwise a sample.
 
-        Empty if none can be read; `check` will say why.
+        Empty if no image can be read; `check` reports the reason.
         """
         dataset = self.split(split)
         if self._data.check or self.knows_sizes(split) or dataset.findings() is not None:
@@ -137,8 +138,8 @@ class SegmentationDataModule(pl.LightningDataModule):
         findings = dataset.findings()
         if findings is not None:
             return SplitReport(split, dataset.classes, findings)
-        self._memory = self._memory or Memory(self._spec, self.classes)
-        return survey(self._read_splits.get(split) or dataset, split, self._memory, progress=self._is_rank_zero)
+        self._scan_cache = self._scan_cache or ScanCache(self._spec, self.classes)
+        return scan_split(self._read_splits.get(split) or dataset, split, self._scan_cache, progress=self._is_rank_zero)
 
     @cached_property
     def _read_splits(self) -> Mapping[str, SegmentationDataset]:

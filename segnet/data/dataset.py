@@ -1,7 +1,7 @@
 """The contract of datasets: images with masks of class ids, checked when they are read.
 
-A dataset class takes ``split`` and its options, has ``classes``, and gives samples by index. Errors in files are
-`DataError` with the path, the value and the number of pixels that have it.
+A dataset class takes ``split`` and its options, has ``classes``, and returns samples by index. Errors in files are a
+`DataError` with the path, the value and its number of pixels.
 """
 
 from abc import ABC, abstractmethod
@@ -45,14 +45,14 @@ class SegmentationDataset(ABC):
     """Base of all datasets: `classes`, `channels`, `len(dataset)` and `dataset.load(index)`."""
 
     classes: Classes
-    channels: int = 3  # of the images
+    channels: int = 3  # image channels
     value_range: ValueRange | None = None  # stored values that become 0 and 255
-    has_value_range = False  # whether it is an option of the dataset
+    has_value_range = False  # whether value_range is an option of the dataset
     classes_from_files: bool = False  # whether the files of each split name the classes, each in an order of its own
 
     @cached_property
     def notes(self) -> Notes:
-        """What was left out when the dataset was put together."""
+        """Notes about files and labels that were left out when the dataset was built."""
         return Notes()
 
     @abstractmethod
@@ -78,18 +78,18 @@ class SegmentationDataset(ABC):
         return None
 
     def files(self, index: int) -> Sequence[Path | str]:
-        """Everything that the sample at `index` is read from: its files, and texts that tell samples of one file apart.
+        """Return the sources of a sample: its files, and text that distinguishes samples of one file.
 
         Without a path the sample does not come from local files, so its findings cannot be cached.
         """
         return ()
 
     def doubt(self, present: Iterable[int]) -> str:
-        """A question about masks that contain these ids only, and the options that answer it; empty: none."""
+        """Return a question about masks that contain only these ids, with the options that answer it; empty: none."""
         return ""
 
     def stored_values(self, index: int) -> tuple[NDArray[Any], float]:
-        """The image of a sample as its file stores it, (H, W, channels), and the value of white.
+        """Return a sample's image as stored in its file, (H, W, channels), and the value of white.
 
         Only for datasets with `has_value_range`.
         """
@@ -116,14 +116,14 @@ class SegmentationDataset(ABC):
         raise NotImplementedError
 
     def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
-        """Read images as a model does.
+        """Adopt a model's value range.
 
         Args:
-            value_range: of the model.
-            model: its path, for errors.
+            value_range: the model's value range.
+            model: path of the model, for messages.
 
         Raises:
-            ConfigError: the dataset is configured otherwise, or has no such option.
+            ConfigError: the dataset has another value range, or does not support the option.
         """
         if self.value_range is None and self.has_value_range:
             self.value_range = value_range
@@ -134,7 +134,7 @@ class SegmentationDataset(ABC):
     def advice(
         self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
     ) -> dict[str, str]:
-        """Options that make sense of masks that cannot be used, see `Labels.advice`."""
+        """Suggest options for unusable masks, see `Labels.advice`."""
         return {}
 
 
@@ -142,11 +142,11 @@ class FileDataset(SegmentationDataset):
     """A dataset of image files, each with a mask file.
 
     Args:
-        pairs: image and mask.
-        classes: the meaning of the ids.
-        labels: reads the masks; None: they contain the ids of `classes`.
-        channels: of the images; `segnet.images.bands` describes numbers other than 3.
-        value_range: the stored values that become 0 and 255; None: 0 and the largest of their type.
+        pairs: paths of image and mask of each sample.
+        classes: the classes.
+        labels: reader of the masks; None: masks contain the ids of `classes`.
+        channels: image channels; `segnet.images.bands` describes numbers other than 3.
+        value_range: the stored values that become 0 and 255; None: 0 and the largest value of their dtype.
     """
 
     has_value_range = True
@@ -193,10 +193,10 @@ class FileDataset(SegmentationDataset):
 
 
 class WrappedDataset(SegmentationDataset):
-    """A dataset that changes how the samples of another one are read, and answers everything else as that one does.
+    """Base of datasets that change how another dataset's samples are read; everything else is delegated to it.
 
     Args:
-        dataset: source of the samples.
+        dataset: the wrapped dataset.
     """
 
     def __init__(self, dataset: SegmentationDataset) -> None:
@@ -227,8 +227,10 @@ class WrappedDataset(SegmentationDataset):
 
 
 def refuse_other_size(mask: Mask, image: Image, mask_path: Path, image_path: Path) -> None:
-    """Raises:
-    DataError: mask and image differ in size.
+    """Check that mask and image have the same size.
+
+    Raises:
+        DataError: they differ in size.
     """
     if mask.shape != image.shape[:2]:
         raise DataError(

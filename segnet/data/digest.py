@@ -1,7 +1,7 @@
-"""The digest of a dataset: names, sizes and modification times of its files, as numbers. No file is opened.
+"""Digest of a dataset: hashes of names, sizes and modification times of its files. No file is opened.
 
-A checkpoint stores it, so that a resumed run notices a dataset that has changed. Names are hashed: a published
-checkpoint does not tell the names of the files that it was trained on.
+Checkpoints store it, so that a resumed run detects a changed dataset. Names are hashed: a published checkpoint does not
+reveal the names of its training files.
 """
 
 import hashlib
@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segnet.data.cache.fingerprints import stamp_of
+from segnet.data.cache.fingerprints import fingerprint_of
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import listed
 
 NAME, CONTENT, TIME = range(3)  # columns
-MOST_NAMES = 3  # in a message
-FILES_A_THREAD = 1000  # files that a thread looks at before the next thread is asked
+MOST_NAMES = 3  # names in a message
+FILES_A_THREAD = 1000  # files per task of a thread
 
-Stamp = Sequence[int]  # size [bytes] and mtime [ns]; empty: no such file
+Fingerprint = Sequence[int]  # size [bytes] and mtime [ns]; empty: no such file
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class SplitDigest:
 
     Attributes:
         samples: (N, 3) int64, in the order of the split: hashes of the name, of sizes and other file names, of times.
-        shared: (M, 3) int64, the same of files that belong to several samples, such as an annotation file.
-        names: of the samples, then of the shared files; empty in a digest that was stored.
+        shared: (M, 3) int64, the same for files shared by several samples, such as an annotation file.
+        names: names of the samples, then of the shared files; empty in a stored digest.
     """
 
     samples: NDArray[np.int64]
@@ -43,33 +43,36 @@ class SplitDigest:
     names: Sequence[str] = ()
 
     def to_state(self) -> dict[str, torch.Tensor]:
-        """What a checkpoint stores."""
+        """Return the tensors that a checkpoint stores."""
         return {"samples": torch.from_numpy(self.samples), "shared": torch.from_numpy(self.shared)}
 
     @classmethod
     def from_state(cls, state: Any) -> "SplitDigest":
-        """Raises:
-        ValueError: it is no digest.
+        """Build a digest from the tensors of a checkpoint.
+
+        Raises:
+            ValueError: the state is not a digest.
         """
         tables = []
         for key in ("samples", "shared"):
             table = state.get(key) if isinstance(state, Mapping) else None
             if not isinstance(table, torch.Tensor) or table.dtype != torch.int64 or table.shape[1:] != (3,):
-                raise ValueError("is no digest of a dataset")
+                raise ValueError("is not a digest of a dataset")
             tables.append(table.numpy())
         return cls(tables[0], tables[1])
 
 
 def split_digest(dataset: SegmentationDataset, roots: Sequence[str] = ()) -> SplitDigest:
-    """Look at the files of a split.
+    """Compute the digest of a split.
 
     Args:
-        roots: folders from which names count, so that a dataset may be moved.
+        dataset: the split's dataset.
+        roots: folders relative to which names are hashed, so that a dataset may be moved.
     """
     bases = [os.path.abspath(os.path.expanduser(root)) + os.sep for root in roots]
     parts = [dataset.files(index) for index in range(len(dataset))]
     owners = Counter(file for files in parts for file in set(files) if isinstance(file, Path))
-    stamps = _stamps(list(owners))
+    fingerprints = _fingerprints(list(owners))
     occurrences: Counter[str] = Counter()
     names, rows = [], []
     for files in parts:
@@ -80,19 +83,19 @@ def split_digest(dataset: SegmentationDataset, roots: Sequence[str] = ()) -> Spl
         occurrences[name] += 1  # windows of a scene, or entries of an annotation file, share a name
         names.append(name)
         others = [_relative(file, bases) for file in own if file != first]
-        rows.append(_row(f"{name}\0{occurrences[name]}", [*texts, *others], [stamps[file] for file in own]))
+        rows.append(_row(f"{name}\0{occurrences[name]}", [*texts, *others], [fingerprints[file] for file in own]))
     shared = sorted(file for file, number in owners.items() if number > 1)
     names += [_relative(file, bases) for file in shared]
-    shared_rows = [_row(_relative(file, bases), [], [stamps[file]]) for file in shared]
+    shared_rows = [_row(_relative(file, bases), [], [fingerprints[file]]) for file in shared]
     return SplitDigest(_table(rows), _table(shared_rows), names)
 
 
-def _stamps(files: Sequence[Path]) -> dict[Path, Stamp]:
-    """Sizes and times, by several threads: a network disk answers each question late."""
+def _fingerprints(files: Sequence[Path]) -> dict[Path, Fingerprint]:
+    """Return sizes and times of files, by several threads, because network disks have a high latency."""
     chunks = [files[start : start + FILES_A_THREAD] for start in range(0, len(files), FILES_A_THREAD)]
     with ThreadPoolExecutor(16) as pool:
-        found = pool.map(lambda chunk: [stamp_of([file]) for file in chunk], chunks)
-        return dict(zip(files, (stamp for stamps in found for stamp in stamps), strict=True))
+        found = pool.map(lambda chunk: [fingerprint_of([file]) for file in chunk], chunks)
+        return dict(zip(files, (fingerprint for fingerprints in found for fingerprint in fingerprints), strict=True))
 
 
 def _relative(path: Path, bases: Sequence[str]) -> str:
@@ -100,8 +103,8 @@ def _relative(path: Path, bases: Sequence[str]) -> str:
     return next((name.removeprefix(base) for base in bases if name.startswith(base)), name)
 
 
-def _row(name: str, texts: Iterable[str], stamps: Sequence[Stamp]) -> tuple[int, int, int]:
-    sizes, times = ([str(value) for stamp in stamps for value in stamp[part::2]] for part in range(2))
+def _row(name: str, texts: Iterable[str], fingerprints: Sequence[Fingerprint]) -> tuple[int, int, int]:
+    sizes, times = ([str(value) for fingerprint in fingerprints for value in fingerprint[part::2]] for part in range(2))
     return _hash([name]), _hash([*texts, "", *sizes]), _hash(times)
 
 
@@ -115,7 +118,7 @@ def _table(rows: Sequence[tuple[int, int, int]]) -> NDArray[np.int64]:
 
 
 def changes(before: SplitDigest, now: SplitDigest) -> str:
-    """What changed in a split, as "3 images more (a.png, b.png, c.png), 1 changed (d.png)"; empty: nothing."""
+    """Describe the changes of a split: "3 images more (a.png, b.png, c.png), 1 changed (d.png)"; empty if none."""
     names = dict(zip([*now.samples[:, NAME].tolist(), *now.shared[:, NAME].tolist()], now.names, strict=True))
     old, new = _by_name(before.samples), _by_name(now.samples)
     more = [names[key] for key in new if key not in old]
@@ -141,6 +144,6 @@ def _by_name(table: NDArray[np.int64]) -> dict[int, list[int]]:
 
 
 def _differing(old: Mapping[int, list[int]], new: Mapping[int, list[int]]) -> tuple[list[int], bool]:
-    """The names in both whose rows differ, and whether they differ in times only."""
+    """Return the names with different rows in both, and whether only the times differ."""
     differing = [key for key in new if key in old and old[key] != new[key]]
     return differing, all(old[key][CONTENT] == new[key][CONTENT] for key in differing)

@@ -20,11 +20,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
     A number is the index of an image. When the image is repeated in an epoch, the dataset's length is added each time.
 
     Args:
-        length: of the dataset.
-        seed: of the order.
-        rank, num_processes: rank of this process, and the number of processes.
-        repeats: repeat factor of each image, 1 or more; None: all once.
-        fixed_order: whether every epoch has the order of the first.
+        length: length of the dataset.
+        seed: seed of the order.
+        rank, num_processes: rank of this process, and the world size.
+        repeats: repeat factor of each image, 1 or more; None: each image once.
+        fixed_order: repeat the first epoch's order in every epoch.
     """
 
     def __init__(

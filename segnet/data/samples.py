@@ -1,4 +1,4 @@
-"""Samples as the loaders read them: augmented crops for training, whole images for evaluation, as tensors."""
+"""Samples for the data loaders, as tensors: augmented crops for training, whole images for evaluation."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -46,10 +46,10 @@ BLOCK = 512  # of a tar file [bytes]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A tar file and the places of its samples.
+    """A tar file and the offsets of its samples.
 
     Attributes:
-        name: of the file.
+        name: file name.
         offsets: first byte of each sample, and the end of the last one.
     """
 
@@ -78,8 +78,10 @@ class Index:
 
     @classmethod
     def from_json(cls, text: bytes, where: str) -> "Index":
-        """Raises:
-        DataError: it is no index; `where` names the file.
+        """Parse an index; `where` is the file name for messages.
+
+        Raises:
+            DataError: the text is not an index.
         """
         try:
             record = Record(parse_json(text, where), where)
@@ -96,19 +98,23 @@ class Index:
                 }
         except DataError as error:
             reason = str(error).removeprefix(f"{where}: ")
-            raise DataError(f"{where}: is no index of `segnet shard`, or damaged ({reason}): shard it again") from None
+            raise DataError(
+                f"{where}: is not an index of `segnet shard`, or is damaged ({reason}): shard it again"
+            ) from None
         if index_format != FORMAT:
-            raise DataError(f"{where}: is of format {index_format}, which another segnet wrote: shard it again")
+            raise DataError(f"{where}: has format {index_format} of another segnet version: shard it again")
         owners = [(shard.name, split) for split, shards in splits.items() for shard in shards]
         repeated = [name for name, number in Counter(name for name, _ in owners).items() if number > 1]
         if repeated:
-            raise DataError(f"{where}: names the shard {repeated[0]} twice: its samples would be in two places")
+            raise DataError(f"{where}: lists the shard {repeated[0]} twice: shard it again")
         return cls(classes, channels, splits, value_range)
 
 
 def _stored_value_range(record: Record) -> ValueRange | None:
-    """Raises:
-    DataError: it is no pair of numbers in ascending order.
+    """Read the value range of an index.
+
+    Raises:
+        DataError: it is not a pair of ascending numbers.
     """
     if not record.has("value_range"):
         return None
@@ -119,8 +125,10 @@ def _stored_value_range(record: Record) -> ValueRange | None:
 
 
 def _stored_classes(record: Record) -> Classes:
-    """Raises:
-    DataError: the record describes no classes.
+    """Read the classes of an index.
+
+    Raises:
+        DataError: the record does not describe classes.
     """
     names, palette = record.items("names"), record.items("palette")
     try:
@@ -130,8 +138,10 @@ def _stored_classes(record: Record) -> Classes:
 
 
 def _stored_shard(record: Record) -> Shard:
-    """Raises:
-    DataError: the record describes no shard.
+    """Read a shard of an index.
+
+    Raises:
+        DataError: the record does not describe a shard.
     """
     name = record.text("shard")
     if not re.fullmatch(r"\w[\w-]*\.tar", name):
@@ -144,12 +154,12 @@ def _stored_shard(record: Record) -> Shard:
 
 
 def findings_name(split: str) -> str:
-    """The file with the findings of a split."""
+    """Return the name of the file with a split's findings."""
     return f"{split}-findings.json"
 
 
 def tar_writer(file: IO[bytes]) -> Any:
-    """WebDataset's writer, for mappings of "__key__" and the members from `pack`."""
+    """Return WebDataset's writer, for mappings of "__key__" and the members from `pack`."""
     # Fixed time and owner: the same samples give the same bytes.
     return _webdataset("writer").TarWriter(file, encoder=False, mtime=0, user="segnet", group="segnet")
 
@@ -171,10 +181,10 @@ def unpack(data: bytes, where: str, classes: Classes, channels: int) -> Sample:
     """Read a sample from its bytes in a shard.
 
     Args:
-        where: its name in errors.
+        where: name of the sample, for messages.
 
     Raises:
-        DataError: damaged, or not a sample of this index.
+        DataError: the bytes are damaged, or not a sample of this index.
     """
     try:
         members = _tar_members(data, where)
@@ -198,7 +208,7 @@ def unpack(data: bytes, where: str, classes: Classes, channels: int) -> Sample:
 
 
 def sample_offsets(path: Path) -> list[int]:
-    """First byte of each sample of a shard, and the end of the last one [bytes]."""
+    """Return the first byte of each sample of a shard, and the end of the last one [bytes]."""
     offsets: dict[str, int] = {}
     end = 0
     with tarfile.open(path, "r:") as archive:
@@ -209,8 +219,10 @@ def sample_offsets(path: Path) -> list[int]:
 
 
 def require_webdataset() -> None:
-    """Raises:
-    MachineError: WebDataset is not installed.
+    """Check that WebDataset is installed.
+
+    Raises:
+        MachineError: it is not.
     """
     _webdataset("writer")
 
@@ -221,7 +233,7 @@ def _webdataset(module: str) -> Any:
         import webdataset.writer
     except ImportError:
         raise MachineError(
-            'shards are written and read by webdataset, which is not installed: pip install "segnet[streaming]"'
+            'shards need the package webdataset, which is not installed: pip install "segnet[streaming]"'
         ) from None
     return getattr(webdataset, module)
 
@@ -240,7 +252,7 @@ def _encode_image(image: Pixels, source: Path | None) -> tuple[str, bytes]:
             data = source.read_bytes()
             if np.array_equal(_decoded(kept, data, channels), image):
                 return kept, data
-        except Exception:  # it may be no image file, and decoders raise many kinds
+        except Exception:  # not an image file: decoders raise many kinds of errors
             pass
     buffer = io.BytesIO()
     if channels in PILLOW_MODES and image.dtype == np.uint8:
@@ -259,10 +271,11 @@ def _decoded(suffix: str, data: bytes, channels: int) -> Pixels:
 
 
 def _stored_array(data: bytes) -> Pixels:
-    """The image in an NPZ file; its header is checked before anything is unpacked.
+    """Read the image in an NPZ file; the header is checked before anything is unpacked.
 
     Raises:
-        ValueError: another type or number of dimensions, more pixels than the limit, or another size than stated.
+        ValueError: a wrong dtype or number of dimensions, more pixels than the limit, or a size that differs from the
+            header.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open("image.npy") as member:
         version = np.lib.format.read_magic(member)

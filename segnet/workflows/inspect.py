@@ -13,7 +13,7 @@ from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS, lost_files
 from segnet.data.scan.crop_fill import fitting_crop
 from segnet.data.scan.report import DatasetReport
-from segnet.data.scan.scan import Memory, survey
+from segnet.data.scan.scan import ScanCache, scan_split
 from segnet.errors import ConfigError
 from segnet.images.bands import unstretched
 from segnet.images.drawing import contact_sheet
@@ -35,9 +35,9 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
     require_inspectable(config)
     with lost_files() as lost:
         datasets = build_splits(config.dataset, config.splits)
-    memory = Memory(config.dataset, next(iter(datasets.values())).classes)
+    cache = ScanCache(config.dataset, next(iter(datasets.values())).classes)
     reports = [
-        replace(survey(dataset, split, memory), notes=dataset.notes.lines()) for split, dataset in datasets.items()
+        replace(scan_split(dataset, split, cache), notes=dataset.notes.lines()) for split, dataset in datasets.items()
     ]
     report = DatasetReport(reports, list(dict.fromkeys(lost)), config.data)
     with replacing(output_dir / "inspection.json") as temporary:

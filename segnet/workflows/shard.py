@@ -21,7 +21,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS
 from segnet.data.scan.finding import Finding
 from segnet.data.scan.report import DatasetReport, SplitReport
-from segnet.data.scan.scan import found_in
+from segnet.data.scan.scan import finding_of
 from segnet.data.shards import INDEX, Index, Shard, findings_name, pack, require_webdataset, sample_offsets, tar_writer
 from segnet.errors import ConfigError, MachineError
 from segnet.system.machine import num_cores
@@ -74,7 +74,7 @@ def _write_split(
     def packed(index: int) -> tuple[dict[str, bytes], Finding]:
         sample = dataset.load(index)
         source = next((place for place in dataset.files(index) if isinstance(place, Path)), None)
-        return pack(sample, source), found_in(sample)
+        return pack(sample, source), finding_of(sample)
 
     shards: list[Shard] = []
     findings: list[Finding] = []

@@ -26,21 +26,21 @@ def test_growth_is_of_a_file_among_the_most_to_the_cheapest(benchmark):
 def test_every_file_is_opened_read_and_remembered(benchmark, tmp_path, monkeypatch):
     benchmark.write_dataset(tmp_path, 1003)
     assert len(benchmark.Folder("train", str(tmp_path), benchmark.NAMES)) == 1003
-    monkeypatch.setattr(benchmark, "survey", watched := Watched(benchmark.survey))
+    monkeypatch.setattr(benchmark, "scan_split", watched := Watched(benchmark.scan_split))
     assert min(benchmark.time_dataset(tmp_path, 2)) > 0
     assert watched.num_images == [1003] * 4
     assert len(list(tmp_path.glob("memory */*.json"))) == 2
 
 
 class Watched:
-    """A survey that remembers of how many images each one was, and that no two were alike."""
+    """Wrapper of scan_split that records the number of images of each scan, and that all scans differ."""
 
-    def __init__(self, survey):
-        self._survey = survey
+    def __init__(self, scan_split):
+        self._scan_split = scan_split
         self.num_images = []
 
     def __call__(self, *arguments, **options):
-        report = self._survey(*arguments, **options)
+        report = self._scan_split(*arguments, **options)
         self.num_images.append(len({finding.image_hash for finding in report.findings}))
         return report
 

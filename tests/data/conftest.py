@@ -1,4 +1,4 @@
-"""Writes small datasets into a folder."""
+"""Fixtures that write small datasets into a folder."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +12,7 @@ WritePairs = Callable[..., list[str]]
 
 @pytest.fixture
 def write_pairs() -> WritePairs:
-    """Function that writes an image and a mask of ids 0-2 for each name into two folders; gives the names back."""
+    """Return a function that writes an image and a mask of ids 0-2 per name into two folders, and returns the names."""
 
     def write(
         images: Path, masks: Path, names: Iterable[str], suffix: str = "png", size: tuple[int, int] = (6, 8)

@@ -1,4 +1,4 @@
-"""The loaders: which samples come, in which order, for any number of workers and processes."""
+"""Data loaders: samples and their order, for any number of workers and processes."""
 
 from types import SimpleNamespace
 
@@ -26,7 +26,7 @@ def as_rank(data: SegmentationDataModule, rank: int, num_processes: int) -> Segm
 
 
 def epochs(data: SegmentationDataModule, numbers: range = range(2)) -> list[dict]:
-    """All training batches of some epochs."""
+    """Return all training batches of the given epochs."""
     loader = data.train_dataloader()
     batches = []
     for epoch in numbers:
@@ -49,9 +49,9 @@ def names(batches: list[dict]) -> list[str]:
 # Training batches
 
 
-def test_training_batches_have_crop_size_and_small_types():
+def test_training_batches_have_the_crop_size_and_compact_dtypes():
     batches = epochs(module(), range(1))
-    assert len(batches) == 3  # the tenth image makes no batch
+    assert len(batches) == 3  # the tenth image does not fill a batch
     for batch in batches:
         assert (batch["image"].dtype, batch["image"].shape) == (torch.uint8, (3, 3, 24, 28))
         assert (batch["mask"].dtype, batch["mask"].shape) == (torch.uint8, (3, 24, 28))
@@ -64,7 +64,7 @@ def test_batches_are_the_same_for_any_number_of_workers():
     assert same(alone, epochs(module(num_workers=2)))
 
 
-def test_epochs_bring_other_orders_and_other_augmentations():
+def test_each_epoch_has_its_own_order_and_augmentations():
     first, second = epochs(module(), range(1)), epochs(module(), range(1, 2))
     assert names(first) != names(second)
     images = [
@@ -75,19 +75,19 @@ def test_epochs_bring_other_orders_and_other_augmentations():
     assert not any(torch.equal(images[0][name], images[1][name]) for name in common)
 
 
-def test_epoch_can_be_repeated_without_those_before_it():
-    """What resuming needs: epoch 1 is the same, whether or not epoch 0 went before."""
+def test_an_epoch_does_not_depend_on_earlier_epochs():
+    """Resuming needs this: epoch 1 does not depend on epoch 0."""
     assert same(epochs(module())[3:], epochs(module(), range(1, 2)))
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_resumed_loader_goes_on_with_the_next_batch(num_workers):
+def test_a_resumed_loader_continues_with_the_next_batch(num_workers):
     resumed = module(num_workers=num_workers)
     resumed.resume(epoch=1, batches=2)
     assert same(list(resumed.train_dataloader()), epochs(module(), range(1, 2))[2:])
 
 
-def test_other_seeds_give_other_batches():
+def test_batches_depend_on_the_seed():
     assert not same(epochs(module(seed=0), range(1)), epochs(module(seed=1), range(1)))
     assert same(epochs(module(seed=1), range(1)), epochs(module(seed=1), range(1)))
 
@@ -112,7 +112,7 @@ def test_padding_has_the_mean_color_and_ignore_index():
 RARE = {**SHAPES, "num_train": 12, "seed": 3}
 
 
-def test_images_of_rare_classes_come_again_with_other_augmentations():
+def test_images_of_rare_classes_are_repeated_with_other_augmentations():
     data = module(RARE, oversample_rare=1.0, batch_size=1)
     batches = epochs(data, range(1))
     counts = {name: names(batches).count(name) for name in names(batches)}
@@ -128,7 +128,7 @@ def test_images_of_rare_classes_come_again_with_other_augmentations():
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_repeated_images_are_the_same_for_any_number_of_workers_and_after_a_resume(num_workers):
+def test_repeated_images_do_not_depend_on_workers_or_resuming(num_workers):
     whole = epochs(module(RARE, oversample_rare=1.0), range(1, 2))
     assert same(whole, epochs(module(RARE, oversample_rare=1.0, num_workers=num_workers), range(1, 2)))
     resumed = module(RARE, oversample_rare=1.0, num_workers=num_workers)
@@ -136,7 +136,7 @@ def test_repeated_images_are_the_same_for_any_number_of_workers_and_after_a_resu
     assert same(list(resumed.train_dataloader()), whole[2:])
 
 
-def test_classes_that_are_common_enough_change_nothing():
+def test_common_classes_are_not_oversampled():
     assert same(epochs(module()), epochs(module(oversample_rare=0.01)))
 
 
@@ -150,7 +150,7 @@ def test_impossible_fractions_are_refused(share):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_mixed_batches_are_the_same_for_any_number_of_workers_and_after_a_resume(num_workers):
+def test_mixed_batches_do_not_depend_on_workers_or_resuming(num_workers):
     whole = epochs(module(cutmix=1.0), range(1, 2))
     assert not same(whole, epochs(module(), range(1, 2)))
     assert names(whole) == names(epochs(module(), range(1, 2)))
@@ -165,7 +165,7 @@ def test_mixed_batches_are_the_same_for_any_number_of_workers_and_after_a_resume
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("kind", ["memory", "disk"])
-def test_a_cache_changes_no_batch(tmp_path, monkeypatch, folder_spec, kind, num_workers):
+def test_a_cache_does_not_change_batches(tmp_path, monkeypatch, folder_spec, kind, num_workers):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     plain = module(folder_spec)
     for _ in range(2):  # the second run finds what the first kept on disk
@@ -184,7 +184,7 @@ def test_the_cache_serves_training_and_validation_after_the_scan(folder_spec, mo
     assert len(list(data.val_dataloader())) == 4
 
 
-def test_an_impossible_cache_is_refused_before_the_first_step():
+def test_an_unknown_cache_is_refused_before_the_first_step():
     with pytest.raises(ConfigError, match=r"data\.cache=ram is unknown"):
         module(cache="ram", check=False).check()
 
@@ -193,7 +193,7 @@ def test_an_impossible_cache_is_refused_before_the_first_step():
 
 
 @pytest.mark.parametrize(("split", "length"), [("train", 10), ("val", 7), ("test", 3)])
-def test_evaluation_gives_every_whole_image_once_in_order(split, length):
+def test_evaluation_yields_every_whole_image_once_in_order(split, length):
     data = module()
     batches = list(data.evaluation_dataloader(split))
     assert names(batches) == [f"shapes/{split}/{index}" for index in range(length)]
@@ -205,7 +205,7 @@ def test_evaluation_gives_every_whole_image_once_in_order(split, length):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("num_processes", [2, 3])
-def test_processes_share_an_odd_number_of_images_without_repeating_any(num_processes, num_workers):
+def test_processes_divide_an_odd_number_of_images_without_repetition(num_processes, num_workers):
     shares = [
         names(list(as_rank(module(num_workers=num_workers), rank, num_processes).val_dataloader()))
         for rank in range(num_processes)
@@ -213,7 +213,7 @@ def test_processes_share_an_odd_number_of_images_without_repeating_any(num_proce
     assert sorted(name for share in shares for name in share) == [f"shapes/val/{index}" for index in range(7)]
 
 
-def test_val_and_test_loaders_read_their_splits():
+def test_val_and_test_loaders_yield_their_splits():
     data = module()
     assert names(list(data.val_dataloader()))[0] == "shapes/val/0"
     assert names(list(data.test_dataloader()))[0] == "shapes/test/0"
@@ -228,13 +228,13 @@ def test_fewer_images_than_a_batch_are_refused():
         module(batch_size=11).check()
 
 
-def test_every_process_needs_a_batch():
+def test_fewer_images_than_a_batch_per_process_are_refused():
     module(batch_size=5).check(num_processes=2)
     with pytest.raises(DataError, match="fewer than one batch of 12"):
         module(batch_size=6).check(num_processes=2)
 
 
-def test_every_process_needs_a_val_image():
+def test_fewer_val_images_than_processes_are_refused():
     module({**SHAPES, "num_val": 2}, batch_size=1).check(num_processes=2)
     with pytest.raises(DataError, match="val split has 2 images, fewer than the 3 processes"):
         module({**SHAPES, "num_val": 2}, batch_size=1).check(num_processes=3)
@@ -261,7 +261,7 @@ def folder_spec(tmp_path, write_pairs):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_wrong_label_is_found_before_the_first_step(tmp_path, folder_spec, split):
+def test_a_wrong_label_is_detected_before_the_first_step(tmp_path, folder_spec, split):
     module(folder_spec).check()
     wrong = tmp_path / "masks" / split / "c.png"
     Image.fromarray(np.full((6, 8), 37, np.uint8)).save(wrong)
@@ -272,7 +272,7 @@ def test_wrong_label_is_found_before_the_first_step(tmp_path, folder_spec, split
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_unreadable_image_is_named_in_one_line_when_its_batch_is_loaded(tmp_path, folder_spec, num_workers):
+def test_an_unreadable_image_is_a_one_line_error_when_its_batch_is_loaded(tmp_path, folder_spec, num_workers):
     damaged = tmp_path / "images" / "train" / "b.png"
     damaged.write_bytes(b"")
     data = module(folder_spec, batch_size=4, check=False, num_workers=num_workers)
@@ -281,11 +281,11 @@ def test_unreadable_image_is_named_in_one_line_when_its_batch_is_loaded(tmp_path
     assert str(caught.value) == f"{damaged}: is empty (0 bytes)"
 
 
-def test_classes_are_the_dataset_s(folder_spec):
+def test_the_datamodule_has_the_dataset_s_classes(folder_spec):
     assert module(folder_spec).classes.names == ("road", "tree", "sky")
 
 
-def test_300_classes_travel_as_int32(tmp_path, folder_spec):
+def test_masks_of_300_classes_are_int32(tmp_path, folder_spec):
     for name in "abcd":
         ids = np.random.default_rng(0).integers(0, 300, (6, 8)).astype(np.uint16)
         Image.fromarray(ids).save(tmp_path / "masks" / "train" / f"{name}.png")
@@ -296,7 +296,7 @@ def test_300_classes_travel_as_int32(tmp_path, folder_spec):
     assert batch["mask"][batch["mask"] != 65535].max() > 255
 
 
-def test_images_of_other_channels_than_the_model_takes_are_refused(tmp_path, write_pairs):
+def test_a_wrong_number_of_image_channels_is_refused(tmp_path, write_pairs):
     write_pairs(tmp_path / "images", tmp_path / "masks", "abcdef")
     spec = {"name": "folder", "root": str(tmp_path), "class_names": ["a", "b", "c"], "channels": 1}
     with pytest.raises(ConfigError, match=r"images have 1 channels, but the model takes 3: set dataset\.channels and"):

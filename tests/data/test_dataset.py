@@ -1,4 +1,4 @@
-"""What all datasets share: samples are checked when they are read, and all of them before the first step."""
+"""The contract of datasets: samples are checked when they are read."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ MANY = Classes.create([f"class {number}" for number in range(300)], ignore_index
 
 
 def dataset(folder: Path, masks: list[np.ndarray], classes: Classes = THREE) -> FileDataset:
-    """A dataset of a black image for each mask, in its size."""
+    """Return a dataset with a black image of equal size for each mask."""
     pairs = []
     for number, mask in enumerate(masks):
         pair = folder / f"{number}_image.png", folder / f"{number}_mask.png"
@@ -25,7 +25,7 @@ def dataset(folder: Path, masks: list[np.ndarray], classes: Classes = THREE) -> 
     return FileDataset(pairs, classes)
 
 
-def test_load_gives_image_mask_and_name(tmp_path):
+def test_load_returns_image_mask_and_name(tmp_path):
     mask = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
     sample = dataset(tmp_path, [mask]).load(0)
     assert (sample.image.dtype, sample.image.shape) == (np.uint8, (2, 3, 3))
@@ -33,14 +33,14 @@ def test_load_gives_image_mask_and_name(tmp_path):
     assert sample.name == str(tmp_path / "0_image.png")
 
 
-def test_300_classes_come_from_a_16_bit_mask(tmp_path):
+def test_a_16_bit_mask_can_have_300_classes(tmp_path):
     mask = np.array([[0, 255, 256, 299, 65535]], np.uint16)
     loaded = dataset(tmp_path, [mask], MANY).load(0).mask
     assert loaded.dtype == np.int32
     np.testing.assert_array_equal(loaded, mask)
 
 
-def test_other_size_than_the_image_is_reported_with_both(tmp_path):
+def test_a_mask_of_another_size_than_its_image_is_refused_with_both_sizes(tmp_path):
     Image.new("RGB", (12, 10)).save(tmp_path / "image.png")
     Image.new("L", (10, 12)).save(tmp_path / "mask.png")
     with pytest.raises(DataError) as caught:
@@ -50,7 +50,7 @@ def test_other_size_than_the_image_is_reported_with_both(tmp_path):
     assert f"{tmp_path / 'image.png'} has 12 x 10" in message
 
 
-def test_mask_is_compared_with_the_upright_image(tmp_path):
+def test_the_mask_must_match_the_image_after_exif_rotation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (12, 10)).save(tmp_path / "image.jpg", exif=exif)

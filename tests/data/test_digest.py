@@ -153,5 +153,5 @@ def test_what_a_checkpoint_stores_holds_no_names_and_compares_alike(tmp_path):
     "state", [None, 3, {}, {"samples": 1, "shared": 2}, {"samples": torch.zeros(3, 3), "shared": torch.zeros(0, 3)}]
 )
 def test_anything_else_is_no_digest(state):
-    with pytest.raises(ValueError, match="is no digest"):
+    with pytest.raises(ValueError, match="is not a digest"):
         SplitDigest.from_state(state)

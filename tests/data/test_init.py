@@ -20,7 +20,7 @@ SIZE = (20, 30)
 
 @pytest.fixture
 def spec(tmp_path):
-    """COCO files in which every annotation is of a cat: category 1 of train, 2 of val, and 3 of test."""
+    """Write COCO files with only cat annotations: category 1 of train, 2 of val, and 3 of test."""
     names = {"train": ["cat", "dog", "cow"], "val": ["dog", "cat"], "test": ["cow", "dog", "cat"]}
     (tmp_path / "annotations").mkdir()
     for split, categories in names.items():
@@ -63,7 +63,7 @@ def test_a_dataset_takes_the_class_ids_of_a_checkpoint(spec):
     assert cats(module.split("val")) == cats(module.split("test")) == 60
 
 
-def test_a_training_and_its_scan_see_the_class_ids_of_train(spec):
+def test_training_and_scan_use_the_class_ids_of_train(spec):
     module = SegmentationDataModule(spec, DataConfig(crop_size=[8, 8], batch_size=1, num_workers=0), [0.5] * 3, 0)
     for split in ("train", "val"):
         assert module.report(split).pixels == {0: 2 * 540, 1: 2 * 60}
@@ -71,7 +71,7 @@ def test_a_training_and_its_scan_see_the_class_ids_of_train(spec):
     assert int((batch["mask"] == 1).sum()) == 60
 
 
-def test_shards_hold_the_class_ids_of_train(spec, tmp_path):
+def test_shards_store_the_class_ids_of_train(spec, tmp_path):
     pytest.importorskip("webdataset", reason="webdataset is an optional package, and not installed")
     write_shards(ShardConfig(dataset=spec, output=str(tmp_path / "shards"), splits=["val", "train"]))
     splits = build_splits({"name": "streaming", "root": str(tmp_path / "shards")}, ["train", "val"])
@@ -82,7 +82,7 @@ def test_shards_hold_the_class_ids_of_train(spec, tmp_path):
     assert [finding.pixels for finding in aligned.findings()] == [{2: 540, 1: 60}] * 2
 
 
-def test_what_a_split_leaves_out_is_logged_once(spec, tmp_path, caplog):
+def test_skipped_files_of_a_split_are_logged_once(spec, tmp_path, caplog):
     Image.new("RGB", (2, 2)).save(tmp_path / "val2017" / "free.png")
     with caplog.at_level(logging.INFO):
         module = SegmentationDataModule(spec, DataConfig(crop_size=[8, 8]), [0.5] * 3, 0)

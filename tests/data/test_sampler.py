@@ -1,4 +1,4 @@
-"""The order of training samples: by seed and epoch, shared by processes, rare classes more often."""
+"""Order of training samples: by seed and epoch, divided among processes, rare classes more often."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
 
 
-def test_sampler_gives_every_index_once_with_its_epoch():
+def test_the_sampler_yields_every_index_once_with_its_epoch():
     sampler = EpochSampler(11, seed=0)
     sampler.set_epoch(4)
     keys = list(sampler)
@@ -15,7 +15,7 @@ def test_sampler_gives_every_index_once_with_its_epoch():
     assert sorted(index for _, index in keys) == list(range(11))
 
 
-def test_sampler_order_depends_on_seed_and_epoch_alone():
+def test_the_order_depends_only_on_seed_and_epoch():
     def order(seed: int, epoch: int) -> list[int]:
         sampler = EpochSampler(30, seed)
         list(sampler)  # an earlier pass changes nothing
@@ -29,7 +29,7 @@ def test_sampler_order_depends_on_seed_and_epoch_alone():
 
 
 @pytest.mark.parametrize(("length", "num_processes"), [(12, 2), (11, 2), (13, 4), (3, 3)])
-def test_ranks_share_the_samples_evenly_without_overlap(length, num_processes):
+def test_ranks_divide_the_samples_evenly_without_overlap(length, num_processes):
     samplers = [EpochSampler(length, 5, rank, num_processes) for rank in range(num_processes)]
     shares = [[index for _, index in sampler] for sampler in samplers]
     assert {len(share) for share in shares} == {len(samplers[0])} == {length // num_processes}
@@ -43,7 +43,7 @@ def test_a_resumed_sampler_skips_samples_of_that_epoch_only(rank):
     whole, resumed = (EpochSampler(11, 3, rank, 2) for _ in range(2))
     resumed.resume(epoch=2, num_samples=4)
     whole.set_epoch(2)
-    assert list(resumed) == list(whole)[4:]  # even before Lightning tells the epoch: workers begin at once
+    assert list(resumed) == list(whole)[4:]  # even before set_epoch: workers start at once
     for epoch in (2, 3):
         whole.set_epoch(epoch)
         resumed.set_epoch(epoch)
@@ -56,8 +56,8 @@ def test_a_resumed_sampler_skips_samples_of_that_epoch_only(rank):
 PRESENT = [[0], [0], [0], [0, 1], [0], [0, 1, 2], [0], [0], [0], []]  # labels of ten images
 
 
-def test_factors_are_those_of_lvis():
-    """max(1, sqrt(threshold / share of the images)); of an image the largest of its classes."""
+def test_repeat_factors_match_lvis():
+    """max(1, sqrt(threshold / fraction of images)); an image has the largest factor of its classes."""
     assert class_factors(PRESENT, 0.4) == pytest.approx({0: 1, 1: (0.4 / 0.2) ** 0.5, 2: (0.4 / 0.1) ** 0.5})
     np.testing.assert_allclose(repeat_factors(PRESENT, 0.4), [1, 1, 1, 2**0.5, 1, 2, 1, 1, 1, 1])
     np.testing.assert_array_equal(repeat_factors(PRESENT, 0), np.ones(10))
@@ -71,7 +71,7 @@ def numbers(sampler: EpochSampler, epoch: int = 0) -> list[int]:
     return [number for _, number in sampler]
 
 
-def test_images_come_as_often_as_their_factors_on_average_and_always_at_least_the_whole_times():
+def test_images_are_repeated_by_their_factors_on_average():
     sampler = EpochSampler(6, seed=1, repeats=REPEATS)
     counts = np.zeros((2000, 6))
     for epoch in range(2000):
@@ -83,14 +83,14 @@ def test_images_come_as_often_as_their_factors_on_average_and_always_at_least_th
     np.testing.assert_allclose(counts.mean(axis=0), np.floor(REPEATS) + extra / extra.sum(), atol=0.04)
 
 
-def test_every_repetition_is_a_number_of_its_own():
+def test_every_repetition_has_its_own_number():
     drawn = numbers(EpochSampler(6, seed=1, repeats=REPEATS))
     assert len(set(drawn)) == len(drawn)
     assert {number for number in drawn if number < 6} == set(range(6))
     assert max(drawn) < 6 * 4
 
 
-def test_factors_of_1_leave_every_image_once():
+def test_factors_of_1_yield_every_image_once():
     assert sorted(numbers(EpochSampler(6, seed=1, repeats=np.ones(6)))) == list(range(6))
 
 

@@ -1,4 +1,4 @@
-"""Samples as members of a tar file: nothing is lost, damage is told, and WebDataset's own reader reads them."""
+"""Samples in tar files: lossless, damage is detected, and WebDataset's reader can read them."""
 
 import io
 import json
@@ -26,7 +26,7 @@ MASK = RNG.integers(0, 3, (20, 30), np.uint8)
 
 
 def shard_of(path, *packed):
-    """Writes a shard; gives where its samples lie."""
+    """Write a shard; return the offsets of its samples."""
     with open(path, "wb") as file, tar_writer(file) as writer:
         for index, members in enumerate(packed):
             writer.write({"__key__": f"{index:09d}", **members})
@@ -34,7 +34,7 @@ def shard_of(path, *packed):
 
 
 def through(tmp_path, sample, source=None, classes=THREE):
-    """A sample, written and read again, and its members."""
+    """Pack and unpack a sample; return it, and its members."""
     members = pack(sample, source)
     offsets = shard_of(tmp_path / "x.tar", members)
     data = (tmp_path / "x.tar").read_bytes()[offsets[0] : offsets[1]]
@@ -58,7 +58,7 @@ def test_an_image_file_is_copied_byte_for_byte(tmp_path, suffix, member):
     assert set(members) == {member, "mask.png", "json"}
 
 
-def test_a_photo_with_exif_rotation_comes_back_upright(tmp_path):
+def test_a_photo_with_exif_rotation_is_stored_upright(tmp_path):
     source = tmp_path / "a.jpg"
     exif = Image.Exif()
     exif[274] = 6
@@ -70,12 +70,12 @@ def test_a_photo_with_exif_rotation_comes_back_upright(tmp_path):
     assert members["jpg"] == source.read_bytes()
 
 
-def test_pixels_that_the_file_alone_does_not_give_are_stored_without_loss(tmp_path):
-    """Of a window, of 16 bits, of a file that is no picture."""
+def test_pixels_that_differ_from_the_file_are_stored_without_loss(tmp_path):
+    """A window of an image, 16-bit values, and a file that is not an image."""
     Image.fromarray(NOISE).save(tmp_path / "whole.jpg")
     window = read_image(tmp_path / "whole.jpg")[2:9, 3:8]
     Image.fromarray(NOISE[:, :, 0] * np.uint16(257)).save(tmp_path / "deep.png")
-    (tmp_path / "list.jpg").write_text("no picture")
+    (tmp_path / "list.jpg").write_text("not an image")
     for image, source in (
         (window, tmp_path / "whole.jpg"),
         (read_image(tmp_path / "deep.png"), tmp_path / "deep.png"),
@@ -125,17 +125,17 @@ def test_masks_of_300_classes(tmp_path):
     same(through(tmp_path, sample, classes=classes)[0], sample)
 
 
-def test_the_same_samples_make_the_same_bytes(tmp_path):
+def test_the_same_samples_give_the_same_bytes(tmp_path):
     packed = [pack(Sample(NOISE, MASK, name), None) for name in "ab"]
     for name in ("one.tar", "two.tar"):
         shard_of(tmp_path / name, *packed)
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
 
 
-def test_webdataset_s_own_reader_reads_a_shard(tmp_path):
+def test_webdataset_s_reader_reads_a_shard(tmp_path):
     import webdataset
 
-    samples = [Sample(NOISE, np.full((20, 30), label, np.uint8), f"picture {label}") for label in range(3)]
+    samples = [Sample(NOISE, np.full((20, 30), label, np.uint8), f"image {label}") for label in range(3)]
     shard_of(tmp_path / "x.tar", *(pack(sample, None) for sample in samples))
     read = list(webdataset.WebDataset(str(tmp_path / "x.tar"), shardshuffle=False).decode("rgb8"))
     assert [sample["json"]["name"] for sample in read] == [sample.name for sample in samples]
@@ -144,8 +144,8 @@ def test_webdataset_s_own_reader_reads_a_shard(tmp_path):
         np.testing.assert_array_equal(theirs["mask.png"][:, :, 0], sample.mask)
 
 
-def test_each_sample_is_read_by_its_bytes_alone(tmp_path):
-    samples = [Sample(NOISE[: 5 + n, :7], MASK[: 5 + n, :7], f"picture {n}") for n in range(4)]
+def test_each_sample_is_read_from_its_own_bytes(tmp_path):
+    samples = [Sample(NOISE[: 5 + n, :7], MASK[: 5 + n, :7], f"image {n}") for n in range(4)]
     offsets = shard_of(tmp_path / "x.tar", *(pack(sample, None) for sample in samples))
     data = (tmp_path / "x.tar").read_bytes()
     assert len(offsets) == 5
@@ -156,7 +156,7 @@ def test_each_sample_is_read_by_its_bytes_alone(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_changed_byte_is_refused_or_changes_nothing(tmp_path, seed):
+def test_a_changed_byte_is_detected_or_has_no_effect(tmp_path, seed):
     sample = Sample(NOISE, MASK, "a")
     source = tmp_path / "a.jpg"
     Image.fromarray(NOISE).save(source)
@@ -179,7 +179,7 @@ def test_a_changed_byte_is_refused_or_changes_nothing(tmp_path, seed):
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 1024, b"<html>404</html>" * 100])
-def test_bytes_that_are_no_sample(data):
+def test_invalid_sample_bytes_are_refused(data):
     with pytest.raises(DataError, match=r"x\.tar: is damaged"):
         unpack(data, "x.tar", THREE, 3)
 
@@ -194,7 +194,7 @@ def test_a_tar_of_another_program_is_refused(tmp_path):
         unpack((tmp_path / "x.tar").read_bytes(), "x.tar", THREE, 3)
 
 
-def test_labels_that_are_no_class_of_the_index_are_refused(tmp_path):
+def test_labels_unknown_to_the_index_are_refused(tmp_path):
     two = Classes.create(["road", "tree"])
     with pytest.raises(DataError, match=r"x\.tar: label 2 \(\d+ pixels\) is none of the 2 classes"):
         through(tmp_path, Sample(NOISE, MASK, "a"), classes=two)
@@ -207,7 +207,7 @@ INDEX = Index(
 )
 
 
-def test_an_index_comes_back():
+def test_an_index_is_read_unchanged():
     assert Index.from_json(INDEX.to_json().encode(), "index.json") == INDEX
 
 
@@ -240,21 +240,21 @@ def test_an_index_comes_back():
         {"splits": {"train": [{"offsets": [0, 512]}]}},
     ],
 )
-def test_an_index_that_cannot_be_is_refused(change):
+def test_an_invalid_index_is_refused(change):
     text = json.dumps({**json.loads(INDEX.to_json()), **change}).encode()
-    with pytest.raises(DataError, match=r"^index\.json: is no index of `segnet shard`, or damaged"):
+    with pytest.raises(DataError, match=r"^index\.json: is not an index of `segnet shard`, or is damaged"):
         Index.from_json(text, "index.json")
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"\xff\xfe", b"<html>", b"{}", INDEX.to_json().encode()[:-9]])
-def test_a_file_that_is_no_index_is_refused(text):
-    with pytest.raises(DataError, match=r"^index\.json: is no index of `segnet shard`, or damaged"):
+def test_a_file_that_is_not_an_index_is_refused(text):
+    with pytest.raises(DataError, match=r"^index\.json: is not an index of `segnet shard`, or is damaged"):
         Index.from_json(text, "index.json")
 
 
 def test_an_index_of_another_format_is_refused():
     text = INDEX.to_json().replace('"format": 1', '"format": 2').encode()
-    with pytest.raises(DataError, match=r"index\.json: is of format 2, which another segnet wrote"):
+    with pytest.raises(DataError, match=r"index\.json: has format 2 of another segnet version"):
         Index.from_json(text, "index.json")
 
 
@@ -263,12 +263,12 @@ def test_a_shard_that_is_named_twice_is_refused(splits):
     entry = {"shard": "a.tar", "offsets": [0, 512]}
     record = json.loads(INDEX.to_json())
     record["splits"] = {splits[0]: [entry, entry]} if len(set(splits)) == 1 else {split: [entry] for split in splits}
-    with pytest.raises(DataError, match=r"index\.json: names the shard a\.tar twice"):
+    with pytest.raises(DataError, match=r"index\.json: lists the shard a\.tar twice"):
         Index.from_json(json.dumps(record).encode(), "index.json")
 
 
 def npz(header: dict, data: bytes) -> bytes:
-    """An NPZ file of one array, whose header may say anything."""
+    """Return an NPZ file of one array with an arbitrary header."""
     array = io.BytesIO()
     np.lib.format.write_array_header_1_0(array, header)
     stream = io.BytesIO()
@@ -289,7 +289,7 @@ def npz(header: dict, data: bytes) -> bytes:
         ({"descr": "|u1", "fortran_order": False, "shape": (48,)}, 48),
     ],
 )
-def test_an_array_that_is_no_image_is_refused_before_it_is_unpacked(tmp_path, header, size):
+def test_an_invalid_array_is_refused_before_it_is_unpacked(tmp_path, header, size):
     data, mask = npz(header, b"\0" * size), io.BytesIO()
     Image.fromarray(np.zeros((2, 3), np.uint8)).save(mask, "PNG")
     checksums = {"npz": zlib.crc32(data), "mask.png": zlib.crc32(mask.getvalue())}

@@ -69,12 +69,13 @@ class Crop:
 
 
 def draw_crop(rng: Generator, size: Sequence[int], crop_size: Sequence[int], scale: float) -> Crop:
-    """A crop at a random place.
+    """Draw a crop at a random position.
 
     Args:
+        rng: source of randomness.
         size: (height, width) of the image [pixels].
-        crop_size: (height, width) [pixels].
-        scale: factor on the image's size; at least one pixel remains.
+        crop_size: (height, width) of the crop [pixels].
+        scale: factor of the image's size; at least one pixel remains.
     """
     rows, columns = (_draw_span(rng, length, crop, scale) for length, crop in zip(size, crop_size, strict=True))
     return Crop(rows, columns)
@@ -89,7 +90,7 @@ def _draw_span(rng: Generator, length: int, crop: int, scale: float) -> Span:
 
 
 def is_one_class(mask: NDArray[np.integer], max_ratio: float, ignore_index: int) -> bool:
-    """Whether one class has at least `max_ratio` of the labeled pixels, or fewer than two classes are present."""
+    """Return True if a class has at least `max_ratio` of the labeled pixels, or fewer than two classes are present."""
     counts = np.bincount(mask.ravel())
     if ignore_index < len(counts):
         counts[ignore_index] = 0

@@ -1,4 +1,4 @@
-"""CutMix (arXiv 1905.04899): a rectangle of image and mask is replaced by that of another crop of the batch."""
+"""CutMix (arXiv 1905.04899): replace a rectangle of image and mask by that of another crop of the batch."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ class CutMix:
     """Mix the crops of a batch.
 
     Args:
-        probability: that a crop is mixed, 0-1.
-        seed: the only source of randomness, with the epoch and number of each sample.
+        probability: probability of mixing a crop, 0-1.
+        seed: the only source of randomness, together with the epoch and number of each sample.
 
     Raises:
         ConfigError: the probability is not in 0-1.
@@ -22,16 +22,16 @@ class CutMix:
 
     def __init__(self, probability: float, seed: int) -> None:
         if not 0 <= probability <= 1:
-            raise ConfigError(f"data.cutmix={probability} is not a probability between 0 and 1")
+            raise ConfigError(f"data.cutmix={probability} must be a probability between 0 and 1")
         self._probability = probability
         self._seed = seed
 
     def __call__(self, samples: Sequence[Sample], keys: Sequence[tuple[int, int]]) -> list[Sample]:
-        """Return new samples, some with a rectangle of the preceding sample; the first one's is the last.
+        """Return new samples, some with a rectangle of the preceding sample; the last sample precedes the first.
 
         Args:
-            samples: of one size; they are not changed.
-            keys: (epoch, number) of each.
+            samples: samples of equal size; they are not modified.
+            keys: (epoch, number) of each sample.
         """
         if self._probability == 0:
             return list(samples)
@@ -39,7 +39,7 @@ class CutMix:
         return [self._mixed(*three) for three in zip(samples, before, keys, strict=True)]
 
     def _mixed(self, sample: Sample, other: Sample, key: tuple[int, int]) -> Sample:
-        # The 1 gives a random stream of its own: the augmentation uses [seed, epoch, number].
+        # The 1 gives a separate random stream: the augmentation uses [seed, epoch, number].
         rng = np.random.default_rng([self._seed, *key, 1])
         if rng.random() >= self._probability:
             return sample
@@ -51,7 +51,7 @@ class CutMix:
 
 
 def _draw_rectangle(rng: Generator, height: int, width: int) -> tuple[slice, slice]:
-    """A rectangle with the crop's proportions, of uniform area and center, clipped to the crop."""
+    """Draw a rectangle with the crop's proportions, of uniform area and center, clipped to the crop."""
     side = rng.random() ** 0.5
     spans = []
     for length in (height, width):

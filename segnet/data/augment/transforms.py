@@ -23,16 +23,16 @@ class TrainTransform:
 
     Args:
         crop_size: (height, width) of the result [pixels].
-        scale_range: smallest and largest factor on the image's size.
+        scale_range: smallest and largest factor of the image's size.
         flip: probability of a horizontal flip.
-        color_jitter: strength on brightness, contrast and saturation, 0 for none; on hue a quarter of it.
+        color_jitter: strength of brightness, contrast and saturation jitter, 0 for none; hue jitter is a quarter of it.
         category_max_ratio: a crop with a larger fraction of one class is drawn again; 1: never.
         fill: value of padded pixels in each channel before color jitter, 0-255.
         ignore_index: mask value of padded pixels.
-        seed: the only source of randomness, with the epoch and the index of the image.
+        seed: the only source of randomness, together with the epoch and the index of the image.
 
     Raises:
-        ConfigError: a value outside these.
+        ConfigError: a value out of range.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class TrainTransform:
         seed: int,
     ) -> None:
         if len(crop_size) != 2 or min(crop_size) < 1:
-            raise ConfigError(f"data.crop_size={list(crop_size)} is not [height, width], each 1 or more")
+            raise ConfigError(f"data.crop_size={list(crop_size)} must be [height, width], each 1 or more")
         if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
-            raise ConfigError(f"data.scale_range={list(scale_range)} is not [smallest, largest], both above 0")
+            raise ConfigError(f"data.scale_range={list(scale_range)} must be [smallest, largest], both above 0")
         if not 0 <= flip <= 1:
-            raise ConfigError(f"data.flip={flip} is not a probability between 0 and 1")
+            raise ConfigError(f"data.flip={flip} must be a probability between 0 and 1")
         if not 0 <= color_jitter <= 1:
-            raise ConfigError(f"data.color_jitter={color_jitter} is not a strength between 0 and 1")
+            raise ConfigError(f"data.color_jitter={color_jitter} must be between 0 and 1")
         if color_jitter > 0 and len(fill) != 3:
             raise ConfigError(
-                f"data.color_jitter={color_jitter} is for RGB, but the images have {len(fill)} channels: "
+                f"data.color_jitter={color_jitter} needs RGB, but the images have {len(fill)} channels: "
                 "set data.color_jitter=0"
             )
         if not 0 < category_max_ratio <= 1:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of, stamp_of
+from segnet.data.cache.fingerprints import cache_folder, cache_key, dataset_digest, fingerprint_of
 from segnet.data.cache.folders import make_room
 from segnet.data.cache.packing import pack_sample, size_of, unpack_sample
 from segnet.data.dataset import Sample, SegmentationDataset, WrappedDataset
@@ -78,23 +78,23 @@ class CachedDataset(WrappedDataset):
     def load(self, index: int) -> Sample:
         """Read a sample; image and mask of a cached one are read-only."""
         files = self._dataset.files(index)
-        stamp = stamp_of(files)
-        if any(isinstance(file, Path) for file in files) and not stamp:  # a file is missing: the dataset says which
+        fingerprint = fingerprint_of(files)
+        if any(isinstance(file, Path) for file in files) and not fingerprint:  # missing file: the dataset names it
             return self._dataset.load(index)
-        found = self._find(index, stamp)
+        found = self._find(index, fingerprint)
         if found is not None:
             return found
         sample = self._dataset.load(index)
-        if stamp == stamp_of(files):  # otherwise a file is being written right now
-            self._keep(index, sample, stamp)
+        if fingerprint == fingerprint_of(files):  # otherwise a file is being written right now
+            self._keep(index, sample, fingerprint)
         return sample
 
     @abstractmethod
-    def _find(self, index: int, stamp: list[int]) -> Sample | None:
-        """The cached sample; None: it is not cached, or its files have changed."""
+    def _find(self, index: int, fingerprint: list[int]) -> Sample | None:
+        """Return the cached sample; None if it is not cached, or its files changed."""
 
     @abstractmethod
-    def _keep(self, index: int, sample: Sample, stamp: list[int]) -> None:
+    def _keep(self, index: int, sample: Sample, fingerprint: list[int]) -> None:
         """Cache a sample if there is room."""
 
 
@@ -110,7 +110,7 @@ class Arena:
 
     def __init__(self, size: int) -> None:
         if multiprocessing.get_start_method() != "fork":
-            raise MachineError("data.cache=memory: workers share no memory on this system: set data.cache=disk")
+            raise MachineError("data.cache=memory: workers cannot share memory on this system: set data.cache=disk")
         self.budget = CacheBudget(size)
         try:
             self.memory = mmap.mmap(-1, size)
@@ -130,13 +130,13 @@ class MemoryCache(CachedDataset):
         places = mmap.mmap(-1, max(1, len(dataset)) * 2 * np.dtype(np.int64).itemsize)
         self._places = np.frombuffer(places, np.int64).reshape(-1, 2)
 
-    def _find(self, index: int, stamp: list[int]) -> Sample | None:
+    def _find(self, index: int, fingerprint: list[int]) -> Sample | None:
         with self._budget.lock:
             start, end = self._places[index].tolist()
-        return unpack_sample(self._memory, start, end, stamp) if end else None
+        return unpack_sample(self._memory, start, end, fingerprint) if end else None
 
-    def _keep(self, index: int, sample: Sample, stamp: list[int]) -> None:
-        parts = pack_sample(sample, stamp)
+    def _keep(self, index: int, sample: Sample, fingerprint: list[int]) -> None:
+        parts = pack_sample(sample, fingerprint)
         start = self._budget.reserve(size_of(parts))
         if start is None:
             return
@@ -164,18 +164,18 @@ class DiskCache(CachedDataset):
         self._folder = folder
 
     def _path(self, index: int) -> Path:
-        digest = hashlib.blake2b(key_of(self._dataset.files(index)).encode(errors="surrogateescape"), digest_size=16)
+        digest = hashlib.blake2b(cache_key(self._dataset.files(index)).encode(errors="surrogateescape"), digest_size=16)
         return self._folder / f"{digest.hexdigest()}{SAMPLE_SUFFIX}"
 
-    def _find(self, index: int, stamp: list[int]) -> Sample | None:
+    def _find(self, index: int, fingerprint: list[int]) -> Sample | None:
         try:
             record = np.memmap(self._path(index), np.uint8, mode="r")
         except (OSError, ValueError):  # missing or empty
             return None
-        return unpack_sample(record, 0, len(record), stamp)
+        return unpack_sample(record, 0, len(record), fingerprint)
 
-    def _keep(self, index: int, sample: Sample, stamp: list[int]) -> None:
-        parts = pack_sample(sample, stamp)
+    def _keep(self, index: int, sample: Sample, fingerprint: list[int]) -> None:
+        parts = pack_sample(sample, fingerprint)
         if self._budget.reserve(size_of(parts)) is None:
             return
         try:
@@ -212,8 +212,8 @@ def with_cache(
     limit = int(gibibytes * GIB)
     size = needed(splits.values())
     if log_size:
-        share = f"; data.cache_size={gibibytes:g} holds {100 * limit / size:.0f} % of it" if size > limit else ""
-        log.info("data.cache=%s: %.3g GiB for all decoded samples%s", kind, size / GIB, share)
+        part = f"; data.cache_size={gibibytes:g} fits {100 * limit / size:.0f} % of them" if size > limit else ""
+        log.info("data.cache=%s: %.3g GiB for all decoded samples%s", kind, size / GIB, part)
     if kind == "memory":
         arena = Arena(min(limit, ROOM * size))
         return {name: MemoryCache(dataset, arena) for name, dataset in splits.items()}
@@ -224,5 +224,5 @@ def with_cache(
 
 
 def needed(datasets: Iterable[SegmentationDataset]) -> int:
-    """Estimated size of all decoded samples, from the first of each split [bytes]."""
+    """Estimate the size of all decoded samples from the first of each split [bytes]."""
     return sum(len(dataset) * size_of(pack_sample(dataset.load(0), [])) for dataset in datasets if len(dataset))

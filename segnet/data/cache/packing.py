@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from segnet.data.dataset import Sample
 
-ALIGNMENT = 64  # of the pixels in a record, and of its length [bytes]
+ALIGNMENT = 64  # alignment of the pixels in a record, and of its length [bytes]
 LENGTH = 8  # size of the first field of a record, which is the length of its header [bytes]
 
 Buffer = mmap.mmap | NDArray[np.uint8]
 
 
-def pack_sample(sample: Sample, stamp: list[int]) -> list[bytes | memoryview]:
-    """The parts of a record, to be written one after the other."""
+def pack_sample(sample: Sample, fingerprint: list[int]) -> list[bytes | memoryview]:
+    """Serialize a sample to the parts of a record, in writing order."""
     arrays = [np.ascontiguousarray(sample.image), np.ascontiguousarray(sample.mask)]
     described = [[array.dtype.str, list(array.shape)] for array in arrays]
-    header = json.dumps([sample.name, stamp, described]).encode()
+    header = json.dumps([sample.name, fingerprint, described]).encode()
     parts: list[bytes | memoryview] = [len(header).to_bytes(LENGTH, "little"), header]
     for array in arrays:
         parts += [bytes(-size_of(parts) % ALIGNMENT), array.reshape(-1).view(np.uint8).data]
@@ -27,15 +27,15 @@ def pack_sample(sample: Sample, stamp: list[int]) -> list[bytes | memoryview]:
     return parts
 
 
-def unpack_sample(buffer: Buffer, start: int, end: int, stamp: list[int]) -> Sample | None:
+def unpack_sample(buffer: Buffer, start: int, end: int, fingerprint: list[int]) -> Sample | None:
     """Read the sample of a record; its pixels are a read-only view of the buffer.
 
     Args:
         start, end: place of the record in the buffer [bytes].
-        stamp: fingerprint of the sample's files.
+        fingerprint: fingerprint of the sample's files.
 
     Returns:
-        None if the record is of other files, or incomplete.
+        The sample; None if the record belongs to other files, or is incomplete.
     """
     try:
         place = start + LENGTH
@@ -43,7 +43,7 @@ def unpack_sample(buffer: Buffer, start: int, end: int, stamp: list[int]) -> Sam
         if length > end - place:
             return None
         name, stored, described = json.loads(bytes(buffer[place : place + length]))
-        if stored != stamp:
+        if stored != fingerprint:
             return None
         place += length
         arrays = []
@@ -61,5 +61,5 @@ def unpack_sample(buffer: Buffer, start: int, end: int, stamp: list[int]) -> Sam
 
 
 def size_of(parts: Sequence[bytes | memoryview]) -> int:
-    """Total size of the parts of a record [bytes]."""
+    """Return the total size of the parts of a record [bytes]."""
     return sum(len(part) for part in parts)

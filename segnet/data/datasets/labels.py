@@ -1,8 +1,8 @@
-"""Converts the values of mask files to class ids: unchanged, by an id map, or by a color map. Every file is checked.
+"""Convert values of mask files to class ids: unchanged, by an id map, or by a color map. Every file is checked.
 
-An id map gives the meaning of each value: ``{0: ignore, 1: road, 255: 1}``, source id -> class (its id or name) or
-"ignore". The key "other" stands for all values that are not listed; its target may also be "same", which keeps them. A
-color map is a list of ``[red, green, blue, class]``, or "palette": the classes' own colors.
+An id map assigns a class to each value, as in ``{0: ignore, 1: road, 255: 1}``: source id -> class (id or name) or
+"ignore". The key "other" stands for all unlisted values; its target may also be "same", which keeps them. A color map
+is a list of ``[red, green, blue, class]``, or "palette" for the classes' own colors.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ from segnet.images.masks import (
 )
 
 IGNORE, OTHER, SAME, PALETTE = "ignore", "other", "same", "palette"
-NUM_VALUES = 65536  # of a 16-bit mask: a table of them is faster than a search
+NUM_VALUES = 65536  # values of a 16-bit mask: a lookup table is faster than a search
 UNKNOWN = -1
 
 Mask = NDArray[np.uint8 | np.int32]
@@ -35,10 +35,10 @@ ColorMap = Sequence[Sequence[int | str]] | str
 
 
 class UnknownLabelError(DataError):
-    """A mask with labels that are no class.
+    """A mask contains unknown labels.
 
     Attributes:
-        labels: all values of the mask -> their pixels.
+        labels: all values of the mask -> number of pixels.
     """
 
     def __init__(self, message: str, labels: Mapping[int, int] | None = None) -> None:
@@ -50,13 +50,13 @@ class Labels:
     """Reads masks of a dataset as class ids.
 
     Args:
-        classes: what the ids mean.
-        id_map: source id -> class or "ignore", as the module says; None: the values are the class ids.
-        color_map: list of [red, green, blue, class], or "palette"; None: masks hold ids, not colors.
-        configurable: whether the two maps are options of the dataset, so that an error can say how to set them.
+        classes: the classes.
+        id_map: source id -> class or "ignore" (see the module); None: the values are the class ids.
+        color_map: list of [red, green, blue, class], or "palette"; None: masks contain ids, not colors.
+        configurable: whether both maps are options of the dataset, which errors may suggest.
 
     Raises:
-        ConfigError: a map with a key or class that is none, or both maps.
+        ConfigError: a map with an invalid key or class, or both maps.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class Labels:
         configurable: bool = False,
     ) -> None:
         if id_map is not None and color_map is not None:
-            raise ConfigError("dataset.id_map and dataset.color_map exclude each other: masks hold ids or colors")
+            raise ConfigError("dataset.id_map and dataset.color_map exclude each other: masks contain ids or colors")
         self.classes = classes
         self.configurable = configurable
         self._table = None if id_map is None else id_table(id_map, classes)
         self._colors = None if color_map is None else color_table(color_map, classes)
-        # A value that the id map names is a label, even where a file declares it to be no data.
+        # A value in the id map is a label, even if the file declares it as nodata.
         self.kept = {int(key) for key in id_map or () if str(key).isdecimal()}
 
     def read(self, path: Path) -> Mask:
-        """Reads a mask: (H, W) class ids or `ignore_index`, in the smallest type that holds all of them.
+        """Read a mask: (H, W) class ids or `ignore_index`, in the smallest dtype for all of them.
 
         Raises:
-            DataError: a file that is no mask, or values that are no class, with their pixel counts.
+            DataError: the file is not a mask, or contains unknown values; the message gives their pixel counts.
         """
         if self._colors is not None:
             return self._of_colors(read_mask_colors(path), path)
@@ -91,10 +91,10 @@ class Labels:
         return self.apply(found, path)
 
     def apply(self, found: LabelValues, path: Path) -> Mask:
-        """Class ids of what a mask file stores; pixels without data get `ignore_index`.
+        """Convert the content of a mask file to class ids; nodata pixels become `ignore_index`.
 
         Raises:
-            DataError: as `read`.
+            DataError: unknown values.
         """
         if found.no_data is None:
             return self.convert(found.ids, path)
@@ -103,14 +103,14 @@ class Labels:
         return mask
 
     def convert(self, values: NDArray[np.integer], path: Path) -> Mask:
-        """Class ids of the values of a mask.
+        """Convert the values of a mask to class ids.
 
         Raises:
-            DataError: as `read`.
+            DataError: unknown values.
         """
         if self._table is None:
             return checked_mask(values, self.classes, path, ", or set dataset.id_map" if self.configurable else "")
-        wide = values.astype(np.int64)  # NUM_VALUES itself is no 8 or 16-bit number
+        wide = values.astype(np.int64)  # NUM_VALUES does not fit 8 or 16 bits
         ids = self._table[np.where((wide >= 0) & (wide < NUM_VALUES), wide, NUM_VALUES)]
         if (unknown := ids == UNKNOWN).any():
             listed = listed_values(values[unknown])
@@ -119,9 +119,9 @@ class Labels:
         return ids.astype(mask_type(self.classes))
 
     def doubt(self, present: Iterable[int]) -> str:
-        """What to ask of somebody whose masks hold these ids and no others; empty where all is clear.
+        """Return a question about masks that contain only these ids; empty if their meaning is clear.
 
-        A mask of 0 and 255 may be a binary one, or one of class 0 and unlabeled pixels: only its author knows.
+        A mask of 0 and 255 may be binary, or contain class 0 and unlabeled pixels: only its author knows.
         """
         ignore_index = self.classes.ignore_index
         plain = self.configurable and self._table is None and self._colors is None
@@ -130,7 +130,7 @@ class Labels:
         name = self.classes.names[-1]
         names = "" if len(self.classes.names) == 2 else f' "dataset.class_names=[background,{name}]"'
         return (
-            f"hold 0 and 255 only, and 255 is ignore_index: no pixel would be '{name}'. If 255 is '{name}', "
+            f"contain only 0 and 255, and 255 is ignore_index: no pixel would be '{name}'. If 255 is '{name}', "
             f'add{names} "dataset.id_map={{0:0,255:1}}"; if it is unlabeled, "dataset.id_map={{0:0,255:ignore}}"'
         )
 
@@ -148,7 +148,8 @@ class Labels:
             more = f" and {len(values) - NUM_LISTED} more" if len(values) > NUM_LISTED else ""
             way_out = "correct the mask, or add [red, green, blue, class or ignore] to dataset.color_map"
             raise DataError(
-                f"{path}: color {listed}{more} is of no class: {way_out if self.configurable else 'correct the mask'}"
+                f"{path}: color {listed}{more} belongs to no class: "
+                f"{way_out if self.configurable else 'correct the mask'}"
             )
         mask: NDArray[np.uint8 | np.int32] = targets[places].astype(mask_type(self.classes))
         return mask
@@ -156,15 +157,15 @@ class Labels:
     def advice(
         self, labels: Mapping[int, int], colors: Sequence[tuple[int, int, int]], num_colors: int
     ) -> dict[str, str]:
-        """Options that make sense of the masks of a split that cannot be used.
+        """Suggest options for the unusable masks of a split.
 
         Args:
-            labels: value -> its pixels, of masks with labels that are no class.
-            colors: of masks in colors.
-            num_colors: how many there are, where `colors` are the first of them.
+            labels: value -> number of pixels, of masks with unknown labels.
+            colors: the first colors of color masks.
+            num_colors: total number of colors.
 
         Returns:
-            A text for "labels", for "colors", for both or none.
+            Text for "labels", for "colors", for both or for neither.
         """
         if not self.configurable or self._table is not None or self._colors is not None:
             return {}
@@ -173,10 +174,10 @@ class Labels:
 
 
 def id_table(id_map: Mapping[Any, Any], classes: Classes) -> NDArray[np.int32]:
-    """The class id of each source id 0-65535, and of all others at the end; -1 where the map says nothing.
+    """Build the lookup table of an id map: the class id of source ids 0-65535, then of all others; -1 if unmapped.
 
     Raises:
-        ConfigError: a key that is no id, or a target that is no class.
+        ConfigError: an invalid source id, or an unknown class.
     """
     table = np.full(NUM_VALUES + 1, UNKNOWN, np.int32)
     rest = id_map.get(OTHER)
@@ -189,41 +190,41 @@ def id_table(id_map: Mapping[Any, Any], classes: Classes) -> NDArray[np.int32]:
         if key == OTHER:
             continue
         if not str(key).isdecimal() or int(key) >= NUM_VALUES:
-            raise ConfigError(f"dataset.id_map: {key} is not an id of 0-{NUM_VALUES - 1}, nor '{OTHER}'")
+            raise ConfigError(f"dataset.id_map: {key} must be an id of 0-{NUM_VALUES - 1}, or '{OTHER}'")
         table[int(key)] = class_id(target, classes, f"dataset.id_map.{key}")
     return table
 
 
 def color_table(color_map: ColorMap, classes: Classes) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The colors of a map, packed and in order, and the class id of each.
+    """Return the sorted, packed colors of a color map, and the class id of each.
 
     Raises:
-        ConfigError: an entry that is not [red, green, blue, class], or a color that stands twice.
+        ConfigError: an entry is not [red, green, blue, class], or a color has two classes.
     """
     if color_map == PALETTE:
         rows: list[Sequence[Any]] = [(*color, index) for index, color in enumerate(classes.palette)]
     elif isinstance(color_map, str) or not color_map:
-        raise ConfigError(f"dataset.color_map={color_map} is neither '{PALETTE}' nor a list of [r, g, b, class]")
+        raise ConfigError(f"dataset.color_map={color_map} must be '{PALETTE}' or a list of [r, g, b, class]")
     else:
         rows = list(color_map)
     targets: dict[int, int] = {}
     for row in rows:
         color = row[:3]
         if len(row) != 4 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
-            raise ConfigError(f"dataset.color_map: {list(row)} is not [red, green, blue, class], colors of 0-255")
+            raise ConfigError(f"dataset.color_map: {list(row)} must be [red, green, blue, class], colors of 0-255")
         code = int(rgb_to_code(np.array(color, np.int32)))
         target = class_id(row[3], classes, f"dataset.color_map: {list(row)}")
         if targets.setdefault(code, target) != target:
-            raise ConfigError(f"dataset.color_map: color {list(color)} is given two classes")
+            raise ConfigError(f"dataset.color_map: color {list(color)} has two classes: remove one of the entries")
     order = sorted(targets)
     return np.array(order, np.int32), np.array([targets[code] for code in order], np.int32)
 
 
 def class_id(target: int | str, classes: Classes, where: str) -> int:
-    """The id of a class by its name or id, or `ignore_index` for "ignore".
+    """Return the id of a class given by name or id, or `ignore_index` for "ignore".
 
     Raises:
-        ConfigError: no such class; `where` is the option that names it.
+        ConfigError: an unknown class; `where` is the option in the message.
     """
     if target in classes.names:
         return classes.names.index(str(target))
@@ -232,15 +233,15 @@ def class_id(target: int | str, classes: Classes, where: str) -> int:
     if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < len(classes.names):
         return target
     if isinstance(target, str):
-        raise ConfigError(f"{where}: '{target}' is no class.{did_you_mean(target, [*classes.names, IGNORE])}")
+        raise ConfigError(f"{where}: '{target}' is not a class.{did_you_mean(target, [*classes.names, IGNORE])}")
     raise ConfigError(f"{where}: {target} is none of the {len(classes.names)} classes (0-{len(classes.names) - 1})")
 
 
 def checked_mask(mask: NDArray[np.integer], classes: Classes, path: Path | str, hint: str = "") -> Mask:
-    """Refuses labels that are no class and not `ignore_index`; gives the mask in the smallest type that holds all ids.
+    """Check that a mask contains only class ids and `ignore_index`; return it in the smallest dtype for all ids.
 
     Raises:
-        DataError: with the path, the values and their pixel counts, and `hint` at the end.
+        DataError: unknown labels; the message gives path, values and pixel counts, and ends with `hint`.
     """
     num_classes, ignore_index = len(classes.names), classes.ignore_index
     wrong = ((mask < 0) | (mask >= num_classes)) & (mask != ignore_index)
@@ -255,5 +256,5 @@ def checked_mask(mask: NDArray[np.integer], classes: Classes, path: Path | str, 
 
 
 def mask_type(classes: Classes) -> type[np.uint8] | type[np.int32]:
-    """The smallest type that holds all class ids and `ignore_index`."""
+    """Return the smallest dtype for all class ids and `ignore_index`."""
     return np.uint8 if max(len(classes.names) - 1, classes.ignore_index) <= 255 else np.int32

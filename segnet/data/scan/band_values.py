@@ -1,4 +1,4 @@
-"""Ranges, means and deviations of the bands of images, and the option for images that fill little of their range."""
+"""Band statistics of images (range, mean, standard deviation), and the value range for images of low contrast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 from segnet.images.values import ValueRange
 
-LITTLE = 0.25  # fraction of the range below which images are almost of one brightness to a network
-TAILS = (0.1, 99.9)  # percentiles that count as the darkest and brightest value: single hot pixels do not
-MAX_VALUES = 250_000  # of an image that are looked at
+LITTLE = 0.25  # fraction of the range below which images are almost uniform to a network
+TAILS = (0.1, 99.9)  # percentiles used as darkest and brightest value, to exclude single hot pixels
+MAX_VALUES = 250_000  # sampled pixels per image
 
 
 @dataclass(frozen=True, slots=True)
 class BandValues:
-    """The values of bands, scaled to 0-1.
+    """Statistics of bands, for values scaled to 0-1.
 
     Attributes:
-        low, high: darkest and brightest value of each band.
-        mean, square: mean of the values and of their squares, of each band.
+        low, high: darkest and brightest value per band.
+        mean, square: mean of the values and mean of their squares, per band.
     """
 
     low: list[float]
@@ -30,11 +30,11 @@ class BandValues:
 
     @property
     def std(self) -> list[float]:
-        """Standard deviation of each band."""
+        """Standard deviation per band."""
         return [max(0.0, square - mean * mean) ** 0.5 for mean, square in zip(self.mean, self.square, strict=True)]
 
     def within(self, low: float, high: float) -> "BandValues":
-        """The same values, where `low` and `high` become 0 and 1."""
+        """Rescale the statistics so that `low` and `high` become 0 and 1."""
         width = high - low
         lows, highs, means = ([(value - low) / width for value in row] for row in (self.low, self.high, self.mean))
         squares = [
@@ -50,7 +50,7 @@ class BandValues:
 
 
 def measured(image: NDArray[Any], full: float = 255) -> list[list[float]]:
-    """The values of an image (H, W, channels), 0 to `full`: rows low, high, mean, square as `BandValues` has them."""
+    """Measure an image (H, W, channels) of values 0 to `full`: rows low, high, mean, square as in `BandValues`."""
     values = _sampled(image).astype(np.float64) / full
     low, high = np.percentile(values, TAILS, axis=0)
     rows = (low, high, values.mean(axis=0), np.square(values).mean(axis=0))
@@ -58,7 +58,7 @@ def measured(image: NDArray[Any], full: float = 255) -> list[list[float]]:
 
 
 def pooled(images: Sequence[Sequence[Sequence[float]]]) -> BandValues | None:
-    """The values of several images of the same bands; None of none."""
+    """Combine the statistics of several images with the same bands; None without images."""
     rows = [np.array(image) for image in images if len(image) == 4]
     rows = [row for row in rows if row.shape == rows[0].shape and row.size]
     if not rows:
@@ -79,13 +79,13 @@ def fill_little(values: Sequence[Sequence[float]]) -> bool:
 
 
 def stored_limits(values: NDArray[Any], full: float) -> list[float]:
-    """The darkest and brightest value that a file stores, and white: [low, high, full]."""
+    """Return the darkest and brightest stored value, and the value of white: [low, high, full]."""
     low, high = np.percentile(_sampled(values), TAILS)
     return [float(low), float(high), full]
 
 
 def common_range(limits: Sequence[Sequence[float]]) -> ValueRange | None:
-    """The value range that holds the stored limits of all images, whole numbers for integers; None without any."""
+    """Return the value range that covers the stored limits of all images; integers stay integers; None without any."""
     known = [limit for limit in limits if limit]
     if not known:
         return None
@@ -96,7 +96,7 @@ def common_range(limits: Sequence[Sequence[float]]) -> ValueRange | None:
 
 
 def value_range_option(limits: Sequence[Sequence[float]]) -> str:
-    """The option dataset.value_range for the stored limits of images; empty without any."""
+    """Format the option dataset.value_range for the stored limits of images; empty without any."""
     found = common_range(limits)
     return f'"dataset.value_range=[{found[0]:.6g},{found[1]:.6g}]"' if found else ""
 

@@ -1,4 +1,4 @@
-"""How much of a training crop images fill, after the random scale."""
+"""Fraction of a training crop that images fill after random scaling."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,20 +8,20 @@ import numpy as np
 from segnet.config import DataConfig
 from segnet.data.scan.readings import option_text
 
-LEAST_FILL = 0.33  # of a crop that images fill on average: below it most of a batch is padding
-CROP_STEP = 32  # of the crop that is suggested: the largest stride of a backbone [pixels]
+LEAST_FILL = 0.33  # smallest mean filled fraction of a crop; below it most of a batch is padding
+CROP_STEP = 32  # suggested crop sides are multiples of it: the largest stride of a backbone [pixels]
 NUM_SCALES = 200
 
 
 def fill(size: tuple[int, int], crop_size: Sequence[int], scale_range: Sequence[float]) -> float:
-    """The fraction of a crop that an image of (height, width) fills, the mean over the random scales."""
+    """Return the fraction of a crop that an image of (height, width) fills, averaged over the random scales."""
     scales = np.linspace(scale_range[0], scale_range[-1], NUM_SCALES)
     sides = [np.minimum(1, length * scales / crop) for length, crop in zip(size, crop_size, strict=True)]
     return float((sides[0] * sides[1]).mean())
 
 
 def fitting_crop(sizes: Mapping[tuple[int, int], int], largest: int) -> list[int]:
-    """[height, width] of a training crop: the median side of the images, rounded up to the stride of a backbone.
+    """Return [height, width] of a training crop: the images' median sides, rounded up to multiples of CROP_STEP.
 
     Args:
         sizes: (height, width) -> number of images; empty: unknown.
@@ -33,10 +33,10 @@ def fitting_crop(sizes: Mapping[tuple[int, int], int], largest: int) -> list[int
 
 
 def small_images(split: str, sizes: Mapping[tuple[int, int], int], data: DataConfig) -> str:
-    """A warning if images are much smaller than the training crops, with the crop that fits; else empty.
+    """Return a warning with a fitting crop size if images are much smaller than the training crops; empty otherwise.
 
     Args:
-        split: only "train" is cropped.
+        split: name of the split; only "train" is cropped.
         sizes: (height, width) -> number of images.
         data: crop size and scale range.
     """

@@ -1,4 +1,4 @@
-"""Finding: what the dataset scan keeps of one sample."""
+"""Finding: the result of the dataset scan for one sample."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,18 +7,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one sample holds.
+    """The finding of one sample.
 
     Attributes:
-        name: path or number, as messages name it.
-        problem: why it cannot be used; empty: it can, and the rest is known.
+        name: path or number of the sample, for messages.
+        problem: the reason why it cannot be used; empty: it can be used, and the other attributes are set.
         size: (height, width) [pixels].
-        pixels: class id or `ignore_index` -> how many pixels have it.
-        image_hash, mask_hash: of their values, not of their files.
-        labels: value -> its pixels, of a mask with labels that are no class.
-        colors: of a mask in colors, the first of its `num_colors`.
-        values: of the image's bands, see `segnet.data.scan.band_values.measured`.
-        limits: [low, high, white] of the values that the file stores, where they fill little of their range.
+        pixels: class id or `ignore_index` -> number of pixels.
+        image_hash, mask_hash: hashes of the values, not of the files.
+        labels: value -> number of pixels, of a mask with unknown labels.
+        colors: the first colors of a color mask; `num_colors` is their total number.
+        values: statistics of the image's bands, see `segnet.data.scan.band_values.measured`.
+        limits: [low, high, white] of the stored values, if they fill little of their range.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Finding:
 
     @classmethod
     def restored(cls, record: Sequence[Any]) -> "Finding":
-        """From what JSON keeps of `dataclasses.astuple(finding)`.
+        """Build a finding from the JSON of `dataclasses.astuple(finding)`.
 
         Raises:
-            ValueError, TypeError, AttributeError, IndexError: it is none.
+            ValueError, TypeError, AttributeError, IndexError: the record is not a finding.
         """
         name, problem, size, pixels, image_hash, mask_hash, *more = record
         values, limits = more[3:5] if len(more) >= 5 else ([], [])
@@ -47,5 +47,5 @@ class Finding:
         return replace(found, values=[[*map(float, row)] for row in values], limits=[*map(float, limits)])
 
     def labeled(self, ignore_index: int) -> int:
-        """How many pixels have a class."""
+        """Return the number of labeled pixels."""
         return sum(count for label, count in self.pixels.items() if label != ignore_index)

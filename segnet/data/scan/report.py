@@ -1,6 +1,6 @@
-"""What the files of a dataset hold, and what is wrong or doubtful about it: for training and `segnet inspect` alike.
+"""Dataset report: statistics, errors and warnings of the dataset scan, for training and `segnet inspect`.
 
-Errors are what a training would fail at, or learn nonsense from; warnings are what its author should look at.
+Errors would make training fail or learn wrong labels. Warnings are for the user to check.
 """
 
 import re
@@ -17,22 +17,22 @@ from segnet.data.scan.crop_fill import small_images
 from segnet.data.scan.finding import Finding
 from segnet.errors import DataError, listed
 
-NEAR_CONSTANT = 0.999  # share of one label from which a mask is named
+NEAR_CONSTANT = 0.999  # fraction of one class from which a mask is reported
 
 SampleKey = tuple[str, str]  # split, and the sample's name
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What a split holds.
+    """Report of a split.
 
     Attributes:
-        split: its name.
-        classes: of the dataset.
-        findings: one a sample.
-        doubt: of the dataset about the labels of all its masks; empty: none.
-        advice: options that make sense of masks with unknown "labels", or in "colors".
-        notes: what the dataset left out, a line each.
+        split: name of the split.
+        classes: classes of the dataset.
+        findings: one per sample.
+        doubt: the dataset's question about the labels of all its masks; empty: none.
+        advice: options for masks with unknown "labels", or for masks in "colors".
+        notes: files and labels that the dataset left out, one line each.
     """
 
     split: str
@@ -49,20 +49,20 @@ class SplitReport:
 
     @cached_property
     def pixels(self) -> Counter[int]:
-        """Class id or `ignore_index` -> its pixels."""
+        """Class id or `ignore_index` -> number of pixels."""
         counts: Counter[int] = Counter()
-        for finding in self.findings:  # of masks with a problem what can be counted
+        for finding in self.findings:  # masks with a problem are counted as far as possible
             counts.update(finding.pixels)
         return counts
 
     @cached_property
     def images(self) -> Counter[int]:
-        """Class id or `ignore_index` -> the images that hold it."""
+        """Class id or `ignore_index` -> number of images that contain it."""
         return Counter(label for finding in self.findings for label in finding.pixels)
 
     @cached_property
     def labeled_where_present(self) -> Counter[int]:
-        """Class id -> the labeled pixels of all images that hold it."""
+        """Class id -> number of labeled pixels in all images that contain it."""
         counts: Counter[int] = Counter()
         for finding in self.readable:
             labeled = finding.labeled(self.classes.ignore_index)
@@ -72,12 +72,12 @@ class SplitReport:
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
-        """(height, width) -> how many images have it."""
+        """(height, width) -> number of images of this size."""
         return Counter(finding.size for finding in self.readable)
 
     @property
     def missing(self) -> list[str]:
-        """The classes of which there is no pixel."""
+        """The classes without a pixel."""
         return [name for label, name in enumerate(self.classes.names) if not self.pixels[label]]
 
     @property
@@ -87,7 +87,7 @@ class SplitReport:
 
     @property
     def near_constant(self) -> list[str]:
-        """The samples whose mask is one class (almost) alone."""
+        """The samples with (almost) only one class in the mask."""
         ignore_index = self.classes.ignore_index
         return [
             finding.name
@@ -98,7 +98,7 @@ class SplitReport:
 
     @property
     def errors(self) -> list[str]:
-        """What must be mended before a training, a line each."""
+        """Problems to fix before training, one line each."""
         unusable = [finding for finding in self.findings if finding.problem]
         option = value_range_option([finding.limits for finding in unusable])
         problems = grouped(unusable, {**self.advice, "values": f"for this split: {option}" if option else ""})
@@ -114,7 +114,7 @@ class SplitReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be looked at, a line each."""
+        """Warnings for the user to check, one line each."""
         missing = self.missing if self.readable else []
         ignored, near_constant = self.ignored, self.near_constant
         texts = (
@@ -130,12 +130,12 @@ class SplitReport:
 
     @cached_property
     def values(self) -> BandValues | None:
-        """The values of the bands of all images; None if they were not measured."""
+        """Band statistics over all images; None if they were not measured."""
         return pooled([finding.values for finding in self.readable])
 
     @property
     def values_in_range(self) -> BandValues | None:
-        """The values of the bands with the option that `little_range` suggests; None if it suggests none."""
+        """Band statistics with the value range that `little_range` suggests; None if it suggests none."""
         limits = [finding.limits for finding in self.readable if finding.limits]
         found = common_range(limits)
         if self.split != "train" or self.values is None or not self.values.is_little or found is None:
@@ -145,7 +145,7 @@ class SplitReport:
 
     @property
     def little_range(self) -> str:
-        """A warning if the training images fill little of their range, with the option; else empty."""
+        """A warning with the option to set if training images fill little of their range; empty otherwise."""
         limits = [finding.limits for finding in self.readable if finding.limits]
         if self.values_in_range is None:
             return ""
@@ -156,7 +156,7 @@ class SplitReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As builtins, for JSON."""
+        """Return the report as JSON-compatible builtins."""
         labels = [*enumerate(self.classes.names), (self.classes.ignore_index, "ignored")]
         return {
             "num_images": len(self.findings),
@@ -186,12 +186,12 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What a dataset holds.
+    """Report of a dataset.
 
     Attributes:
-        splits: those that were looked at.
-        lost: files that are part of no sample, a line each.
-        data: crops of a training, which images may be too small for; None: not checked.
+        splits: reports of the scanned splits.
+        lost: files that belong to no sample, one line each.
+        data: options of the training crops, to warn about small images; None: not checked.
     """
 
     splits: Sequence[SplitReport]
@@ -200,12 +200,12 @@ class DatasetReport:
 
     @property
     def errors(self) -> list[str]:
-        """What must be mended before a training, a line each."""
+        """Problems to fix before training, one line each."""
         return list(dict.fromkeys([*self.lost, *(error for split in self.splits for error in split.errors)]))
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be looked at, a line each."""
+        """Warnings for the user to check, one line each."""
         small = [small_images(split.split, split.sizes, self.data) for split in self.splits] if self.data else []
         return [
             *(warning for split in self.splits for warning in split.warnings),
@@ -215,9 +215,9 @@ class DatasetReport:
 
     @cached_property
     def duplicates(self) -> list[list[tuple[SampleKey, str]]]:
-        """Samples of the same image, each group with the hashes of their masks.
+        """Groups of samples with equal images, with the hashes of their masks.
 
-        Samples without a labeled pixel do not count: empty corners of scenes are alike.
+        Samples without a labeled pixel are left out: empty corners of scenes are alike.
         """
         groups: dict[str, list[tuple[SampleKey, str]]] = defaultdict(list)
         for split in self.splits:
@@ -227,15 +227,17 @@ class DatasetReport:
         return [group for group in groups.values() if len(group) > 1]
 
     def require_sound(self) -> None:
-        """Raises:
-        DataError: the first error, and how many more there are.
+        """Raise an error if the dataset has errors.
+
+        Raises:
+            DataError: the first error, with the number of further ones.
         """
         if errors := self.errors:
             more = len(errors) - 1
             raise DataError(errors[0] + (f" (and {counted(more, 'more problem')})" if more else ""))
 
     def to_dict(self) -> dict[str, Any]:
-        """As builtins, for JSON."""
+        """Return the report as JSON-compatible builtins."""
         return {
             "splits": {split.split: split.to_dict() for split in self.splits},
             "duplicates": [
@@ -257,7 +259,7 @@ class DatasetReport:
             if len({mask_hash for _, mask_hash in group}) > 1:
                 contradicting.append(text)
         texts = (
-            (across, "in more than one split, which makes an evaluation too good"),
+            (across, "in more than one split, so evaluation scores are too high"),
             (within, "several times in one split"),
             (contradicting, "several times with different masks"),
         )
@@ -265,12 +267,12 @@ class DatasetReport:
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """ "1 image", "2 images"."""
+    """Format a number with its noun: "1 image", "2 images"."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def grouped(findings: Sequence[Finding], advice: Mapping[str, str]) -> list[str]:
-    """The problems of samples, each cause once: its first problem, the names of others that have it, and the advice."""
+    """Group problems by cause: the first problem, the names of other samples with the same cause, and the advice."""
     causes: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         causes[_cause(finding)].append(finding)

@@ -1,7 +1,7 @@
-"""Reads every sample of a split once, on all cores, and remembers what was in its files.
+"""Dataset scan: read every sample of a split once, on all cores, and cache the findings.
 
-The scan cache is in the user's cache folder ($XDG_CACHE_HOME/segnet, or ~/.cache/segnet): one file for each
-configuration of a dataset, in which a sample counts as long as path, size and time of change of its files are the same.
+The scan cache is in the user's cache folder ($XDG_CACHE_HOME/segnet, or ~/.cache/segnet), one file per dataset
+configuration. An entry is valid while path, size and modification time of the sample's files are unchanged.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from segnet.classes import Classes
-from segnet.data.cache.fingerprints import cache_folder, dataset_digest, key_of, stamp_of
+from segnet.data.cache.fingerprints import cache_folder, cache_key, dataset_digest, fingerprint_of
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.labels import UnknownLabelError
 from segnet.data.scan.band_values import fill_little, measured, stored_limits
@@ -37,12 +37,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Memory:
-    """What earlier surveys found, and this one.
+class ScanCache:
+    """Scan cache: the findings of earlier scans of a dataset configuration.
 
     Args:
-        spec, classes: of the dataset: what its samples depend on besides their files.
-        folder: of the cache; None: in the user's cache folder.
+        spec, classes: spec and classes of the dataset; samples depend on them besides their files.
+        folder: folder of the cache file; None: the user's cache folder.
     """
 
     def __init__(self, spec: Mapping[str, Any], classes: Classes, folder: Path | None = None) -> None:
@@ -58,68 +58,70 @@ class Memory:
             return {}
         return known if isinstance(known, dict) else {}
 
-    def recall(self, files: Sequence[Path | str]) -> Finding | None:
-        """What was found in a sample of these files; None: nothing is known, or they have changed."""
+    def get(self, files: Sequence[Path | str]) -> Finding | None:
+        """Return the cached finding of a sample; None if there is none, or its files changed."""
         try:
-            stamp, record = self._known[key_of(files)]
-            return Finding.restored(record) if stamp == stamp_of(files) else None
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # new; torn; or written by somebody else
+            fingerprint, record = self._known[cache_key(files)]
+            return Finding.restored(record) if fingerprint == fingerprint_of(files) else None
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # unknown, or the cache file is damaged
             return None
 
-    def remember(self, files: Sequence[Path | str], finding: Finding) -> None:
-        """Keeps what was found; of problems nothing: the way out may lie elsewhere than in the files."""
-        stamp = stamp_of(files)
-        if stamp and not finding.problem:
-            self._known[key_of(files)] = [stamp, astuple(finding)]
+    def put(self, files: Sequence[Path | str], finding: Finding) -> None:
+        """Store a finding. Problems are not cached: they may be fixed without a change of the files."""
+        fingerprint = fingerprint_of(files)
+        if fingerprint and not finding.problem:
+            self._known[cache_key(files)] = [fingerprint, astuple(finding)]
             self._changed = True
 
     def save(self) -> None:
-        """Writes it, where anything is new; a disk that refuses it costs time in the next survey, and nothing else."""
+        """Write the cache file if anything changed; on failure only the next scan takes longer."""
         if not self._changed:
             return
         try:
             with replacing(self._path) as temporary:
                 temporary.write_text(json.dumps(self._known), encoding="utf-8")
         except MachineError as error:
-            log.info("what was found is not remembered: %s", error)
+            log.info("the scan cache was not saved: %s", error)
 
 
-def survey(
-    dataset: SegmentationDataset, split: str, memory: Memory | None = None, progress: bool = True
+def scan_split(
+    dataset: SegmentationDataset, split: str, cache: ScanCache | None = None, progress: bool = True
 ) -> SplitReport:
-    """Reads every sample once, those apart that `memory` knows.
+    """Scan a split: read every sample that is not in the scan cache.
 
     Args:
-        split: the dataset's, for the report.
-        progress: whether a terminal shows how far it is.
+        dataset: the split's dataset.
+        split: name of the split, for the report.
+        cache: the scan cache; None: read every sample.
+        progress: show a progress bar in a terminal.
     """
 
-    def finding_of(index: int) -> Finding:
+    def scanned(index: int) -> Finding:
         files = dataset.files(index)
-        known = memory.recall(files) if memory else None
+        known = cache.get(files) if cache else None
         if known:
             return known
-        stamp = stamp_of(files)
-        finding = look_at(dataset, index)
-        if memory and stamp == stamp_of(files):  # else somebody writes it at this moment
-            memory.remember(files, finding)
+        fingerprint = fingerprint_of(files)
+        finding = scan_sample(dataset, index)
+        if cache and fingerprint == fingerprint_of(files):  # otherwise a file is being written right now
+            cache.put(files, finding)
         return finding
 
-    pool = ThreadPoolExecutor(num_cores())  # decoders and hashes let go of Python's lock
+    pool = ThreadPoolExecutor(num_cores())  # decoders and hashes release the GIL
     try:
-        found = pool.map(finding_of, range(len(dataset)))
+        found = pool.map(scanned, range(len(dataset)))
         findings = list(progress_shown(found, len(dataset), f"reading the {split} split", progress))
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
-        if memory:
-            memory.save()
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
+        if cache:
+            cache.save()
     present = {label for finding in findings for label in finding.pixels}
     doubt = dataset.doubt(present) if present else ""
     return SplitReport(split, dataset.classes, findings, doubt, _advice(dataset, findings))
 
 
 def _advice(dataset: SegmentationDataset, findings: Sequence[Finding]) -> dict[str, str]:
-    """Of the dataset, for all masks with unknown labels or in colors."""
+    """Return the dataset's advice for all masks with unknown labels or colors."""
     labels: Counter[int] = Counter()
     for finding in findings:
         labels.update(finding.labels)
@@ -128,19 +130,19 @@ def _advice(dataset: SegmentationDataset, findings: Sequence[Finding]) -> dict[s
     return dataset.advice(labels, colors, num_colors) if labels or colors else {}
 
 
-def look_at(dataset: SegmentationDataset, index: int) -> Finding:
-    """Reads one sample."""
+def scan_sample(dataset: SegmentationDataset, index: int) -> Finding:
+    """Read one sample; an unusable sample gives a finding with a problem."""
     try:
         sample = dataset.load(index)
     except DataError as error:
         files = dataset.files(index)
         return _problem(str(files[0]) if files else str(index), error, dataset.classes)
-    finding = found_in(sample)
+    finding = finding_of(sample)
     if dataset.has_value_range and dataset.value_range is None and fill_little(finding.values):
         values, full = dataset.stored_values(index)
         finding = replace(
             finding,
-            # Rounded to 0-255, images of small range are alike and of a few values.
+            # Rounded to 0-255, images of a small range are alike and have few values.
             image_hash=content_hash(values),
             values=measured(values, full),
             limits=stored_limits(values, full),
@@ -149,7 +151,7 @@ def look_at(dataset: SegmentationDataset, index: int) -> Finding:
 
 
 def _problem(name: str, error: DataError, classes: Classes) -> Finding:
-    """What is known of a sample that cannot be used."""
+    """Build the finding of a sample that cannot be used."""
     if isinstance(error, UnknownLabelError):
         known = {*range(len(classes.names)), classes.ignore_index}
         pixels = {label: number for label, number in error.labels.items() if label in known}
@@ -161,8 +163,8 @@ def _problem(name: str, error: DataError, classes: Classes) -> Finding:
     return Finding(name, str(error))
 
 
-def found_in(sample: Sample) -> Finding:
-    """What a sample holds."""
+def finding_of(sample: Sample) -> Finding:
+    """Build the finding of a readable sample."""
     labels, counts = _counted(sample.mask)
     return Finding(
         sample.name,
@@ -182,7 +184,7 @@ def _counted(mask: NDArray[np.integer]) -> tuple[list[int], list[int]]:
 
 
 def content_hash(values: NDArray[Any]) -> str:
-    """Equal for arrays of the same type, shape and values."""
+    """Hash an array; arrays of equal dtype, shape and values have equal hashes."""
     digest = hashlib.blake2b(f"{values.dtype} {values.shape}".encode(), digest_size=12)
     digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Crops show the part of the scaled image that they should, at the scales and places of the plain pipeline."""
+"""Crops equal those of the whole resized image, with the same distribution of scales and positions."""
 
 import warnings
 
@@ -22,9 +22,8 @@ def noise(size: tuple[int, int], blur: float = 0.0, channels: int = 3) -> np.nda
 
 
 @pytest.mark.parametrize(("scale", "source"), [(2, 10), (0.5, 40), (0.25, 80), (1, 20)])
-def test_a_crop_is_that_of_the_image_resized_whole(scale, source):
-    """Wherever crop and part are whole pixels of both, to the bit, but at the rim: the part ends where it has no
-    neighbors."""
+def test_a_crop_equals_that_of_the_whole_resized_image(scale, source):
+    """Equal to the bit for whole source pixels, except at the border, where the part has no neighbors."""
     image, mask = noise((120, 160)), noise((120, 160), channels=1)[..., 0]
     crop = Crop(Span(40, source, 0, 20), Span(80, source, 0, 20))
     size = int(160 * scale), int(120 * scale)
@@ -38,8 +37,8 @@ def test_a_crop_is_that_of_the_image_resized_whole(scale, source):
 
 
 @pytest.mark.parametrize("size", [(300, 400), (37, 53), (100, 30)])
-def test_drawn_crops_differ_from_those_of_the_image_resized_whole_by_no_more_than_a_pixel_s_shift(size):
-    """On a smooth image, compared at the place that the part begins at."""
+def test_drawn_crops_differ_from_the_whole_resized_image_by_at_most_a_pixel(size):
+    """Compared on a smooth image, at the position where the part begins."""
     image = noise(size, blur=6)
     steepest = max(np.abs(np.diff(image.astype(int), axis=axis)).max() for axis in (0, 1))
     rng = np.random.default_rng(1)
@@ -60,17 +59,17 @@ def test_drawn_crops_differ_from_those_of_the_image_resized_whole_by_no_more_tha
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.7])
-def test_a_crop_is_memory_of_its_own(scale):
+def test_a_crop_is_a_copy(scale):
     image, mask = noise((50, 60)), noise((50, 60), channels=1)[..., 0]
     out = cut_at_random(
         np.random.default_rng(0), image, mask, crop_size=(20, 30), scale=scale, fill=(0, 0, 0), ignore_index=255
     )
     for values, source in zip(out, (image, mask), strict=True):
         assert not np.shares_memory(values, source)
-        values[...] = 7  # may be written to
+        values[...] = 7  # must be writable
 
 
-def test_an_image_that_cannot_be_written_to_is_taken():
+def test_read_only_images_are_accepted():
     image, mask = noise((50, 60)), np.zeros((50, 60), np.uint8)
     image.flags.writeable = mask.flags.writeable = False
     for index, scale in enumerate((0.4, 1.0, 1.9)):
@@ -82,7 +81,7 @@ def test_an_image_that_cannot_be_written_to_is_taken():
 
 
 def plain_draws(size: tuple[int, int], crop_size: tuple[int, int], count: int) -> np.ndarray:
-    """What albumentations' own resizing of the whole image, padding and cropping gives; rows as of `measured`."""
+    """Reference: albumentations resizes the whole image, pads and crops; rows as in `measured`."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         pipeline = A.Compose(
@@ -107,7 +106,7 @@ def own_draws(size: tuple[int, int], crop_size: tuple[int, int], count: int) -> 
 
 
 def coordinates(size: tuple[int, int]) -> np.ndarray:
-    """An image of two channels: each pixel's own row and column."""
+    """Return an image of two channels that contain each pixel's row and column."""
     return np.stack(np.mgrid[: size[0], : size[1]], axis=2).astype(np.float32)
 
 
@@ -127,7 +126,7 @@ def measured(crop: np.ndarray, ramp: np.ndarray) -> list[float]:
     [((90, 180), (45, 90)), ((90, 120), (64, 80)), ((50, 37), (64, 40))],
     ids=["Cityscapes", "CamVid", "small images"],
 )
-def test_scales_places_and_padding_are_distributed_as_in_the_plain_pipeline(size, crop_size):
+def test_scales_positions_and_padding_are_distributed_as_in_albumentations(size, crop_size):
     plain, own = plain_draws(size, crop_size, 3000), own_draws(size, crop_size, 3000)
     for name, one, other in zip(
         ["row scale", "column scale", "row", "column", "padded share", "padding above", "padding left"],
@@ -158,7 +157,7 @@ def test_scales_places_and_padding_are_distributed_as_in_the_plain_pipeline(size
     [
         ({0: 74, 1: 26}, 0.75, False),
         ({0: 75, 1: 25}, 0.75, True),
-        ({0: 30, 1: 10, 255: 60}, 0.75, True),  # of the labeled pixels
+        ({0: 30, 1: 10, 255: 60}, 0.75, True),  # 75 % of the labeled pixels
         ({0: 29, 1: 11, 255: 60}, 0.75, False),
         ({3: 100}, 0.99, True),
         ({255: 100}, 0.99, True),  # as in mmsegmentation: nothing to learn from
@@ -166,17 +165,17 @@ def test_scales_places_and_padding_are_distributed_as_in_the_plain_pipeline(size
     ],
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
-def test_a_class_that_fills_a_crop_is_found_among_its_labeled_pixels(counts, max_ratio, refused, dtype):
+def test_is_one_class_counts_labeled_pixels_only(counts, max_ratio, refused, dtype):
     mask = np.repeat(list(counts), list(counts.values())).reshape(10, 10).astype(dtype)
     assert is_one_class(mask, max_ratio, 255) is refused
-    # mmsegmentation's own lines, of RandomCrop
+    # code of mmsegmentation's RandomCrop
     labels, pixels = np.unique(mask, return_counts=True)
     pixels = pixels[labels != 255]
     assert (len(pixels) > 1 and np.max(pixels) / np.sum(pixels) < max_ratio) is not refused
 
 
 def halves() -> tuple[np.ndarray, np.ndarray]:
-    """An image whose left nine tenths are one class, and the rest another."""
+    """Return an image with one class in the left nine tenths, and another class in the rest."""
     mask = np.zeros((100, 400), np.uint8)
     mask[:, 360:] = 1
     return np.repeat(100 * mask[..., None], 3, axis=2), mask
@@ -193,10 +192,10 @@ def test_crops_of_one_class_are_drawn_again():
 
     single = one_class(1.0)
     assert 0.7 < single < 0.95
-    assert abs(one_class(0.75) - single ** (NUM_REDRAWS + 1)) < 0.12  # the last is taken as it is
+    assert abs(one_class(0.75) - single ** (NUM_REDRAWS + 1)) < 0.12  # the last crop is always used
 
 
-def test_image_and_mask_of_a_crop_drawn_again_are_of_one_place():
+def test_a_redrawn_crop_keeps_image_and_mask_aligned():
     for image, mask in crops(30, 0.75):
         np.testing.assert_array_equal(image[..., 0], 100 * mask)
 

@@ -1,4 +1,4 @@
-"""CutMix: rectangles of another crop, image and mask alike, drawn by seed, epoch and number alone."""
+"""CutMix: rectangles of another crop, in image and mask; only seed, epoch and number determine them."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from segnet.errors import ConfigError
 
 
 def crops(count, height=24, width=40, channels=3):
-    """Each of one color and one class: its number, modulo 256."""
+    """Return samples of one color and one class each: their number modulo 256."""
     masks = [np.full((height, width), number % 256, np.uint8) for number in range(count)]
     return [Sample(np.stack([mask] * channels, axis=2), mask, str(number)) for number, mask in enumerate(masks)]
 
@@ -18,7 +18,7 @@ def keys(count, epoch=0):
     return [(epoch, 10 + number) for number in range(count)]
 
 
-def test_a_rectangle_comes_from_the_crop_before_and_image_and_mask_stay_together():
+def test_a_rectangle_comes_from_the_preceding_crop_in_image_and_mask():
     samples = crops(64)
     shares = []
     for index, mixed in enumerate(CutMix(1.0, seed=0)(samples, keys(64))):
@@ -43,7 +43,7 @@ def test_the_probability_is_the_fraction_of_mixed_crops():
     assert 0.2 < changed / count < 0.34  # some rectangles have no pixel
 
 
-def test_draws_depend_on_seed_epoch_and_number_alone():
+def test_mixing_depends_only_on_seed_epoch_and_number():
     def masks(seed, epoch, count):
         return [crop.mask for crop in CutMix(1.0, seed)(crops(count), keys(count, epoch))]
 
@@ -56,7 +56,7 @@ def test_draws_depend_on_seed_epoch_and_number_alone():
     assert not alike(masks(0, 0, 8), masks(0, 1, 8))
 
 
-def test_without_it_and_alone_in_a_batch_crops_stay_as_they_are():
+def test_crops_are_unchanged_without_cutmix_or_in_a_batch_of_one():
     samples = crops(3)
     assert CutMix(0.0, seed=0)(samples, keys(3)) == samples
     (alone,) = CutMix(1.0, seed=0)(samples[:1], keys(1))
@@ -66,5 +66,5 @@ def test_without_it_and_alone_in_a_batch_crops_stay_as_they_are():
 
 @pytest.mark.parametrize("probability", [-0.1, 1.5])
 def test_a_probability_outside_0_to_1_is_refused(probability):
-    with pytest.raises(ConfigError, match=rf"data\.cutmix={probability} is not a probability between 0 and 1"):
+    with pytest.raises(ConfigError, match=rf"data\.cutmix={probability} must be a probability between 0 and 1"):
         CutMix(probability, seed=0)

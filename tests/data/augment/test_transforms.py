@@ -1,4 +1,4 @@
-"""Augmentation: image and mask stay on each other, padding is marked, (seed, epoch, index) decide alone."""
+"""Augmentation: image and mask stay aligned, padding is ignored, and only (seed, epoch, index) determine it."""
 
 import hashlib
 import subprocess
@@ -12,7 +12,7 @@ from segnet.data.augment.transforms import TrainTransform
 from segnet.errors import ConfigError
 
 FILL = (12, 34, 56)
-COLORS = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]], np.uint8)  # of the classes 0-3
+COLORS = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]], np.uint8)  # colors of classes 0-3
 DEFAULTS = {
     "crop_size": (40, 48),
     "scale_range": (0.5, 2.0),
@@ -29,7 +29,7 @@ def transform(**options: object) -> TrainTransform:
 
 
 def sample(height: int = 45, width: int = 54, block: int = 9) -> tuple[np.ndarray, np.ndarray]:
-    """An image of colored blocks, and the mask that its colors encode."""
+    """Return an image of colored blocks, and the mask that its colors encode."""
     shape = -(-height // block), -(-width // block)
     ids = np.random.default_rng(height * width).integers(0, 4, shape).astype(np.uint8)
     mask = np.kron(ids, np.ones((block, block), np.uint8))[:height, :width]
@@ -67,7 +67,7 @@ def test_1000_draws_have_crop_size_known_ids_and_marked_padding(category_max_rat
     ],
 )
 def test_1000_draws_ignore_all_padding_and_invent_no_class(channels, dtype, ids, ignore_index):
-    """Whatever image, channels and ids: padded pixels, which alone are 0 in every channel, are `ignore_index`."""
+    """Padded pixels, the only ones of 0 in every channel, are `ignore_index`, for all images, channels and ids."""
     augment = transform(color_jitter=0, fill=[0] * channels, ignore_index=ignore_index)
     rng = np.random.default_rng(channels)
     for index in range(1000):
@@ -81,7 +81,7 @@ def test_1000_draws_ignore_all_padding_and_invent_no_class(channels, dtype, ids,
         assert set(np.unique(drawn)) <= {*np.unique(mask), ignore_index}
 
 
-def test_padding_lies_outside_of_one_rectangle():
+def test_padding_surrounds_a_single_rectangle():
     augment = transform(scale_range=(0.3, 0.6), color_jitter=0)
     places = set()
     for index in range(50):
@@ -92,8 +92,8 @@ def test_padding_lies_outside_of_one_rectangle():
     assert len(places) > 25  # not always centered
 
 
-def test_mask_stays_on_its_image():
-    """The class that the image's color encodes is the mask's, except at the seams, which interpolation mixes."""
+def test_image_and_mask_stay_aligned():
+    """The image's color encodes the mask's class, except at seams, where interpolation mixes colors."""
     augment = transform(color_jitter=0)
     wrong = []
     for index in range(300):
@@ -104,22 +104,22 @@ def test_mask_stays_on_its_image():
     assert np.mean(wrong) < 0.02  # half a pixel's shift gives 0.05
 
 
-def test_no_color_jitter_leaves_colors_alone_and_some_changes_them():
+def test_color_jitter_changes_colors_only_if_enabled():
     image, mask = np.full((40, 48, 3), (200, 100, 50), np.uint8), np.zeros((40, 48), np.uint8)
     still = {"scale_range": (1, 1), "flip": 0}
     out = [transform(**still, color_jitter=0)(image, mask, epoch=0, index=index)[0] for index in range(20)]
-    assert all((picture == image).all() for picture in out)
+    assert all((result == image).all() for result in out)
     out = [transform(**still, color_jitter=0.4)(image, mask, epoch=0, index=index)[0] for index in range(20)]
-    assert len({tuple(picture[0, 0]) for picture in out}) == 20
+    assert len({tuple(result[0, 0]) for result in out}) == 20
 
 
-def test_more_color_jitter_changes_more():
+def test_stronger_color_jitter_changes_colors_more():
     image, mask = sample(40, 48)
 
     def change(strength: float) -> float:
         augment = transform(scale_range=(1, 1), flip=0, color_jitter=strength)
         out = [augment(image, mask, epoch=0, index=index)[0] for index in range(30)]
-        return float(np.mean([np.abs(picture.astype(int) - image).mean() for picture in out]))
+        return float(np.mean([np.abs(result.astype(int) - image).mean() for result in out]))
 
     assert 0 < change(0.05) < change(0.3) < change(0.9)
 
@@ -139,7 +139,7 @@ def test_flip_mirrors_with_its_probability(flip, flipped):
 
 
 @pytest.mark.parametrize("scale_range", [(0.5, 2.0), (1, 1), (0.25, 0.5), (1.5, 1.5)])
-def test_scales_fill_their_range_and_no_more(scale_range):
+def test_scales_cover_exactly_their_range(scale_range):
     augment = transform(crop_size=(80, 80), scale_range=scale_range, color_jitter=0)
     image, mask = np.zeros((40, 20, 3), np.uint8), np.zeros((40, 20), np.uint8)
     heights = []
@@ -152,7 +152,7 @@ def test_scales_fill_their_range_and_no_more(scale_range):
     assert high - 0.05 * (high - low) - 1 <= max(heights) <= high
 
 
-def test_crops_come_from_everywhere():
+def test_crops_cover_the_whole_image():
     mask = np.arange(100 * 100).reshape(100, 100).astype(np.int32)
     image = np.zeros((100, 100, 3), np.uint8)
     augment = transform(crop_size=(10, 10), scale_range=(1, 1), flip=0, ignore_index=65535)
@@ -173,7 +173,7 @@ def test_images_of_any_size_work(size, dtype, ignore_index, label):
         assert set(np.unique(ids)) <= {label, ignore_index}
 
 
-def test_inputs_are_left_alone():
+def test_inputs_are_not_modified():
     image, mask = sample()
     for index in range(10):
         transform()(image, mask, epoch=0, index=index)
@@ -261,9 +261,7 @@ def test_images_of_any_channels_keep_to_their_mask_and_are_padded_per_channel(ch
 
 
 def test_color_jitter_needs_rgb():
-    with pytest.raises(
-        ConfigError, match=r"data\.color_jitter=0\.4 is for RGB, but the images have 4 .*color_jitter=0"
-    ):
+    with pytest.raises(ConfigError, match=r"data\.color_jitter=0\.4 needs RGB, but the images have 4 .*color_jitter=0"):
         transform(fill=[0, 0, 0, 0])
 
 

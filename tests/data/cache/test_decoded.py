@@ -1,4 +1,4 @@
-"""What is kept is what was decoded, is decoded no second time, is never stale, and takes no more room than it may."""
+"""The cache returns decoded samples unchanged, decodes them once, is never stale, and keeps its size limit."""
 
 import errno
 import logging
@@ -23,7 +23,7 @@ SPEC = {"name": "folder"}
 
 
 class Counting(FileDataset):
-    """Knows what was decoded."""
+    """Dataset that records the indices of decoded samples."""
 
     def __init__(self, pairs) -> None:
         super().__init__(pairs, THREE)
@@ -51,7 +51,7 @@ def dataset(tmp_path) -> Counting:
 
 @pytest.fixture(params=["memory", "disk"])
 def cached(request, dataset, tmp_path):
-    """The dataset with a cache of either kind."""
+    """Return the dataset with a cache of each kind."""
     if request.param == "memory":
         return MemoryCache(dataset, Arena(10**6))
     return DiskCache(dataset, CacheBudget(10**6), tmp_path / "kept")
@@ -64,7 +64,7 @@ def same(one: Sample, other: Sample) -> bool:
     )
 
 
-def test_samples_are_decoded_once_and_come_back_as_they_are(cached, dataset):
+def test_samples_are_decoded_once_and_returned_unchanged(cached, dataset):
     expected = [FileDataset.load(dataset, index) for index in range(3)]
     for _ in range(3):
         for index in (2, 0, 1):
@@ -84,9 +84,9 @@ def test_cached_samples_are_read_only(cached):
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_changed_file_is_decoded_again(cached, dataset, which):
     before = cached.load(0)
-    picture = np.full((6, 9, 3) if which == 0 else (6, 9), 1, np.uint8)
-    Image.fromarray(picture).save(dataset.pairs[0][which])
-    os.utime(dataset.pairs[0][which], ns=(1, 1))  # even where it seems older
+    pixels = np.full((6, 9, 3) if which == 0 else (6, 9), 1, np.uint8)
+    Image.fromarray(pixels).save(dataset.pairs[0][which])
+    os.utime(dataset.pairs[0][which], ns=(1, 1))  # even if it looks older
     for _ in range(2):
         after = cached.load(0)
         assert ((after.image, after.mask)[which] == 1).all()
@@ -97,14 +97,14 @@ def test_a_changed_file_is_decoded_again(cached, dataset, which):
     assert dataset.decoded == [0, 0, 1]
 
 
-def test_a_file_that_is_gone_is_named(cached, dataset):
+def test_a_missing_file_is_named(cached, dataset):
     cached.load(0)
     dataset.pairs[0][1].unlink()
     with pytest.raises(DataError, match="no such file"):
         cached.load(0)
 
 
-def test_a_file_that_is_written_while_it_is_decoded_is_not_kept(cached, dataset, monkeypatch):
+def test_a_file_written_during_decoding_is_not_cached(cached, dataset, monkeypatch):
     load = Counting.load
 
     def slow(self, index):
@@ -135,7 +135,7 @@ def test_samples_beyond_the_limit_are_decoded_each_time(dataset, tmp_path, kind)
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", [1, 3, 8])
-def test_any_channels_and_types_are_kept(tmp_path, dtype, channels):
+def test_any_channels_and_dtypes_are_cached(tmp_path, dtype, channels):
     class Bands(FileDataset):
         def load(self, index: int) -> Sample:
             rng = np.random.default_rng(index)
@@ -152,19 +152,19 @@ def test_any_channels_and_types_are_kept(tmp_path, dtype, channels):
 # Memory
 
 
-def decode_in_child(cached: MemoryCache, dataset: Counting, told) -> None:
+def decode_in_child(cached: MemoryCache, dataset: Counting, results) -> None:
     cached.load(1)
-    told.put(dataset.decoded)
+    results.put(dataset.decoded)
 
 
 def test_memory_is_shared_with_workers(dataset):
     cached = MemoryCache(dataset, Arena(10**6))
     fork = multiprocessing.get_context("fork")
-    told = fork.Queue()
+    results = fork.Queue()
     for expected in ([1], []):  # the second worker finds what the first decoded
-        worker = fork.Process(target=decode_in_child, args=(cached, dataset, told))
+        worker = fork.Process(target=decode_in_child, args=(cached, dataset, results))
         worker.start()
-        assert told.get(timeout=60) == expected
+        assert results.get(timeout=60) == expected
         worker.join()
     cached.load(1)
     assert dataset.decoded == []
@@ -177,12 +177,12 @@ def test_splits_share_the_memory(dataset):
     first.load(0)
     second.load(2)
     for _ in range(2):
-        assert same(first.load(0), second.load(2))  # one file, kept for each
+        assert same(first.load(0), second.load(2))  # one file, cached for each split
         second.load(0)
     assert (dataset.decoded, other.decoded) == ([0], [2, 0, 0])
 
 
-def test_drawn_samples_are_kept_in_memory_too():
+def test_generated_samples_are_cached_in_memory_too():
     shapes = Shapes("train", num_train=3, size=(20, 24))
     cached = MemoryCache(shapes, Arena(10**5))
     cached.load(1)
@@ -191,14 +191,14 @@ def test_drawn_samples_are_kept_in_memory_too():
     assert not kept.image.flags.writeable
 
 
-def test_more_memory_than_there_is_is_refused():
+def test_a_cache_larger_than_memory_is_refused():
     with pytest.raises(MachineError, match=r"data\.cache_size=.* lower it, or set data\.cache=disk"):
         Arena(2**62)
 
 
 def test_a_memory_cache_needs_forked_workers(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
-    with pytest.raises(MachineError, match=r"data\.cache=memory: workers share no memory.* data\.cache=disk"):
+    with pytest.raises(MachineError, match=r"data\.cache=memory: workers cannot share memory.* data\.cache=disk"):
         Arena(100)
 
 
@@ -211,9 +211,9 @@ def test_a_later_run_uses_the_disk_cache(dataset, tmp_path, monkeypatch):
         cached = with_cache({"train": dataset}, "disk", 1, SPEC)["train"]
         for index in range(3):
             cached.load(index)
-    assert sorted(dataset.decoded) == [0, 0, 0, 1, 2]  # the first once more in each run, for its size
+    assert sorted(dataset.decoded) == [0, 0, 0, 1, 2]  # the first is decoded once more in each run, for its size
     with_cache({"train": dataset}, "disk", 1, {**SPEC, "id_map": {0: 1}})["train"].load(1)
-    assert sorted(dataset.decoded) == [0, 0, 0, 0, 1, 1, 2]  # other options may read the files otherwise
+    assert sorted(dataset.decoded) == [0, 0, 0, 0, 1, 1, 2]  # other options may read files differently
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\xff" * 100, b"cut"])
@@ -243,7 +243,7 @@ def test_a_full_disk_is_reported_in_one_line_and_stops_caching(dataset, tmp_path
     assert not list((tmp_path / "kept").iterdir())
 
 
-def test_disk_needs_files():
+def test_a_disk_cache_needs_files():
     with pytest.raises(ConfigError, match=r"data\.cache=disk caches samples of files"):
         DiskCache(Shapes("train", num_train=2), CacheBudget(10**6), Path("kept"))
 
@@ -273,4 +273,4 @@ def test_the_needed_size_and_the_fraction_that_fits_are_logged(dataset, caplog):
     first, second = caplog.messages
     assert "for all decoded samples" in first
     assert "holds" not in first
-    assert "holds 50 % of it" in second
+    assert "fits 50 % of them" in second

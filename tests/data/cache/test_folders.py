@@ -1,4 +1,4 @@
-"""Folders of disk caches keep to one limit; the longest unused goes first."""
+"""Folders of disk caches share one size limit; the least recently used is removed first."""
 
 import os
 from pathlib import Path
@@ -17,17 +17,17 @@ def folder_of(root: Path, name: str, size: int, last_use: int) -> Path:
     return folder
 
 
-def test_the_longest_unused_folders_make_room(tmp_path):
+def test_least_recently_used_folders_are_removed(tmp_path):
     own = folder_of(tmp_path, "own", 20, 0)
     others = [folder_of(tmp_path, str(number), 30, 100 - number) for number in range(3)]
-    assert make_room(tmp_path, own, size=60, limit=130) == 80  # 110 are there, 40 will come
+    assert make_room(tmp_path, own, size=60, limit=130) == 80  # 110 bytes exist, 40 will be added
     assert [other.exists() for other in others] == [True, True, False]
     assert make_room(tmp_path, own, size=1000, limit=130) == 20
     assert not any(other.exists() for other in others)
     assert (own / "a.sample").exists()
 
 
-def test_a_folder_that_was_filled_under_a_larger_limit_is_emptied(tmp_path):
+def test_a_folder_above_a_lowered_limit_is_emptied(tmp_path):
     own = folder_of(tmp_path, "own", 200, 0)
     assert make_room(tmp_path, own, size=200, limit=100) == 0
     assert list(own.iterdir()) == []

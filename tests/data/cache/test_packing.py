@@ -1,4 +1,4 @@
-"""Samples as bytes come back as they were; what is torn, or of other files, does not."""
+"""Packed samples are read unchanged; incomplete records and records of other files are not read."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def sample(height=5, width=7, channels=3, image="u1", mask="u1"):
 
 
 def record(one, before=0):
-    """The bytes of a record behind others, and where it begins and ends."""
+    """Return the bytes of a record after other bytes, and its start and end."""
     parts = pack_sample(one, STAMP)
     data = bytes(before) + b"".join(bytes(part) for part in parts)
     assert len(data) == before + size_of(parts)
@@ -32,7 +32,7 @@ def record(one, before=0):
     ids=lambda s: str(s.image.shape),
 )
 @pytest.mark.parametrize("before", [0, 3 * ALIGNMENT])
-def test_a_sample_comes_back_as_it_was_and_cannot_be_written_to(one, before):
+def test_a_sample_is_unpacked_unchanged_and_read_only(one, before):
     buffer, start, end = record(one, before)
     assert (end - start) % ALIGNMENT == 0
     back = unpack_sample(buffer, start, end, STAMP)
@@ -52,17 +52,17 @@ def test_a_view_of_an_image_is_packed_without_the_rest():
     assert np.array_equal(back.mask, part.mask)
 
 
-def test_of_other_files_nothing_comes_back():
+def test_a_record_of_other_files_is_not_unpacked():
     assert unpack_sample(*record(sample()), [1, 2, 4]) is None
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 40, 100, 200])
-def test_of_a_torn_record_nothing_comes_back(length):
+def test_an_incomplete_record_is_not_unpacked(length):
     buffer, start, end = record(sample())
     torn = buffer.copy()
     torn[length:] = 0
     assert length < end
     back = unpack_sample(torn[:length], start, length, STAMP)
     assert back is None
-    if length < 100:  # within the header: the pixels behind it are not checked
+    if length < 100:  # within the header; the pixels after it are not checked
         assert unpack_sample(torn, start, end, STAMP) is None

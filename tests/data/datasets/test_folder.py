@@ -9,7 +9,7 @@ from PIL import Image
 from segnet.classes import voc_palette
 from segnet.data.datasets.folder import Folder
 from segnet.data.scan.report import DatasetReport
-from segnet.data.scan.scan import survey
+from segnet.data.scan.scan import scan_split
 from segnet.errors import ConfigError, DataError
 
 NAMES = ["road", "tree", "sky"]
@@ -280,12 +280,12 @@ def test_masks_are_read_by_id_map_or_color_map(tmp_path):
 
 
 def check(dataset):
-    DatasetReport([survey(dataset, "train")]).require_sound()
+    DatasetReport([scan_split(dataset, "train")]).require_sound()
 
 
 def test_binary_masks_of_0_and_255_are_asked_about_before_the_first_step(tmp_path):
     write_one(tmp_path, np.array([[0, 255, 0]], np.uint8))
-    with pytest.raises(DataError, match="the 1 masks of the train split hold 0 and 255 only") as caught:
+    with pytest.raises(DataError, match="the 1 masks of the train split contain only 0 and 255") as caught:
         check(Folder("train", str(tmp_path), ["background", "crack"]))
     assert '"dataset.id_map={0:0,255:1}"' in str(caught.value)
     for id_map in ({0: 0, 255: 1}, {0: 0, 255: "ignore"}):

@@ -23,7 +23,7 @@ def test_the_smaller_one_is_in_front(order):
     np.testing.assert_array_equal(canvas.mask(), expected)
 
 
-def test_of_the_same_size_the_later_one_is_in_front_and_ignored_areas_lie_behind():
+def test_the_later_of_equal_sizes_is_in_front_and_ignored_areas_are_behind():
     canvas = InstanceCanvas((1, 4), 0, CLASSES)
     canvas.ignore(np.array([[True, True, True, False]]))
     canvas.add(np.array([[True, True, False, False]]), 1)

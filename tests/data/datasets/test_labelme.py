@@ -110,7 +110,7 @@ def test_unknown_labels_are_named_with_the_line_to_add(tmp_path):
         mask_of(tmp_path, shape("catt", square(0, 0, 5, 5)))
     assert '"dataset.label_map={catt:ignore}"' in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "train" / "a.json"))
-    with pytest.raises(ConfigError, match=r"dataset\.label_map\.toy: 'cta' is no class"):
+    with pytest.raises(ConfigError, match=r"dataset\.label_map\.toy: 'cta' is not a class"):
         mask_of(tmp_path, label_map={"toy": "cta"})
 
 

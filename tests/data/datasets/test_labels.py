@@ -1,4 +1,4 @@
-"""Values of masks become class ids, by themselves, by an id map or by a color map."""
+"""Conversion of mask values to class ids: unchanged, by an id map or by a color map."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_ids_above_255_pass_as_int32(dtype):
 
 
 @pytest.mark.parametrize(("num_classes", "ignore_index", "dtype"), [(3, 256, np.int32), (255, 255, np.uint8)])
-def test_the_type_holds_ignore_index_too(num_classes, ignore_index, dtype):
+def test_the_dtype_can_store_ignore_index_too(num_classes, ignore_index, dtype):
     classes = Classes.create([str(number) for number in range(num_classes)], ignore_index=ignore_index)
     mask = checked_mask(np.array([[0, ignore_index]], np.uint16), classes, PATH)
     assert mask.dtype == dtype
@@ -74,7 +74,7 @@ def refusal(error: type[Exception], function, *arguments, **options) -> str:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
-def test_id_map_gives_each_value_its_class(tmp_path, dtype):
+def test_an_id_map_converts_each_value_to_its_class(tmp_path, dtype):
     labels = Labels(THREE, {0: "ignore", 7: "sky", 8: 1, "200": 0, 201: 0, 9: 255})
     mask = labels.read(saved(tmp_path, np.array([[0, 7, 8], [200, 201, 9]], dtype), "a.tif"))
     assert mask.dtype == np.uint8
@@ -92,7 +92,7 @@ def test_id_map_into_more_than_256_classes():
     assert (mask.dtype, mask.tolist()) == (np.int32, [[299, 65535]])
 
 
-def test_other_stands_for_values_that_are_not_listed():
+def test_other_applies_to_unlisted_values():
     values = np.array([[0, 1, 2, 37, 70000, -1]], np.int32)
     assert Labels(THREE, {1: 2, "other": "ignore"}).convert(values, PATH).tolist() == [[255, 2, 255, 255, 255, 255]]
     assert Labels(THREE, {1: 2, "other": "tree"}).convert(values, PATH).tolist() == [[1, 2, 1, 1, 1, 1]]
@@ -103,7 +103,7 @@ def test_other_stands_for_values_that_are_not_listed():
     )
 
 
-def test_values_that_the_id_map_leaves_out_are_refused_and_counted():
+def test_values_missing_from_the_id_map_are_refused_and_counted():
     labels = Labels(THREE, {0: 0}, configurable=True)
     message = refusal(DataError, labels.convert, np.array([[0, 1, 1, 9]], np.uint8), PATH)
     assert message.startswith(
@@ -114,14 +114,14 @@ def test_values_that_the_id_map_leaves_out_are_refused_and_counted():
 @pytest.mark.parametrize(
     ("id_map", "message"),
     [
-        ({0: "raod"}, r"dataset\.id_map\.0: 'raod' is no class\. Did you mean 'road'\?"),
+        ({0: "raod"}, r"dataset\.id_map\.0: 'raod' is not a class\. Did you mean 'road'\?"),
         ({0: 3}, r"dataset\.id_map\.0: 3 is none of the 3 classes \(0-2\)"),
         ({0: -1}, "-1 is none of the 3 classes"),
         ({0: True}, "True is none of the 3 classes"),
         ({0: 1.5}, "1.5 is none of the 3 classes"),
-        ({"rest": 0}, "rest is not an id of 0-65535, nor 'other'"),
-        ({-1: 0}, "-1 is not an id"),
-        ({65536: 0}, "65536 is not an id"),
+        ({"rest": 0}, "rest must be an id of 0-65535, or 'other'"),
+        ({-1: 0}, "-1 must be an id"),
+        ({65536: 0}, "65536 must be an id"),
     ],
 )
 def test_impossible_id_maps_are_refused(id_map, message):
@@ -132,7 +132,7 @@ def test_impossible_id_maps_are_refused(id_map, message):
 # Doubts
 
 
-def test_readers_without_the_option_do_not_propose_it():
+def test_readers_without_the_option_do_not_suggest_it():
     message = refusal(DataError, Labels(THREE).convert, np.array([[9]], np.uint8), PATH)
     assert "dataset." not in message
 
@@ -162,19 +162,19 @@ def test_a_binary_mask_of_0_and_255_is_doubtful(labels, present, doubtful):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
-def test_colors_of_the_palette_give_their_classes(tmp_path, mode):
+def test_palette_colors_are_converted_to_their_classes(tmp_path, mode):
     ids = np.array([[0, 1, 2], [2, 2, 1]], np.uint8)
-    picture = Image.fromarray(np.array(THREE.palette, np.uint8)[ids])
+    mask = Image.fromarray(np.array(THREE.palette, np.uint8)[ids])
     if mode == "P":
-        picture = Image.fromarray((ids + 5).astype(np.uint8))  # the colors count, not the indices
-        picture.putpalette([0] * 15 + [value for color in THREE.palette for value in color])
-    picture.convert(mode).save(tmp_path / "mask.png")
+        mask = Image.fromarray((ids + 5).astype(np.uint8))  # the colors count, not the indices
+        mask.putpalette([0] * 15 + [value for color in THREE.palette for value in color])
+    mask.convert(mode).save(tmp_path / "mask.png")
     mask = Labels(THREE, color_map="palette").read(tmp_path / "mask.png")
     assert mask.dtype == np.uint8
     assert mask.tolist() == ids.tolist()
 
 
-def test_color_map_gives_several_colors_one_class_and_ignores(tmp_path):
+def test_a_color_map_can_merge_and_ignore_colors(tmp_path):
     colors = [(0, 0, 0), (255, 255, 255), (1, 2, 3), (255, 0, 0), (0, 0, 255)]
     labels = Labels(
         THREE,
@@ -183,7 +183,7 @@ def test_color_map_gives_several_colors_one_class_and_ignores(tmp_path):
     assert labels.read(saved(tmp_path, np.array([colors], np.uint8))).tolist() == [[255, 0, 1, 1, 2]]
 
 
-def test_gray_and_black_and_white_masks_are_colors_too(tmp_path):
+def test_gray_and_bilevel_masks_can_have_a_color_map(tmp_path):
     labels = Labels(TWO, color_map=[[0, 0, 0, 0], [255, 255, 255, 1]])
     assert labels.read(saved(tmp_path, np.array([[0, 255]], np.uint8))).tolist() == [[0, 1]]
     assert labels.read(saved(tmp_path, np.array([[False, True]]))).tolist() == [[0, 1]]
@@ -192,11 +192,11 @@ def test_gray_and_black_and_white_masks_are_colors_too(tmp_path):
 def test_colors_outside_the_map_are_refused_and_counted(tmp_path):
     path = saved(tmp_path, np.array([[(128, 64, 128), (1, 1, 1), (1, 1, 1), (255, 255, 255)]], np.uint8))
     message = refusal(DataError, Labels(THREE, color_map="palette", configurable=True).read, path)
-    assert message.startswith(f"{path}: color (1, 1, 1) (2 pixels), (255, 255, 255) (1 pixels) is of no class")
+    assert message.startswith(f"{path}: color (1, 1, 1) (2 pixels), (255, 255, 255) (1 pixels) belongs to no class")
     assert "dataset.color_map" in message
 
 
-def test_a_mask_in_colors_names_the_option(tmp_path):
+def test_a_color_mask_without_a_color_map_suggests_the_option(tmp_path):
     path = saved(tmp_path, np.array([[(128, 64, 128), (0, 128, 0)]], np.uint8))
     assert refusal(DataError, Labels(THREE, configurable=True).read, path).endswith("set dataset.color_map")
     assert "dataset." not in refusal(DataError, Labels(THREE).read, path)
@@ -205,13 +205,13 @@ def test_a_mask_in_colors_names_the_option(tmp_path):
 @pytest.mark.parametrize(
     ("color_map", "message"),
     [
-        ("palete", "is neither 'palette' nor a list"),
-        ([], "is neither 'palette' nor a list"),
-        ([[1, 2, 3]], r"\[1, 2, 3\] is not \[red, green, blue, class\]"),
+        ("palete", "must be 'palette' or a list"),
+        ([], "must be 'palette' or a list"),
+        ([[1, 2, 3]], r"\[1, 2, 3\] must be \[red, green, blue, class\]"),
         ([[1, 2, 256, 0]], "colors of 0-255"),
         ([[1, 2, "3", 0]], "colors of 0-255"),
-        ([[1, 2, 3, "lake"]], "'lake' is no class"),
-        ([[1, 2, 3, 0], [1, 2, 3, 1]], r"color \[1, 2, 3\] is given two classes"),
+        ([[1, 2, 3, "lake"]], "'lake' is not a class"),
+        ([[1, 2, 3, 0], [1, 2, 3, 1]], r"color \[1, 2, 3\] has two classes"),
     ],
 )
 def test_impossible_color_maps_are_refused(color_map, message):
@@ -219,6 +219,6 @@ def test_impossible_color_maps_are_refused(color_map, message):
         Labels(THREE, color_map=color_map)
 
 
-def test_a_dataset_has_one_map():
+def test_id_map_and_color_map_exclude_each_other():
     with pytest.raises(ConfigError, match="exclude each other"):
         Labels(THREE, {0: 0}, "palette")

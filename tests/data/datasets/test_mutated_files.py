@@ -155,7 +155,7 @@ def read_all(name: str, root, options) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_any_value_in_any_place(tmp_path, name):
+def test_any_value_in_any_place_is_accepted_or_refused_in_one_line(tmp_path, name):
     if name == "coco_instances":
         pytest.importorskip("pycocotools", reason="pycocotools is an optional package, and not installed")
     make, file, options = READERS[name]
@@ -171,7 +171,7 @@ def test_any_value_in_any_place(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_missing_key(tmp_path, name):
+def test_a_missing_key_is_accepted_or_refused_in_one_line(tmp_path, name):
     if name == "coco_instances":
         pytest.importorskip("pycocotools", reason="pycocotools is an optional package, and not installed")
     make, file, options = READERS[name]
@@ -190,7 +190,7 @@ def test_a_missing_key(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_file_that_is_cut_off_anywhere(tmp_path, name):
+def test_truncated_files_are_accepted_or_refused_in_one_line(tmp_path, name):
     make, file, options = READERS[name]
     text = json.dumps(make(tmp_path))
     source = tmp_path / file

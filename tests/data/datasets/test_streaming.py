@@ -15,8 +15,8 @@ from segnet.config import DataConfig, ShardConfig
 from segnet.data import DATASETS
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.datasets.streaming import Streaming
-from segnet.data.scan import scan as survey_module
-from segnet.data.scan.scan import Memory, survey
+from segnet.data.scan import scan as scan_module
+from segnet.data.scan.scan import ScanCache, scan_split
 from segnet.errors import ConfigError, DataError, MachineError
 from segnet.system import storage
 from segnet.workflows.shard import write_shards
@@ -75,7 +75,7 @@ def same_batches(one, other):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_samples_are_those_of_the_source_in_its_order(source, shards, split):
+def test_samples_equal_those_of_the_source_in_the_same_order(source, shards, split):
     theirs, ours = dataset(source, split), Streaming(split, str(shards))
     assert (len(ours), ours.classes, ours.channels) == (len(theirs), theirs.classes, theirs.channels)
     for index in range(len(theirs)):
@@ -85,7 +85,7 @@ def test_samples_are_those_of_the_source_in_its_order(source, shards, split):
         assert (one.name, one.mask.dtype) == (other.name, other.mask.dtype)
 
 
-def test_several_samples_come_in_the_order_that_is_asked_for(shards):
+def test_several_samples_are_read_in_the_requested_order(shards):
     data = Streaming("train", str(shards))
     asked = [12, 0, 5, 5, 3]
     assert [sample.name for sample in data.load_many(asked)] == [data.load(index).name for index in asked]
@@ -93,7 +93,7 @@ def test_several_samples_come_in_the_order_that_is_asked_for(shards):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("num_processes", [1, 2])
-def test_processes_and_workers_get_the_batches_that_files_would_give(source, shards, num_processes, num_workers):
+def test_batches_equal_those_of_files_for_any_processes_and_workers(source, shards, num_processes, num_workers):
     streamed = {"name": "streaming", "root": str(shards)}
     shares = []
     for rank in range(num_processes):
@@ -104,7 +104,7 @@ def test_processes_and_workers_get_the_batches_that_files_would_give(source, sha
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_shards_behind_a_web_server(source, shards, num_workers):
+def test_shards_are_read_from_a_web_server(source, shards, num_workers):
     """With workers too, which are forked after this process has read from the server itself."""
     with serving(shards) as url:
         streamed = {"name": "streaming", "root": url}
@@ -112,24 +112,24 @@ def test_shards_behind_a_web_server(source, shards, num_workers):
         assert same_batches(epoch_of(streamed, num_workers=num_workers), epoch_of(source))
 
 
-def test_a_resumed_training_goes_on_with_the_next_batch(shards):
+def test_a_resumed_run_continues_with_the_next_batch(shards):
     streamed = {"name": "streaming", "root": str(shards)}
     data = module(streamed)
     data.resume(epoch=1, batches=4)
     assert same_batches(list(data.train_dataloader()), epoch_of(streamed)[4:])
 
 
-# What is known of them
+# Findings
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_findings_are_those_of_a_survey(source, shards, split):
+def test_stored_findings_equal_those_of_a_scan(source, shards, split):
     ours = Streaming(split, str(shards))
-    assert ours.findings() == survey(ours, split).findings == survey(dataset(source, split), split).findings
+    assert ours.findings() == scan_split(ours, split).findings == scan_split(dataset(source, split), split).findings
 
 
-def test_a_training_reads_no_sample_before_its_first_step(shards, monkeypatch):
-    monkeypatch.setattr(survey_module, "look_at", None)
+def test_training_reads_no_sample_before_its_first_step(shards, monkeypatch):
+    monkeypatch.setattr(scan_module, "scan_sample", None)
     data = module({"name": "streaming", "root": str(shards)})
     data.check()
     assert data.report("train").pixels.total() == 13 * 40 * 36
@@ -137,14 +137,14 @@ def test_a_training_reads_no_sample_before_its_first_step(shards, monkeypatch):
 
 def test_a_scan_of_shards_is_cached_until_a_shard_changes(shards, tmp_path, monkeypatch):
     data = Streaming("val", str(shards))
-    first = survey(data, "val", Memory({}, data.classes, tmp_path / "cache"))
-    look_at = survey_module.look_at
-    monkeypatch.setattr(survey_module, "look_at", None)
-    assert survey(data, "val", Memory({}, data.classes, tmp_path / "cache")) == first
-    monkeypatch.setattr(survey_module, "look_at", look_at)
+    first = scan_split(data, "val", ScanCache({}, data.classes, tmp_path / "cache"))
+    scan_sample = scan_module.scan_sample
+    monkeypatch.setattr(scan_module, "scan_sample", None)
+    assert scan_split(data, "val", ScanCache({}, data.classes, tmp_path / "cache")) == first
+    monkeypatch.setattr(scan_module, "scan_sample", scan_sample)
     shard = shards / "val-000000.tar"
     shard.write_bytes(shard.read_bytes().replace(b"IDAT", b"IDAX"))
-    found = survey(data, "val", Memory({}, data.classes, tmp_path / "cache")).findings
+    found = scan_split(data, "val", ScanCache({}, data.classes, tmp_path / "cache")).findings
     named = [finding.problem.partition(": ")[0] for finding in found if finding.problem]
     assert named == [f"{shard} (sample {index})" for index in range(4)]
 
@@ -190,7 +190,7 @@ def test_a_damaged_shard_is_named_with_the_sample(shards, num_workers):
     assert "\n" not in str(caught.value)
 
 
-def test_a_shard_that_is_cut_off_or_gone_is_named(shards):
+def test_a_truncated_or_missing_shard_is_named(shards):
     data = Streaming("train", str(shards))
     shard = shards / "train-000002.tar"
     shard.write_bytes(shard.read_bytes()[:2000])
@@ -201,7 +201,7 @@ def test_a_shard_that_is_cut_off_or_gone_is_named(shards):
         data.load(9)
 
 
-def test_without_webdataset_its_package_is_named(shards, monkeypatch):
+def test_a_missing_webdataset_package_is_named(shards, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "webdataset"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "webdataset", None)

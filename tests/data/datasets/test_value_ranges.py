@@ -5,7 +5,7 @@ import pytest
 from layouts import HEIGHT, LAYOUTS, WIDTH, write
 
 from segnet.data import build_dataset
-from segnet.data.scan.scan import look_at
+from segnet.data.scan.scan import scan_sample
 from segnet.errors import ConfigError
 
 TOP = 234  # of 65535
@@ -28,9 +28,9 @@ def test_the_option_stretches_images(spec):
 
 
 def test_images_that_are_almost_black_are_measured(spec):
-    finding = look_at(build_dataset(spec, "train"), 0)
+    finding = scan_sample(build_dataset(spec, "train"), 0)
     assert finding.limits == [0, TOP, 65535]
-    assert look_at(build_dataset({**spec, "value_range": [0, TOP]}, "train"), 0).limits == []
+    assert scan_sample(build_dataset({**spec, "value_range": [0, TOP]}, "train"), 0).limits == []
 
 
 def test_an_evaluation_takes_that_of_its_model(spec):

@@ -1,4 +1,4 @@
-"""The values of bands are measured, and images that fill little of their range get the option that stretches them."""
+"""Band statistics, and the suggested value range for images that fill little of their range."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def write(root, top, dtype=np.uint16):
     return {"name": "folder", "root": str(root), "class_names": ["bg", "a"]}
 
 
-def test_mean_and_deviation_are_those_of_all_pixels():
+def test_mean_and_standard_deviation_cover_all_pixels():
     images = [np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8) for seed in range(3)]
     values = pooled([measured(image) for image in images])
     every = np.stack(images).reshape(-1, 3) / 255
@@ -31,19 +31,19 @@ def test_mean_and_deviation_are_those_of_all_pixels():
     assert not values.is_little
 
 
-def test_one_hot_pixel_is_no_range():
+def test_single_hot_pixels_do_not_extend_the_range():
     image = np.full((100, 100, 1), 3, np.uint8)
     image[0, 0] = 255
     assert pooled([measured(image)]).is_little
 
 
-def test_the_option_holds_all_images():
+def test_the_suggested_range_covers_all_images():
     assert value_range_option([[3.4, 99.2, 65535], [2.0, 80.0, 65535], []]) == '"dataset.value_range=[2,100]"'
     assert value_range_option([[-0.25, 0.125, 1]]) == '"dataset.value_range=[-0.25,0.125]"'
     assert value_range_option([]) == ""
 
 
-def test_images_of_16_bits_that_are_almost_black_get_an_option_that_mends_it(tmp_path):
+def test_almost_black_16_bit_images_get_a_value_range_that_stretches_them(tmp_path):
     spec = write(tmp_path, 235)
     config = InspectConfig(dataset=spec, data=DataConfig(crop_size=[32, 32]), num_images=0)
     [warning] = [text for text in inspect(config, tmp_path / "a").warnings if "fill little" in text]
@@ -55,12 +55,12 @@ def test_images_of_16_bits_that_are_almost_black_get_an_option_that_mends_it(tmp
 
 
 @pytest.mark.parametrize(("top", "dtype"), [(65536, np.uint16), (256, np.uint8)])
-def test_full_ranges_need_none(tmp_path, top, dtype):
+def test_full_ranges_get_no_suggestion(tmp_path, top, dtype):
     config = InspectConfig(dataset=write(tmp_path, top, dtype), data=DataConfig(crop_size=[32, 32]), num_images=0)
     assert not [text for text in inspect(config, tmp_path / "a").warnings if "fill little" in text]
 
 
-def test_a_dataset_takes_the_value_range_of_a_model_and_no_other(tmp_path):
+def test_a_dataset_adopts_only_the_model_s_value_range(tmp_path):
     options = {key: value for key, value in write(tmp_path, 235).items() if key != "name"}
     dataset = Folder("val", **options)
     dataset.take_value_range((0.0, 234.0), "best.ckpt")
@@ -69,7 +69,7 @@ def test_a_dataset_takes_the_value_range_of_a_model_and_no_other(tmp_path):
         Folder("val", **options, value_range=[0, 9]).take_value_range((0.0, 234.0), "best.ckpt")
 
 
-def test_images_of_small_range_are_told_apart_and_measured_as_stored(tmp_path):
+def test_images_of_a_small_range_are_hashed_and_measured_as_stored(tmp_path):
     spec = write(tmp_path, 235)
     config = InspectConfig(dataset=spec, data=DataConfig(crop_size=[32, 32]), num_images=0)
     report = inspect(config, tmp_path / "a")

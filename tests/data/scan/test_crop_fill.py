@@ -1,4 +1,4 @@
-"""Images much smaller than the training crops are reported with the crop that fits."""
+"""Images much smaller than the training crops are reported with a fitting crop size."""
 
 import pytest
 
@@ -6,20 +6,20 @@ from segnet.config import DataConfig
 from segnet.data.scan.crop_fill import fill, fitting_crop, small_images
 
 
-def test_the_fill_is_the_mean_over_the_random_scales():
+def test_the_filled_fraction_is_averaged_over_the_random_scales():
     assert fill((512, 512), [512, 512], [1, 1]) == 1
     assert fill((256, 512), [512, 512], [1, 1]) == pytest.approx(0.5)
     assert fill((101, 101), [512, 512], [0.5, 2]) == pytest.approx(0.068, abs=0.002)
 
 
-def test_small_images_are_told_with_the_crop_that_fits():
+def test_small_images_give_a_warning_with_a_fitting_crop_size():
     text = small_images("train", {(101, 101): 40, (90, 120): 2}, DataConfig(crop_size=[512, 512]))
     assert "images of 101 x 101 (median) fill 6." in text
     assert text.endswith('set "data.crop_size=[128,128]"')
 
 
 @pytest.mark.parametrize(("split", "size"), [("train", (480, 360)), ("val", (101, 101))])
-def test_others_are_not(split, size):
+def test_other_images_give_no_warning(split, size):
     assert small_images(split, {size: 3}, DataConfig(crop_size=[512, 512])) == ""
 
 

@@ -1,4 +1,4 @@
-"""What is said of the samples that were read: by class, by split, and what is wrong or doubtful."""
+"""The dataset report: statistics by class and split, errors and warnings."""
 
 import json
 
@@ -23,7 +23,7 @@ def split(*findings: Finding, name: str = "train", doubt: str = "") -> SplitRepo
 TRAIN = split(found("a", {0: 6, 1: 2, 255: 2}), found("b", {0: 4, 255: 6}), Finding("c", "c.png: is damaged"))
 
 
-def test_pixels_and_images_of_each_label():
+def test_pixels_and_images_are_counted_per_label():
     assert dict(TRAIN.pixels) == {0: 10, 1: 2, 255: 8}
     assert dict(TRAIN.images) == {0: 2, 1: 1, 255: 2}
     assert (TRAIN.labeled_where_present[0], TRAIN.labeled_where_present[1]) == (12, 8)
@@ -31,7 +31,7 @@ def test_pixels_and_images_of_each_label():
     assert TRAIN.missing == ["sky"]
 
 
-def test_masks_of_one_class_and_without_any_are_named():
+def test_masks_of_one_class_and_unlabeled_masks_are_named():
     report = split(
         found("plain", {0: 9990, 1: 10, 255: 50_000}),
         found("mixed", {0: 9980, 1: 20}),
@@ -47,7 +47,7 @@ def test_masks_of_one_class_and_without_any_are_named():
     assert report.errors == []
 
 
-def test_errors_are_problems_and_splits_without_labels_and_doubts():
+def test_errors_include_problems_unlabeled_splits_and_doubts():
     assert TRAIN.errors == ["c.png: is damaged"]
     [error] = split(found("a", {255: 4}), found("b", {255: 4})).errors
     assert error.startswith("the train split has no labeled pixel: all of its 2 masks are ignore_index=255")
@@ -62,7 +62,7 @@ def test_the_first_error_is_raised_and_the_others_are_counted():
         DatasetReport([TRAIN], ["d.png: image without mask"]).require_sound()
 
 
-def test_duplicates_are_told_within_and_between_splits_and_with_other_masks():
+def test_duplicates_are_reported_within_and_across_splits_and_with_other_masks():
     train = split(
         *[found("a", {0: 1}, "same"), found("b", {0: 1}, "same"), found("c", {1: 2}, "shared", "m1")],
         *[found("corner", {255: 9}, "black"), found("other corner", {255: 9}, "black")],
@@ -72,13 +72,13 @@ def test_duplicates_are_told_within_and_between_splits_and_with_other_masks():
     assert len(report.duplicates) == 2
     duplicates = [warning for warning in report.warnings if " = " in warning]
     assert duplicates == [
-        "1 image in more than one split, which makes an evaluation too good: c (train) = d (val)",
+        "1 image in more than one split, so evaluation scores are too high: c (train) = d (val)",
         "1 image several times in one split: a (train) = b (train)",
         "1 image several times with different masks: c (train) = d (val)",
     ]
 
 
-def test_a_report_is_plain_json():
+def test_a_report_is_json_compatible():
     record = json.loads(json.dumps(DatasetReport([TRAIN], ["x"]).to_dict(), allow_nan=False))
     assert record["errors"] == ["x", "c.png: is damaged"]
     train = record["splits"]["train"]
@@ -88,7 +88,7 @@ def test_a_report_is_plain_json():
     assert train["sizes"] == [{"height": 1, "width": 10, "images": 2}]
 
 
-def test_the_same_cause_is_one_entry_with_a_count_and_the_first_names():
+def test_problems_of_the_same_cause_are_grouped():
     problems = [Finding(f"m/{number}.png", f"m/{number}.png: 30 x {number} pixels") for number in range(5_000)]
     unknown = [Finding(f"l{number}.png", "l: label 9", pixels={0: 5}, labels={0: 5, 9: 1}) for number in range(3)]
     report = SplitReport("train", THREE, [*problems, *unknown], advice={"labels": "add X"})
@@ -96,4 +96,4 @@ def test_the_same_cause_is_one_entry_with_a_count_and_the_first_names():
     assert first == "m/0.png: 30 x 0 pixels (and 4,999 more: m/1.png, m/2.png, m/3.png and 4996 more)"
     assert second == "l: label 9 (and 2 more: l1.png, l2.png); add X"
     assert len(report.to_dict()["problems"]) == 5_003
-    assert report.pixels[0] == 15  # what can be counted
+    assert report.pixels[0] == 15  # the pixels that can be counted

@@ -1,4 +1,4 @@
-"""Every sample is read once, on all cores, and again only when its files have changed."""
+"""The dataset scan reads every sample once, on all cores, and again only after its files changed."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,14 @@ from segnet.classes import Classes
 from segnet.data.cache.fingerprints import dataset_digest
 from segnet.data.dataset import FileDataset
 from segnet.data.scan import scan as module
-from segnet.data.scan.scan import Memory, content_hash, survey
+from segnet.data.scan.scan import ScanCache, content_hash, scan_split
 
 THREE = Classes.create(["road", "tree", "sky"], ignore_index=255)
 MASKS = [[[0, 0, 1], [255, 2, 2]], [[1, 1, 1], [1, 1, 1]]]
 
 
 def dataset(folder: Path, masks=MASKS) -> FileDataset:
-    """A dataset of a noisy image for each mask, in its size."""
+    """Return a dataset with a noisy image of equal size for each mask."""
     pairs = []
     for number, values in enumerate(masks):
         mask = np.array(values, np.uint8)
@@ -32,94 +32,94 @@ def dataset(folder: Path, masks=MASKS) -> FileDataset:
 
 @pytest.fixture
 def reads(monkeypatch) -> list[int]:
-    """The indices that were read."""
+    """Record the indices of read samples."""
     seen: list[int] = []
-    look_at = module.look_at
+    scan_sample = module.scan_sample
 
     def counting(data, index):
         seen.append(index)
-        return look_at(data, index)
+        return scan_sample(data, index)
 
-    monkeypatch.setattr(module, "look_at", counting)
+    monkeypatch.setattr(module, "scan_sample", counting)
     return seen
 
 
-def test_a_survey_tells_size_and_pixels_of_every_label_in_order(tmp_path):
-    report = survey(dataset(tmp_path), "train")
+def test_a_scan_finds_size_and_pixels_per_label_in_order(tmp_path):
+    report = scan_split(dataset(tmp_path), "train")
     assert [finding.name for finding in report.findings] == [str(tmp_path / f"{n}_image.png") for n in (0, 1)]
     assert [finding.size for finding in report.findings] == [(2, 3), (2, 3)]
     assert [finding.pixels for finding in report.findings] == [{0: 2, 1: 1, 2: 2, 255: 1}, {1: 6}]
 
 
-def test_a_sample_that_cannot_be_read_is_a_finding_with_its_file(tmp_path):
+def test_an_unreadable_sample_is_a_finding_with_its_file(tmp_path):
     data = dataset(tmp_path, [[[0, 7]], [[0, 1]]])
-    data.pairs[1][0].write_bytes(b"no picture")
-    first, second = survey(data, "train").findings
+    data.pairs[1][0].write_bytes(b"not an image")
+    first, second = scan_split(data, "train").findings
     assert first.problem.startswith(f"{tmp_path / '0_mask.png'}: label 7 (1 pixels)")
     assert str(tmp_path / "1_image.png") in second.problem
 
 
-def test_what_is_known_is_not_read_again(tmp_path, reads):
+def test_cached_findings_are_not_read_again(tmp_path, reads):
     data, spec = dataset(tmp_path), {"name": "folder"}
-    before = survey(data, "train", Memory(spec, THREE, tmp_path / "cache"))
+    before = scan_split(data, "train", ScanCache(spec, THREE, tmp_path / "cache"))
     assert sorted(reads) == [0, 1]
-    after = survey(data, "train", Memory(spec, THREE, tmp_path / "cache"))
+    after = scan_split(data, "train", ScanCache(spec, THREE, tmp_path / "cache"))
     assert sorted(reads) == [0, 1]
     assert after == before
 
 
 def test_a_changed_file_or_configuration_is_read_again(tmp_path, reads):
     data, spec = dataset(tmp_path), {"name": "folder"}
-    survey(data, "train", Memory(spec, THREE, tmp_path / "cache"))
+    scan_split(data, "train", ScanCache(spec, THREE, tmp_path / "cache"))
     mask = data.pairs[1][1]
     status = mask.stat()
     Image.fromarray(np.array([[2, 2, 2], [2, 2, 2]], np.uint8)).save(mask)
     os.utime(mask, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     reads.clear()
-    report = survey(data, "train", Memory(spec, THREE, tmp_path / "cache"))
+    report = scan_split(data, "train", ScanCache(spec, THREE, tmp_path / "cache"))
     assert reads == [1]
     assert report.findings[1].pixels == {2: 6}
     others = Classes.create(["road", "tree", "grass"], ignore_index=255)
     for memory in (
-        Memory({"name": "folder", "id_map": {0: 1}}, THREE, tmp_path / "cache"),
-        Memory(spec, others, tmp_path / "cache"),
+        ScanCache({"name": "folder", "id_map": {0: 1}}, THREE, tmp_path / "cache"),
+        ScanCache(spec, others, tmp_path / "cache"),
     ):
         reads.clear()
-        survey(data, "train", memory)
+        scan_split(data, "train", memory)
         assert sorted(reads) == [0, 1]
 
 
-def test_problems_are_not_remembered(tmp_path, reads):
+def test_problems_are_not_cached(tmp_path, reads):
     data = dataset(tmp_path, [[[0, 7]]])
     for _ in range(2):
-        assert survey(data, "train", Memory({}, THREE, tmp_path / "cache")).errors
+        assert scan_split(data, "train", ScanCache({}, THREE, tmp_path / "cache")).errors
     assert reads == [0, 0]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"x": 1}', "{"])
-def test_a_torn_memory_is_as_good_as_none(tmp_path, content):
+def test_a_damaged_scan_cache_is_ignored(tmp_path, content):
     data = dataset(tmp_path)
-    good = survey(data, "train", Memory({}, THREE, tmp_path / "cache"))
+    good = scan_split(data, "train", ScanCache({}, THREE, tmp_path / "cache"))
     [stored] = (tmp_path / "cache").iterdir()
     stored.write_text(content)
-    assert survey(data, "train", Memory({}, THREE, tmp_path / "cache")) == good
+    assert scan_split(data, "train", ScanCache({}, THREE, tmp_path / "cache")) == good
 
 
-def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path):
+def test_a_scan_works_without_a_writable_cache_folder(tmp_path):
     (tmp_path / "cache").write_text("a file in its place")
-    assert len(survey(dataset(tmp_path), "train", Memory({}, THREE, tmp_path / "cache")).readable) == 2
+    assert len(scan_split(dataset(tmp_path), "train", ScanCache({}, THREE, tmp_path / "cache")).readable) == 2
 
 
-def test_equal_content_is_equal_values_of_one_type_and_shape():
+def test_content_hashes_are_equal_only_for_equal_dtype_shape_and_values():
     values = np.arange(6, dtype=np.uint8)
     assert content_hash(values.reshape(2, 3)) == content_hash(np.asfortranarray(values.reshape(2, 3)))
     others = [values.reshape(3, 2), values.reshape(2, 3).astype(np.int32), values.reshape(2, 3)[::-1]]
     assert len({content_hash(other) for other in others} | {content_hash(values.reshape(2, 3))}) == 4
 
 
-def test_an_id_map_of_numbers_and_words_can_be_remembered(tmp_path):
+def test_a_dataset_with_an_id_map_of_numbers_and_words_can_be_cached(tmp_path):
     spec = {"name": "folder", "id_map": {0: "ignore", 1: 0, "other": "same"}}
-    Memory(spec, THREE, tmp_path)
+    ScanCache(spec, THREE, tmp_path)
     turned = {"id_map": {"other": "same", 1: 0, 0: "ignore"}, "name": "folder"}
     assert (
         dataset_digest(spec, THREE)
