@@ -23,7 +23,14 @@ from segnet.errors import DataError
 from segnet.images.header import decoding, open_file, read_tiff_layouts
 from segnet.images.tiff.decode import decode_page, is_decodable
 from segnet.images.tiff.layout import Layout
-from segnet.images.tiff.tags import Photometric, SampleFormat
+from segnet.images.tiff.tags import (
+    LOSSY_COMPRESSIONS,
+    PILLOW_COMPRESSIONS,
+    RARE_COMPRESSIONS,
+    Compression,
+    Photometric,
+    SampleFormat,
+)
 from segnet.images.values import full_scale
 
 
@@ -155,8 +162,9 @@ def _read_tiff(path: Path, layouts: list[Layout], require: Callable[[PixelKind],
 
 
 def _is_for_pillow(layout: Layout) -> bool:
+    known = layout.compression in PILLOW_COMPRESSIONS or layout.compression in list(Compression)
     bilevel = layout.bits == 1 and layout.num_samples == 1
-    return (layout.bits == 8 and layout.num_samples in (1, 3, 4)) or bilevel
+    return known and ((layout.bits == 8 and layout.num_samples in (1, 3, 4)) or bilevel)
 
 
 def _decoded_by_pillow(path: Path, layout: Layout) -> NDArray[Any]:
@@ -172,8 +180,9 @@ def _decoded_by_pillow(path: Path, layout: Layout) -> NDArray[Any]:
 
 def _decoded_by_tifffile(path: Path, layout: Layout) -> NDArray[Any]:
     if importlib.util.find_spec("tifffile") is None or importlib.util.find_spec("imagecodecs") is None:
+        name = (RARE_COMPRESSIONS | LOSSY_COMPRESSIONS).get(layout.compression, str(layout.compression))
         raise DataError(
-            f"{path}: TIFF compression {layout.compression} with {layout.num_samples} x {layout.bits} bits needs "
+            f"{path}: TIFF compression {name} with {layout.num_samples} x {layout.bits} bits needs "
             'pip install "segnet[multiband]"'
         )
     import tifffile

@@ -1,5 +1,8 @@
 """Images of other than three channels: each value arrives, scaled by the type of its file."""
 
+import importlib.util
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -166,3 +169,22 @@ class TestWithTifffile:
         (tmp_path / "a.tif").write_bytes(whole[: len(whole) // 2])
         with pytest.raises(DataError, match="cannot be decoded"):
             read_bands(tmp_path / "a.tif", 4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("compression", "name"), [(34712, "JPEG 2000"), (34887, "LERC"), (50001, "WebP"), (65000, "65000")]
+)
+def test_rare_compressions_are_named_with_the_extra_that_reads_them(
+    tmp_path, monkeypatch, capfd, dtype, compression, name
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.zeros((4, 5), dtype)).save(path)
+    entry = struct.pack("<HHI", 259, 3, 1)  # the tag Compression: one SHORT
+    content = path.read_bytes()
+    place = content.index(entry) + len(entry)
+    path.write_bytes(content[:place] + struct.pack("<H", compression) + content[place + 2 :])
+    with pytest.raises(DataError, match=rf'TIFF compression {name} with .* needs pip install "segnet\[multiband\]"'):
+        read_bands(path, 1)
+    assert capfd.readouterr().err == ""  # libtiff prints of its own

@@ -1,11 +1,14 @@
 """Properties known only from the file name: caffe style, PaddleClas's vc; and an assumed normalization."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from foreign_weights import our, theirs
+from foreign_weights import file_of, our, theirs
 from safetensors.torch import save_file
 
 from segnet.errors import CheckpointError, ConfigError
+from segnet.weights import load
 from segnet.weights.load import load_backbone_weights, read_weights
 from segnet.weights.names import Weights, pools_shortcuts
 from segnet.weights.normalization import resolve_normalization
@@ -43,3 +46,34 @@ def test_safetensors_without_a_config_log_the_assumed_normalization(tmp_path, ca
     (tmp_path / "config.json").write_text('{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}')
     with pytest.raises(ConfigError, match="was trained with"):
         resolve_normalization([0.4] * 3, [0.4] * 3, read_weights(tmp_path / "w.safetensors"), 3)
+
+
+@pytest.mark.parametrize("folder", ["", "https://host/dygraph/legendary_models/"])
+def test_a_vc_file_of_paddleclas_is_refused_by_a_vd_backbone(tmp_path, folder):
+    path = file_of(theirs("paddleseg vd"), "paddleseg vd", tmp_path)
+    weights = read_weights(path.rename(tmp_path / "ResNet50_vc_pretrained.pdparams"))
+    renamed = replace(weights, source=f"{folder}ResNet50_vc_pretrained.pdparams")
+    with pytest.raises(CheckpointError, match=r"set backbone\.shortcut=conv"):
+        load_backbone_weights(our("paddleseg vd"), renamed)
+    load_backbone_weights(our("paddleseg vd", shortcut="conv"), renamed)
+
+
+@pytest.mark.parametrize(
+    ("source", "level", "text"),
+    [
+        ("timm/resnet50.a1_in1k", "INFO", "license Apache-2.0"),
+        ("timm/resnet50.fb_ssl_yfcc100m_ft_in1k", "WARNING", "license CC-BY-NC-4.0, non-commercial use only"),
+        ("someone/model", "INFO", "https://huggingface.co/someone/model"),
+        ("https://host/w.pth", "INFO", "https://host/w.pth"),
+    ],
+)
+def test_the_license_is_logged_when_weights_are_fetched(source, level, text, tmp_path, monkeypatch, caplog):
+    path = file_of(theirs("torchvision"), "torchvision", tmp_path)
+    monkeypatch.setattr(load, "fetch", lambda _: path)
+    with caplog.at_level("INFO"):
+        read_weights(source)
+    assert [(record.levelname, text in record.message) for record in caplog.records] == [(level, True)]
+    caplog.clear()
+    monkeypatch.undo()
+    read_weights(path)  # a file of one's own
+    assert not caplog.records

@@ -66,6 +66,10 @@ class SampleFormat(IntEnum):
     VOID = 4  # counts as unsigned
 
 
+# Values of Compression that Pillow's libtiff decodes besides: CCITT's fax codes and JPEG.
+PILLOW_COMPRESSIONS = frozenset({2, 3, 4, 32771, 6, 7})
+# Names of those that neither decodes, for messages; `LOSSY_COMPRESSIONS` has more.
+RARE_COMPRESSIONS = {34887: "LERC", 34933: "PNG", 34934: "JPEG XR", 22610: "JPEG XR"}
 # Values of Compression that change pixels.
 LOSSY_COMPRESSIONS = {
     6: "JPEG",
