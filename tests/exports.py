@@ -1,4 +1,4 @@
-"""A checkpoint of the smallest model, and what it is exported to: each once for all tests."""
+"""A checkpoint of a tiny model and its exports, each created once for all tests."""
 
 import functools
 from pathlib import Path
@@ -20,15 +20,17 @@ NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "on
 def write_checkpoint(path: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     model = SegmentationModel(**SPEC)
-    torch.nn.init.normal_(model.decoder.classifier.weight)  # logits that are not all near 0
+    torch.nn.init.normal_(model.decoder.classifier.weight)  # logits far from 0
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     save_checkpoint({"state_dict": weights, "hyper_parameters": {"model": SPEC, "classes": CLASSES.to_dict()}}, path)
     return path
 
 
 class Exports:
-    """Args:
-    folder: where they lie; nobody changes them.
+    """Lazily created exports.
+
+    Args:
+        folder: folder of the files; tests must not change them.
     """
 
     def __init__(self, folder: Path) -> None:

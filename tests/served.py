@@ -1,4 +1,4 @@
-"""A server's application without a network, and a predictor whose answers are known and can be held back."""
+"""The server's application without a network, and a fake predictor with known, delayable results."""
 
 import asyncio
 import io
@@ -20,12 +20,12 @@ PNG = {"Content-Type": "image/png"}
 
 
 class Threshold:
-    """Class 1 where a pixel's first channel is above 127, else 0.
+    """A predictor that returns class 1 for pixels with a first channel above 127, else 0.
 
     Attributes:
-        gate: while it is closed, predictions begin but do not end.
-        num_calls: of predictions that began.
-        most: that ran at the same time.
+        gate: while closed, predictions start but do not end.
+        num_calls: number of started predictions.
+        most: largest number of concurrent predictions.
     """
 
     def __init__(self, channels=3):
@@ -45,7 +45,7 @@ class Threshold:
 
 
 class Server:
-    """The application with a predictor, and requests to it: one by one, or many at a time within one loop."""
+    """The application with a predictor, and requests to it: sequential, or concurrent in one event loop."""
 
     def __init__(self, predictor=None, allow_hosts=(), **limits):
         self.predictor = predictor or Threshold()
@@ -74,7 +74,7 @@ class Server:
 
 
 def halves(height=6, width=10):
-    """A picture whose left half is dark: (H, W, 3) uint8 RGB."""
+    """An image with a dark left half: (H, W, 3) uint8 RGB."""
     image = np.zeros((height, width, 3), np.uint8)
     image[:, width // 2 :] = 200
     return image
@@ -87,7 +87,7 @@ def encoded(image, file_format="PNG", **options):
 
 
 def error_of(response, status):
-    """The one line of an error."""
+    """The error message of a response."""
     assert response.status_code == status, response.text
     assert set(response.json()) == {"error"}
     assert "\n" not in response.json()["error"]

@@ -1,7 +1,7 @@
-"""Exporters: write a trained model as a file that other libraries run.
+"""Exporters: write a trained model as a file for another runtime.
 
-The contract. An exporter is a function ``export(model, metadata, path)``. It writes the model, which `exportable` has
-made, and its metadata to `path` by an atomic write. `path` has the suffix of the format.
+The interface: an exporter is a function ``export(model, metadata, path)``. It writes a model from `exportable` and its
+metadata to `path` by an atomic write. `path` has the suffix of the format.
 """
 
 from collections.abc import Callable

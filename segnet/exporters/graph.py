@@ -17,9 +17,11 @@ EXAMPLE = (2, 65, 97)  # batch, height and width of the images that the model is
 
 
 class _Exportable(nn.Module):
-    """Args:
-    model: images -> logits.
-    ids: type of the class ids to return instead of logits; None: return logits.
+    """A model with logits or class ids as output.
+
+    Args:
+        model: images -> logits.
+        ids: dtype of class ids to return instead of logits; None: return logits.
     """
 
     def __init__(self, model: nn.Module, ids: torch.dtype | None) -> None:
@@ -33,10 +35,10 @@ class _Exportable(nn.Module):
 
 
 class _EvenPool(nn.Module):
-    """2x2 average pool that rounds sizes up and counts no padding, in operators that work on images of a few pixels.
+    """2x2 average pool with ceil_mode and without padding in the mean, in operators that support tiny images.
 
-    For such images OpenVINO returns nothing from torch's own pool, and torch.export refuses it. With the border
-    repeated once, the last mean of an odd size is that of a pixel and its copy. An even size does not use the copy.
+    For images of a few pixels OpenVINO returns nothing from torch's pool, and torch.export refuses it. With replicate
+    padding by one, the last mean of an odd size is that of a pixel and its copy. An even size does not use the copy.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +71,7 @@ def program(model: nn.Module, metadata: Metadata) -> ExportedProgram:
     """Trace a model to a graph for any batch size, height and width.
 
     Raises:
-        MachineError: torch cannot trace the model, which may be one of timm.
+        MachineError: torch cannot trace the model, for example one of timm.
     """
     batch, height, width = EXAMPLE
     images = torch.zeros(batch, metadata.channels, height, width, dtype=getattr(torch, metadata.input))

@@ -23,7 +23,7 @@ def export_onnx(model: nn.Module, metadata: Metadata, path: Path) -> None:
     """Write one ONNX file; batch size, height and width are dynamic.
 
     Raises:
-        MachineError: onnx or onnxscript is not installed, the disk refuses it, or the model is larger than 2 GiB.
+        MachineError: onnx or onnxscript is missing, the file cannot be written, or the model is larger than 2 GiB.
     """
     for package in ("onnx", "onnxscript"):
         import_extra(package, "onnx")

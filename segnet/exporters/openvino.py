@@ -13,10 +13,10 @@ from segnet.system.files import replacing
 
 
 def export_openvino(model: nn.Module, metadata: Metadata, path: Path) -> None:
-    """Write both files by way of ONNX, whose metadata OpenVINO keeps.
+    """Write both files by conversion from ONNX; OpenVINO keeps its metadata.
 
     Raises:
-        MachineError: openvino or onnx is not installed, or the disk refuses it.
+        MachineError: openvino or onnx is not installed, or a file cannot be written.
     """
     import_extra("openvino", "openvino")  # before the slow part
     with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
@@ -29,7 +29,7 @@ def convert_onnx(onnx_file: Path, path: Path) -> None:
     """Convert an ONNX file to IR; weights keep their precision.
 
     Raises:
-        MachineError: openvino is not installed, or the disk refuses it.
+        MachineError: openvino is not installed, or a file cannot be written.
     """
     openvino = import_extra("openvino", "openvino")
     converted = openvino.Core().read_model(onnx_file)

@@ -1,4 +1,4 @@
-"""torch.export programs (.pt2): graph and weights, for torch without the code of the model."""
+"""torch.export programs (.pt2): graph and weights, for torch without the model's source code."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def export_program(model: nn.Module, metadata: Metadata, path: Path) -> None:
     """Write one .pt2 file.
 
     Raises:
-        MachineError: the disk refuses it.
+        MachineError: the file cannot be written.
     """
     exported = program(model, metadata)
     with replacing(path) as temporary, open(temporary, "wb") as file:

@@ -1,4 +1,4 @@
-"""Prediction of many images, videos and scenes, and the writing of their results: the work of `segnet predict`."""
+"""Batch prediction for `segnet predict`: segment images, videos and scenes, and write the results."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ from segnet.prediction.inputs import Input, require_input_file
 from segnet.prediction.outputs import NEED_PROBABILITIES, WRITERS, Style
 from segnet.prediction.records import Origin, Records
 
-PIXELS_IN_WORK = 64e6  # of all images that are read, computed or written at one time
+PIXELS_IN_WORK = 64e6  # limit for all images being read, computed or written
 
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """Outputs for each input, and how they are made.
+    """Kinds of results, and their settings.
 
     Attributes:
-        kinds: of `segnet.choices.SAVE_KINDS`.
+        kinds: from `segnet.choices.SAVE_KINDS`.
         frame_kinds: the kinds that are also written for each frame of a video.
         style: how results are drawn.
-        batch_size: largest number of images of one size in a batch.
+        batch_size: largest number of images per batch; images in a batch have equal size.
         private_urls: whether URLs may redirect from outside into this machine's own network.
-        max_frames: of a video or camera stream; 0: all.
-        job: model and options that results depend on, as builtins of JSON.
-        checkpoint: for the table of class fractions.
+        max_frames: most frames of a video or camera stream; 0: all.
+        job: model and options that affect results, as JSON values.
+        checkpoint: name of the model, for the table of class fractions.
     """
 
     kinds: tuple[str, ...]
@@ -51,15 +51,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an input.
+    """The outcome for an input.
 
     Attributes:
-        files: written; empty where they were there already.
-        shares: of the classes; empty where they were not counted.
-        frames: of a video.
-        warning: what else there is to say.
-        loses_place: whether the input is georeferenced and the results are not.
-        done_before: whether there was nothing to do.
+        files: written files; empty if they existed already.
+        shares: class fractions, 0-1, by name; empty if not counted.
+        frames: number of frames of a video.
+        warning: a message for the user; empty if there is none.
+        loses_place: whether the input is georeferenced but the results are not.
+        done_before: whether all results existed already.
     """
 
     files: tuple[Path, ...] = ()
@@ -74,12 +74,12 @@ DONE_BEFORE = Outcome(done_before=True)
 
 
 class Prediction:
-    """Model, output folder and settings: what images, videos and scenes share.
+    """Model, output folder and settings, shared by images, videos and scenes.
 
     Args:
         predictor: the model.
-        records: of the output folder.
-        settings: outputs for each input.
+        records: records of the output folder.
+        settings: kinds of results for each input.
     """
 
     def __init__(self, predictor: Predictor, records: Records, settings: OutputSettings) -> None:

@@ -1,4 +1,4 @@
-"""The images and videos below a folder or of a glob, and counts of what is left out."""
+"""Find images and videos in a folder or by a glob, and count skipped files."""
 
 import glob
 import os
@@ -11,17 +11,17 @@ from segnet.images.formats import HEIF_SUFFIXES, INSTALL_HEIF, image_suffixes
 from segnet.system.files import is_hidden
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"})
-NUM_SUFFIXES = 8  # that a note lists
+NUM_SUFFIXES = 8  # listed in a note at most
 
 
 @dataclass
 class Found:
-    """What a folder or glob holds.
+    """Files found in a folder or by a glob.
 
     Attributes:
         paths: images and videos, sorted.
-        notes: what was left out, for people.
-        unreadable: folders that cannot be read, with the reason.
+        notes: messages about skipped files.
+        unreadable: folders that cannot be read -> reason.
     """
 
     paths: list[Path] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Found:
 
 
 class _Counts:
-    """Sorts files into those to segment and those left out, by reason."""
+    """Sort files into inputs and skipped files, by reason."""
 
     def __init__(self, is_result: Callable[[Path], bool]) -> None:
         self._is_result = is_result
@@ -53,22 +53,22 @@ class _Counts:
     def notes(self, where: str) -> list[str]:
         notes = []
         if self._num_hidden:
-            notes.append(f"{where}: hidden images left out: {self._num_hidden}")
+            notes.append(f"{where}: hidden images skipped: {self._num_hidden}")
         if self._num_results:
-            notes.append(f"{where}: results of earlier predictions left out: {self._num_results}")
+            notes.append(f"{where}: results of earlier predictions skipped: {self._num_results}")
         if self._others:
             listed = [f"{suffix or 'none'} ({number})" for suffix, number in self._others.most_common(NUM_SUFFIXES)]
             more = ", ..." if len(self._others) > NUM_SUFFIXES else ""
             heif = f"; HEIC needs {INSTALL_HEIF}" if HEIF_SUFFIXES & set(self._others) else ""
             notes.append(
-                f"{where}: files left out, no image or video by extension: {self._others.total()}: "
+                f"{where}: files skipped, no image or video by extension: {self._others.total()}: "
                 f"{', '.join(listed)}{more}{heif}"
             )
         return notes
 
 
 def files_below(top: Path, is_result: Callable[[Path], bool]) -> Found:
-    """All images and videos below a folder, but hidden ones and results of earlier predictions.
+    """Find all images and videos in a folder and its subfolders, except hidden files and earlier results.
 
     Links to folders are followed, each folder once.
     """
@@ -82,7 +82,7 @@ def files_below(top: Path, is_result: Callable[[Path], bool]) -> Found:
     for parent, folders, files in os.walk(top, followlinks=True, onerror=unreadable):
         real = os.path.realpath(parent)
         if real in seen:
-            found.notes.append(f"{parent}: is {seen[real]} again, by a link: left out")
+            found.notes.append(f"{parent}: skipped, a link to {seen[real]}")
             folders.clear()
             continue
         seen[real] = parent
@@ -96,7 +96,7 @@ def files_below(top: Path, is_result: Callable[[Path], bool]) -> Found:
 
 
 def files_of_glob(pattern: str, is_result: Callable[[Path], bool]) -> Found:
-    """The images and videos that a glob matches."""
+    """Find the images and videos that match a glob."""
     counts = _Counts(is_result)
     for path in sorted(Path(name) for name in glob.glob(pattern, recursive=True)):
         if not path.is_dir():

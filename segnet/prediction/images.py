@@ -29,7 +29,7 @@ class _Loaded:
     pending: list[str]
     origin: Origin
     num_pages: int
-    is_placed: bool  # on the earth
+    is_placed: bool  # georeferenced
 
 
 def segment_images(
@@ -42,7 +42,7 @@ def segment_images(
     """
     stopped = threading.Event()
     batch_size = prediction.settings.batch_size
-    least = PIXELS_IN_WORK / (16 + 2 * batch_size)  # of small images, too, no more than this many are in work
+    least = PIXELS_IN_WORK / (16 + 2 * batch_size)  # also limits the number of small images
     steps = Steps[Task, _Loaded, Segmentation](
         weigh=lambda task: max(least, prediction.weight(_num_pixels(task.input))),
         read=lambda task: _read_input(prediction, task, stopped),
@@ -74,18 +74,18 @@ def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmenta
     with prediction.records.taken(task.name, loaded.pending, loaded.origin, facts):
         files = prediction.write_files(task.name, loaded.pending, result, loaded.origin.source)
     several = loaded.num_pages > 1
-    warning = f"holds {loaded.num_pages} pages or frames: the first is segmented" if several else ""
+    warning = f"has {loaded.num_pages} pages or frames; only the first is segmented" if several else ""
     return Outcome(tuple(files), result.shares, warning=warning, loses_place=loaded.is_placed)
 
 
 @contextlib.contextmanager
 def _local(item: Input, private_urls: bool, stopped: threading.Event) -> Iterator[Path]:
-    """The file of an input: its own, or a temporary one. Errors name the input, never the temporary file."""
+    """The file of an input, or a temporary copy. Errors name the input, never the temporary file."""
     if item.path is not None:
         yield item.path
         return
     with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
-        path = Path(folder) / "picture"
+        path = Path(folder) / "image"
         with open(path, "wb") as file:
             if item.kind == "stdin":
                 _copy_stdin(file)
@@ -113,7 +113,7 @@ def _copy_stdin(file: BinaryIO) -> None:
 
 
 def _num_pixels(item: Input) -> float:
-    """Number of pixels of an image by its header; 0 if that cannot be read: the reader will report why."""
+    """Number of pixels of an image from its header; 0 if it cannot be read: the reader reports the error."""
     try:
         if item.path is None:
             return 0

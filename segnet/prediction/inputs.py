@@ -1,7 +1,7 @@
-"""Inputs of a prediction from arguments: images, folders, globs, lists, URLs, stdin, videos, cameras.
+"""Collect the inputs of a prediction: images, folders, globs, lists, URLs, stdin, videos, cameras.
 
-Only folders and lists are read here. An argument that cannot be used becomes an input with a `problem`: it is reported
-in its place among the others, and counted.
+Only folders and lists are read here. An unusable argument becomes an input with a `problem`, which is reported in
+order and counted as failed.
 """
 
 import codecs
@@ -25,21 +25,21 @@ from segnet.system.path_names import is_elsewhere, parts_of, spellings
 
 MAX_LIST_BYTES = 2**28
 LIST_SEPARATORS = "\t ,;"  # between an image and its mask
-MAX_NAME_BYTES = 180  # of a result's name without its ending; file systems allow 255
+MAX_NAME_BYTES = 180  # of a result's name without suffix; file systems allow 255
 
-Kind = Literal["picture", "video", "camera", "url", "stdin"]
+Kind = Literal["image", "video", "camera", "url", "stdin"]
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One thing to segment.
+    """An input to segment.
 
     Attributes:
         text: the argument, for messages.
-        kind: how it is read.
-        name: base of its results' name: the path below the folder that was given, or the file's name.
-        path: of a file.
-        problem: why it cannot be used; empty if it can.
+        kind: kind of input.
+        name: base name of the results: the path relative to the given folder, or the file name.
+        path: path of a file.
+        problem: reason why it cannot be used; empty if it can.
     """
 
     text: str
@@ -50,14 +50,14 @@ class Input:
 
 
 class Collector:
-    """Collect inputs; a file that is named twice is collected once.
+    """Collects inputs; duplicate files are collected once.
 
     Args:
         is_result: whether a file in a folder is the result of an earlier prediction.
 
     Attributes:
-        inputs: collected so far.
-        notes: messages about files that were left out.
+        inputs: the collected inputs.
+        notes: messages about skipped files.
     """
 
     def __init__(self, is_result: Callable[[Path], bool] = lambda path: False) -> None:
@@ -96,7 +96,7 @@ class Collector:
     def _add_found(self, found: Found, what: str, top: Path | None = None) -> None:
         for folder, reason in found.unreadable.items():
             problem = f"{folder}: the folder cannot be read ({reason})"
-            self._append(Input(folder, "picture", PurePath("_"), None, problem), f"{folder}/")
+            self._append(Input(folder, "image", PurePath("_"), None, problem), f"{folder}/")
         if not found.paths:
             others = f" ({'; '.join(found.notes)})" if found.notes else ""
             raise DataError(f"{what}: no image ({', '.join(pillow_formats())}) and no video{others}")
@@ -105,7 +105,7 @@ class Collector:
             self._add_file(path, path.relative_to(top) if top else None)
 
     def _add_file(self, path: Path, name: PurePath | None = None, text: str | None = None) -> None:
-        kind: Kind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "picture"
+        kind: Kind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image"
         self._append(Input(text or str(path), kind, name or PurePath(path.name), path), os.path.abspath(path))
 
     def _append(self, item: Input, key: str) -> None:
@@ -114,17 +114,17 @@ class Collector:
             self.inputs.append(item)
 
     def add_list(self, listing: str, root: str | None = None) -> None:
-        """Add the files of a list, one a line, relative to `root` and below it, or URLs.
+        """Add the files of a list, one per line, relative to `root` and inside it; or URLs.
 
-        Lists of a dataset, with a mask after each image, and those of other systems are read as `segnet.data` reads
-        them. Lines that begin with # are comments.
+        Lists of a dataset with a mask after each image, and lists from other systems, are read like in `segnet.data`.
+        Lines that start with # are comments.
 
         Args:
             listing: path of the list; "-" is stdin.
-            root: default: the folder of the list; for stdin the current one.
+            root: folder of the files; None: the folder of the list, or the current folder for stdin.
 
         Raises:
-            DataError: it cannot be read, or is empty.
+            DataError: the list cannot be read, or is empty.
         """
         source = "stdin" if listing == "-" else listing
         top = Path(root) if root else Path() if listing == "-" else Path(listing).parent
@@ -142,8 +142,8 @@ class Collector:
             try:
                 self._add_file(_below(top, real_top, name or line), _inner(PurePath(name or line)))
             except ValueError:
-                problem = f"{source}: {line!r} is outside of {top or '.'}: --root FOLDER allows a list to reach it"
-                self._append(Input(line, "picture", PurePath("_"), None, problem), f"{source}\0{line}")
+                problem = f"{source}: {line!r} is outside of {top or '.'}: set --root to a folder that contains it"
+                self._append(Input(line, "image", PurePath("_"), None, problem), f"{source}\0{line}")
 
 
 def _list_bytes(listing: str) -> bytes:
@@ -161,7 +161,7 @@ def _list_bytes(listing: str) -> bytes:
 
 
 def _decoded_list(content: bytes, source: str) -> str:
-    """Text of any Unicode encoding; names that are no UTF-8 are kept as they are."""
+    """Decode text of any Unicode encoding; names that are not UTF-8 are preserved."""
     encoding = unicode_encoding(content)
     if encoding.startswith("utf-8"):
         return os.fsdecode(content.removeprefix(codecs.BOM_UTF8))
@@ -172,7 +172,7 @@ def _decoded_list(content: bytes, source: str) -> str:
 
 
 def _name_below(top: Path, real_top: str, line: str) -> str | None:
-    """The file below `top` that a line of a list means, in any way that it may be written; None: there is none."""
+    """The file in `top` for a line of a list, trying several spellings; None if it does not exist."""
     heads = [line[:place].rstrip() for place, character in enumerate(line) if place and character in LIST_SEPARATORS]
     for text in (line, *heads):
         names = list(dict.fromkeys(spellings(text)))
@@ -189,8 +189,10 @@ def _name_below(top: Path, real_top: str, line: str) -> str | None:
 
 
 def _below(top: Path, real_top: str, line: str) -> Path:
-    """Raises:
-    ValueError: the path is outside of `top`, by its parts or by a link.
+    """The path of a file in `top`.
+
+    Raises:
+        ValueError: the path is outside of `top`, by its parts or by a link.
     """
     if "\0" in line:
         raise ValueError
@@ -201,13 +203,13 @@ def _below(top: Path, real_top: str, line: str) -> Path:
 
 
 def _inner(path: PurePath) -> PurePath:
-    """A path without the parts that would lead out of the folder that it is put into."""
+    """A path without parts that lead out of its folder."""
     parts = [part for part in path.parts if part not in (path.anchor, "..", ".")]
     return PurePath(*(parts or ["_"]))
 
 
 def _exists(argument: str) -> bool:
-    return os.path.lexists(argument)  # unlike the methods of Path, it does not fail on a name that is too long
+    return os.path.lexists(argument)  # unlike Path.exists, it accepts a too long name
 
 
 def _url_name(url: str) -> PurePath:
@@ -235,15 +237,15 @@ def require_input_file(path: Path) -> os.stat_result:
     if stat.S_ISDIR(status.st_mode):
         raise DataError(f"{path}: is a folder, not an image")
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: is a device or a pipe, not a file: read a pipe as '-'")
+        raise DataError(f"{path}: is a device or a pipe, not a file: pass a pipe as '-'")
     return status
 
 
 def result_names(inputs: Sequence[Input]) -> list[str]:
-    """Choose a unique name, without ending, for the results of each input; sub-folders are kept.
+    """Choose a unique name, without suffix, for the results of each input; subfolders are kept.
 
-    The name is the input's path without its ending. If it is not unique, the ending is kept; then the whole given path
-    is used; then a number is appended. Upper and lower case are the same name, as on some file systems.
+    The name is the input's path without suffix. If it is not unique, the suffix is kept; then the whole given path is
+    used; then a number is appended. Names are compared without case, as on some file systems.
     """
 
     def counted(names: Iterable[PurePath]) -> Counter[str]:
@@ -270,7 +272,7 @@ def result_names(inputs: Sequence[Input]) -> list[str]:
 
 
 def _shortened(part: str) -> str:
-    """A part of a path, cut to a length that every file system allows with an ending; "~" marks the cut."""
+    """A part of a path, truncated for every file system; "~" marks the cut."""
     if len(os.fsencode(part)) <= MAX_NAME_BYTES:
         return part
     while len(os.fsencode(part)) > MAX_NAME_BYTES - 1:
@@ -279,10 +281,10 @@ def _shortened(part: str) -> str:
 
 
 def shard(inputs: Sequence[Input], text: str) -> list[int]:
-    """Indices of the inputs in one shard; every machine is given the same inputs.
+    """Indices of the inputs in one shard; every machine gets the same list of inputs.
 
     Args:
-        text: "2/8": the second of eight shards. In the order of the names, each takes every eighth input.
+        text: "2/8": the second of eight shards, with every eighth input in the order of names.
 
     Raises:
         ConfigError: not of this form, or a number out of range.

@@ -91,10 +91,10 @@ NEED_PROBABILITIES = frozenset({"confidence", "probabilities"})
 def write_shares(records: Records, class_names: Sequence[str]) -> Path:
     """Write shares.csv: a row for each input whose record has counted pixels.
 
-    If several predictions end at the same time, the last one writes all rows.
+    With concurrent predictions, the last one writes all rows.
 
     Raises:
-        MachineError: the disk refuses it.
+        MachineError: the file cannot be written.
     """
     path = records.folder / SHARES
     with records.locked(SHARES):
@@ -122,6 +122,6 @@ def _numbers(record: dict[str, Any], names: Collection[str]) -> list[str]:
 
 
 def _inert(cell: str) -> str:
-    """A cell without control characters, which no spreadsheet reads as a formula."""
+    """A cell without control characters that spreadsheets do not evaluate as a formula."""
     text = printable(cell, keep="\t")
     return f"'{text}" if cell.lstrip(" \n").startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,8 +1,8 @@
-"""Records of a prediction folder: the input, model and options that each result was made from.
+"""Records of a prediction folder: the input, model and options of each result.
 
-The results of NAME have their record in .segnet/NAME.json. It lets an interrupted prediction resume, and it keeps
-results of another input, model or option from being taken for current ones. A record is written before its results, and
-each result is an atomic write: a result that exists and has a record is complete.
+The results of NAME have their record in .segnet/NAME.json. It allows an interrupted prediction to resume, and prevents
+reuse of results of another input, model or option. A record is written before its results, and each result is an atomic
+write: a result that exists and has a record is complete.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FOLDER = ".segnet"
-STALE = 3600  # age at which a temporary file belongs to no running prediction [seconds]
+STALE = 3600  # age of temporary files left by killed predictions [seconds]
 SAVE_SUFFIXES = {
     "mask": "_mask.png",
     "overlay": "_overlay.png",
@@ -37,19 +37,19 @@ SAVE_SUFFIXES = {
     "labelme": ".json",
     "video": "_overlay.mp4",
     "scene": "_mask.tif",
-    "csv": "",  # one file for all: SHARES
+    "csv": "",  # one file for all inputs: SHARES
 }
 SHARES = "shares.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What results are made from.
+    """The origin of results.
 
     Attributes:
         source: the input: an absolute path or a URL.
-        stamp: size [bytes] and modification time [ns] of a file; None if the input cannot be recognized, such as stdin.
-        job: model and options, as builtins of JSON.
+        stamp: size [bytes] and modification time [ns] of a file; None for inputs without identity, such as stdin.
+        job: model and options, as JSON values.
     """
 
     source: str
@@ -61,8 +61,8 @@ class Records:
     """The records of one prediction folder.
 
     Args:
-        folder: of the results.
-        overwrite: whether existing results are replaced, whatever they were made from.
+        folder: the output folder.
+        overwrite: whether existing results are replaced, regardless of their origin.
     """
 
     def __init__(self, folder: Path, overwrite: bool = False) -> None:
@@ -76,7 +76,7 @@ class Records:
         return self.folder / FOLDER / f"{name}.json"
 
     def read(self, name: str) -> dict[str, Any]:
-        """A record; empty if there is none, or none that can be read."""
+        """A record; empty if it is missing or cannot be read."""
         try:
             record = json.loads(self._path(name).read_bytes())
         except (OSError, json.JSONDecodeError, UnicodeDecodeError):
@@ -85,7 +85,7 @@ class Records:
         return record if complete else {}
 
     def pending(self, name: str, kinds: Sequence[str], origin: Origin) -> list[str]:
-        """The kinds of results that are still to be made.
+        """The kinds of results that are still missing.
 
         Raises:
             DataError: results of another origin exist.
@@ -99,8 +99,8 @@ class Records:
             path = self.target(name, kind)
             if kind not in mine and os.path.lexists(path) and (kind != "csv" or kind in others):
                 raise DataError(
-                    f"{path}: exists already{_difference(record, origin)}; --overwrite replaces it, --output FOLDER "
-                    "leaves it alone"
+                    f"{path}: exists already{_difference(record, origin)}; --overwrite replaces it, or use another "
+                    "--output FOLDER"
                 )
         return [kind for kind in kinds if kind not in mine or not os.path.lexists(self.target(name, kind))]
 
@@ -108,25 +108,25 @@ class Records:
     def taken(
         self, name: str, kinds: Sequence[str], origin: Origin, facts: Mapping[str, Any] | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Record the results that are written inside the context, while other processes wait with results of this name.
+        """Lock a name and record the results written inside the context.
 
-        New results are recorded before they are written. Results that are overwritten are recorded afterwards, so that
-        no record ever covers an old file.
+        New results are recorded before they are written. Overwritten results are recorded afterwards, so that a record
+        never refers to an old file.
 
         Args:
-            name: of the results.
-            kinds: to be made.
-            origin: what they are made from.
-            facts: further entries of the record, as builtins of JSON.
+            name: name of the results.
+            kinds: kinds to write.
+            origin: the origin of the results.
+            facts: further entries of the record, as JSON values.
 
-        Returns:
-            The facts. Entries that are added inside the context are recorded too.
+        Yields:
+            The facts. Entries added inside the context are recorded too.
 
         Raises:
-            DataError: results of another origin exist. MachineError: the disk refuses the record.
+            DataError: results of another origin exist. MachineError: the record cannot be written.
         """
         with self.locked(name):
-            self.pending(name, kinds, origin)  # another process may have written some since the last look
+            self.pending(name, kinds, origin)  # another process may have written some in the meantime
             before = self.read(name)
             ours = bool(before) and not _difference(before, origin)
             base = {"source": origin.source, "stamp": origin.stamp, "job": origin.job}
@@ -143,13 +143,13 @@ class Records:
 
     @contextlib.contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Keep other processes from writing the results of a name; wait for one that does.
+        """Lock the results of a name against other processes; wait for the lock.
 
-        A lock ends with its process, however that ends. Names share 256 lock files.
+        A lock ends with its process, even if it is killed. Names share 256 lock files.
         """
         path = self.folder / FOLDER / "locks" / f"{zlib.crc32(os.fsencode(name)) % 256:02x}"
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # a file system without locks; a full disk refuses the record, too
+            with contextlib.suppress(OSError):  # a file system without locks; a full disk fails at the record too
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(open(path, "a", encoding="utf-8"))
                 if fcntl is not None:
@@ -170,7 +170,7 @@ class Records:
 
 
 def _difference(record: Mapping[str, Any], origin: Origin) -> str:
-    """How a record's origin differs from another one, for a message; empty if they are the same."""
+    """The difference between a record's origin and another one, for a message; empty if equal."""
     if not record:
         return ", made by something else"
     if record.get("source") != origin.source:
@@ -185,7 +185,7 @@ def _difference(record: Mapping[str, Any], origin: Origin) -> str:
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file was made by a prediction: a folder above it has its record."""
+    """Whether a file is the result of a prediction: a parent folder has its record."""
     names = [
         path.name.removesuffix(suffix) for suffix in SAVE_SUFFIXES.values() if suffix and path.name.endswith(suffix)
     ]
@@ -194,14 +194,14 @@ def is_result(path: Path) -> bool:
             if not (top / FOLDER).is_dir():
                 continue
             record = top / FOLDER / path.parent.relative_to(top)
-            # The frames of a video have the video's record.
+            # Frames of a video have the record of the video.
             if (record / f"{name}.json").is_file() or record.with_name(f"{record.name}.json").is_file():
                 return True
     return False
 
 
 def remove_stale_files(folder: Path) -> None:
-    """Remove temporary files that killed predictions left an hour ago or earlier."""
+    """Remove temporary files of killed predictions that are older than an hour."""
     endings = "|".join(re.escape(suffix) for suffix in SAVE_SUFFIXES.values() if suffix)
     torn = re.compile(rf"\..*({endings}|{re.escape(SHARES)}|\.json)\.[a-z0-9_]{{8}}\.tmp")
     for parent, _, files in os.walk(folder):

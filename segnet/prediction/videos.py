@@ -1,4 +1,4 @@
-"""Videos and cameras: an annotated video, and further outputs for each frame."""
+"""Videos and cameras: an overlay video, and further results for each frame."""
 
 import contextlib
 import threading
@@ -37,7 +37,7 @@ def segment_video(
     whole = [*(["video"] if "overlay" in settings.kinds else []), *(["csv"] if "csv" in settings.kinds else [])]
     kinds = [*whole, *settings.frame_kinds]
     if not kinds:
-        raise DataError(f"{item.text}: for a video, --save takes overlay and csv, --save-frames the other kinds")
+        raise DataError(f"{item.text}: --save overlay,csv works for videos; use --save-frames for other kinds")
     origin = prediction.origin(item)
     origin = replace(origin, job={**origin.job, "--max-frames": settings.max_frames})
     if not records.pending(task.name, whole, origin):
@@ -56,7 +56,7 @@ def segment_video(
 
 
 def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool) -> list[Path]:
-    """Segment all frames and return the path of the annotated video, if one is written."""
+    """Segment all frames and return the path of the overlay video, if one is written."""
     target = prediction.records.target(task.name, "video")
     settings = prediction.settings
     with contextlib.ExitStack() as stack:
@@ -91,7 +91,7 @@ def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool
 
 
 class _Clip:
-    """Numbered frames and their totals. Ctrl-C ends a camera stream, and its frames so far count."""
+    """Numbered frames and their totals. Ctrl-C ends a camera stream and keeps its frames so far."""
 
     def __init__(self, frames: Frames, limit: int, endless: bool, on_frame: Callable[[int, int], None]) -> None:
         self.frames, self._limit, self._endless, self._on_frame = frames, limit, endless, on_frame
@@ -115,7 +115,7 @@ class _Clip:
         self._on_frame(self.done, min(self._limit, total) if self._limit and total else self._limit or total)
 
     def run(self, work: Callable[[], None]) -> None:
-        """Run the work; a signal that ends a camera stream is no error yet."""
+        """Run the work; a signal that ends a camera stream is raised later."""
         try:
             work()
         except Interrupted as error:

@@ -26,19 +26,19 @@ ANSWER_TYPES = {  # output -> its content type
     "overlay": "image/png",
     "polygons": "application/geo+json",
 }
-PARAMETERS = {"json": "image", "overlay": "opacity", "polygons": "tolerance"}  # output -> what goes with it alone
-IMAGE_SIDE = 2048  # longer side of the image that JSON may hold, at most [pixels]
+PARAMETERS = {"json": "image", "overlay": "opacity", "polygons": "tolerance"}  # output -> its parameter
+IMAGE_SIDE = 2048  # longest side of the image in JSON [pixels]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The answer that a request asks for.
+    """The requested answer.
 
     Attributes:
         output: one of `ANSWER_TYPES`.
-        opacity: of the overlay's colors, 0-1.
-        tolerance: distance that a polygon may have from the exact outline [pixels].
-        image: whether JSON holds the image too, as the model saw it, and the class ids as a page can read them.
+        opacity: opacity of the overlay's colors, 0-1.
+        tolerance: largest distance between a polygon and the exact outline [pixels].
+        image: whether JSON also contains the image as seen by the model, and the raw class ids for the web page.
     """
 
     output: str = "json"
@@ -51,20 +51,20 @@ class Wanted:
         """Read the query of a request.
 
         Raises:
-            ConfigError: an unknown parameter or value, or one that the output has no use for.
+            ConfigError: an unknown parameter or value, or a parameter of another output.
         """
         output = query.get("output", "json")
         if output not in ANSWER_TYPES:
-            raise ConfigError(f"output={output} is none of {', '.join(ANSWER_TYPES)}")
+            raise ConfigError(f"output={output} must be one of {', '.join(ANSWER_TYPES)}")
         known = ("output", *PARAMETERS.values())
         for key in query:
             if key not in known:
                 raise ConfigError(f"{key}: no such parameter.{did_you_mean(key, known)}")
             if key not in ("output", PARAMETERS.get(output)):
-                raise ConfigError(f"{key} has no meaning with output={output}")
+                raise ConfigError(f"{key} is not a parameter of output={output}")
         image = query.get("image", "false")
         if image not in ("true", "false"):
-            raise ConfigError(f"image={image} is neither true nor false")
+            raise ConfigError(f"image={image} must be true or false")
         opacity = _number(query, "opacity", 0.5, 1)
         tolerance = _number(query, "tolerance", 0, 1000)
         return cls(output, opacity, tolerance, image == "true")
@@ -76,7 +76,7 @@ def _number(query: Mapping[str, str], key: str, default: float, most: float) -> 
     except ValueError:
         number = -1.0
     if not 0 <= number <= most:
-        raise ConfigError(f"{key}={query[key]} is not a number of 0-{most}")
+        raise ConfigError(f"{key}={query[key]} must be a number of 0-{most}")
     return number
 
 
@@ -84,7 +84,7 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
     """The body of an answer.
 
     Args:
-        seconds: that the prediction took, for the JSON.
+        seconds: duration of the prediction, for the JSON [seconds].
     """
     if wanted.output == "mask":
         return _mask_png(segmentation)
@@ -110,7 +110,7 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
 
 
 def class_entries(classes: Classes) -> list[dict[str, Any]]:
-    """Id, name and color of each class, as JSON tells them."""
+    """Id, name and color of each class, for JSON."""
     pairs = zip(classes.names, classes.palette, strict=True)
     return [{"id": index, "name": name, "color": list(color)} for index, (name, color) in enumerate(pairs)]
 
@@ -120,7 +120,7 @@ def _mask_png(segmentation: Segmentation) -> bytes:
 
 
 def _ids(mask: NDArray[np.uint8 | np.uint16]) -> bytes:
-    """Deflated class ids, row by row: one byte each, or two (little-endian) where the mask is of 16 bits."""
+    """Deflated class ids, row by row: one byte each, or two bytes (little-endian) for a 16-bit mask."""
     return zlib.compress(mask.astype(mask.dtype.newbyteorder("<"), copy=False).tobytes(), 1)
 
 

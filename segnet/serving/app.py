@@ -1,8 +1,8 @@
-"""The server's application: what each request goes through, and which error it may end in.
+"""The server's ASGI application: request handling and error responses.
 
-A request is received into a temporary file, takes a place in the queue, and is then read, predicted and rendered
-in the queue's thread. Its file and its place are given back when that thread is done with it, even if nobody waits any
-more: at no time is there more at hand than the places allow.
+A request is received into a temporary file and takes a place in the queue. The queue's thread reads the image, predicts
+and renders the answer. File and place are released when the thread has finished, even if the client has disconnected.
+The number of places therefore bounds memory and disk use.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ class Limits:
     """Limits of a request.
 
     Attributes:
-        max_bytes: of an uploaded file.
-        max_pixels: of an image.
-        waiting: how many requests may wait beside the one at work.
-        timeout: from a request's begin to its answer [seconds].
+        max_bytes: largest uploaded file [bytes].
+        max_pixels: largest image [pixels].
+        waiting: most waiting requests, besides the running one.
+        timeout: limit from the start of a request to its answer [seconds].
     """
 
     max_bytes: int = 50_000_000
@@ -66,10 +66,10 @@ def create_app(
     """Build the ASGI application.
 
     Args:
-        name: of the model, for people.
-        queue: where predictions run.
-        uploads: the folder for uploaded images until they are answered.
-        allow_hosts: names by which this server may be asked, beside its addresses and its own.
+        name: name of the model, for display.
+        queue: the queue that runs predictions.
+        uploads: folder for uploaded images during a request.
+        allow_hosts: allowed Host headers, besides addresses and the machine's name.
     """
     service = _Service(predictor, name, limits, queue, uploads)
     return Starlette(
@@ -89,15 +89,15 @@ async def _error_answer(request: Request, error: Exception) -> Response:
     path = request.url.path
     if error.status_code not in (404, 405):
         return JSONResponse({"error": " ".join(error.detail.split())}, error.status_code, error.headers)
-    if path == "/predict":  # by another method than POST the static files are asked for it
-        message = "/predict is asked by POST, with an image as the body; /openapi.json says how"
+    if path == "/predict":  # other methods than POST reach the static files
+        message = "/predict needs POST with an image as the body; see /openapi.json"
         return JSONResponse({"error": message}, 405, {"Allow": "POST"})
-    message = f"{request.method} {path}: no such thing here; /openapi.json says what there is"
+    message = f"{request.method} {path}: not found; /openapi.json lists all paths"
     return JSONResponse({"error": message}, error.status_code, error.headers)
 
 
 async def _our_fault(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "a fault of segnet's own: the server's log says more"}, 500)
+    return JSONResponse({"error": "internal error of segnet: see the server's log"}, 500)
 
 
 class _Service:
@@ -110,7 +110,7 @@ class _Service:
         self._reception = Reception()
 
     async def health(self, request: Request) -> Response:
-        """Report the state of the queue, without waiting for it."""
+        """Report the state of the queue without waiting."""
         places = self._limits.waiting + 1
         health = {"status": "ok", "version": __version__, "places": places, "places_taken": self._queue.num_taken}
         return JSONResponse(health)
@@ -151,7 +151,7 @@ class _Service:
             message = f"the server is busy: try again in {error.retry_after} s"
             raise HTTPException(503, message, {"Retry-After": str(error.retry_after)}) from None
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
+            return Response(status_code=400)  # the client is gone
         except DataError as error:
             raise HTTPException(422, str(error).replace(f"{folder}{os.sep}", "")) from None
         except SegnetError as error:
@@ -172,10 +172,10 @@ async def _outcome(job: Future[bytes], request: Request, deadline: float) -> byt
     """Wait for a job until its client disconnects.
 
     Raises:
-        HTTPException: it did not end in time. ClientDisconnect: the client has gone.
+        HTTPException: the job did not finish in time. ClientDisconnect: the client has disconnected.
     """
     ended = asyncio.wrap_future(job)
-    ended.add_done_callback(lambda future: future.cancelled() or future.exception())  # else it complains if unread
+    ended.add_done_callback(lambda future: future.cancelled() or future.exception())  # marks the exception as retrieved
     gone = asyncio.create_task(_disconnected(request))
     try:
         timeout = max(0.0, deadline - time.monotonic())
@@ -185,7 +185,7 @@ async def _outcome(job: Future[bytes], request: Request, deadline: float) -> byt
         gone.cancel()
     if ended in done:
         return ended.result()
-    job.cancel()  # where it waits it never runs; where it runs, nothing can stop it
+    job.cancel()  # cancels a waiting job; a running job cannot be stopped
     if gone in done:
         raise ClientDisconnect
     raise HTTPException(504, "no answer within the server's time limit: send a smaller image, or try again later")

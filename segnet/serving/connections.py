@@ -1,7 +1,7 @@
-"""Connections of the server: time limits for request heads, and room for new ones.
+"""Connection limits of the server: a timeout for request headers, and eviction of idle connections.
 
-uvicorn has no limit for the time in which a head arrives, and refuses everyone above a number of connections. Here the
-oldest connection that waits for a head gives way to a new one, so that silent ones keep nobody out.
+uvicorn has no timeout for request headers, and refuses new connections above a limit. Here the longest idle connection
+is closed for a new one, so that idle clients cannot block others.
 """
 
 import asyncio
@@ -11,15 +11,15 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 512  # open at a time
-HEAD_SECONDS = 10.0  # until the head of a request has arrived
+HEAD_SECONDS = 10.0  # until the headers of a request have arrived
 ANSWER_SECONDS = 30.0  # for reading an answer, beyond the time limit of a request
 
 
 class GuardedProtocol(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1 with time limits; a subclass has the limit of a request.
+    """uvicorn's HTTP/1.1 protocol with timeouts; a subclass sets the limit for a request.
 
     Attributes:
-        request_seconds: limit of a request, from its head to its answer.
+        request_seconds: limit from the headers of a request to its answer [seconds].
     """
 
     request_seconds = 60.0
@@ -52,7 +52,7 @@ class GuardedProtocol(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether no request is being received or answered."""
+        """Whether the connection is idle."""
         return not self._is_answering
 
     def _follow(self) -> None:

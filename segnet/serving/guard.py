@@ -1,13 +1,11 @@
-"""Access control: programs and the server's own page, but no page of another site.
+"""Access control: accept programs and the server's own page, refuse pages of other sites.
 
-A server on one's own machine is reached by every page that a browser there has open. Such a page is refused by what
-browsers cannot forge: the Host that they ask for, which gives away a foreign name that was pointed at this address (DNS
-rebinding), and the Origin that they come from (cross-site requests). Programs send no Origin, and have the rights of
-the user who runs them.
+Every page in a local browser can reach a local server. Pages of other sites are refused by two headers that they cannot
+forge: Host, which reveals DNS rebinding, and Origin, which reveals cross-site requests. Programs send no Origin, and
+have the rights of their user.
 
-Starlette's TrustedHostMiddleware does the first half only. It compares with a fixed list, which cannot name the
-addresses of a server on 0.0.0.0, and it answers in plain text without the way out (--allow-host). CORSMiddleware
-refuses nothing.
+Starlette's TrustedHostMiddleware checks only Host, against a fixed list, which cannot contain the addresses of a server
+on 0.0.0.0. Its answer is plain text without advice (--allow-host). CORSMiddleware refuses nothing.
 """
 
 import ipaddress
@@ -29,11 +27,11 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware that answers 403 to other sites, and adds to each answer what browsers may do with it.
+    """ASGI middleware that answers 403 to other sites, and adds security headers to each answer.
 
     Args:
-        app: what is guarded.
-        names: host names that are this server's beside localhost and the machine's own; addresses always are.
+        app: the application.
+        names: allowed host names, besides localhost, the machine's name and all addresses.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
@@ -59,8 +57,8 @@ class Guard:
 
     def _refusal(self, headers: Headers) -> str | None:
         host = headers.get("host", "")
-        if host and not self._is_ours(host):  # no browser leaves it out
-            return f"{host!r} is not this server's name: start it with --allow-host NAME if it should be"
+        if host and not self._is_ours(host):  # browsers always send it
+            return f"{host!r} is not a name of this server: to allow it, start the server with --allow-host NAME"
         origin = headers.get("origin")
         if origin is not None and origin.lower().partition("://")[2] != host.lower():
             return f"a page of {origin!r} may not use this server"

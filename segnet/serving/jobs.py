@@ -1,4 +1,4 @@
-"""A bounded queue of predictions: one runs at a time, a fixed number waits, others are refused."""
+"""A bounded queue of predictions: one runs at a time, a fixed number waits, further ones are refused."""
 
 import math
 import threading
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class QueueFullError(Exception):
-    """No place is free.
+    """The queue is full.
 
     Attributes:
-        retry_after: when one may be [seconds], 1 or more, by how long jobs have taken.
+        retry_after: expected time until a place is free, from the duration of earlier jobs [seconds], 1 or more.
     """
 
     def __init__(self, retry_after: int) -> None:
@@ -21,12 +21,12 @@ class QueueFullError(Exception):
 
 
 class JobQueue:
-    """Run jobs one after another in a thread: a single prediction takes all cores, or the GPU.
+    """Runs jobs one after another in a thread: a single prediction uses all cores or the GPU.
 
-    A place is taken for images that have arrived: one that never does keeps nobody out.
+    A place is taken only after an image has arrived: stalled uploads cannot block others.
 
     Args:
-        waiting: how many may wait beside the one that runs.
+        waiting: most waiting jobs, besides the running one.
     """
 
     def __init__(self, waiting: int) -> None:
@@ -35,20 +35,20 @@ class JobQueue:
         self._num_places = waiting + 1
         self._num_taken = 0
         self._num_running = 0
-        self._seconds = 1.0  # that a job takes, a moving average
+        self._seconds = 1.0  # duration of a job, moving average
 
     @property
     def num_taken(self) -> int:
-        """Places in use: by the job that runs and those that wait."""
+        """Places in use by running and waiting jobs."""
         return self._num_taken
 
     @property
     def running(self) -> bool:
-        """Whether a job is at work, though perhaps nobody waits for it any more."""
+        """Whether a job is running, even if its client has disconnected."""
         return self._num_running > 0
 
     def require_place(self) -> None:
-        """Refuse early what could not be queued now.
+        """Check early that a place is free.
 
         Raises:
             QueueFullError: no place is free.
@@ -62,10 +62,10 @@ class JobQueue:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place for as long as the context lasts.
+        """Hold a place inside the context.
 
         Raises:
-            QueueFullError: none is free.
+            QueueFullError: no place is free.
         """
         with self._lock:
             self._refuse_if_full()
@@ -81,7 +81,7 @@ class JobQueue:
 
         Args:
             work: called in the thread.
-            end: called once the job is over, or was cancelled before it began: gives its place back.
+            end: called when the job has finished or was cancelled; releases its place.
         """
         future = self._executor.submit(self._timed, work)
         future.add_done_callback(lambda _: end())

@@ -1,4 +1,4 @@
-"""The web server around the application: uvicorn, and how it ends."""
+"""The web server: uvicorn with graceful shutdown."""
 
 import os
 import shutil
@@ -18,15 +18,15 @@ from segnet.serving.jobs import JobQueue
 
 
 def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: float, uploads: Path) -> None:
-    """Serve until a signal, then answer the requests under way; a second Ctrl-C quits at once.
+    """Serve until a signal, then answer requests in progress; a second Ctrl-C quits at once.
 
-    Called where signals raise Interrupted, see segnet.system.signals.ending_at_once.
+    Signals must raise Interrupted in the caller, see segnet.system.signals.ending_at_once.
 
     Args:
-        listener: where connections come in.
-        queue: in which the application's predictions run.
-        timeout: of a request [seconds].
-        uploads: the folder of uploads, deleted if the process ends without its caller.
+        listener: the listening socket.
+        queue: the queue that runs predictions.
+        timeout: limit of a request [seconds].
+        uploads: folder of uploads, deleted if the process quits at once.
 
     Raises:
         Interrupted: the signal.
@@ -42,10 +42,10 @@ def run_server(app: ASGIApp, listener: socket.socket, queue: JobQueue, timeout: 
         timeout_graceful_shutdown=int(timeout) + 1,
     )
     try:
-        _Server(config, queue, uploads).run(sockets=[listener])  # sends itself the signal again when it has ended
+        _Server(config, queue, uploads).run(sockets=[listener])  # raises the signal again after the shutdown
     except Interrupted as error:
-        if queue.running:  # nobody waits for it any more, but its thread would keep the process
-            print(f"segnet: {error}, a prediction was under way", file=sys.stderr, flush=True)
+        if queue.running:  # its client is gone, but its thread would keep the process alive
+            print(f"segnet: {error}, a prediction was in progress", file=sys.stderr, flush=True)
             _quit(error.exit_code, uploads)
         raise
 
@@ -65,6 +65,6 @@ class _Server(uvicorn.Server):
         if sig == signal.SIGINT and self.should_exit:
             os.write(2, b"segnet: quit\n")
             _quit(128 + sig, self._uploads)
-        super().handle_exit(sig, frame)  # first: the next signal may come while the line is written
+        super().handle_exit(sig, frame)  # first: another signal may arrive during the write
         if sig == signal.SIGINT and self._queue.num_taken:
-            os.write(2, b"\nsegnet: answering what is under way; Ctrl-C again quits at once\n")
+            os.write(2, b"\nsegnet: answering requests in progress; press Ctrl-C again to quit at once\n")

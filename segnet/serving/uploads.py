@@ -1,4 +1,4 @@
-"""Uploaded images: received into a file under limits of size and rate, read under a limit of pixels."""
+"""Uploaded images: limits of size and rate while receiving, and of pixels while reading."""
 
 import asyncio
 import time
@@ -16,39 +16,41 @@ from segnet.images.header import TooManyPixelsError, read_header
 from segnet.images.values import Bands, ValueRange
 from segnet.serving.jobs import QueueFullError
 
-MAX_UPLOADS = 32  # under way at a time; with the largest body they bound the space on disk
+MAX_UPLOADS = 32  # concurrent uploads; with the size limit this bounds the disk space
 MIN_RATE = 8192.0  # [bytes / second]
-MAX_GAP = 10.0  # between two chunks, and before the rate counts [seconds]
-GRACE_SECONDS = 1.0  # after which a slow upload may be given up for another
-# None of these a page of another site can send without asking first, which this server never allows.
+MAX_GAP = 10.0  # between two chunks, and before the rate is enforced [seconds]
+GRACE_SECONDS = 1.0  # before a slow upload may be aborted for another
+# A page of another site cannot send these types without a CORS preflight, which this server never allows.
 CONTENT_TYPES = (*IMAGE_CONTENT_TYPES, "application/octet-stream")
 
 
 def require_content_type(request: Request) -> None:
-    """Raises:
-    HTTPException: the body has the content type of something else than an image.
+    """Check the content type of a request.
+
+    Raises:
+        HTTPException: it is not that of an image.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in CONTENT_TYPES:
         raise HTTPException(
             415,
-            f"Content-Type '{content_type}' is not taken: send the image's bytes themselves, as one of "
+            f"Content-Type '{content_type}' is not supported: send the bytes of an image, as one of "
             f"{', '.join(CONTENT_TYPES)}",
         )
 
 
 class Reception:
-    """The uploads under way. Above MAX_UPLOADS the slowest gives way to a new one, if it is below MIN_RATE."""
+    """The uploads in progress. Above MAX_UPLOADS, the slowest is aborted for a new one if it is below MIN_RATE."""
 
     def __init__(self) -> None:
         self._uploads: list[Upload] = []
 
     @contextmanager
     def upload(self) -> Iterator["Upload"]:
-        """An upload to be received within the context.
+        """An upload that is received inside the context.
 
         Raises:
-            QueueFullError: as many as possible are under way, and none of them is slow.
+            QueueFullError: MAX_UPLOADS are in progress, and none of them is slow.
         """
         if len(self._uploads) >= MAX_UPLOADS:
             slowest = min(self._uploads, key=lambda upload: upload.rate)
@@ -65,7 +67,7 @@ class Reception:
 
 
 class Upload:
-    """A request's body on its way into a file."""
+    """The reception of a request body into a file."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -74,29 +76,29 @@ class Upload:
 
     @property
     def rate(self) -> float:
-        """Average since the start; of an upload that has just begun it is infinite [bytes / second]."""
+        """Average rate since the start; infinite during GRACE_SECONDS [bytes / second]."""
         seconds = time.monotonic() - self._started
         return self._size / seconds if seconds >= GRACE_SECONDS else float("inf")
 
     def give_way(self) -> bool:
-        """End the upload if it is too slow; whether it is."""
+        """Abort the upload if it is too slow; return whether it was."""
         if self._limit is None or self.rate >= MIN_RATE:
             return False
         self._limit.reschedule(asyncio.get_running_loop().time())
         return True
 
     async def receive(self, request: Request, folder: Path, max_bytes: int, deadline: float) -> Path:
-        """Write the body into a file, named by its content: readers of TIFF go by the suffix.
+        """Write the body into a file; its suffix depends on the content, because TIFF readers need it.
 
         Args:
             request: its body must arrive at MIN_RATE or faster after the first MAX_GAP seconds, without longer gaps.
-            folder: for the file.
-            max_bytes: of the body.
-            deadline: for the last byte, on `time.monotonic`'s clock [seconds].
+            folder: folder for the file.
+            max_bytes: largest body.
+            deadline: for the last byte, on the clock of `time.monotonic` [seconds].
 
         Raises:
-            HTTPException: it is empty, too large or too slow. ClientDisconnect: it ended early.
-            MachineError: the disk refuses it.
+            HTTPException: the body is empty, too large or too slow. ClientDisconnect: it ended early.
+            MachineError: the file cannot be written.
         """
         too_large = HTTPException(413, f"the file has more than {max_bytes / 1e6:g} MB: scale it down")
         declared = request.headers.get("content-length", "")
@@ -128,17 +130,17 @@ class Upload:
 
 
 def read_upload(path: Path, channels: int, max_pixels: int, value_range: ValueRange | None = None) -> Bands:
-    """Read an uploaded image whose header is within the limit of pixels.
+    """Read an uploaded image after checking its header against the pixel limit.
 
     Returns:
-        (H, W, channels), as `segnet.images.bands.read_bands` gives it.
+        (H, W, channels), see `segnet.images.bands.read_bands`.
 
     Raises:
-        HTTPException: too many pixels. DataError: not usable.
+        HTTPException: too many pixels. DataError: not a usable image.
     """
     try:
         header = read_header(path)
-    except TooManyPixelsError:  # its advice is an option of the command line
+    except TooManyPixelsError:  # its message suggests a command-line option
         raise HTTPException(413, f"the image has more than {max_pixels / 1e6:g} megapixels: scale it down") from None
     if header.num_pixels > max_pixels:
         size = f"{header.width} x {header.height}"

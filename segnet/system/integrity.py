@@ -1,7 +1,7 @@
-"""Integrity of model files: one error for every damage, and the checksums of zip archives.
+"""Integrity of model files: one error for every kind of damage, and zip checksums.
 
-Checkpoints and weights of torch and programs of torch.export are zip archives. torch does not compare the checksums
-that it stores in them: a flipped bit would silently change the result of a prediction.
+Checkpoints and weights of torch and programs of torch.export are zip archives. torch stores checksums in them but does
+not verify them: a flipped bit would silently change predictions.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from segnet.errors import CheckpointError, MachineError, SegnetError, first_line
 
 ZIP_START = b"PK\x03\x04"
 READ_BYTES = 2**20  # [bytes]
-REASON_LENGTH = 100  # of a library's message, at most [characters]
+REASON_LENGTH = 100  # limit for a library's message [characters]
 
 
 @contextlib.contextmanager
@@ -66,19 +66,19 @@ def is_zip(path: str | os.PathLike[str]) -> bool:
 
 
 def require_zip_checksums(path: str | os.PathLike[str]) -> None:
-    """Compare every member of an uncompressed zip archive with its CRC-32; about 2 GB/s.
+    """Verify the CRC-32 of every member of an uncompressed zip archive; about 2 GB/s.
 
-    Archives of `torch.serialization.set_crc32_options(False)` have no checksums, and pass.
+    Archives written with `torch.serialization.set_crc32_options(False)` have no checksums, and pass.
 
     Raises:
-        CheckpointError: a member has changed since the file was written, or is compressed, which torch's are not.
+        CheckpointError: a member is damaged, or compressed, which torch's are not.
         zipfile.BadZipFile, OSError: the file is not a zip archive, or cannot be read.
     """
     with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         size = os.fstat(file.fileno()).st_size
         if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
-            raise CheckpointError(f"{path}: was compressed or encrypted after it was saved: unpack and save it again")
+            raise CheckpointError(f"{path}: compressed or encrypted after saving: unpack and save it again")
         if sum(member.file_size for member in members) > size:
             raise zipfile.BadZipFile("members overlap")
         if not any(member.CRC for member in members):
@@ -90,12 +90,12 @@ def require_zip_checksums(path: str | os.PathLike[str]) -> None:
                         pass
             except zipfile.BadZipFile:
                 raise CheckpointError(
-                    f"{path}: is damaged: {member.filename} differs from its checksum; copy the file again"
+                    f"{path}: is damaged: checksum mismatch in {member.filename}; copy the file again"
                 ) from None
 
 
 def _is_huge(path: str | os.PathLike[str]) -> bool:
-    """Whether a file takes more than a quarter of this machine's memory, so that it may really not fit."""
+    """Whether a file is larger than a quarter of this machine's memory, and may really not fit."""
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return os.path.getsize(path) > total // 4

@@ -1,4 +1,4 @@
-"""Machine errors in one line: out of memory, disk full, killed workers, lost processes; and the CPU's features."""
+"""Machine errors in one line: out of memory, full disk, killed workers, lost processes; and CPU features."""
 
 import contextlib
 import errno
@@ -81,7 +81,7 @@ def explained(batch: str, lower: str) -> Iterator[None]:
         lower: the options that reduce it.
 
     Raises:
-        MachineError: the cause, and the way out.
+        MachineError: the cause and a solution.
     """
     try:
         yield

@@ -1,8 +1,8 @@
-"""File names as other programs and computers write them: how they may be read, and which file they mean.
+"""Resolve file names written by other programs and computers.
 
 Names come from Windows (backslashes, another case), from macOS (decomposed accents, NFD), from web addresses ("%20",
-"?signature=") and with absolute paths. Of another computer's path the end counts: "https://host/images/train/a.jpg"
-means train/a.jpg in a folder of images. Both paths agree as far as both go.
+"?signature=") and with absolute paths. A path of another computer is matched by its suffix:
+"https://host/images/train/a.jpg" means train/a.jpg in a folder of images.
 """
 
 import re
@@ -15,22 +15,22 @@ ELSEWHERE = re.compile(r"[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]+://|[\\/]")
 
 
 def is_elsewhere(name: str) -> bool:
-    """Whether a name is an absolute path of any system, or an address."""
+    """Whether a name is an absolute path of any system, or a URL."""
     return ELSEWHERE.match(name) is not None
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The folders and the file of a path of any system."""
+    """Split a path of any system into folders and file name."""
     return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def folded(name: str) -> str:
-    """A name for comparison without regard to case and Unicode form."""
+    """Normalize a name for comparison without case and Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def spellings(name: str) -> Iterator[str]:
-    """Ways to read a file name that another program wrote: as it is, with slashes, without query or quotes, decoded."""
+    """Spellings of a file name: unchanged, with slashes, without query or quotes, percent-decoded."""
     yield name
     slashes = name.strip().replace("\\", "/")
     yield slashes
@@ -46,10 +46,10 @@ def spellings(name: str) -> Iterator[str]:
 
 
 class TailIndex:
-    """Files by the ends of their paths.
+    """Index of files by path suffix.
 
     Args:
-        paths: of the files, with slashes, below a folder.
+        paths: paths of the files relative to a folder, with slashes.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -58,9 +58,9 @@ class TailIndex:
             self._by_name.setdefault(folded(path.rpartition("/")[2]), []).append(path)
 
     def fitting(self, parts: Sequence[str]) -> list[str]:
-        """The files whose paths agree with another path as far as both go; of several those that agree furthest.
+        """Find the files with the longest common path suffix, provided one path is a suffix of the other.
 
-        A file of the very same name goes before those of another case.
+        An exact file name takes precedence over another case.
         """
         if not parts:
             return []

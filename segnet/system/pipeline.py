@@ -1,4 +1,4 @@
-"""Overlapped reading, computing and writing: threads read and write, the caller's computes; memory is bounded."""
+"""Overlap reading, computing and writing with bounded memory: threads read and write, the caller's thread computes."""
 
 import queue
 import threading
@@ -16,10 +16,10 @@ Result = TypeVar("Result")
 
 
 class Done(Exception):
-    """Raised by `Steps.read`: nothing is left to do for this item.
+    """Raised by `Steps.read` if an item needs no work.
 
     Args:
-        report: on the item.
+        report: report for the item.
     """
 
     def __init__(self, report: Any) -> None:
@@ -32,11 +32,11 @@ class Steps(Generic[Item, Loaded, Result]):
     """The work on each item.
 
     Attributes:
-        weigh: gives the memory that an item needs, in the unit of the limit; called for one item after the other.
-        read: gives the input of the computation; raises `Done` or a SegnetError.
-        key: items with the same key are computed together.
-        compute: gives a result for each input of a batch; called by the caller's thread.
-        write: takes item, input and result, and gives a report.
+        weigh: returns the memory for an item, in the unit of the limit; called sequentially.
+        read: returns the input of the computation; raises `Done` or a SegnetError.
+        key: items with equal keys may share a batch.
+        compute: returns a result for each input of a batch; called by the caller's thread.
+        write: takes item, input and result, and returns a report.
         report: takes an item and its report or error; called by the caller's thread, in the order of the items.
     """
 
@@ -62,14 +62,14 @@ def overlapped(
     Args:
         items: iterated by a thread, as far ahead as the limit allows.
         steps: the work on each item.
-        batch_size: the largest number of items that are computed together.
-        limit: of the weight of all items in work; a single item that weighs more is let through alone.
-        stopped: is set at the end, for threads that wait for something.
-        readers: number of threads that read.
-        writers: number of threads that write; a single one writes in the order of the items.
+        batch_size: largest batch.
+        limit: limit for the total weight of items in progress; a heavier item is processed alone.
+        stopped: set at the end, for waiting threads.
+        readers: number of reader threads.
+        writers: number of writer threads; a single one writes in the order of the items.
 
     Raises:
-        MachineError: of any step. Errors that are no SegnetError are raised, too.
+        MachineError: raised by a step. Errors other than SegnetError are raised too.
     """
     run = _Run(steps, batch_size, limit, readers, writers)
     feeder = threading.Thread(target=run.feed, args=(items,), name="feed", daemon=True)
@@ -96,24 +96,24 @@ class _Run(Generic[Item, Loaded, Result]):
         self._batch: list[tuple[list[Any], float, Loaded]] = []
         self._slots: deque[list[Any]] = deque()  # [item, future of its report], in the order of the items
         self._released = threading.Condition()
-        self._weight = 0.0  # of all items in work
+        self._weight = 0.0  # of all items in progress
         self._ended = False
 
     def feed(self, items: Iterable[Item]) -> None:
-        """Read ahead as far as the limit allows, in a thread of its own."""
+        """Read ahead as far as the limit allows; runs in a separate thread."""
         end: BaseException = _END
         try:
             for item in items:
                 weight = self._steps.weigh(item)
                 with self._released:
                     if not self._fits(weight):
-                        self._queue.put(None)  # a batch that waits to be filled may hold the memory
+                        self._queue.put(None)  # compute an incomplete batch, which may hold the memory
                         self._released.wait_for(lambda: self._ended or self._fits(weight))  # noqa: B023
                     if self._ended:
                         return
                     self._weight += weight
                 self._queue.put((item, weight, self._reading.submit(self._steps.read, item)))
-        except BaseException as error:  # raised again by the caller's thread
+        except BaseException as error:  # raised by the caller's thread
             end = error
         self._queue.put(end)
 
@@ -143,7 +143,7 @@ class _Run(Generic[Item, Loaded, Result]):
         self._slots.append(slot)
         try:
             loaded = reading.result()
-        except Interrupted:  # of this thread: a signal came while it waited
+        except Interrupted:  # a signal during the wait
             raise
         except (Done, SegnetError):
             slot[1] = reading
@@ -173,14 +173,14 @@ class _Run(Generic[Item, Loaded, Result]):
                 report = future.result()
             except Done as done:
                 report = done.report
-            except (MachineError, Interrupted):  # the next item would meet it, too
+            except (MachineError, Interrupted):  # it affects the next items too
                 raise
             except SegnetError as error:
                 report = error
             self._steps.report(self._slots.popleft()[0], report)
 
     def end(self) -> None:
-        """Let reads and writes that have begun come to their end, and begin no others."""
+        """Finish running reads and writes, and start no others."""
         with self._released:
             self._ended = True
             self._released.notify_all()

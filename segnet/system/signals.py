@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: SIGTERM, SIGUSR1 and SIGUSR2 (sent by schedulers), Ctrl-C.
+"""Termination signals: SIGTERM, SIGUSR1 and SIGUSR2 (sent by schedulers), Ctrl-C.
 
 A handler only records the signal. Training checks the record between two batches, when its state is consistent.
 """
@@ -14,7 +14,7 @@ from types import FrameType
 from segnet.errors import Interrupted
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
-WORKER_GRACE = 30  # how long a worker survives a SIGTERM to the whole process group [seconds]
+WORKER_GRACE = 30  # lifetime of a worker after a SIGTERM to the whole process group [seconds]
 
 
 class StopRequest:
@@ -38,7 +38,7 @@ class StopRequest:
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"segnet: quit\n")
             os._exit(128 + signum)
         if not self.signum and signum == signal.SIGINT:
-            os.write(2, b"\nsegnet: saving; Ctrl-C again quits at once\n")
+            os.write(2, b"\nsegnet: saving; press Ctrl-C again to quit at once\n")
         self.signum = self.signum or signum
 
 
@@ -49,7 +49,7 @@ def name_of(signum: int) -> str:
 
 @contextlib.contextmanager
 def ending_at_once(doing: str) -> Iterator[None]:
-    """Raise an error on a signal inside the context, wherever the program is: for work that can simply be repeated.
+    """Raise an error on a signal anywhere inside the context: for work that can be repeated.
 
     Args:
         doing: end of the message, such as "during the evaluation".
@@ -73,7 +73,7 @@ def ending_at_once(doing: str) -> Iterator[None]:
         try:
             yield
         except Exception:
-            if received:  # a library caught it, and raises an error of its own
+            if received:  # a library caught it and raised another error
                 raise received[0] from None
             raise
         if received:  # a destructor or a library swallowed it
@@ -82,7 +82,7 @@ def ending_at_once(doing: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def handlers_restored() -> Iterator[None]:
-    """Restore the handlers of these signals at the end: after a training, a notebook needs its own Ctrl-C."""
+    """Restore the signal handlers at the end: a notebook needs its Ctrl-C after training."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -95,9 +95,9 @@ def handlers_restored() -> Iterator[None]:
 
 
 def shield_worker() -> None:
-    """Keep a data loader worker alive after a signal to its whole process group: the trainer still needs it.
+    """Keep a data loader worker alive after a signal to the process group: the trainer still needs it.
 
-    The trainer ends its workers itself. After a SIGTERM it has half a minute for that.
+    The trainer ends its workers. After a SIGTERM, they end after WORKER_GRACE seconds.
     """
     for signum in ENDING:
         if signum != signal.SIGTERM:

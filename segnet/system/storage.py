@@ -1,4 +1,4 @@
-"""Files in a local folder or at a URL (s3://, gs://, https://, ...), read by fsspec: whole, or many byte ranges."""
+"""Read files or byte ranges from a local folder or a URL (s3://, gs://, https://, ...) with fsspec."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def read_file(root: str, name: str) -> bytes:
 
     Args:
         root: path or URL of the folder.
-        name: of the file in it.
+        name: name of the file.
 
     Raises:
         ConfigError: fsspec does not know the kind of URL.
@@ -30,11 +30,11 @@ def read_ranges(root: str, parts: Sequence[tuple[str, int, int]]) -> list[bytes]
 
     Args:
         root: path or URL of the folder.
-        parts: file name, first byte, and the byte behind the last one.
+        parts: file name, first byte, and end (exclusive).
 
     Raises:
         ConfigError, DataError, MachineError: as `read_file`.
-        DataError: a part has another length than asked for.
+        DataError: a part has another length than requested.
     """
     read = _read_parts(root, [name for name, _, _ in parts], [(start, end) for _, start, end in parts])
     for (name, start, end), data in zip(parts, read, strict=True):
@@ -43,7 +43,7 @@ def read_ranges(root: str, parts: Sequence[tuple[str, int, int]]) -> list[bytes]
                 f"{place(root, name)}: the server sent the whole file instead of a part: use another server"
             )
         if len(data) < end - start:
-            raise DataError(f"{place(root, name)}: is cut off, bytes {start} to {end} are incomplete: copy it again")
+            raise DataError(f"{place(root, name)}: truncated, bytes {start} to {end} are incomplete: copy it again")
     return read
 
 

@@ -1,4 +1,4 @@
-"""Reading what torch.save wrote: checksums compared, nothing in the file run."""
+"""Load files of torch.save: checksums are verified, and no code in the file is executed."""
 
 import os
 import pickle
@@ -18,17 +18,17 @@ def load_torch(path: str | os.PathLike[str], kind: str, *, legacy: bool = False,
 
     Args:
         path: the file.
-        kind: what it should be, for the messages: "a checkpoint", "a weight file".
-        legacy: whether the pickles of torch before 1.6 are read too. They have no checksums.
-        mapped: whether tensors stay in the file until they are used, so that an optimizer's state costs nothing.
+        kind: the expected kind of file, for messages: "a checkpoint", "a weight file".
+        legacy: whether to read pickles of torch before 1.6 too. They have no checksums.
+        mapped: whether to memory-map tensors, so that unused ones, such as the optimizer's state, are not read.
 
     Raises:
-        CheckpointError: missing, damaged, or holding anything else, which could run code.
+        CheckpointError: missing, damaged, or with other objects, which could execute code.
         MachineError: out of memory.
     """
     path = Path(path)
     with refusing_damage(path, f"is not {kind}, or damaged or cut off"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TorchScript, which is refused
+        warnings.simplefilter("ignore")  # about TorchScript, which is refused
         archive = is_zip(path)
         if archive:
             require_zip_checksums(path)
@@ -43,6 +43,6 @@ def load_torch(path: str | os.PathLike[str], kind: str, *, legacy: bool = False,
             if named is None:
                 raise
             raise CheckpointError(
-                f"{path}: holds more than tensors and plain values ({named[1] or named[2]}) and was not loaded: it may "
-                "be unsafe. Where you trust it, load it yourself and save its state_dict alone"
+                f"{path}: contains other objects than tensors and plain values ({named[1] or named[2]}); refused as "
+                "unsafe. If you trust it, load it yourself and save only its state_dict"
             ) from None

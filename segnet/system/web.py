@@ -1,6 +1,6 @@
 """Downloads with limits: http and https only, bounded size and time, no redirect into a private network.
 
-A URL that the user names may have any address, this machine's included. Its server may not redirect into the user's own
+A URL given by the user may have any address, including this machine. Its server may not redirect into the user's
 network.
 """
 
@@ -25,7 +25,7 @@ CHUNK = 2**18  # [bytes]
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to the web only: not to files, not from https to http, not from outside into this network.
+    """Redirect handler with limits: no files, no downgrade from https to http, no redirect into this network.
 
     Args:
         error: the type of the error to raise.
@@ -49,7 +49,7 @@ def is_private(host: str | None) -> bool:
     try:
         addresses = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None)}
     except OSError:
-        return False  # behind a proxy this machine need not resolve names
+        return False  # behind a proxy, names may not resolve on this machine
     parsed = map(ipaddress.ip_address, addresses)
     return not all((getattr(address, "ipv4_mapped", None) or address).is_global for address in parsed)
 
@@ -58,13 +58,13 @@ def is_web(url: str, error: type[SegnetError]) -> bool:
     """Whether a URL has the scheme http or https, and a host.
 
     Raises:
-        SegnetError: of the type `error`: it is not written as a URL is.
+        SegnetError: of the type `error`: not a valid URL.
     """
     try:
         parts = urlsplit(url)
-        _ = parts.port  # refuses what is no number
+        _ = parts.port  # raises for an invalid port
     except ValueError as reason:  # such as "http://["
-        raise error(f"{url}: is no valid URL ({first_line(reason)})") from None
+        raise error(f"{url}: is not a valid URL ({first_line(reason)})") from None
     return parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
 
 
@@ -114,7 +114,7 @@ def _copy(
     length = response.headers.get("Content-Length", "")
     announced = int(length) if length.isdecimal() else None
     received = 0
-    while chunk := response.read1(CHUNK):  # read() would wait for all of it, however slowly it comes
+    while chunk := response.read1(CHUNK):  # read() would block until the whole chunk has arrived
         received += len(chunk)
         if max(received, announced or 0) > max_bytes:
             raise DataError(f"{url}: is larger than {max_bytes >> 20} MiB: download it first")
@@ -123,7 +123,7 @@ def _copy(
         if stopped is not None and stopped.is_set():
             raise DataError(f"{url}: interrupted")
         file.write(chunk)
-    if time.monotonic() > deadline:  # headers that were shut down look like complete ones
+    if time.monotonic() > deadline:  # after the shutdown, incomplete headers look complete
         raise TimeoutError
     if announced is not None and received != announced:
         raise DataError(f"{url}: ended after {received} of {announced} bytes: try again")
@@ -131,7 +131,7 @@ def _copy(
 
 @contextlib.contextmanager
 def _response(url: str, private: bool, deadline: float) -> Iterator[Any]:
-    """The response to a request for `url`; at the deadline a connection that still waits for headers is shut down."""
+    """The response to a request for `url`; a connection that waits for headers is shut down at the deadline."""
     handler = _Connections()
     timer = threading.Timer(max(0.0, deadline - time.monotonic()), handler.shut_down)
     timer.daemon = True
@@ -145,7 +145,7 @@ def _response(url: str, private: bool, deadline: float) -> Iterator[Any]:
 
 
 class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Keeps the connections that it opens: urllib's timeout starts again with every byte of a header."""
+    """Tracks its connections for a shutdown: urllib's timeout restarts with every byte of a header."""
 
     def __init__(self) -> None:
         super().__init__()

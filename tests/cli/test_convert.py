@@ -72,7 +72,7 @@ def test_a_pickle_with_a_call_is_refused_without_running_it(folder):
     result = segnet("convert", "evil.pth", "--classes", "cityscapes", "--output", "model.ckpt")
     assert result.returncode == 4
     assert len(result.stderr.splitlines()) == 1
-    assert result.stderr.startswith("segnet: error: evil.pth: holds more than tensors and plain values")
+    assert result.stderr.startswith("segnet: error: evil.pth: contains other objects than tensors and plain values")
     assert os.listdir() == ["evil.pth"]
 
 

@@ -317,7 +317,7 @@ def test_earlier_results_are_not_inputs(folder, checkpoint, capsys):
         assert main([".", "--checkpoint", str(checkpoint), "--output", "."]) == 0
         assert main([".", "--checkpoint", str(checkpoint), "--output", "elsewhere"]) == 0
     assert written("elsewhere") == ["a_mask.png", "a_overlay.png", "sub/b_mask.png", "sub/b_overlay.png"]
-    assert "results of earlier predictions left out: 8" in capsys.readouterr().err
+    assert "results of earlier predictions skipped: 8" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -78,7 +78,7 @@ def test_an_invalid_url_is_one_failed_input(folder, checkpoint):
     ended = run("--list", "list.txt", "--checkpoint", checkpoint, "--output", "urls", cwd=folder)
     assert ended.returncode == 6, ended.stderr
     assert written("urls") == ["a_mask.png", "a_overlay.png"]
-    assert "http://[: is no valid URL" in ended.stderr
+    assert "http://[: is not a valid URL" in ended.stderr
     assert len(ended.stderr.splitlines()) == 3
 
 
@@ -100,7 +100,7 @@ def test_an_animation_gives_its_first_frame_with_a_warning(folder, checkpoint, c
     first.save("a.gif", save_all=True, append_images=[second])
     first.save("still.gif")
     assert main(["a.gif", "still.gif", "--checkpoint", str(checkpoint)]) == 0
-    assert capsys.readouterr().err == "segnet: a.gif: holds 2 pages or frames: the first is segmented\n"
+    assert capsys.readouterr().err == "segnet: a.gif: has 2 pages or frames; only the first is segmented\n"
     np.testing.assert_array_equal(read_mask("predictions/a_mask.png"), read_mask("predictions/still_mask.png"))
 
 

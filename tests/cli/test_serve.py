@@ -213,7 +213,7 @@ def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
         assert len(list(tmp_path.rglob("upload"))) == 1
         process.send_signal(signal.SIGINT)
         for line in process.stderr:
-            if "Ctrl-C again quits at once" in line:
+            if "Ctrl-C again to quit at once" in line:
                 break
         process.send_signal(signal.SIGINT)
         assert process.wait(120) == 130

@@ -1,4 +1,4 @@
-"""What a command line names, and what results are called."""
+"""Inputs of a command line, and names of results."""
 
 import os
 from pathlib import Path, PurePath
@@ -37,19 +37,19 @@ def problems(collector: Collector) -> list[str]:
     return [item.problem for item in collector.inputs if item.problem]
 
 
-def test_a_folder_gives_its_pictures_and_videos_with_those_below(folder):
+def test_a_folder_is_searched_recursively_for_images_and_videos(folder):
     touch("in/b.png", "in/a.JPG", "in/deeper/c.png", "in/d.mp4", "in/notes.txt", "in/.hidden.png", "in/.git/e.png")
     Path("in/folder.png").mkdir()
     collector = collected("in")
     assert [(item.text, item.kind, str(item.name)) for item in collector.inputs] == [
-        ("in/a.JPG", "picture", "a.JPG"),
-        ("in/b.png", "picture", "b.png"),
+        ("in/a.JPG", "image", "a.JPG"),
+        ("in/b.png", "image", "b.png"),
         ("in/d.mp4", "video", "d.mp4"),
-        ("in/deeper/c.png", "picture", "deeper/c.png"),
+        ("in/deeper/c.png", "image", "deeper/c.png"),
     ]
     assert collector.notes == [
-        "in: hidden images left out: 2",
-        "in: files left out, no image or video by extension: 1: .txt (1)",
+        "in: hidden images skipped: 2",
+        "in: files skipped, no image or video by extension: 1: .txt (1)",
     ]
 
 
@@ -60,22 +60,22 @@ def test_globs_are_expanded(folder):
 
 
 @pytest.mark.parametrize("name", ["a[1].png", "what?.png", "star*.png", "@a.png", "7", "a\nb.png", b"caf\xe9.png"])
-def test_an_existing_file_is_taken_by_any_name(folder, name):
+def test_an_existing_file_may_have_any_name(folder, name):
     name = os.fsdecode(name)
     touch("a1.png", name)
     [item] = collected(name).inputs
-    assert (item.path, item.kind) == (Path(name), "picture")
+    assert (item.path, item.kind) == (Path(name), "image")
 
 
 @pytest.mark.parametrize("pattern", ["empty", "empty/*.png"])
-def test_a_folder_or_glob_without_pictures_is_refused(folder, pattern):
+def test_a_folder_or_glob_without_images_is_refused(folder, pattern):
     Path("empty").mkdir()
     with pytest.raises(DataError) as caught:
         collected(pattern)
     assert str(caught.value).startswith(f"{pattern}: no image (JPEG")
 
 
-def test_the_same_file_is_taken_once(folder):
+def test_duplicate_files_are_collected_once(folder):
     touch("in/a.png")
     assert texts("in/a.png", "in", "./in/a.png", str(folder / "in/*.png"), "gone.png", "gone.png") == [
         "in/a.png",
@@ -83,7 +83,7 @@ def test_the_same_file_is_taken_once(folder):
     ]
 
 
-def test_other_kinds_of_inputs(folder):
+def test_stdin_urls_and_cameras_are_inputs(folder):
     collector = collected("-", "0", "http://host/x/a%20b.jpg?c=1", "HTTPS://host", "rtsp://host/stream", "x" * 300)
     assert [(item.text[:30], item.kind, str(item.name)[:9]) for item in collector.inputs] == [
         ("-", "stdin", "stdin"),
@@ -91,7 +91,7 @@ def test_other_kinds_of_inputs(folder):
         ("http://host/x/a%20b.jpg?c=1", "url", "a b.jpg"),
         ("HTTPS://host", "url", "url"),
         ("rtsp://host/stream", "url", "stream"),
-        ("x" * 30, "picture", "x" * 9),
+        ("x" * 30, "image", "x" * 9),
     ]
 
 
@@ -102,10 +102,10 @@ def test_links_are_followed_and_loops_reported_once(folder):
     os.symlink("gone.png", "in/broken.png")
     collector = collected("in")
     assert [item.text for item in collector.inputs] == ["in/broken.png", "in/linked/b.png", "in/sub/a.png"]
-    assert collector.notes == ["in/sub/loop: is in again, by a link: left out"]
+    assert collector.notes == ["in/sub/loop: skipped, a link to in"]
 
 
-def test_a_folder_that_may_not_be_read_is_a_problem_like_others(folder, monkeypatch):
+def test_an_unreadable_folder_is_one_failed_input(folder, monkeypatch):
     touch("in/a.png", "in/locked/b.png")
     scandir = os.scandir
 
@@ -120,17 +120,17 @@ def test_a_folder_that_may_not_be_read_is_a_problem_like_others(folder, monkeypa
     assert [item.text for item in collector.inputs if not item.problem] == ["in/a.png"]
 
 
-def test_results_of_earlier_predictions_are_left_out(folder):
+def test_results_of_earlier_predictions_are_skipped(folder):
     touch("in/a.png", "in/a_mask.png")
     collector = Collector(lambda path: path.name == "a_mask.png")
     collector.add("in")
     collector.add("in/*.png")
     assert [item.text for item in collector.inputs] == ["in/a.png"]
-    assert collector.notes == [f"{where}: results of earlier predictions left out: 1" for where in ("in", "in/*.png")]
+    assert collector.notes == [f"{where}: results of earlier predictions skipped: 1" for where in ("in", "in/*.png")]
 
 
 class TestLists:
-    def test_lines_are_files_below_the_list(self, folder):
+    def test_lines_are_files_relative_to_the_list(self, folder):
         touch("data/a.png", "data/sub/b c.png", "data/clip.mp4")
         name = os.fsencode("data/list.txt")
         Path(os.fsdecode(name)).write_bytes(
@@ -138,8 +138,8 @@ class TestLists:
         )
         collector = collected("@data/list.txt")
         assert [(item.text, item.kind, str(item.name)) for item in collector.inputs] == [
-            ("data/a.png", "picture", "a.png"),
-            ("data/sub/b c.png", "picture", "sub/b c.png"),
+            ("data/a.png", "image", "a.png"),
+            ("data/sub/b c.png", "image", "sub/b c.png"),
             ("data/clip.mp4", "video", "clip.mp4"),
             ("http://host/u.png", "url", "u.png"),
         ]
@@ -147,7 +147,7 @@ class TestLists:
     @pytest.mark.parametrize(
         "line", ["../out.png", "/etc/out.png", "sub/../../out.png", "a\0.png", "link.png", "up/o.png"]
     )
-    def test_what_leads_out_is_a_problem(self, folder, line):
+    def test_paths_outside_the_folder_are_failed_inputs(self, folder, line):
         touch("data/a.png", "out.png", "o.png")
         os.symlink("../out.png", "data/link.png")
         os.symlink("..", "data/up")
@@ -155,9 +155,9 @@ class TestLists:
         collector = collected("@data/list.txt")
         assert [item.text for item in collector.inputs if not item.problem] == ["data/a.png"]
         [problem] = problems(collector)
-        assert problem == f"data/list.txt: {line!r} is outside of data: --root FOLDER allows a list to reach it"
+        assert problem == f"data/list.txt: {line!r} is outside of data: set --root to a folder that contains it"
 
-    def test_root_says_what_may_be_reached_and_results_stay_inside(self, folder):
+    def test_root_sets_the_allowed_folder(self, folder):
         touch("out.png", "data/a.png")
         Path("data/list.txt").write_text(f"{folder}/out.png\n../{folder.name}/data/a.png\n")
         collector = collected("@data/list.txt", root=str(folder))
@@ -184,7 +184,7 @@ class TestLists:
             ("data/a.png", "a.png"),
         ]
 
-    def test_names_that_are_no_utf_8_work(self, folder):
+    def test_names_that_are_not_utf_8_work(self, folder):
         touch(b"caf\xe9.png")
         Path("list.txt").write_bytes(b"caf\xe9.png\n")
         [item] = collected("@list.txt").inputs
@@ -193,7 +193,7 @@ class TestLists:
     @pytest.mark.parametrize(
         ("content", "message"), [(None, "cannot be read as a list of files"), ("\n \n", "the list is empty")]
     )
-    def test_a_list_that_is_none_is_refused(self, folder, content, message):
+    def test_an_invalid_list_is_refused(self, folder, content, message):
         if content is not None:
             Path("list.txt").write_text(content)
         with pytest.raises(DataError, match=rf"list\.txt: {message}"):
@@ -206,7 +206,7 @@ class TestLists:
             collected("@list.txt")
 
 
-def test_only_files_are_opened(folder):
+def test_only_regular_files_are_opened(folder):
     touch("a.png")
     assert require_input_file(Path("a.png")).st_size == 0
     os.mkfifo("pipe.png")
@@ -224,7 +224,7 @@ def test_only_files_are_opened(folder):
 def named(*paths: str) -> list[str]:
     return result_names(
         [
-            Input(path, "picture", PurePath(path).relative_to("/") if path[0] == "/" else PurePath(path), Path(path))
+            Input(path, "image", PurePath(path).relative_to("/") if path[0] == "/" else PurePath(path), Path(path))
             for path in paths
         ]
     )
@@ -239,12 +239,12 @@ def named(*paths: str) -> list[str]:
         (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg", "a.png", "a.jpg_2"]),
     ],
 )
-def test_results_are_named_after_their_inputs(paths, names):
+def test_result_names_follow_the_inputs(paths, names):
     assert named(*paths) == names
 
 
-def test_files_of_one_name_in_two_folders_keep_their_folders():
-    inputs = [Input(path, "picture", PurePath("a.png"), Path(path)) for path in ("/x/a.png", "../y/a.png", "./a.png")]
+def test_equal_names_in_two_folders_keep_their_folders():
+    inputs = [Input(path, "image", PurePath("a.png"), Path(path)) for path in ("/x/a.png", "../y/a.png", "./a.png")]
     assert result_names(inputs) == ["x/a.png", "y/a.png", "a.png"]
 
 
@@ -252,15 +252,15 @@ def test_files_of_one_name_in_two_folders_keep_their_folders():
     "names",
     [["a.png"] * 4, ["a.png", "A.PNG", "a.jpg"], ["n" * 250 + ".png", "n" * 251 + ".png"], ["é" * 120 + ".png"] * 2],
 )
-def test_no_two_inputs_share_a_name_on_any_file_system(names):
-    inputs = [Input(f"{place}", "picture", PurePath(name), Path(name)) for place, name in enumerate(names)]
+def test_result_names_are_unique_on_every_file_system(names):
+    inputs = [Input(f"{place}", "image", PurePath(name), Path(name)) for place, name in enumerate(names)]
     given = result_names(inputs)
     assert len({name.casefold() for name in given}) == len(names)
     assert all(len(os.fsencode(part)) < 200 for name in given for part in Path(name).parts)
 
 
 def test_shards_do_not_depend_on_the_order_of_the_inputs():
-    inputs = [Input(f"in/{n}.png", "picture", PurePath(f"{n}.png")) for n in range(11)]
+    inputs = [Input(f"in/{n}.png", "image", PurePath(f"{n}.png")) for n in range(11)]
     shards = [shard(inputs, f"{number}/4") for number in range(1, 5)]
     assert sorted(place for places in shards for place in places) == list(range(11))
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
@@ -271,6 +271,6 @@ def test_shards_do_not_depend_on_the_order_of_the_inputs():
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4"])
-def test_a_shard_of_another_form_is_refused(text):
+def test_an_invalid_shard_is_refused(text):
     with pytest.raises(ConfigError, match=f"--shard {text}: must be i/n"):
         shard([], text)

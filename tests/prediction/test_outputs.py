@@ -1,4 +1,4 @@
-"""The table of class shares: whole, for all inputs of a folder, and harmless in a spreadsheet."""
+"""The table of class fractions: complete for all inputs of a folder, and safe in a spreadsheet."""
 
 import csv
 import os
@@ -22,7 +22,7 @@ def table(folder) -> list[list[str]]:
     return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def test_the_table_has_a_row_for_each_input(tmp_path):
+def test_shares_csv_has_a_row_for_each_input(tmp_path):
     remember(tmp_path, "sub/a", {"road": 1, "tree": 3}, size=[2, 2], frames=1, checkpoint="best.ckpt")
     remember(tmp_path, "clip", {"road": 2, "tree": 0}, size=[1, 1], frames=2)
     with Records(tmp_path).taken("unfinished", ["csv"], Origin("/in/b.png", [1, 2], {})):
@@ -34,7 +34,7 @@ def test_the_table_has_a_row_for_each_input(tmp_path):
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
-def test_no_cell_is_a_formula(tmp_path, start):
+def test_cells_are_not_formulas(tmp_path, start):
     remember(tmp_path, f"{start}1+2", {f"{start}road": 1}, source=f"{start}x.png", checkpoint=f"{start}c")
     cells = [cell for row in table(tmp_path) for cell in row]
     assert f"'{start}road" in cells

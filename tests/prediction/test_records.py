@@ -1,4 +1,4 @@
-"""Records of a prediction folder: results of another origin are never taken for current ones."""
+"""Records of a prediction folder: results of another origin are never reused."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def make(folder: Path, name="a", kinds=KINDS, origin=ORIGIN, overwrite=False, **
             path.write_text("whole")
 
 
-def test_existing_results_of_the_same_origin_are_done(tmp_path):
+def test_results_of_the_same_origin_are_not_repeated(tmp_path):
     records = Records(tmp_path)
     assert records.pending("sub/a", KINDS, ORIGIN) == KINDS
     make(tmp_path, "sub/a", pixels={"road": 3})
@@ -54,7 +54,7 @@ def test_results_of_another_origin_are_refused(tmp_path, other, message):
     make(tmp_path)
     with pytest.raises(DataError, match=message):
         Records(tmp_path).pending("a", KINDS, other)
-    with pytest.raises(DataError, match=message):  # of other kinds, too: one name is of one thing
+    with pytest.raises(DataError, match=message):  # also for other kinds: a name has one origin
         Records(tmp_path).pending("a", ["geojson"], other)
     with pytest.raises(DataError, match=message):
         make(tmp_path, origin=other)
@@ -83,17 +83,17 @@ def test_deleted_results_do_not_block_a_name(tmp_path):
     assert Records(tmp_path).read("a")["source"] == "/in/b.png"
 
 
-def test_a_killed_overwrite_leaves_no_result_that_counts_as_done(tmp_path):
+def test_a_killed_overwrite_does_not_count_as_done(tmp_path):
     make(tmp_path)
     other = Origin("/in/a.png", [10, 20], {"checkpoint": "13"})
     with pytest.raises(KeyboardInterrupt), Records(tmp_path, overwrite=True).taken("a", KINDS, other):
-        raise KeyboardInterrupt  # before any file was replaced
+        raise KeyboardInterrupt  # before a file was replaced
     with pytest.raises(DataError, match="exists already"):
         Records(tmp_path).pending("a", KINDS, other)
 
 
 def test_a_killed_prediction_resumes(tmp_path):
-    with Records(tmp_path).taken("a", KINDS, ORIGIN):  # after the last file, only facts are added
+    with Records(tmp_path).taken("a", KINDS, ORIGIN):  # after the last file, only facts are missing
         (tmp_path / "a_mask.png").write_text("whole")
     assert Records(tmp_path).pending("a", KINDS, ORIGIN) == ["overlay"]
 
@@ -119,7 +119,7 @@ def test_a_second_process_waits_for_the_results_of_a_name(tmp_path, killed):
     with subprocess.Popen(command, **pipes) as other, ThreadPoolExecutor(1) as thread:
         assert other.stdout.readline() == "taken\n"
         ours = thread.submit(make, tmp_path)
-        make(tmp_path, "unrelated")  # other names need not wait
+        make(tmp_path, "unrelated")  # other names are not locked
         assert not ours.done()
         assert not (tmp_path / "a_mask.png").exists()
         if killed:
@@ -159,7 +159,7 @@ def test_temporary_files_of_killed_predictions_are_removed_after_an_hour(tmp_pat
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-        if not name.startswith(".c"):  # that one is being written
+        if not name.startswith(".c"):  # a file in progress
             os.utime(path, (1, 1))
     remove_stale_files(tmp_path)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}

@@ -28,25 +28,25 @@ RESULT = Segmentation(IMAGE, MASK, CLASSES)
         ({"image": "true"}, Wanted(image=True)),
     ],
 )
-def test_queries_that_are_understood(query, wanted):
+def test_valid_queries_are_parsed(query, wanted):
     assert Wanted.read(query) == wanted
 
 
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({"output": "png"}, "output=png is none of json, mask, overlay, polygons"),
+        ({"output": "png"}, "output=png must be one of json, mask, overlay, polygons"),
         ({"ouput": "mask"}, "ouput: no such parameter. Did you mean 'output'?"),
-        ({"opacity": "0.3"}, "opacity has no meaning with output=json"),
-        ({"output": "mask", "image": "true"}, "image has no meaning with output=mask"),
-        ({"output": "overlay", "opacity": "1.1"}, "opacity=1.1 is not a number of 0-1"),
-        ({"output": "overlay", "opacity": "nan"}, "opacity=nan is not"),
-        ({"output": "overlay", "opacity": "half"}, "opacity=half is not"),
-        ({"output": "polygons", "tolerance": "-1"}, "tolerance=-1 is not"),
-        ({"image": "1"}, "image=1 is neither true nor false"),
+        ({"opacity": "0.3"}, "opacity is not a parameter of output=json"),
+        ({"output": "mask", "image": "true"}, "image is not a parameter of output=mask"),
+        ({"output": "overlay", "opacity": "1.1"}, "opacity=1.1 must be a number of 0-1"),
+        ({"output": "overlay", "opacity": "nan"}, "opacity=nan must be"),
+        ({"output": "overlay", "opacity": "half"}, "opacity=half must be"),
+        ({"output": "polygons", "tolerance": "-1"}, "tolerance=-1 must be"),
+        ({"image": "1"}, "image=1 must be true or false"),
     ],
 )
-def test_queries_that_are_refused(query, message):
+def test_invalid_queries_are_refused(query, message):
     with pytest.raises(ConfigError, match=message.replace("?", r"\?").replace(".", r"\.")):
         Wanted.read(query)
 
@@ -55,14 +55,14 @@ def decoded(content):
     return Image.open(io.BytesIO(content))
 
 
-def test_the_mask_is_indexed_in_the_classes_colors():
+def test_the_mask_has_the_class_colors_as_palette():
     image = decoded(render_answer(RESULT, Wanted("mask"), 0.1))
     assert image.mode == "P"
     np.testing.assert_array_equal(np.array(image), MASK)
     np.testing.assert_array_equal(np.array(image.convert("RGB"))[0, 1], CLASSES.palette[1])
 
 
-def test_json_holds_shares_mask_and_on_request_the_image():
+def test_json_contains_fractions_mask_and_optionally_the_image():
     found = json.loads(render_answer(RESULT, Wanted(), 0.12345))
     assert (found["width"], found["height"], found["seconds"]) == (4, 2, 0.1235)
     assert [entry["share"] for entry in found["classes"]] == [0.125, 0.75, 0.125]
@@ -74,7 +74,7 @@ def test_json_holds_shares_mask_and_on_request_the_image():
 
 
 @pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 299)])
-def test_json_holds_raw_ids_beside_the_image(kind, top):
+def test_json_contains_raw_ids_with_the_image(kind, top):
     mask = np.array([[0, top, 1], [2, top, 7]], kind)
     names = [f"c{i}" for i in range(top + 1)]
     found = json.loads(
@@ -88,14 +88,14 @@ def test_json_holds_raw_ids_beside_the_image(kind, top):
     np.testing.assert_array_equal(ids.reshape(2, 3), mask)
 
 
-def test_the_image_in_json_is_no_larger_than_people_see():
+def test_the_image_in_json_is_downscaled():
     large = Segmentation(np.zeros((30, 4096, 3), np.uint8), np.zeros((30, 4096), np.uint8), CLASSES)
     found = json.loads(render_answer(large, Wanted(image=True), 0))
     assert decoded(base64.b64decode(found["image"])).size == (2048, 15)
     assert decoded(base64.b64decode(found["mask"])).size == (4096, 30)
 
 
-def test_the_overlay_is_the_segmentations_own():
+def test_the_overlay_matches_segmentation_overlay():
     image = decoded(render_answer(RESULT, Wanted("overlay", opacity=0.25), 0))
     np.testing.assert_array_equal(np.array(image), RESULT.overlay(0.25))
 

@@ -1,4 +1,4 @@
-"""Each limit and each error of the HTTP interface, without a network; answers are held against the published schema."""
+"""All limits and errors of the HTTP interface, without a network; answers are validated against the OpenAPI schema."""
 
 import asyncio
 import errno
@@ -33,12 +33,12 @@ SCHEMA = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
 
 def check_schema(name, value):
     jsonschema = pytest.importorskip("jsonschema")
-    # Its references read #/components/...: they are resolved within this document.
+    # References such as #/components/... are resolved within this document.
     jsonschema.Draft202012Validator({**SCHEMA, "$ref": f"#/components/schemas/{name}"}).validate(value)
 
 
 def until(condition):
-    """Waits for what another thread is about to do."""
+    """Wait for a condition set by another thread."""
 
     async def wait():
         async with asyncio.timeout(60):
@@ -53,7 +53,7 @@ def mask_of(response):
     return np.array(Image.open(io.BytesIO(response.content)))
 
 
-def test_what_is_asked_for_comes_back():
+def test_the_requested_output_is_returned():
     server = Server()
     answer = server.predict(encoded(halves()))
     assert answer.headers["content-type"] == "application/json"
@@ -69,7 +69,7 @@ def test_what_is_asked_for_comes_back():
     assert server.queue.num_taken == 0
 
 
-def test_the_model_and_the_health_are_as_the_schema_says():
+def test_model_and_health_match_the_schema():
     server = Server(max_bytes=7, max_pixels=8, waiting=3, timeout=9)
     found = server.get("/model").json()
     check_schema("Model", found)
@@ -80,7 +80,7 @@ def test_the_model_and_the_health_are_as_the_schema_says():
     assert (found["places"], found["places_taken"]) == (4, 0)
 
 
-def test_the_schema_names_every_path_parameter_and_status():
+def test_the_schema_lists_every_path_parameter_and_status():
     assert set(SCHEMA["paths"]) == {"/predict", "/model", "/health"}
     predict = SCHEMA["paths"]["/predict"]["post"]
     assert [entry["name"] for entry in predict["parameters"]] == ["output", "opacity", "tolerance", "image"]
@@ -89,7 +89,7 @@ def test_the_schema_names_every_path_parameter_and_status():
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF"])
-def test_every_format_is_read_whatever_its_content_type_says(file_format):
+def test_every_format_is_detected_by_content(file_format):
     server = Server()
     content = encoded(halves(16, 32), file_format)
     for content_type in (f"image/{file_format.lower()}", "application/octet-stream", "image/png; charset=binary"):
@@ -97,16 +97,16 @@ def test_every_format_is_read_whatever_its_content_type_says(file_format):
         np.testing.assert_array_equal(mask, halves(16, 32)[:, :, 0] > 127)
 
 
-def test_images_are_turned_upright():
+def test_exif_orientation_is_applied():
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     mask = mask_of(Server().predict(encoded(halves(6, 10), "JPEG", quality=100, exif=exif.tobytes()), "?output=mask"))
     assert mask.shape == (10, 6)
     assert (mask[:4] == 0).all()
     assert (mask[6:] == 1).all()
 
 
-def test_tiffs_of_many_bands_are_told_by_their_first_bytes(tmp_path):
+def test_multi_band_tiffs_are_detected_by_their_first_bytes(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     bands = np.zeros((4, 5, 8), np.uint16)
     bands[:, 3:] = 60000
@@ -120,8 +120,8 @@ def test_tiffs_of_many_bands_are_told_by_their_first_bytes(tmp_path):
     assert "5 x 4 pixels" in error_of(small.predict(content, headers={"Content-Type": "image/tiff"}), 413)
 
 
-def test_a_model_gets_bands_of_16_bits_as_they_are_read(tmp_path):
-    """The one place where what is read passes on to a real model: no second scaling lies between."""
+def test_16_bit_bands_reach_the_model_unchanged(tmp_path):
+    """End to end with a real model: values are not scaled twice."""
     tifffile = pytest.importorskip("tifffile")
     torch.manual_seed(0)
     model = components()
@@ -151,7 +151,7 @@ def test_a_model_gets_bands_of_16_bits_as_they_are_read(tmp_path):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "upload: is not an image"),
     ],
 )
-def test_what_is_no_image_is_refused_without_a_path_of_the_server(content, message):
+def test_errors_do_not_reveal_server_paths(content, message):
     server = Server()
     found = error_of(server.predict(content), 422)
     assert found.startswith(message)
@@ -164,11 +164,11 @@ def test_an_empty_body_is_refused():
     assert "send the bytes of an image" in error_of(Server().predict(b""), 400)
 
 
-def test_parameters_are_checked_before_anything_is_received():
+def test_parameters_are_checked_before_the_upload():
     assert "Did you mean 'output'?" in error_of(Server(max_bytes=1).predict(encoded(halves()), "?outptu=mask"), 400)
 
 
-def test_files_above_the_limit_are_refused_by_their_length_and_while_they_come():
+def test_too_large_files_are_refused_by_length_and_while_receiving():
     content = encoded(halves())
     server = Server(max_bytes=len(content) - 1)
     assert "MB" in error_of(server.predict(content), 413)
@@ -183,7 +183,7 @@ def test_files_above_the_limit_are_refused_by_their_length_and_while_they_come()
 
 
 def bomb(side):
-    """A PNG whose head promises side x side pixels, and which holds none."""
+    """A PNG with a header of side x side pixels and no data."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -192,7 +192,7 @@ def bomb(side):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def test_images_above_the_limit_are_refused_by_their_head():
+def test_too_many_pixels_are_refused_from_the_header():
     server = Server(max_pixels=60)
     assert server.predict(encoded(halves(6, 10))).status_code == 200
     assert "10 x 7 pixels" in error_of(server.predict(encoded(halves(7, 10))), 413)
@@ -200,7 +200,7 @@ def test_images_above_the_limit_are_refused_by_their_head():
     assert "megapixels" in error_of(Server().predict(bomb(60000)), 413)
 
 
-def test_a_image_that_comes_too_slowly_is_given_up():
+def test_a_too_slow_upload_is_aborted():
     async def drip():
         yield encoded(halves())[:20]
         await asyncio.sleep(3600)
@@ -212,7 +212,7 @@ def test_a_image_that_comes_too_slowly_is_given_up():
     assert server.queue.num_taken == 0
 
 
-def test_an_answer_that_takes_too_long_is_given_up_and_its_place_kept_until_it_has_ended():
+def test_a_timed_out_prediction_keeps_its_place_until_it_ends():
     server = Server(timeout=0.3, waiting=0)
     server.predictor.gate.clear()
     assert "time limit" in error_of(server.predict(encoded(halves())), 504)
@@ -226,12 +226,12 @@ def test_an_answer_that_takes_too_long_is_given_up_and_its_place_kept_until_it_h
     assert server.predict(encoded(halves())).status_code == 200
 
 
-def test_what_is_above_pillows_limit_gets_the_servers_own_advice():
+def test_images_above_pillows_limit_get_the_servers_message():
     found = error_of(Server().predict(bomb(60000)), 413)
     assert found == "the image has more than 50 megapixels: scale it down"
 
 
-def test_a_float_tiff_is_refused_before_anything_is_decoded(monkeypatch):
+def test_a_too_large_float_tiff_is_refused_before_decoding(monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, np.zeros((3000, 3000, 3), np.float32), compression="zlib", photometric="rgb")
@@ -240,7 +240,7 @@ def test_a_float_tiff_is_refused_before_anything_is_decoded(monkeypatch):
     assert "3000 x 3000 pixels, more than 4 megapixels" in error_of(answer, 413)
 
 
-def test_stalled_uploads_keep_nobody_out(monkeypatch):
+def test_stalled_uploads_do_not_block_others(monkeypatch):
     monkeypatch.setattr("segnet.serving.uploads.MAX_UPLOADS", 4)
     monkeypatch.setattr("segnet.serving.uploads.GRACE_SECONDS", 0.1)
     server = Server(waiting=0)
@@ -259,7 +259,7 @@ def test_stalled_uploads_keep_nobody_out(monkeypatch):
             await asyncio.sleep(0.3)
             assert (await client.get("/health")).json()["places_taken"] == 0
             assert (await post(encoded(halves()))).status_code == 200
-            assert await asyncio.wait_for(silent[0], 30)  # it gave way
+            assert await asyncio.wait_for(silent[0], 30)  # it was aborted
             assert silent[0].result().status_code == 408
             for task in silent:
                 task.cancel()
@@ -268,8 +268,8 @@ def test_stalled_uploads_keep_nobody_out(monkeypatch):
     asyncio.run(main())
 
 
-def test_who_has_gone_is_not_predicted_for():
-    """A page that shows another image by now has closed its request."""
+def test_disconnected_clients_are_not_predicted():
+    """A page with a newer image has closed its request."""
     server = Server(waiting=2)
     server.predictor.gate.clear()
 
@@ -309,7 +309,7 @@ def test_who_has_gone_is_not_predicted_for():
     assert server.predictor.num_calls == 1
 
 
-def test_a_body_that_breaks_off_leaves_nothing_behind():
+def test_a_truncated_body_leaves_no_file():
     server = Server()
     messages = [{"type": "http.request", "body": b"\x89PNG", "more_body": True}, {"type": "http.disconnect"}]
     sent = []
@@ -327,19 +327,19 @@ def test_a_body_that_breaks_off_leaves_nothing_behind():
     assert list(server.uploads.iterdir()) == []
 
 
-def test_no_upload_outlives_its_answer():
+def test_uploads_are_deleted_after_the_answer():
     server = Server(max_bytes=10_000)
     for content in (encoded(halves()), b"no image", bomb(60000), b"x" * 10_001):
         server.predict(content)
     assert list(server.uploads.iterdir()) == []
 
 
-def test_many_at_a_time_none_is_lost_and_all_are_the_same():
+def test_concurrent_requests_get_identical_answers():
     server = Server(waiting=4)
     content = encoded(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8))
     alone = server.predict(content, "?output=mask").content
     busy = []
-    server.predictor.gate.clear()  # until one request was refused, however fast the machine is
+    server.predictor.gate.clear()  # closed until one request was refused, independent of the machine's speed
 
     async def ask(client):
         while True:
@@ -365,14 +365,14 @@ def test_many_at_a_time_none_is_lost_and_all_are_the_same():
     assert server.queue.num_taken == 0
 
 
-def test_the_machines_faults_are_told_and_our_own_are_not():
+def test_machine_errors_are_reported_and_internal_errors_hidden():
     class Failing(Threshold):
         def segment(self, image):
             raise self.error
 
     server = Server(Failing())
-    server.predictor.error = MachineError("the GPU's memory is full")
-    assert error_of(server.predict(encoded(halves())), 500) == "the GPU's memory is full"
+    server.predictor.error = MachineError("GPU out of memory")
+    assert error_of(server.predict(encoded(halves())), 500) == "GPU out of memory"
     server.predictor.error = IndexError("secret")
     assert "secret" not in error_of(server.predict(encoded(halves())), 500)
     assert server.queue.num_taken == 0
@@ -388,7 +388,7 @@ def test_a_full_disk_is_reported(monkeypatch):
     assert server.queue.num_taken == 0
 
 
-def test_what_is_not_there_is_reported_with_the_way_to_the_schema():
+def test_unknown_paths_refer_to_the_schema():
     server = Server()
     assert "/openapi.json" in error_of(server.get("/nowhere"), 404)
     assert "/openapi.json" in error_of(server.request("POST", "/"), 405)
@@ -399,11 +399,11 @@ def test_what_is_not_there_is_reported_with_the_way_to_the_schema():
 
 
 @pytest.mark.parametrize("path", ["/../app.py", "/%2e%2e/app.py", "/..%2fapp.py", "/%00", "/static", "//etc/passwd"])
-def test_nothing_but_the_page_is_served(path):
+def test_only_the_page_is_served(path):
     assert Server().get(path).status_code in (404, 405)
 
 
-def test_the_page_loads_nothing_from_elsewhere():
+def test_the_page_loads_no_external_resources():
     names = {path.name for path in STATIC.iterdir()}
     assert names == {"index.html", "page.css", "page.js", "view.js", "icon.svg", "openapi.json"}
     server = Server()
@@ -416,7 +416,7 @@ def test_the_page_loads_nothing_from_elsewhere():
         assert not re.search(r"//\w", text)
 
 
-def test_an_image_that_the_model_has_many_classes_for_keeps_its_ids():
+def test_more_than_256_classes_keep_their_ids():
     from segnet.classes import Classes, voc_palette
 
     class Wide(Threshold):

@@ -1,4 +1,4 @@
-"""Silent connections: given up after a while, and sooner where a new one comes."""
+"""Idle connections: closed after a timeout, or earlier for a new connection."""
 
 import contextlib
 import socket
@@ -29,7 +29,7 @@ def address():
     thread.join(30)
 
 
-def test_silent_connections_make_room_for_new_ones(address, monkeypatch):
+def test_idle_connections_are_closed_for_new_ones(address, monkeypatch):
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 8)
     silent = [socket.create_connection(address) for _ in range(20)]
     for sock in silent[::2]:
@@ -42,7 +42,7 @@ def test_silent_connections_make_room_for_new_ones(address, monkeypatch):
         sock.close()
 
 
-def test_a_head_has_a_time_limit(address, monkeypatch):
+def test_request_headers_have_a_timeout(address, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
     with socket.create_connection(address) as sock:
         sock.settimeout(30)

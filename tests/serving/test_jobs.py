@@ -5,7 +5,7 @@ import pytest
 from segnet.serving.jobs import JobQueue, QueueFullError
 
 
-def test_no_more_places_are_taken_than_there_are():
+def test_the_number_of_places_is_limited():
     queue = JobQueue(waiting=1)
     with queue.place(), queue.place():
         assert queue.num_taken == 2
@@ -17,14 +17,14 @@ def test_no_more_places_are_taken_than_there_are():
         pass
 
 
-def test_a_place_is_given_back_when_what_holds_it_fails():
+def test_a_place_is_released_after_an_error():
     queue = JobQueue(waiting=0)
     with pytest.raises(RuntimeError), queue.place():
         raise RuntimeError
     assert queue.num_taken == 0
 
 
-def test_jobs_run_one_after_another_in_the_order_of_their_arrival():
+def test_jobs_run_sequentially_in_order():
     queue, gate, done = JobQueue(waiting=8), threading.Event(), []
     first = queue.submit(lambda: gate.wait(60) and b"first", lambda: done.append("first"))
     rest = [queue.submit(lambda n=n: b"%d" % n, lambda n=n: done.append(n)) for n in range(5)]
@@ -36,7 +36,7 @@ def test_jobs_run_one_after_another_in_the_order_of_their_arrival():
     assert not queue.running
 
 
-def test_a_cancelled_job_never_runs_and_its_end_is_reported():
+def test_a_cancelled_job_never_runs_and_releases_its_place():
     queue, gate, began, ended = JobQueue(waiting=8), threading.Event(), threading.Event(), []
 
     def hold():
@@ -57,7 +57,7 @@ def test_a_cancelled_job_never_runs_and_its_end_is_reported():
     assert ended == ["ended"]
 
 
-def test_a_failing_job_fails_its_own_caller_alone():
+def test_a_failing_job_affects_only_its_caller():
     queue = JobQueue(waiting=8)
 
     def fail():

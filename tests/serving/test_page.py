@@ -1,4 +1,4 @@
-"""The page in a real browser, headless: what a person does with it, and what is then seen."""
+"""The web page in a headless browser: user actions and their visible results."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def browser():
 
 @pytest.fixture
 def server():
-    """The application on a port of this machine, with `url`, and `stop()`."""
+    """The application on a local port, with `url` and `stop()`."""
     server = Server(max_bytes=100_000)
     listener = socket.create_server(("127.0.0.1", 0))
     server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -58,7 +58,7 @@ def server():
 
 @pytest.fixture
 def page(browser, server):
-    """The page, opened; whatever it asks of another server, and whatever goes wrong in its scripts, is a failure."""
+    """The opened page; requests to other servers and script errors are failures."""
     context = browser.new_context(viewport={"width": 1200, "height": 800})
     page = context.new_page()
     page.wrong = []
@@ -85,7 +85,7 @@ def shown(page, content=None, name="street.png"):
 
 
 def canvas(page):
-    """(H, W, 4) of the overlay, before its opacity."""
+    """The overlay as (H, W, 4), without opacity."""
     size, values = page.evaluate(
         """() => {
             const canvas = document.querySelector("#overlay");
@@ -107,7 +107,7 @@ def legend(page):
     return [" ".join(text.split()) for text in page.locator("#classes li").all_inner_texts()]
 
 
-def test_a_chosen_image_is_shown_under_its_classes(page):
+def test_a_chosen_image_is_shown_with_its_overlay(page):
     assert page.locator("#model").inner_text() == "run/best.ckpt · 3 classes"
     assert legend(page) == ["dark", "<b>light</b>", "never"]
     assert page.locator("#mask").is_disabled()
@@ -122,7 +122,7 @@ def test_a_chosen_image_is_shown_under_its_classes(page):
     assert not page.locator("#drop").is_visible()
 
 
-def test_classes_are_toggled_one_by_one_and_all_together(page):
+def test_classes_are_toggled_individually_and_all_at_once(page):
     shown(page)
     page.get_by_role("checkbox", name="<b>light</b>").uncheck()
     assert (canvas(page)[:, 5:, 3] == 0).all()
@@ -131,19 +131,19 @@ def test_classes_are_toggled_one_by_one_and_all_together(page):
     assert (canvas(page)[:, :, 3] == 0).all()
     assert page.locator("#overlay").get_attribute("aria-label") == "Classes shown: none"
     page.get_by_role("checkbox", name="dark").check()
-    shown(page, encoded(halves(4, 8)), "next.png")  # what is hidden stays so
+    shown(page, encoded(halves(4, 8)), "next.png")  # hidden classes stay hidden
     assert (canvas(page)[:, :4, 3] == 255).all()
     assert (canvas(page)[:, 4:, 3] == 0).all()
     page.get_by_role("button", name="Show all").click()
     assert (canvas(page)[:, :, 3] == 255).all()
 
 
-def test_the_slider_goes_from_the_image_to_the_classes_by_keyboard_too(page):
+def test_the_opacity_slider_works_with_the_keyboard(page):
     shown(page)
     slider = page.get_by_label("Opacity of the classes")
     slider.press("Home")
     left, right = seen(page)
-    np.testing.assert_allclose((left, right), ([0] * 3, [200] * 3), atol=8)  # the image came as a JPEG
+    np.testing.assert_allclose((left, right), ([0] * 3, [200] * 3), atol=8)  # JPEG artifacts
     slider.press("End")
     assert page.locator("#percent").inner_text() == "100%"
     np.testing.assert_allclose(seen(page), (DARK, LIGHT), atol=1)
@@ -151,9 +151,9 @@ def test_the_slider_goes_from_the_image_to_the_classes_by_keyboard_too(page):
     np.testing.assert_allclose(seen(page), ([10, 20, 30], [220, 200, 105]), atol=8)
 
 
-def test_mask_and_polygons_are_downloaded_under_the_images_name(page, server, tmp_path):
+def test_downloads_are_named_after_the_image(page, server, tmp_path):
     shown(page, name="my.street.png")
-    page.get_by_role("button", name="Hide all").click()  # which changes neither
+    page.get_by_role("button", name="Hide all").click()  # affects neither download
     for button, name in (("Mask", "my.street_mask.png"), ("Polygons", "my.street.geojson")):
         with page.expect_download() as download:
             page.get_by_role("button", name=button).click()
@@ -171,7 +171,7 @@ def test_mask_and_polygons_are_downloaded_under_the_images_name(page, server, tm
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
-def test_a_image_can_be_dropped_and_pasted(page, how):
+def test_an_image_can_be_dropped_and_pasted(page, how):
     page.evaluate(
         """([how, bytes]) => {
             const data = new DataTransfer();
@@ -187,14 +187,14 @@ def test_a_image_can_be_dropped_and_pasted(page, how):
     assert legend(page)[:2] == ["dark 50.0%", "<b>light</b> 50.0%"]
 
 
-def test_what_is_dropped_without_a_file_is_reported(page):
+def test_a_drop_without_a_file_is_reported(page):
     page.evaluate(
         "document.body.dispatchEvent(new DragEvent('drop', {bubbles: true, dataTransfer: new DataTransfer()}))"
     )
     assert "save the image first" in page.get_by_role("alert").inner_text()
 
 
-def test_errors_are_one_line_that_names_the_file_and_leave_what_was_shown(page, server):
+def test_errors_name_the_file_and_keep_the_shown_image(page, server):
     shown(page)
     choose(page, b"hello", "notes.txt")
     alert = page.get_by_role("alert")
@@ -209,7 +209,7 @@ def test_errors_are_one_line_that_names_the_file_and_leave_what_was_shown(page, 
     playwright.expect(alert).to_have_text("The server does not answer: is 'segnet serve' still running?")
 
 
-def test_a_newer_image_takes_the_page(page, server):
+def test_a_newer_image_replaces_the_request_in_progress(page, server):
     server.predictor.gate.clear()
     choose(page, name="first.png")
     playwright.expect(page.get_by_role("status")).to_have_text("Segmenting first.png …")
@@ -230,7 +230,7 @@ def test_the_class_under_the_pointer_is_reported(page):
     assert page.locator("#pointed").inner_text() == "<b>light</b> at 9, 5"
 
 
-def test_everything_is_reached_by_the_keyboard(page):
+def test_all_controls_are_reachable_by_keyboard(page):
     shown(page)
     reached = []
     for _ in range(14):
@@ -243,7 +243,7 @@ def test_everything_is_reached_by_the_keyboard(page):
 
 
 @pytest.mark.parametrize("size", [(360, 640), (820, 1100), (1366, 768)])
-def test_nothing_is_cut_off_at_the_side(page, size):
+def test_the_page_does_not_overflow_horizontally(page, size):
     page.set_viewport_size({"width": size[0], "height": size[1]})
     shown(page, encoded(halves(20, 300)), "a_name_" * 12 + ".png")
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]

@@ -11,7 +11,7 @@ from segnet.system.files import UMASK, removing_if_empty, replacing
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_the_target_is_replaced_as_a_whole(tmp_path, durable):
+def test_the_target_is_replaced_atomically(tmp_path, durable):
     target = tmp_path / "sub" / "a.txt"
     for text in ("first", "second"):
         with replacing(target, durable) as temporary:
@@ -38,13 +38,13 @@ def test_an_error_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_folder_that_cannot_be_created_is_named(tmp_path):
+def test_an_impossible_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match=r"file/a\.txt: cannot be written"), replacing(tmp_path / "file" / "a.txt"):
         pass
 
 
-def test_threads_leave_the_umask_of_the_process(tmp_path):
+def test_threads_do_not_change_the_umask(tmp_path):
     def write(number):
         with replacing(tmp_path / str(number), durable=False) as temporary:
             temporary.write_text("x")

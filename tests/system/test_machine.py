@@ -1,4 +1,4 @@
-"""Machine errors are one line with the way out."""
+"""Machine errors are one line with advice."""
 
 import os
 import re
@@ -50,7 +50,7 @@ BUS = (
         ),
     ],
 )
-def test_each_machine_error_is_one_line_with_the_way_out(error, message):
+def test_each_machine_error_is_one_line_with_advice(error, message):
     with pytest.raises(MachineError, match=message) as caught, explained("8 crops", "data.batch_size"):
         raise error
     assert "\n" not in str(caught.value)
@@ -151,7 +151,7 @@ def test_bf16_support_follows_the_cpu_flags(cpuinfo, expected, tmp_path, monkeyp
     assert cpu_has_bf16.__wrapped__() == expected
 
 
-def test_without_cpuinfo_torch_is_asked(tmp_path, monkeypatch):
+def test_without_cpuinfo_torch_decides(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "CPUINFO", tmp_path / "missing")
     for supported in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
@@ -166,6 +166,6 @@ def test_a_cpu_without_bf16_computes_in_float32_with_one_warning(monkeypatch, ca
     assert len(caplog.messages) == 1
     assert "no bf16 instructions" in caplog.messages[0]
     assert usable_precision("bf16", "cuda") == "bf16"
-    assert usable_precision("fp16", "cpu") == "fp16"  # refused elsewhere
+    assert usable_precision("fp16", "cpu") == "fp16"  # refused by another check
     monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
     assert usable_precision("bf16", "cpu") == "bf16"

@@ -1,4 +1,4 @@
-"""Overlapped reading, computing and writing: ordered, within the limit, and no error of a thread is lost."""
+"""Overlapped reading, computing and writing: ordered, within the memory limit, without lost errors of threads."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ class Recorder:
             self.in_work += self.weigh(item)
             self.most = max(self.most, self.in_work)
         if item % 3 == 0:
-            time.sleep(0.002)  # later ones overtake it
+            time.sleep(0.002)  # later items overtake it
         return item
 
     def compute(self, batch):
@@ -65,7 +65,7 @@ def test_an_item_above_the_limit_is_processed_alone():
     assert len(recorder.reports) == 10
 
 
-def test_batches_hold_items_of_one_key():
+def test_batches_contain_items_of_one_key():
     recorder = Recorder()
     recorder.run([0, 2, 1, 3, 5, 4], 3, key=lambda loaded: loaded % 2)
     assert recorder.batches == [[0, 2], [1, 3, 5], [4]]
@@ -113,7 +113,7 @@ def test_an_error_of_any_step_ends_the_run(step, error):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("read", "write", "feed"))]
 
 
-def test_an_error_of_the_iterator_comes_after_the_items_before_it():
+def test_an_error_of_the_iterator_is_raised_after_earlier_items():
     recorder = Recorder()
 
     def items():
@@ -125,7 +125,7 @@ def test_an_error_of_the_iterator_comes_after_the_items_before_it():
     assert len(recorder.reports) == 5
 
 
-def test_no_items():
+def test_no_items_is_not_an_error():
     recorder = Recorder()
     recorder.run([])
     assert recorder.reports == []

@@ -56,10 +56,10 @@ def test_a_second_ctrl_c_quits_at_once():
     )
     assert done.returncode == 130
     assert done.stdout == "once\n"
-    assert "Ctrl-C again quits" in done.stderr
+    assert "Ctrl-C again to quit" in done.stderr
 
 
-def test_work_that_can_be_repeated_ends_at_once():
+def test_repeatable_work_ends_at_once():
     before = signal.getsignal(signal.SIGTERM)
     with (
         pytest.raises(Interrupted, match="SIGTERM during the evaluation") as caught,
@@ -81,7 +81,7 @@ def test_a_worker_survives_signals_to_its_process_group():
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 42
 
 
-def test_signal_names():
+def test_signal_names_are_readable():
     assert (name_of(signal.SIGINT), name_of(signal.SIGTERM)) == ("Ctrl-C", "SIGTERM")
 
 
@@ -90,18 +90,18 @@ def caught_by_a_library():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     except Exception as error:  # as many libraries do
-        raise RuntimeError("a fault of its own") from error
+        raise RuntimeError("another error") from error
 
 
 def swallowed_in_a_destructor():
     with contextlib.suppress(BaseException):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
-    raise ValueError("a fault of what was left undone")
+    raise ValueError("an error of incomplete work")
 
 
 @pytest.mark.parametrize("work", [caught_by_a_library, swallowed_in_a_destructor])
-def test_a_signal_ends_the_work_whatever_catches_it(work):
+def test_a_signal_ends_the_work_even_if_a_library_catches_it(work):
     with pytest.raises(Interrupted, match="SIGTERM while exporting"), ending_at_once("while exporting"):
         work()
 

@@ -28,22 +28,22 @@ def reads(root):
     with pytest.raises(DataError) as caught:
         read_file(root, "letters")
     assert str(caught.value) == f"{root.rstrip('/')}/letters: no such file"
-    with pytest.raises(DataError, match=r"digits: is cut off, bytes 8 to 12 are incomplete"):
+    with pytest.raises(DataError, match=r"digits: truncated, bytes 8 to 12 are incomplete"):
         read_ranges(root, [("digits", 8, 12)])
 
 
-def test_a_folder(folder):
+def test_a_folder_is_read(folder):
     reads(str(folder))
     reads(f"{folder}/")
     reads(f"file://{folder}")
 
 
-def test_storage_of_fsspec():
+def test_fsspec_storage_is_read():
     fsspec.filesystem("memory").pipe("/bucket/data/digits", DIGITS)
     reads("memory://bucket/data")
 
 
-def test_a_web_server(folder):
+def test_a_web_server_is_read(folder):
     with serving(folder) as url:
         reads(url)
 
@@ -90,7 +90,7 @@ def test_a_file_without_permission_is_named(folder, monkeypatch):
         read_file(str(folder), "digits")
 
 
-def test_an_unknown_kind_of_url():
+def test_an_unknown_kind_of_url_is_refused():
     with pytest.raises(ConfigError, match=r"nowhere://x: is neither a folder nor a URL that fsspec supports"):
         read_file("nowhere://x", "digits")
 

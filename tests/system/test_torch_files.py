@@ -1,4 +1,4 @@
-"""Files of torch.save: sound ones are read, all others are refused without running anything."""
+"""Files of torch.save: valid ones are read, all others are refused without executing code."""
 
 import io
 import os
@@ -22,7 +22,7 @@ def test_a_saved_checkpoint_loads_unchanged(tmp_path, mapped, legacy):
     assert loaded["b"] == CONTENT["b"]
 
 
-def test_old_pickles_are_read_only_where_allowed(tmp_path):
+def test_legacy_pickles_need_permission(tmp_path):
     torch.save(CONTENT, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(CheckpointError, match="is not a checkpoint"):
         load_torch(tmp_path / "a.pt", "a checkpoint")
@@ -33,22 +33,22 @@ class Payload:
         return (os.mkdir, ("sentinel",))
 
 
-def test_what_could_run_is_refused_by_its_name(tmp_path, monkeypatch):
+def test_callables_are_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"a": Payload()}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"holds more than tensors and plain values \((posix|nt)\.mkdir\)"):
+    with pytest.raises(CheckpointError, match=r"other objects than tensors and plain values \((posix|nt)\.mkdir\)"):
         load_torch(tmp_path / "a.pt", "a checkpoint")
     assert not (tmp_path / "sentinel").exists()
 
 
 @pytest.mark.parametrize("divisor", [2, 3, 5, 7, 50])
-def test_a_pickle_that_was_cut_inside_a_sound_archive_is_refused(tmp_path, divisor):
+def test_a_truncated_pickle_in_a_valid_archive_is_refused(tmp_path, divisor):
     buffer = io.BytesIO()
     torch.save(CONTENT, buffer)
     with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(tmp_path / "a.pt", "w") as target:
         for name in source.namelist():
             data = source.read(name)
             target.writestr(name, data[: len(data) // divisor] if name.endswith("data.pkl") else data)
-    with pytest.raises(CheckpointError, match=r"a\.pt: (is not a checkpoint|holds more)") as error:
+    with pytest.raises(CheckpointError, match=r"a\.pt: (is not a checkpoint|contains other objects)") as error:
         load_torch(tmp_path / "a.pt", "a checkpoint")
     assert "\n" not in str(error.value)

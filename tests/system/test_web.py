@@ -68,7 +68,7 @@ def refusal(url: str, **options) -> str:
     return str(error.value)
 
 
-def test_a_body_arrives_whole(server):
+def test_a_body_is_downloaded_completely(server):
     server.answers["/a"] = body()
     server.answers["/b"] = redirect("/a")
     for path in ("/a", "/b"):
@@ -78,7 +78,7 @@ def test_a_body_arrives_whole(server):
 
 
 @pytest.mark.parametrize("private", [False, True])
-def test_a_redirect_from_outside_into_this_network_needs_permission(server, monkeypatch, private):
+def test_a_redirect_into_the_local_network_needs_permission(server, monkeypatch, private):
     server.answers |= {"/a": redirect(f"http://localhost:{server.server_port}/b"), "/b": body()}
     monkeypatch.setattr("segnet.system.web.is_private", lambda host: host == "localhost")
     if private:
@@ -105,24 +105,24 @@ def test_other_schemes_than_http_are_refused(url):
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "/loop"])
-def test_redirects_elsewhere_are_not_followed(server, target):
+def test_redirects_to_other_schemes_are_refused(server, target):
     server.answers["/loop"] = redirect(target)
     refusal(f"{server.url}/loop")
 
 
 @pytest.mark.parametrize("length", [10 * 2**30, 2048])
-def test_a_body_that_is_too_large_is_refused(server, length):
+def test_a_too_large_body_is_refused(server, length):
     server.answers["/a"] = body(length=length)
     assert "is larger than" in refusal(f"{server.url}/a", max_bytes=1000)
 
 
-def test_a_body_that_is_cut_off_is_refused(server):
+def test_a_truncated_body_is_refused(server):
     server.answers["/a"] = body(length=len(BODY) + 1)
     assert f"ended after {len(BODY)} of {len(BODY) + 1} bytes" in refusal(f"{server.url}/a")
 
 
 @pytest.mark.parametrize("header", [True, False])
-def test_a_slow_server_ends_at_the_time_limit(server, header):
+def test_a_slow_server_is_aborted_at_the_time_limit(server, header):
     def drip(handler):
         if header:
             handler.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
@@ -158,17 +158,17 @@ def test_the_status_of_the_server_is_reported(server):
     ("host", "private"),
     [("8.8.8.8", False), ("10.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("169.254.169.254", True)],
 )
-def test_private_addresses(host, private):
+def test_private_addresses_are_detected(host, private):
     assert is_private(host) is private
 
 
 @pytest.mark.parametrize(
     "url", ["http://[", "http://[::1", "https://a\u2100b/x", "http://host:port/x", "http://host:99999"]
 )
-def test_what_is_no_url_is_refused(url):
-    assert "is no valid URL" in refusal(url)
+def test_invalid_urls_are_refused(url):
+    assert "is not a valid URL" in refusal(url)
 
 
 @pytest.mark.parametrize("url", ["http://a..b/x", "http://" + "x" * 70 + "/a", "http://a b/c"])
-def test_hosts_that_cannot_be_are_refused(url):
+def test_invalid_hosts_are_refused(url):
     assert "cannot be fetched" in refusal(url)

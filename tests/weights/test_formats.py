@@ -159,7 +159,7 @@ def test_code_in_a_file_never_runs(tmp_path, kind, name):
     assert not sentinel.exists()
     if kind in ("zip", "legacy") and not name.endswith(".safetensors"):
         assert "mkdir" in message
-        assert "save its state_dict alone" in message
+        assert "save only its state_dict" in message
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -4,9 +4,9 @@ import { classAt, drawOverlay, listClasses } from "./view.js";
 
 const at = (id) => document.getElementById(id);
 const hidden = new Set(); // ids of classes, kept from one image to the next
-let model; // what GET /model says
+let model; // the answer of GET /model
 let shown; // {file, stem, classes, mask: {width, height, ids}, png}: the image on the page
-let asking = new AbortController(); // of the request under way: a newer image ends it
+let asking = new AbortController(); // cancels the request in progress when a newer image arrives
 
 async function start() {
   model = await answer(fetch("model")).then((response) => response.json());

@@ -10,7 +10,7 @@ export function drawOverlay(canvas, { width, height, ids }, classes, hidden) {
   canvas.height = Math.max(1, Math.round(height * scale));
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
-  const table = new Uint32Array(65536).fill(0xffffffff); // ids that are no class are white
+  const table = new Uint32Array(65536).fill(0xffffffff); // unknown ids are white
   for (const { id, color: [red, green, blue] } of classes) {
     table[id] = hidden.has(id) ? 0 : ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
   }
