@@ -172,13 +172,14 @@ def test_a_signal_stops_it_after_requests_in_progress_are_answered(serve, signum
 def test_a_signal_during_loading_stops_it_cleanly(checkpoint, tmp_path):
     script = f"""if True:
         import os, signal
-        from segnet.cli import main, serve
-        serve.Predictor = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGTERM)
+        from segnet.cli import main
+        from segnet.inference import predictor
+        predictor.Predictor = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGTERM)
         raise SystemExit(main(["serve", "--checkpoint", {str(checkpoint)!r}, "--port", "0"]))
     """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "segnet: SIGTERM ended the server\n")
     assert not list(tmp_path.glob("segnet-*"))
