@@ -26,6 +26,11 @@ def listed(names: Sequence[str], most: int = NUM_LISTED) -> str:
     return ", ".join(names[:most]) + more if names else "none"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Format a number with its noun: "1 image", "2 images"."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its type if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

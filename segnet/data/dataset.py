@@ -115,6 +115,10 @@ class SegmentationDataset(ABC):
         """
         raise NotImplementedError
 
+    def declared_nodata(self, index: int) -> int:
+        """The class id that the mask's file declares to be no data; -1: none."""
+        return -1
+
     def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
         """Adopt a model's value range.
 
@@ -183,6 +187,9 @@ class FileDataset(SegmentationDataset):
     def stored_colors(self, index: int) -> NDArray[np.uint8]:
         return read_mask_colors(self.pairs[index][1])
 
+    def declared_nodata(self, index: int) -> int:
+        return self.labels.declared_nodata(self.pairs[index][1])
+
     def doubt(self, present: Iterable[int]) -> str:
         return self.labels.doubt(present)
 
@@ -215,6 +222,9 @@ class WrappedDataset(SegmentationDataset):
 
     def stored_values(self, index: int) -> tuple[NDArray[Any], float]:
         return self._dataset.stored_values(index)
+
+    def declared_nodata(self, index: int) -> int:
+        return self._dataset.declared_nodata(index)
 
     def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
         self._dataset.take_value_range(value_range, model)

@@ -57,6 +57,9 @@ def decode_segmentation(annotation: Record, size: tuple[int, int]) -> Area | Non
     where = f"{annotation.source}: {annotation.place}"
     if isinstance(segmentation, dict):
         return decode_runs(annotation.record("segmentation"), size, where) if segmentation else None
+    if isinstance(segmentation, list) and segmentation and all(map(_is_runs, segmentation)):
+        areas = [decode_runs(runs, size, where) for runs in annotation.records("segmentation")]
+        return np.asarray(np.any(areas, axis=0), bool)
     if segmentation is None:
         return None
     if not isinstance(segmentation, list):
@@ -69,6 +72,10 @@ def decode_segmentation(annotation: Record, size: tuple[int, int]) -> Area | Non
     masks = coco_masks()
     area = masks.decode([masks.merge(masks.frPyObjects(drawn, size[0], size[1]))])
     return np.asarray(area[:, :, 0], bool)
+
+
+def _is_runs(part: Any) -> bool:
+    return isinstance(part, dict) and "counts" in part
 
 
 def polygons_of(segmentation: Sequence[Any], where: str) -> list[list[Point]]:

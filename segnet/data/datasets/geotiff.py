@@ -75,6 +75,9 @@ class GeoTIFF(SegmentationDataset):
         scene, mask, window = self._windows[index]
         return scene, mask, str(window)
 
+    def declared_nodata(self, index: int) -> int:
+        return self._labels.declared_nodata(self._windows[index][1])
+
     def doubt(self, present: Any) -> str:
         return self._labels.doubt(present)
 

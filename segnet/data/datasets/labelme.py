@@ -171,7 +171,7 @@ class LabelMe(SegmentationDataset):
         return area
 
     def _id(self, shape: Record) -> int:
-        label = normal_form(str(shape.identifier("label")))
+        label = normal_form(str(shape.identifier("label")).strip())
         if label not in self._ids:
             raise DataError(
                 f"{shape.source}: label '{label}' is no class: add it to dataset.class_names, or "

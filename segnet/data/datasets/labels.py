@@ -16,6 +16,8 @@ from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.data.datasets.label_advice import color_map_advice, id_map_advice
 from segnet.errors import NUM_LISTED, ConfigError, DataError
+from segnet.images.formats import EXTENSIONS
+from segnet.images.header import read_tiff_layouts
 from segnet.images.masks import (
     ColoredMaskError,
     LabelValues,
@@ -101,6 +103,16 @@ class Labels:
         mask = np.full(found.ids.shape, self.classes.ignore_index, mask_type(self.classes))
         mask[~found.no_data] = self.convert(found.ids[~found.no_data], path)
         return mask
+
+    def declared_nodata(self, path: Path) -> int:
+        """The class id that a mask's file declares to be no data, so that its pixels are ignored; -1: none."""
+        if path.suffix.lower() not in EXTENSIONS["TIFF"] or self._colors is not None:
+            return -1
+        for layout in read_tiff_layouts(path, most=1, limited=False):
+            value = layout.nodata
+            if value is not None and value in range(len(self.classes.names)) and int(value) not in self.kept:
+                return int(value)
+        return -1
 
     def convert(self, values: NDArray[np.integer], path: Path) -> Mask:
         """Convert the values of a mask to class ids.

@@ -92,7 +92,11 @@ def read_class_table(path: Path) -> dict[int, str]:
         DataError: a row that is not a value and a name, or a value given twice.
     """
     name_of: dict[int, str] = {}
-    for row in csv.reader(read_lines(path, "a table of classes"), skipinitialspace=True):
+    try:
+        rows = list(csv.reader(read_lines(path, "a table of classes"), skipinitialspace=True))
+    except csv.Error as error:
+        raise DataError(f"{path}: is no table of classes ({error})") from None
+    for row in rows:
         cells = [cell.strip() for cell in row]
         if cells[:1] == ["Pixel Value"]:
             continue

@@ -94,6 +94,8 @@ class Supervisely(SegmentationDataset):
                     refuse(f"{path}: has no image {path.parent.parent / IMAGES / path.stem}: complete the folder")
             elif path.parent.name == IMAGES and not is_image(path):
                 self.notes.add(path.parent, "file", "left out, no image by its ending", path.name)
+            elif is_image(path) and path.parent.name != IMAGES:
+                self.notes.add(folder, "image", f"left out, not in a folder {IMAGES}", path.relative_to(folder))
         for path in images.values():
             self.notes.add(path.parent, "image", "left out, it has no JSON file", path.name)
         if not found:

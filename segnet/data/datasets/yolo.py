@@ -71,11 +71,13 @@ class YOLO(SegmentationDataset):
         }
         self._source = files.source
         if split == "val" and not files.has("val"):
-            images = files.images("train")
+            images = files.without_held_out(files.images("train"))
         elif split == "test" and not files.has("test"):
             raise ConfigError(f"split=test is not in {files.source}: add test: to it")
         else:
             images = files.images(split)
+        if split == "train":
+            images = files.without_held_out(images)
         labels = files.labels(images)
         if split != "test" and not files.has("val"):
             keys = [image.relative_to(files.root).as_posix() for image in images]

@@ -14,7 +14,7 @@ from segnet.data.datasets.json_records import as_integer, shown
 from segnet.data.datasets.lists import COMMENT
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import image_files, is_image
-from segnet.data.datasets.splits import SPLIT_OF_NAME
+from segnet.data.datasets.splits import SPLIT_OF_NAME, held_out
 from segnet.data.datasets.text_files import read_lines
 from segnet.data.datasets.yaml_records import read_yaml
 from segnet.errors import DataError
@@ -102,6 +102,31 @@ class YOLOFiles:
             found = list(dict.fromkeys(found))
             self._notes.add(self.source, "image", f"named more than once by {key}, counted once")
         return found
+
+    def without_held_out(self, images: Sequence[Path]) -> list[Path]:
+        """The images of train without those of val and test, which a folder above all splits holds too.
+
+        Where val or test names the same images as train, as in examples of a few images, they stay.
+        """
+        owner_of = {}
+        for place, split in held_out([path.relative_to(self.root).as_posix() for path in images]).items():
+            owner_of[images[place]] = split
+        for split in ("val", "test"):
+            try:
+                others = set(self.images(split)) if self.has(split) else set()
+            except DataError:  # reported when the split is read; many files name a test folder that is not there
+                continue
+            if others != set(images):
+                owner_of |= dict.fromkeys(others, split)
+        kept = []
+        for path in images:
+            if (split := owner_of.get(path, "train")) == "train":
+                kept.append(path)
+            else:
+                self._notes.add(self.source, "image", f"left out of train, it is of the {split} split", path.name)
+        if not kept:
+            raise DataError(f"{self.source}: val and test hold all images of train: none is left to train on")
+        return kept
 
     def _images_of(self, text: str, key: str) -> list[Path]:
         bases = [self._top, self.source.parent, self.root]

@@ -19,6 +19,8 @@ class Finding:
         colors: the first colors of a color mask; `num_colors` is their total number.
         values: statistics of the image's bands, see `segnet.data.scan.band_values.measured`.
         limits: [low, high, white] of the stored values, if they fill little of their range.
+        num_pages: pages or frames of the image's file, of which the first is read.
+        nodata: the class id that the mask's file declares to be no data; -1: none.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Finding:
     num_colors: int = 0
     values: list[list[float]] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
+    num_pages: int = 1
+    nodata: int = -1
 
     @classmethod
     def restored(cls, record: Sequence[Any]) -> "Finding":
@@ -42,8 +46,10 @@ class Finding:
         """
         name, problem, size, pixels, image_hash, mask_hash, *more = record
         values, limits = more[3:5] if len(more) >= 5 else ([], [])
+        num_pages, nodata = map(int, more[5:7] if len(more) >= 7 else (1, -1))
         counts = {int(label): int(count) for label, count in pixels.items()}
         found = cls(name, problem, (size[0], size[1]), counts, image_hash, mask_hash)
+        found = replace(found, num_pages=num_pages, nodata=nodata)
         return replace(found, values=[[*map(float, row)] for row in values], limits=[*map(float, limits)])
 
     def labeled(self, ignore_index: int) -> int:

@@ -14,8 +14,9 @@ from segnet.classes import Classes
 from segnet.config import DataConfig
 from segnet.data.scan.band_values import BandValues, common_range, pooled, value_range_option
 from segnet.data.scan.crop_fill import small_images
+from segnet.data.scan.file_warnings import file_warnings
 from segnet.data.scan.finding import Finding
-from segnet.errors import DataError, listed
+from segnet.errors import DataError, counted, listed
 
 NEAR_CONSTANT = 0.999  # fraction of one class from which a mask is reported
 
@@ -125,6 +126,7 @@ class SplitReport:
         return [
             *(f"{self.split}: {note}" for note in self.notes),
             *(f"{self.split}: {text}: {listed(names)}" for names, text in texts if names),
+            *file_warnings(self.split, self.readable, self.classes),
             *filter(None, [self.little_range]),
         ]
 
@@ -264,11 +266,6 @@ class DatasetReport:
             (contradicting, "several times with different masks"),
         )
         return [f"{counted(len(found), 'image')} {text}: {listed(found)}" for found, text in texts if found]
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """Format a number with its noun: "1 image", "2 images"."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def grouped(findings: Sequence[Finding], advice: Mapping[str, str]) -> list[str]:

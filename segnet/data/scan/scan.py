@@ -27,12 +27,16 @@ from segnet.data.scan.band_values import fill_little, measured, stored_limits
 from segnet.data.scan.finding import Finding
 from segnet.data.scan.report import SplitReport
 from segnet.errors import DataError, MachineError
+from segnet.images.formats import EXTENSIONS, HEIF_SUFFIXES
+from segnet.images.header import PAGED_FORMATS, read_header
 from segnet.images.masks import ColoredMaskError
 from segnet.images.values import ValueRangeError
 from segnet.system.files import replacing
 from segnet.system.machine import num_cores
 
 log = logging.getLogger(__name__)
+
+PAGED_SUFFIXES = HEIF_SUFFIXES.union(*(EXTENSIONS.get(name, ()) for name in PAGED_FORMATS))
 
 T = TypeVar("T")
 
@@ -138,6 +142,7 @@ def scan_sample(dataset: SegmentationDataset, index: int) -> Finding:
         files = dataset.files(index)
         return _problem(str(files[0]) if files else str(index), error, dataset.classes)
     finding = finding_of(sample)
+    finding = replace(finding, num_pages=_num_pages(dataset, index), nodata=dataset.declared_nodata(index))
     if dataset.has_value_range and dataset.value_range is None and fill_little(finding.values):
         values, full = dataset.stored_values(index)
         finding = replace(
@@ -148,6 +153,18 @@ def scan_sample(dataset: SegmentationDataset, index: int) -> Finding:
             limits=stored_limits(values, full),
         )
     return finding
+
+
+def _num_pages(dataset: SegmentationDataset, index: int) -> int:
+    """Pages or frames of the image's file; 1 if they are the bands of the image."""
+    file = next(iter(dataset.files(index)), None)
+    if not isinstance(file, Path) or file.suffix.lower() not in PAGED_SUFFIXES:
+        return 1
+    try:
+        number = read_header(file).num_pages
+    except DataError:  # too large to be read at once, as scenes are
+        return 1
+    return 1 if dataset.channels not in (1, 3) and number == dataset.channels else number
 
 
 def _problem(name: str, error: DataError, classes: Classes) -> Finding:

@@ -14,8 +14,8 @@ from segnet.data.scan.band_values import BandValues, common_range, pooled
 from segnet.data.scan.crop_fill import small_images, smaller_crop
 from segnet.data.scan.mask_values import SplitContent
 from segnet.data.scan.readings import Reading, option_text, readings_of_colors, readings_of_ids
-from segnet.data.scan.report import counted, grouped
-from segnet.errors import DataError
+from segnet.data.scan.report import grouped
+from segnet.errors import DataError, counted
 
 CHOICE_HEADER = "# @package _global_\n"  # which Hydra needs as the first line of a choice
 YAML_WIDTH = 110

@@ -342,3 +342,11 @@ class TestWithPycocotools:
         source = tmp_path / "annotations" / "instances_train2017.json"
         files = COCOInstances("train", str(tmp_path)).files(0)
         assert list(files) == [tmp_path / "train2017" / "5.jpg", source, "5"]
+
+
+def test_run_lengths_may_be_a_list(tmp_path):
+    parts = np.zeros((2, HEIGHT, WIDTH), bool)
+    parts[0, 2:5, 3:9], parts[1, 10:12, 20:25] = True, True
+    write(tmp_path, [annotation(1, [runs(part) for part in parts])])
+    mask = COCOInstances("train", str(tmp_path)).load(0).mask
+    np.testing.assert_array_equal(mask, parts.any(axis=0))

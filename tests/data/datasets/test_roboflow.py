@@ -111,6 +111,7 @@ def test_the_yolo_export(tmp_path):
         ("0, \n", "'0,' is not a pixel value"),
         ("0, a, b\n", "'0,a,b' is not a pixel value"),
         ("", "is empty"),
+        ('0, "' + 200_000 * "a" + '"\n', "is no table of classes"),
     ],
 )
 def test_a_table_that_is_none_is_refused(tmp_path, table, message):

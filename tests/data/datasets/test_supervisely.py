@@ -204,3 +204,12 @@ def test_colors_that_are_none_are_chosen(tmp_path, monkeypatch):
     mask_of(tmp_path)
     assert Supervisely("train", str(tmp_path)).classes.names == ("car", "Background")
     assert (mask_of(tmp_path) == 1).all()
+
+
+def test_images_in_other_folders_are_counted(tmp_path):
+    write(tmp_path, name="a.jpg")
+    write(tmp_path, name="b.jpg")
+    (tmp_path / "ds0" / "img" / "more").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "ds0" / "img" / "more" / "c.jpg")
+    notes = Supervisely("train", str(tmp_path)).notes.lines()
+    assert f"{tmp_path}: 1 image left out, not in a folder img: ds0/img/more/c.jpg" in notes

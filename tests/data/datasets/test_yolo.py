@@ -225,3 +225,22 @@ def test_folders_of_another_computer_are_found_by_their_ends(tmp_path):
     (tmp_path / "images" / "val").rename(tmp_path / "images" / "other")
     with pytest.raises(DataError, match=r"val: 'C:\\cats\\images\\val' is no folder and no list below"):
         YOLO("val", str(tmp_path))
+
+
+@pytest.mark.parametrize("more", [{"test": "images/test"}, {"test": "images/gone"}, {}])
+def test_what_is_held_out_is_not_in_train(tmp_path, more):
+    """A folder above all splits is named for train; the folder test may be named, or missing."""
+    write(tmp_path, f"0 {BOX}", train="images", **more)
+    write_image(tmp_path / "images" / "test" / "test.jpg")
+    write_image(tmp_path / "images" / "other.jpg")
+    dataset = YOLO("train", str(tmp_path))
+    assert sorted(dataset.load(index).name.rpartition("/")[2] for index in range(len(dataset))) == [
+        "other.jpg",
+        "train.jpg",
+    ]
+    assert any("1 image left out of train, it is of the test split: test.jpg" in line for line in dataset.notes.lines())
+
+
+def test_train_and_val_may_be_the_same_in_an_example(tmp_path):
+    write(tmp_path, f"0 {BOX}", val="images/train")
+    assert len(YOLO("train", str(tmp_path))) == len(YOLO("val", str(tmp_path))) == 1

@@ -1,0 +1,29 @@
+"""Warnings about what files hold besides the values that are read: further pages, and values declared to be no data."""
+
+from collections.abc import Sequence
+
+from segnet.classes import Classes
+from segnet.data.scan.finding import Finding
+from segnet.errors import counted, listed
+
+
+def file_warnings(split: str, findings: Sequence[Finding], classes: Classes) -> list[str]:
+    """Warnings about the files of a split.
+
+    Args:
+        split: its name.
+        findings: of its samples.
+        classes: of its masks.
+    """
+    texts = []
+    if several := [finding.name for finding in findings if finding.num_pages > 1]:
+        what = counted(len(several), "image has", "images have")
+        texts.append(f"{split}: {what} several pages or frames, of which the first is read: {listed(several)}")
+    for label in sorted({finding.nodata for finding in findings} - {-1}):
+        names = [finding.name for finding in findings if finding.nodata == label]
+        what = counted(len(names), "mask declares", "masks declare")
+        texts.append(
+            f"{split}: {what} {label}, class '{classes.names[label]}', to be no data, so its pixels are ignored: "
+            f'"dataset.id_map={{{label}:{label},other:same}}" keeps them: {listed(names)}'
+        )
+    return texts
