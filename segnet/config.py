@@ -203,7 +203,7 @@ class Config:
     worst_images: int = 8
     """Val images with the lowest mIoU in report.html."""
     init_from: str | None = None
-    """Segnet checkpoint to fine-tune, of the same architecture; classes are matched by name, new ones start random."""
+    """Checkpoint or published model to fine-tune, of the same architecture; classes match by name, new ones: random."""
     checkpoint: str | None = None
     """last.ckpt of a run to resume in its own folder; auto: that of the most steps of this configuration."""
     checkpoint_every: int | None = None
@@ -217,7 +217,7 @@ class EvaluateConfig(ValidationConfig):
     """Measure the mIoU of a checkpoint on a dataset, one image at a time, in float32."""
 
     checkpoint: str = "???"
-    """Checkpoint (.ckpt) to evaluate."""
+    """Checkpoint (.ckpt) to evaluate, or the name of a published model: see segnet models."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Dataset: a choice such as folder, and its options; without one, the dataset of the checkpoint's run."""
     split: str = "val"
@@ -261,7 +261,7 @@ class BenchmarkConfig:
     """Measure what a model costs on this machine: parameters, operations, speed and memory."""
 
     checkpoint: str | None = None
-    """Checkpoint (.ckpt) to measure, in place of the options from backbone to num_classes; null: untrained."""
+    """Checkpoint or published model to measure instead of the options from backbone to num_classes; null: untrained."""
     backbone: dict[str, Any] = field(default_factory=default_backbone)
     """Backbone: a choice such as resnet50_vd, and its options."""
     decoder: dict[str, Any] = field(default_factory=default_decoder)

@@ -25,6 +25,8 @@ VERBS = {
     "export": "export a checkpoint to another runtime: segnet export best.ckpt --format onnx",
     "convert": "convert a PaddleSeg or mmsegmentation model: segnet convert FILE --output model.ckpt",
     "info": "show the contents of a checkpoint or exported model: segnet info FILE",
+    "backbones": "list the backbones with their size and ImageNet weights",
+    "models": "list published models, which every verb takes as a checkpoint by name",
     "doctor": "check this installation: Python, torch, GPU, packages, caches",
 }
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from segnet.cli.grammar import MODEL_SUFFIXES, in_other_words, to_options
 from segnet.components import nearest
 from segnet.errors import ConfigError
+from segnet.weights.zoo import stands_for_model
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,8 +49,8 @@ def verb_parser(verb: str) -> Parser:
 
 
 def split_models(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split positional arguments into inputs and model files, by suffix."""
-    models = [text for text in inputs if Path(text).suffix in MODEL_SUFFIXES]
+    """Split positional arguments into inputs and models: files by suffix, or names of published models."""
+    models = [text for text in inputs if Path(text).suffix in MODEL_SUFFIXES or stands_for_model(text)]
     return [text for text in inputs if text not in models], models
 
 

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from segnet.cli.composition import run
 from segnet.cli.output import say
 from segnet.config import BenchmarkConfig
 from segnet.errors import ConfigError, ExitCode
+from segnet.workflows.zoo import find_model
 
 OF_A_CHECKPOINT = "backbone|decoder|loss|auxiliary_head|optim|output_stride|norm|num_classes"
 
@@ -26,6 +28,8 @@ def _benchmark(config: BenchmarkConfig, output_dir: Path) -> None:
     from segnet.cli.tables import print_benchmark
     from segnet.workflows.benchmark import benchmark  # late: a wrong option fails before Lightning is imported
 
+    if config.checkpoint is not None:
+        config = replace(config, checkpoint=str(find_model(config.checkpoint)))
     found = benchmark(config)
     found.write(output_dir / "benchmark.json")
     print_benchmark(found)

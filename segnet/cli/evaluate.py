@@ -1,7 +1,6 @@
 """`segnet evaluate`: scores of a checkpoint on a split -> table and results.json."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,8 @@ from segnet.cli.composition import run
 from segnet.cli.output import say
 from segnet.config import EvaluateConfig
 from segnet.errors import ConfigError, ExitCode
+from segnet.weights.zoo import stands_for_model
+from segnet.workflows.zoo import find_model
 
 if TYPE_CHECKING:
     from segnet.workflows.evaluate import Results
@@ -39,7 +40,9 @@ def on_dataset_of_run(config: EvaluateConfig) -> EvaluateConfig:
     """Add the dataset of the checkpoint's run; options in `config.dataset` override its own."""
     from segnet.training.run_folder import dataset_of_run
 
-    return replace(config, dataset=dataset_of_run(Path(os.path.expanduser(config.checkpoint)), config.dataset))
+    if stands_for_model(config.checkpoint):
+        raise ConfigError(f"dataset is not set, and {config.checkpoint} is no run of yours: add dataset=...")
+    return replace(config, dataset=dataset_of_run(find_model(config.checkpoint), config.dataset))
 
 
 def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
@@ -61,7 +64,7 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         config = on_dataset_of_run(config)
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     results = evaluate(
-        Path(os.path.expanduser(config.checkpoint)),
+        find_model(config.checkpoint),
         dataset=config.dataset,
         split=config.split,
         data=config.data,

@@ -12,6 +12,7 @@ from segnet.cli.help import choices_of
 from segnet.cli.output import say
 from segnet.errors import ConfigError, ExitCode
 from segnet.system.signals import ending_at_once
+from segnet.workflows.zoo import find_model
 
 if TYPE_CHECKING:
     from segnet.classes import Classes
@@ -41,7 +42,7 @@ def exported(
     """Export a checkpoint with the options; see `segnet.workflows.export.export`."""
     from segnet.workflows.export import export  # late: imports torch, and --help stays fast
 
-    return export(checkpoint, options.format, output, options.output_kind, report, _int8(options))
+    return export(find_model(checkpoint), options.format, output, options.output_kind, report, _int8(options))
 
 
 def _int8(options: argparse.Namespace) -> "Callable[[Classes], Calibration] | None":
@@ -107,7 +108,9 @@ def build_parser() -> Parser:
         description="Exports a checkpoint, and verifies its outputs at four sizes in the target runtime. No file is "
         "written if they differ. Normalization is part of the export: inputs are images with values 0-255.",
     )
-    parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="a segnet checkpoint")
+    parser.add_argument(
+        "model", nargs="?", metavar="CHECKPOINT", help="a segnet checkpoint, or a name of segnet models"
+    )
     parser.add_argument("--checkpoint", metavar="FILE", help="same as the positional argument")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
     parser.add_argument(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from segnet.components import as_typed, nearest
 from segnet.errors import ConfigError
+from segnet.weights.zoo import stands_for_model
 
 SWITCHES = {"--help", "-h", "--hydra-help", "--version", "--info", "--multirun", "-m", "--run", "-r", "--resolve"}
 SWITCHES |= {"--shell-completion", "-sc"}
@@ -162,8 +163,11 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
     Raises:
         ConfigError: the verb takes no checkpoint, or the argument is not a model file.
     """
-    if Path(argument).suffix in MODEL_SUFFIXES and verb in ("evaluate", "benchmark"):
+    is_model = Path(argument).suffix in MODEL_SUFFIXES or stands_for_model(argument)
+    if is_model and verb in ("evaluate", "benchmark"):
         return f"checkpoint={as_typed(argument)}"
+    if stands_for_model(argument) and verb == "train":
+        raise ConfigError(f"{argument}: init_from={argument} fine-tunes that model")
     if Path(argument).suffix == ".ckpt" and verb == "train":
         raise ConfigError(f"{argument}: checkpoint={argument} resumes that run, init_from={argument} fine-tunes it")
     if Path(argument).is_dir() and "dataset" in names:

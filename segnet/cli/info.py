@@ -1,13 +1,12 @@
 """`segnet info FILE`: contents of a checkpoint or an exported model."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from segnet.cli.arguments import Parser, one_checkpoint
 from segnet.errors import ConfigError, ExitCode, printable
+from segnet.workflows.zoo import find_model
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -18,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("info: no file; add one, such as segnet info best.ckpt")
     from segnet.workflows.info import model_info  # late: imports torch, and --help stays fast
 
-    info = model_info(Path(os.path.expanduser(path)))
+    info = model_info(find_model(path))
     print(json.dumps(info, indent=2) if options.json else "\n".join(map(printable, info_lines(path, info))))
     return ExitCode.OK
 
@@ -30,7 +29,7 @@ def build_parser() -> Parser:
         description="Shows the contents of a checkpoint, an exported model (.onnx, .xml, .pt2) or safetensors folder: "
         "classes, architecture, normalization, scores.",
     )
-    parser.add_argument("model", nargs="?", metavar="FILE", help="the file or folder")
+    parser.add_argument("model", nargs="?", metavar="FILE", help="the file or folder, or a name of segnet models")
     parser.add_argument("--checkpoint", metavar="FILE", help="same as the positional argument")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser

@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -18,6 +19,21 @@ def say(*words: object, error: bool = False) -> None:
     """
     stream: TextIO = sys.stderr if error else sys.stdout
     print(printable(" ".join(map(str, words))), file=stream, flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
+    """Print a table as wide as its cells, so that names can be copied.
+
+    Args:
+        right: columns that are aligned to the right.
+    """
+    widths = [max(len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
+    for row in (columns, ["-" * width for width in widths], *rows):
+        cells = [
+            text.rjust(width) if name in right else text.ljust(width)
+            for text, width, name in zip(row, widths, columns, strict=True)
+        ]
+        say("  ".join(cells).rstrip())
 
 
 def protect_terminal() -> None:

@@ -45,7 +45,11 @@ def build_parser() -> Parser:
     add("inputs", nargs="*", metavar="IMAGE", help="inputs to segment, see below")
     add("--list", action="append", default=[], metavar="FILE", help="a list of files, one per line; - is stdin")
     add("--root", metavar="FOLDER", help="folder that contains the files of a list; default: the list's folder")
-    add("--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/")
+    add(
+        "--checkpoint",
+        metavar="FILE",
+        help="or an exported model, or a name of segnet models; default: the newest best.ckpt under runs/",
+    )
     add("--output", default="predictions", metavar="FOLDER", help="default: predictions")
     add(
         "--save",

@@ -25,6 +25,7 @@ from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_f
 from segnet.prediction.videos import segment_video
 from segnet.system.files import removing_if_empty
 from segnet.system.signals import ending_at_once
+from segnet.workflows.zoo import find_model
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def predict(options: argparse.Namespace) -> int:
             for note in notes:
                 display.error(f"segnet: {note}")
             output_dir = require_output_folder(Path(options.output))
-            checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
+            checkpoint = find_model(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
             with ThreadPoolExecutor(1) as pool:
                 digest = pool.submit(model_digest, checkpoint)
                 predictor = Predictor(

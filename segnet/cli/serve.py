@@ -18,6 +18,7 @@ from segnet.cli.output import say
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.system.signals import ending_at_once
+from segnet.workflows.zoo import find_model
 
 if TYPE_CHECKING:
     from segnet.inference.predictor import Predictor
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     _require_packages()
     from segnet.inference.predictor import Predictor  # late: imports torch, and --help stays fast
 
-    checkpoint = Path(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
+    checkpoint = find_model(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
     with (
         ending_at_once("ended the server"),  # outermost: the folder is removed
         _bind(options.host, options.port) as listener,
@@ -125,7 +126,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="same as --checkpoint")
     parser.add_argument(
-        "--checkpoint", metavar="FILE", help="or an exported model; default: the newest best.ckpt under runs/"
+        "--checkpoint",
+        metavar="FILE",
+        help="or an exported model, or a name of segnet models; default: the newest best.ckpt under runs/",
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU if available")
     parser.add_argument("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export from the cache")

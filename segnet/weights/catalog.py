@@ -23,6 +23,29 @@ LAYERS = {
 }
 VARIANTS = {("conv7x7", "conv"): "", ("deep", "conv"): "_v1c", ("deep", "pool"): "_vd"}  # by stem and shortcut
 BATCH_NORMS = ("batch", "sync_batch")
+# Parameters without the classifier [millions]; multiply-adds for an image of 224 x 224 at output stride 32 [billions].
+BACKBONE_COSTS = {
+    "resnet18": (11.18, 1.81),
+    "resnet18_v1c": (11.20, 2.05),
+    "resnet18_vd": (11.20, 2.07),
+    "resnet34": (21.28, 3.66),
+    "resnet34_v1c": (21.30, 3.90),
+    "resnet34_vd": (21.31, 3.92),
+    "resnet50": (23.51, 4.09),
+    "resnet50_v1c": (23.53, 4.33),
+    "resnet50_vd": (23.53, 4.33),
+    "resnet101": (42.50, 7.80),
+    "resnet101_v1c": (42.52, 8.04),
+    "resnet101_vd": (42.52, 8.04),
+    "resnet152": (58.14, 11.51),
+    "resnet152_v1c": (58.16, 11.75),
+    "resnet152_vd": (58.16, 11.75),
+    "resnet200_vd": (72.69, 15.25),
+    "resnext50_32x4d": (22.98, 4.23),
+    "resnext50_vd_32x4d": (23.00, 4.47),
+    "resnext101_32x8d": (86.74, 16.41),
+    "resnext101_vd_32x4d": (42.15, 8.21),
+}
 # Tags of timm and names of files whose authors allow non-commercial use only.
 NON_COMMERCIAL_NAMES = re.compile(
     r"fb_s?wsl_|fb_ssl_|[._]s?wsl_|[._]ssl_|yfcc100m|ig1b|ig_resnext|semi_(weakly_)?supervised|fcmae|\.mae"

@@ -57,6 +57,7 @@ from segnet.workflows.decisions import decided
 from segnet.workflows.evaluate import Results, device_options, evaluate
 from segnet.workflows.messages import announce, never_predicted
 from segnet.workflows.report import write_report
+from segnet.workflows.zoo import with_found_model
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
         Interrupted: a signal stopped the run; last.ckpt is up to date.
     """
     start = time.monotonic()
-    given = config = resolve_backbone_weights(complete_specs(config))
+    given = config = resolve_backbone_weights(complete_specs(with_found_model(config)))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = RunData(config.dataset)
     checkpoint = checkpoint_to_resume(config, output_dir, data) if is_rank_zero() else None

@@ -1,0 +1,72 @@
+"""Published models by name: download, convert and keep them as checkpoints of segnet."""
+
+import hashlib
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from segnet.config import Config
+from segnet.errors import MachineError
+from segnet.weights.zoo import MODEL_NAME, PublishedModel, published_model
+
+log = logging.getLogger(__name__)
+
+
+def find_model(text: str | os.PathLike[str]) -> Path:
+    """Return the path of a model: a file, or a published model by its name.
+
+    Args:
+        text: a path (with ``~``), or a name such as "cityscapes_resnet50_vd". A file or folder of that name wins.
+
+    Returns:
+        The path. It need not exist, unless it stands for a name.
+
+    Raises:
+        CheckpointError: no published model has this name, or its file is damaged or gone.
+        MachineError: the network or the disk does not allow the download.
+    """
+    path = Path(os.path.expanduser(text))
+    if os.path.exists(path) or not MODEL_NAME.fullmatch(os.fspath(text)):
+        return path
+    return fetch_model(published_model(os.fspath(text)))
+
+
+def with_found_model(config: Config) -> Config:
+    """Replace the name of a published model in init_from by its path."""
+    return config if config.init_from is None else replace(config, init_from=str(find_model(config.init_from)))
+
+
+def fetch_model(model: PublishedModel) -> Path:
+    """Return the checkpoint of a published model; download and convert it the first time.
+
+    Raises:
+        CheckpointError, MachineError: as `find_model`.
+    """
+    from segnet.weights.hub_files import checkpoints_folder  # imports torch, for which the lists need not wait
+
+    digest = hashlib.sha256(model.url.encode()).hexdigest()[:8]  # another file of that name is another checkpoint
+    path = checkpoints_folder() / f"segnet-{model.name}-{digest}.ckpt"
+    if not path.is_file():
+        _convert(model, path)
+    return path
+
+
+def _convert(model: PublishedModel, path: Path) -> None:
+    from segnet.class_sets import CLASS_SETS
+    from segnet.weights.load import read_weights
+    from segnet.workflows.convert import convert, published_settings
+
+    log.info("%s: downloading %s's %s, license %s", model.name, model.publisher, model.url, model.license)
+    try:
+        weights = read_weights(model.url)
+    except MachineError as error:
+        raise MachineError(
+            f"{error}, and convert it: segnet convert FILE --classes {model.classes} --output model.ckpt"
+        ) from None
+    settings = published_settings(weights)
+    if model.align_corners:
+        settings = replace(settings, align_corners=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    convert(weights, CLASS_SETS[model.classes], settings, path)
+    log.info("%s: kept as %s", model.name, path)
