@@ -1,4 +1,4 @@
-"""Two processes on the CPU, for real (gloo): what comes out is what one process gives.
+"""Two real processes on the CPU (gloo) give the results of one process.
 
 Started by Lightning, by torchrun, and as SLURM's srun starts them: on one machine, and as on two.
 
@@ -65,7 +65,7 @@ def segnet(arguments, folder, *launcher, environment=None, wait=True):
 
 
 def the_run(folder):
-    """The one run folder."""
+    """Return the only run folder."""
     [run] = (folder / "runs").iterdir()
     return run
 
@@ -84,7 +84,7 @@ def two(tmp_path_factory):
     return folder
 
 
-def test_two_processes_end_as_one_with_twice_the_batch(two, tmp_path):
+def test_two_processes_equal_one_process_with_twice_the_batch(two, tmp_path):
     code, output = segnet([*OPTIONS, "data.batch_size=4"], tmp_path)
     assert code == 0, output
     (weights, results), (expected, once) = outcome(two), outcome(tmp_path)
@@ -94,7 +94,7 @@ def test_two_processes_end_as_one_with_twice_the_batch(two, tmp_path):
     assert results["num_images"] == 5
 
 
-def test_the_figure_while_training_is_that_of_one_process(two):
+def test_validation_scores_equal_those_of_one_process(two):
     """val/miou of the best epoch, counted by two processes over five images, and the final evaluation by one."""
     _, results = outcome(two)
     rows = (the_run(two) / "metrics.csv").read_text().splitlines()
@@ -105,7 +105,7 @@ def test_the_figure_while_training_is_that_of_one_process(two):
 
 
 def assert_same(folder, two):
-    """To the bit what Lightning's own two processes gave, in one folder."""
+    """Assert a single run folder, with results equal to the bit to those of Lightning's two processes."""
     (weights, results), (expected, once) = outcome(folder), outcome(two)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert results["miou"] == once["miou"]
@@ -116,13 +116,13 @@ def torchrun(port, *options):
 
 
 @pytest.mark.parametrize("program", [["-m", "segnet", "train"], [str(ROOT / "train.py")]], ids=["segnet", "train.py"])
-def test_torchrun_gives_the_same_in_one_folder(two, tmp_path, program):
+def test_torchrun_gives_the_same_results_in_one_folder(two, tmp_path, program):
     code, output = segnet(TWO, tmp_path, *torchrun(free_port(), "--nproc-per-node=2"), *program)
     assert code == 0, output
     assert_same(tmp_path, two)
 
 
-def test_torchrun_on_two_machines_gives_the_same_in_one_folder(two, tmp_path):
+def test_torchrun_on_two_machines_gives_the_same_results_in_one_folder(two, tmp_path):
     port = free_port()
     machines = []
     for rank in (0, 1):
@@ -136,7 +136,7 @@ def test_torchrun_on_two_machines_gives_the_same_in_one_folder(two, tmp_path):
 
 
 def srun(folder, arguments, nodes, *program, environment=None):
-    """Two tasks as SLURM's srun starts them, on one node or on two."""
+    """Start two tasks like SLURM's srun, on one or two nodes."""
     port = free_port()
     tasks = []
     for rank in (0, 1):
@@ -159,7 +159,7 @@ def srun(folder, arguments, nodes, *program, environment=None):
 
 
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_slurm_gives_the_same_in_one_folder(two, tmp_path, nodes):
+def test_slurm_gives_the_same_results_in_one_folder(two, tmp_path, nodes):
     for task in srun(tmp_path, ONE_EACH, nodes):
         output, _ = task.communicate(timeout=300)
         assert task.returncode == 0, output
@@ -176,8 +176,8 @@ def signal_after_the_first_epoch(tasks, signum, whom):
 
 
 @pytest.mark.parametrize("whom", [lambda tasks: tasks, lambda tasks: tasks[1:]], ids=["all", "the second"])
-def test_slurm_may_requeue_after_its_notice(two, tmp_path, whom):
-    """SIGUSR1 before the time is up: saved, exit code 138 everywhere, and the same job goes on exactly."""
+def test_a_requeued_slurm_job_resumes_exactly(two, tmp_path, whom):
+    """SIGUSR1 before the time limit: the run saves, all exit with 138, and the requeued job resumes exactly."""
     tasks = srun(tmp_path, [*ONE_EACH, "checkpoint=auto"], 2)
     signal_after_the_first_epoch(tasks, signal.SIGUSR1, whom)
     outputs = [task.communicate(timeout=120)[0] for task in tasks]
@@ -189,8 +189,8 @@ def test_slurm_may_requeue_after_its_notice(two, tmp_path, whom):
     assert_same(tmp_path, two)
 
 
-def test_torchrun_hands_a_notice_on_when_told_to(two, tmp_path):
-    """It ends with a code of its own, its processes in good order."""
+def test_torchrun_can_forward_a_signal(two, tmp_path):
+    """torchrun exits with its own code, after its processes exit in order."""
     launcher = torchrun(free_port(), "--nproc-per-node=2", "--signals-to-handle=SIGTERM,SIGINT,SIGUSR1")
     process = segnet([*TWO, "checkpoint=auto"], tmp_path, *launcher, "-m", "segnet", "train", wait=False)
     for line in process.stdout:
@@ -213,7 +213,7 @@ def free_port():
 
 
 @pytest.mark.parametrize("whom", ["first", "group"])
-def test_a_signal_ends_both_and_the_run_goes_on_exactly(two, tmp_path, whom):
+def test_a_signal_stops_both_processes_and_the_run_resumes_exactly(two, tmp_path, whom):
     process = segnet([*TWO, "trainer.max_epochs=2"], tmp_path, wait=False)
     for line in process.stdout:
         if line.startswith("epoch   1"):
@@ -257,8 +257,8 @@ main()
 
 
 @pytest.mark.parametrize(("when", "whom"), [("step", 0), ("step", 1), ("validation", 1), ("save", 0)])
-def test_a_kill_of_both_loses_nothing(two, tmp_path, when, whom):
-    """SIGKILL of the whole process group: neither process, nor a handler of theirs, can do anything about it."""
+def test_killing_both_processes_loses_nothing(two, tmp_path, when, whom):
+    """SIGKILL of the whole process group: no process and no handler can react."""
     script = tmp_path / "killing.py"
     script.write_text(KILLING)
     options = [*TWO, "checkpoint_every=1", "checkpoint=auto"]
@@ -279,7 +279,7 @@ def test_a_kill_of_both_loses_nothing(two, tmp_path, when, whom):
     assert columns[0] == columns[1]
 
 
-def test_a_kill_in_a_validation_that_waited_for_its_step_loses_nothing(tmp_path):
+def test_a_kill_in_a_delayed_validation_loses_nothing(tmp_path):
     """Two processes accumulate four batches; a validation is due after every third of six an epoch."""
     options = [*OPTIONS, "data.batch_size=1", "trainer.devices=2", "checkpoint_every=1"]
     options += ["trainer.accumulate_grad_batches=4", "trainer.val_check_interval=3"]
@@ -321,7 +321,7 @@ main()
 
 @pytest.mark.parametrize("how", ["error", "kill"])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_what_ends_one_process_ends_both(tmp_path, rank, how):
+def test_the_end_of_one_process_ends_both(tmp_path, rank, how):
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     process = segnet(["train", *TWO], tmp_path, str(script), environment={"FAILING": str(rank), "HOW": how}, wait=False)
@@ -333,7 +333,7 @@ def test_what_ends_one_process_ends_both(tmp_path, rank, how):
 
 
 def assert_nobody_left(process, output):
-    """The process group is gone when nobody is left in it."""
+    """Return True if the process group has no process left."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
@@ -346,7 +346,7 @@ def assert_nobody_left(process, output):
 
 
 @pytest.mark.parametrize("how", ["error", "kill"])
-def test_what_ends_one_process_ends_all_of_slurm_and_torchrun(tmp_path, how):
+def test_the_end_of_one_process_ends_all_under_slurm_and_torchrun(tmp_path, how):
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     failing = {"FAILING": "1", "HOW": how}
@@ -389,8 +389,8 @@ main()
 """
 
 
-def test_a_full_disk_within_an_epoch_keeps_both_in_step(two, tmp_path):
-    """The first alone writes, and alone is refused: at step 2."""
+def test_a_full_disk_within_an_epoch_keeps_both_processes_synchronized(two, tmp_path):
+    """Only rank zero writes, and its write fails at step 2."""
     script = tmp_path / "full.py"
     script.write_text(FULL_DISK)
     code, output = segnet(["train", *TWO, "checkpoint_every=1"], tmp_path, str(script))
@@ -412,8 +412,8 @@ sys.exit(max(task.wait() for task in tasks))
 """
 
 
-def test_the_job_file_is_requeued_after_its_notice_and_goes_on(two, tmp_path):
-    """docs/slurm.sh with an srun and an scontrol that do what SLURM's do."""
+def test_the_job_file_requeues_after_a_signal_and_resumes(two, tmp_path):
+    """docs/slurm.sh with stand-ins for srun and scontrol."""
     programs = {
         "bin/srun": FAKE_SRUN.format(python=sys.executable),
         "bin/scontrol": '#!/bin/sh\necho "scontrol $@"\n',

@@ -1,4 +1,4 @@
-"""The smallest model that has every part, and a run of it: what tests of other things are run with."""
+"""The smallest model with every part, and its training configuration, shared by many tests."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SHAPES = {"name": "shapes", "num_train": 16, "num_val": 5, "size": [48, 40]}
 
 
 def components(output_stride: int = 16) -> dict[str, Any]:
-    """Specs of a ResNet_vd of four basic blocks and a DeepLabV3+ decoder, new ones each time."""
+    """Return new specs of a ResNet_vd of four basic blocks and a DeepLabV3+ decoder."""
     return {
         "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": output_stride},
         "decoder": {
@@ -26,7 +26,7 @@ def components(output_stride: int = 16) -> dict[str, Any]:
 
 
 def configuration(**changes: Any) -> Config:
-    """Two epochs of four steps, each of four images of 32 x 32 pixels; `changes` replace whole sections."""
+    """Return a configuration of two epochs with four steps of four 32 x 32 images; `changes` replace whole sections."""
     sections = {
         **components(),
         "backbone_weights": None,
@@ -41,12 +41,12 @@ def configuration(**changes: Any) -> Config:
 
 @torch.inference_mode()
 def classes_of(model: torch.nn.Module, image: Any) -> Any:
-    """What a model as it was trained says of an image (H, W, channels): class ids (H, W)."""
+    """Predict an image (H, W, channels) with the unmodified model: class ids (H, W)."""
     return model(torch.tensor(image).permute(2, 0, 1)[None])[0].argmax(dim=0).numpy()
 
 
 def assert_same_classes(mask: Any, expected: Any) -> None:
-    """Of two ways to compute the same: where rounding makes two classes change places, a pixel or so may differ."""
+    """Assert that two predictions agree, except for a few pixels where rounding changes the class."""
     mask, expected = np.asarray(mask), np.asarray(expected)
     assert mask.shape == expected.shape
     assert np.sum(mask != expected) <= 2

@@ -97,7 +97,7 @@ class SegmentationDataset(ABC):
         return found.values, found.full
 
     def stored_labels(self, index: int) -> LabelValues:
-        """The mask of a sample as its file stores it; what is declared to be no data is kept.
+        """Return a sample's mask as stored in its file; nodata values are kept.
 
         Only for datasets whose masks are files of values, with the option class_names.
 
@@ -108,7 +108,7 @@ class SegmentationDataset(ABC):
         raise NotImplementedError
 
     def stored_colors(self, index: int) -> NDArray[np.uint8]:
-        """The mask of a sample as the colors that its file shows: (H, W, 3) uint8 RGB, 0-255.
+        """Return a sample's mask as the colors of its file: (H, W, 3) uint8 RGB, 0-255.
 
         Raises:
             DataError: a mask that cannot be read.

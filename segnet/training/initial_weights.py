@@ -1,4 +1,4 @@
-"""The weights that a run starts from: of a checkpoint, pretrained ones of the backbone, or random ones."""
+"""Initial weights of a run: a checkpoint, pretrained backbone weights, or random weights."""
 
 import logging
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ FROM_SCRATCH = "set backbone_weights=null to train from scratch"
 
 
 def resolve_backbone_weights(config: Config) -> Config:
-    """Replace backbone_weights=imagenet by the weights that it stands for; null where none fit the backbone.
+    """Replace backbone_weights=imagenet by the name of published weights; null if none fit the backbone.
 
     Args:
-        config: with complete specs.
+        config: a configuration with complete specs.
 
     Raises:
-        MachineError: backbone=timm without the package timm.
+        MachineError: backbone=timm, but timm is not installed.
     """
     if config.backbone_weights != IMAGENET_WEIGHTS:
         return config
@@ -36,13 +36,13 @@ def resolve_backbone_weights(config: Config) -> Config:
     if source is None and is_rank_zero():
         log.warning(
             "backbone_weights=imagenet: no published ImageNet weights fit this backbone: random weights are used; "
-            "segnet backbones lists those that have some"
+            "segnet backbones lists backbones with weights"
         )
     return replace(config, backbone_weights=source)
 
 
 def imagenet_weights(backbone: Mapping[str, Any]) -> str | None:
-    """The published ImageNet weights of the highest accuracy for a backbone; None where none fit.
+    """Return the published ImageNet weights with the highest accuracy for a backbone; None if none fit.
 
     Args:
         backbone: a complete spec.
@@ -58,7 +58,7 @@ def read_backbone_weights(source: str | None) -> Weights | None:
     """Fetch and read the weights of a backbone; None for random ones.
 
     Raises:
-        CheckpointError, MachineError: as `read_weights`; where a download failed, with the ways out.
+        CheckpointError, MachineError: as in `read_weights`; after a failed download the message suggests alternatives.
     """
     if not source:
         return None
@@ -70,16 +70,16 @@ def read_backbone_weights(source: str | None) -> Weights | None:
         if str(error) == f"{source}: no such file":
             raise CheckpointError(f"{error}.{nearest(source, [IMAGENET_WEIGHTS])}") from None
         if source in {entry.source for entry in PUBLISHED_WEIGHTS}:  # chosen for the user
-            raise CheckpointError(f"{error}; name other weights, or {FROM_SCRATCH}") from None
+            raise CheckpointError(f"{error}; choose other weights, or {FROM_SCRATCH}") from None
         raise
 
 
 def log_origin(config: Config, checkpoint: Path | None) -> None:
-    """Log in one line what a run starts from; of several processes, rank zero does.
+    """Log the initial weights of a run in one line, in rank zero.
 
     Args:
-        config: with resolved `backbone_weights`.
-        checkpoint: the one to resume from; None: a new run.
+        config: a configuration with resolved `backbone_weights`.
+        checkpoint: the checkpoint to resume from; None: a new run.
     """
     if is_rank_zero():
         log.info("starts from: %s", _origin(config, checkpoint))

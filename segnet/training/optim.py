@@ -44,8 +44,8 @@ SCHEDULES: dict[str, Callable[[float, OptimConfig], float]] = {
     "cosine": cosine,
 }  # functions of the done fraction of the run
 
-# What null stands for. sgd: as PaddleSeg and mmsegmentation train from pretrained weights; adamw: as the project's own
-# recipes train from random ones (conf/experiment/camvid_resnet18_vd.yaml says what each part gave).
+# Defaults of null options. sgd: from PaddleSeg's and mmsegmentation's training from pretrained weights. adamw: from
+# segnet's recipes for random weights (conf/experiment/camvid_resnet18_vd.yaml gives the effect of each part).
 PLAIN_OPTIM: dict[str, dict[str, Any]] = {
     "sgd": {"lr": 0.01, "weight_decay": 1e-4, "norm_decay": True, "schedule": "poly", "warmup_steps": 0},
     "adamw": {"lr": 0.001, "weight_decay": 0.05, "norm_decay": False, "schedule": "cosine", "warmup_steps": 0},
@@ -53,7 +53,7 @@ PLAIN_OPTIM: dict[str, dict[str, Any]] = {
 
 
 def complete_optim(optim: OptimConfig) -> OptimConfig:
-    """Fill in what is null with the plain values of the optimizer, and sgd for the optimizer itself.
+    """Replace null options by the optimizer's defaults; the default optimizer is sgd.
 
     Raises:
         ConfigError: an unknown optimizer.

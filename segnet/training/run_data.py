@@ -1,4 +1,4 @@
-"""The data of a run: its train and val splits, and whether they are those that a checkpoint was trained on."""
+"""Data of a run: the train and val splits, and a comparison with the dataset that a checkpoint was trained on."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -12,7 +12,7 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.data.digest import SplitDigest, changes, split_digest
 from segnet.errors import CheckpointError
 
-STATE_KEY = "dataset_digest"  # of a checkpoint
+STATE_KEY = "dataset_digest"  # key in checkpoints
 TRAINING_SPLITS = ("train", "val")
 
 
@@ -20,7 +20,7 @@ class RunData(Callback):
     """Builds the splits of a run once, and stores their digest in each of its checkpoints.
 
     Args:
-        spec: of the dataset.
+        spec: spec of the dataset.
     """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
@@ -28,28 +28,29 @@ class RunData(Callback):
 
     @cached_property
     def splits(self) -> Mapping[str, SegmentationDataset]:
-        """The datasets of train and val, with one set of class ids.
+        """Datasets of train and val, with one set of class ids.
 
         Raises:
-            SegnetError: an option or a file does not allow it.
+            SegnetError: an option or a file cannot be used.
         """
         return build_splits(self._spec, TRAINING_SPLITS)
 
     @cached_property
     def _digests(self) -> Mapping[str, SplitDigest]:
-        """Of the files as they were when the run started: files that change later are noticed when it resumes."""
+        """Digests at the start of the run, so that later changes of files are detected when it resumes."""
         root = self._spec.get("root", ())
         roots = [root] if isinstance(root, str) else root
         return {name: split_digest(self.splits[name], roots) for name in TRAINING_SPLITS}
 
     def changes_since(self, checkpoint: Mapping[str, Any], source: object) -> str:
-        """What changed in the dataset since a checkpoint was written, in one line; empty: nothing that it can tell.
+        """Describe in one line how the dataset changed since a checkpoint was written; empty without a known change.
 
         Args:
-            source: the checkpoint's path, for errors.
+            checkpoint: the checkpoint's content.
+            source: the checkpoint's path, for messages.
 
         Raises:
-            CheckpointError: its digest is damaged.
+            CheckpointError: the checkpoint's digest is damaged.
         """
         stored = checkpoint.get(STATE_KEY)
         if stored is None:  # an older checkpoint

@@ -25,8 +25,8 @@ from segnet.training.specs import TABLES
 log = logging.getLogger(__name__)
 
 AUTO_RESUME = "auto"
-CHOSEN = "chosen.yaml"  # the options of a run folder that were null and were chosen
-# What null stood for before options followed the data, in run folders without chosen.yaml.
+CHOSEN = "chosen.yaml"  # the chosen values of null options, in the run folder
+# Values of null options in run folders without chosen.yaml, from before options followed the data.
 BEFORE_PLANS: dict[str, Any] = {
     "data.batch_size": 8,
     "data.crop_size": [512, 512],
@@ -57,7 +57,7 @@ def checkpoint_to_resume(config: Config, output_dir: Path, data: RunData) -> Pat
     Args:
         config: its `checkpoint` is a path, "auto" or None.
         output_dir: the run folder of a new run; "auto" searches its sibling folders.
-        data: of the run; "auto" skips checkpoints of other files, as it skips those of other options.
+        data: the run's data; "auto" skips checkpoints of other files or other options.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or it contains no training state.
@@ -140,17 +140,18 @@ def _differs(folder: Path, config: Config) -> list[str]:
 
 
 def chosen_in(folder: Path) -> dict[str, Any]:
-    """The options of a run that were null and were chosen; for a run of an earlier version what null stood for."""
+    """Return the chosen values of a run's null options; for runs of earlier versions their former defaults."""
     found = _read_yaml(folder / CHOSEN)
     return {**BY_HAND, **found} if found else dict(BEFORE_PLANS)
 
 
 def with_choices_of_run(config: Config, checkpoint: Path, optim: Mapping[str, Any]) -> Config:
-    """Return the configuration of a resumed run: what is null keeps the value that the run has.
+    """Return the configuration of a resumed run: null options keep the run's values.
 
     Args:
-        checkpoint: to resume from, whose folder may hold config.yaml.
-        optim: options of the optimizer in the checkpoint.
+        config: the configuration, with nulls.
+        checkpoint: the checkpoint to resume from; its folder may contain config.yaml.
+        optim: the optimizer options in the checkpoint.
     """
     of_checkpoint = {f"optim.{name}": value for name, value in optim.items()}
     stored = flat_options(_stored_config(checkpoint.parent))
@@ -161,8 +162,8 @@ def write_config(folder: Path, config: Config, given: Config) -> None:
     """Write config.yaml, and chosen.yaml if options were chosen.
 
     Args:
-        config: as it was decided.
-        given: as it was given, with nulls.
+        config: the resolved configuration.
+        given: the given configuration, with nulls.
     """
     options = chosen(given, config)
     for name, values in (("config.yaml", asdict(config)), *([(CHOSEN, options)] if options else [])):

@@ -1,4 +1,4 @@
-"""The decisions at the start of a run: the facts that its plan follows, and the configuration without nulls."""
+"""Resolve the null options of a run: collect the facts of data and device, and apply the plan."""
 
 from dataclasses import replace
 
@@ -11,9 +11,9 @@ from segnet.training.plan import Facts, needs_sizes, planned
 
 
 def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer) -> Config:
-    """The configuration with a value for each null that follows the data (`segnet.training.plan`).
+    """Replace each null whose default depends on the data by a value (`segnet.training.plan`).
 
-    The train images are read only if a null asks for their sizes.
+    Train images are read only if a default depends on their sizes.
 
     Raises:
         ConfigError: an impossible option of the optimizer.
@@ -26,7 +26,7 @@ def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trai
 
 
 def facts_of(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer) -> Facts:
-    """What the plan of a run follows, except for the sizes of the images."""
+    """Collect the facts for the plan of a run, without image sizes."""
     return Facts(
         num_train=len(datamodule.split("train")),
         num_val=len(datamodule.split("val")),

@@ -20,7 +20,7 @@ from segnet.images.drawing import contact_sheet
 from segnet.images.files import write_image
 from segnet.system.files import replacing
 
-LARGEST_SHEET_CROP = 512  # side of a crop in the contact sheet, where data.crop_size follows the images [pixels]
+LARGEST_SHEET_CROP = 512  # limit of the contact sheet's crops if data.crop_size follows the images [pixels]
 
 
 def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
@@ -61,7 +61,7 @@ def require_inspectable(config: InspectConfig) -> None:
 
 
 def with_sheet_crop(data: DataConfig, sizes: Mapping[tuple[int, int], int]) -> DataConfig:
-    """The options of a contact sheet: crops that follow the images get a size."""
+    """Return the options of a contact sheet, with a crop size if data.crop_size follows the images."""
     return data if data.crop_size else replace(data, crop_size=fitting_crop(sizes, LARGEST_SHEET_CROP))
 
 

@@ -1,4 +1,4 @@
-"""The inspection of a dataset whose classes are not named: the values of its masks, and the options that read them."""
+"""Inspect a dataset without class names: list the values of its masks, and suggest options."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from segnet.errors import ConfigError
 from segnet.system.files import replacing
 from segnet.workflows.inspect import require_inspectable, with_sheet_crop, write_contact_sheet
 
-PLACEHOLDER = ("unnamed",)  # classes of a dataset that is only read as its files store it
+PLACEHOLDER = ("unnamed",)  # class names of a dataset that is read without conversion
 NEEDS_NAMES = ("id_map", "color_map", "palette")
 
 
 def has_no_names(config: InspectConfig) -> bool:
-    """Whether the dataset needs class names, and has none."""
+    """Return True if the dataset needs class names and has none."""
     return "class_names" in config.dataset and config.dataset["class_names"] in (None, "???")
 
 
@@ -33,17 +33,17 @@ def inspect_values(config: InspectConfig, output_dir: Path) -> tuple[ValuesRepor
     the likeliest reading.
 
     Returns:
-        The report, and the path of the choice; None where the masks have no reading.
+        The report, and the path of the choice; None if the masks have no reading.
 
     Raises:
-        ConfigError: an option that needs class names.
-        DataError: a split cannot be put together.
+        ConfigError: an option needs class names.
+        DataError: a split cannot be built.
     """
     require_inspectable(config)
     spec = {key: value for key, value in config.dataset.items() if key != "class_names"}
     for option in NEEDS_NAMES:
         if spec.get(option) is not None:
-            raise ConfigError(f"dataset.{option} needs dataset.class_names: leave it out, or name the classes")
+            raise ConfigError(f"dataset.{option} needs dataset.class_names: set both, or leave out dataset.{option}")
     with lost_files() as lost:
         datasets = build_splits({**spec, "class_names": list(PLACEHOLDER)}, config.splits)
     report = ValuesReport(spec, read_contents(datasets), list(dict.fromkeys(lost)), config.data)
@@ -62,7 +62,7 @@ def inspect_values(config: InspectConfig, output_dir: Path) -> tuple[ValuesRepor
 
 
 def _show(report: ValuesReport, content: SplitContent, reading: Reading, config: InspectConfig, target: Path) -> None:
-    """Writes the contact sheet of a split, as the reading has it."""
+    """Write the contact sheet of a split with a reading's options."""
     usable = [index for index, finding in enumerate(content.findings) if not finding.problem]
     if not usable or not config.num_images:
         return
@@ -73,14 +73,14 @@ def _show(report: ValuesReport, content: SplitContent, reading: Reading, config:
 
 
 def _choice_name(spec: dict[str, Any]) -> str:
-    """A name for the dataset: that of its folder, unless a choice of segnet has it."""
+    """Return a name for the dataset: its folder's name, unless segnet has a dataset of that name."""
     root = spec["root"] if isinstance(spec["root"], str) else spec["root"][0]
     name = re.sub(r"\W+", "_", Path(root).resolve().name).strip("_").lower() or "mine"
     return f"my_{name}" if name in DATASETS or not name[0].isalpha() else name
 
 
 def _absolute(spec: dict[str, Any]) -> dict[str, Any]:
-    """A spec whose folders can be found from anywhere."""
+    """Make the folders of a spec absolute."""
     root = spec["root"]
     found = os.path.abspath(root) if isinstance(root, str) else [os.path.abspath(name) for name in root]
     return {**spec, "root": found}

@@ -1,4 +1,4 @@
-"""What a run says at its start and at its end: the greeting, a warning about missing classes, the next commands."""
+"""Messages at the start and end of a run: greeting, warning about missing classes, next commands."""
 
 import logging
 import shlex
@@ -26,11 +26,11 @@ MOST_CLASSES = 12  # classes that are named in one line
 def announce(
     config: Config, given: Config, datamodule: SegmentationDataModule, task: SegmentationTask, trainer: pl.Trainer
 ) -> None:
-    """Log what a run is about to do.
+    """Log the data, model, machine and length of a run, and the chosen options.
 
     Args:
-        config: as it was decided.
-        given: as it was given, with nulls.
+        config: the resolved configuration.
+        given: the given configuration, with nulls.
     """
     facts = facts_of(config, datamodule, trainer)
     for line in greeting(config, datamodule, task, trainer, facts):
@@ -46,7 +46,7 @@ def announce(
 def greeting(
     config: Config, datamodule: SegmentationDataModule, task: SegmentationTask, trainer: pl.Trainer, facts: Facts
 ) -> list[str]:
-    """The data, the model, the machine and the length of a run, a line each."""
+    """Describe the data, the model, the machine and the length of a run, one line each."""
     names = datamodule.classes.names
     backbone, decoder = config.backbone, config.decoder
     depth = backbone.get("model") or backbone.get("depths", "")
@@ -69,7 +69,7 @@ def greeting(
 
 
 def few_steps(config: Config, facts: Facts) -> str:
-    """A warning about a length set by hand that is too short to learn from; else empty."""
+    """Return a warning about a length set by hand that is very short; empty otherwise."""
     steps = num_steps(config, facts)
     if not 0 < steps < FEW_STEPS:
         return ""
@@ -79,7 +79,7 @@ def few_steps(config: Config, facts: Facts) -> str:
 
 
 def never_predicted(results: Results) -> str:
-    """A warning about classes that are in the true masks and in no prediction; else empty."""
+    """Return a warning about classes that occur in the true masks but in no prediction; empty otherwise."""
     predicted = [sum(column) for column in zip(*results.confusion, strict=True)]
     missing = [
         name
@@ -96,7 +96,7 @@ def never_predicted(results: Results) -> str:
 
 
 def next_commands(config: Config, checkpoint: Path) -> str:
-    """The commands that usually follow a training, in one line."""
+    """Format the usual next commands after training, in one line."""
     path = shlex.quote(str(checkpoint))
     dataset = {"dataset": config.dataset["name"]} | {
         f"dataset.{name}": value for name, value in config.dataset.items() if name != "name" and value is not None

@@ -32,7 +32,7 @@ def write_report(
     """Write report.html into a run folder: scores, curves, IoU by class, confusion matrix, worst images, options.
 
     Args:
-        folder: the run folder, whose curves.png, metrics.csv and config.yaml are shown if they exist.
+        folder: the run folder; its curves.png, metrics.csv and config.yaml are shown if they exist.
         results: results of the best checkpoint.
         samples: the evaluated split.
         facts: further entries at the top of the page, by name.

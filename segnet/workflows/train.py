@@ -95,7 +95,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     checkpoint = broadcast_checkpoint(trainer, checkpoint)
     log_origin(config, checkpoint)
     config, datamodule, task = prepare(config, data, checkpoint, trainer)
-    if chosen(given, config):  # the Trainer takes them only when it is built
+    if chosen(given, config):  # a Trainer takes options only when it is built
         trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors, data], loggers)
     task.inference = Inference(**asdict(config.validation))
     require_gpus_for_sync_batch_norm(trainer, task)
@@ -147,7 +147,7 @@ def prepare(
     """
     resumed = read_checkpoint(checkpoint) if checkpoint else None
     started = read_checkpoint(config.init_from) if config.init_from and not resumed else None
-    splits = data.splits  # first: a missing folder is noticed before weights are downloaded
+    splits = data.splits  # first, so that a missing folder is an error before weights are downloaded
     weights = None if resumed or started else read_backbone_weights(config.backbone_weights)
     normalized_as = weights
     if base := resumed or started:

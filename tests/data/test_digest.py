@@ -1,4 +1,4 @@
-"""The digest of a dataset tells what changed in its files, for every reader, without opening one."""
+"""The digest of a dataset detects changes of its files, for every reader, without opening them."""
 
 import importlib.util
 import os
@@ -33,13 +33,13 @@ def touch(path, seconds=7):
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 10**9 * seconds))
 
 
-def test_every_reader_of_files_is_tried():
+def test_every_file_based_reader_is_tested():
     specs = {name.partition("_")[0] if name.startswith("roboflow") else name for name in LAYOUTS}
     assert specs == set(DATASETS) - {"shapes"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_file_of_a_sample_that_changes_is_noticed_by_name(layout, tmp_path):
+def test_a_change_of_any_file_of_a_sample_is_detected_by_name(layout, tmp_path):
     spec = written(layout, tmp_path)
     before = digest(spec)
     files = [file for file in build_dataset(spec, "train").files(0) if isinstance(file, Path)]
@@ -47,21 +47,21 @@ def test_any_file_of_a_sample_that_changes_is_noticed_by_name(layout, tmp_path):
     for file in files:
         now = digest(spec)
         touch(file)
-        told = changes(now, digest(spec))
-        assert " changed" in told
-        assert any(other.stem in told for other in files)
+        text = changes(now, digest(spec))
+        assert " changed" in text
+        assert any(other.stem in text for other in files)
     assert changes(before, digest(spec))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_copy_with_its_times_is_the_same_dataset(layout, tmp_path):
+def test_a_copy_with_equal_times_has_the_same_digest(layout, tmp_path):
     spec = written(layout, tmp_path / "here")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     there = {**spec, "root": spec["root"].replace(f"{tmp_path / 'here'}", f"{tmp_path / 'there'}")}
     assert changes(digest(spec), digest(there)) == ""
 
 
-def test_images_more_fewer_and_changed_are_counted_and_named(tmp_path):
+def test_added_removed_and_changed_images_are_counted_and_named(tmp_path):
     spec = write("folder", tmp_path)
     before = digest(spec)
     for kind in ("images", "masks"):
@@ -78,7 +78,7 @@ def test_images_more_fewer_and_changed_are_counted_and_named(tmp_path):
     assert changes(before, digest(spec)).endswith("1 fewer, 1 changed (images/train/c.png)")
 
 
-def test_a_label_that_comes_later_changes_its_image(tmp_path):
+def test_an_added_label_file_changes_its_image(tmp_path):
     spec = write("yolo", tmp_path)
     (tmp_path / "labels/train/a.txt").unlink()
     before = digest(spec)
@@ -87,7 +87,7 @@ def test_a_label_that_comes_later_changes_its_image(tmp_path):
     assert changes(before, digest(spec)) == "1 image changed (images/train/a.jpg)"
 
 
-def test_an_annotation_file_of_all_images_is_named_itself(tmp_path):
+def test_a_changed_shared_annotation_file_is_named(tmp_path):
     spec = written("coco_instances", tmp_path)
     before = digest(spec)
     touch(tmp_path / "annotations/instances_train2017.json")
@@ -95,7 +95,7 @@ def test_an_annotation_file_of_all_images_is_named_itself(tmp_path):
     assert changes(digest(spec, "val"), digest(spec, "val")) == ""
 
 
-def test_a_list_in_another_order_is_noticed(tmp_path):
+def test_a_changed_order_of_images_is_detected(tmp_path):
     spec = write("camvid", tmp_path)
     before = digest(spec)
     lines = (tmp_path / "train.txt").read_text().splitlines()
@@ -103,7 +103,7 @@ def test_a_list_in_another_order_is_noticed(tmp_path):
     assert changes(before, digest(spec)) == "the images have another order"
 
 
-def test_several_roots_may_hold_files_of_one_name(tmp_path):
+def test_several_roots_can_contain_files_of_one_name(tmp_path):
     spec = write("folder", tmp_path / "a")
     write("folder", tmp_path / "b")
     both = {**spec, "root": [str(tmp_path / "a"), str(tmp_path / "b")]}
@@ -113,7 +113,7 @@ def test_several_roots_may_hold_files_of_one_name(tmp_path):
     assert changes(before, now) == "1 image changed (images/train/a.png; modification times only)"
 
 
-def test_remote_shards_tell_by_their_index(tmp_path, monkeypatch):
+def test_changes_of_remote_shards_are_detected_by_their_index(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "PAUSES", (0.0,))
     spec = written("streaming", tmp_path)
     with serving(tmp_path / "shards") as url:
@@ -128,7 +128,7 @@ def test_remote_shards_tell_by_their_index(tmp_path, monkeypatch):
         assert changes(before, digest(remote)).startswith("1 image more (train-000001.tar, bytes ")
 
 
-def test_a_dataset_without_files_tells_how_many_samples_it_has():
+def test_a_dataset_without_files_has_a_digest_of_its_length():
     before, now = (
         split_digest(build_dataset({"name": "shapes", "num_train": number, "size": [16, 16]}, "train"))
         for number in (3, 5)
@@ -137,7 +137,7 @@ def test_a_dataset_without_files_tells_how_many_samples_it_has():
     assert changes(now, before) == "2 images fewer"
 
 
-def test_what_a_checkpoint_stores_holds_no_names_and_compares_alike(tmp_path):
+def test_a_stored_digest_contains_no_names_and_compares_equal(tmp_path):
     spec = write("folder", tmp_path)
     before = digest(spec)
     state = before.to_state()
@@ -152,6 +152,6 @@ def test_what_a_checkpoint_stores_holds_no_names_and_compares_alike(tmp_path):
 @pytest.mark.parametrize(
     "state", [None, 3, {}, {"samples": 1, "shared": 2}, {"samples": torch.zeros(3, 3), "shared": torch.zeros(0, 3)}]
 )
-def test_anything_else_is_no_digest(state):
+def test_an_invalid_digest_is_refused(state):
     with pytest.raises(ValueError, match="is not a digest"):
         SplitDigest.from_state(state)

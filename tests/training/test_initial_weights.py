@@ -1,4 +1,4 @@
-"""What a run starts from: ImageNet weights that fit its backbone, served here by a hub of this machine."""
+"""Initial weights: ImageNet weights that fit the backbone, from a local stand-in of the hub."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ RESNET18_VD = "timm/resnet18d.ra2_in1k"
 
 @pytest.fixture(scope="module")
 def weights():
-    """Random weights under timm's names of resnet18d."""
+    """Return random weights with timm's names of resnet18d."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return foreign.TorchResNet(True, foreign.DEPTHS[18], "timm", foreign.timm_downsample).state_dict()
@@ -43,7 +43,7 @@ def weights():
 
 @pytest.fixture
 def hub(weights, monkeypatch, tmp_path):
-    """A hub with the weights of ResNet18_vd, and empty caches."""
+    """Serve a hub with the weights of ResNet18_vd; caches are empty."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     monkeypatch.setenv("no_proxy", "*")
@@ -56,7 +56,7 @@ def hub(weights, monkeypatch, tmp_path):
 
 
 def resnet18_vd(**changes):
-    """The default backbone, with a small decoder and data."""
+    """Return a configuration of the default backbone, with a small decoder and small data."""
     small = configuration()
     defaults = {"decoder": small.decoder, "data": DataConfig(batch_size=4, crop_size=[32, 32], num_workers=0)}
     return resolve_backbone_weights(complete_specs(Config(dataset=SHAPES, trainer=CPU, **{**defaults, **changes})))
@@ -66,7 +66,7 @@ def prepared(config, checkpoint=None):
     return prepare(config, RunData(config.dataset), checkpoint, training_trainer(config, Path("run"), [], []))
 
 
-def test_a_run_starts_from_the_best_weights_of_its_backbone(hub, weights, caplog):
+def test_a_run_starts_from_the_best_published_weights_of_its_backbone(hub, weights, caplog):
     caplog.set_level("INFO")
     config, _, task = prepared(resnet18_vd())
     assert config.backbone_weights == RESNET18_VD
@@ -76,7 +76,7 @@ def test_a_run_starts_from_the_best_weights_of_its_backbone(hub, weights, caplog
     assert f"{RESNET18_VD}: license Apache-2.0" in caplog.text
 
 
-def test_images_of_other_channels_get_the_stem_that_was_adapted(hub, weights):
+def test_other_image_channels_get_an_adapted_stem(hub, weights):
     backbone = {**Config().backbone, "in_channels": 4}
     config = resnet18_vd(backbone=backbone)
     assert config.backbone_weights == RESNET18_VD
@@ -87,7 +87,7 @@ def test_images_of_other_channels_get_the_stem_that_was_adapted(hub, weights):
     torch.testing.assert_close(built.stem[0].conv.weight, expected[:, [0, 1, 2, 0]] * 3 / 4)
 
 
-def test_without_a_network_both_ways_out_are_told(hub, monkeypatch):
+def test_without_a_network_the_error_gives_both_alternatives(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(MachineError) as error:
         prepared(resnet18_vd())
@@ -98,27 +98,27 @@ def test_without_a_network_both_ways_out_are_told(hub, monkeypatch):
     assert "\n" not in message
 
 
-def test_weights_that_the_publisher_took_away_are_told_with_the_ways_out(hub):
+def test_withdrawn_weights_are_an_error_with_alternatives(hub):
     hub.answers.clear()
     with pytest.raises(
-        CheckpointError, match=r"name other weights, or set backbone_weights=null to train from scratch"
+        CheckpointError, match=r"choose other weights, or set backbone_weights=null to train from scratch"
     ):
         prepared(resnet18_vd())
 
 
-def test_a_resumed_run_and_a_fine_tuned_one_fetch_nothing(hub, run):
+def test_resumed_and_fine_tuned_runs_download_nothing(hub, run):
     folder, _ = run
     prepared(configuration(backbone_weights="timm/resnet18d.gone"), folder / "last.ckpt")
     prepared(configuration(backbone_weights="timm/resnet18d.gone", init_from=str(folder / "best.ckpt")))
     assert not hub.requests
 
 
-def test_null_and_files_stay_as_they_are(run):
+def test_null_and_file_paths_are_kept(run):
     for value in (None, str(run[0] / "best.ckpt"), "timm/resnet18.tv_in1k"):
         assert resolve_backbone_weights(configuration(backbone_weights=value)).backbone_weights == value
 
 
-def test_a_misspelled_imagenet_is_answered():
+def test_a_misspelled_imagenet_gets_a_suggestion():
     with pytest.raises(CheckpointError, match=r"^imagnet: no such file. Did you mean 'imagenet'\?$"):
         read_backbone_weights("imagnet")
 
@@ -133,19 +133,19 @@ def test_a_misspelled_imagenet_is_answered():
         ({}, None, f"starts from: ImageNet weights {RESNET18_VD} of timm, top-1 73.8 %, in the backbone"),
     ],
 )
-def test_the_first_lines_of_a_run_say_what_it_starts_from(changes, checkpoint, line, caplog):
+def test_a_run_logs_its_initial_weights(changes, checkpoint, line, caplog):
     caplog.set_level("INFO")
     log_origin(resolve_backbone_weights(complete_specs(Config(**changes))), checkpoint and Path(checkpoint))
     assert caplog.messages == [line]
 
 
-def test_a_backbone_without_weights_starts_from_random_ones_and_says_so(caplog):
+def test_a_backbone_without_published_weights_logs_that_it_starts_from_random_ones(caplog):
     resolved = resolve_backbone_weights(complete_specs(Config(norm={"name": "group"})))
     assert resolved.backbone_weights is None
     assert "no published ImageNet weights fit this backbone: random weights are used" in caplog.text
 
 
-def test_the_weights_of_timms_models_are_timms_own_choice(monkeypatch):
+def test_timm_models_use_timm_s_default_weights(monkeypatch):
     timm = types.ModuleType("timm")
     timm.is_model = lambda name: name in ("regnety_008", "untrained")
     published = {"regnety_008": types.SimpleNamespace(hf_hub_id="timm/regnety_008.pycls_in1k")}
@@ -160,7 +160,7 @@ def test_complete_specs_are_recognized():
     assert imagenet_weights(spec) == RESNET18_VD
 
 
-def test_the_command_ends_with_one_line_and_exit_code_5(tmp_path):
+def test_a_failed_download_is_one_line_and_exit_code_5(tmp_path):
     words = ["dataset.num_train=8", "dataset.num_val=2", "backbone_weights=imagenet", "hydra.run.dir=run"]
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *words, "trainer.accelerator=cpu"],

@@ -1,4 +1,4 @@
-"""The plan of a run: what is null follows the data, what was set by hand stays, and a resumed run keeps both."""
+"""Plan of a run: null options follow the data, options set by hand are kept, and a resumed run keeps both."""
 
 import json
 from collections import Counter
@@ -36,7 +36,7 @@ def found(config, facts, *options):
         ({}, "cpu", [320, 320]),
     ],
 )
-def test_a_crop_follows_the_median_size_of_the_images_and_the_device(sizes, device, crop):
+def test_the_crop_size_follows_the_median_image_size_and_the_device(sizes, device, crop):
     assert found(Config(), replace(CAMVID, sizes=Counter(sizes), device=device), "data.crop_size") == [crop]
     assert all(side % 32 == 0 for side in crop)
 
@@ -45,7 +45,7 @@ def test_a_crop_follows_the_median_size_of_the_images_and_the_device(sizes, devi
     ("num_train", "pretrained", "steps"),
     [(20, False, 4000), (367, False, 4500), (20, True, 2000), (367, True, 2250), (118_000, True, 40_000)],
 )
-def test_a_run_has_enough_steps_however_few_images_there_are(num_train, pretrained, steps):
+def test_a_run_has_enough_steps_even_for_few_images(num_train, pretrained, steps):
     facts = replace(CAMVID, num_train=num_train, pretrained=pretrained)
     assert found(Config(), facts, "trainer.max_steps", "trainer.max_epochs") == [steps, None]
 
@@ -56,24 +56,24 @@ def test_validations_are_frequent_but_cheap():
     [rare] = found(Config(), replace(CAMVID, num_val=20_000), "trainer.val_check_interval")
     assert 4500 / rare == 5
     [accumulated] = found(Config(), replace(CAMVID, accumulated=4), "trainer.val_check_interval")
-    assert accumulated % 4 == 0  # it counts batches
+    assert accumulated % 4 == 0  # the interval counts batches
     by_hand = Config(trainer={"check_val_every_n_epoch": 3})
     assert found(by_hand, CAMVID, "trainer.val_check_interval") == [None]
 
 
-def test_random_weights_bring_adamw_and_pretrained_ones_sgd():
+def test_random_weights_use_adamw_and_pretrained_weights_sgd():
     names = [f"optim.{name}" for name in ("name", "lr", "weight_decay", "norm_decay", "schedule", "warmup_steps")]
     assert found(Config(), CAMVID, *names, "ema.decay") == ["adamw", 0.001, 0.05, False, "cosine", 180, 0.99778]
     pretrained = replace(CAMVID, pretrained=True)
     assert found(Config(), pretrained, *names, "ema.decay") == ["sgd", 0.01, 1e-4, True, "poly", 90, 0.99556]
 
 
-def test_the_average_is_that_of_the_recipes():
+def test_the_ema_decay_matches_that_of_the_recipes():
     for steps, decay in ((1080, 0.99), (9000, 0.999), (22_000, 0.9995)):
         assert plan.ema_decay(steps) == pytest.approx(decay, abs=(1 - decay) / 4)
 
 
-def test_the_learning_rate_follows_the_images_of_a_step():
+def test_the_learning_rate_follows_the_effective_batch_size():
     names = ["optim.lr", "optim.batch_size"]
     facts = replace(CAMVID, num_processes=2, accumulated=2)
     assert found(Config(), replace(facts, pretrained=True), *names) == [0.04, 32]
@@ -82,7 +82,7 @@ def test_the_learning_rate_follows_the_images_of_a_step():
     assert found(Config(), fewer, *names, "data.batch_size") == [0.005, 4, 4]
 
 
-def test_a_learning_rate_set_by_hand_brings_plain_sgd():
+def test_a_learning_rate_set_by_hand_uses_plain_sgd():
     names = ["optim.name", "optim.lr", "optim.schedule", "optim.warmup_steps", "optim.batch_size", "ema.decay"]
     assert found(Config(optim=OptimConfig(lr=0.05)), CAMVID, *names) == ["sgd", 0.05, "poly", 0, None, None]
     adamw = Config(optim=OptimConfig(lr=0.002, name="adamw"))
@@ -90,7 +90,7 @@ def test_a_learning_rate_set_by_hand_brings_plain_sgd():
     assert chosen(adamw, planned(adamw, CAMVID))["optim.weight_decay"] == 0.05
 
 
-def test_what_was_set_by_hand_stays():
+def test_options_set_by_hand_are_kept():
     config = Config(
         data=DataConfig(batch_size=3, crop_size=[40, 50]),
         optim=OptimConfig(
@@ -103,7 +103,7 @@ def test_what_was_set_by_hand_stays():
     assert not chosen(config, config)
 
 
-def test_nothing_is_null_after_planning_and_planning_again_changes_nothing():
+def test_planning_replaces_every_null_and_is_idempotent():
     decided = planned(Config(), CAMVID)
     assert {option for option in PLANNED if value_of(decided, option) is None} == {"trainer.max_epochs"}
     assert planned(decided, replace(CAMVID, num_train=99_999, pretrained=True)) == decided
@@ -112,7 +112,7 @@ def test_nothing_is_null_after_planning_and_planning_again_changes_nothing():
     assert "optim.norm_decay=false" in typed
 
 
-def test_a_wrong_optimizer_is_refused_before_anything_follows_it():
+def test_an_unknown_optimizer_is_refused_before_planning():
     with pytest.raises(ConfigError, match=r"optim\.name=adam is unknown\. Did you mean 'adamw'"):
         planned(Config(optim=OptimConfig(name="adam")), CAMVID)
 
@@ -128,7 +128,7 @@ def undecided(**changes):
     return Config(**{**parts, "worst_images": 0, **changes})
 
 
-def test_a_run_stores_what_was_chosen_and_a_resumed_one_keeps_it(tmp_path, short, monkeypatch):
+def test_a_run_stores_the_chosen_options_and_a_resumed_run_keeps_them(tmp_path, short, monkeypatch):
     train(undecided(), tmp_path / "whole")
     stored = yaml.safe_load((tmp_path / "whole" / "chosen.yaml").read_text())
     assert stored["data.crop_size"] == [64, 64]
@@ -155,7 +155,7 @@ def test_a_run_stores_what_was_chosen_and_a_resumed_one_keeps_it(tmp_path, short
     assert train(longer, tmp_path / "longer").checkpoint.parent == tmp_path / "longer"
 
 
-def test_sizes_of_images_that_are_not_all_checked_come_from_a_sample(tmp_path, short):
+def test_image_sizes_come_from_a_sample_without_a_scan(tmp_path, short):
     train(undecided(data=DataConfig(num_workers=0, check=False), optim=OptimConfig(lr=0.01)), tmp_path)
     stored = yaml.safe_load((tmp_path / "chosen.yaml").read_text())
     assert stored["data.crop_size"] == [64, 64]

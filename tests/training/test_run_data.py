@@ -1,4 +1,4 @@
-"""A resumed run says what changed in its dataset; checkpoint=auto passes over it, as over other options."""
+"""A resumed run logs changes of its dataset; checkpoint=auto skips runs with another dataset or other options."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from segnet.workflows.train import train
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run of one epoch over a folder of files: (its folder, the dataset's folder)."""
+    """Train one epoch on a folder of files; return the run folder and the dataset's folder."""
     root = tmp_path_factory.mktemp("finished")
     spec = write("folder", root / "data")
     train(config_of(spec, max_epochs=1), root / "runs" / "first")
@@ -34,7 +34,7 @@ def config_of(spec, checkpoint=None, **trainer):
 
 @pytest.fixture
 def started(finished, tmp_path):
-    """A copy of the run and its data: (spec, last.ckpt)."""
+    """Copy the run and its data; return the dataset's spec and last.ckpt."""
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     spec = {"name": "folder", "root": str(tmp_path / "data"), "class_names": ["background", "cat"]}
     config = tmp_path / "runs/first/config.yaml"
@@ -43,7 +43,7 @@ def started(finished, tmp_path):
 
 
 def chosen(spec, last, checkpoint, caplog):
-    """The checkpoint that a run would resume from, and the lines about the dataset."""
+    """Return the checkpoint to resume from, and the log lines about the dataset."""
     caplog.set_level(logging.WARNING, "segnet")
     found = checkpoint_to_resume(config_of(spec, str(checkpoint), max_epochs=1), last.parents[1] / "new", RunData(spec))
     return found, [record.getMessage() for record in caplog.records]
@@ -59,13 +59,13 @@ def change(last):
 CHANGED = "train: 1 image more (images/train/z.png); val: 1 image changed (images/val/d.png; modification times only)"
 
 
-def test_a_named_checkpoint_resumes_and_one_line_says_what_changed(started, caplog):
+def test_a_named_checkpoint_resumes_and_changes_are_logged_in_one_line(started, caplog):
     spec, last = started
     change(last)
     assert chosen(spec, last, last, caplog) == (last, [f"the run resumes with a changed dataset: {CHANGED}"])
 
 
-def test_auto_skips_a_run_of_other_files_in_one_line(started, caplog):
+def test_auto_skips_a_run_with_other_files_and_logs_one_line(started, caplog):
     spec, last = started
     change(last)
     found, [line] = chosen(spec, last, "auto", caplog)
@@ -75,7 +75,7 @@ def test_auto_skips_a_run_of_other_files_in_one_line(started, caplog):
 
 
 @pytest.mark.parametrize("checkpoint", ["auto", None])
-def test_an_unchanged_dataset_is_not_mentioned(started, checkpoint, caplog):
+def test_an_unchanged_dataset_is_not_logged(started, checkpoint, caplog):
     spec, last = started
     assert chosen(spec, last, checkpoint or last, caplog) == (last, [])
 
@@ -92,7 +92,7 @@ def test_a_checkpoint_without_a_digest_resumes(started, checkpoint, caplog):
 
 
 @pytest.mark.parametrize("damage", [3, {}, {"train": {}}, {"train": {"samples": torch.zeros(2)}, "val": []}])
-def test_a_damaged_digest_is_refused_and_passed_over_by_auto(started, damage, caplog):
+def test_a_damaged_digest_is_refused_and_skipped_by_auto(started, damage, caplog):
     spec, last = started
     save_checkpoint({**read_checkpoint(last), STATE_KEY: damage}, last)
     last.with_name("best.ckpt").unlink()
@@ -103,7 +103,7 @@ def test_a_damaged_digest_is_refused_and_passed_over_by_auto(started, damage, ca
     assert "skipped a file" in line
 
 
-def test_a_moved_dataset_is_told_as_another_option_alone(started, caplog):
+def test_a_moved_dataset_is_logged_only_as_a_changed_option(started, caplog):
     spec, last = started
     shutil.copytree(spec["root"], last.parents[2] / "moved")
     found, [line] = chosen({**spec, "root": str(last.parents[2] / "moved")}, last, last, caplog)

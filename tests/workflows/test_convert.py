@@ -58,17 +58,19 @@ def test_a_converted_mmsegmentation_model_gives_the_same_logits(tmp_path, block,
 
 @torch.inference_mode()
 def test_a_converted_paddleseg_model_gives_the_same_logits(tmp_path):
-    told = json.loads((PARITY / "deeplabv3p_resnet50_vd_os8.json").read_text())
-    arrays = {name: fill.tensor(name, shape) for name, shape in told["param_shapes"].items()}
+    record = json.loads((PARITY / "deeplabv3p_resnet50_vd_os8.json").read_text())
+    arrays = {name: fill.tensor(name, shape) for name, shape in record["param_shapes"].items()}
     (tmp_path / "a.pdparams").write_bytes(pickle.dumps({**arrays, BOOKKEEPING: {}}, protocol=2))
     weights = read_weights(tmp_path / "a.pdparams")
     assert published_settings(weights) == BuildSettings(output_stride=8, multi_grid=(1, 2, 4))
-    multi_grid = told["multi_grid"] and tuple(told["multi_grid"])
-    classes = find_classes(",".join(f"c{index}" for index in range(told["num_classes"])), weights)
+    multi_grid = record["multi_grid"] and tuple(record["multi_grid"])
+    classes = find_classes(",".join(f"c{index}" for index in range(record["num_classes"])), weights)
     convert(weights, classes, BuildSettings(output_stride=8, multi_grid=multi_grid), tmp_path / "a.ckpt")
     model, _ = load_checkpoint(tmp_path / "a.ckpt")
     torch.testing.assert_close(model.normalize.mean.flatten(), torch.full((3,), 127.5))
-    images = torch.from_numpy(fill.image(told["height"], told["width"])) * model.normalize.std + model.normalize.mean
+    images = (
+        torch.from_numpy(fill.image(record["height"], record["width"])) * model.normalize.std + model.normalize.mean
+    )
     expected = np.load(PARITY / "deeplabv3p_resnet50_vd_os8.npz")["out0"]
     assert np.abs(model(images).numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
 

@@ -90,7 +90,7 @@ def test_twelve_planted_defects_are_each_reported_with_their_file(root, tmp_path
     cut = root / "images" / "train" / "cut_image.png"
     cut.write_bytes(cut.read_bytes()[:-200])
     (root / "masks" / "train" / "empty_mask.png").write_bytes(b"")
-    (root / "images" / "train" / "text_image.png").write_text("no picture")
+    (root / "images" / "train" / "text_image.png").write_text("not an image")
     (root / "masks" / "train" / "lonely_image.png").unlink()
     (root / "images" / "train" / "lonely_mask.png").unlink()
     for split, name in (("train", "twice"), ("val", "leaked")):

@@ -1,4 +1,4 @@
-"""Masks without class names: their values are listed, and the printed options and file work when they are pasted."""
+"""Masks without class names: their values are listed, and the printed options and the written file work."""
 
 import json
 import shlex
@@ -22,7 +22,7 @@ def colored(ids):
 
 
 def write(root, mask, dtype=np.uint8, image_type=np.uint8, top=256):
-    """Two training images and one of val, each with this mask."""
+    """Write two train images and one val image, each with the given mask."""
     for number, split in enumerate(("train", "train", "val")):
         rng = np.random.default_rng(number)
         for kind, values in (("images", rng.integers(0, top, SIZE).astype(image_type)), ("masks", mask.astype(dtype))):
@@ -32,7 +32,7 @@ def write(root, mask, dtype=np.uint8, image_type=np.uint8, top=256):
 
 
 def inspected(capsys, *options):
-    """The exit code, and what the command prints."""
+    """Run the command; return its exit code and output."""
     with pytest.raises(SystemExit) as caught:
         cli.main(["inspect", *map(str, options)])
     return caught.value.code, capsys.readouterr().out
@@ -53,7 +53,7 @@ VOID = np.where(np.arange(40) < 4, 3, THREE)
     ],
     ids=["binary", "instances", "void", "colors with void", "colors", "gray levels"],
 )
-def test_the_printed_options_and_the_file_read_the_masks(ids, mask, names, tmp_path, capsys):
+def test_the_printed_options_and_the_written_file_read_the_masks(ids, mask, names, tmp_path, capsys):
     root = tmp_path / "my data"
     write(root, mask, np.uint16 if mask.dtype == np.uint16 else np.uint8, np.uint16, top=200)
     given = ["dataset=folder", f"dataset.root='{root}'", "data.crop_size=512"]
@@ -73,7 +73,7 @@ def test_the_printed_options_and_the_file_read_the_masks(ids, mask, names, tmp_p
         assert labels == counts | {"ignored": 2 * 960 - sum(counts.values())}
 
 
-def test_the_file_is_a_choice_with_the_given_options(tmp_path, capsys):
+def test_the_written_file_is_a_dataset_config_with_the_given_options(tmp_path, capsys):
     write(tmp_path / "voc", THREE)
     (tmp_path / "voc" / "masks").rename(tmp_path / "voc" / "labels")
     options = [
@@ -84,7 +84,7 @@ def test_the_file_is_a_choice_with_the_given_options(tmp_path, capsys):
     ]
     assert inspected(capsys, *options)[0] == 0
     [path] = (tmp_path / "out" / "dataset").iterdir()
-    assert path.name == "my_voc.yaml"  # voc is a choice of segnet
+    assert path.name == "my_voc.yaml"  # segnet has a dataset named voc
     text = path.read_text()
     assert text.startswith("# @package _global_\n")
     assert yaml.safe_load(text)["dataset"] == {
@@ -95,7 +95,7 @@ def test_the_file_is_a_choice_with_the_given_options(tmp_path, capsys):
     }
 
 
-def test_masks_that_are_no_classes_and_files_that_fail_are_errors(tmp_path, capsys):
+def test_masks_without_classes_and_unreadable_files_are_errors(tmp_path, capsys):
     write(tmp_path / "a", np.zeros(SIZE))
     code, printed = inspected(capsys, "dataset=folder", f"dataset.root={tmp_path}/a", f"hydra.run.dir={tmp_path}/out")
     assert code == 3
@@ -105,7 +105,7 @@ def test_masks_that_are_no_classes_and_files_that_fail_are_errors(tmp_path, caps
     (tmp_path / "b/images/train/0.png").write_bytes(b"no image")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "b/images/train/1.png")
     report = segnet.inspect("dataset=folder", f"dataset.root={tmp_path}/b", output_dir=tmp_path / "out2").report
-    assert report.pixels == {0: 960, 1: 960, 2: 960}  # of the masks, which can be read
+    assert report.pixels == {0: 960, 1: 960, 2: 960}  # the pixels of readable masks
     assert [error.rpartition("/")[2][:5] for error in report.errors] == ["0.png", "1.png"]
     with pytest.raises(DataError, match=r"1 more problem"):
         report.require_sound()
@@ -123,7 +123,7 @@ def test_images_outside_of_their_range_get_a_value_range(tmp_path, capsys):
     assert report.values.mean[0] == pytest.approx(0.5, abs=1e-3)
 
 
-def test_options_that_need_names_are_refused_without_them(tmp_path, capsys):
+def test_options_that_need_class_names_are_refused_without_them(tmp_path, capsys):
     write(tmp_path, THREE)
     with pytest.raises(SystemExit) as caught:
         cli.main(["inspect", "dataset=folder", f"dataset.root={tmp_path}", "dataset.id_map={0:0}"])
@@ -131,14 +131,14 @@ def test_options_that_need_names_are_refused_without_them(tmp_path, capsys):
     assert "dataset.id_map needs dataset.class_names" in capsys.readouterr().err
 
 
-def test_other_verbs_name_the_way_to_the_values(tmp_path, capsys):
+def test_other_verbs_suggest_inspect_for_masks_without_class_names(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["train", "dataset=folder", f"dataset.root={tmp_path}"])
     assert caught.value.code == 2
     assert "segnet inspect without it lists the values of the masks" in capsys.readouterr().err
 
 
-def test_values_that_a_geotiff_declares_to_be_no_data(tmp_path):
+def test_declared_nodata_values_of_a_geotiff_are_left_out(tmp_path):
     rasterio = pytest.importorskip("rasterio")
     profile = {"driver": "GTiff", "height": 24, "width": 40, "dtype": "uint8", "nodata": 0}
     for split in ("train", "val"):

@@ -1,4 +1,4 @@
-"""What a run says at its start and end, and the decisions behind it."""
+"""Messages at the start and end of a run."""
 
 import logging
 import shlex
@@ -14,7 +14,7 @@ from segnet.workflows.messages import few_steps, never_predicted, next_commands
 from segnet.workflows.train import train
 
 
-def test_a_run_greets_with_data_model_machine_and_length(tmp_path, caplog):
+def test_a_run_logs_data_model_machine_and_length_at_its_start(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         train(configuration(trainer={**CPU, "max_epochs": 1}, worst_images=0), tmp_path)
     said = "\n".join(caplog.messages)
@@ -25,7 +25,7 @@ def test_a_run_greets_with_data_model_machine_and_length(tmp_path, caplog):
     assert "4 steps are few: without trainer.max_epochs and trainer.max_steps the run would take 4,000" in said
 
 
-def test_few_steps_are_warned_about_whichever_option_sets_them():
+def test_few_steps_log_a_warning_for_either_length_option():
     facts = Facts(num_train=240, num_val=9, pretrained=True)
     data = configuration().data
     assert few_steps(Config(data=data, trainer={"max_epochs": 5}), facts).startswith("300 steps are few")
@@ -46,7 +46,7 @@ def test_a_class_that_is_never_predicted_is_named(run):
     one[2][2], one[2][0] = 0, 7
     assert never_predicted(replace(results, confusion=one)).startswith(f"a class is never predicted: {names[2]}: ")
     absent = [list(row) for row in perfect]
-    absent[2][2] = 0  # nor is it in the masks
+    absent[2][2] = 0  # absent from the masks too
     assert never_predicted(replace(results, confusion=absent)) == ""
 
 

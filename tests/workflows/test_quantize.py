@@ -55,9 +55,11 @@ def test_the_quantized_model_is_smaller_and_nearly_as_accurate(run, data, capsys
     output = data.parent / ("a.xml" if format == "openvino" else "a.onnx")
     arguments = [str(checkpoint), "--format", format, "--output", str(output)]
     assert main([*arguments, "--int8", "--calibrate", str(data), "--calibration-images", "4"]) == 0
-    told = re.search(r"int8 by 4 images; mIoU of 4 val images: (\S+) % in float32, (\S+) % in", capsys.readouterr().out)
-    assert told
-    before, after = map(float, told.groups())
+    match = re.search(
+        r"int8 by 4 images; mIoU of 4 val images: (\S+) % in float32, (\S+) % in", capsys.readouterr().out
+    )
+    assert match
+    before, after = map(float, match.groups())
     assert abs(before - after) < 10  # of 100
     weights = output.with_suffix(".bin") if format == "openvino" else output
     model, classes = load_checkpoint(checkpoint)

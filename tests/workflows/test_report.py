@@ -115,8 +115,8 @@ def test_the_iou_per_class_and_validation_matches_the_log(run, report):
         logged = [float(row[f"val/iou/{name}"]) for name in run[1].classes.names]
         assert np.isclose(np.nanmean(logged), float(row["val/miou"]), rtol=1e-6)
         for name, iou in zip(run[1].classes.names, logged, strict=True):
-            told = f'title="{name}, {epoch} / {4 * epoch}: {100 * iou:.1f} %"'
-            assert (told in report) == (not np.isnan(iou))
+            cell = f'title="{name}, {epoch} / {4 * epoch}: {100 * iou:.1f} %"'
+            assert (cell in report) == (not np.isnan(iou))
 
 
 def test_the_confusion_matrix_shows_fractions_of_the_truth(run, report):

@@ -35,8 +35,8 @@ def test_a_run_folder_contains_all_documented_files(run):
         "results.json",
         "report.html",
     }
-    for picture in ("curves.png", "preview.png"):
-        with Image.open(folder / picture) as opened:
+    for name in ("curves.png", "preview.png"):
+        with Image.open(folder / name) as opened:
             assert np.asarray(opened.convert("L")).std() > 10
     assert results.checkpoint == folder / "best.ckpt"
 

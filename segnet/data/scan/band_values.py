@@ -73,7 +73,7 @@ def pooled(images: Sequence[Sequence[Sequence[float]]]) -> BandValues | None:
 
 
 def fill_little(values: Sequence[Sequence[float]]) -> bool:
-    """Whether an image fills little of its range, by its `measured` values."""
+    """Return True if an image fills little of its range, from its `measured` values."""
     found = pooled([values])
     return found is not None and found.is_little
 

@@ -53,7 +53,7 @@ def small_images(split: str, sizes: Mapping[tuple[int, int], int], data: DataCon
 
 
 def smaller_crop(sizes: Mapping[tuple[int, int], int], data: DataConfig) -> list[int] | None:
-    """The crop that fits images much smaller than the configured one; None: that one fits, or follows the images."""
+    """Return a crop size for images much smaller than data.crop_size; None if it fits, or follows the images."""
     crop = data.crop_size
     if not sizes or crop is None or len(crop) != 2 or min(crop) < 1:
         return None
@@ -67,7 +67,7 @@ def _mean_fill(sizes: Mapping[tuple[int, int], int], crop_size: Sequence[int], s
 
 
 def median_size(sizes: Mapping[tuple[int, int], int]) -> tuple[float, float]:
-    """The medians of height and width over images."""
+    """Return the median height and width of the images."""
     every = np.repeat(np.array(list(sizes)), list(sizes.values()), axis=0)
     height, width = np.median(every, axis=0).tolist()
     return height, width

@@ -1,4 +1,4 @@
-"""Reads the masks of a split whose classes are not named yet: which values or colors they hold, and how many pixels."""
+"""Count the values or colors in the masks of a split without class names."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,22 +20,22 @@ from segnet.images.masks import ColoredMaskError, code_to_rgb, rgb_to_code
 from segnet.images.values import ValueRange, ValueRangeError
 from segnet.system.machine import num_cores
 
-MAX_KEPT = 256  # colors of an image that are kept, the most frequent ones
+MAX_KEPT = 256  # most frequent colors kept per image
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class MaskContent:
-    """What a mask holds.
+    """Values or colors of a mask.
 
     Attributes:
-        finding: the sample's, with its size and the values of its image, or its problem.
-        ids: value -> its pixels; empty for a mask in colors.
-        colors: color -> its pixels, at most `MAX_KEPT`; empty for a mask of values.
-        num_colors: how many colors there are.
-        no_data: pixels without a value (NaN, or masked by the file).
-        declared: the value that the file declares to be no data; None: it declares none.
+        finding: the sample's finding, with the size and values of its image, or its problem.
+        ids: value -> number of pixels; empty for a color mask.
+        colors: color -> number of pixels, at most `MAX_KEPT` colors; empty for a mask of values.
+        num_colors: total number of colors.
+        no_data: number of pixels without a value (NaN, or masked by the file).
+        declared: the nodata value that the file declares; None: none.
     """
 
     finding: Finding
@@ -48,12 +48,12 @@ class MaskContent:
 
 @dataclass(frozen=True)
 class SplitContent:
-    """What the masks of a split hold.
+    """Values or colors of the masks of a split.
 
     Attributes:
-        split: its name.
-        masks: one a sample.
-        notes: what the dataset left out, a line each.
+        split: name of the split.
+        masks: one per sample.
+        notes: files and labels that the dataset left out, one line each.
     """
 
     split: str
@@ -62,16 +62,16 @@ class SplitContent:
 
     @property
     def findings(self) -> list[Finding]:
-        """Those of the samples."""
+        """The samples' findings."""
         return [mask.finding for mask in self.masks]
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
-        """(height, width) -> how many images have it."""
+        """(height, width) -> number of images of this size."""
         return Counter(finding.size for finding in self.findings if not finding.problem)
 
     def counts(self, colored: bool) -> tuple[Counter[Any], Counter[Any]]:
-        """The pixels of each value or color, and the masks that hold it."""
+        """Count the pixels of each value or color, and the masks that contain it."""
         pixels: Counter[Any] = Counter()
         images: Counter[Any] = Counter()
         for mask in self.masks:
@@ -85,7 +85,7 @@ def read_contents(datasets: dict[str, SegmentationDataset]) -> list[SplitContent
     """Read every sample of the splits. If any mask is in colors, all masks are read as colors.
 
     Args:
-        datasets: by split; those that have `stored_labels`.
+        datasets: split -> dataset with `stored_labels`.
     """
     found = {split: _mapped(dataset, split, _content) for split, dataset in datasets.items()}
     if any(mask.num_colors for masks in found.values() for mask in masks):
@@ -131,11 +131,11 @@ def _name(dataset: SegmentationDataset, index: int) -> str:
 
 
 def _image_finding(dataset: SegmentationDataset, index: int, size: tuple[int, ...]) -> Finding:
-    """The size and values of an image, or why it cannot be used with its mask."""
+    """Build a finding with the size and values of an image, or with the problem of image and mask."""
     image, mask = dataset.files(index)[:2]
     try:
         stored, full = dataset.stored_values(index)
-        # The values of a window of a scene come as a column, without those that lack data.
+        # The values of a scene's window are a column, without nodata pixels.
         if stored.shape[1] != 1 and stored.shape[:2] != size:
             raise DataError(
                 f"{mask}: {size[1]} x {size[0]} pixels, but its image {image} has {stored.shape[1]} x "
@@ -150,10 +150,10 @@ def _image_finding(dataset: SegmentationDataset, index: int, size: tuple[int, ..
 def _measured_image(
     stored: NDArray[Any], full: float, name: str, value_range: ValueRange | None
 ) -> tuple[list[list[float]], list[float]]:
-    """The values of an image as `Finding` has them, and its limits where a value range would help.
+    """Return the band statistics of an image for `Finding`, and its limits if a value range would help.
 
     Raises:
-        DataError: values that no value range makes readable.
+        DataError: no value range makes the values readable.
     """
     try:
         values = measured(scale_channels(Channels(stored, full), name, value_range))

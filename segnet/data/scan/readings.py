@@ -1,4 +1,4 @@
-"""Readings of masks whose classes are not named yet: what their values or colors may mean, and the options for each."""
+"""Readings of masks without class names: possible meanings of their values or colors, with options for each."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from segnet.classes import MAX_LABEL
 from segnet.data.datasets.label_advice import MANY_IDS, RGB, are_instances, are_smoothed
 from segnet.errors import listed
 
-USUAL_VOID = 255  # what most tools write for unlabeled pixels, and the default of ignore_index
-MAX_CLASSES = 256  # more are listed in no option
-MAX_MAP_COLORS = 64  # of masks; more come from smoothing, or number instances
+USUAL_VOID = 255  # most tools' value of unlabeled pixels, and the default of ignore_index
+MAX_CLASSES = 256  # more classes are not listed in options
+MAX_MAP_COLORS = 64  # more colors in masks come from smoothing, or number instances
 VOID_COLOR = (224, 224, 192)  # of PASCAL VOC's borders
 BLACK = (0, 0, 0)
 NUMBERED = "if each object has a number of its own"
@@ -21,8 +21,8 @@ class Reading:
     """One way to read the masks of a dataset.
 
     Attributes:
-        condition: when it is right, as "if unlabeled is 255".
-        options: of the dataset: class_names, and id_map or color_map where they are needed.
+        condition: when the reading is right, such as "if unlabeled is 255".
+        options: dataset options: class_names, and id_map or color_map if needed.
     """
 
     condition: str
@@ -30,11 +30,11 @@ class Reading:
 
 
 def readings_of_ids(pixels: Mapping[int, int], declared: Collection[int] = ()) -> list[Reading]:
-    """The ways to read masks of numbers, the likeliest first; none where a mask holds one class at most.
+    """Return the readings of masks of numbers, the likeliest first; empty if masks have at most one class.
 
     Args:
-        pixels: value -> its pixels in all masks.
-        declared: values that the files themselves declare to be no data.
+        pixels: value -> number of pixels in all masks.
+        declared: nodata values that the files declare.
     """
     if are_smoothed(pixels) and not are_instances(pixels, declared):
         return []
@@ -50,11 +50,11 @@ def readings_of_ids(pixels: Mapping[int, int], declared: Collection[int] = ()) -
 
 
 def readings_of_colors(pixels: Mapping[RGB, int], num_colors: int) -> list[Reading]:
-    """The ways to read masks in colors, the likeliest first; none where the colors are no classes.
+    """Return the readings of color masks, the likeliest first; empty if colors are not classes.
 
     Args:
-        pixels: color -> its pixels in all masks.
-        num_colors: how many there are, where `pixels` has a part of them.
+        pixels: color -> number of pixels in all masks.
+        num_colors: total number of colors; `pixels` may contain only some.
     """
     if num_colors > min(len(pixels), MAX_MAP_COLORS):
         return []
@@ -67,25 +67,25 @@ def readings_of_colors(pixels: Mapping[RGB, int], num_colors: int) -> list[Readi
 
 
 def option_text(name: str, value: Any) -> str:
-    """An option as a shell takes it: "dataset.id_map={0:0,other:1}" in double quotes."""
+    """Format an option for a shell: "dataset.id_map={0:0,other:1}" in double quotes."""
     text = f"{name}={_written(value)}"
     return text if text.replace("=", "").replace(".", "").replace("_", "").isalnum() else f'"{text}"'
 
 
 def _is_spread(pixels: Iterable[int]) -> bool:
-    """Whether the values are gray levels from 0 to 255, as an image viewer shows them: 0, 127, 255."""
+    """Return True if the values are spread gray levels from 0 to 255, such as 0, 127, 255."""
     below = sorted(value for value in pixels if 0 <= value < USUAL_VOID)
     return len(below) <= 1 or below[-1] > USUAL_VOID // 2 - 2
 
 
 def _as_classes(pixels: Mapping[int, int], declared: Collection[int], void: set[int]) -> Reading | None:
-    """Each value is a class, those of `void` apart."""
+    """Return the reading with a class per value, except for the values in `void`."""
     ids = sorted(value for value in pixels if value not in void and 0 <= value <= MAX_LABEL)
     if len(ids) < 2 or len(ids) > MAX_CLASSES - 1:
         return None
     options: dict[str, Any] = {"class_names": _names(ids)}
-    strange = {value for value in pixels if not 0 <= value <= MAX_LABEL}  # no key of an id map
-    # A value that a file declares to be no data is a label only where the map names it.
+    strange = {value for value in pixels if not 0 <= value <= MAX_LABEL}  # not possible as keys of an id map
+    # A declared nodata value is a label only if the id map contains it.
     if (
         ids != list(range(len(ids)))
         or void - {USUAL_VOID} - set(declared)

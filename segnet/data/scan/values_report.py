@@ -1,4 +1,4 @@
-"""What the masks of a dataset hold whose classes are not named yet, and the options that read them."""
+"""Report of the values or colors in the masks of a dataset without class names, with suggested options."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from segnet.data.scan.readings import Reading, option_text, readings_of_colors, 
 from segnet.data.scan.report import grouped
 from segnet.errors import DataError, counted
 
-CHOICE_HEADER = "# @package _global_\n"  # which Hydra needs as the first line of a choice
+CHOICE_HEADER = "# @package _global_\n"  # required by Hydra as the first line of a choice
 YAML_WIDTH = 110
 
 
@@ -26,10 +26,10 @@ class ValuesReport:
     """The values or colors of the masks of a dataset.
 
     Attributes:
-        spec: of the dataset, without class_names.
-        splits: what was read.
-        lost: files that are part of no sample, a line each.
-        data: the crops of a training.
+        spec: spec of the dataset, without class_names.
+        splits: the read splits.
+        lost: files that belong to no sample, one line each.
+        data: options of the training crops.
     """
 
     spec: Mapping[str, Any]
@@ -39,23 +39,23 @@ class ValuesReport:
 
     @property
     def is_colored(self) -> bool:
-        """Whether any mask is in colors, so that all were read as colors."""
+        """Whether any mask is a color mask; all masks are read as colors then."""
         return any(mask.num_colors for split in self.splits for mask in split.masks)
 
     @cached_property
     def pixels(self) -> Counter[Any]:
-        """Value or color -> its pixels in all masks."""
+        """Value or color -> number of pixels in all masks."""
         return sum((split.counts(self.is_colored)[0] for split in self.splits), Counter())
 
     @cached_property
     def declared(self) -> list[int]:
-        """The values that masks declare to be no data."""
+        """The nodata values that masks declare."""
         values = {mask.declared for split in self.splits for mask in split.masks if mask.declared is not None}
         return sorted(int(value) for value in values if float(value).is_integer())
 
     @cached_property
     def readings(self) -> list[Reading]:
-        """The ways to read the masks, the likeliest first."""
+        """The possible readings of the masks, the likeliest first."""
         if not self.is_colored:
             return readings_of_ids(self.pixels, self.declared)
         most = max(mask.num_colors for split in self.splits for mask in split.masks)
@@ -63,7 +63,7 @@ class ValuesReport:
 
     @property
     def errors(self) -> list[str]:
-        """What must be corrected before a training, a line each."""
+        """Problems to fix before training, one line each."""
         problems = [finding for split in self.splits for finding in split.findings if finding.problem]
         found = [*self.lost, *grouped(problems, {})]
         if not self.readings and self.pixels:
@@ -81,13 +81,13 @@ class ValuesReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What is to be looked at, a line each."""
+        """Warnings for the user to check, one line each."""
         notes = [f"{split.split}: {note}" for split in self.splits for note in split.notes]
         return notes + [text for split in self.splits if (text := small_images(split.split, split.sizes, self.data))]
 
     @cached_property
     def values(self) -> BandValues | None:
-        """The values of the bands of all images, 0-1; with a value range, within it."""
+        """Band statistics over all images, 0-1, relative to the value range if there is one."""
         found = pooled([finding.values for split in self.splits for finding in split.findings])
         limits = [finding.limits for split in self.splits for finding in split.findings if finding.limits]
         if found is None or self.value_range is None:
@@ -97,7 +97,7 @@ class ValuesReport:
 
     @cached_property
     def value_range(self) -> tuple[float, float] | None:
-        """The stored values that should become black and white; None: the type's own range fits."""
+        """The stored values that should become black and white; None: the dtype's range fits."""
         findings = [finding for split in self.splits for finding in split.findings if not finding.problem]
         limits = [finding.limits for finding in findings if finding.limits]
         found = pooled([finding.values for finding in findings])
@@ -105,7 +105,7 @@ class ValuesReport:
         return common_range(limits) if outside or (found and found.is_little) else None
 
     def choice(self, reading: Reading) -> dict[str, Any]:
-        """The configuration of a training for a reading: dataset, and what belongs to it."""
+        """Return the training options of a reading: the dataset, and options that depend on it."""
         dataset = {**self.spec, **reading.options}
         if self.value_range:
             dataset["value_range"] = [int(value) if value.is_integer() else value for value in self.value_range]
@@ -120,7 +120,7 @@ class ValuesReport:
         return found
 
     def options(self, reading: Reading) -> str:
-        """What is to be added to the options of this inspection, ready to paste."""
+        """Format the options to add to this inspection's command line, ready to paste."""
         found = self.choice(reading)
         new = {key: value for key, value in found["dataset"].items() if self.spec.get(key) != value}
         sections = {**found, "dataset": new}
@@ -131,22 +131,24 @@ class ValuesReport:
         )
 
     def yaml(self, reading: Reading) -> str:
-        """The text of a file conf/dataset/NAME.yaml, which dataset=NAME chooses."""
+        """Return the content of a file conf/dataset/NAME.yaml for dataset=NAME."""
         body = yaml.safe_dump(
             self.choice(reading), sort_keys=False, default_flow_style=None, width=YAML_WIDTH, allow_unicode=True
         )
         return f"{CHOICE_HEADER}# Written by segnet inspect, {reading.condition}. Give the classes their names.\n{body}"
 
     def require_sound(self) -> None:
-        """Raises:
-        DataError: the first error, and how many more there are.
+        """Raise an error if the dataset has errors.
+
+        Raises:
+            DataError: the first error, with the number of further ones.
         """
         if errors := self.errors:
             more = len(errors) - 1
             raise DataError(errors[0] + (f" (and {counted(more, 'more problem')})" if more else ""))
 
     def to_dict(self) -> dict[str, Any]:
-        """As builtins, for JSON."""
+        """Return the report as JSON-compatible builtins."""
         return {
             "splits": {split.split: self._split_record(split) for split in self.splits},
             "readings": [

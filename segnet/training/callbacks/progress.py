@@ -18,8 +18,8 @@ from segnet.training.metrics import MONITOR, percent
 
 log = logging.getLogger(__name__)
 
-ESTIMATED_AFTER, SHORT = 20, 60.0  # steps after which the time is estimated; runs that are not worth it [s]
-LINE_EVERY = 60.0  # between two lines of a progress log [s]
+ESTIMATED_AFTER, SHORT = 20, 60.0  # steps before the time is estimated; shorter runs log no estimate [s]
+LINE_EVERY = 60.0  # time between two lines of a progress log [s]
 RECENT = 50  # the most recent batches, over which throughput is averaged
 
 

@@ -13,11 +13,11 @@ def write(top, name: str, ids: np.ndarray, folder: str = "SegmentationClass") ->
     for part in ("JPEGImages", folder, "ImageSets/Segmentation"):
         (top / part).mkdir(parents=True, exist_ok=True)
     Image.new("RGB", ids.shape[::-1], (90, 120, 30)).save(top / "JPEGImages" / f"{name}.jpg")
-    picture = Image.fromarray(ids)
+    mask = Image.fromarray(ids)
     if folder == "SegmentationClass":  # the augmented masks are gray
         colors = [value for color in VOC_CLASSES.palette for value in color]
-        picture.putpalette(colors + [0, 0, 0] * (255 - 21) + [224, 224, 192])
-    picture.save(top / folder / f"{name}.png")
+        mask.putpalette(colors + [0, 0, 0] * (255 - 21) + [224, 224, 192])
+    mask.save(top / folder / f"{name}.png")
 
 
 def write_list(top, name: str, *stems: str) -> None:

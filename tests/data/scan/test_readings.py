@@ -1,4 +1,4 @@
-"""What the values and colors of masks may mean, and the options for each reading."""
+"""Readings of mask values and colors, with the options for each reading."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from segnet.data.scan.readings import NUMBERED, option_text, readings_of_colors,
 
 
 def read_as(reading, values, declared=()):
-    """The class names of values as `Labels` reads them with the options; "-" for ignored ones."""
+    """Return the class names of values that `Labels` reads with the options; "-" for ignored values."""
     classes = Classes.create(reading.options["class_names"])
     labels = Labels(classes, reading.options.get("id_map"))
     ids = labels.convert(np.array([values]), "a.png")[0]
@@ -29,23 +29,23 @@ def read_as(reading, values, declared=()):
         ([0, 127, 255], (), ["class_0", "class_127", "class_255"]),
         ([1, 2, 3], (), ["class_1", "class_2", "class_3"]),
         ([3, 7, 11, 255], (), ["class_3", "class_7", "class_11", "-"]),
-        ([0, 1], (0,), ["background", "foreground"]),  # nodata=0 of a GeoTIFF: else nothing would be left
+        ([0, 1], (0,), ["background", "foreground"]),  # nodata=0 of a GeoTIFF: otherwise no class would be left
         ([0, 2, 5], (0,), ["-", "class_2", "class_5"]),
         ([-1, 0, 1], (), ["-", "background", "foreground"]),
         ([0, 1, 70_000], (), ["background", "foreground", "-"]),
     ],
 )
-def test_the_first_reading_of_values(values, declared, expected):
+def test_the_first_reading_of_values_is_the_likeliest(values, declared, expected):
     assert read_as(readings_of_ids(dict.fromkeys(values, 100), declared)[0], values, declared) == expected
 
 
-def test_a_value_that_may_be_void_has_both_readings():
+def test_a_possible_void_value_has_both_readings():
     first, second = readings_of_ids({0: 5, 1: 5, 255: 5})
     assert (first.condition, read_as(first, [0, 1, 255])) == ("if unlabeled is 255", ["background", "foreground", "-"])
     assert read_as(second, [0, 1, 255]) == ["class_0", "class_1", "class_255"]
 
 
-def test_instance_ids():
+def test_instance_ids_are_recognized():
     pixels = {0: 10_000} | dict.fromkeys([*range(1, 300), 70_000], 20)
     first = readings_of_ids(pixels)[0]
     assert first.condition == NUMBERED
@@ -54,7 +54,7 @@ def test_instance_ids():
     assert [reading.condition for reading in few_large] == ["if each value is a class", NUMBERED]
 
 
-def test_masks_that_cannot_be_classes_have_no_reading():
+def test_masks_without_classes_have_no_reading():
     assert readings_of_ids({0: 9}) == []
     smoothed = {0: 5_000, 255: 4_000} | dict.fromkeys([*range(1, 40), *range(220, 255)], 9)
     assert readings_of_ids(smoothed) == []
@@ -62,7 +62,7 @@ def test_masks_that_cannot_be_classes_have_no_reading():
     assert readings_of_colors({(1, 2, 3): 9}, 1) == []
 
 
-def test_colors_become_a_complete_map():
+def test_colors_give_a_complete_color_map():
     colors = {(0, 0, 0): 9, (128, 0, 0): 9, (224, 224, 192): 1, (0, 9, 0): 3}
     first, second, third = readings_of_colors(colors, 4)
     for reading, voids in ((first, [(224, 224, 192)]), (second, []), (third, [(0, 0, 0), (224, 224, 192)])):
@@ -81,5 +81,5 @@ def test_colors_become_a_complete_map():
         ("data.color_jitter", 0.0, "data.color_jitter=0"),
     ],
 )
-def test_options_as_a_shell_takes_them(name, value, text):
+def test_options_are_quoted_for_a_shell(name, value, text):
     assert option_text(name, value) == text

@@ -89,9 +89,9 @@ def test_every_norm_predicts_small_images(name, norm):
 
 
 class Reference:
-    """ResNets as torchvision's and mmsegmentation's sources compute them, from a state dict of ours, by functions.
+    """Reference ResNets of torchvision and mmsegmentation as functions of segnet's state dict.
 
-    Strides, dilations and projections are told, one of each a block, and not derived.
+    Strides, dilations and projections are given per block, not derived.
     """
 
     def __init__(self, state: dict[str, Tensor], groups: int = 1) -> None:

@@ -30,7 +30,7 @@ class Stage(nn.Sequential):
 class FakeNet(nn.Module):
     """Features at strides 2, 4, 8, 16, 32, like timm's extractors."""
 
-    def __init__(self, in_chans=3, *, reductions=(2, 4, 8, 16, 32), rounds_up=True, lies=False, fmt=None):
+    def __init__(self, in_chans=3, *, reductions=(2, 4, 8, 16, 32), rounds_up=True, declares_wrongly=False, fmt=None):
         super().__init__()
         channels = [4 * (1 + index) for index in range(len(reductions))]
         self.feature_info = types.SimpleNamespace(reduction=lambda: list(reductions), channels=lambda: list(channels))
@@ -40,7 +40,7 @@ class FakeNet(nn.Module):
             Stage(width, channel, after // before, rounds_up)
             for width, channel, before, after in zip(widths, channels, previous, reductions, strict=True)
         )
-        self.lies = lies
+        self.declares_wrongly = declares_wrongly
         if fmt:
             self.output_fmt = fmt
 
@@ -49,7 +49,7 @@ class FakeNet(nn.Module):
         for stage in self.stages:
             x = stage(x)
             features.append(x.permute(0, 2, 3, 1) if hasattr(self, "output_fmt") else x)
-        return features[:-1] if self.lies else features
+        return features[:-1] if self.declares_wrongly else features
 
 
 def refuse_dilation(features_only, in_chans, output_stride=32):
@@ -84,7 +84,7 @@ MODELS = {
     "mixer": no_features,
     "fine": lambda features_only, in_chans: FakeNet(in_chans, reductions=(2, 4)),
     "rounding_down": lambda features_only, in_chans: FakeNet(in_chans, rounds_up=False),
-    "lying": lambda features_only, in_chans: FakeNet(in_chans, lies=True),
+    "misdeclared": lambda features_only, in_chans: FakeNet(in_chans, declares_wrongly=True),
     "channels_last": lambda features_only, in_chans: FakeNet(in_chans, fmt="NHWC"),
 }
 
@@ -161,7 +161,7 @@ def test_a_missing_model_name_is_refused(fake_timm):
             "features at output_stride=8 (timm gives no reason)",
         ),
         ({"model": "mixer", "output_stride": 32}, "timm says: features_only not implemented for Mixer models.)"),
-        ({"model": "lying", "output_stride": 32}, "does not give features of the strides [4, 8, 16, 32]"),
+        ({"model": "misdeclared", "output_stride": 32}, "does not give features of the strides [4, 8, 16, 32]"),
     ],
 )
 def test_impossible_timm_options_are_a_one_line_error(fake_timm, options, words):
