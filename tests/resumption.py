@@ -1,4 +1,4 @@
-"""A run small enough to be stopped and resumed many times, and the comparison of two of its checkpoints."""
+"""A tiny configuration for runs that are stopped and resumed, and the comparison of two checkpoints."""
 
 import torch
 from tiny import components
@@ -13,6 +13,7 @@ def configuration(trainer=None, **changes):
     parts["decoder"]["dropout"] = 0.3  # draws random numbers in training
     sections = {
         **parts,
+        "backbone_weights": None,
         "loss": {"name": "cross_entropy"},
         "dataset": {"name": "shapes", "num_train": 11, "num_val": 3, "size": [40, 32]},
         "data": DataConfig(batch_size=2, crop_size=[32, 32], num_workers=0),
