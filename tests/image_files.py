@@ -1,4 +1,4 @@
-"""Image files for tests: written byte by byte, or by Pillow; and what reading them must give."""
+"""Image files for tests, written byte by byte or by Pillow, and their expected values."""
 
 import struct
 import zlib
@@ -14,7 +14,7 @@ RNG_SEED = 7
 GRAY, RGB, PALETTE, GRAY_ALPHA = 0, 2, 3, 4  # PNG's color types
 ORIENTATION = 0x0112  # EXIF tag
 
-UPRIGHT = {  # EXIF orientation -> how stored pixels become the displayed ones
+UPRIGHT = {  # EXIF orientation -> transformation from stored to displayed pixels
     1: lambda stored: stored,
     2: np.fliplr,
     3: lambda stored: np.rot90(stored, 2),
@@ -41,13 +41,13 @@ def png_bytes(width: int, height: int, depth: int, color_type: int, rows: list[b
 
 
 def packed(row: np.ndarray, depth: int) -> bytes:
-    """Ids as PNG stores them: `depth` bits each, from the left, the last byte filled up."""
+    """Ids packed like in PNG: `depth` bits each, most significant bit first, with a padded last byte."""
     bits = np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - depth :]
     return np.packbits(bits.ravel()).tobytes()
 
 
 def bmp_bytes(ids: np.ndarray, depth: int, colors: list[tuple[int, int, int]]) -> bytes:
-    """A BMP of palette indices, from the bottom row up, each row filled up to four bytes."""
+    """A BMP of palette indices, bottom row first, each row padded to four bytes."""
     palette = b"".join(bytes([*color[::-1], 0]) for color in colors)
     rows = [packed(row, depth) for row in ids[::-1]]
     data = b"".join(row + bytes(-len(row) % 4) for row in rows)
@@ -57,19 +57,19 @@ def bmp_bytes(ids: np.ndarray, depth: int, colors: list[tuple[int, int, int]]) -
 
 
 def saved(path: Path, pixels: np.ndarray | Image.Image, **options: object) -> Path:
-    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    picture.save(path, **options)
+    pillow_image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    pillow_image.save(path, **options)
     return path
 
 
 def indexed(ids: np.ndarray, colors: np.ndarray) -> Image.Image:
-    picture = Image.fromarray(ids)
-    picture.putpalette(colors.ravel().tolist())
-    return picture
+    pillow_image = Image.fromarray(ids)
+    pillow_image.putpalette(colors.ravel().tolist())
+    return pillow_image
 
 
 def refusal(read: object, path: Path | str) -> str:
-    """The message of the DataError with which `read` refuses `path`; checks what all of them have in common."""
+    """The message of the DataError of `read` for `path`; checks that it is one line and names the file."""
     with pytest.raises(DataError) as caught:
         read(path)
     message = str(caught.value)
@@ -78,18 +78,18 @@ def refusal(read: object, path: Path | str) -> str:
     return message
 
 
-def as_rgb(picture: Image.Image) -> np.ndarray:
-    """What RGB means for each mode, by numpy."""
-    values = np.asarray(picture)
-    if picture.mode == "1":
+def as_rgb(pillow_image: Image.Image) -> np.ndarray:
+    """The reference conversion of each mode to RGB, in numpy."""
+    values = np.asarray(pillow_image)
+    if pillow_image.mode == "1":
         return np.repeat(255 * values.astype(np.uint8)[..., None], 3, axis=2)
-    if picture.mode == "L":
+    if pillow_image.mode == "L":
         return np.repeat(values[..., None], 3, axis=2)
-    if picture.mode == "LA":
+    if pillow_image.mode == "LA":
         return np.repeat(values[..., :1], 3, axis=2)
-    if picture.mode == "P":
-        return np.array(picture.getpalette(), np.uint8).reshape(-1, 3)[values]
-    if picture.mode == "CMYK":
+    if pillow_image.mode == "P":
+        return np.array(pillow_image.getpalette(), np.uint8).reshape(-1, 3)[values]
+    if pillow_image.mode == "CMYK":
         ink = values.astype(float) / 255
         return np.round(255 * (1 - ink[..., :3]) * (1 - ink[..., 3:])).astype(np.uint8)
     return values[..., :3]

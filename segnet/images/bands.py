@@ -1,8 +1,8 @@
-"""Images of any number of channels: gray, RGB, or the bands of a satellite, a microscope, a depth camera.
+"""Read images with any number of channels: grayscale, RGB, or bands of a satellite, microscope or depth camera.
 
 RGB is read as uint8. Other images keep the precision of their file: 8 bits as uint8, 16 bits as float32 scaled from
-0-65535 to 0-255, floating point as float32 scaled from 0-1 to 0-255; `segnet.images.values` has the rules. The mean and
-std of a model are those of values scaled to 0-1: of a uint16 band with mean 1200 it is 1200 / 65535.
+0-65535 to 0-255, floating point as float32 scaled from 0-1 to 0-255; see `segnet.images.values`. The mean and std of a
+model refer to values scaled to 0-1: for a uint16 band with mean 1200, the mean is 1200 / 65535.
 """
 
 import os
@@ -19,42 +19,42 @@ from segnet.images.header import decoding
 from segnet.images.stored import Colors, PixelKind, Stored, read_stored
 from segnet.images.values import Bands, ValueRange, full_scale, scaled
 
-PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
-LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow converts RGB to gray
+PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels -> mode
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, like Pillow's conversion to grayscale
 
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """The channels that a model takes, before scaling: (H, W, channels), and the value of white."""
+    """The input channels of a model before scaling: (H, W, channels), and the value of white."""
 
     values: NDArray[Any]
     full: float
 
 
 def read_bands(path: str | os.PathLike[str], channels: int, value_range: ValueRange | None = None) -> Bands:
-    """Reads an image of `channels` channels.
+    """Read an image with `channels` channels.
 
-    With 3, any image as RGB. With 1, any image as gray. With another number, a TIFF of as many bands, which may have
-    alpha besides, or with 4 an image with alpha. Of an animation or a TIFF of several pages the first is read.
+    3 channels: any image as RGB. 1 channel: any image as grayscale. Another number: a TIFF with that many bands and
+    optionally alpha; for 4 also an image with alpha. Only the first frame or page is read.
 
     Args:
-        value_range: the values that become 0 and 255; None: 0 and the largest of the type.
+        value_range: the values mapped to 0 and 255; None: 0 and the maximum of the dtype.
 
     Returns:
         (H, W, channels) uint8 or float32, 0-255.
 
     Raises:
-        DataError: missing, damaged, another number of bands, or values for which there is no rule.
+        DataError: missing, damaged, another number of bands, or values out of range.
     """
     path = Path(path)
     return scale_channels(read_channels(path, channels), path, value_range)
 
 
 def scale_channels(found: Channels, source: Path | str, value_range: ValueRange | None = None) -> Bands:
-    """Scales channels to 0-255: RGB to uint8, others as `read_bands` says.
+    """Scale channels to 0-255: RGB to uint8, others as in `read_bands`.
 
     Raises:
-        DataError: values for which there is no rule.
+        DataError: values out of range.
     """
     is_rgb = found.values.shape[2] == 3
     to_uint8 = is_rgb or (found.values.dtype == np.uint8 and value_range is None)
@@ -62,7 +62,7 @@ def scale_channels(found: Channels, source: Path | str, value_range: ValueRange 
 
 
 def read_channels(path: Path, channels: int) -> Channels:
-    """Reads an image of `channels` channels as its file stores them, without scaling.
+    """Read an image with `channels` channels as stored in the file, without scaling.
 
     Raises:
         DataError: missing, damaged, or another number of bands.
@@ -73,34 +73,36 @@ def read_channels(path: Path, channels: int) -> Channels:
     if stored is not None:
         return arranged(stored, channels, path)
     with decoding(path) as image:
-        ImageOps.exif_transpose(image, in_place=True)  # else it would copy what stands upright
+        ImageOps.exif_transpose(image, in_place=True)  # in_place avoids a copy of upright images
         return _of_pillow(image, channels, path)
 
 
 def bands_of(image: Image.Image, channels: int, source: Path | str, value_range: ValueRange | None = None) -> Bands:
-    """An image of Pillow's as `read_bands` gives it; `source` names it in errors."""
+    """Convert a Pillow image to the format of `read_bands`; `source` is its name in errors."""
     return scale_channels(_of_pillow(ImageOps.exif_transpose(image), channels, source), source, value_range)
 
 
 def require_channels(kind: PixelKind, channels: int, source: Path | str) -> None:
-    """Raises:
-    DataError: an image of this kind does not have so many channels.
+    """Check that an image of this kind can provide `channels` channels.
+
+    Raises:
+        DataError: it cannot.
     """
     extra = kind.num_samples - channels
     fits = extra == 0 or (extra == 1 and kind.has_alpha)
     as_color = channels in (1, 3) and (kind.colors != Colors.BANDS or kind.num_samples == 3) and kind.num_samples <= 8
     if not (fits or as_color):
         raise DataError(
-            f"{source}: has {kind.num_samples} bands, but {channels} are asked for: set dataset.channels="
+            f"{source}: has {kind.num_samples} bands, but {channels} are expected: set dataset.channels="
             f"{kind.num_samples} and backbone.in_channels={kind.num_samples}"
         )
 
 
 def arranged(stored: Stored, channels: int, source: Path | str) -> Channels:
-    """Brings stored samples into the channels that a model takes.
+    """Convert stored samples to the input channels of a model.
 
     Raises:
-        DataError: the image does not have so many channels.
+        DataError: the image cannot provide that number of channels.
     """
     require_channels(stored.kind, channels, source)
     values, kind = stored.values, stored.kind
@@ -153,7 +155,7 @@ def _of_pillow(image: Image.Image, channels: int, source: Path | str) -> Channel
     mode = PILLOW_MODES.get(channels, "")
     if not mode or (channels == 4 and not image.has_transparency_data):
         raise DataError(
-            f"{source}: has {len(image.getbands())} channels, but {channels} are asked for "
+            f"{source}: has {len(image.getbands())} channels, but {channels} are expected "
             "(dataset.channels, backbone.in_channels)"
         )
     values = np.array(image if image.mode == mode else image.convert(mode))
@@ -161,13 +163,13 @@ def _of_pillow(image: Image.Image, channels: int, source: Path | str) -> Channel
 
 
 def unstretched(image: Bands) -> NDArray[np.uint8]:
-    """An image (H, W, channels), 0-255, as (H, W, 3) uint8 RGB, as bright as a network sees it: its first bands."""
+    """Show an image (H, W, channels), 0-255, as (H, W, 3) uint8 RGB without contrast stretch: its first bands."""
     shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, [0, 0, 0]]
     return shown if shown.dtype == np.uint8 else np.asarray(shown.clip(0, 255).round(), np.uint8)  # type: ignore[return-value]
 
 
 def displayable(image: Bands) -> NDArray[np.uint8]:
-    """An image (H, W, channels) as (H, W, 3) uint8 RGB for people: of many bands the first three, stretched each."""
+    """Show an image (H, W, channels) as (H, W, 3) uint8 RGB: the first three bands, each with contrast stretch."""
     if image.shape[2] == 3 and image.dtype == np.uint8:
         return image  # type: ignore[return-value]
     shown = image[:, :, :3] if image.shape[2] >= 3 else image[:, :, [0, 0, 0]]

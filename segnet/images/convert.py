@@ -1,4 +1,4 @@
-"""Image-likes: paths, arrays, tensors and Pillow images, as the image that a model takes."""
+"""Convert paths, arrays, tensors and Pillow images to the input of a model."""
 
 import os
 from typing import Any
@@ -15,31 +15,31 @@ from segnet.images.values import Bands, ValueRange, full_scale
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
 
-ANY = "the image"  # what errors call an image without a file
+ANY = "the image"  # name of an image without a file in errors
 
 
 def as_bands(image: ImageLike, channels: int, value_range: ValueRange | None = None) -> Bands:
-    """An image as `segnet.images.bands.read_bands` gives it.
+    """Convert an image to the format of `segnet.images.bands.read_bands`.
 
     Args:
-        image: a path; a Pillow image, which is turned upright by its EXIF; an array (H, W) or (H, W, bands); a
-            tensor (H, W) or (bands, H, W). Values are uint8, uint16 of 0-65535 or floating point of 0-1. Gray becomes
-            RGB, and alpha is dropped, where the model takes RGB.
-        channels: of the model.
-        value_range: the values that become 0 and 255; None: 0 and the largest of the type.
+        image: a path; a Pillow image, rotated by its EXIF orientation; an array (H, W) or (H, W, bands); a tensor (H,
+            W) or (bands, H, W). Values are uint8, uint16 with values 0-65535, or floating point with values 0-1. For an
+            RGB model, grayscale becomes RGB and alpha is dropped.
+        channels: input channels of the model.
+        value_range: the values mapped to 0 and 255; None: 0 and the maximum of the dtype.
 
     Returns:
         (H, W, channels) uint8 or float32, 0-255.
 
     Raises:
-        DataError: no image, another number of channels, or values outside of their range.
+        DataError: not an image, another number of channels, or values out of range.
     """
     if isinstance(image, (str, os.PathLike)):
         return read_bands(image, channels, value_range)
     if isinstance(image, Image.Image):
         try:
             return bands_of(image, channels, ANY, value_range)
-        except OSError as error:  # Pillow reads the file only now
+        except OSError as error:  # Pillow decodes lazily
             raise DataError(f"{ANY}: cannot be decoded, damaged or cut off ({error})") from None
     if isinstance(image, Tensor):
         values = image.detach().cpu()

@@ -1,4 +1,4 @@
-"""Images for people: masks in colors, overlays, comparisons, curves."""
+"""Visualization: colorized masks, overlays, comparison sheets, training curves."""
 
 import csv
 from collections.abc import Collection, Sequence
@@ -13,30 +13,30 @@ from segnet.classes import Classes
 from segnet.errors import printable
 from segnet.images.files import UInt8Array
 
-CAPTION_LENGTH = 40  # of a class name in a legend [characters]
-IGNORED = (255, 255, 255)  # color of pixels that are no class
+CAPTION_LENGTH = 40  # longest class name in a legend [characters]
+IGNORED = (255, 255, 255)  # color of pixels without a class
 
 
 def colorize(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
-    """Class ids (H, W) -> their colors (H, W, 3) uint8 RGB; ids that are no class become white."""
+    """Map class ids (H, W) to class colors (H, W, 3) uint8 RGB; unknown ids become white."""
     table = np.array([*classes.palette, IGNORED], np.uint8)
     num_classes = len(classes.names)
     return table[np.where((mask >= 0) & (mask < num_classes), mask, num_classes)]
 
 
 def overlay(image: UInt8Array, mask: NDArray[np.integer], classes: Classes, opacity: float = 0.5) -> UInt8Array:
-    """Lays the classes' colors over an image.
+    """Blend an image with the class colors of a mask.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) class ids.
-        opacity: of the colors, 0-1.
+        opacity: opacity of the colors, 0-1.
     """
     return np.asarray(cv2.addWeighted(image, 1 - opacity, colorize(mask, classes), opacity, 0), np.uint8)
 
 
 def legend(classes: Classes, width: int) -> UInt8Array:
-    """Names beside their colors, in as many rows as they need: (h, width, 3) uint8 RGB."""
+    """Draw a legend of class names and colors, wrapped to `width`: (h, width, 3) uint8 RGB."""
     font = ImageFont.load_default(size=14)
     pad, swatch, row_height = 8, 14, 24
     places, x, y = [], pad, 5
@@ -56,7 +56,7 @@ def legend(classes: Classes, width: int) -> UInt8Array:
 
 
 def _caption(name: str) -> str:
-    """A class name on one line: Pillow cannot measure several, and a long one would push the others off the sheet."""
+    """A class name on one line, truncated: Pillow cannot measure several lines, and long names would not fit."""
     name = printable(name)
     return name if len(name) <= CAPTION_LENGTH else f"{name[: CAPTION_LENGTH - 1]}…"
 
@@ -64,11 +64,11 @@ def _caption(name: str) -> str:
 def comparison(
     rows: Sequence[tuple[UInt8Array, NDArray[np.integer], NDArray[np.integer]]], classes: Classes, width: int = 256
 ) -> UInt8Array:
-    """A sheet with a row for each (image, truth, prediction), headings and a legend.
+    """Draw a sheet with one row per (image, truth, prediction), headings and a legend.
 
     Args:
-        rows: images (H, W, 3) uint8 RGB with masks (H, W); each row may have a size of its own.
-        width: of each image on the sheet [pixels].
+        rows: images (H, W, 3) uint8 RGB with masks (H, W); sizes may differ between rows.
+        width: width of each image on the sheet [pixels].
 
     Returns:
         (h, w, 3) uint8 RGB.
@@ -82,11 +82,11 @@ def contact_sheet(
     classes: Classes,
     width: int = 256,
 ) -> UInt8Array:
-    """A sheet with a row for each (image, mask, augmented image, augmented mask), headings and a legend.
+    """Draw a sheet with one row per (image, mask, augmented image, augmented mask), headings and a legend.
 
     Args:
-        rows: images (H, W, 3) uint8 RGB with masks (H, W); the augmented ones have a size of their own.
-        width: of each image on the sheet [pixels].
+        rows: images (H, W, 3) uint8 RGB with masks (H, W); the augmented ones may have another size.
+        width: width of each image on the sheet [pixels].
 
     Returns:
         (h, w, 3) uint8 RGB.
@@ -105,12 +105,12 @@ def sheet(
     classes: Classes,
     width: int,
 ) -> UInt8Array:
-    """Rows of images below headings, above a legend.
+    """Draw rows of images with headings and a legend.
 
     Args:
         rows: images (H, W, 3) uint8 RGB, one for each heading.
-        nearest: columns in which no colors may be mixed.
-        width: of each image on the sheet [pixels].
+        nearest: columns to resize without interpolation.
+        width: width of each image on the sheet [pixels].
 
     Returns:
         (h, w, 3) uint8 RGB.
@@ -136,8 +136,8 @@ def sheet(
 
 
 def plot_curves(metrics: Path, target: Path) -> None:
-    """Draws loss, learning rate and mIoU over the steps from Lightning's metrics.csv into a PNG."""
-    from matplotlib.figure import Figure  # takes half a second, which prediction does not need
+    """Plot loss, learning rate and mIoU over steps from Lightning's metrics.csv to a PNG."""
+    from matplotlib.figure import Figure  # late: takes 0.5 s, and prediction does not need it
 
     with open(metrics, newline="", encoding="utf-8") as file:
         records = list(csv.DictReader(file))

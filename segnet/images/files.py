@@ -1,7 +1,7 @@
-"""Reads images as RGB; writes images and masks, each whole or not at all.
+"""Read images as RGB; write images and masks atomically.
 
-OpenCV is never given a path: it reads truncated JPEGs as garbage rows, turns palette masks into gray levels and crashes
-on file names that are not UTF-8.
+OpenCV never gets a path: it reads truncated JPEGs as garbage rows, converts palette masks to gray levels and crashes on
+file names that are not UTF-8.
 """
 
 import os
@@ -20,17 +20,17 @@ UInt8Array = NDArray[np.uint8]
 
 
 def read_image(path: str | os.PathLike[str], value_range: ValueRange | None = None) -> UInt8Array:
-    """Reads any image as RGB, upright by its EXIF orientation.
+    """Read any image as RGB, with EXIF orientation applied.
 
-    Gray, palette, CMYK and bilevel images become RGB; alpha is dropped. 16-bit values are scaled from 0-65535,
-    floating-point ones from 0-1, or all from the value range; without one they are never clipped. Of an animation the
-    first frame is read.
+    Grayscale, palette, CMYK and bilevel images become RGB; alpha is dropped. 16-bit values are scaled from 0-65535,
+    floating-point ones from 0-1, or all from the value range; without one they are never clipped. Only the first frame
+    of an animation is read.
 
     Returns:
         (H, W, 3) uint8 RGB, 0-255.
 
     Raises:
-        DataError: missing, damaged, not an image, or values for which there is no rule.
+        DataError: missing, damaged, not an image, or values out of range.
     """
     image = read_bands(path, 3, value_range)
     assert image.dtype == np.uint8
@@ -38,7 +38,7 @@ def read_image(path: str | os.PathLike[str], value_range: ValueRange | None = No
 
 
 def mask_image(mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> Image.Image:
-    """Class ids as an indexed image in the classes' colors; with ids above 255, as a 16-bit gray one.
+    """Convert class ids to a palette image with the class colors, or to 16-bit grayscale for ids above 255.
 
     Args:
         mask: (H, W) ids, 0-65535.
@@ -47,22 +47,22 @@ def mask_image(mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> I
     if len(palette) > 256 or mask.max(initial=0) > 255:
         return Image.fromarray(mask.astype(np.uint16))
     image = Image.fromarray(mask.astype(np.uint8))
-    # Pillow saves as few bits a pixel as the palette needs: every id needs a color, those of no class are white.
+    # Pillow saves as few bits per pixel as the palette needs: unknown ids get white entries.
     missing = int(mask.max(initial=0)) + 1 - len(palette)
     image.putpalette([value for color in [*palette, *[(255, 255, 255)] * missing] for value in color])
     return image
 
 
 def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> None:
-    """Writes class ids as a PNG, as `mask_image` makes it."""
+    """Write class ids as a PNG, see `mask_image`."""
     write_image(path, mask_image(mask, palette))
 
 
 def write_image(path: str | os.PathLike[str], image: Image.Image | UInt8Array) -> None:
-    """Writes an image atomically, in the format of the file's extension; creates the folder.
+    """Write an image atomically, in the format of the file's extension; create its folder.
 
     Raises:
-        MachineError: the disk refuses it.
+        MachineError: the file cannot be written.
     """
     path = Path(path)
     if not isinstance(image, Image.Image):

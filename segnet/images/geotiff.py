@@ -1,7 +1,7 @@
-"""GeoTIFF scenes larger than memory: read window by window, and segmented into a mask with their georeference.
+"""GeoTIFF scenes larger than memory: windowed reading, and segmentation into a georeferenced mask.
 
-Uses rasterio, an optional package, imported on demand. The same file gives the same values as
-`segnet.images.bands.read_bands` gives, but for pixels without data, which only scenes leave out.
+Uses rasterio, an optional package, imported on demand. Values equal those of `segnet.images.bands.read_bands`, except
+for pixels without data, which are excluded here.
 """
 
 import warnings
@@ -28,17 +28,17 @@ from segnet.images.values import Bands, ValueRange
 from segnet.images.windows import Window
 from segnet.system.files import replacing
 
-GDAL_CACHE = 256  # of GDAL, else a fraction of the machine's memory [MB]
-TIFF_BLOCK = 256  # side of the tiles inside the files written [pixels]
+GDAL_CACHE = 256  # GDAL's block cache; its default is a fraction of the machine's memory [MB]
+TIFF_BLOCK = 256  # side of the tiles in written files [pixels]
 
 
 class Scene:
     """An open GeoTIFF.
 
     Args:
-        path: of the file.
-        dataset: rasterio's.
-        layout: of the file.
+        path: path of the file.
+        dataset: rasterio dataset.
+        layout: TIFF layout of the file.
 
     Attributes:
         size: (height, width) [pixels].
@@ -52,19 +52,19 @@ class Scene:
     def read(
         self, window: Window, channels: int, value_range: ValueRange | None = None
     ) -> tuple[Bands, NDArray[np.bool_]]:
-        """Reads a window: (h, w, channels), 0-255, and where it has data, (h, w).
+        """Read a window: (h, w, channels), 0-255, and its data mask, (h, w).
 
         Raises:
-            DataError: another number of bands, or values for which there is no rule.
+            DataError: another number of bands, or values out of range.
         """
         found, valid = self.read_channels(window, channels)
         values = found.values
-        if values.dtype != np.uint8:  # what stands for no data may be NaN, or outside of all rules
+        if values.dtype != np.uint8:  # nodata values may be NaN or out of range
             values = np.where(valid[:, :, None], values, values.dtype.type(0))
         return scale_channels(Channels(values, found.full), self.path, value_range), valid
 
     def read_channels(self, window: Window, channels: int) -> tuple[Channels, NDArray[np.bool_]]:
-        """Reads a window as the file stores it, and where it has data."""
+        """Read a window as stored in the file, and its data mask."""
         require_channels(self._kind, channels, self.path)
         kind, bands = self._bands(channels)
         values = self.dataset.read(bands, window=window.ranges()).transpose(1, 2, 0)
@@ -72,17 +72,17 @@ class Scene:
         return arranged(Stored(values, kind), channels, self.path), valid
 
     def valid(self, window: Window, channels: int, values: NDArray[Any] | None = None) -> NDArray[np.bool_]:
-        """Where a window has data, (h, w).
+        """The data mask of a window, (h, w): whether pixels have data.
 
-        A pixel lacks data where alpha or a mask says so, where a band is not finite, or where a band has the nodata
-        value. Of 8-bit images all bands must have it: 0 is a value of dark colors, too.
+        A pixel has no data if alpha or a mask excludes it, if a band is not finite, or if a band has the nodata value.
+        In 8-bit images all bands must have it: 0 also occurs in dark colors.
 
         Args:
-            values: of the window, as they were read; None: they are read here, if they are needed.
+            values: stored values of the window; None: read if needed.
         """
         kind, bands = self._bands(channels)
         has_alpha = kind.num_samples < self._kind.num_samples
-        if self._kind.has_alpha and not has_alpha:  # asked for as a band like others
+        if self._kind.has_alpha and not has_alpha:  # alpha is read as a band
             valid = np.ones((window.height, window.width), bool)
         else:
             masks = self.dataset.read_masks(bands, window=window.ranges()) > 0
@@ -95,10 +95,10 @@ class Scene:
         return valid
 
     def read_labels(self, window: Window, kept: Collection[int] = ()) -> LabelValues:
-        """Reads a window of a mask: the ids that it stores, and where it has no data.
+        """Read a window of a mask: stored ids, and pixels without data.
 
         Args:
-            kept: ids that are labels even where the file declares them to be no data.
+            kept: ids that are labels even if the file declares them as nodata.
 
         Raises:
             DataError: values that are not whole numbers.
@@ -114,7 +114,7 @@ class Scene:
         return replace(found, no_data=masked if masked.any() else None)
 
     def _bands(self, channels: int) -> tuple[PixelKind, list[int]]:
-        """What is read for so many channels: alpha is not, unless it is one of them."""
+        """The bands to read for a number of channels; alpha is excluded unless it is one of them."""
         kind, count = self._kind, self._kind.num_samples
         if kind.has_alpha and channels != count:
             kind, count = replace(kind, num_samples=count - 1, has_alpha=False), count - 1
@@ -123,17 +123,17 @@ class Scene:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Scene]:
-    """Opens a scene; every error inside becomes a DataError that names the file.
+    """Open a scene; every error inside becomes a DataError that names the file.
 
     Raises:
         MachineError: rasterio is not installed.
-        DataError: missing, damaged, not a GeoTIFF, or in blocks too large for memory.
+        DataError: missing, damaged, not a GeoTIFF, or with blocks too large for memory.
     """
     try:
         import rasterio
         from rasterio.errors import NotGeoreferencedWarning
     except ImportError:
-        raise MachineError('scenes are read by rasterio, which is not installed: pip install "segnet[geo]"') from None
+        raise MachineError('GeoTIFF scenes need rasterio, which is not installed: pip install "segnet[geo]"') from None
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     layouts = read_tiff_layouts(path, most=1, limited=False)
@@ -141,7 +141,7 @@ def opened(path: Path) -> Iterator[Scene]:
         raise DataError(f"{path}: cannot be read as a GeoTIFF: it is not a TIFF file")
     _require_readable(path, layouts[0])
     try:
-        warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # that is no fault
+        warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # not an error
         with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE), rasterio.open(path, driver="GTiff") as dataset:
             yield Scene(path, dataset, layouts[0])
     except rasterio.errors.RasterioError as error:
@@ -149,7 +149,7 @@ def opened(path: Path) -> Iterator[Scene]:
 
 
 def _require_readable(path: Path, layout: Layout) -> None:
-    """Refuses what GDAL would decode whole for a window, or read otherwise than `read_bands`."""
+    """Refuse files with huge blocks, or with an orientation, which GDAL reads differently from `read_bands`."""
     pixels, block = layout.height * layout.width, layout.tile[0] * layout.tile[1]
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     if block > pixels + MAX_TILE_PADDING or (limit and block > limit):
@@ -167,7 +167,7 @@ def common_size(scene_path: Path, mask_path: Path) -> tuple[int, int]:
     """(height, width) of a scene and its mask.
 
     Raises:
-        DataError: they are not on one grid, or the mask has several bands, or a lossy compression.
+        DataError: different grids, or a mask with several bands or lossy compression.
     """
     require_lossless(mask_path)
     with opened(scene_path) as scene, opened(mask_path) as mask:
@@ -182,11 +182,11 @@ def common_size(scene_path: Path, mask_path: Path) -> tuple[int, int]:
         distance = offset(scene.dataset, mask.dataset)
         if distance is not None and distance > MAX_OFFSET:
             far = f", by {distance:.4g} pixels" if distance < 1e6 else ""
-            raise DataError(f"{mask_path}: lies elsewhere than its scene {scene_path}{far}: put both on one grid")
+            raise DataError(f"{mask_path}: its grid is offset from its scene {scene_path}{far}: resample to one grid")
         return height, width
 
 
-# (height, width), reads a window of the image, takes the class ids (h, w) of a part of it
+# (height, width), function that reads a window, function that receives the class ids (h, w) of a tile
 Segment = Callable[[tuple[int, int], Callable[[Window], Bands], Callable[[Window, NDArray[np.integer]], None]], None]
 
 
@@ -198,24 +198,24 @@ def segment_scene(
     channels: int,
     value_range: ValueRange | None = None,
 ) -> str:
-    """Segments a scene part by part and writes the mask as a GeoTIFF with its georeference.
+    """Segment a scene tile by tile and write the mask as a GeoTIFF with the same georeference.
 
-    Pixels without data get `ignore_index`, which is the file's own nodata value.
+    Pixels without data get `ignore_index`, which is the nodata value of the mask.
 
     Args:
         segment: `segnet.inference.predictor.Predictor.stream`.
         source: the scene.
         target: the mask, written atomically.
-        classes: names and colors; up to 256 the mask has their colors.
-        channels: of the model.
-        value_range: of the model, as `Scene.read` takes it.
+        classes: names and colors; with up to 256 classes the mask has their colors as palette.
+        channels: input channels of the model.
+        value_range: value range of the model, see `Scene.read`.
 
     Returns:
-        A warning; empty where there is none.
+        A warning; empty without one.
 
     Raises:
-        MachineError: rasterio is not installed, or the disk refuses the mask.
-        DataError: a scene that cannot be read.
+        MachineError: rasterio is not installed, or the mask cannot be written.
+        DataError: the scene cannot be read.
     """
     with opened(source) as scene:
         import rasterio
@@ -234,7 +234,7 @@ def segment_scene(
                     raise MachineError(f"{target}: cannot be written ({error})") from None
 
             segment(scene.size, lambda window: scene.read(window, channels, value_range)[0], write)
-    return "" if place.keys() - {"crs"} else "has no georeference, and so its mask has none"
+    return "" if place.keys() - {"crs"} else "has no georeference; its mask has none either"
 
 
 def _mask_profile(size: tuple[int, int], classes: Classes) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What an image file says of itself before its pixels are decoded: format, size, depth, pages.
+"""Read image headers without decoding pixels: format, size, depth, pages.
 
-All limits are checked here, whichever library decodes the file afterwards.
+All limits are checked here, for every decoder.
 """
 
 import logging
@@ -20,11 +20,11 @@ from segnet.images.tiff.layout import Layout, TiffError, read_layouts
 
 # An image of 90-179 megapixels is large, not suspicious; above that Pillow refuses.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# Damaged EXIF, palettes with transparency: the image is read all the same, and what cannot be read is refused.
+# Damaged EXIF, palettes with transparency: the image is still readable, and undecodable files are refused.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # it repeats what the error says
 
-# Formats whose further images are an animation or pages; those of others, such as MPO, are previews.
+# Formats with animations or pages; in others, such as MPO, further images are previews.
 PAGED_FORMATS = ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "HEIF")
 _SAMPLE_BYTES = {"I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2, "I": 4, "F": 4}  # Pillow's modes; others: 1
 
@@ -39,11 +39,11 @@ class Header:
 
     Attributes:
         format: Pillow's name, such as "PNG".
-        height, width: [pixels], as stored: EXIF orientation may turn them.
-        num_bands: values of a pixel, as stored; alpha counts.
+        height, width: size as stored, before EXIF orientation [pixels].
+        num_bands: samples per pixel as stored, including alpha.
         num_bytes: size of the decoded first page [bytes]; reading takes a few times as much memory.
         num_pages: pages of a TIFF, frames of an animation.
-        is_georeferenced: whether the tags of a TIFF place it on the earth.
+        is_georeferenced: whether a TIFF has georeference tags.
     """
 
     format: str
@@ -56,12 +56,12 @@ class Header:
 
     @property
     def num_pixels(self) -> int:
-        """Of the first page."""
+        """Number of pixels of the first page."""
         return self.height * self.width
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Reads the header of an image file of any format that `segnet.images` reads.
+    """Read the header of an image file of any supported format.
 
     Raises:
         DataError: missing, damaged, not an image, without pixels, or above the limit of pixels.
@@ -88,7 +88,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 def has_world_file(path: Path) -> bool:
-    """Whether a world file, which places an image on the earth, exists beside it: a.tfw beside a.tif."""
+    """Whether an image has a world file with its georeference: a.tfw for a.tif."""
     suffix = path.suffix
     if len(suffix) < 3:
         return False
@@ -96,7 +96,7 @@ def has_world_file(path: Path) -> bool:
 
 
 def read_tiff_layouts(path: Path, most: int, limited: bool = True) -> list[Layout]:
-    """Reads the layouts of the first pages of a TIFF file; empty for files of other formats.
+    """Read the layouts of the first pages of a TIFF file; empty for other formats.
 
     Args:
         limited: whether the limit of pixels holds; it does not for what is read window by window.
@@ -115,11 +115,11 @@ def read_tiff_layouts(path: Path, most: int, limited: bool = True) -> list[Layou
 
 @contextmanager
 def decoding(path: Path, formats: tuple[str, ...] = ()) -> Iterator[Image.Image]:
-    """Opens an image with Pillow; every error inside becomes a DataError that names the file.
+    """Open an image with Pillow; every error inside becomes a DataError that names the file.
 
     Args:
-        formats: Pillow's names of the formats allowed; default: all that segnet reads. TIFF is opened where it is the
-            only one: `segnet.images.stored` decodes it otherwise.
+        formats: Pillow's names of the allowed formats; default: all supported ones. TIFF is opened only if it is the
+            only one: otherwise `segnet.images.stored` decodes it.
     """
     formats = formats or pillow_formats()
     opened = [name for name in formats if name != "TIFF" or formats == ("TIFF",)]
@@ -131,14 +131,16 @@ def decoding(path: Path, formats: tuple[str, ...] = ()) -> Iterator[Image.Image]
 
 @contextmanager
 def open_file(path: Path, formats: tuple[str, ...] = ()) -> Iterator[BinaryIO]:
-    """Opens an image file; every error inside becomes a DataError that names the file."""
+    """Open an image file; every error inside becomes a DataError that names the file."""
     with named_errors(path, formats or pillow_formats()), open(path, "rb") as file:
         yield file
 
 
 def require_pixels(path: Path, height: int, width: int) -> None:
-    """Raises:
-    TooManyPixelsError: more pixels than `PIL.Image.MAX_IMAGE_PIXELS` allows.
+    """Check the size of an image against the pixel limit.
+
+    Raises:
+        TooManyPixelsError: more pixels than `PIL.Image.MAX_IMAGE_PIXELS` allows.
     """
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     if limit and height * width > limit:
@@ -146,12 +148,12 @@ def require_pixels(path: Path, height: int, width: int) -> None:
 
 
 def _too_large(path: Path, limit: int) -> str:
-    return f"{path}: refused, above {limit // 10**6} megapixels: cut it into tiles, or raise --max-megapixels"
+    return f"{path}: larger than {limit // 10**6} megapixels: split it into tiles, or raise --max-megapixels"
 
 
 @contextmanager
 def named_errors(path: Path, formats: tuple[str, ...]) -> Iterator[None]:
-    """Turns the errors of decoders into DataErrors that name the file."""
+    """Convert errors of decoders to DataErrors that name the file."""
     try:
         yield
     except DataError:
@@ -168,9 +170,9 @@ def named_errors(path: Path, formats: tuple[str, ...]) -> Iterator[None]:
         raise DataError(f"{path}: {_unidentified(path, formats)}") from None
     except TiffError as error:
         raise DataError(f"{path}: cannot be decoded: {error}") from None
-    except MemoryError:  # damaged sizes ask for anything
-        raise DataError(f"{path}: asks for more memory than there is: damaged, or to be cut into tiles") from None
-    except Exception as error:  # decoders raise many kinds on damaged files
+    except MemoryError:  # damaged files may contain any size
+        raise DataError(f"{path}: out of memory: the file is damaged, or must be split into tiles") from None
+    except Exception as error:  # decoders raise many types for damaged files
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: cannot be decoded, damaged or cut off ({reason})") from None
 

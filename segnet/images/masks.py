@@ -1,8 +1,8 @@
-"""Reads masks: class ids as their files store them, never the gray levels or colors that they show.
+"""Read masks: class ids as stored in the file, not displayed gray levels or colors.
 
-Ids are the stored values: palette indices, and those of a TIFF whose 0 is white (MinIsWhite), as GDAL and tifffile
-give them. Floating-point masks are read where all values are whole. Pixels without data (NaN, or the value that GDAL's
-nodata tag declares) have no id.
+Ids are stored values: palette indices, or the values of a TIFF, also with 0 as white (MinIsWhite), like in GDAL and
+tifffile. Floating-point masks must contain whole numbers. Pixels without data (NaN, or the value of GDAL's nodata tag)
+have no id.
 """
 
 import os
@@ -23,8 +23,8 @@ from segnet.images.header import decoding, read_tiff_layouts
 from segnet.images.stored import Colors, PixelKind, Stored, read_stored
 from segnet.images.tiff.tags import LOSSY_COMPRESSIONS
 
-MAX_COLORS = 256  # that an error keeps of a mask in colors
-LOW_GRAY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow spreads 2- and 4-bit gray of PNG over 0-255 in these steps
+MAX_COLORS = 256  # most colors listed for a color mask
+LOW_GRAY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales 2- and 4-bit PNG grayscale to 0-255 by these factors
 ALL_LABELS = frozenset(range(2**16))  # of `read_label_values`: none of them is taken for no data
 SAVE_IDS = "save class ids as a single-channel PNG"
 
@@ -35,8 +35,8 @@ class LabelValues:
 
     Attributes:
         ids: (H, W) integers.
-        no_data: (H, W), where the file has no data; None: it has data everywhere.
-        nodata: the value that the file declares to be no data; None: it declares none.
+        no_data: (H, W), whether pixels have no data; None: all have data.
+        nodata: the nodata value declared by the file; None without one.
     """
 
     ids: NDArray[np.integer]
@@ -45,11 +45,11 @@ class LabelValues:
 
 
 class ColoredMaskError(DataError):
-    """A mask in colors, whose meaning the file does not tell.
+    """A color mask without a known color map.
 
     Attributes:
         colors: distinct RGB triples, 0-255, in order; at most `MAX_COLORS`.
-        num_colors: how many there are.
+        num_colors: number of distinct colors.
     """
 
     def __init__(self, message: str, colors: Sequence[tuple[int, int, int]] = (), num_colors: int = 0) -> None:
@@ -59,14 +59,14 @@ class ColoredMaskError(DataError):
 
 
 def read_mask(path: str | os.PathLike[str]) -> NDArray[np.integer]:
-    """Reads a mask as the ids that the file stores.
+    """Read the stored ids of a mask.
 
     Returns:
-        (H, W), uint8, uint16, int32 or int64 by the file's depth. A bilevel file gives 0 and 1.
+        (H, W), uint8, uint16, int32 or int64 depending on the file. A bilevel file gives 0 and 1.
 
     Raises:
-        ColoredMaskError: in colors.
-        DataError: missing, damaged, in a format that changes values, with fractions, or without data somewhere.
+        ColoredMaskError: a color mask.
+        DataError: missing, damaged, in a lossy format, with fractions, or with pixels without data.
     """
     found = read_label_values(path)
     if found.no_data is not None:
@@ -75,14 +75,14 @@ def read_mask(path: str | os.PathLike[str]) -> NDArray[np.integer]:
 
 
 def read_label_values(path: str | os.PathLike[str], kept: Collection[int] = ()) -> LabelValues:
-    """Reads a mask as the ids that the file stores, and where it has no data.
+    """Read the stored ids of a mask, and its pixels without data.
 
     Args:
-        kept: ids that are labels even where the file declares them to be no data.
+        kept: ids that are labels even if the file declares them as nodata.
 
     Raises:
-        ColoredMaskError: in colors.
-        DataError: missing, damaged, in a format that changes values, or with fractions.
+        ColoredMaskError: a color mask.
+        DataError: missing, damaged, in a lossy format, or with fractions.
     """
     path = Path(path)
     require_lossless(path)
@@ -91,7 +91,7 @@ def read_label_values(path: str | os.PathLike[str], kept: Collection[int] = ()) 
         return whole_labels(_single_channel(stored, path), stored.kind.nodata, path, kept)
     with _decoding_mask(path) as image:
         raw_mode = _raw_mode(image)
-        ImageOps.exif_transpose(image, in_place=True)  # else it would copy what stands upright
+        ImageOps.exif_transpose(image, in_place=True)  # in_place avoids a copy of upright images
         values = np.array(image)
         if raw_mode in LOW_GRAY_STEPS:
             values = values // np.uint8(LOW_GRAY_STEPS[raw_mode])
@@ -102,13 +102,13 @@ def read_label_values(path: str | os.PathLike[str], kept: Collection[int] = ()) 
 
 
 def read_mask_colors(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """Reads a mask as the colors that it shows: of a palette the colors, of gray the same value three times.
+    """Read the displayed colors of a mask; palettes are applied, and grayscale is repeated three times.
 
     Returns:
         (H, W, 3) uint8 RGB, 0-255; alpha is dropped.
 
     Raises:
-        DataError: missing, damaged, in a format that changes values, or of more than 8 bits a channel.
+        DataError: missing, damaged, in a lossy format, or with more than 8 bits per channel.
     """
     path = Path(path)
     require_lossless(path)
@@ -119,13 +119,15 @@ def read_mask_colors(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     with _decoding_mask(path) as image:
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-            raise DataError(f"{path}: a mask of mode {image.mode} holds no colors of 8 bits: save it as PNG in RGB")
+            raise DataError(f"{path}: a mask of mode {image.mode} has no 8-bit colors: save it as RGB PNG")
         return np.array(image.convert("RGB"))
 
 
 def require_lossless(path: Path) -> None:
-    """Raises:
-    DataError: a format, or a compression inside a TIFF, that changes label values; or several pages.
+    """Check that a mask file is lossless and has one page.
+
+    Raises:
+        DataError: a lossy format, a lossy compression inside a TIFF, or several pages.
     """
     if path.suffix.lower() in LOSSY_SUFFIXES:
         raise DataError(f"{path}: {path.suffix} does not keep label values: save masks as PNG")
@@ -140,19 +142,19 @@ def require_lossless(path: Path) -> None:
 def whole_labels(
     values: NDArray[Any], nodata: float | None, source: Path | str, kept: Collection[int] = ()
 ) -> LabelValues:
-    """Checks that the values of a mask are whole numbers, and finds those that stand for no data.
+    """Check that the values of a mask are whole numbers, and find pixels without data.
 
     Args:
         values: (H, W), integers or floating point.
-        nodata: the value that the file declares to be no data; NaN always is.
-        kept: ids that are labels all the same.
+        nodata: the nodata value declared by the file; NaN is always nodata.
+        kept: ids that are labels even if declared as nodata.
 
     Raises:
         DataError: fractions, infinity, or complex numbers.
     """
     kind = values.dtype.kind
     if kind not in "buif":
-        raise DataError(f"{source}: a mask of type {values.dtype} holds no class ids: {SAVE_IDS}")
+        raise DataError(f"{source}: a mask of type {values.dtype} has no class ids: {SAVE_IDS}")
     no_data = np.isnan(values) if kind == "f" else np.zeros(values.shape, bool)
     if nodata is not None and nodata not in kept and _holds(values.dtype, nodata):
         no_data |= values == values.dtype.type(nodata)
@@ -168,7 +170,7 @@ def whole_labels(
 
 
 def listed_values(values: NDArray[Any]) -> str:
-    """ "37 (12 pixels), 41 (3 pixels)", and how many more values there are."""
+    """List values with counts: "37 (12 pixels), 41 (3 pixels)", and the number of further values."""
     distinct, counts = np.unique(values, return_counts=True)
     pairs = zip(distinct[:NUM_LISTED].tolist(), counts[:NUM_LISTED].tolist(), strict=True)
     more = f" and {len(distinct) - NUM_LISTED} more values" if len(distinct) > NUM_LISTED else ""
@@ -176,26 +178,26 @@ def listed_values(values: NDArray[Any]) -> str:
 
 
 def distinct_colors(colors: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """The distinct colors of an image (H, W, 3), each packed into one number, ascending."""
-    present = np.zeros(2**24, bool)  # a table is many times as fast as sorting rows
+    """The distinct colors of an image (H, W, 3), each packed into an integer, ascending."""
+    present = np.zeros(2**24, bool)  # a table is many times faster than sorting rows
     present[rgb_to_code(colors)] = True
     return np.flatnonzero(present).astype(np.int32)
 
 
 def rgb_to_code(colors: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Colors (..., 3) as one number each."""
+    """Pack each color (..., 3) into an integer."""
     wide = colors.astype(np.int32)
     codes: NDArray[np.int32] = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
     return codes
 
 
 def code_to_rgb(code: int) -> tuple[int, int, int]:
-    """The color of a number."""
+    """Unpack a color from an integer."""
     return int(code) >> 16, int(code) >> 8 & 255, int(code) & 255
 
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether a value other than NaN exists in a type."""
+    """Whether a dtype can represent a value; False for NaN."""
     if dtype.kind == "f":
         return value == value
     if dtype.kind == "b" or not float(value).is_integer():
@@ -215,7 +217,7 @@ def _compact(values: NDArray[Any]) -> NDArray[np.integer]:
 
 def _require_ids(kind: PixelKind, path: Path) -> None:
     if kind.colors == Colors.CMYK:
-        raise DataError(f"{path}: a mask in CMYK holds no class ids: {SAVE_IDS}")
+        raise DataError(f"{path}: a CMYK mask has no class ids: {SAVE_IDS}")
     extra = kind.num_samples - kind.has_alpha
     if (kind.colors == Colors.BANDS and kind.num_samples != 3) or extra > 4:
         raise DataError(f"{path}: has {kind.num_samples} bands: save class ids as a single band")
@@ -224,11 +226,11 @@ def _require_ids(kind: PixelKind, path: Path) -> None:
 def _require_colors(kind: PixelKind, path: Path) -> None:
     _require_ids(kind, path)
     if kind.full not in (1, 3, 15, 255) or (kind.full > 255 and kind.colors != Colors.PALETTE):
-        raise DataError(f"{path}: holds no colors of 8 bits: save the mask as PNG in RGB")
+        raise DataError(f"{path}: has no 8-bit colors: save the mask as RGB PNG")
 
 
 def _single_channel(stored: Stored, path: Path) -> NDArray[Any]:
-    """The ids of a mask that was saved as gray, or as colors that are all gray; other colors are refused and listed."""
+    """The ids of a mask saved as grayscale, or as RGB with equal channels; other colors are refused and listed."""
     values, kind = stored.values, stored.kind
     if kind.colors in (Colors.GRAY, Colors.PALETTE) or kind.num_samples == 1:
         return values[:, :, 0]
@@ -236,7 +238,7 @@ def _single_channel(stored: Stored, path: Path) -> NDArray[Any]:
     if kind.num_samples in (3, 4) and (colors == colors[:, :, :1]).all():
         return np.ascontiguousarray(colors[:, :, 0])
     if values.dtype != np.uint8 or kind.num_samples not in (3, 4):
-        raise DataError(f"{path}: colors of {values.dtype} hold no class ids: {SAVE_IDS}")
+        raise DataError(f"{path}: {values.dtype} colors are not class ids: {SAVE_IDS}")
     codes = distinct_colors(colors)
     kept = [code_to_rgb(code) for code in codes[:MAX_COLORS].tolist()]
     more = f" and {len(codes) - NUM_LISTED} more" if len(codes) > NUM_LISTED else ""
@@ -246,7 +248,7 @@ def _single_channel(stored: Stored, path: Path) -> NDArray[Any]:
 
 @contextmanager
 def _decoding_mask(path: Path) -> Iterator[Image.Image]:
-    """Opens a mask; refuses formats that change label values."""
+    """Open a mask; refuse lossy formats."""
     with decoding(path, MASK_FORMATS) as image:
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise DataError(f"{path}: has {frames} frames: save the class ids as one image")
@@ -254,8 +256,8 @@ def _decoding_mask(path: Path) -> Iterator[Image.Image]:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the file stores a pixel, such as "L;4" or "RGB;16B". To be asked before the pixels are loaded."""
-    tiles = getattr(image, "tile", None)  # of image files, not of images made in memory
+    """The stored pixel format, such as "L;4" or "RGB;16B"; available only before pixels are loaded."""
+    tiles = getattr(image, "tile", None)  # absent for images without a file
     raw_mode = tiles[0].args if tiles else None
     raw_mode = raw_mode[0] if isinstance(raw_mode, tuple) else raw_mode
     return str(raw_mode)

@@ -1,4 +1,4 @@
-"""Georeferences of GeoTIFFs: compared in pixels, and copied from a scene to its mask."""
+"""Georeferences of GeoTIFFs: comparison in pixels, and copy from a scene to its mask."""
 
 import math
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-MAX_OFFSET = 0.1  # between the grids of a scene and its mask: more than any rounding, less than half a pixel [pixels]
+MAX_OFFSET = 0.1  # allowed offset between scene and mask: above rounding, below half a pixel [pixels]
 
 
 def georeference(dataset: Any) -> dict[str, Any]:
-    """The georeference of a rasterio dataset, as `rasterio.open(..., "w")` takes it; empty where there is none.
+    """The georeference of a rasterio dataset as arguments of `rasterio.open(..., "w")`; empty without one.
 
-    It is an affine transform, ground control points, rational polynomials, or several of them.
+    It consists of an affine transform, ground control points, rational polynomials, or several of them.
     """
     found: dict[str, Any] = {}
     points, points_crs = dataset.gcps
@@ -29,10 +29,10 @@ def georeference(dataset: Any) -> dict[str, Any]:
 
 
 def offset(scene: Any, mask: Any) -> float | None:
-    """How far the corners of a mask lie from those of its scene [pixels of the scene]; infinite where nowhere near.
+    """Largest distance between the corners of a mask and of its scene [pixels of the scene]; may be infinite.
 
-    Both are rasterio datasets of the same size. Coordinate systems that differ are transformed. None: they cannot be
-    compared, since one has no georeference, or another kind of one.
+    Both are rasterio datasets of equal size. Different coordinate systems are transformed. None if they cannot be
+    compared: one has no georeference, or another kind.
     """
     here, there = georeference(scene), georeference(mask)
     height, width = scene.height, scene.width
@@ -49,7 +49,7 @@ def offset(scene: Any, mask: Any) -> float | None:
 
 
 def _offset_of_points(here: dict[str, Any], there: dict[str, Any]) -> float:
-    """Of control points: those of the mask, placed by the affine transform that fits the scene's."""
+    """The offset between control points: the mask's are mapped by the affine transform fitted to the scene's."""
     from rasterio.transform import from_gcps
 
     fitted = from_gcps(here["gcps"])
@@ -74,7 +74,7 @@ def _in_system_of(places: Sequence[tuple[float, float]], source: Any, target: An
 
     try:
         xs, ys = transform(source, target, *zip(*places, strict=True))
-    except RasterioError:  # such as a local system and one of the earth
+    except RasterioError:  # such as a local and a geographic system
         return [(math.inf, math.inf)] * len(places)
     return list(zip(xs, ys, strict=True))
 

@@ -1,7 +1,7 @@
-"""Decodes image files to the values that they store, before any scaling.
+"""Decode image files to stored values, before scaling.
 
-TIFF files are decoded by `segnet.images.tiff`, other formats by Pillow, PNG colors of 16 bits by OpenCV, since Pillow
-keeps their upper 8 bits. TIFF compressions beyond these (LERC, JPEG 2000, ...) need tifffile and imagecodecs.
+TIFF files are decoded by `segnet.images.tiff`, other formats by Pillow, and 16-bit color PNG by OpenCV, because Pillow
+keeps only the upper 8 bits. Further TIFF compressions (LERC, JPEG 2000, ...) need tifffile and imagecodecs.
 """
 
 import importlib.util
@@ -35,7 +35,7 @@ from segnet.images.values import full_scale
 
 
 class Colors(Enum):
-    """What the samples of a pixel mean together."""
+    """The color model of a pixel."""
 
     GRAY = "gray"
     RGB = "rgb"
@@ -44,7 +44,7 @@ class Colors(Enum):
     BANDS = "bands"  # of any meaning
 
 
-# EXIF orientation -> how stored pixels become the displayed ones
+# EXIF orientation -> transformation from stored to displayed pixels
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -58,16 +58,16 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class PixelKind:
-    """What the samples of a pixel are.
+    """The format of a pixel.
 
     Attributes:
-        colors: what they mean together.
-        num_samples: alpha and other extra samples count.
+        colors: color model.
+        num_samples: number of samples, including alpha and other extra samples.
         full: the value of white.
         has_alpha: whether the last sample is alpha.
         is_inverted: whether 0 is white (TIFF's MinIsWhite).
-        palette: (n, 3) uint8 RGB of each index; None without one.
-        nodata: the value that the file declares to be no data; None: none.
+        palette: (n, 3) uint8 RGB; None without a palette.
+        nodata: the nodata value declared by the file; None without one.
     """
 
     colors: Colors
@@ -90,14 +90,14 @@ class Stored:
 def read_stored(
     path: Path, require: Callable[[PixelKind], None] = lambda kind: None, pages_as_bands: int = 0
 ) -> Stored | None:
-    """Decodes a TIFF, BMP or PNG file whose values Pillow would change; None: Pillow reads the file as it is.
+    """Decode a TIFF, BMP or PNG file that Pillow would change; None if Pillow reads the file unchanged.
 
     Args:
-        require: called before decoding; raises a DataError for a kind that cannot be used.
-        pages_as_bands: a TIFF of so many single-band pages has them as bands; 0: the first page alone is read.
+        require: called before decoding; raises a DataError for an unsuitable kind.
+        pages_as_bands: read a TIFF with this number of single-band pages as bands; 0: read only the first page.
 
     Raises:
-        DataError: missing, damaged, or stored in a way that no decoder reads.
+        DataError: missing, damaged, or in an unsupported encoding.
     """
     layouts = read_tiff_layouts(path, most=max(1, pages_as_bands))
     if layouts:
@@ -114,7 +114,7 @@ def read_stored(
 
 
 def kind_of_tiff(layout: Layout, num_pages: int = 1) -> PixelKind:
-    """What the samples of a TIFF page are."""
+    """The pixel format of a TIFF page."""
     num_samples, photometric = layout.num_samples, layout.photometric
     gray_or_bands = Colors.GRAY if num_samples <= 1 + layout.has_alpha else Colors.BANDS
     by_photometric: dict[int, Colors] = {
@@ -168,12 +168,12 @@ def _is_for_pillow(layout: Layout) -> bool:
 
 
 def _decoded_by_pillow(path: Path, layout: Layout) -> NDArray[Any]:
-    """A page of 8 bits, or of fax: upright, as stored but for colors, which become RGB."""
+    """Decode a page of 8 bits or fax with Pillow: upright; YCbCr and Lab become RGB."""
     with decoding(path, ("TIFF",)) as image:
         image = image.convert("RGB") if image.mode in ("YCbCr", "LAB") else image
         values = np.asarray(image)
     values = values.astype(np.uint8).reshape(*values.shape[:2], -1)
-    if layout.photometric == Photometric.MIN_IS_WHITE:  # Pillow shows it, and does not store it
+    if layout.photometric == Photometric.MIN_IS_WHITE:  # Pillow returns displayed values
         values = np.uint8(2**layout.bits - 1) - values
     return values
 
@@ -198,12 +198,12 @@ def _decoded_by_tifffile(path: Path, layout: Layout) -> NDArray[Any]:
 
 
 def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turns stored pixels (H, W, ...) as their EXIF orientation says."""
+    """Apply an EXIF orientation to stored pixels (H, W, ...)."""
     return np.ascontiguousarray(_UPRIGHT[orientation](pixels)) if orientation in _UPRIGHT else pixels
 
 
 def _bmp_bits(start: bytes) -> int:
-    """Bits of a pixel of a BMP file, by its first 30 bytes; 32 where they are not there."""
+    """Bits per pixel of a BMP file from its first 30 bytes; 32 if it is shorter."""
     if len(start) < 30:
         return 32
     header_size = struct.unpack("<I", start[14:18])[0]
@@ -211,10 +211,10 @@ def _bmp_bits(start: bytes) -> int:
 
 
 def _read_indexed_bmp(path: Path, require: Callable[[PixelKind], None]) -> Stored:
-    """BMP of up to 8 bits: its palette indices and palette.
+    """Read palette indices and palette of a BMP of up to 8 bits.
 
-    Pillow drops palettes that are gray, and takes 8-bit pixels with a palette of two for single bits. It is given the
-    file with another palette, which it keeps.
+    Pillow drops gray palettes, and reads 8-bit pixels with a palette of two as single bits. It therefore gets the file
+    with another palette.
     """
     with open_file(path, ("BMP",)) as file:
         data = file.read()
@@ -239,7 +239,7 @@ def _read_indexed_bmp(path: Path, require: Callable[[PixelKind], None]) -> Store
 
 
 def _read_deep_png(path: Path, require: Callable[[PixelKind], None]) -> Stored:
-    """PNG of 16-bit colors, or gray with alpha."""
+    """Read a PNG with 16-bit colors, or 16-bit grayscale with alpha."""
     with decoding(path, ("PNG",)) as image:
         num_samples = {"LA": 2, "RGB": 3, "RGBA": 4}[image.mode]
         kind = PixelKind(
@@ -247,7 +247,7 @@ def _read_deep_png(path: Path, require: Callable[[PixelKind], None]) -> Stored:
         )
         require(kind)
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        image.load()  # refuses what is damaged or cut off, of which OpenCV gives a part
+        image.load()  # refuses damaged and truncated files; OpenCV returns a part of them
     with open_file(path, ("PNG",)) as file:
         values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:

@@ -1,8 +1,7 @@
-"""Scaling: the values that a file stores -> 0-255, what models take.
+"""Scale stored values to 0-255, the input range of models.
 
-8-bit values are taken as they are, 16-bit ones scaled from 0-65535, floating-point ones from 0-1. A value range
-replaces this rule where images fill little of their type's range, such as those of 12-bit cameras, or none of it, such
-as temperatures.
+8-bit values stay unchanged, 16-bit ones are scaled from 0-65535, floating-point ones from 0-1. A value range replaces
+this rule for images with a smaller range, such as those of 12-bit cameras, or another one, such as temperatures.
 """
 
 from collections.abc import Sequence
@@ -18,11 +17,11 @@ Bands = NDArray[np.uint8 | np.float32]
 ValueRange = tuple[float, float]
 
 FULL_16_BITS = 65535.0
-ROWS_AT_ONCE = 2**20  # values that are scaled together: float copies of a large image would take several times its size
+ROWS_AT_ONCE = 2**20  # values scaled per chunk: float copies of a large image would take several times its size
 
 
 class ValueRangeError(DataError):
-    """Values for which there is no rule.
+    """Values out of range.
 
     Attributes:
         low, high: the smallest and largest value.
@@ -38,8 +37,8 @@ def full_scale(kind: str, bits: int) -> float:
     """The value of white: 255, 65535, 4095 for 12 bits, or 1 for floating point.
 
     Args:
-        kind: of a dtype: "u", "i" or "f".
-        bits: of a value.
+        kind: kind of the dtype: "u", "i" or "f".
+        bits: bits per value.
     """
     if kind == "f":
         return 1.0
@@ -49,7 +48,7 @@ def full_scale(kind: str, bits: int) -> float:
 
 
 def checked_value_range(value_range: Sequence[float] | None) -> ValueRange | None:
-    """The option dataset.value_range as a pair of numbers.
+    """Validate the option dataset.value_range, and return it as a pair.
 
     Raises:
         ConfigError: not two finite numbers in ascending order.
@@ -70,15 +69,15 @@ def scaled(
     to_uint8: bool = False,
     limited: bool = True,
 ) -> Bands:
-    """Scales stored values to 0-255.
+    """Scale stored values to 0-255.
 
     Args:
-        values: of any shape and real type.
-        full: the value of white, as `full_scale` gives it.
-        source: names the image in errors.
-        value_range: the values that become 0 and 255; others are clipped. None: 0 and `full`, and others are refused.
-        to_uint8: whether to round to uint8, as for RGB; else only 8-bit values stay uint8, others become float32.
-        limited: whether floating-point values outside of 0 to `full` are refused without a value range.
+        values: array of any shape and real dtype.
+        full: the value of white, see `full_scale`.
+        source: name of the image in errors.
+        value_range: the values mapped to 0 and 255; others are clipped. None: 0 and `full`; others are refused.
+        to_uint8: whether to round to uint8, as for RGB; otherwise 8-bit values stay uint8, others become float32.
+        limited: whether to refuse floating-point values outside of 0 to `full` without a value range.
 
     Raises:
         ValueRangeError: values outside of 0 to `full` without a value range.
@@ -111,7 +110,7 @@ def scaled(
 def _refuse_non_finite(values: NDArray[Any], source: Path | str) -> None:
     if values.dtype.kind == "f" and (bad := int((~np.isfinite(values)).any(axis=-1).sum())):
         raise DataError(
-            f"{source}: holds NaN or infinity ({bad} pixels): dataset=geotiff and --scene leave pixels without data out"
+            f"{source}: contains NaN or infinity ({bad} pixels): dataset=geotiff and --scene ignore pixels without data"
         )
 
 

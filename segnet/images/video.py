@@ -1,7 +1,8 @@
-"""Videos and cameras: frames in, an annotated video out. By OpenCV, which is never given a name that it could misread.
+"""Read frames of videos and cameras, and write videos, with OpenCV.
 
-OpenCV takes a name with "%d" for a series of images, crashes on one that is not UTF-8, and does not report a full
-disk: it gets a link of a plain name to a file that Python has opened before, and what it wrote is counted.
+OpenCV interprets "%d" in a name as an image sequence, crashes on names that are not UTF-8, and does not report a full
+disk. It therefore gets a link with a plain name to a file that Python has opened before, and written frames are
+counted.
 """
 
 import contextlib
@@ -18,8 +19,8 @@ from segnet.errors import DataError, MachineError
 from segnet.images.files import UInt8Array
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: segnet reports its failures as errors
-FRAME_RATE = 25.0  # where a source tells none [frames / second]
-CUT_OFF = 0.9  # of the frames that a file announces; some announce a few more than they have
+FRAME_RATE = 25.0  # default if the source has none [frames / second]
+CUT_OFF = 0.9  # required fraction of the announced frames; some files announce a few too many
 
 
 @contextlib.contextmanager
@@ -31,17 +32,17 @@ def _plainly_named(path: Path, suffix: str) -> Iterator[str]:
 
 
 class Frames:
-    """The frames of a video file or camera, in order; a context manager.
+    """Iterates over the frames of a video file or camera; a context manager.
 
     Args:
         source: a file, or the number of a camera.
 
     Attributes:
         rate: [frames / second].
-        total: frames that the file announces; 0 where it does not.
+        total: announced number of frames; 0 if unknown.
 
     Raises:
-        DataError: no such file or camera, or none that OpenCV reads.
+        DataError: no such file or camera, or not readable by OpenCV.
     """
 
     def __init__(self, source: Path | int) -> None:
@@ -58,7 +59,7 @@ class Frames:
                 raise DataError(f"{source}: cannot be read ({error.strerror})") from None
             if empty:
                 raise DataError(f"{source}: is empty (0 bytes)")
-            # A playlist inside a video file must not lead into the network.
+            # A playlist in a video file must not access the network.
             os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
             name = self._stack.enter_context(_plainly_named(source, source.suffix.lower()))
             self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
@@ -77,16 +78,16 @@ class Frames:
         self.close()
 
     def close(self) -> None:
-        """Lets the file or camera go."""
+        """Release the file or camera."""
         if hasattr(self, "_capture"):
             self._capture.release()
         self._stack.close()
 
     def __iter__(self) -> Iterator[UInt8Array]:
-        """Gives (H, W, 3) uint8 RGB.
+        """Yield frames (H, W, 3) uint8 RGB.
 
         Raises:
-            DataError: there is no frame, or the file ends long before it says.
+            DataError: no frame, or many frames are missing at the end.
         """
         count = 0
         while True:
@@ -96,18 +97,18 @@ class Frames:
             count += 1
             yield np.ascontiguousarray(frame[:, :, ::-1]) if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2)
         if not count:
-            raise DataError(f"{self._text}: holds no frame that can be decoded")
+            raise DataError(f"{self._text}: contains no decodable frame")
         if count < CUT_OFF * self.total:
             raise DataError(f"{self._text}: is damaged or cut off: {count} of {self.total} frames can be decoded")
 
 
 class VideoWriter:
-    """Writes frames of one size as an MP4 (MPEG-4); to be closed.
+    """Writes frames of equal size as an MP4 (MPEG-4); must be closed.
 
     Args:
-        path: of a file that exists.
-        rate: [frames / second].
-        text: what the video is called in errors.
+        path: path of an existing file.
+        rate: frame rate [frames / second].
+        text: name of the video in errors.
     """
 
     def __init__(self, path: Path, rate: float, text: str) -> None:
@@ -118,7 +119,7 @@ class VideoWriter:
         self._size = (0, 0)
 
     def write(self, frame: UInt8Array) -> None:
-        """Adds (H, W, 3) uint8 RGB; the first one says how large the video is. The last row or column of odd ones goes.
+        """Add a frame (H, W, 3) uint8 RGB; the first one sets the size. Odd sizes lose their last row or column.
 
         Raises:
             MachineError: OpenCV cannot write it.
@@ -136,7 +137,7 @@ class VideoWriter:
         self._count += 1
 
     def close(self) -> None:
-        """Ends the file, and counts what is in it.
+        """Finish the file and count its frames.
 
         Raises:
             MachineError: frames are missing.
@@ -149,11 +150,11 @@ class VideoWriter:
         self._stack.close()
         if stored != self._count:
             raise MachineError(
-                f"{self._text}: cannot be written, is the disk full? {stored} of {self._count} frames are there"
+                f"{self._text}: cannot be written ({stored} of {self._count} frames are stored): is the disk full?"
             )
 
     def abandon(self) -> None:
-        """Lets the file go, whatever is in it; after `close` nothing is left to do."""
+        """Release the file without checks; does nothing after `close`."""
         if self._writer is not None:
             self._writer.release()
         self._stack.close()

@@ -1,6 +1,6 @@
-"""Windows: the rectangular parts in which a image larger than memory is read, predicted and written.
+"""Sliding windows for images larger than memory.
 
-`grid` is for samples, which do not overlap; `Mosaic` for predictions, whose windows overlap and are blended.
+`grid` gives disjoint windows for training samples; `Mosaic` gives overlapping windows for blended predictions.
 """
 
 import math
@@ -13,12 +13,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-STRIP = 6  # windows side by side: the overlaps of a row of windows wait for the next one, and are as long as a strip
+STRIP = 6  # windows per row of a strip: the pending overlaps have the width of a strip
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a image [pixels]."""
+    """A rectangle in an image [pixels]."""
 
     top: int
     left: int
@@ -26,17 +26,17 @@ class Window:
     width: int
 
     def ranges(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows and columns, as rasterio takes them."""
+        """Rows and columns as ranges for rasterio."""
         return (self.top, self.top + self.height), (self.left, self.left + self.width)
 
     def within(self, other: "Window | None" = None) -> tuple[slice, slice]:
-        """Rows and columns as slices: of the image, or of a window around this one."""
+        """Rows and columns as slices, relative to the image or to an enclosing window."""
         top, left = (self.top - other.top, self.left - other.left) if other else (self.top, self.left)
         return slice(top, top + self.height), slice(left, left + self.width)
 
 
 def grid(size: tuple[int, int], window: Sequence[int]) -> list[Window]:
-    """Windows that cover a image of (height, width), row by row; those at its end are as small as what is left."""
+    """Disjoint windows that cover an image of (height, width), row by row; the last ones may be smaller."""
     height, width = size
     return [
         Window(top, left, min(window[0], height - top), min(window[1], width - left))
@@ -47,12 +47,12 @@ def grid(size: tuple[int, int], window: Sequence[int]) -> list[Window]:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a image, cut into windows of the same length that overlap; the last one ends where the side does.
+    """One axis of an image with overlapping windows of equal length; the last one ends at the image border.
 
     Args:
-        length: of the side [pixels].
-        window: its windows' length, at most the side's [pixels].
-        overlap: the share of a window that the next one repeats at least, 0 up to but not including 1.
+        length: length of the axis [pixels].
+        window: length of the windows, at most `length` [pixels].
+        overlap: smallest overlap of adjacent windows, as a fraction of their length, 0 <= overlap < 1.
     """
 
     length: int
@@ -61,27 +61,27 @@ class Side:
 
     @cached_property
     def starts(self) -> list[int]:
-        """Where the windows begin, ascending: as few as have the overlap, and all of them the same."""
+        """Starts of the windows, ascending: the fewest evenly spaced windows with the overlap."""
         last = self.length - self.window
         steps = math.ceil(last / max(1, math.floor(self.window * (1 - self.overlap))))
         return [round(last * index / steps) for index in range(steps + 1)] if steps else [0]
 
     @cached_property
     def edges(self) -> list[int]:
-        """Where a window begins or ends, ascending: between two of them the same windows lie everywhere."""
+        """Starts and ends of the windows, ascending: between two edges, the set of covering windows is constant."""
         return sorted({edge for start in self.starts for edge in (start, start + self.window)})
 
     def weights(self, index: int) -> NDArray[np.float32]:
-        """The weights of a window's pixels, (window,): falling towards its ends, and with those of the others 1."""
+        """Blending weights of a window, (window,): decreasing towards its ends; all windows sum to 1."""
         start = self.starts[index]
         return self._ramp / self._total[start : start + self.window]
 
     def last_over(self, position: int) -> int:
-        """The last of the windows that cover a pixel."""
+        """Index of the last window that covers a pixel."""
         return bisect_right(self.starts, position) - 1
 
     def pieces(self, index: int) -> list[tuple[int, int]]:
-        """The parts of a window between edges: where each begins and ends."""
+        """Start and end of the parts of a window between edges."""
         edges = self.edges[bisect_right(self.edges, self.starts[index]) - 1 :]
         edges = edges[: bisect_right(edges, self.starts[index] + self.window)]
         return list(pairwise(edges))
@@ -102,12 +102,12 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a window that the same windows cover everywhere.
+    """A part of a window with a constant set of covering windows.
 
     Attributes:
-        place: in the image.
+        place: position in the image.
         shared: whether other windows cover it too.
-        complete: whether this window is the last of those.
+        complete: whether this window is the last one that covers it.
     """
 
     place: Window
@@ -116,22 +116,22 @@ class Piece:
 
 
 class Mosaic:
-    """A image cut into windows that overlap, in an order in which little has to wait for its neighbors.
+    """Overlapping windows of an image, in an order that needs little memory for pending overlaps.
 
-    Row by row within strips of at most `STRIP` windows: what waits is the overlap of a strip's last row. The window
-    between two strips comes in both.
+    The order is row by row within strips of at most `STRIP` windows: only the overlap of a strip's last row is pending.
+    A window at the border of two strips occurs in both.
 
     Args:
         size: (height, width) of the image [pixels].
-        window: the side of a window; along a shorter side of the image, that side [pixels].
-        overlap: the share of a window that the next one repeats at least, 0 up to but not including 1.
+        window: side of a window, limited by the side of the image [pixels].
+        overlap: smallest overlap of adjacent windows, as a fraction of their side, 0 <= overlap < 1.
     """
 
     def __init__(self, size: tuple[int, int], window: int, overlap: float) -> None:
         self.rows, self.columns = (Side(length, min(window, length), overlap) for length in size)
 
     def __iter__(self) -> Iterator[tuple[Window, list[Piece]]]:
-        """The windows, each with those of its pieces that belong to the strip."""
+        """Yield windows with their pieces in the current strip."""
         starts = [*self.columns.starts, self.columns.length]
         begins = range(0, len(starts) - 1, STRIP - 1) if len(starts) - 1 > STRIP else [0]
         for first in begins:
@@ -143,7 +143,7 @@ class Mosaic:
                     yield self._window(row, column), self._pieces(row, column, low, high)
 
     def weights(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of a window's rows (h,) and columns (w,): their products, summed over all windows, are 1 at every pixel."""
+        """Blending weights of a window's rows (h,) and columns (w,); their products sum to 1 over all windows."""
         rows, columns = self.rows, self.columns
         return rows.weights(rows.starts.index(window.top)), columns.weights(columns.starts.index(window.left))
 

@@ -256,7 +256,7 @@ def test_geotiff_shift_in_degrees(make, inspected, kind):
         report = inspected("geotiff", root, class_names=["bg", "a"], window=[64, 64])
         assert (report.errors, pixels(report, "train")["a"]) == ([], 200)
         return
-    with pytest.raises(DataError, match=r"lies elsewhere than its scene .*, by 2 pixels"):
+    with pytest.raises(DataError, match=r"its grid is offset from its scene .*, by 2 pixels"):
         inspected("geotiff", root, class_names=["bg", "a"], window=[64, 64])
 
 

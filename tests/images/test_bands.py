@@ -1,4 +1,4 @@
-"""Images of other than three channels: each value arrives, scaled by the type of its file."""
+"""Images without three channels: values are scaled by dtype."""
 
 import importlib.util
 import struct
@@ -16,21 +16,21 @@ def noise(*shape: int, dtype: type = np.uint8, top: float = 256) -> np.ndarray:
     return (np.random.default_rng(5).random(shape) * top).astype(dtype)
 
 
-def test_three_channels_are_what_read_image_gives(tmp_path):
+def test_three_channels_match_read_image(tmp_path):
     Image.fromarray(noise(5, 7)).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_bands(tmp_path / "a.png", 3), read_image(tmp_path / "a.png"))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "1", "P"])
-def test_any_picture_can_be_gray(tmp_path, mode):
-    picture = Image.fromarray(noise(5, 7)).convert(mode)
-    picture.save(tmp_path / "a.png")
+def test_any_image_can_be_read_as_grayscale(tmp_path, mode):
+    pillow_image = Image.fromarray(noise(5, 7)).convert(mode)
+    pillow_image.save(tmp_path / "a.png")
     image = read_bands(tmp_path / "a.png", 1)
     assert (image.shape, image.dtype) == ((5, 7, 1), np.uint8)
-    np.testing.assert_array_equal(image[..., 0], np.asarray(picture.convert("L")))
+    np.testing.assert_array_equal(image[..., 0], np.asarray(pillow_image.convert("L")))
 
 
-def test_16_bit_gray_keeps_its_precision(tmp_path):
+def test_16_bit_grayscale_keeps_its_precision(tmp_path):
     values = noise(5, 7, dtype=np.uint16, top=65536)
     Image.fromarray(values).save(tmp_path / "a.png")
     image = read_bands(tmp_path / "a.png", 1)
@@ -38,13 +38,13 @@ def test_16_bit_gray_keeps_its_precision(tmp_path):
     np.testing.assert_allclose(image[..., 0], values / 257, rtol=1e-6)
 
 
-def test_exif_orientation_turns_gray_and_alpha_too(tmp_path):
+def test_exif_orientation_applies_to_grayscale_and_alpha(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     for mode, channels in (("L", 1), ("RGBA", 4), ("I;16", 1)):
         values = noise(4, 6, dtype=np.uint16) if mode == "I;16" else noise(4, 6, 4)
-        picture = Image.fromarray(values) if mode != "L" else Image.fromarray(values[..., 0])
-        picture.save(tmp_path / "a.png", exif=exif)
+        pillow_image = Image.fromarray(values) if mode != "L" else Image.fromarray(values[..., 0])
+        pillow_image.save(tmp_path / "a.png", exif=exif)
         assert read_bands(tmp_path / "a.png", channels).shape == (6, 4, channels)
 
 
@@ -55,14 +55,14 @@ def test_alpha_is_a_fourth_channel(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [2, 4, 8])
-def test_other_numbers_of_channels_are_refused_with_both(tmp_path, channels):
+def test_channel_mismatch_names_both_numbers(tmp_path, channels):
     Image.fromarray(noise(5, 7, 3)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=f"has 3 channels, but {channels} are asked for") as caught:
+    with pytest.raises(DataError, match=f"has 3 channels, but {channels} are expected") as caught:
         read_bands(tmp_path / "a.png", channels)
     assert str(tmp_path / "a.png") in str(caught.value)
 
 
-def test_many_bands_are_shown_by_the_first_three_each_stretched():
+def test_multi_band_images_are_shown_by_three_stretched_bands():
     image = np.stack([np.linspace(0, scale, 400).reshape(20, 20) for scale in (1, 255, 0.01, 7)], axis=-1)
     shown = displayable(image.astype(np.float32))
     assert (shown.shape, shown.dtype) == ((20, 20, 3), np.uint8)
@@ -82,7 +82,7 @@ class TestWithTifffile:
     @pytest.mark.parametrize("bands", [2, 4, 8, 13])
     @pytest.mark.parametrize("planar", ["contig", "separate"])
     @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 256), (np.uint16, 65536), (np.float32, 1.5)])
-    def test_bands_arrive_in_their_order_scaled_by_their_type(self, tmp_path, tifffile, bands, planar, dtype, top):
+    def test_bands_keep_their_order_and_are_scaled_by_dtype(self, tmp_path, tifffile, bands, planar, dtype, top):
         values = noise(9, 11, bands, dtype=dtype, top=top)
         stored = values if planar == "contig" else values.transpose(2, 0, 1)
         tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", planarconfig=planar)
@@ -106,12 +106,12 @@ class TestWithTifffile:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            (np.zeros((5, 6, 5), np.uint16), "has 5 bands, but 4 are asked for"),
+            (np.zeros((5, 6, 5), np.uint16), "has 5 bands, but 4 are expected"),
             (np.full((5, 6, 4), -3, np.int16), "int16 values -3 to -3 are outside 0-65535"),
-            (np.full((5, 6, 4), np.nan, np.float32), "holds NaN or infinity"),
+            (np.full((5, 6, 4), np.nan, np.float32), "contains NaN or infinity"),
         ],
     )
-    def test_what_cannot_be_used_is_refused(self, tmp_path, tifffile, values, message):
+    def test_unsuitable_images_are_refused(self, tmp_path, tifffile, values, message):
         tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
         with pytest.raises(DataError, match=message):
             read_bands(tmp_path / "a.tif", 4)
@@ -121,15 +121,13 @@ class TestWithTifffile:
         ("dtype", "top", "factor"),
         [(np.float32, 1, 255), (np.float64, 1, 255), (np.uint16, 65535, 1 / 257), (np.uint8, 255, 1)],
     )
-    def test_colors_are_rgb_in_whatever_type_a_tiff_has_them(
-        self, tmp_path, tifffile, planarconfig, dtype, top, factor
-    ):
+    def test_rgb_tiffs_of_any_dtype_become_uint8_rgb(self, tmp_path, tifffile, planarconfig, dtype, top, factor):
         values = noise(5, 7, 3, dtype=dtype, top=top)
         stored = values if planarconfig == "contig" else np.moveaxis(values, -1, 0)
         tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planarconfig, compression="zlib")
         image = read_bands(tmp_path / "a.tif", 3)
         assert image.dtype == np.uint8
-        assert np.abs(image - values * factor).max() <= 1  # Pillow cuts 16 bits off, which we round
+        assert np.abs(image - values * factor).max() <= 1  # Pillow truncates 16 bits, segnet rounds
 
     @pytest.mark.parametrize("wrong", [-0.1, 1.5])
     def test_float_colors_outside_of_0_to_1_are_refused(self, tmp_path, tifffile, wrong):
@@ -139,19 +137,19 @@ class TestWithTifffile:
         with pytest.raises(DataError, match="are outside 0-1"):
             read_bands(tmp_path / "a.tif", 3)
 
-    def test_a_text_by_the_name_of_a_tiff_is_no_picture(self, tmp_path):
+    def test_a_text_file_named_tif_is_refused(self, tmp_path):
         (tmp_path / "a.tif").write_text("hello")
         with pytest.raises(DataError, match="is not an image in one of these formats"):
             read_bands(tmp_path / "a.tif", 3)
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_a_tiff_of_many_bands_is_never_read_by_its_first_alone(self, tmp_path, tifffile, channels):
+    def test_a_multi_band_tiff_is_not_reduced_to_its_first_band(self, tmp_path, tifffile, channels):
         values = noise(4, 9, 11, dtype=np.uint16)
         tifffile.imwrite(
             tmp_path / "a.tif", values, photometric="minisblack", planarconfig="separate", compression="zlib"
         )
-        with Image.open(tmp_path / "a.tif") as picture:
-            assert len(picture.getbands()) == 1  # Pillow would
+        with Image.open(tmp_path / "a.tif") as pillow_image:
+            assert len(pillow_image.getbands()) == 1  # Pillow would
         with pytest.raises(DataError, match=r"has 4 bands, .*: set dataset\.channels=4 and backbone\.in_channels=4"):
             read_bands(tmp_path / "a.tif", channels)
 
@@ -175,9 +173,7 @@ class TestWithTifffile:
 @pytest.mark.parametrize(
     ("compression", "name"), [(34712, "JPEG 2000"), (34887, "LERC"), (50001, "WebP"), (65000, "65000")]
 )
-def test_rare_compressions_are_named_with_the_extra_that_reads_them(
-    tmp_path, monkeypatch, capfd, dtype, compression, name
-):
+def test_rare_compressions_name_the_required_extra(tmp_path, monkeypatch, capfd, dtype, compression, name):
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
     path = tmp_path / "a.tif"
     Image.fromarray(np.zeros((4, 5), dtype)).save(path)
@@ -187,4 +183,4 @@ def test_rare_compressions_are_named_with_the_extra_that_reads_them(
     path.write_bytes(content[:place] + struct.pack("<H", compression) + content[place + 2 :])
     with pytest.raises(DataError, match=rf'TIFF compression {name} with .* needs pip install "segnet\[multiband\]"'):
         read_bands(path, 1)
-    assert capfd.readouterr().err == ""  # libtiff prints of its own
+    assert capfd.readouterr().err == ""  # no output of libtiff

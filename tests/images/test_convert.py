@@ -1,4 +1,4 @@
-"""Whatever a person has of a picture becomes the same image."""
+"""Paths, arrays, tensors and Pillow images give equal results."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GRAY = RGB[..., 0]
 
 
-def test_a_picture_is_the_same_in_any_form(tmp_path):
+def test_all_input_types_give_the_same_image(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     forms = [
         tmp_path / "a.png",
@@ -39,11 +39,11 @@ def test_a_picture_is_the_same_in_any_form(tmp_path):
     [GRAY, GRAY[..., None], torch.from_numpy(GRAY), torch.from_numpy(GRAY)[None], Image.fromarray(GRAY), GRAY / 255],
     ids=range(6),
 )
-def test_gray_becomes_rgb_where_the_model_takes_rgb(gray):
+def test_grayscale_becomes_rgb_for_rgb_models(gray):
     np.testing.assert_array_equal(as_bands(gray, 3), np.repeat(GRAY[..., None], 3, axis=2))
 
 
-def test_colors_become_gray_where_the_model_takes_gray_as_from_a_file(tmp_path):
+def test_rgb_becomes_grayscale_for_grayscale_models(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     expected = read_bands(tmp_path / "a.png", 1)
     np.testing.assert_array_equal(as_bands(RGB, 1), expected)
@@ -58,7 +58,7 @@ def test_other_bands_keep_their_precision():
     np.testing.assert_allclose(as_bands(torch.from_numpy(values / 65535).permute(2, 0, 1), 5), image, rtol=1e-5)
 
 
-def test_a_picture_is_turned_upright(tmp_path):
+def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
@@ -66,7 +66,7 @@ def test_a_picture_is_turned_upright(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("image", "channels", "told"),
+    ("image", "channels", "message"),
     [
         (np.zeros((2, 3, 4, 5), np.uint8), 3, r"of shape \(2, 3, 4, 5\)"),
         (np.zeros((0, 3, 3), np.uint8), 3, r"of shape \(0, 3, 3\)"),
@@ -82,13 +82,13 @@ def test_a_picture_is_turned_upright(tmp_path):
     ],
     ids=range(11),
 )
-def test_what_is_no_image_is_told_in_one_line(image, channels, told):
-    with pytest.raises(DataError, match=told) as error:
+def test_invalid_images_are_reported_in_one_line(image, channels, message):
+    with pytest.raises(DataError, match=message) as error:
         as_bands(image, channels)
     assert "\n" not in str(error.value)
 
 
-def test_a_picture_that_is_cut_off_is_told(tmp_path):
+def test_a_truncated_image_is_reported(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()

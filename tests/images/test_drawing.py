@@ -1,4 +1,4 @@
-"""Pictures for people: colors of classes, sheets that fit, curves from Lightning's table."""
+"""Visualization: class colors, sheets, and curves from Lightning's metrics.csv."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ WHITE = (255, 255, 255)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64])
-def test_ids_become_their_colors_and_all_others_white(dtype):
+def test_ids_map_to_class_colors_and_unknown_ids_to_white(dtype):
     mask = np.array([[0, 1, 2], [3, 254, 255]], dtype)
     image = colorize(mask, CLASSES)
     assert image.dtype == np.uint8
@@ -29,7 +29,7 @@ def test_negative_ids_are_white():
 
 
 @pytest.mark.parametrize(("opacity", "share"), [(0.0, 0), (0.25, 0.25), (1.0, 1)])
-def test_overlay_mixes_image_and_colors(opacity, share):
+def test_overlay_blends_image_and_colors(opacity, share):
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     mask = np.random.default_rng(1).integers(0, 3, (5, 7))
     before = image.copy()
@@ -39,7 +39,7 @@ def test_overlay_mixes_image_and_colors(opacity, share):
     np.testing.assert_array_equal(image, before)
 
 
-def test_overlay_is_half_and_half_unless_told():
+def test_the_default_opacity_is_one_half():
     mixed = overlay(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), CLASSES)
     assert mixed[0, 0].tolist() == [100, 5, 10]
 
@@ -52,12 +52,12 @@ def test_legend_shows_every_color_in_the_given_width(width):
         assert (image == color).all(axis=2).sum() > 100  # most of a 14 x 14 swatch
 
 
-def test_legend_wraps_into_more_rows_where_it_is_narrow():
+def test_a_narrow_legend_wraps():
     wide, middle, narrow = (legend(CLASSES, width) for width in (2000, 170, 90))
     assert wide.shape[0] < middle.shape[0] < narrow.shape[0]
 
 
-def test_legend_of_many_classes_keeps_within_its_width():
+def test_a_legend_of_many_classes_keeps_its_width():
     many = Classes.create([f"a class named {number}" for number in range(40)], ignore_index=255)
     image = legend(many, 400)
     assert (image[:, -4:] == 255).all()
@@ -65,7 +65,7 @@ def test_legend_of_many_classes_keeps_within_its_width():
         assert (image == color).all(axis=2).any()
 
 
-def test_comparison_has_a_column_each_and_a_row_of_each_image_s_shape():
+def test_comparison_has_a_row_per_image():
     def row(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return (
             np.full((height, width, 3), (9, 8, 7), np.uint8),
@@ -77,23 +77,23 @@ def test_comparison_has_a_column_each_and_a_row_of_each_image_s_shape():
     two = comparison([row(50, 100), row(40, 20)], CLASSES, width=100)
     assert (one.dtype, one.shape[2]) == (np.uint8, 3)
     assert one.shape[1] == two.shape[1] >= 300
-    assert 200 <= two.shape[0] - one.shape[0] <= 210  # the second image is twice as high as wide
+    assert 200 <= two.shape[0] - one.shape[0] <= 210  # the height of the second image is twice its width
     shares = [(one == color).all(axis=2).sum() for color in ((9, 8, 7), PALETTE[0], PALETTE[2])]
     assert shares[0] == 50 * 100
-    assert all(50 * 100 < share < 50 * 100 + 400 for share in shares[1:])  # and the swatch in the legend
+    assert all(50 * 100 < share < 50 * 100 + 400 for share in shares[1:])  # plus the swatch in the legend
     center = one[26 + 25]
     assert [center[x].tolist() for x in (50, 160, 260)] == [[9, 8, 7], PALETTE[0], PALETTE[2]]
 
 
-def test_comparison_invents_no_class_when_it_shrinks_masks():
-    mask = np.indices((64, 64)).sum(axis=0) % 2 * 2  # a chessboard of classes 0 and 2
+def test_comparison_shrinks_masks_without_interpolation():
+    mask = np.indices((64, 64)).sum(axis=0) % 2 * 2  # a checkerboard of classes 0 and 2
     sheet = comparison([(np.zeros((64, 64, 3), np.uint8), mask, mask)], CLASSES, width=30)
     strip = sheet[26 : 26 + 30, 42:72].reshape(-1, 3)
     assert {tuple(color) for color in strip.tolist()} <= {tuple(PALETTE[0]), tuple(PALETTE[2])}
 
 
 @pytest.mark.parametrize("size", [(1, 300), (300, 1), (1, 1)])
-def test_comparison_takes_images_of_one_pixel(size):
+def test_comparison_accepts_images_of_one_pixel(size):
     sheet = comparison([(np.zeros((*size, 3), np.uint8), np.zeros(size, int), np.ones(size, int))], CLASSES, width=20)
     assert sheet.shape[1] > 60
 
@@ -107,10 +107,10 @@ def test_contact_sheet_has_four_columns_and_the_colors_of_the_masks():
     shown = [line[x].astype(int) for x in (50, 160, 260, 370)]
     for color, expected in zip(shown, ((0, 0, 0), PALETTE[0], (0, 0, 0), PALETTE[2]), strict=True):
         np.testing.assert_allclose(color, 0.65 * np.array(expected), atol=1)
-    assert (sheet[26 + 75, 160] == 255).all()  # below an image that is lower than its crop
+    assert (sheet[26 + 75, 160] == 255).all()  # below an image that is shorter than its crop
 
 
-def test_curves_come_from_a_table_with_blank_cells(tmp_path):
+def test_curves_are_plotted_from_a_table_with_blank_cells(tmp_path):
     (tmp_path / "metrics.csv").write_text(
         "epoch,lr,step,train/loss,val/loss,val/miou\n"
         "0,0.05,9,1.5,,\n"
@@ -131,12 +131,12 @@ def test_curves_come_from_a_table_with_blank_cells(tmp_path):
     assert colorful[0] > colorful[1] + 500  # the curves
 
 
-def test_curves_do_without_columns_that_are_missing(tmp_path):
+def test_curves_accept_missing_columns(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,step,train/loss\n0,9,1.5\n0,19,nan\n")
     plot_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "x" * 5000, "$\\frac", "\u202ea"])
-def test_a_legend_takes_any_name(name):
+def test_a_legend_accepts_any_class_name(name):
     assert legend(Classes.create([name, "b"]), 300).shape[1:] == (300, 3)

@@ -1,4 +1,4 @@
-"""Reading images as RGB and writing images and masks: every kind of file ends as RGB, or is refused with its name."""
+"""Reading images as RGB and writing images and masks: every file becomes RGB or is refused by name."""
 
 import os
 import subprocess
@@ -17,18 +17,18 @@ from segnet.system.files import replacing
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp", "a.bmp"])
-def test_lossless_rgb_comes_back_unchanged(tmp_path, name):
+def test_lossless_rgb_is_read_unchanged(tmp_path, name):
     pixels = noise(11, 7, 3)
     options = {"lossless": True} if name.endswith("webp") else {}
     np.testing.assert_array_equal(read_image(saved(tmp_path / name, pixels, **options)), pixels)
 
 
-def test_jpeg_comes_back_nearly_unchanged(tmp_path):
+def test_jpeg_is_read_nearly_unchanged(tmp_path):
     pixels = np.full((16, 24, 3), (200, 100, 50), np.uint8)
     np.testing.assert_allclose(read_image(saved(tmp_path / "a.jpg", pixels, quality=95)).astype(int), pixels, atol=4)
 
 
-def test_mpo_of_stereo_cameras_gives_its_first_picture(tmp_path):
+def test_mpo_gives_its_first_image(tmp_path):
     first, second = Image.new("RGB", (16, 8), (200, 0, 0)), Image.new("RGB", (16, 8), (0, 0, 200))
     saved(tmp_path / "a.mpo", first, save_all=True, append_images=[second])
     (tmp_path / "a.mpo").rename(tmp_path / "a.jpg")
@@ -58,12 +58,12 @@ def every_mode() -> dict[str, tuple[Image.Image, str]]:
 
 @pytest.mark.parametrize("kind", list(every_mode()))
 def test_every_mode_becomes_contiguous_writable_rgb(tmp_path, kind):
-    picture, suffix = every_mode()[kind]
-    image = read_image(saved(tmp_path / f"a.{suffix}", picture))
+    pillow_image, suffix = every_mode()[kind]
+    image = read_image(saved(tmp_path / f"a.{suffix}", pillow_image))
     assert (image.dtype, image.shape) == (np.uint8, (5, 9, 3))
     assert image.flags.c_contiguous
     assert image.flags.writeable
-    np.testing.assert_allclose(image.astype(int), as_rgb(picture), atol=1 if kind == "cmyk" else 0)
+    np.testing.assert_allclose(image.astype(int), as_rgb(pillow_image), atol=1 if kind == "cmyk" else 0)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -101,19 +101,19 @@ def test_floats_are_scaled_from_0_to_1(tmp_path):
     [
         (np.array([[0, 300]], np.float32), "0 to 300 are outside 0-1:"),
         (np.array([[-0.1, 1]], np.float32), "-0.1 to 1 are outside 0-1:"),
-        (np.array([[0, np.nan]], np.float32), "holds NaN or infinity (1 pixels)"),
-        (np.array([[0, np.inf]], np.float32), "holds NaN or infinity (1 pixels)"),
+        (np.array([[0, np.nan]], np.float32), "contains NaN or infinity (1 pixels)"),
+        (np.array([[0, np.inf]], np.float32), "contains NaN or infinity (1 pixels)"),
         (np.array([[0, 65536]], np.int32), "0 to 65536 are outside 0-65535:"),
         (np.array([[-1, 5]], np.int32), "-1 to 5 are outside 0-65535:"),
     ],
 )
-def test_values_without_a_rule_are_refused(tmp_path, values, reason):
+def test_values_out_of_range_are_refused(tmp_path, values, reason):
     assert reason in refusal(read_image, saved(tmp_path / "a.tif", values))
 
 
 @pytest.mark.parametrize("orientation", list(UPRIGHT))
 @pytest.mark.parametrize("mode", ["rgb", "16-bit gray"])
-def test_exif_orientation_gives_the_upright_picture(tmp_path, orientation, mode):
+def test_exif_orientation_is_applied(tmp_path, orientation, mode):
     stored = noise(4, 6, 3) if mode == "rgb" else noise(4, 6, top=65536, dtype=np.uint16)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -122,7 +122,7 @@ def test_exif_orientation_gives_the_upright_picture(tmp_path, orientation, mode)
     np.testing.assert_array_equal(image, UPRIGHT[orientation](eight_bits))
 
 
-def test_exif_orientation_of_jpeg_counts(tmp_path):
+def test_exif_orientation_of_jpeg_is_applied(tmp_path):
     stored = np.zeros((16, 32, 3), np.uint8)
     stored[:, 16:] = 255
     exif = Image.Exif()
@@ -134,7 +134,7 @@ def test_exif_orientation_of_jpeg_counts(tmp_path):
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xff" * 20])
-def test_damaged_exif_does_not_keep_a_picture_from_being_read(tmp_path, exif):
+def test_damaged_exif_is_ignored(tmp_path, exif):
     image = read_image(saved(tmp_path / "a.jpg", np.full((8, 8, 3), 128, np.uint8), exif=exif))
     assert abs(image.astype(int) - 128).max() <= 2
 
@@ -142,14 +142,14 @@ def test_damaged_exif_does_not_keep_a_picture_from_being_read(tmp_path, exif):
 def test_gif_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (6, 4), color) for color in ("red", "lime", "blue")]
     path = saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
-    with Image.open(path) as picture:
-        assert picture.n_frames == 3
+    with Image.open(path) as pillow_image:
+        assert pillow_image.n_frames == 3
     np.testing.assert_array_equal(read_image(path), np.broadcast_to((255, 0, 0), (4, 6, 3)))
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.bmp", "a.webp"])
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.95])
-def test_cut_off_files_are_refused(tmp_path, name, kept):
+def test_truncated_files_are_refused(tmp_path, name, kept):
     path = saved(tmp_path / name, noise(40, 40, 3))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
@@ -174,7 +174,7 @@ def test_damaged_png_is_refused(tmp_path, read):
         (None, "no such file"),
     ],
 )
-def test_what_is_no_picture_is_refused(tmp_path, read, content, reason):
+def test_other_files_are_refused(tmp_path, read, content, reason):
     path = tmp_path / "a.png"
     if content is not None:
         path.write_bytes(content)
@@ -188,7 +188,7 @@ def test_folder_is_refused(tmp_path, read):
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
-def test_decompression_bomb_is_refused_by_its_header(tmp_path, read):
+def test_a_decompression_bomb_is_refused_from_its_header(tmp_path, read):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_bytes(100_000, 100_000, 8, GRAY, [b""]))
     assert "megapixels" in refusal(read, path)
@@ -212,7 +212,7 @@ def test_any_file_name_works(tmp_path, name):
 
 
 def test_png_can_be_read_in_a_fresh_process(tmp_path):
-    """Pillow loads its plugins one after the other: a process that has opened nothing yet knows fewer formats."""
+    """Pillow loads its plugins lazily: a fresh process knows fewer formats."""
     for suffix in ("png", "tif", "webp", "gif"):
         path = saved(tmp_path / f"a.{suffix}", noise(4, 5))
         command = "import sys; from segnet.images.files import read_image; print(read_image(sys.argv[1]).shape)"
@@ -222,20 +222,20 @@ def test_png_can_be_read_in_a_fresh_process(tmp_path):
         assert result.stdout == "(4, 5, 3)\n", result.stderr
 
 
-def test_mask_is_written_as_indexed_png_in_the_palette(tmp_path):
+def test_masks_are_written_as_palette_png(tmp_path):
     palette = [(10, 20, 30), (40, 50, 60), (70, 80, 90)]
     ids = noise(6, 7, top=3)
     write_mask(tmp_path / "new" / "folder" / "a.png", ids, palette)
-    with Image.open(tmp_path / "new" / "folder" / "a.png") as picture:
-        assert (picture.format, picture.mode) == ("PNG", "P")
-        assert picture.getpalette()[:9] == [10, 20, 30, 40, 50, 60, 70, 80, 90]
-        np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), np.array(palette, np.uint8)[ids])
+    with Image.open(tmp_path / "new" / "folder" / "a.png") as pillow_image:
+        assert (pillow_image.format, pillow_image.mode) == ("PNG", "P")
+        assert pillow_image.getpalette()[:9] == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+        np.testing.assert_array_equal(np.asarray(pillow_image.convert("RGB")), np.array(palette, np.uint8)[ids])
     np.testing.assert_array_equal(read_mask(tmp_path / "new" / "folder" / "a.png"), ids)
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 3, 4, 5, 16, 17, 255, 256])
 @pytest.mark.parametrize("top", ["last class", 255])
-def test_written_ids_come_back_for_any_number_of_classes(tmp_path, num_classes, top):
+def test_written_ids_are_read_back_for_any_number_of_classes(tmp_path, num_classes, top):
     ids = noise(5, 7, top=num_classes)
     ids[0, 0] = num_classes - 1 if top == "last class" else 255
     write_mask(tmp_path / "a.png", ids, noise(num_classes, 3).tolist())
@@ -278,7 +278,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert os.listdir(tmp_path) == ["a.png"]
 
 
-def test_picture_that_cannot_be_saved_leaves_the_old_file(tmp_path):
+def test_an_unsupported_mode_leaves_the_old_file(tmp_path):
     target = tmp_path / "a.png"
     target.write_bytes(b"old")
     with pytest.raises(MachineError, match="cannot write mode F"):

@@ -1,4 +1,4 @@
-"""The formats that are read: each file extension is one that Pillow reads, and HEIC is read with its extra."""
+"""Supported formats: Pillow knows each file extension, and HEIC needs its extra."""
 
 import importlib.util
 
@@ -32,7 +32,7 @@ def test_each_format_is_read_by_its_content(tmp_path, name):
         assert (header.format, header.height, header.width) == (name, 32, 48)
 
 
-def test_without_its_decoder_heic_is_told_from_other_files(tmp_path):
+def test_heic_without_its_decoder_names_the_extra(tmp_path):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     assert is_heif((tmp_path / "a.heic").read_bytes()[:12])
     message = refusal(read_image, tmp_path / "a.heic")

@@ -1,4 +1,4 @@
-"""Scenes are read by windows, and their masks lie where they do."""
+"""Scenes are read in windows, and masks keep the georeference."""
 
 import sys
 
@@ -11,11 +11,11 @@ from segnet.images.geotiff import opened, segment_scene
 from segnet.images.windows import Window, grid
 
 CLASSES = Classes.create(["water", "wood", "field"], [[0, 0, 200], [0, 120, 0], [200, 200, 0]])
-PLACE = (0.5, 0, 399960, 0, -0.5, 5700000)  # of an affine transform: pixels of half a metre
+PLACE = (0.5, 0, 399960, 0, -0.5, 5700000)  # affine transform with pixels of 0.5 m
 
 
 def write(path, values: np.ndarray, **options):
-    """Writes (bands, H, W) as a tiled GeoTIFF in UTM zone 32."""
+    """Write (bands, H, W) as a tiled GeoTIFF in UTM zone 32."""
     rasterio = pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
     profile = {"count": values.shape[0], "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype}
     profile |= {"driver": "GTiff", "crs": "EPSG:32632", "transform": rasterio.Affine(*PLACE), "tiled": True}
@@ -25,7 +25,7 @@ def write(path, values: np.ndarray, **options):
 
 
 def by_parts(window, predict=lambda image: np.digitize(image[..., 0], [60, 170])):
-    """What segments a picture part by part, and what it does with each of them."""
+    """A segmentation function that predicts tile by tile."""
 
     def segment(size, read, write):
         for part in grid(size, (window, window)):
@@ -34,7 +34,7 @@ def by_parts(window, predict=lambda image: np.digitize(image[..., 0], [60, 170])
     return segment, predict
 
 
-def test_without_rasterio_the_package_to_install_is_named(tmp_path, monkeypatch):
+def test_missing_rasterio_is_reported_with_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rasterio", None)
     with pytest.raises(MachineError, match=r'pip install "segnet\[geo\]"'), opened(tmp_path / "a.tif"):
         pass
@@ -46,7 +46,7 @@ class TestWithRasterio:
         pytest.importorskip("rasterio", reason="rasterio is an optional package, and not installed")
 
     @pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
-    def test_a_window_holds_its_pixels_scaled_by_their_type(self, tmp_path, dtype, full):
+    def test_windows_are_scaled_by_dtype(self, tmp_path, dtype, full):
         values = (np.random.default_rng(0).random((4, 40, 50)) * full).astype(dtype)
         path = write(tmp_path / "a.tif", values)
         with opened(path) as scene:
@@ -55,7 +55,7 @@ class TestWithRasterio:
         np.testing.assert_allclose(image, expected, rtol=1e-6)
         assert valid.all()
 
-    def test_three_bands_are_rgb_of_8_bits(self, tmp_path):
+    def test_three_bands_become_uint8_rgb(self, tmp_path):
         values = (np.random.default_rng(0).random((3, 20, 20)) * 65535).astype(np.uint16)
         path = write(tmp_path / "a.tif", values)
         with opened(path) as scene:
@@ -63,13 +63,13 @@ class TestWithRasterio:
         assert image.dtype == np.uint8
         np.testing.assert_allclose(image, values.transpose(1, 2, 0) / 257, atol=0.5001)
 
-    def test_colors_beyond_their_range_are_refused(self, tmp_path):
+    def test_colors_out_of_range_are_refused(self, tmp_path):
         path = write(tmp_path / "a.tif", np.full((3, 20, 20), 1.2, np.float32))
         with opened(path) as scene, pytest.raises(DataError, match="outside 0-1"):
             scene.read(Window(0, 0, 20, 20), 3)
 
     @pytest.mark.parametrize(("dtype", "nodata"), [(np.uint16, 0), (np.float32, np.nan)])
-    def test_pixels_without_data_are_told(self, tmp_path, dtype, nodata):
+    def test_pixels_without_data_are_reported(self, tmp_path, dtype, nodata):
         values = np.full((2, 20, 20), 0.5 if dtype is np.float32 else 9, dtype)
         values[:, 3, 4] = nodata
         path = write(tmp_path / "a.tif", values, nodata=nodata)
@@ -78,10 +78,10 @@ class TestWithRasterio:
         assert np.argwhere(~valid).tolist() == [[1, 2]]
         assert np.isfinite(image).all()
 
-    def test_a_band_of_opacity_tells_where_data_is_unless_it_is_asked_for(self, tmp_path):
+    def test_alpha_is_the_data_mask_unless_read_as_a_band(self, tmp_path):
         values = np.random.default_rng(0).integers(1, 256, (4, 20, 20)).astype(np.uint8)
         values[3, 2, 5] = 0
-        path = write(tmp_path / "a.tif", values)  # GDAL takes the last of four for opacity
+        path = write(tmp_path / "a.tif", values)  # GDAL interprets the last of four bands as alpha
         with opened(path) as scene:
             image, valid = scene.read(Window(0, 0, 20, 20), 3)
             all_bands, all_valid = scene.read(Window(0, 0, 20, 20), 4)
@@ -90,18 +90,18 @@ class TestWithRasterio:
         assert all_valid.all()
         np.testing.assert_array_equal(all_bands, values.transpose(1, 2, 0))
 
-    def test_faults_are_named(self, tmp_path):
+    def test_errors_name_the_file(self, tmp_path):
         with pytest.raises(DataError, match="no such file"), opened(tmp_path / "a.tif"):
             pass
         (tmp_path / "a.tif").write_bytes(b"II*\0nonsense")
         with pytest.raises(DataError, match="cannot be decoded: damaged"), opened(tmp_path / "a.tif"):
             pass
         path = write(tmp_path / "b.tif", np.zeros((5, 20, 20), np.uint8))
-        with opened(path) as scene, pytest.raises(DataError, match="has 5 bands, but 4 are asked for"):
+        with opened(path) as scene, pytest.raises(DataError, match="has 5 bands, but 4 are expected"):
             scene.read(Window(0, 0, 5, 5), 4)
 
     @pytest.mark.parametrize("window", [16, 37, 500])
-    def test_a_scene_is_segmented_and_its_mask_lies_where_it_does(self, tmp_path, window):
+    def test_the_mask_of_a_scene_has_its_georeference(self, tmp_path, window):
         import rasterio
 
         segment, predict = by_parts(window)

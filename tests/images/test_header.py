@@ -1,4 +1,4 @@
-"""The header of a file tells what decoding takes, and limits are checked by it."""
+"""Headers: size and memory of an image, and limits before decoding."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from segnet.images.masks import read_mask
         ("a.webp", "RGB", 3, 3 * 6 * 9),
     ],
 )
-def test_size_bands_and_bytes(tmp_path, name, mode, num_bands, num_bytes):
+def test_headers_contain_size_bands_and_bytes(tmp_path, name, mode, num_bands, num_bytes):
     header = read_header(saved(tmp_path / name, Image.new(mode, (9, 6))))
     assert (header.height, header.width, header.num_bands, header.num_bytes) == (6, 9, num_bands, num_bytes)
     assert header.num_pixels == 6 * 9
@@ -37,7 +37,7 @@ def test_pages_and_frames_are_counted(tmp_path):
         assert read_header(tmp_path / name).num_pages == 3, name
 
 
-def test_floats_of_many_megapixels_are_told_before_they_are_decoded(tmp_path):
+def test_the_size_of_large_float_images_is_known_before_decoding(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     values = np.zeros((3000, 4000, 3), np.float32)
     tifffile.imwrite(tmp_path / "a.tif", values, compression="zlib", photometric="rgb", tile=(256, 256))
@@ -56,7 +56,7 @@ def test_images_above_the_limit_are_refused_by_their_header(tmp_path, monkeypatc
         tifffile.imwrite(path, np.zeros((200, 200), np.float32))
     else:
         path.write_bytes(png_bytes(200, 200, 8, GRAY, [b""]))
-    assert "refused, above 0 megapixels" in refusal(read, path)
+    assert "larger than 0 megapixels" in refusal(read, path)
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask, read_header, lambda path: read_bands(path, 4)])
@@ -76,7 +76,7 @@ def test_images_without_pixels_are_refused(tmp_path, read):
         refusal(read, tmp_path / name)
 
 
-def test_text_chunks_that_grow_when_they_are_read_take_no_memory(tmp_path):
+def test_compressed_text_chunks_allocate_no_memory(tmp_path):
     info = PngImagePlugin.PngInfo()
     info.add_text("comment", "a" * 50_000_000, zip=True)
     path = saved(tmp_path / "a.png", noise(8, 8), pnginfo=info)
@@ -85,7 +85,7 @@ def test_text_chunks_that_grow_when_they_are_read_take_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize(("image", "world"), [("a.tif", "a.tfw"), ("a.jpg", "a.jgw"), ("a.png", "a.wld")])
-def test_world_files_place_an_image(tmp_path, image, world):
+def test_world_files_are_detected(tmp_path, image, world):
     assert not has_world_file(tmp_path / image)
     (tmp_path / world).write_text("1\n0\n0\n-1\n0\n0\n")
     assert has_world_file(tmp_path / image)

@@ -1,4 +1,4 @@
-"""Reading masks: ids are the values that a file stores, whichever format and layout it has."""
+"""Reading masks: ids are the stored values in every format and layout."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ from segnet.images.masks import (
 
 
 @pytest.mark.parametrize("orientation", list(UPRIGHT))
-def test_mask_is_turned_like_its_image(tmp_path, orientation):
+def test_masks_are_rotated_like_their_image(tmp_path, orientation):
     stored = noise(4, 6, top=5)
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -50,7 +50,7 @@ def test_mask_is_turned_like_its_image(tmp_path, orientation):
         ("a.tif", np.int32, 70000),
     ],
 )
-def test_gray_ids_come_back_as_they_are(tmp_path, name, dtype, top):
+def test_grayscale_ids_are_read_unchanged(tmp_path, name, dtype, top):
     ids = noise(9, 13, top=top, dtype=dtype)
     ids.flat[:2] = 0, top - 1
     mask = read_mask(saved(tmp_path / name, ids))
@@ -61,7 +61,7 @@ def test_gray_ids_come_back_as_they_are(tmp_path, name, dtype, top):
 @pytest.mark.parametrize("width", [8, 5, 1])
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("color_type", [GRAY, PALETTE])
-def test_png_of_few_bits_a_pixel_gives_its_ids(tmp_path, color_type, depth, width):
+def test_png_with_few_bits_per_pixel_gives_its_ids(tmp_path, color_type, depth, width):
     ids = noise(6, width, top=2**depth)
     ids[:2, 0] = 0, 2**depth - 1
     colors = noise(2**depth, 3).tobytes() if color_type == PALETTE else b""
@@ -73,7 +73,7 @@ def test_png_of_few_bits_a_pixel_gives_its_ids(tmp_path, color_type, depth, widt
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp"])
-def test_palette_gives_indices_and_not_colors(tmp_path, suffix):
+def test_palette_masks_give_indices(tmp_path, suffix):
     ids = noise(6, 7, top=40)
     path = saved(tmp_path / f"a.{suffix}", indexed(ids, noise(40, 3)))
     np.testing.assert_array_equal(read_mask(path), ids)
@@ -85,7 +85,7 @@ def test_ids_of_any_type_are_writable(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_gray_saved_as_colors_gives_its_ids(tmp_path, mode):
+def test_grayscale_saved_as_rgb_gives_its_ids(tmp_path, mode):
     ids = noise(6, 7, top=12)
     path = saved(tmp_path / "a.png", Image.fromarray(ids).convert(mode))
     np.testing.assert_array_equal(read_mask(path), ids)
@@ -100,7 +100,7 @@ def test_color_coded_mask_is_refused_with_its_colors(tmp_path):
 
 
 @pytest.mark.parametrize(("color_type", "channels"), [(RGB, 3), (6, 4), (GRAY_ALPHA, 2)])
-def test_gray_of_16_bits_saved_as_colors_gives_its_ids(tmp_path, color_type, channels):
+def test_16_bit_grayscale_saved_as_rgb_gives_its_ids(tmp_path, color_type, channels):
     ids = np.array([[3, 700]])
     path = tmp_path / "a.png"
     path.write_bytes(png_bytes(2, 1, 16, color_type, [np.repeat(ids, channels).astype(">u2").tobytes()]))
@@ -110,11 +110,11 @@ def test_gray_of_16_bits_saved_as_colors_gives_its_ids(tmp_path, color_type, cha
 def test_colors_of_16_bits_are_refused(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png_bytes(2, 1, 16, RGB, [np.arange(6, dtype=">u2").tobytes()]))
-    assert "colors of uint16 hold no class ids" in refusal(read_mask, path)
+    assert "uint16 colors are not class ids" in refusal(read_mask, path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG", "gif", "webp"])
-def test_formats_that_change_labels_are_refused(tmp_path, suffix):
+def test_lossy_formats_are_refused(tmp_path, suffix):
     path = saved(tmp_path / f"a.{suffix}", noise(8, 8, top=3))
     assert "does not keep label values" in refusal(read_mask, path)
 
@@ -127,26 +127,24 @@ def test_jpeg_inside_tiff_is_refused_as_mask(tmp_path, read):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1"])
-def test_colors_of_a_mask_are_those_it_shows(tmp_path, mode):
-    picture = {
+def test_colors_of_a_mask_are_the_displayed_ones(tmp_path, mode):
+    pillow_image = {
         "RGB": Image.fromarray(noise(5, 6, 3)),
         "RGBA": Image.fromarray(noise(5, 6, 4)),
         "P": indexed(noise(5, 6, top=9), noise(9, 3)),
         "L": Image.fromarray(noise(5, 6)),
         "1": Image.fromarray(noise(5, 6, top=2).astype(bool)),
     }[mode]
-    colors = read_mask_colors(saved(tmp_path / "a.png", picture))
+    colors = read_mask_colors(saved(tmp_path / "a.png", pillow_image))
     assert colors.dtype == np.uint8
-    np.testing.assert_array_equal(colors, as_rgb(picture))
+    np.testing.assert_array_equal(colors, as_rgb(pillow_image))
 
 
 def test_colors_of_more_than_8_bits_are_refused(tmp_path):
-    assert "holds no colors of 8 bits" in refusal(
-        read_mask_colors, saved(tmp_path / "a.png", noise(3, 3, dtype=np.uint16))
-    )
+    assert "has no 8-bit colors" in refusal(read_mask_colors, saved(tmp_path / "a.png", noise(3, 3, dtype=np.uint16)))
 
 
-def test_colors_are_turned_as_exif_says(tmp_path):
+def test_exif_orientation_applies_to_colors(tmp_path):
     stored = noise(4, 6, 3)
     exif = Image.Exif()
     exif[ORIENTATION] = 6
@@ -161,7 +159,7 @@ def test_jpeg_named_png_is_refused_as_mask(tmp_path):
 
 def test_cmyk_is_refused(tmp_path):
     path = saved(tmp_path / "a.tif", Image.fromarray(noise(3, 3, 4), mode="CMYK"))
-    assert "in CMYK holds no class ids" in refusal(read_mask, path)
+    assert "CMYK mask has no class ids" in refusal(read_mask, path)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int16, np.uint32, np.int64])
@@ -187,7 +185,7 @@ def test_infinity_is_refused_as_label(tmp_path):
     ("dtype", "nodata"),
     [("float32", "nan"), ("float32", "-9999"), ("int16", "-9999"), ("uint8", "0"), ("float64", "0")],
 )
-def test_pixels_without_data_are_told(tmp_path, dtype, nodata):
+def test_pixels_without_data_are_reported(tmp_path, dtype, nodata):
     tifffile = pytest.importorskip("tifffile")
     stored = noise(6, 7, top=3).astype(dtype) + 1
     stored = stored.astype(dtype)
@@ -197,11 +195,11 @@ def test_pixels_without_data_are_told(tmp_path, dtype, nodata):
     found = read_label_values(tmp_path / "a.tif")
     assert np.argwhere(found.no_data).tolist() == [[2, 1], [2, 2], [2, 3]]
     assert "3 pixels have no data" in refusal(read_mask, tmp_path / "a.tif")
-    if nodata == "0":  # the user says that it is a label
+    if nodata == "0":  # the user declares it a label
         assert read_label_values(tmp_path / "a.tif", kept={0}).no_data is None
 
 
-def test_a_nodata_value_that_the_type_cannot_hold_changes_nothing(tmp_path):
+def test_a_nodata_value_outside_of_the_dtype_is_ignored(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     ids = noise(6, 7, top=256)
     tifffile.imwrite(tmp_path / "a.tif", ids, extratags=[(42113, "s", 0, "-9999", True)])
@@ -209,7 +207,7 @@ def test_a_nodata_value_that_the_type_cannot_hold_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_ids_of_a_tiff_whose_zero_is_white_are_those_stored(tmp_path, dtype):
+def test_min_is_white_tiffs_give_stored_ids(tmp_path, dtype):
     tifffile = pytest.importorskip("tifffile")
     ids = noise(6, 7, top=3).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", ids, photometric="miniswhite")
@@ -221,7 +219,7 @@ def test_ids_of_a_tiff_whose_zero_is_white_are_those_stored(tmp_path, dtype):
 
 @pytest.mark.parametrize("compression", ["raw", "group4", "tiff_lzw", "packbits", "tiff_adobe_deflate"])
 @pytest.mark.parametrize("photometric", [0, 1])
-def test_single_bits_of_a_tiff_are_those_stored(tmp_path, compression, photometric):
+def test_bilevel_tiffs_give_stored_bits(tmp_path, compression, photometric):
     shown = noise(9, 13, top=2).astype(bool)
     options = {} if compression == "raw" else {"compression": compression}
     path = saved(tmp_path / "a.tif", Image.fromarray(shown), tiffinfo={262: photometric}, **options)
@@ -258,7 +256,7 @@ def test_several_pages_are_refused_as_mask_and_counted(tmp_path):
     assert "frames" in refusal(read_mask, path)
 
 
-def test_distinct_colors_of_a_large_mask_take_a_table_and_no_sorting():
+def test_distinct_colors_of_a_large_mask_are_found_fast():
     colors = noise(1000, 3)
     image = colors[np.random.default_rng(0).integers(0, 1000, (1024, 512))]
     codes = distinct_colors(image)

@@ -11,11 +11,11 @@ from segnet.images.values import ValueRangeError, checked_value_range, full_scal
     ("kind", "bits", "white"),
     [("u", 1, 1), ("u", 8, 255), ("u", 12, 4095), ("u", 16, 65535), ("u", 32, 65535), ("i", 8, 127), ("f", 32, 1)],
 )
-def test_white_of_each_type(kind, bits, white):
+def test_the_value_of_white_depends_on_the_dtype(kind, bits, white):
     assert full_scale(kind, bits) == white
 
 
-def test_a_value_range_becomes_0_to_255_and_clips():
+def test_a_value_range_maps_to_0_to_255_and_clips():
     values = np.array([[[0, 100, 150], [200, 300, 65535]]], np.uint16)
     result = scaled(values, 65535, "a", (100, 300), to_uint8=True)
     assert (result.dtype, result.ravel().tolist()) == (np.uint8, [0, 0, 64, 128, 255, 255])
@@ -24,7 +24,7 @@ def test_a_value_range_becomes_0_to_255_and_clips():
     assert precise.dtype == np.float32
 
 
-def test_values_below_zero_have_a_rule_with_a_value_range():
+def test_negative_values_need_a_value_range():
     values = np.array([[[-40.0], [10.0], [60.0]]], np.float32)
     with pytest.raises(ValueRangeError, match=r"-40 to 60 are outside 0-1: set dataset\.value_range") as caught:
         scaled(values, 1, "a.tif")
@@ -43,6 +43,6 @@ def test_impossible_value_ranges_are_refused(value_range):
         checked_value_range(value_range)
 
 
-def test_images_larger_than_a_block_are_scaled_alike():
+def test_scaling_in_chunks_gives_equal_results():
     values = np.arange(3_000_000, dtype=np.uint16).reshape(1500, 2000, 1)
     np.testing.assert_array_equal(scaled(values, 65535, "a", to_uint8=True), np.round(values / 257))

@@ -1,4 +1,4 @@
-"""Videos: what is written is read back, and what is damaged is told."""
+"""Videos: written frames are read back, and damaged files are reported."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def write(path: Path, num_frames: int = 8, size: tuple[int, int] = (32, 48)) -> 
 
 
 @pytest.mark.parametrize("name", ["a.mp4", b"caf\xe9 %03d\n.mp4"])
-def test_what_is_written_is_read_back_by_any_name(tmp_path, name):
+def test_written_videos_are_read_back_under_any_name(tmp_path, name):
     path = write(tmp_path / os.fsdecode(name))
     with Frames(path) as frames:
         assert (frames.rate, frames.total) == (10, 8)
@@ -53,7 +53,7 @@ def test_odd_sizes_lose_a_row_and_frames_of_another_size_are_resized(tmp_path):
         (b"#EXTM3U\nhttp://127.0.0.1/a.ts", "is not"),
     ],
 )
-def test_what_is_no_video_is_refused(tmp_path, content, message):
+def test_other_files_are_refused(tmp_path, content, message):
     path = tmp_path / "a.mp4"
     if content is not None:
         path.write_bytes(content)
@@ -61,7 +61,7 @@ def test_what_is_no_video_is_refused(tmp_path, content, message):
         Frames(path)
 
 
-def test_a_video_that_is_cut_off_is_told_when_its_frames_end(tmp_path):
+def test_a_truncated_video_is_reported_after_its_last_frame(tmp_path):
     whole = tmp_path / "a.avi"
     writer = cv2.VideoWriter(str(whole), cv2.VideoWriter.fourcc(*"MJPG"), 12, (48, 32))
     rng = np.random.default_rng(0)
@@ -76,7 +76,7 @@ def test_a_video_that_is_cut_off_is_told_when_its_frames_end(tmp_path):
         list(frames)
 
 
-def test_there_is_no_such_camera(monkeypatch):
+def test_a_missing_camera_is_reported(monkeypatch):
     class Nothing:
         def __init__(self, number: int) -> None:
             assert number == 3
@@ -92,7 +92,7 @@ def test_there_is_no_such_camera(monkeypatch):
         Frames(3)
 
 
-def test_a_camera_gives_gray_or_color_frames_without_a_rate(monkeypatch):
+def test_cameras_give_grayscale_or_color_frames_without_a_rate(monkeypatch):
     given = [np.zeros((4, 6, 3), np.uint8) + np.array([1, 2, 3], np.uint8), np.full((4, 6), 9, np.uint8)]
 
     class Camera:
@@ -119,13 +119,13 @@ def test_a_camera_gives_gray_or_color_frames_without_a_rate(monkeypatch):
     assert gray.shape == (4, 6, 3)
 
 
-def test_a_video_that_the_disk_did_not_take_is_told(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     path = tmp_path / "a.mp4"
     path.touch()
     writer = VideoWriter(path, 5, "a.mp4")
     for _ in range(5):
         writer.write(np.zeros((32, 48, 3), np.uint8))
     writer._writer.release()
-    path.write_bytes(path.read_bytes()[:100])  # as a full disk leaves it
-    with pytest.raises(MachineError, match=r"a\.mp4: cannot be written, is the disk full\? 0 of 5 frames"):
+    path.write_bytes(path.read_bytes()[:100])  # like on a full disk
+    with pytest.raises(MachineError, match=r"a\.mp4: cannot be written \(0 of 5 frames are stored\): is the disk full"):
         writer.close()

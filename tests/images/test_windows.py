@@ -1,4 +1,4 @@
-"""Where windows lie: every pixel is covered, and what blends them adds up to 1 at each."""
+"""Sliding windows: every pixel is covered, and blending weights sum to 1."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_the_grid_covers_every_pixel_once(size, window):
     assert (covered == 1).all()
 
 
-def test_a_part_is_addressed_in_the_image_and_in_a_window_around_it():
+def test_a_window_has_slices_in_the_image_and_in_another_window():
     part, around = Window(5, 7, 2, 3), Window(4, 4, 8, 8)
     image = np.arange(400).reshape(20, 20)
     np.testing.assert_array_equal(image[part.within()], image[5:7, 7:10])
@@ -28,16 +28,16 @@ def test_a_part_is_addressed_in_the_image_and_in_a_window_around_it():
 MOSAICS = [
     ((10, 10), 4, 0.25),
     ((1, 1), 5, 0.25),
-    ((8, 30), 4, 0.0),  # nothing overlaps, and there are several strips
-    ((5, 70), 6, 0.25),  # several strips, lower than a window
-    ((23, 61), 7, 0.6),  # three windows over a pixel
+    ((8, 30), 4, 0.0),  # no overlap, several strips
+    ((5, 70), 6, 0.25),  # several strips, height below the window
+    ((23, 61), 7, 0.6),  # three windows per pixel
     ((9, 31), 5, 0.9),
     ((64, 16), 16, 0.5),
 ]
 
 
 @pytest.mark.parametrize(("size", "window", "overlap"), MOSAICS)
-def test_weights_add_up_to_one_and_parts_cover_every_pixel_once(size, window, overlap):
+def test_weights_sum_to_one_and_parts_cover_every_pixel_once(size, window, overlap):
     mosaic = Mosaic(size, window, overlap)
     added, complete = np.zeros(size), np.zeros(size, int)
     for place, pieces in mosaic:
@@ -45,7 +45,7 @@ def test_weights_add_up_to_one_and_parts_cover_every_pixel_once(size, window, ov
         rows, columns = mosaic.weights(place)
         weights = np.outer(rows, columns)
         for piece in pieces:
-            assert not complete[piece.place.within()].any()  # a window after the part was complete came too late
+            assert not complete[piece.place.within()].any()  # no window may follow a completed part
             added[piece.place.within()] += weights[piece.place.within(place)]
             complete[piece.place.within()] += piece.complete
             if not piece.shared:
@@ -55,7 +55,7 @@ def test_weights_add_up_to_one_and_parts_cover_every_pixel_once(size, window, ov
     np.testing.assert_allclose(added, 1, rtol=1e-5)
 
 
-def test_weights_fall_towards_the_ends_but_not_at_the_images_border():
+def test_weights_decrease_towards_inner_ends_only():
     mosaic = Mosaic((1, 12), 8, 0.5)
     _, columns = mosaic.weights(Window(0, 0, 1, 8))
     np.testing.assert_allclose(columns[:4], 1)
@@ -63,8 +63,8 @@ def test_weights_fall_towards_the_ends_but_not_at_the_images_border():
 
 
 @pytest.mark.parametrize("length", [50, 400, 2000])
-def test_what_waits_does_not_grow_with_the_image(length):
-    """Pixels of parts that are not complete: at most the overlaps of one row of a strip, and one window."""
+def test_pending_memory_does_not_grow_with_the_image(length):
+    """Pending pixels: at most the overlaps of one row of a strip, and one window."""
     waiting, most = {}, 0
     for _, pieces in Mosaic((length, length), 16, 0.25):
         for piece in pieces:
@@ -76,6 +76,6 @@ def test_what_waits_does_not_grow_with_the_image(length):
     assert most <= STRIP * 16 * 5 + 16 * 16
 
 
-def test_strips_cost_few_windows_more():
+def test_strips_add_few_windows():
     assert len(list(Mosaic((1000, 1000), 100, 0.5))) == 19 * (19 + 3)
     assert len({window for window, _ in Mosaic((1000, 1000), 100, 0.5)}) == 19 * 19

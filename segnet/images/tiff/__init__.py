@@ -1,1 +1,1 @@
-"""TIFF files: layout by layout, so that a file gives the same values whichever way it stores them."""
+"""TIFF decoding for every storage layout."""

@@ -1,8 +1,8 @@
-"""Decodes the pixels of a TIFF file by its layout.
+"""Decode the pixels of a TIFF page.
 
-Strips and tiles are put together here, for every depth, sample type, byte order, predictor and planar configuration.
-Pillow decodes each file of 8 bits right, but not planes of 16 bits, half floats or 16-bit palettes; tifffile needs
-another package for LZW. libtiff, through Pillow, decompresses LZW and Zstandard, and is shown plain bytes for it.
+Strips and tiles of every depth, sample type, byte order, predictor and planar configuration are assembled here. Pillow
+decodes 8-bit files correctly, but not 16-bit planes, half floats or 16-bit palettes; tifffile needs another package for
+LZW. libtiff, through Pillow, decompresses LZW and Zstandard: it gets the blocks wrapped as a grayscale TIFF.
 """
 
 import io
@@ -22,11 +22,11 @@ from segnet.images.tiff.tags import Compression, Photometric, SampleFormat, Tag
 
 _REVERSED_BITS = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1], axis=1)[:, 0]
 _DTYPE_KINDS: dict[int, str] = {SampleFormat.UNSIGNED: "u", SampleFormat.SIGNED: "i", SampleFormat.FLOAT: "f"}
-MAX_TILE_PADDING = 2**24  # pixels of a tile beyond those of its image, so that no tag makes a small file large
+MAX_TILE_PADDING = 2**24  # most pixels of a tile beyond the image: limits memory for damaged tags
 
 
 def is_decodable(layout: Layout) -> bool:
-    """Whether `decode_page` reads such a layout."""
+    """Whether `decode_page` supports a layout."""
     whole = layout.bits in (8, 16, 32, 64)
     by_format: dict[int, bool] = {
         SampleFormat.UNSIGNED: whole or layout.bits < 16,
@@ -47,10 +47,10 @@ def is_decodable(layout: Layout) -> bool:
 
 
 def decode_page(file: BinaryIO, layout: Layout) -> NDArray[Any]:
-    """Decodes the pixels of a page: (H, W, samples), as stored, in the machine's byte order.
+    """Decode the stored pixels of a page: (H, W, samples), in native byte order.
 
     Raises:
-        TiffError: damaged, or cut off.
+        TiffError: damaged or truncated.
     """
     tile_height, tile_width = layout.tile
     if tile_height * tile_width > layout.height * layout.width + MAX_TILE_PADDING:
@@ -68,7 +68,7 @@ def decode_page(file: BinaryIO, layout: Layout) -> NDArray[Any]:
         heights = [_rows(layout, number // across) for number in range(per_plane)]
         decompressed = _DECOMPRESSORS[layout.compression](blocks, row_bytes, heights, layout)
         for number, (data, rows) in enumerate(zip(decompressed, heights, strict=True)):
-            if not data:  # a sparse file leaves it out
+            if not data:  # missing in a sparse file
                 continue
             values = _values(data, rows, per_pixel, layout)
             top, left = number // across * tile_height, number % across * tile_width
@@ -83,7 +83,7 @@ def _dtype_of_samples(layout: Layout) -> np.dtype[Any]:
 
 
 def _rows(layout: Layout, row: int) -> int:
-    """Rows of a tile or strip; the last strip has as many as are left."""
+    """Rows of a tile or strip; the last strip may be shorter."""
     height = layout.tile[0]
     return height if layout.is_tiled else min(height, layout.height - row * height)
 
@@ -100,7 +100,7 @@ def _block(file: BinaryIO, layout: Layout, number: int) -> bytes:
 
 
 def _values(data: bytes, rows: int, per_pixel: int, layout: Layout) -> NDArray[Any]:
-    """The bytes of a strip or tile -> (rows, width, samples)."""
+    """Convert the bytes of a strip or tile to (rows, width, samples)."""
     width, bits = layout.tile[1], layout.bits
     row_bytes = math.ceil(width * per_pixel * bits / 8)
     if len(data) < rows * row_bytes:
@@ -119,7 +119,7 @@ def _values(data: bytes, rows: int, per_pixel: int, layout: Layout) -> NDArray[A
 
 
 def _unpacked(lines: NDArray[np.uint8], length: int, bits: int) -> NDArray[Any]:
-    """Samples of 1 to 15 bits, packed from the highest bit on."""
+    """Unpack samples of 1 to 15 bits, most significant bit first."""
     if 8 % bits == 0:
         shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
         spread = lines[:, :, None] >> shifts & np.uint8((1 << bits) - 1)
@@ -130,14 +130,14 @@ def _unpacked(lines: NDArray[np.uint8], length: int, bits: int) -> NDArray[Any]:
 
 
 def _floats(lines: NDArray[np.uint8], width: int, per_pixel: int, size: int) -> NDArray[Any]:
-    """Floating-point predictor: differences of bytes, the bytes of a row apart by their significance."""
+    """Undo the floating-point predictor: byte differences, with the bytes of a row grouped by significance."""
     rows = len(lines)
     summed = np.add.accumulate(lines.reshape(rows, -1, per_pixel), axis=1, dtype=np.uint8)
     ordered = np.ascontiguousarray(summed.reshape(rows, size, width * per_pixel).swapaxes(1, 2))
     return ordered.view(f">f{size}").reshape(rows, width, per_pixel)
 
 
-# Decompression: compressed blocks, bytes of a row, rows of each block -> the bytes of each block; empty where it is
+# Decompressors: compressed blocks, bytes per row, rows of each block -> bytes of each block; empty blocks stay empty
 
 
 def _uncompressed(blocks: Sequence[bytes], row_bytes: int, heights: Sequence[int], layout: Layout) -> list[bytes]:
@@ -199,9 +199,9 @@ def _by_libtiff(blocks: Sequence[bytes], row_bytes: int, heights: Sequence[int],
 
 
 def _as_gray_image(blocks: Sequence[bytes], row_bytes: int, heights: Sequence[int], compression: int) -> bytes:
-    """A TIFF file whose strips are the blocks, one below the other, and whose pixels are their bytes.
+    """Wrap blocks as the strips of a TIFF file with their bytes as pixels.
 
-    Pillow limits the number of pixels: where it is possible, a pixel has four bytes.
+    Pixels have four bytes if possible, because Pillow limits the number of pixels.
     """
     samples = 4 if row_bytes % 4 == 0 else 1
     sizes = np.array([len(block) for block in blocks], "<u4")

@@ -1,6 +1,7 @@
-"""The layout of a TIFF file, read from its tags before any pixel is decoded.
+"""Read the layout of a TIFF file from its tags, without decoding pixels.
 
-TIFF 6.0 (Adobe, 1992) and BigTIFF (libtiff, 2007); the tags of GDAL and GeoTIFF as GDAL's GTiff driver documents them.
+Sources: TIFF 6.0 (Adobe, 1992) and BigTIFF (libtiff, 2007); tags of GDAL and GeoTIFF: documentation of GDAL's GTiff
+driver.
 """
 
 import math
@@ -21,31 +22,31 @@ MAX_SAMPLE_BITS = 64
 
 
 class TiffError(ValueError):
-    """A TIFF file that is damaged, or stored in a way that is not read."""
+    """A damaged TIFF file, or an unsupported layout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a TIFF file stores its first page.
+    """The storage layout of a TIFF page.
 
     Attributes:
-        byte_order: "<" or ">", as numpy and struct write it.
-        height, width: [pixels], as stored; `orientation` may turn them.
-        num_samples: values of a pixel: bands, and alpha.
-        bits: of a sample.
+        byte_order: "<" or ">", as in numpy and struct.
+        height, width: size as stored, before `orientation` [pixels].
+        num_samples: samples per pixel: bands and alpha.
+        bits: bits per sample.
         sample_format: a `SampleFormat`; 5 and 6 are complex.
         photometric: PhotometricInterpretation.
-        compression, predictor, fill_order: as the tags give them.
-        is_planar: whether each sample is a plane of its own (PlanarConfiguration 2).
+        compression, predictor, fill_order: values of these tags.
+        is_planar: whether each sample has a separate plane (PlanarConfiguration 2).
         tile: (height, width) of a tile or strip [pixels].
-        is_tiled: whether `tile` is of a tile, which is padded, and not of a strip.
-        offsets, sizes: of the compressed tiles or strips in the file [bytes].
+        is_tiled: whether `tile` is a padded tile, not a strip.
+        offsets, sizes: positions of the compressed tiles or strips in the file [bytes].
         color_map: red, green and blue of each palette index, 0-65535; empty without a palette.
-        extra_samples: what the samples beyond the colors are: 1 and 2 are alpha.
-        orientation: as EXIF's, 1 to 8.
-        nodata: the value that GDAL declares to be no data; None: none.
-        is_georeferenced: whether tags place the image on the earth.
-        num_pages: full-size pages in the file, the first included.
+        extra_samples: meaning of samples beyond the colors: 1 and 2 are alpha.
+        orientation: EXIF orientation, 1 to 8.
+        nodata: value of GDAL's nodata tag; None without one.
+        is_georeferenced: whether georeference tags exist.
+        num_pages: number of full-size pages in the file, including the first.
     """
 
     byte_order: str
@@ -82,19 +83,19 @@ class Layout:
 
 
 def read_layout(file: BinaryIO) -> Layout:
-    """Reads the layout of the first page.
+    """Read the layout of the first page.
 
     Args:
         file: opened for reading, at any position.
 
     Raises:
-        TiffError: no TIFF file, a damaged one, or one without pixels.
+        TiffError: not a TIFF file, damaged, or without pixels.
     """
     return read_layouts(file, most=1)[0]
 
 
 def read_layouts(file: BinaryIO, most: int = MAX_TIFF_PAGES) -> list[Layout]:
-    """Reads the layouts of the first full-size pages; overviews and transparency masks are left out.
+    """Read the layouts of the first full-size pages; overviews and transparency masks are skipped.
 
     Raises:
         TiffError: as `read_layout`.
@@ -109,11 +110,11 @@ def read_layouts(file: BinaryIO, most: int = MAX_TIFF_PAGES) -> list[Layout]:
         raise TiffError(f"damaged or cut off ({error})") from None
 
 
-Table = dict[int, tuple[str, int, bytes]]  # tag -> format of a value, number of values, their bytes
+Table = dict[int, tuple[str, int, bytes]]  # tag -> format of a value, number of values, bytes
 
 
 class _TagReader:
-    """Reads tags; of tags that share bytes no more than a few times the file's size."""
+    """Reads tags; the total size is limited, because damaged tags may share bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -138,7 +139,7 @@ class _TagReader:
         return int(struct.unpack(self.order + kind, data)[0])
 
     def directories(self, most: int) -> tuple[list[Table], int]:
-        """The tags of the first `most` full-size pages, and the number of all full-size pages."""
+        """The tags of the first `most` full-size pages, and the total number of full-size pages."""
         found: list[Table] = []
         num_pages = 0
         seen: set[int] = set()
@@ -150,7 +151,7 @@ class _TagReader:
             except (TiffError, struct.error):
                 if not found:
                     raise
-                break  # the first page is whole
+                break  # the first page is complete
             if num_pages and self._value(table, Tag.SUBFILE_TYPE, 0) & 0b101:  # an overview, or a transparency mask
                 continue
             num_pages += 1

@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class Tag(IntEnum):
-    """The tags that are read."""
+    """The supported tags."""
 
     SUBFILE_TYPE = 254
     WIDTH = 256
@@ -35,7 +35,7 @@ class Tag(IntEnum):
 
 
 class Photometric(IntEnum):
-    """Values of PhotometricInterpretation that are decoded here."""
+    """Supported values of PhotometricInterpretation."""
 
     MIN_IS_WHITE = 0
     MIN_IS_BLACK = 1
@@ -46,7 +46,7 @@ class Photometric(IntEnum):
 
 
 class Compression(IntEnum):
-    """Values of Compression that are decoded here."""
+    """Supported values of Compression."""
 
     NONE = 1
     LZW = 5
@@ -58,19 +58,19 @@ class Compression(IntEnum):
 
 
 class SampleFormat(IntEnum):
-    """Values of SampleFormat that are decoded here."""
+    """Supported values of SampleFormat."""
 
     UNSIGNED = 1
     SIGNED = 2
     FLOAT = 3
-    VOID = 4  # counts as unsigned
+    VOID = 4  # treated as unsigned
 
 
 # Values of Compression that Pillow's libtiff decodes besides: CCITT's fax codes and JPEG.
 PILLOW_COMPRESSIONS = frozenset({2, 3, 4, 32771, 6, 7})
 # Names of those that neither decodes, for messages; `LOSSY_COMPRESSIONS` has more.
 RARE_COMPRESSIONS = {34887: "LERC", 34933: "PNG", 34934: "JPEG XR", 22610: "JPEG XR"}
-# Values of Compression that change pixels.
+# Lossy values of Compression.
 LOSSY_COMPRESSIONS = {
     6: "JPEG",
     7: "JPEG",

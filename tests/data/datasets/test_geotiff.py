@@ -80,8 +80,8 @@ def test_faults_are_named(tmp_path):
     for mask, options, message in (
         (np.zeros((1, 50, 71), np.uint8), {}, "71 x 50 pixels, but its scene"),
         (np.zeros((2, 50, 70), np.uint8), {}, "has 2 bands: save class ids as a single band"),
-        (np.zeros((1, 50, 70), np.uint8), {"left": 400010}, "lies elsewhere than its scene"),
-        (np.zeros((1, 50, 70), np.uint8), {"crs": "EPSG:32633"}, "lies elsewhere than its scene"),
+        (np.zeros((1, 50, 70), np.uint8), {"left": 400010}, "its grid is offset from its scene"),
+        (np.zeros((1, 50, 70), np.uint8), {"crs": "EPSG:32633"}, "its grid is offset from its scene"),
     ):
         write(path, mask, **options)
         with pytest.raises(DataError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""Every layout of a TIFF gives the values that were written: depth, type, byte order, planes, tiles, compression."""
+"""Every TIFF layout gives the written values: depth, type, byte order, planes, tiles, compression."""
 
 import itertools
 from pathlib import Path
@@ -31,7 +31,7 @@ def decoded(path: Path) -> np.ndarray:
 
 
 def written(path: Path, values: np.ndarray, **options: object) -> Path:
-    """(bands, H, W) as a TIFF by GDAL."""
+    """A TIFF with (bands, H, W) written by GDAL."""
     profile = {"count": len(values), "height": values.shape[1], "width": values.shape[2], "dtype": values.dtype}
     with rasterio.open(path, "w", driver="GTiff", **profile, **options) as file:
         file.write(values)
@@ -41,7 +41,7 @@ def written(path: Path, values: np.ndarray, **options: object) -> Path:
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("interleave", ["band", "pixel"])
 @pytest.mark.parametrize("compress", ["none", "lzw", "deflate", "packbits", "zstd", "lzma"])
-def test_planes_pixels_strips_and_tiles_of_any_type(tmp_path, dtype, interleave, compress):
+def test_planes_strips_and_tiles_of_any_dtype_are_decoded(tmp_path, dtype, interleave, compress):
     tiles = {"tiled": True, "blockxsize": 32, "blockysize": 16}
     predictors = [1] if compress in ("none", "packbits", "lzma") else [1, 3 if dtype.startswith("float") else 2]
     for number, (count, predictor, blocks) in enumerate(itertools.product([1, 3, 5], predictors, [{}, tiles])):
@@ -57,7 +57,7 @@ def test_planes_pixels_strips_and_tiles_of_any_type(tmp_path, dtype, interleave,
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 7, 9, 10, 12, 14])
 @pytest.mark.parametrize("interleave", ["band", "pixel"])
 @pytest.mark.parametrize("compress", ["none", "lzw"])
-def test_samples_of_few_bits(tmp_path, bits, interleave, compress):
+def test_samples_of_1_to_15_bits_are_decoded(tmp_path, bits, interleave, compress):
     values = noise("uint8" if bits <= 8 else "uint16", 3, 20, 33, bits=bits)
     path = written(tmp_path / "a.tif", values, nbits=bits, interleave=interleave, compress=compress)
     np.testing.assert_array_equal(decoded(path).transpose(2, 0, 1), values)
@@ -68,7 +68,7 @@ def test_samples_of_few_bits(tmp_path, bits, interleave, compress):
 @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float16", "float32", "float64"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_byte_orders_and_large_offsets(tmp_path, byteorder, bigtiff, planarconfig, dtype, compression):
+def test_byte_orders_and_bigtiff_are_decoded(tmp_path, byteorder, bigtiff, planarconfig, dtype, compression):
     values = noise("float32", 20, 31, 3).astype(dtype)
     stored = values if planarconfig == "contig" else values.transpose(2, 0, 1)
     options = {"byteorder": byteorder, "bigtiff": bigtiff, "planarconfig": planarconfig, "compression": compression}
@@ -78,7 +78,7 @@ def test_byte_orders_and_large_offsets(tmp_path, byteorder, bigtiff, planarconfi
     np.testing.assert_array_equal(found, values)
 
 
-def test_bits_from_the_lowest_on(tmp_path):
+def test_fill_order_2_is_decoded(tmp_path):
     values = noise("uint8", 6, 16)
     tifffile.imwrite(tmp_path / "a.tif", values)
     content = bytearray((tmp_path / "a.tif").read_bytes())
@@ -96,7 +96,7 @@ def test_bits_from_the_lowest_on(tmp_path):
     np.testing.assert_array_equal(found[..., 0], values)
 
 
-def test_parts_that_a_sparse_file_leaves_out_are_zero(tmp_path):
+def test_missing_blocks_of_a_sparse_file_are_zero(tmp_path):
     with rasterio.open(
         tmp_path / "a.tif",
         "w",
@@ -118,7 +118,7 @@ def test_parts_that_a_sparse_file_leaves_out_are_zero(tmp_path):
 
 
 @pytest.mark.parametrize("compress", ["none", "lzw", "deflate", "packbits", "zstd", "lzma"])
-def test_files_that_are_cut_off_are_refused(tmp_path, compress):
+def test_truncated_files_are_refused(tmp_path, compress):
     path = written(tmp_path / "a.tif", noise("uint16", 1, 64, 64), compress=compress)
     with open(path, "rb") as file:
         layout = read_layout(file)
@@ -131,7 +131,7 @@ def test_files_that_are_cut_off_are_refused(tmp_path, compress):
 
 
 @pytest.mark.parametrize("compress", ["lzw", "deflate", "packbits", "lzma"])
-def test_damaged_bytes_are_refused_or_decoded_and_nothing_else(tmp_path, compress):
+def test_damaged_bytes_never_cause_other_errors(tmp_path, compress):
     path = written(tmp_path / "a.tif", noise("uint8", 1, 32, 32), compress=compress)
     content = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -145,7 +145,7 @@ def test_damaged_bytes_are_refused_or_decoded_and_nothing_else(tmp_path, compres
                 layout = read_layout(file)
                 if is_decodable(layout) and layout.height * layout.width < 10**6:
                     decode_page(file, layout)
-        except (TiffError, OSError):  # OSError: libtiff's, which the reader of files names
+        except (TiffError, OSError):  # OSError is raised by libtiff
             pass
 
 

@@ -1,4 +1,4 @@
-"""The tags of a TIFF tell its layout, and no tag makes reading them long or large."""
+"""TIFF tags give the layout, and damaged tags take neither long nor much memory."""
 
 import io
 import struct
@@ -16,7 +16,7 @@ def layout_of(path):
         return read_layout(file)
 
 
-def test_tags_are_told(tmp_path):
+def test_tags_give_the_layout(tmp_path):
     rasterio = pytest.importorskip("rasterio")
     with rasterio.open(
         tmp_path / "a.tif",
@@ -53,7 +53,7 @@ def test_pages_are_counted_without_overviews(tmp_path):
         assert len(read_layouts(file, most=2)) == 2
 
 
-def test_pages_in_a_circle_end(tmp_path):
+def test_cyclic_pages_end(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint8), metadata=None)
     content = bytearray((tmp_path / "a.tif").read_bytes())
     start = struct.unpack("<I", content[4:8])[0]
@@ -86,8 +86,8 @@ def test_damaged_tags_are_refused(content, message):
         read_layout(content)
 
 
-def test_tags_that_share_bytes_take_no_more_memory_than_a_few_times_the_file():
-    """Each of many pages claims the whole file as its strip offsets."""
+def test_tags_that_share_bytes_use_bounded_memory():
+    """Each of many pages uses the whole file as its strip offsets."""
     size = 4_000_000
     pages, position = b"", 8
     for _ in range(200):
