@@ -19,6 +19,7 @@ from segnet.cli.composition import composed
 from segnet.cli.grammar import to_overrides
 from segnet.cli.help import SCHEMAS
 from segnet.training.trainer_options import TRAINER_ARGUMENTS
+from segnet.weights.zoo import PUBLISHED_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -228,6 +229,13 @@ def sections():
         for field in dataclasses.fields(schema)
         if dataclasses.is_dataclass(field.type)
     }
+
+
+def test_every_published_model_is_on_its_page():
+    page = reference.models_page()
+    for model in PUBLISHED_MODELS:
+        assert f"| `{model.name}` | {model.miou:.1f} |" in page
+        assert model.url in page
 
 
 def test_every_argument_of_the_trainer_is_on_its_page():

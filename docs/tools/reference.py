@@ -67,6 +67,7 @@ def pages() -> dict[str, str]:
         "reference/components.md": GENERATED + components_page(),
         "reference/trainer.md": GENERATED + trainer_page(),
         "reference/weights.md": GENERATED + weights_page(),
+        "reference/models.md": GENERATED + models_page(),
         "reference/exit-codes.md": GENERATED + exit_codes_page(),
         "reference/python.md": GENERATED + python_page(),
         "notebooks/quickstart.md": GENERATED + notebook_page(PACKAGE.parent / "docs/notebooks/quickstart.ipynb"),
@@ -251,7 +252,7 @@ def weights_page() -> str:
             f"`{entry.source}`",
             f"{entry.publisher}, {entry.license}",
             entry.normalization,
-            f"{entry.top1} at {entry.size}" if entry.top1 else "",
+            f"{entry.top1:.1f} at {entry.size}" if entry.top1 else "",
         )
         for entry in catalog.PUBLISHED_WEIGHTS
     ]
@@ -260,6 +261,33 @@ def weights_page() -> str:
         "# Pretrained weights\n\nImageNet weights that fit, from `segnet.weights.catalog`. The last column is "
         "their publishers' accuracy and the side of the test images [pixels]. "
         "[Pretrained weights](../guides/pretrained-weights.md) says how to use them.\n\n" + table(rows, head)
+    )
+
+
+# Model zoo: the published models.
+
+
+def models_page() -> str:
+    zoo = importlib.import_module("segnet.weights.zoo")
+    verb = importlib.import_module("segnet.cli.models")
+    rows = [
+        (
+            f"`{model.name}`",
+            f"{model.miou:.1f}",
+            model.decoder,
+            f"{verb.num_classes(model.classes)} of {model.classes}",
+            f"{model.parameters:.1f}",
+            f"[{model.publisher}]({model.url}), {model.license}",
+        )
+        for model in zoo.PUBLISHED_MODELS
+    ]
+    head = ("name", "val mIoU [%]", "decoder", "classes", "parameters [millions]", "file, license")
+    return (
+        "# Published models\n\nEvery verb takes these names as a checkpoint: "
+        "`segnet predict street.jpg --checkpoint cityscapes_resnet50_vd`. val mIoU is the publishers' figure, at one "
+        f"scale without flip; it was not measured here. {verb.TERMS} "
+        "[Model zoo](../guides/pretrained-weights.md#model-zoo) says how the files are fetched and checked.\n\n"
+        + table(rows, head)
     )
 
 
