@@ -18,7 +18,7 @@ THREE = np.arange(24 * 40).reshape(SIZE) % 3
 
 
 def colored(ids):
-    return np.array([[0, 0, 0], [128, 0, 0], [0, 64, 0], [224, 224, 192]], np.uint8)[ids]
+    return np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0], [224, 224, 192]], np.uint8)[ids]
 
 
 def write(root, mask, dtype=np.uint8, image_type=np.uint8, top=256):
@@ -47,8 +47,8 @@ VOID = np.where(np.arange(40) < 4, 3, THREE)
         (THREE > 0, (THREE > 0) * 255, ["background", "foreground"]),
         (INSTANCES > 0, INSTANCES.astype(np.uint16), ["background", "object"]),
         (VOID, np.where(VOID == 3, 255, VOID), ["class_0", "class_1", "class_2"]),
-        (VOID, colored(VOID), ["background", "class_2", "class_1"]),  # in the order of their colors
-        (THREE, colored(THREE), ["background", "class_2", "class_1"]),
+        (VOID, colored(VOID), ["background", "class_1", "class_2"]),
+        (THREE, colored(THREE), ["background", "class_1", "class_2"]),
         (THREE, THREE * 100 + 1, ["class_1", "class_101", "class_201"]),
     ],
     ids=["binary", "instances", "void", "colors with void", "colors", "gray levels"],

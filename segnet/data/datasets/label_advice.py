@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from segnet.classes import Classes
+from segnet.classes import MAX_LABEL, Classes, voc_palette
+from segnet.errors import listed
 
 MANY_IDS = 10  # more unknown ids than these, each of few pixels, are instances
 FEW_PIXELS = 0.02  # fraction of all pixels that an instance covers at most
@@ -11,7 +12,12 @@ SMOOTHED_VALUES = 48  # more than these of 8 bits, most pixels in a few of them:
 SMOOTHED_MAIN = (8, 0.8)  # how many of them hold which fraction of the pixels
 SMOOTHED = "look smoothed (resized with interpolation, or JPEG): save class ids as PNG, resized by nearest neighbor"
 
+WHITE = 255  # of 8 bits
+
 RGB = tuple[int, int, int]
+BLACK: RGB = (0, 0, 0)
+VOID_COLOR: RGB = (224, 224, 192)  # of PASCAL VOC's borders
+MAX_VOC_COLORS = 24  # of VOC's color map that are recognized
 
 
 def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
@@ -44,14 +50,40 @@ def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
             place = 1 if 0 in present else 0
             readings.insert(place, f"if labels count from 1, add {_id_option(shift)}")
         return "; ".join(readings)
-    plain = sorted(present - {ignore_index})
-    if len(plain) == num_classes > 1:  # spread over gray levels, as an image viewer shows them
-        spread = {str(value): str(index) for index, value in enumerate(plain)}
-        spread |= {str(ignore_index): "ignore"} if ignore_index in present else {}
-        return f"if these are the classes in order, add {_id_option(spread)}"
-    pairs = {str(value): "ignore" for value in unknown[:MAX_LISTED_IDS]}
-    pairs |= {"other": "same"} if len(unknown) <= MAX_LISTED_IDS else {"other": "ignore"}
-    return f"if they mean unlabeled, add {_id_option(pairs)}"
+    void = f"if {_listed_values(unknown)} mean unlabeled, add {_id_option(_ignoring(unknown, num_classes))}"
+    # Other than gray levels such as 0, 127, 255, values below 255 leave it to the usual meaning.
+    readings = [_in_order(present, {ignore_index}, num_classes), void]
+    readings.insert(1 if are_gray_levels(present) else 2, _in_order(present, set(), num_classes))
+    if num_classes == 2 and len(unknown) > 1 and 0 in present:  # more values than classes: objects before void labels
+        readings.insert(0, _instance_advice(classes))
+    return "; ".join(dict.fromkeys(filter(None, readings)))
+
+
+def are_gray_levels(values: Collection[int]) -> bool:
+    """Whether values are spread from 0 to 255, as an image viewer shows classes: 0, 127, 255."""
+    below = sorted(value for value in values if 0 <= value < WHITE)
+    return len(below) <= 1 or below[-1] > WHITE // 2 - 2
+
+
+def _in_order(present: Collection[int], void: Collection[int], num_classes: int) -> str:
+    """The reading of as many values as classes; empty for other numbers."""
+    plain = sorted(set(present) - set(void))
+    if len(plain) != num_classes or num_classes < 2 or plain[0] < 0 or plain[-1] > MAX_LABEL:
+        return ""
+    pairs = {str(value): str(index) for index, value in enumerate(plain)}
+    pairs |= {str(value): "ignore" for value in void if value in present}
+    return f"if {_listed_values(plain)} are the classes in order, add {_id_option(pairs)}"
+
+
+def _ignoring(unknown: Sequence[int], num_classes: int) -> dict[str, str]:
+    """The id map that ignores unknown values and keeps the others."""
+    if len(unknown) <= MAX_LISTED_IDS and unknown[0] >= 0 and unknown[-1] <= MAX_LABEL:
+        return dict.fromkeys(map(str, unknown), "ignore") | {"other": "same"}
+    return {str(index): str(index) for index in range(num_classes)} | {"other": "ignore"}
+
+
+def _listed_values(values: Sequence[int]) -> str:
+    return listed([str(value) for value in values])
 
 
 def _instance_advice(classes: Classes) -> str:
@@ -93,17 +125,33 @@ def color_map_advice(colors: Sequence[RGB], num_colors: int, classes: Classes) -
         classes: what they should be.
     """
     num_classes = len(classes.names)
-    if set(colors) <= set(classes.palette):
+    # Chosen colors say nothing about masks, and dataset.color_map=palette needs colors that were given.
+    given = classes.palette != voc_palette(num_classes)
+    known = dict(zip(classes.palette, classes.names, strict=True)) if given else {}
+    if set(colors) <= set(known):
         return "add dataset.color_map=palette"
     if num_colors > len(colors) or num_colors > 4 * num_classes + 16:
         return f"{num_colors} colors for {num_classes} classes: save masks as PNG without smoothing or photos"
-    known = {tuple(color): name for color, name in zip(classes.palette, classes.names, strict=True)}
     rest = [name for name in classes.names if name not in {known.get(color) for color in colors}]
     rows = []
-    for color in sorted(colors, key=lambda color: (color not in known, color)):
-        name = known.get(color) or (rest.pop(0) if rest else "ignore")
-        rows.append(f"[{','.join(map(str, color))},{name}]")
+    for color in sorted(colors, key=lambda color: (color not in known, *color_order(color))):
+        name = known.get(color) or (rest.pop(0) if rest and color != VOID_COLOR else None)
+        rows.append(f"[{','.join(map(str, color))},{_target(name, classes)}]")
     return f'check which color is which class, and add "dataset.color_map=[{",".join(rows)}]"'
+
+
+def color_order(color: RGB) -> tuple[int, RGB]:
+    """Sorts colors: those of PASCAL VOC's color map by their index, black first, others behind them."""
+    index = {BLACK: 0} | {known: place for place, known in enumerate(voc_palette(MAX_VOC_COLORS), 1)}
+    return index.get(color, MAX_VOC_COLORS + 1), color
+
+
+def _target(name: str | None, classes: Classes) -> str:
+    """A class as an option takes it: its name, or its id where the name reads as something else; None: ignored."""
+    if name is None:
+        return str(classes.ignore_index) if "ignore" in classes.names else "ignore"
+    plain = name.isidentifier() and name.lower() not in ("null", "true", "false", "nan", "inf", "ignore")
+    return name if plain else str(classes.names.index(name))
 
 
 def _id_option(pairs: Mapping[str, str]) -> str:

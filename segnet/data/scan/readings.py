@@ -1,18 +1,25 @@
 """Readings of masks without class names: possible meanings of their values or colors, with options for each."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from segnet.classes import MAX_LABEL
-from segnet.data.datasets.label_advice import MANY_IDS, RGB, are_instances, are_smoothed
+from segnet.data.datasets.label_advice import (
+    BLACK,
+    MANY_IDS,
+    RGB,
+    VOID_COLOR,
+    are_gray_levels,
+    are_instances,
+    are_smoothed,
+    color_order,
+)
 from segnet.errors import listed
 
 USUAL_VOID = 255  # most tools' value of unlabeled pixels, and the default of ignore_index
 MAX_CLASSES = 256  # more classes are not listed in options
 MAX_MAP_COLORS = 64  # more colors in masks come from smoothing, or number instances
-VOID_COLOR = (224, 224, 192)  # of PASCAL VOC's borders
-BLACK = (0, 0, 0)
 NUMBERED = "if each object has a number of its own"
 
 
@@ -41,7 +48,7 @@ def readings_of_ids(pixels: Mapping[int, int], declared: Collection[int] = ()) -
     marked = sorted({value for value in pixels if value in declared} | ({USUAL_VOID} & set(pixels)))
     classes = [_as_classes(pixels, declared, void) for void in ([set(marked), set()] if marked else [set()])]
     found = [reading for reading in classes if reading]
-    if len(found) == 2 and _is_spread(pixels):
+    if len(found) == 2 and are_gray_levels(pixels):
         found.reverse()
     if 0 in pixels and len(pixels) > MANY_IDS:
         options = {"class_names": ["background", "object"], "id_map": {0: 0, "other": 1}}
@@ -58,7 +65,7 @@ def readings_of_colors(pixels: Mapping[RGB, int], num_colors: int) -> list[Readi
     """
     if num_colors > min(len(pixels), MAX_MAP_COLORS):
         return []
-    colors = sorted(pixels)
+    colors = sorted(pixels, key=color_order)
     readings = [_of_colors(colors, {VOID_COLOR}, f"if unlabeled is {list(VOID_COLOR)}")] if VOID_COLOR in pixels else []
     readings.append(_of_colors(colors, set(), "if each color is a class"))
     if BLACK in pixels and len(colors) > 2:
@@ -70,12 +77,6 @@ def option_text(name: str, value: Any) -> str:
     """Format an option for a shell: "dataset.id_map={0:0,other:1}" in double quotes."""
     text = f"{name}={_written(value)}"
     return text if text.replace("=", "").replace(".", "").replace("_", "").isalnum() else f'"{text}"'
-
-
-def _is_spread(pixels: Iterable[int]) -> bool:
-    """Return True if the values are spread gray levels from 0 to 255, such as 0, 127, 255."""
-    below = sorted(value for value in pixels if 0 <= value < USUAL_VOID)
-    return len(below) <= 1 or below[-1] > USUAL_VOID // 2 - 2
 
 
 def _as_classes(pixels: Mapping[int, int], declared: Collection[int], void: set[int]) -> Reading | None:

@@ -28,7 +28,11 @@ def options(text: str) -> list[dict]:
         (THREE, {0: 5, 3: 5, 255: 1}, [0, 3, 255], [0, 255, 255]),
         (THREE, {1: 5, 2: 5, 3: 5}, [1, 2, 3], [0, 1, 2]),  # no 0 in any mask: counted from 1
         (THREE, {0: 5, 2: 5, 37: 1, 41: 1}, [0, 2, 37, 41], [0, 2, 255, 255]),
-        (THREE, {0: 5, 127: 5, 255: 5}, [0, 127, 255], [0, 255, 255]),
+        (THREE, {0: 5, 127: 5, 255: 5}, [0, 127, 255], [0, 1, 2]),  # gray levels
+        (THREE, {0: 5, 37: 1, 255: 5}, [0, 37, 255], [0, 255, 255]),
+        (TWO, dict.fromkeys(range(8), 5), [0, 1, 7], [0, 1, 1]),  # few objects, large ones
+        (THREE, {-1: 5, 0: 5, 2: 5, 70_000: 1}, [-1, 0, 2, 70_000], [255, 0, 2, 255]),
+        (THREE, dict.fromkeys(range(0, 90, 3), 5), [0, 3, 87], [0, 255, 255]),
         (THREE, {10: 5, 20: 5, 30: 5}, [10, 20, 30], [0, 1, 2]),
     ],
 )
@@ -64,8 +68,29 @@ def test_colors_become_one_complete_color_map():
     assert [row[3] for row in rows].count("ignore") == 1
 
 
-def test_known_colors_are_the_palette_and_photos_are_told():
-    assert color_map_advice(THREE.palette[:2], 2, THREE) == "add dataset.color_map=palette"
+def rows_of(text: str) -> list[list]:
+    return yaml.safe_load(re.search(r"dataset\.color_map=(\[.*\])\"", text)[1].replace(",", ", "))
+
+
+def test_colors_of_vocs_map_are_in_its_order_and_black_comes_first():
+    names = ["bg", "plane", "bike", "bird", "boat"]
+    colors = [(0, 0, 0), (0, 0, 128), (0, 128, 0), (128, 0, 0), (128, 128, 0), (224, 224, 192)]
+    rows = rows_of(color_map_advice(colors, 6, Classes.create(names)))
+    assert [row[3] for row in rows] == [*names, "ignore"]
+    assert rows[3][:3] == [128, 128, 0]
+
+
+def test_names_that_an_option_cannot_hold_are_ids():
+    classes = Classes.create(["road, paved", "null", "7", "tree", "ignore"], [(index, 0, 0) for index in range(5)])
+    rows = rows_of(color_map_advice([(index, 0, 0) for index in range(6)], 6, classes))
+    assert [row[3] for row in rows] == [0, 1, 2, "tree", 4, 255]
+    assert color_table(rows, classes)[1].tolist() == [0, 1, 2, 3, 4, 255]
+
+
+def test_given_colors_are_the_palette_and_photos_are_told():
+    given = Classes.create(THREE.names, [(1, 1, 1), (2, 2, 2), (3, 3, 3)])
+    assert color_map_advice(given.palette[:2], 2, given) == "add dataset.color_map=palette"
+    assert "color_map=[[" in color_map_advice(THREE.palette[:2], 2, THREE)  # chosen for classes without any
     assert "5000 colors for 3 classes" in color_map_advice([(1, 2, 3)] * 256, 5000, THREE)
 
 
