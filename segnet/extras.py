@@ -1,6 +1,7 @@
 """Packages that are missing or broken: optional ones are imported when asked for, and each failure is one line."""
 
 import importlib
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -62,13 +63,30 @@ def _unimportable(package: str, error: Exception) -> MachineError:
         torch = getattr(sys.modules.get("torch"), "__version__", "")
         return MachineError(
             f"torchvision {installed_version(package)} does not fit torch {torch} ({first_line(error)}): pip uninstall "
-            "torchvision; backbone=timm alone needs one, of torch's own release"
+            f"torchvision; backbone=timm alone needs one: {matching_torchvision(torch)}"
         )
     version = installed_version(package) or ""
     return MachineError(
         f"{package} {version} cannot be imported ({first_line(error)}): pip install --force-reinstall {package}; "
         "segnet doctor checks all packages"
     )
+
+
+def matching_torchvision(torch: str) -> str:
+    """The torchvision that fits a torch, in words.
+
+    Each release of torchvision requires one release of torch, and a wheel of one build (CPU, or a version of CUDA) does
+    not load beside a torch of another.
+
+    Args:
+        torch: version, such as "2.13.0+cpu".
+    """
+    release, _, build = torch.partition("+")
+    found = re.fullmatch(r"2\.(\d+)\.(\d+)", release)
+    if not found:
+        return "the release and build that belong to this torch"
+    name = f"torchvision==0.{int(found[1]) + 15}.{found[2]}"
+    return f"{name}+{build}, from where torch {torch} came" if build else name
 
 
 def installed_version(package: str) -> str | None:

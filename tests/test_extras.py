@@ -11,7 +11,7 @@ from exports import write_checkpoint
 from PIL import Image
 
 from segnet.errors import MachineError
-from segnet.extras import broken_package, import_extra
+from segnet.extras import broken_package, import_extra, installed_version, matching_torchvision
 
 ROOT = Path(__file__).resolve().parents[1]
 NMS = "operator torchvision::nms does not exist"
@@ -49,6 +49,27 @@ def test_prediction_does_without_it(foreign_torchvision, tmp_path):
     write_checkpoint(tmp_path / "model.ckpt")
     ended = run(foreign_torchvision, tmp_path, "predict", "a.png", "--checkpoint", "model.ckpt", "--output", "out")
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("2.13.0+cpu", "torchvision==0.28.0+cpu, from where torch 2.13.0+cpu came"),
+        ("2.12.1", "torchvision==0.27.1"),
+        ("2.14.0+cu130", "torchvision==0.29.0+cu130, from where torch 2.14.0+cu130 came"),
+        ("2.15.0.dev20261129", "the release and build that belong to this torch"),
+        ("", "the release and build that belong to this torch"),
+    ],
+)
+def test_the_torchvision_that_fits_is_named(version, words):
+    assert matching_torchvision(version) == words
+
+
+def test_the_installed_torchvision_is_the_one_that_fits():
+    version = installed_version("torchvision")
+    if version is None:
+        pytest.skip("torchvision is not installed")
+    assert version.partition("+")[0] in matching_torchvision(torch.__version__)
 
 
 def test_a_package_that_is_missing_is_named():

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from segnet.weights import zoo
+
 APACHE, BSD, NON_COMMERCIAL = "Apache-2.0", "BSD-3-Clause", "CC-BY-NC-4.0"
 CLAS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/"
 SEG = "https://bj.bcebos.com/paddleseg/dygraph/"
@@ -164,6 +166,9 @@ def license_of(source: str) -> str | None:
     for entry in PUBLISHED_WEIGHTS:
         if entry.source == source:
             return entry.license
+    for model in zoo.PUBLISHED_MODELS:
+        if model.url == source:
+            return model.license
     return NON_COMMERCIAL if NON_COMMERCIAL_NAMES.search(source) else None
 
 

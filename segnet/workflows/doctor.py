@@ -17,7 +17,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from segnet import __version__
-from segnet.extras import installed_version
+from segnet.extras import installed_version, matching_torchvision
 from segnet.system.files import GIB
 
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
@@ -137,10 +137,10 @@ def _torchvision() -> Iterator[Check]:
         return
     _, error = _run_python("import torchvision")
     if error:
-        remedy = "training will fail: pip uninstall torchvision, or install the build that fits torch"
-        yield Check(
-            "torchvision", PROBLEM, f"{version} does not fit torch {installed_version('torch')} ({error}): {remedy}"
-        )
+        torch = installed_version("torch") or ""
+        remedy = f"pip uninstall torchvision; backbone=timm alone needs one: {matching_torchvision(torch)}"
+        text = f"{version} does not fit torch {torch} ({error}), training will fail: {remedy}"
+        yield Check("torchvision", PROBLEM, text)
     else:
         yield Check("torchvision", OK, f"{version} (not needed)")
 

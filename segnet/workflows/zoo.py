@@ -57,7 +57,7 @@ def _convert(model: PublishedModel, path: Path) -> None:
     from segnet.weights.load import read_weights
     from segnet.workflows.convert import convert, published_settings
 
-    log.info("%s: downloading %s's %s, license %s", model.name, model.publisher, model.url, model.license)
+    log.info("%s: fetching the model of %s", model.name, model.publisher)
     try:
         weights = read_weights(model.url)
     except MachineError as error:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from segnet.config import OUTPUT_STRIDES
 from segnet.errors import ConfigError, MachineError, first_line
+from segnet.extras import matching_torchvision
 from segnet.models.layers import require_output_stride
 
 FINEST_STRIDE = 4  # stride of the decoders' low-level features
@@ -193,8 +194,8 @@ def import_timm() -> ModuleType:
         reason = first_line(error)
         if "torchvision" in reason:
             way = (
-                f"torchvision does not match torch {torch.__version__}: install the torchvision of that release from "
-                "the same source as torch, or install segnet in a new environment"
+                f"torchvision does not match torch {torch.__version__}: install "
+                f"{matching_torchvision(torch.__version__)}"
             )
         else:
             way = "install it again, or install segnet in a new environment"
