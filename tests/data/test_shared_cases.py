@@ -1,4 +1,4 @@
-"""The inputs of ../shared/cases: files from public reports that were read wrong once.
+"""The inputs of ../shared/cases: files from public reports that were once read incorrectly.
 
 One test per case: folder `coco-windows-file-names` belongs to `test_coco_windows_file_names`. A test makes the input,
 reads it as the folder's README.md says, and checks what is right there. To add a case, write its test.
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is n
 
 @pytest.fixture
 def make(tmp_path):
-    """Function that makes the input of a case in a new folder: make("coco-degenerate-polygons", "two") -> Path."""
+    """Return a function that creates a case's input in a new folder: make("coco-windows-file-names") -> Path."""
 
     def run(case: str, *variant: str) -> Path:
         root = tmp_path / "-".join([case, *variant])
@@ -54,7 +54,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def inspected(tmp_path):
-    """Function that inspects a dataset as `segnet inspect` does: inspected("folder", root, ...) -> report."""
+    """Return a function that inspects a dataset like `segnet inspect`: inspected("folder", root, ...) -> report."""
 
     def run(name: str, root: Path, splits: tuple[str, ...] = ("train", "val"), **options) -> DatasetReport:
         spec = {"name": name, "root": str(root), **options}
@@ -66,7 +66,7 @@ def inspected(tmp_path):
 
 @pytest.fixture
 def limited():
-    """Function that runs Python code with 6 GB of memory and a minute of time; gives exit code and standard error."""
+    """Return a function that runs code with 6 GB of memory and a minute of time; it gives exit code and stderr."""
 
     def run(code: str) -> tuple[int, str]:
         preexec = partial(resource.setrlimit, resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
@@ -80,7 +80,7 @@ def limited():
 
 @pytest.fixture
 def checkpoint(tmp_path) -> Path:
-    """A checkpoint of an untrained model of two classes."""
+    """Return a checkpoint of an untrained model with two classes."""
     classes = Classes.create(["bg", "a"])
     model = components()
     task = SegmentationTask.create(
@@ -95,7 +95,7 @@ def checkpoint(tmp_path) -> Path:
 
 
 def pixels(report: DatasetReport, split: str) -> dict[str, int]:
-    """Class -> its pixels, of classes that have any."""
+    """Return class -> number of pixels, for classes with pixels."""
     found = next(part for part in report.splits if part.split == split)
     return {name: found.pixels[label] for label, name in enumerate(found.classes.names) if found.pixels[label]}
 
@@ -121,7 +121,7 @@ except SegnetError as error:
 
 @pytest.mark.parametrize("num_colors", [20, 2**24])
 def test_attack_colour_mask_seconds(tmp_path, num_colors):
-    """The way it is recognized is checked, since a limit of time would depend on the machine."""
+    """The test checks how it is recognized, because a time limit would depend on the machine."""
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, num_colors, (64, 128))
     colors = np.stack([blocks >> 16, blocks >> 8 & 255, blocks & 255], axis=2).astype(np.uint8)

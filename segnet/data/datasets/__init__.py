@@ -1,1 +1,1 @@
-"""Dataset readers, one layout a file, and what they share. `segnet.data.DATASETS` is their table."""
+"""Dataset readers, one layout per file, and their shared modules. `segnet.data.DATASETS` is their table."""

@@ -1,4 +1,4 @@
-"""Shared by readers of annotation files: the class of pixels that no shape covers, and new masks."""
+"""Shared code of readers of annotation files: the class of uncovered pixels, and new masks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +8,16 @@ from segnet.data.datasets.json_records import Record
 from segnet.data.datasets.labels import class_id, mask_type
 from segnet.errors import DataError
 
-Area = NDArray[np.bool_]  # (height, width): the pixels of a shape
+Area = NDArray[np.bool_]  # bool (height, width): True for a shape's pixels
 
 BACKGROUND_NAMES = ("background", "_background_")
 
 
 def background_id(classes: Classes, unlabeled: str | int | None) -> int:
-    """The id of pixels that no shape covers: that of the option dataset.unlabeled, else of a class named background.
+    """Return the id of uncovered pixels: from the option dataset.unlabeled, or of a class named background.
 
     Raises:
-        ConfigError: `unlabeled` is no class.
+        ConfigError: `unlabeled` is not a class.
     """
     if unlabeled is not None:
         return class_id(unlabeled, classes, "dataset.unlabeled")
@@ -26,17 +26,17 @@ def background_id(classes: Classes, unlabeled: str | int | None) -> int:
 
 
 def is_background(name: str) -> bool:
-    """Whether a class is the background by its name, in any case."""
+    """Return True if a class is named background, in any case."""
     return name.strip().lower() in BACKGROUND_NAMES
 
 
 def empty_mask(size: tuple[int, int], value: int, classes: Classes) -> NDArray[np.uint8 | np.int32]:
-    """A mask of one value; size (height, width)."""
+    """Return a mask of one value; size (height, width)."""
     return np.full(size, value, mask_type(classes))
 
 
 def require_size(record: Record, height: str, width: str, size: tuple[int, int], image: object) -> None:
-    """Check the size that an annotation file states for its image; null and 0 state nothing.
+    """Check the image size stated in an annotation file; null and 0 count as unknown.
 
     Args:
         height, width: the keys.

@@ -1,4 +1,4 @@
-"""Gives a dataset the class ids of another one: classes are matched by name, never by position.
+"""Convert a dataset to the class ids of another one: classes are matched by name, never by position.
 
 Annotation files name their classes themselves, and each split has a file of its own: the ids may differ between them.
 """
@@ -18,7 +18,7 @@ UNMATCHED = -1
 
 
 def with_class_ids(dataset: SegmentationDataset, classes: Classes, split: str) -> SegmentationDataset:
-    """A dataset with the class ids of `classes`; the dataset itself, if it has them or its files do not name classes.
+    """Return a dataset with the class ids of `classes`; unchanged if it has them, or its files do not name classes.
 
     Args:
         split: the dataset's, for errors.
@@ -38,7 +38,7 @@ def with_class_ids(dataset: SegmentationDataset, classes: Classes, split: str) -
 
 
 class ByName(WrappedDataset):
-    """A dataset whose masks hold the ids that other classes give to the same names.
+    """Dataset with class ids converted to those of other classes of the same names.
 
     Args:
         dataset: where the samples come from.

@@ -41,7 +41,7 @@ class CamVid(FileDataset):
 
 
 def in_list(pairs: Sequence[Pair], listing: Path, notes: Notes) -> list[Pair]:
-    """The pairs of a list, in its order; the file name in the first word of each line counts.
+    """Return the pairs of a list, in its order; the first word of each line gives the file name.
 
     Args:
         notes: counts the images that the list does not name.

@@ -1,4 +1,4 @@
-"""CamVid as its authors published it: 701 frames of 960 x 720, masks in 32 colors, grouped to SegNet's 11 classes.
+"""CamVid as published by its authors: 701 frames of 960 x 720, masks in 32 colors, grouped to SegNet's 11 classes.
 
 Source: Brostow et al., "Semantic object classes in video", 2009. Layouts: ``701_StillsRaw_full/*.png`` and
 ``LabeledApproved_full/*_L.png``; or divided, ``train/*.png``, ``train_labels/*_L.png`` and likewise val and test. In
@@ -64,7 +64,7 @@ class CamVidOriginal(FileDataset):
 
 
 def split_of(image: Path) -> str:
-    """The split of a frame in the SegNet tutorial, by its sequence and number: 0001TP_008550 -> "test".
+    """Return the SegNet tutorial's split of a frame, from its sequence and number: 0001TP_008550 -> "test".
 
     Raises:
         DataError: a name of no sequence of CamVid.

@@ -1,15 +1,15 @@
-"""Clips polygons and line segments to an image, so that no drawing routine sees coordinates far outside."""
+"""Clip polygons and line segments to an image, so that drawing routines get no coordinates far outside."""
 
 from collections.abc import Sequence
 
 Point = tuple[float, float]
-FAR_AWAY = 1e9  # so far away, a crossing is exact to a millionth of a pixel, and slopes no longer change
+FAR_AWAY = 1e9  # limit of coordinates; crossings are still exact to a millionth of a pixel
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def around(size: tuple[int, int], margin: float) -> Box:
-    """An image's box with a margin on each side; size (height, width) [pixels]."""
+    """Return an image's box with a margin on each side; size (height, width) [pixels]."""
     return -margin, -margin, size[1] + margin, size[0] + margin
 
 
@@ -18,7 +18,7 @@ def is_inside(points: Sequence[Point], box: Box) -> bool:
 
 
 def clip_polygon(points: Sequence[Point], box: Box) -> list[Point]:
-    """The part of a closed polygon inside a box; it may be empty.
+    """Return the part of a closed polygon inside a box; it may be empty.
 
     Source: Sutherland and Hodgman, "Reentrant polygon clipping", 1974. Parts that the box cuts apart stay connected
     along its border, where they enclose no area.
@@ -37,7 +37,7 @@ def clip_polygon(points: Sequence[Point], box: Box) -> list[Point]:
 
 
 def clip_segment(start: Point, end: Point, box: Box) -> tuple[Point, Point] | None:
-    """The part of a line segment inside a box; None: it has none."""
+    """Return the part of a line segment inside a box; None if it is outside."""
     start, end = _nearer(start), _nearer(end)
     for axis, limit, sign in ((0, box[0], 1), (0, box[2], -1), (1, box[1], 1), (1, box[3], -1)):
         start_in, end_in = (sign * (point[axis] - limit) >= 0 for point in (start, end))
@@ -55,7 +55,7 @@ def _nearer(point: Point) -> Point:
 
 
 def _crossing(start: Point, end: Point, axis: int, limit: float) -> Point:
-    """Where a segment crosses a line of the box."""
+    """Return the point where a segment crosses a line of the box."""
     other = 1 - axis
     share = (limit - start[axis]) / (end[axis] - start[axis])
     across = start[other] * (1 - share) + end[other] * share

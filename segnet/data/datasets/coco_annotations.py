@@ -1,4 +1,4 @@
-"""What COCO's annotation files have in common: categories, images, and ids that connect them.
+"""Common parts of COCO's annotation files: categories, images, and the ids that connect them.
 
 Source: cocodataset.org, "Data format". Other tools write ids as text, list images twice, give two categories one name.
 What has one meaning is read; what has none is refused.
@@ -15,7 +15,7 @@ from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import is_image, refuse
 from segnet.errors import DataError
 
-ROOT_PARENTS = (None, "", "none")  # of Roboflow's root category
+ROOT_PARENTS = (None, "", "none")  # parents of Roboflow's root category
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Category:
 
 
 def read_categories(record: Record, notes: Notes) -> list[Category]:
-    """The categories of a file, in the order of their ids.
+    """Return the categories of a file, in the order of their ids.
 
     Raises:
         DataError: there is none, or two names share one id.
@@ -62,12 +62,12 @@ def read_categories(record: Record, notes: Notes) -> list[Category]:
 
 
 def class_names(categories: Sequence[Category]) -> list[str]:
-    """The names of the categories, each once, in their order."""
+    """Return the unique names of the categories, in their order."""
     return list(dict.fromkeys(category.name for category in categories))
 
 
 def root_category(categories: Sequence[Category]) -> Category | None:
-    """The category that Roboflow puts above all others; None: there is none. It is a class only if annotated."""
+    """Return Roboflow's root category above all others, or None. It is a class only if annotated."""
     for category in categories:
         others = [other for other in categories if other.id != category.id]
         if category.parent in ROOT_PARENTS and others and all(other.parent == category.name for other in others):
@@ -85,7 +85,7 @@ def _color(entry: Record) -> tuple[int, int, int] | None:
 
 
 def read_images(record: Record, notes: Notes) -> dict[Id, Record]:
-    """The images of a file by their ids.
+    """Return the images of a file by id.
 
     Raises:
         DataError: there is none, two of them share an id, or a file has two ids.
@@ -110,7 +110,7 @@ def read_images(record: Record, notes: Notes) -> dict[Id, Record]:
 
 
 def image_name(entry: Record) -> str:
-    """The name of an image's file: file_name, or the address coco_url.
+    """Return the name of an image's file: file_name, or from the URL coco_url.
 
     Raises:
         DataError: it has neither.
@@ -119,7 +119,7 @@ def image_name(entry: Record) -> str:
 
 
 def locate(images: Mapping[Id, Record], files: Files) -> dict[Id, Path]:
-    """The files of images; without those whose names lead nowhere, which is reported when they are loaded.
+    """Return the files of images; names without a file are left out here, and reported on loading.
 
     Raises:
         DataError: one file is that of two images.
@@ -142,12 +142,12 @@ def locate(images: Mapping[Id, Record], files: Files) -> dict[Id, Path]:
 
 
 def file_key(name: str) -> str:
-    """A file name for comparison: with slashes, in the Unicode form NFC."""
+    """Normalize a file name for comparison: slashes, and the Unicode form NFC."""
     return normal_form(posixpath.normpath(name.replace("\\", "/")))
 
 
 class Strays:
-    """Annotations that belong to no image of the file: counted, then refused together."""
+    """Collects annotations that belong to no image of the file, to refuse them in one error."""
 
     def __init__(self, source: Path) -> None:
         self._source = source

@@ -50,7 +50,7 @@ class COCOInstances(SegmentationDataset):
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
         val_fraction, test_fraction: fractions of the images of one file for all splits.
         split_seed: of that random choice.
-        group: regular expression; images whose paths match it with the same text stay in one split.
+        group: regular expression; images with the same matched text in their paths stay in one split.
 
     Raises:
         ConfigError: an unknown split or category, or a fraction outside its range.
@@ -76,7 +76,7 @@ class COCOInstances(SegmentationDataset):
     ) -> None:
         require_split(split)
         division = Division(val_fraction, test_fraction, split_seed, group)
-        coco_masks()  # reported now, not in a worker
+        coco_masks()  # fails here rather than in a worker
         self.value_range = checked_value_range(value_range)
         folder = require_root(root)
         self._source = split_path(folder, annotations, split)
@@ -97,12 +97,12 @@ class COCOInstances(SegmentationDataset):
         self._place_of = locate(self._images, self._files)
         note_unnamed(place, self._place_of.values(), self._source, self.notes)
         self._index_annotations()
-        if "{split}" not in annotations:  # the export of a tool: one file for all images
+        if "{split}" not in annotations:  # a tool's export: one file for all images
             names = [image_name(entry) for entry in self._images.values()]
             self._ids = division.choose(self._ids, names, split, str(self._source), self.notes)
 
     def _categories(self) -> list[Category]:
-        """The categories of the file, without one that groups the others and is not annotated itself."""
+        """Return the categories of the file, without an unannotated root category."""
         known = read_categories(self._record, self.notes)
         root = root_category(known)
         annotations = self._record.records("annotations")
@@ -170,7 +170,7 @@ class COCOInstances(SegmentationDataset):
 
 
 def require_annotations(source: Path, root: Path) -> None:
-    """Check that the annotation file exists; tools name theirs differently.
+    """Check that the annotation file exists, since tools use different names.
 
     Raises:
         DataError: it does not; names the JSON files that do.
@@ -183,7 +183,7 @@ def require_annotations(source: Path, root: Path) -> None:
 
 
 def require_categories(wanted: Sequence[str], known: Sequence[Category], train: Path) -> None:
-    """Check the option dataset.categories; the train split may have more than the split at hand.
+    """Check the option dataset.categories; the train split may have more categories than this split.
 
     Raises:
         ConfigError: a name that neither has.

@@ -20,7 +20,7 @@ from segnet.errors import DataError, MachineError
 
 
 def coco_masks() -> ModuleType:
-    """pycocotools' decoder, imported on demand.
+    """Import pycocotools' decoder on demand.
 
     Raises:
         MachineError: it is not installed.
@@ -34,7 +34,7 @@ def coco_masks() -> ModuleType:
 
 
 def has_outline(segmentation: Any) -> bool:
-    """Whether a segmentation may cover pixels: a cheap test, which does not check it.
+    """Return True if a segmentation may cover pixels; a cheap test that does not validate it.
 
     A box without a mask has none; neither have polygons of fewer than three points.
     """
@@ -48,7 +48,7 @@ def has_outline(segmentation: Any) -> bool:
 
 
 def decode_segmentation(annotation: Record, size: tuple[int, int]) -> Area | None:
-    """The pixels of an instance: (height, width) bool; None: it has none.
+    """Return the pixels of an instance: bool (height, width); None if it covers none.
 
     Raises:
         DataError: a segmentation that is none, or does not fit the image.
@@ -79,7 +79,7 @@ def _is_runs(part: Any) -> bool:
 
 
 def polygons_of(segmentation: Sequence[Any], where: str) -> list[list[Point]]:
-    """The polygons of a segmentation.
+    """Return the polygons of a segmentation.
 
     COCO writes a list [x, y, x, y, ...] for each. Other tools write one such list without the list around it, or points
     [x, y] in place of single numbers.
@@ -88,7 +88,7 @@ def polygons_of(segmentation: Sequence[Any], where: str) -> list[list[Point]]:
         where: the annotation, for errors.
 
     Raises:
-        DataError: an odd number of coordinates, or one that is no finite number.
+        DataError: an odd number of coordinates, or one that is not a finite number.
     """
     if not segmentation:
         return []
@@ -102,7 +102,7 @@ def polygons_of(segmentation: Sequence[Any], where: str) -> list[list[Point]]:
 
 
 def _points(values: Sequence[Any], where: str) -> list[Point]:
-    """Points from [x, y, x, y, ...] or [[x, y], [x, y], ...]."""
+    """Convert [x, y, x, y, ...] or [[x, y], [x, y], ...] to points."""
     if any(isinstance(value, list) for value in values):
         if not all(isinstance(value, list) and len(value) == 2 for value in values):
             raise DataError(f"{where}: a polygon mixes numbers and lists, or has points that are not [x, y]")
@@ -111,7 +111,7 @@ def _points(values: Sequence[Any], where: str) -> list[Point]:
     for value in values:
         number = as_number(value)
         if number is None:
-            raise DataError(f"{where}: a polygon has the coordinate {str(value)[:40]}, which is no finite number")
+            raise DataError(f"{where}: a polygon has the coordinate {str(value)[:40]}, which is not a finite number")
         numbers.append(number)
     if len(numbers) % 2:
         raise DataError(f"{where}: a polygon has an odd number of coordinates ({len(numbers)})")

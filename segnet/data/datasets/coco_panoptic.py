@@ -33,7 +33,7 @@ from segnet.images.files import read_image
 from segnet.images.masks import read_mask_colors
 from segnet.images.values import checked_value_range
 
-UNLABELED = 0  # segment of pixels that are nothing
+UNLABELED = 0  # id of pixels in no segment
 NUM_SEGMENTS = 256**3
 
 
@@ -81,7 +81,7 @@ class COCOPanoptic(SegmentationDataset):
         note_unnamed(masks, self._mask_files(), self._source, self.notes)
 
     def _find(self, record: Record) -> list[tuple[Id, str, dict[int, int]]]:
-        """Of each annotation its image, its PNG, and the classes of its segments.
+        """Read image, PNG and segment classes of each annotation.
 
         Raises:
             DataError: annotations of no image, or several of one image or PNG.
@@ -110,7 +110,7 @@ class COCOPanoptic(SegmentationDataset):
         return list(samples.values())
 
     def _mask_files(self) -> Iterator[Path]:
-        """The PNGs of all samples, without those whose names lead nowhere, which is reported when they are loaded.
+        """Return the PNGs of all samples; names without a file are left out here, and reported on loading.
 
         Raises:
             DataError: one file is that of two images.
@@ -165,7 +165,7 @@ class COCOPanoptic(SegmentationDataset):
     def files(self, index: int) -> Sequence[Path]:
         try:
             return *self._paths(index), self._source
-        except DataError:  # reported when it is loaded
+        except DataError:  # reported on loading
             return ()
 
     def _paths(self, index: int) -> tuple[Path, Path]:
@@ -175,7 +175,7 @@ class COCOPanoptic(SegmentationDataset):
 
 
 def category_classes(categories: Sequence[Category]) -> Classes:
-    """The classes of a file's categories, in their order; in its colors, if each has its own."""
+    """Return the classes of a file's categories, in their order, with its colors if they are distinct."""
     names = class_names(categories)
     colors = [next(category.color for category in categories if category.name == name) for name in names]
     distinct = len(set(colors)) == len(colors) > 1

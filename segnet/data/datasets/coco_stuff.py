@@ -13,7 +13,7 @@ from segnet.data.datasets.pairing import by_key, first_folder, image_files, refu
 # street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door, blender, hair brush
 NEVER_ANNOTATED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 NUM_COCO_LABELS = 182
-OTHER_MAPS = ("_labelTrainIds", "_instanceTrainIds")  # which mmsegmentation's converter writes
+OTHER_MAPS = ("_labelTrainIds", "_instanceTrainIds")  # written by mmsegmentation's converter
 ANNOTATED_LABELS = tuple(label for label in range(NUM_COCO_LABELS) if label not in NEVER_ANNOTATED)
 COCO_STUFF_ID_MAP = {**{label: index for index, label in enumerate(ANNOTATED_LABELS)}, 255: IGNORE}
 
@@ -38,7 +38,7 @@ class COCOStuff(FileDataset):
             [folder / "stuffthingmaps" / name, folder / "annotations" / name], f"the {split} masks of dataset.root"
         )
         image_of = by_key(image_files(images, self.notes), images)
-        # The folder may also contain other maps, such as mmsegmentation's: the images decide which count.
+        # The folder may also contain other maps, such as mmsegmentation's; only maps of images are used.
         files = [path for path in image_files(masks, self.notes) if not path.stem.endswith(OTHER_MAPS)]
         mask_of = by_key(files, masks)
         for key in mask_of.keys() - image_of.keys():

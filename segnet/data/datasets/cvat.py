@@ -1,4 +1,4 @@
-"""CVAT's export "Segmentation mask 1.1", with images, unpacked: color masks whose classes the export itself names.
+"""CVAT's export "Segmentation mask 1.1", with images, unpacked: color masks, with class names in the export.
 
 Layout (docs.cvat.ai, "Segmentation Mask"): ``labelmap.txt`` (name:red,green,blue:parts:actions), ``JPEGImages/*``,
 ``SegmentationClass/*.png``, and a list of names for each subset, ``ImageSets/Segmentation/default.txt``.
@@ -24,12 +24,12 @@ from segnet.errors import ConfigError, DataError
 from segnet.images.values import checked_value_range
 from segnet.system.files import is_hidden
 
-DEFAULT = "default"  # the subset of tasks that are in none
-UNUSED = "unused"  # what is in no split
+DEFAULT = "default"  # CVAT's subset of tasks without a subset
+UNUSED = "unused"  # value for subsets in no split
 
 
 class CVAT(FileDataset):
-    """CVAT's masks in colors.
+    """CVAT's color masks.
 
     Args:
         split: "train", "val" or "test".
@@ -38,7 +38,7 @@ class CVAT(FileDataset):
         subsets: split -> names of its subsets; None: by their names.
         val_fraction, test_fraction: fractions of the default subset, for splits without a subset.
         split_seed: of that random choice.
-        group: regular expression; images whose paths match it with the same text stay in one split.
+        group: regular expression; images with the same matched text in their paths stay in one split.
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
@@ -67,7 +67,7 @@ class CVAT(FileDataset):
         ignore = [normal_form(name) for name in ignore]
         for name in ignore:
             if name not in colors:
-                raise ConfigError(f"dataset.ignore: '{name}' is no label of the export.{did_you_mean(name, colors)}")
+                raise ConfigError(f"dataset.ignore: '{name}' is not a label of the export.{did_you_mean(name, colors)}")
         names = [name for name in colors if name not in ignore]
         classes = Classes.create(names, [colors[name] for name in names])
         rows = [(*color, IGNORE if name in ignore else name) for name, color in colors.items()]
@@ -93,7 +93,7 @@ class CVAT(FileDataset):
         images: Path,
         subsets: Mapping[str, Sequence[str]] | None,
     ) -> tuple[list[Pair], list[str | None]]:
-        """The pairs of all subsets, and the split of each; None: to be divided.
+        """Return the pairs of all subsets, and the split of each; None: divide them.
 
         Raises:
             DataError: an image in two subsets.
@@ -126,7 +126,7 @@ class CVAT(FileDataset):
 
 
 def read_label_map(path: Path) -> dict[str, tuple[int, int, int]]:
-    """The labels of an export and their colors, in its order.
+    """Return the labels of an export and their colors, in its order.
 
     Raises:
         DataError: a line that is not name:red,green,blue:parts:actions; two labels of one name or color.
@@ -152,7 +152,7 @@ def read_label_map(path: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def subset_lists(folder: Path) -> list[Path]:
-    """The list files of the subsets.
+    """Return the list files of the subsets.
 
     Raises:
         DataError: there is none.
@@ -165,7 +165,7 @@ def subset_lists(folder: Path) -> list[Path]:
 
 
 def splits_of_subsets(lists: Sequence[Path], subsets: Mapping[str, Sequence[str]] | None) -> dict[Path, str | None]:
-    """The split of each subset; None: to be divided; UNUSED: of none.
+    """Return the split of each subset; None: divide it; UNUSED: no split.
 
     Raises:
         ConfigError: the option names an unknown split or subset.
@@ -186,9 +186,9 @@ def splits_of_subsets(lists: Sequence[Path], subsets: Mapping[str, Sequence[str]
     owners = dict.fromkeys(lists, UNUSED)
     for split, names in subsets.items():
         if split not in SPLITS:
-            raise ConfigError(f"dataset.subsets: '{split}' is no split.{did_you_mean(str(split), SPLITS)}")
+            raise ConfigError(f"dataset.subsets: '{split}' is not a split.{did_you_mean(str(split), SPLITS)}")
         for name in [names] if isinstance(names, str) else names:
             if str(name).lower() not in known:
-                raise ConfigError(f"dataset.subsets: '{name}' is no subset.{did_you_mean(str(name), known)}")
+                raise ConfigError(f"dataset.subsets: '{name}' is not a subset.{did_you_mean(str(name), known)}")
             owners[known[str(name).lower()]] = split
     return owners

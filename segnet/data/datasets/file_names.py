@@ -1,4 +1,4 @@
-"""The files below a folder that the names in lists and annotations mean.
+"""Find files below a folder by their names in lists and annotations.
 
 The name as it is comes first: whatever other systems write may be a real name on Linux.
 """
@@ -14,16 +14,16 @@ from segnet.errors import DataError
 from segnet.system.files import is_hidden
 from segnet.system.path_names import TailIndex, folded, is_elsewhere, parts_of, spellings
 
-PLAIN = re.compile(r"[^/\\\\%?#\0][^\\\\%?#\0]*")  # names that can be read in one way alone
+PLAIN = re.compile(r"[^/\\\\%?#\0][^\\\\%?#\0]*")  # names with a single interpretation
 
 
 def normal_form(name: str) -> str:
-    """A name in the Unicode form NFC: names that look the same compare equal."""
+    """Normalize a name to the Unicode form NFC, so that names that look the same compare equal."""
     return unicodedata.normalize("NFC", name)
 
 
 def walk(folder: Path, notes: Notes, counts: Callable[[Path], bool]) -> list[Path]:
-    """All files below a folder, sorted, but hidden ones.
+    """List all files below a folder, sorted, without hidden ones.
 
     Links to folders are followed, each folder once.
 
@@ -65,7 +65,7 @@ def walk(folder: Path, notes: Notes, counts: Callable[[Path], bool]) -> list[Pat
 
 
 class Files:
-    """The files below a folder, found by names that another program wrote.
+    """Finds files below a folder by names from another program.
 
     Args:
         folder: what the names are relative to, and may not leave.
@@ -78,7 +78,7 @@ class Files:
         self._tails: TailIndex | None = None
 
     def find(self, name: str, source: Path, base: str = "", elsewhere: bool = True) -> Path:
-        """The file of a name; if there is none, the path at which it should be.
+        """Return the file of a name, or its expected path if there is none.
 
         Args:
             source: the file that the name stands in, for errors.
@@ -101,7 +101,7 @@ class Files:
         return self.folder / inside[-1]
 
     def relative_names(self, name: str, source: Path, base: str = "", elsewhere: bool = True) -> list[str]:
-        """The paths below the folder that a name may mean, the most literal first.
+        """Return the possible paths of a name below the folder, the most literal first.
 
         Raises:
             DataError: as `find`, unless a file is where another reading leads.
@@ -117,7 +117,7 @@ class Files:
         return inside
 
     def _readings(self, name: str, base: str) -> tuple[list[str], bool]:
-        """The paths below the folder that a name may mean, and whether a reading leads out of it."""
+        """Return the possible paths of a name below the folder, and whether one leads outside."""
         inside: list[str] = []
         leaves = not name.strip() or "\0" in name
         for spelling in [] if leaves else spellings(name):
@@ -134,14 +134,14 @@ class Files:
         return list(dict.fromkeys(inside)), leaves
 
     def _from_above(self, spelling: str) -> list[str]:
-        """The file of a name that begins with the folder's own name: "train2017/a.jpg" in train2017."""
+        """Find the file of a name that starts with the folder's own name: "train2017/a.jpg" in train2017."""
         parts, above = parts_of(spelling), parts_of(self._top)
         places = [place for place, part in enumerate(above) if part == parts[0]] if len(parts) > 1 else []
         found = [parts[len(above) - place :] for place in places if parts[: len(above) - place] == above[place:]]
         return ["/".join(rest) for rest in found if rest and os.path.isfile(os.path.join(self._top, *rest))]
 
     def _by_tail(self, name: str, source: Path) -> str | None:
-        """The file whose path has the end of one of another computer; None: there is none.
+        """Find the file that matches the end of another computer's path; None if there is none.
 
         A file that is there, but outside, is not replaced by one of the same name.
         """
@@ -161,7 +161,7 @@ class Files:
         return None
 
     def _similar(self, relative: str) -> Path | None:
-        """The only file whose path differs in Unicode form or case alone."""
+        """Find the only file with a path that differs just in Unicode form or case."""
         place = self._top
         for part in Path(relative).parts:
             names = self._listing(place).get(folded(part), [])
@@ -177,7 +177,7 @@ class Files:
             try:
                 for name in os.listdir(place):
                     names.setdefault(folded(name), []).append(name)
-            except OSError:  # not there, or no folder: it has no files
+            except OSError:  # missing, or not a folder
                 pass
             self._listings[place] = names
         return self._listings[place]

@@ -36,7 +36,7 @@ class Folder(FileDataset):
         train_list, val_list, test_list: list files, relative to each root; a line is an image, or image and mask.
         val_fraction, test_fraction: fractions of the pairs, for splits without a folder or list.
         split_seed: of that random choice.
-        group: regular expression; images whose paths match it with the same text stay in one split.
+        group: regular expression; images with the same matched text in their paths stay in one split.
         channels: of the images.
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
@@ -101,7 +101,7 @@ class Folder(FileDataset):
 
 
 class Names:
-    """Names of the folders of images and masks, and the suffixes of their files."""
+    """Folder names and file suffixes of images and masks."""
 
     def __init__(self, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
         self.images, self.masks = images, masks
@@ -111,7 +111,7 @@ class Names:
         return pair_folders(images, masks, notes, self.image_suffix, self.mask_suffix)
 
     def split_folders(self, root: Path, split: str, notes: Notes) -> tuple[Path, Path] | None:
-        """The folders of a split's images and masks; None: splits have no folders."""
+        """Return the folders of a split's images and masks; None if splits have no folders."""
         for images, masks in ((f"{self.images}/*", f"{self.masks}/*"), (f"*/{self.images}", f"*/{self.masks}")):
             folders = [split_folder(root, layout, split) for layout in (images, masks)]
             if split_folder(root, images, "train").is_dir() or (split == "test" and folders[0].is_dir()):
@@ -124,7 +124,7 @@ class Names:
         return None
 
     def all_pairs(self, root: Path, notes: Notes) -> tuple[Path, list[Pair]]:
-        """The folder of images, and the pairs of all splits of a root."""
+        """Return the folder of images, and the pairs of all splits of a root."""
         images = require_folder(root / self.images, "the images of dataset.root")
         masks = require_folder(root / self.masks, "the masks of dataset.root")
         return images, self.pairs(images, masks, notes)

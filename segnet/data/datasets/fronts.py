@@ -1,4 +1,4 @@
-"""Draws instances into a mask: where they overlap, the smaller one is in front, whatever their order."""
+"""Draw instances into a mask: a smaller instance is always in front of a larger one."""
 
 import numpy as np
 
@@ -20,21 +20,21 @@ class InstanceCanvas:
         self._mask = empty_mask(size, background, classes)
         self._ignore_index = classes.ignore_index
         self._nothing = size[0] * size[1] + 1
-        self._front = np.full(size, self._nothing, np.int32)  # pixels of the instance in front
+        self._front = np.full(size, self._nothing, np.int32)  # area of the front instance [pixels]
         self._ignored = np.zeros(size, bool)
 
     def add(self, area: Area, class_id: int) -> None:
-        """Draw an instance; of two of the same size the later one is in front."""
+        """Draw an instance; the later of two equal sizes is in front."""
         num_pixels = int(np.count_nonzero(area))
         visible = area & (self._front >= num_pixels)
         self._front[visible] = num_pixels
         self._mask[visible] = class_id
 
     def ignore(self, area: Area) -> None:
-        """Ignore pixels that no instance covers."""
+        """Set uncovered pixels to ignore_index."""
         self._ignored |= area
 
     def mask(self) -> Mask:
-        """The mask of all instances so far."""
+        """Return the mask of all instances so far."""
         self._mask[self._ignored & (self._front == self._nothing)] = self._ignore_index
         return self._mask

@@ -15,8 +15,8 @@ from typing import Any
 from segnet.data.datasets.text_files import decode, read_bytes
 from segnet.errors import DataError
 
-MAX_JSON_BYTES = 4 * 2**30  # of a file; the largest of COCO has half a gigabyte
-INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # as text; "007" is a name, not a number
+MAX_JSON_BYTES = 4 * 2**30  # size limit of a file; COCO's largest has half a gigabyte
+INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")  # text of an integer; "007" is a name, not a number
 NUMBER = re.compile(r"[-+]?[0-9]{1,18}(\.[0-9]{0,18})?")
 FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
 
@@ -50,7 +50,7 @@ class Record:
 
     @property
     def place(self) -> str:
-        """Where it is, for people: "annotations[3] (id 77)"."""
+        """Return its place for messages: "annotations[3] (id 77)"."""
         index = "" if self._index is None else f"[{self._index}]"
         if self._parent is None:
             return f"entry {index}" if index else "the file"
@@ -60,22 +60,22 @@ class Record:
         return f"{above}{self._key}{index}{named}"
 
     def error(self, key: str, wanted: str) -> DataError:
-        """The error about a key whose value is missing or not what is wanted."""
+        """Build the error about a missing or wrong value of a key."""
         where = f"{self.source}: '{key}' of {self.place}"
         value = self._values.get(key)
         found = f"is missing: it must be {wanted}" if value is None else f"must be {wanted}, not {shown(value)}"
         return DataError(f"{where} {found}")
 
     def has(self, key: str) -> bool:
-        """Whether there is a value other than null."""
+        """Return True if the key has a value other than null."""
         return self._values.get(key) is not None
 
     def get(self, key: str) -> Any:
-        """The value as it is, unchecked; None if missing."""
+        """Return the unchecked value; None if missing."""
         return self._values.get(key)
 
     def values(self) -> Mapping[str, Any]:
-        """All keys and values, unchecked."""
+        """Return all keys and values, unchecked."""
         return self._values
 
     def text(self, key: str) -> str:
@@ -88,7 +88,7 @@ class Record:
         return value
 
     def integer(self, key: str) -> int:
-        """A whole number; "12" and 12.0 are whole numbers too.
+        """Return an integer; "12" and 12.0 are accepted too.
 
         Raises:
             DataError: missing or no whole number.
@@ -99,7 +99,7 @@ class Record:
         return value
 
     def size(self, key: str) -> int | None:
-        """A size in pixels; None where it is missing, null or 0, as tools write what they do not know.
+        """Return a size in pixels; None if missing, null or 0, which tools write for unknown sizes.
 
         Raises:
             DataError: no whole number, or a negative one.
@@ -121,7 +121,7 @@ class Record:
         return value
 
     def identifier(self, key: str) -> Id:
-        """An identifier: 7, 7.0 and "7" are the same one, "007" is another.
+        """Return an identifier: 7, 7.0 and "7" are equal, "007" is another one.
 
         Raises:
             DataError: missing, or neither a whole number nor a text.
@@ -135,7 +135,7 @@ class Record:
         raise self.error(key, "a whole number or a text")
 
     def flag(self, key: str) -> bool:
-        """Yes or no; missing and null are no.
+        """Return a boolean; missing and null are False.
 
         Raises:
             DataError: neither.
@@ -166,7 +166,7 @@ class Record:
         return Record(self._values[key], self.source, self, key)
 
     def records(self, key: str) -> Iterator["Record"]:
-        """The objects of a list.
+        """Return the objects of a list.
 
         Raises:
             DataError: missing, no list, or a list of something else.
@@ -200,7 +200,7 @@ def parse_json(data: bytes, source: Path | str) -> Any:
         if len(values) != len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise DataError(f"{source}: an object has the key {shown(twice)} twice: which of them counts is unclear")
+            raise DataError(f"{source}: an object has the key {shown(twice)} twice: remove one of them")
         return values
 
     try:
@@ -211,12 +211,12 @@ def parse_json(data: bytes, source: Path | str) -> Any:
         raise DataError(f"{source}: is nested too deeply for an annotation file") from None
     except json.JSONDecodeError as error:
         raise DataError(f"{source}: is not valid JSON, damaged or cut off ({error})") from None
-    except ValueError:  # a number of thousands of digits
+    except ValueError:  # an integer of thousands of digits
         raise DataError(f"{source}: has a number with too many digits") from None
 
 
 def read_record(path: Path) -> Record:
-    """A JSON file whose top level is an object.
+    """Read a JSON file with an object at the top level.
 
     Raises:
         DataError: as `read_json`, or its top level is something else.
@@ -225,7 +225,7 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(path: Path) -> list[Record]:
-    """A JSON file whose top level is a list of objects.
+    """Read a JSON file with a list of objects at the top level.
 
     Raises:
         DataError: as `read_json`, or its top level is something else.
@@ -237,7 +237,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def as_integer(value: Any) -> int | None:
-    """A JSON value as a whole number; None: it is none."""
+    """Convert a JSON value to an integer; None if it is not one."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -250,7 +250,7 @@ def as_integer(value: Any) -> int | None:
 
 
 def as_number(value: Any) -> float | None:
-    """A JSON value as a finite number; None: it is none."""
+    """Convert a JSON value to a finite number; None if it is not one."""
     if isinstance(value, str) and NUMBER.fullmatch(value.strip()):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -263,7 +263,7 @@ def as_number(value: Any) -> float | None:
 
 
 def shown(value: Any) -> str:
-    """A JSON value in few characters, for errors."""
+    """Format a JSON value briefly for errors."""
     short = reprlib.Repr()
     short.maxstring = short.maxother = short.maxlong = 40
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else short.repr(value)
@@ -273,6 +273,6 @@ def shown(value: Any) -> str:
 def _is_encodable(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair
+    except UnicodeEncodeError:  # a lone surrogate
         return False
     return True

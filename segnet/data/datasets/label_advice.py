@@ -1,15 +1,15 @@
-"""Suggests the option that makes sense of masks whose values are not all class ids, for a whole split."""
+"""Suggest options for masks with values that are not class ids, for a whole split."""
 
 from collections.abc import Collection, Mapping, Sequence
 
 from segnet.classes import MAX_LABEL, Classes, voc_palette
 from segnet.errors import listed
 
-MANY_IDS = 10  # more unknown ids than these, each of few pixels, are instances
-FEW_PIXELS = 0.02  # fraction of all pixels that an instance covers at most
+MANY_IDS = 10  # more unknown ids, each with few pixels, are instances
+FEW_PIXELS = 0.02  # largest fraction of all pixels covered by an instance
 MAX_LISTED_IDS = 20
-SMOOTHED_VALUES = 48  # more than these of 8 bits, most pixels in a few of them: interpolation or JPEG made the others
-SMOOTHED_MAIN = (8, 0.8)  # how many of them hold which fraction of the pixels
+SMOOTHED_VALUES = 48  # more 8-bit values, with most pixels in a few of them, come from interpolation or JPEG
+SMOOTHED_MAIN = (8, 0.8)  # number of main values, and their fraction of all pixels
 SMOOTHED = "look smoothed (resized with interpolation, or JPEG): save class ids as PNG, resized by nearest neighbor"
 
 WHITE = 255  # of 8 bits
@@ -21,7 +21,7 @@ MAX_VOC_COLORS = 24  # of VOC's color map that are recognized
 
 
 def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
-    """The option dataset.id_map for the labels of a split.
+    """Suggest the option dataset.id_map for the labels of a split.
 
     Args:
         labels: value -> its pixels in the masks with unknown labels.
@@ -46,7 +46,7 @@ def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
         shift |= {str(ignore_index): "ignore"} if ignore_index in present else {}
         readings = [f"if {num_classes} means unlabeled, add {void}"]
         if num_classes <= MAX_LISTED_IDS:
-            # Without a 0 in any mask the labels count from 1 more likely than not.
+            # Without a 0 in any mask, labels probably count from 1.
             place = 1 if 0 in present else 0
             readings.insert(place, f"if labels count from 1, add {_id_option(shift)}")
         return "; ".join(readings)
@@ -60,13 +60,13 @@ def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
 
 
 def are_gray_levels(values: Collection[int]) -> bool:
-    """Whether values are spread from 0 to 255, as an image viewer shows classes: 0, 127, 255."""
+    """Return True if values are spread from 0 to 255 for an image viewer: 0, 127, 255."""
     below = sorted(value for value in values if 0 <= value < WHITE)
     return len(below) <= 1 or below[-1] > WHITE // 2 - 2
 
 
 def _in_order(present: Collection[int], void: Collection[int], num_classes: int) -> str:
-    """The reading of as many values as classes; empty for other numbers."""
+    """Suggest the reading of values as classes in order; empty if their numbers differ."""
     plain = sorted(set(present) - set(void))
     if len(plain) != num_classes or num_classes < 2 or plain[0] < 0 or plain[-1] > MAX_LABEL:
         return ""
@@ -76,7 +76,7 @@ def _in_order(present: Collection[int], void: Collection[int], num_classes: int)
 
 
 def _ignoring(unknown: Sequence[int], num_classes: int) -> dict[str, str]:
-    """The id map that ignores unknown values and keeps the others."""
+    """Return the id map that ignores unknown values and keeps the others."""
     if len(unknown) <= MAX_LISTED_IDS and unknown[0] >= 0 and unknown[-1] <= MAX_LABEL:
         return dict.fromkeys(map(str, unknown), "ignore") | {"other": "same"}
     return {str(index): str(index) for index in range(num_classes)} | {"other": "ignore"}
@@ -93,7 +93,7 @@ def _instance_advice(classes: Classes) -> str:
 
 
 def are_instances(pixels: Mapping[int, int], void: Collection[int] = ()) -> bool:
-    """Whether the values of masks number objects: many, each of few pixels, on a background of 0.
+    """Return True if mask values number objects: many, each with few pixels, on a background of 0.
 
     Args:
         pixels: value -> its pixels.
@@ -105,7 +105,7 @@ def are_instances(pixels: Mapping[int, int], void: Collection[int] = ()) -> bool
 
 
 def are_smoothed(pixels: Mapping[int, int]) -> bool:
-    """Whether masks were resized with interpolation or stored as JPEG, so that most of their values are no ids.
+    """Return True if masks were resized with interpolation or stored as JPEG: most values are then not ids.
 
     Args:
         pixels: value -> its pixels.
@@ -117,7 +117,7 @@ def are_smoothed(pixels: Mapping[int, int]) -> bool:
 
 
 def color_map_advice(colors: Sequence[RGB], num_colors: int, classes: Classes) -> str:
-    """The option dataset.color_map for the colors of a split.
+    """Suggest the option dataset.color_map for the colors of a split.
 
     Args:
         colors: in the masks.

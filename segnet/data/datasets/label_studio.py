@@ -28,7 +28,7 @@ from segnet.images.values import checked_value_range
 
 MASK_NAME = re.compile(r"task-(\d{1,18})-annotation-(\d{1,18})-by-(.*)-(\d+)", re.DOTALL)
 
-Layer = tuple[Path | Region, int]  # a mask or what draws it, and its class
+Layer = tuple[Path | Region, int]  # a mask file or a region, and its class
 
 
 class LabelStudio(SegmentationDataset):
@@ -42,7 +42,7 @@ class LabelStudio(SegmentationDataset):
         unlabeled: class of pixels without a label, or "ignore"; None: a class named background, else ignored.
         val_fraction, test_fraction: fractions of the images.
         split_seed: of that random choice.
-        group: regular expression; images whose paths match it with the same text stay in one split.
+        group: regular expression; images with the same matched text in their paths stay in one split.
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
@@ -79,7 +79,7 @@ class LabelStudio(SegmentationDataset):
         self._samples = division.choose(samples, keys, split, str(folder), self.notes)
 
     def _find(self, folder: Path) -> list[tuple[Path, list[Layer]]]:
-        """The annotated images with the masks of their last annotations, in the order of the tasks."""
+        """Return the annotated images with the masks of their last annotations, in the order of the tasks."""
         layers = self._layers(folder / "masks") if (folder / "masks").is_dir() else {}
         self._source = source = export_file(folder)
         tasks = read_tasks(source)
@@ -117,7 +117,7 @@ class LabelStudio(SegmentationDataset):
     def _last_annotation(
         self, task: LabelingTask, layers: Mapping[int, list[Layer]], source: Path, number: Id
     ) -> list[Layer] | None:
-        """The masks of the annotation that counts; None: the task is left out."""
+        """Return the masks of the last annotation; None if the task is left out."""
         numbers = {*layers, *task.empty, *task.drawn} - task.skipped
         last = max(numbers, default=None)
         if last is None:
@@ -144,13 +144,13 @@ class LabelStudio(SegmentationDataset):
         names = [normal_form(name) for name in self.classes.names]
         if region.label not in names:
             raise DataError(
-                f"{region.value.source}: label '{region.label}' of {region.value.place} is no class: add it to "
+                f"{region.value.source}: label '{region.label}' of {region.value.place} is not a class: add it to "
                 f"dataset.class_names.{did_you_mean(region.label, self.classes.names)}"
             )
         return names.index(region.label)
 
     def _layers(self, folder: Path) -> dict[Id, dict[int, list[Layer]]]:
-        """Of each task and annotation the masks with their classes."""
+        """Return the masks and classes of each task and annotation."""
         found: dict[Id, dict[int, list[Layer]]] = {}
         for path in image_files(folder, self.notes):
             match = MASK_NAME.fullmatch(path.stem)
@@ -161,7 +161,7 @@ class LabelStudio(SegmentationDataset):
         return found
 
     def _class_of(self, text: str, path: Path) -> int:
-        """The class in "USER-TAG-LABEL", where each part may have dashes: the longest name at its end."""
+        """Return the class in "USER-TAG-LABEL", the longest class name at its end; each part may contain dashes."""
         written = [normal_form(name).replace("/", "-").replace("\\", "-") for name in self.classes.names]
         fitting = sorted(
             (len(name), index) for index, name in enumerate(written) if normal_form(text).endswith(f"-{name}")

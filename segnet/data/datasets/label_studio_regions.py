@@ -1,4 +1,4 @@
-"""The regions of Label Studio's JSON exports: polygons, rectangles, ellipses and brush labels, drawn as masks.
+"""Regions of Label Studio's JSON exports (polygons, rectangles, ellipses, brush labels), drawn as masks.
 
 Source: labelstud.io, the tags PolygonLabels, RectangleLabels, EllipseLabels and BrushLabels. Coordinates are percent of
 the image's width and height; rotations are degrees clockwise, of a rectangle around its upper left corner.
@@ -17,7 +17,7 @@ from segnet.data.datasets.outlines import points_of
 from segnet.data.datasets.polygon_fill import fill_polygon
 from segnet.errors import DataError
 
-NUM_CORNERS = 360  # of the polygon that an ellipse is drawn as
+NUM_CORNERS = 360  # corners of the polygon that approximates an ellipse
 # Keys of values that draw -> the kind of region.
 DRAWN_BY = {"rle": "brush", "points": "polygon", "radiusX": "ellipse", "width": "rectangle"}
 
@@ -40,7 +40,7 @@ class Region:
 
 
 def read_region(value: Record, stated: Record) -> Region | None:
-    """The region of a value; None: it draws nothing, or has no label.
+    """Read the region of a value; None if it draws nothing, or has no label.
 
     Args:
         stated: what states the size of the image.
@@ -52,7 +52,7 @@ def read_region(value: Record, stated: Record) -> Region | None:
     labels = [
         label for key in value.values() if key.endswith("labels") and value.has(key) for label in value.items(key)
     ]
-    if kind == "rectangle" and not value.has("height"):  # a key point has a width alone
+    if kind == "rectangle" and not value.has("height"):  # a key point has only a width
         kind = ""
     if not kind or not labels:
         return None

@@ -1,4 +1,4 @@
-"""The tasks of Label Studio's JSON exports (JSON and JSON-MIN), and the image files that they are about.
+"""Tasks of Label Studio's JSON exports (JSON and JSON-MIN), and their image files.
 
 Source: labelstud.io, "Export annotations" and "Cloud storage". A task names its image by a path, an address in cloud
 storage, a signed web address or an upload of Label Studio. Only its tail says which local file it is.
@@ -44,7 +44,7 @@ class LabelingTask:
 
 
 def export_file(folder: Path) -> Path:
-    """The only JSON file of a folder.
+    """Return the only JSON file of a folder.
 
     Raises:
         DataError: there is none, or there are several.
@@ -56,7 +56,7 @@ def export_file(folder: Path) -> Path:
 
 
 def read_tasks(source: Path) -> dict[Id, LabelingTask]:
-    """The tasks of an export by their numbers.
+    """Return the tasks of an export by number.
 
     Raises:
         DataError: it is no list of tasks, or one number has two tasks.
@@ -102,7 +102,7 @@ def _task(record: Record) -> LabelingTask:
 
 
 def _read_results(results: Iterable[Record]) -> tuple[list[Region], list[str]]:
-    """The regions of an annotation that can be drawn, and the kinds of the others.
+    """Return the drawable regions of an annotation, and the kinds of the others.
 
     With the tag Labels, a region has two results of one id: its shape without a label, and the shape with it.
     """
@@ -132,13 +132,13 @@ def _image_field(data: Record) -> str:
 
 
 def paths_of(address: str) -> Iterator[PurePosixPath]:
-    """The paths that an address may mean, the most literal first; without scheme, host and query."""
+    """Return the possible paths of a URL, the most literal first; without scheme, host and query."""
     slashes = address.replace("\\", "/")
     yield PurePosixPath(slashes.lstrip("/"))
     try:
         parts = urlsplit(slashes)
         query = parse_qs(parts.query.replace("+", "%2B"))
-    except ValueError:  # such as "http://["
+    except ValueError:  # for example "http://["
         return
     for local in query.get("d", []):  # /data/local-files/?d=folder/a.jpg
         yield PurePosixPath(local.lstrip("/"))
@@ -164,7 +164,7 @@ class ImageFinder:
         self._tails = TailIndex(image.relative_to(folder).as_posix() for image in images)
 
     def find(self, address: str, where: str) -> Path | None:
-        """The image of an address; None: there is none.
+        """Return the image of a URL; None if there is none.
 
         A local path and that of the address must agree, as far as both go.
 

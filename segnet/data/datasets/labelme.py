@@ -1,4 +1,4 @@
-"""Annotations of labelme: a JSON file of shapes for each image.
+"""labelme annotations: a JSON file of shapes per image.
 
 Source: github.com/wkentaro/labelme; its files are read here without its package. X-AnyLabeling writes the same format.
 Layout: images and JSON files in one folder with any folders inside, or in ``train``, ``val`` and ``test``. Later shapes
@@ -41,7 +41,7 @@ class LabelMe(SegmentationDataset):
         line_width: of lines, and diameter of points [pixels].
         val_fraction, test_fraction: fractions of the images, for splits without a folder.
         split_seed: of that random choice.
-        group: regular expression; images whose paths match it with the same text stay in one split.
+        group: regular expression; images with the same matched text in their paths stay in one split.
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
@@ -85,7 +85,7 @@ class LabelMe(SegmentationDataset):
         self._sources = list(self._image_path_of)
 
     def _find(self, split: str, division: Division) -> dict[Path, Path | None]:
-        """The JSON files of a split, each with its image; None: it cannot be read."""
+        """Return the JSON files of a split, each with its image, or None if it cannot be read."""
         root = self._files.folder
         folder = root
         if split_folder(root, "*", "train").is_dir():
@@ -130,7 +130,7 @@ class LabelMe(SegmentationDataset):
         return (source,) if image is None else (image, source)
 
     def _image_path(self, source: Path) -> Path | None:
-        """The image of a JSON file; None: the file cannot be read, which `load` reports."""
+        """Return the image of a JSON file; None if the file cannot be read, which `load` reports."""
         try:
             return self._image_of(read_record(source), source)
         except DataError:
@@ -144,7 +144,7 @@ class LabelMe(SegmentationDataset):
             stated = self._files.find(name, source, folder, elsewhere=False)
             if stated.is_file():
                 return stated
-        except DataError:  # it leads outside, as paths of another computer do
+        except DataError:  # a path of another computer leads outside
             pass
         names = [parts[-1] for spelling in spellings(name) if (parts := parts_of(spelling)) and parts[-1] != ".."]
         places = [self._files.find(name, source, folder) for name in names]
@@ -174,7 +174,7 @@ class LabelMe(SegmentationDataset):
         label = normal_form(str(shape.identifier("label")).strip())
         if label not in self._ids:
             raise DataError(
-                f"{shape.source}: label '{label}' is no class: add it to dataset.class_names, or "
+                f"{shape.source}: label '{label}' is not a class: add it to dataset.class_names, or "
                 f'"dataset.label_map={{{label}:ignore}}".{did_you_mean(label, self.classes.names)}'
             )
         return self._ids[label]

@@ -1,4 +1,4 @@
-"""Reads lists of images and masks: pairs, images alone, or names of either."""
+"""Read lists of images and masks: pairs, images only, or names."""
 
 import os
 import posixpath
@@ -12,12 +12,12 @@ from segnet.data.datasets.text_files import read_lines
 from segnet.errors import DataError
 from segnet.system.path_names import TailIndex, is_elsewhere, parts_of, spellings
 
-COMMENT = "#"  # begins a line, unless a file has that name
+COMMENT = "#"  # starts a comment line, unless a file has this name
 SEPARATORS = "\t ,;"  # between the image and the mask of a line
 
 
 def listed_pairs(listing: Path, root: Path, notes: Notes, pairs: Callable[[], tuple[Path, list[Pair]]]) -> list[Pair]:
-    """The pairs that a list file names, in its order.
+    """Return the pairs of a list file, in its order.
 
     A line is an image and its mask, relative to `root`, separated by a tab, blanks, a comma or a semicolon; or an image
     alone, by its path relative to `root` or to the folder of images, with or without ending. Lines that begin with #
@@ -61,7 +61,7 @@ def listed_pairs(listing: Path, root: Path, notes: Notes, pairs: Callable[[], tu
 
 
 def _named(line: str, listing: Path, index: Mapping[str, Pair], places: Sequence[Files]) -> Pair | None:
-    """The pair of a line that names an image alone; names are relative to the first of the places, or to another."""
+    """Return the pair of a line with an image only; names are relative to the first base, or to another."""
     problem: DataError | None = None
     for files in places:
         try:
@@ -79,7 +79,7 @@ def _named(line: str, listing: Path, index: Mapping[str, Pair], places: Sequence
 
 
 def _index(root: Path, folder: Path, pairs: Sequence[Pair]) -> dict[str, Pair]:
-    """Pairs by all names that a line may give them: below `root` or `folder`, with and without ending."""
+    """Index pairs by all possible names in a line: below `root` or `folder`, with and without suffix."""
     index: dict[str, Pair] = {}
     for base in (folder, root):  # of two images with the same name, the path below the root counts
         for pair in pairs:
@@ -90,7 +90,7 @@ def _index(root: Path, folder: Path, pairs: Sequence[Pair]) -> dict[str, Pair]:
 
 
 def _columns(line: str, files: Files, listing: Path) -> Pair | None:
-    """Image and mask of a line, if it names two: at the first separator whose left side is a file."""
+    """Split a line into image and mask, at the first separator with a file on its left."""
     for place, character in enumerate(line):
         left, right = line[:place].strip(SEPARATORS), line[place:].strip(SEPARATORS)
         if character in SEPARATORS and left and right:
@@ -103,7 +103,7 @@ def _columns(line: str, files: Files, listing: Path) -> Pair | None:
 def _existing(name: str, files: Files, listing: Path) -> Path | None:
     try:
         path = files.find(name, listing)
-    except DataError:  # the line as a whole may be a name with blanks; else it is refused as a whole
+    except DataError:  # the whole line may be a name with spaces; otherwise it is refused
         return None
     return path if path.is_file() else None
 
@@ -111,7 +111,7 @@ def _existing(name: str, files: Files, listing: Path) -> Path | None:
 def named_pairs(
     listing: Path, names: Sequence[str], image_of: Mapping[str, Path], mask_of: Mapping[str, Path], folder: Path
 ) -> list[Pair]:
-    """The pairs of a list of names, in its order; a name may have folders, an ending or quotes.
+    """Return the pairs of a list of names, in its order; a name may have folders, a suffix or quotes.
 
     Args:
         listing: the list file, for errors.
@@ -141,14 +141,14 @@ def named_pairs(
 
 
 class _KnownNames:
-    """Keys of files by the names that a list may give them: with folders, ending or quotes, or of another computer."""
+    """Index of file keys by possible names in a list: with folders, suffix or quotes, or of another computer."""
 
     def __init__(self, keys: Collection[str], folder: Path) -> None:
         self._keys, self._above = keys, parts_of(str(folder))
         self._tails = TailIndex(keys)
 
     def find(self, name: str) -> str | None:
-        """The key that a name means; None: there is none, or several fit."""
+        """Return the key of a name; None if none or several fit."""
         for spelling in spellings(name):
             path = normal_form(posixpath.normpath(spelling)).lstrip("/")
             for key in (path, posixpath.splitext(path)[0]):

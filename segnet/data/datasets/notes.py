@@ -1,4 +1,4 @@
-"""Notes on what a dataset left out when it was put together: counted by reason, with the first names."""
+"""Notes about files and labels that a dataset left out: counted by reason, with the first names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class _Count:
 
 
 class Notes:
-    """Counts of what was left out or merged.
+    """Counts of files and labels that were left out or merged.
 
     A note is "WHERE: NUMBER WHAT: EXAMPLES", such as "/data/images: 2 files left out, hidden or trash: .cache/a.png".
     """
@@ -23,7 +23,7 @@ class Notes:
         self._counts: dict[tuple[str, str, str], _Count] = {}
 
     def add(self, where: Path | str, one: str, reason: str, example: object = "", number: int = 1) -> None:
-        """Count something.
+        """Count an item.
 
         Args:
             where: file or folder.
@@ -38,7 +38,7 @@ class Notes:
             count.examples.append(str(example))
 
     def lines(self) -> Sequence[str]:
-        """A line for each place and reason, in the order of their first appearance."""
+        """Return one line per place and reason, in the order of their first appearance."""
         return [_line(*key, count) for key, count in self._counts.items()]
 
 

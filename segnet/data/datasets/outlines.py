@@ -1,4 +1,4 @@
-"""Draws the shapes of annotation tools: polygons, rectangles, circles, lines, points, and masks stored as PNG.
+"""Draw the shapes of annotation tools: polygons, rectangles, circles, lines, points, and masks stored as PNG.
 
 Pixels as labelme sets them (github.com/wkentaro/labelme, utils/shape.py): by Pillow, with the outline. A shape that its
 points do not define is refused; what is outside of the image is cut off.
@@ -20,12 +20,12 @@ from segnet.data.datasets.clipping import Point, around, clip_polygon, clip_segm
 from segnet.data.datasets.json_records import Record, as_number, shown
 from segnet.errors import DataError
 
-REACH = 16  # coordinates up to this many times the image's longer side are drawn as they are
-PNG_OVERHEAD = 2**16  # of a stored mask: chunks besides the pixels [bytes]
+REACH = 16  # limit of coordinates without clipping, as a multiple of the image's longer side
+PNG_OVERHEAD = 2**16  # size of a PNG's other chunks [bytes]
 
 
 def points_of(record: Record, key: str = "points") -> list[Point]:
-    """The points [[x, y], ...] of a record.
+    """Return the points [[x, y], ...] of a record.
 
     Raises:
         DataError: they are no list of pairs of finite numbers.
@@ -79,7 +79,7 @@ def _polygon(pen: ImageDraw.ImageDraw, size: tuple[int, int], points: Sequence[P
 
 
 def _rectangle(pen: ImageDraw.ImageDraw, size: tuple[int, int], points: Sequence[Point], line_width: int) -> None:
-    """Two opposite corners as labelme saves them, in any order, or four as X-AnyLabeling does."""
+    """Draw a rectangle of two opposite corners in any order (labelme), or of four corners (X-AnyLabeling)."""
     if len(points) == 4:
         _quadrangle(pen, size, points, line_width)
         return
@@ -89,13 +89,13 @@ def _rectangle(pen: ImageDraw.ImageDraw, size: tuple[int, int], points: Sequence
 
 
 def _quadrangle(pen: ImageDraw.ImageDraw, size: tuple[int, int], points: Sequence[Point], line_width: int) -> None:
-    """The four corners of a rectangle that may be rotated, in any order."""
+    """Draw a possibly rotated rectangle of four corners, in any order."""
     x, y = (math.fsum(point[axis] / 4 for point in points) for axis in (0, 1))
     _polygon(pen, size, sorted(points, key=lambda point: math.atan2(point[1] - y, point[0] - x)), line_width)
 
 
 def _circle(pen: ImageDraw.ImageDraw, size: tuple[int, int], points: Sequence[Point], line_width: int) -> None:
-    """Center, and a point on the circle."""
+    """Draw a circle of its center and a point on it."""
     (x, y), (rim_x, rim_y) = points
     radius, reach = math.hypot(rim_x - x, rim_y - y), REACH * max(size)
     if radius <= reach and is_inside([(x, y)], around(size, 2 * reach)):
@@ -140,7 +140,7 @@ SHAPES: dict[str, tuple[Callable[[int], bool], Paint]] = {
 def stored_mask(
     encoded: str, corner: tuple[float, float], size: tuple[int, int], record: Record, compressed: bool = False
 ) -> tuple[Area, tuple[int, int]]:
-    """A mask stored as a PNG in base64, whose upper left pixel is at `corner`.
+    """Draw a mask stored as a PNG in base64; its upper left pixel is at `corner`.
 
     Args:
         corner: (x, y) [pixels]; fractions are cut off.
@@ -165,7 +165,7 @@ def stored_mask(
                 raise DataError(f"{where} has a mask that unpacks to more than its image: refused")
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             height, width = image.height, image.width
-            if width > size[1] + 1 or height > size[0] + 1:  # a box around pixel centers counts one more
+            if width > size[1] + 1 or height > size[0] + 1:  # a box around pixel centers is one pixel larger
                 raise DataError(
                     f"{where} has a mask of {width} x {height} pixels, but its image has {size[1]} x {size[0]}"
                 )
@@ -183,7 +183,7 @@ def stored_mask(
 
 
 def _set_pixels(image: Image.Image) -> Area:
-    """Which pixels are set: opaque ones where there is transparency, else those that are not 0."""
+    """Return the set pixels: opaque pixels if the PNG has transparency, otherwise nonzero pixels."""
     if "A" in image.mode or "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))[:, :, 3] > 0
     values = np.asarray(image)

@@ -1,4 +1,4 @@
-"""Finds images and masks in folders, and pairs them by name."""
+"""Find images and masks in folders, and pair them by name."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from segnet.images.formats import image_suffixes, pillow_formats
 
 SPLITS = ("train", "val", "test")
 
-COMPANIONS = frozenset({"_classes.csv"})  # files beside images that readers know: Roboflow's table of classes
+COMPANIONS = frozenset({"_classes.csv"})  # known files next to images: Roboflow's table of classes
 
 Pair = tuple[Path, Path]
 
@@ -22,7 +22,7 @@ _lost: ContextVar[list[str] | None] = ContextVar("lost", default=None)
 
 @contextmanager
 def lost_files() -> Iterator[list[str]]:
-    """Collects problems with single files instead of raising the first one, for an inspection."""
+    """Collect problems of single files for an inspection, instead of raising the first one."""
     lost: list[str] = []
     token = _lost.set(lost)
     try:
@@ -61,7 +61,7 @@ def require_folder(folder: Path, what: str) -> Path:
 
 
 def require_root(root: str) -> Path:
-    """The folder of the option dataset.root; ~ is the home folder.
+    """Return the folder of the option dataset.root; ~ is the home folder.
 
     Raises:
         DataError: it is missing.
@@ -70,7 +70,7 @@ def require_root(root: str) -> Path:
 
 
 def first_folder(candidates: Sequence[Path], what: str) -> Path:
-    """The first of the folders that exists.
+    """Return the first existing folder.
 
     Raises:
         DataError: none exists; the first is named.
@@ -79,12 +79,12 @@ def first_folder(candidates: Sequence[Path], what: str) -> Path:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is an image by its ending."""
+    """Return True if a file has an image's suffix."""
     return path.suffix.lower() in image_suffixes()
 
 
 def image_files(folder: Path, notes: Notes, suffix: str = "", without: str = "") -> list[Path]:
-    """All image files in `folder` and the folders below it, sorted. What is left out is counted in `notes`.
+    """List all image files in `folder` and its subfolders, sorted; `notes` counts skipped files.
 
     Args:
         suffix: end of the names, before the ending, of those that count.
@@ -111,7 +111,7 @@ def image_files(folder: Path, notes: Notes, suffix: str = "", without: str = "")
 
 
 def pair_folders(images: Path, masks: Path, notes: Notes, image_suffix: str = "", mask_suffix: str = "") -> list[Pair]:
-    """Pair the images of two folders by their paths below them, without ending and without these suffixes.
+    """Pair images and masks of two folders by relative path, without file type and suffix.
 
     With a suffix, files without it do not count. Both folders may be one: then images do not end in `mask_suffix`.
 
@@ -123,7 +123,7 @@ def pair_folders(images: Path, masks: Path, notes: Notes, image_suffix: str = ""
         raise ConfigError(f"images and masks share one folder, {images}: set dataset.mask_suffix to tell them apart")
     without = mask_suffix if together else ""
     image_of = by_key(image_files(images, notes, image_suffix, without), images, image_suffix)
-    # Masks without the suffix are another kind, as Cityscapes has; what lacks a mask because of it is refused below.
+    # Masks without the suffix are of another kind, as in Cityscapes; images without a mask are refused below.
     mask_files = image_files(masks, Notes() if together else notes)
     mask_of = by_key([path for path in mask_files if path.stem.endswith(mask_suffix)], masks, mask_suffix)
     _refuse_lonely("image", image_of, "mask", mask_of, masks, mask_suffix)
@@ -135,7 +135,7 @@ def pair_folders(images: Path, masks: Path, notes: Notes, image_suffix: str = ""
 
 
 def by_key(paths: Sequence[Path], folder: Path, suffix: str = "") -> dict[str, Path]:
-    """Files by their path below `folder`, without ending and suffix, in the Unicode form NFC.
+    """Index files by relative path below `folder`, without file type and suffix, in the Unicode form NFC.
 
     Raises:
         DataError: two files of the same name.
@@ -151,7 +151,7 @@ def by_key(paths: Sequence[Path], folder: Path, suffix: str = "") -> dict[str, P
 
 
 def name_key(name: str) -> str:
-    """What files are paired by: the path without ending, in the Unicode form NFC."""
+    """Return the key for pairing: the path without file type, in the Unicode form NFC."""
     return normal_form(os.path.splitext(name)[0])
 
 
@@ -173,6 +173,6 @@ def refuse_missing(pairs: Sequence[Pair], listing: Path) -> None:
     DataError: files that a list names are missing; the first is named, the others are counted.
     """
     missing = [path for pair in pairs for path in pair if not path.is_file()]
-    if missing and _lost.get() is None:  # an inspection reports each when it is read
+    if missing and _lost.get() is None:  # an inspection reports each file when it is read
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DataError(f"{missing[0]}: no such file{more}, but {listing} names it: complete the folder or the list")

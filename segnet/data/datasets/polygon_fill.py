@@ -1,4 +1,4 @@
-"""Fills polygons of continuous coordinates: a pixel is part of a polygon if its center is inside (even-odd rule)."""
+"""Fill polygons of continuous coordinates: a pixel is covered if its center is inside (even-odd rule)."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from segnet.data.datasets.annotations import Area
 from segnet.data.datasets.clipping import Point, around, clip_polygon, is_inside
 from segnet.errors import DataError
 
-MIN_OUTLINE = 100_000  # an outline may always be this long [pixels]
-OUTLINE_SHARE = 8  # and otherwise as long as the image has pixels, divided by this
+MIN_OUTLINE = 100_000  # outlines up to this length are always allowed [pixels]
+OUTLINE_SHARE = 8  # longer outlines: at most the image's pixels divided by this number
 
 
 def near_polygon(points: Sequence[Point], size: tuple[int, int], where: str) -> Sequence[Point]:
-    """The part of a polygon in and around an image.
+    """Clip a polygon to an image and its surroundings.
 
     Args:
         size: (height, width) of the image [pixels].
@@ -52,9 +52,9 @@ def fill_polygon(points: Sequence[Point], size: tuple[int, int], where: str) -> 
     height, width = size
     if len(points) < 3:
         return np.zeros(size, bool)
-    start = np.array(points, np.float64) - 0.5  # so that centers of pixels are whole numbers
+    start = np.array(points, np.float64) - 0.5  # pixel centers become integers
     end = np.roll(start, -1, axis=0)
-    # Of each edge the rows whose centers it crosses, without the upper and with the lower end.
+    # The rows that each edge crosses at their centers, without the upper end and with the lower end.
     top = np.ceil(np.minimum(start[:, 1], end[:, 1])).clip(0, height).astype(np.int64)
     bottom = np.ceil(np.maximum(start[:, 1], end[:, 1])).clip(0, height).astype(np.int64)
     counts = np.maximum(bottom - top, 0)

@@ -61,7 +61,7 @@ def roboflow(
 
 
 class RoboflowMasks(FileDataset):
-    """Masks of class ids beside their images, and a table of the ids.
+    """Masks of class ids next to their images, with a table of the ids.
 
     Args:
         folder: of a split.
@@ -86,7 +86,7 @@ class RoboflowMasks(FileDataset):
 
 
 def read_class_table(path: Path) -> dict[int, str]:
-    """Mask value -> name of its class, in the order of the values.
+    """Read the table: mask value -> class name, in the order of the values.
 
     Raises:
         DataError: a row that is not a value and a name, or a value given twice.
@@ -95,7 +95,7 @@ def read_class_table(path: Path) -> dict[int, str]:
     try:
         rows = list(csv.reader(read_lines(path, "a table of classes"), skipinitialspace=True))
     except csv.Error as error:
-        raise DataError(f"{path}: is no table of classes ({error})") from None
+        raise DataError(f"{path}: is not a table of classes ({error})") from None
     for row in rows:
         cells = [cell.strip() for cell in row]
         if cells[:1] == ["Pixel Value"]:

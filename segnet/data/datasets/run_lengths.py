@@ -1,4 +1,4 @@
-"""Run lengths of COCO, plain and compressed, decoded without native code.
+"""Decode COCO's plain and compressed run lengths without native code.
 
 Source: the format of pycocotools (common/maskApi.c): counts of pixels down the columns, zeros first. Compressed, each
 count from the fourth on is the difference to the count two before, in groups of 5 bits, as characters from "0" on.
@@ -13,7 +13,7 @@ from segnet.data.datasets.annotations import Area
 from segnet.data.datasets.json_records import Record, as_integer, shown
 from segnet.errors import DataError
 
-MAX_GROUPS = 7  # of 5 bits: counts up to 2**34
+MAX_GROUPS = 7  # groups of 5 bits; they encode counts up to 2**34
 
 
 def decode_runs(runs: Record, size: tuple[int, int], where: str) -> Area:
@@ -47,7 +47,7 @@ def decode_runs(runs: Record, size: tuple[int, int], where: str) -> Area:
 
 
 def _counts(value: Any) -> NDArray[np.int64] | None:
-    """The lengths of the runs; None: they are none."""
+    """Return the lengths of the runs; None if they are invalid."""
     if isinstance(value, str):
         counts = _decompress(value)
     elif isinstance(value, list):

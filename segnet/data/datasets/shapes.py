@@ -1,4 +1,4 @@
-"""The embedded dataset: images of shapes, drawn from (seed, index), without files.
+"""Built-in dataset: images of shapes, generated from (seed, index), without files.
 
 Each class has a typical hue with a spread that almost reaches the next class: color helps, but outlines decide. Shapes
 overlap, surfaces have textures, the lighting varies across the image, and noise is added.
@@ -121,7 +121,7 @@ def draw(rng: Generator, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDAr
 
 
 def outline(rng: Generator, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """A shape with random place, size, rotation and mild stretch: (H, W) bool."""
+    """Draw a shape of random position, size, rotation and mild stretch: bool (H, W)."""
     height, width = size
     radius = rng.uniform(*RADII)
     angle = rng.uniform(0, 2 * math.pi)
@@ -138,7 +138,7 @@ def outline(rng: Generator, name: str, size: tuple[int, int]) -> NDArray[np.bool
 
 
 def texture(rng: Generator, size: tuple[int, int], hue: float, saturation: float) -> NDArray[np.float32]:
-    """A surface in two brightnesses of one color: plain, a gradient, stripes, checks or clouds.
+    """Draw a texture in two brightnesses of one color: plain, gradient, stripes, checks or clouds.
 
     Args:
         hue: [degrees].

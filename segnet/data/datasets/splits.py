@@ -1,4 +1,4 @@
-"""Divides a dataset that has no complete splits of its own: by a seed, with groups kept together.
+"""Divide a dataset without complete splits: by a seed, with groups kept together.
 
 Folders named after a split keep their role: images in ``test`` or ``val`` are never trained on, whatever the layout.
 """
@@ -27,13 +27,13 @@ SPLIT_OF_NAME = {name: split for split, names in SPLIT_NAMES.items() for name in
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How a dataset is divided.
+    """Options of dividing a dataset.
 
     Attributes:
         val_fraction: share for validation.
         test_fraction: share for a final test.
         seed: of the random choice.
-        group: regular expression; files whose paths match it with the same text stay in one split. Its first group
+        group: regular expression; files with the same matched text in their paths stay in one split. Its first group
             counts if it has one. None: each file is a group.
 
     Raises:
@@ -53,7 +53,7 @@ class Division:
         try:
             re.compile(self.group or "")
         except re.error as error:
-            raise ConfigError(f"dataset.group={self.group} is no regular expression: {error}") from None
+            raise ConfigError(f"dataset.group={self.group} is not a regular expression: {error}") from None
 
     def choose(
         self,
@@ -64,7 +64,7 @@ class Division:
         notes: Notes,
         held: Mapping[int, str] | None = None,
     ) -> list[T]:
-        """The items of one split, in their order; at least one group on each side.
+        """Return the items of one split, in their order; every split gets at least one group.
 
         Items in folders named after splits belong to those; the others are divided into the splits that are left.
 
@@ -103,9 +103,9 @@ class Division:
         return [item for index, item in enumerate(items) if index in taken]
 
     def _divide(self, keys: Sequence[str], shares: dict[str, float], where: str) -> dict[str, set[int]]:
-        """Of each split the places of its keys."""
+        """Return the positions of the keys of each split."""
         groups = [self._group_of(key) for key in keys]
-        # A file that is its own group counts by its number: the random choice then follows the order of the files.
+        # A file without a group is identified by its number: the random choice follows the order of files.
         names = list(range(len(keys))) if self.group is None else sorted(set(groups))
         members = [[i] for i in names] if self.group is None else _group_members(groups, names)  # type: ignore[arg-type]
         needed = 1 + len(shares)
@@ -117,7 +117,7 @@ class Division:
         for later, (name, share) in zip(range(len(shares) - 1, -1, -1), shares.items(), strict=True):
             wanted = max(1, round(share * len(keys)))
             taken: set[int] = set()
-            while len(taken) < wanted and len(waiting) > 1 + later:  # each later split and train need a group
+            while len(taken) < wanted and len(waiting) > 1 + later:  # train and each later split need a group
                 taken |= set(members[waiting.pop(0)])
             chosen[name] = taken
         chosen["train"] = set(range(len(keys))).difference(*chosen.values())
@@ -133,7 +133,7 @@ class Division:
 
 
 def split_folder(root: Path, layout: str, split: str) -> Path:
-    """The folder of a split by any of its names.
+    """Return the folder of a split by any of the split's names.
 
     Args:
         layout: such as "images/*", where * stands for the name.
@@ -143,7 +143,7 @@ def split_folder(root: Path, layout: str, split: str) -> Path:
 
 
 def split_path(root: Path, pattern: str, split: str) -> Path:
-    """The file or folder of a split by any of its names; {split} in the pattern stands for the name.
+    """Return the file or folder of a split by any of the split's names; {split} in the pattern is the name.
 
     If there is none, the path with the split's own name.
     """
@@ -152,7 +152,7 @@ def split_path(root: Path, pattern: str, split: str) -> Path:
 
 
 def held_out(keys: Sequence[str]) -> dict[int, str]:
-    """The split of each path with a folder named after one; empty if that does not tell paths apart.
+    """Return the split of each path with a folder named after a split; empty if all paths have the same.
 
     A dataset in one folder ``train`` as a whole still has to be divided.
     """

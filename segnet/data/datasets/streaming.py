@@ -1,4 +1,4 @@
-"""A dataset in shards, as `segnet shard` writes them: in a folder, in a bucket or behind a web server.
+"""Dataset in shards of `segnet shard`: in a folder, a bucket or on a web server.
 
 Each sample is read by its range of bytes when it is needed; nothing is stored on disk. A dataset can be larger than any
 disk, and its samples come in the same order, to the same processes and workers, as from files: training gives the same
@@ -21,7 +21,7 @@ from segnet.system.storage import is_local, place, read_file, read_ranges
 
 
 def _is_sound(finding: Finding, labels: Collection[int]) -> bool:
-    """Whether all values have the right types, and the labels are known."""
+    """Return True if all values have the right types, and the labels are known."""
     texts = (finding.name, finding.problem, finding.image_hash, finding.mask_hash)
     numbers = (*finding.size, *finding.pixels.values())
     are_texts = all(isinstance(text, str) for text in texts)
@@ -57,7 +57,7 @@ class Streaming(SegmentationDataset):
         self.classes, self.channels = index.classes, index.channels
         self.value_range = index.value_range
         shards = index.splits[split]
-        # Arrays, not lists: reading a list in a worker copies its numbers into that process.
+        # Arrays rather than lists: reading a list in a worker copies its numbers into that process.
         self._starts = np.concatenate([np.array(shard.offsets[:-1], np.int64) for shard in shards])
         self._ends = np.concatenate([np.array(shard.offsets[1:], np.int64) for shard in shards])
         self._numbers = np.repeat(np.arange(len(shards)), [len(shard.offsets) - 1 for shard in shards])

@@ -1,4 +1,4 @@
-"""Supervisely's export in its own JSON format: bitmaps, polygons with holes and rectangles.
+"""Supervisely's JSON export: bitmaps, polygons with holes and rectangles.
 
 Source: docs.supervisely.com, "Supervisely annotation format". Layout: ``meta.json`` names the classes; each dataset is
 a folder with images in ``img/`` and a JSON file ``ann/IMAGE.json`` for each. Later objects lie in front. Datasets in
@@ -33,7 +33,7 @@ GEOMETRIES = {
 
 
 class Supervisely(SegmentationDataset):
-    """Supervisely's objects as masks; the classes are those of the project.
+    """Supervisely's objects as masks, with the project's classes.
 
     Args:
         split: "train", "val" or "test".
@@ -42,7 +42,7 @@ class Supervisely(SegmentationDataset):
             first class if the project has none.
         val_fraction, test_fraction: fractions of the images, for splits without a folder or tag.
         split_seed: of that random choice.
-        group: regular expression; images whose paths match it with the same text stay in one split.
+        group: regular expression; images with the same matched text in their paths stay in one split.
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
@@ -77,7 +77,7 @@ class Supervisely(SegmentationDataset):
         self._samples = division.choose(samples, keys, split, str(folder), self.notes, held)
 
     def _find(self, folder: Path) -> list[tuple[Path, Path]]:
-        """All images with their JSON files.
+        """Return all images with their JSON files.
 
         Raises:
             DataError: there is none, or a JSON file has no image.
@@ -103,13 +103,13 @@ class Supervisely(SegmentationDataset):
         return sorted(found)
 
     def _tagged(self, samples: Sequence[tuple[Path, Path]]) -> dict[int, str]:
-        """The split of images with a tag named after one."""
+        """Return the splits of images with a tag named after a split."""
         splits: dict[int, str] = {}
         for index, (_, source) in enumerate(samples):
             try:
                 record = read_record(source)
                 tags = [tag.text("name") for tag in record.records("tags")] if record.has("tags") else []
-            except DataError:  # reported when it is loaded
+            except DataError:  # reported on loading
                 continue
             named = {SPLIT_OF_NAME[tag.lower()] for tag in tags if tag.lower() in SPLIT_OF_NAME}
             if len(named) > 1:
@@ -140,7 +140,7 @@ class Supervisely(SegmentationDataset):
 
 
 def project_classes(meta: Record, add_background: bool) -> Classes:
-    """The classes of a project, in their order, in their colors.
+    """Return the classes of a project, in their order, with their colors.
 
     Args:
         add_background: whether a class background comes first, if none has that name.
@@ -165,7 +165,7 @@ def project_classes(meta: Record, add_background: bool) -> Classes:
 
 
 def _area(entry: Record, size: tuple[int, int]) -> Area:
-    """The pixels of an object."""
+    """Draw the pixels of an object."""
     kind = entry.text("geometryType")
     if kind == "bitmap":
         bitmap = entry.record("bitmap")
@@ -186,7 +186,7 @@ def _place(image: Path) -> tuple[Path, str]:
 
 
 def _rgb_of_hex(color: str) -> tuple[int, int, int] | None:
-    """RGB of "#FF8000"; None: it is no color."""
+    """Convert "#FF8000" to RGB; None if it is not a color."""
     if not re.fullmatch("#[0-9a-fA-F]{6}", color):
         return None
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

@@ -5,7 +5,7 @@ from pathlib import Path
 from segnet.errors import DataError
 from segnet.system.encodings import unicode_encoding
 
-MAX_TEXT_BYTES = 2**28  # of a list; a line for each of ten million images
+MAX_TEXT_BYTES = 2**28  # size limit of a list, enough for ten million images
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
@@ -21,7 +21,7 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
         data = path.read_bytes()
     except DataError:
         raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name
         raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not data:
         raise DataError(f"{path}: is empty (0 bytes)")
@@ -29,7 +29,7 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def decode(data: bytes, path: Path | str) -> str:
-    """Text in the encoding that its first bytes show.
+    """Decode text by the encoding of its first bytes.
 
     Raises:
         DataError: not Unicode text.
@@ -42,7 +42,7 @@ def decode(data: bytes, path: Path | str) -> str:
 
 
 def read_lines(path: Path, what: str = "a list of files") -> list[str]:
-    """The lines of a text file that are not empty, without surrounding blanks.
+    """Return the non-empty lines of a text file, without surrounding whitespace.
 
     Args:
         what: the expected content, for errors.

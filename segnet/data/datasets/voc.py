@@ -51,14 +51,14 @@ class PascalVOC(FileDataset):
 
 
 def augmented_list(folder: Path) -> tuple[Path, list[str]]:
-    """The list of the augmented training split, and the names in it.
+    """Return the list of the augmented training split, and its names.
 
     Raises:
         DataError: there is no such list.
     """
     for name in ("trainaug.txt", "train_aug.txt"):
         if (folder / name).is_file():
-            # Some of these lists have paths of image and mask: they share the image's name.
+            # Some lists contain paths of image and mask, which share the image's name.
             lines = read_lines(folder / name)
             return folder / name, [PureWindowsPath(line.split()[0]).stem for line in lines]
     if (folder / "aug.txt").is_file():

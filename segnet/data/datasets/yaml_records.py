@@ -12,7 +12,7 @@ MAX_YAML_BYTES = 2**24
 
 
 def read_yaml(path: Path) -> Record:
-    """A YAML file whose top level is a mapping of plain values.
+    """Read a YAML file with a mapping of plain values at the top level.
 
     Raises:
         DataError: missing, too large, no text, no YAML, a key given twice, or something else at its top level.
@@ -25,12 +25,12 @@ def read_yaml(path: Path) -> Record:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path}: is not valid YAML ({reason or type(error).__name__})") from None
     if twice is not None:
-        raise DataError(f"{path}: has the key {shown(twice)} twice: which of them counts is unclear")
+        raise DataError(f"{path}: has the key {shown(twice)} twice: remove one of them")
     return Record(values, path)
 
 
 def _repeated_key(text: str) -> str | None:
-    """A key that stands twice in one mapping, of which YAML would take the last."""
+    """Find a repeated key in a mapping; YAML would silently use the last."""
     waiting, seen = [yaml.compose(text, yaml.SafeLoader)], set()
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""Polygons of YOLO: a text file of polygons for each image, and a YAML file that names classes and splits.
+"""YOLO polygons: a text file of polygons per image, and a YAML file of classes and splits.
 
 Source: docs.ultralytics.com, "Instance segmentation datasets overview"; CVAT, Label Studio and Roboflow export it too.
 Layout: ``data.yaml`` with ``path``, ``train``, ``val``, ``test`` (folders, lists of images, or lists of either) and
@@ -26,7 +26,7 @@ from segnet.errors import ConfigError, DataError
 from segnet.images.files import read_image
 from segnet.images.values import checked_value_range
 
-TOLERANCE = 0.01  # by which coordinates may lie outside of 0-1, as in Ultralytics; they are cut off
+TOLERANCE = 0.01  # tolerated distance of coordinates outside 0-1, as in Ultralytics; they are clipped
 
 
 class YOLO(SegmentationDataset):
@@ -38,7 +38,7 @@ class YOLO(SegmentationDataset):
         data: the YAML file in it.
         val_fraction: fraction of the train images, if the YAML file names none for val.
         split_seed: of that random choice.
-        group: regular expression; images whose paths match it with the same text stay in one split.
+        group: regular expression; images with the same matched text in their paths stay in one split.
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
 
     Raises:
@@ -103,11 +103,11 @@ class YOLO(SegmentationDataset):
         image, label = self._samples[index]
         if label.is_file():
             return image, label, self._source
-        return image, self._source, f"without {label.name}"  # which may come later
+        return image, self._source, f"without {label.name}"  # the label may be added later
 
 
 def read_polygons(path: Path, classes: Mapping[int, int], source: Path) -> list[tuple[str, int, list[Point]]]:
-    """The polygons of a label file: where each stands, its class, and its corners as fractions of width and height.
+    """Read the polygons of a label file: line, class, and corners as fractions of width and height.
 
     Args:
         classes: numbers of classes that exist.
@@ -118,7 +118,7 @@ def read_polygons(path: Path, classes: Mapping[int, int], source: Path) -> list[
     """
     polygons = []
     if os.path.getsize(path) == 0:
-        return []  # an image of background
+        return []  # a background image
     text = decode(read_bytes(path, MAX_TEXT_BYTES), path)
     for number, line in enumerate(text.splitlines(), 1):
         where, values = f"{path}, line {number}", line.split()
@@ -127,7 +127,7 @@ def read_polygons(path: Path, classes: Mapping[int, int], source: Path) -> list[
         numbers = [_finite_number(value) for value in values]
         if None in numbers:
             wrong = values[numbers.index(None)][:40]
-            raise DataError(f"{where}: '{wrong}' is no finite number: a line is a class and the corners x y x y ...")
+            raise DataError(f"{where}: '{wrong}' is not a finite number: a line is a class and the corners x y x y ...")
         label, *coordinates = [value for value in numbers if value is not None]
         if len(coordinates) == 4:
             raise DataError(f"{where}: is a box, not a polygon: export segmentations, or remove the line")

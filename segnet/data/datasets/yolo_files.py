@@ -1,4 +1,4 @@
-"""The YAML file of a YOLO dataset, and the images and labels that it means.
+"""Read the YAML file of a YOLO dataset, and find its images and labels.
 
 Source: ultralytics/data/utils.py, for how paths are resolved: ``path`` from the YAML file's folder, splits from
 ``path``, labels in the folder ``labels`` in place of the last ``images``. Unlike there, nothing outside the root is
@@ -23,11 +23,11 @@ from segnet.system.path_names import is_elsewhere, parts_of
 
 YAML_SUFFIXES = (".yaml", ".yml")
 KEYS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
-OTHER_TEXTS = frozenset({"classes.txt", "obj.names", "notes.txt"})  # beside labels, of labeling tools
+OTHER_TEXTS = frozenset({"classes.txt", "obj.names", "notes.txt"})  # files of labeling tools next to labels
 
 
 class YOLOFiles:
-    """Reads the YAML file, and finds what it names.
+    """Reads the YAML file, and finds its images and labels.
 
     Args:
         root: folder of the dataset, which names may not leave.
@@ -50,7 +50,7 @@ class YOLOFiles:
             self._top = stated or self._top
 
     def class_names(self) -> dict[int, str]:
-        """The names of the classes by their numbers; classes of one name are one class.
+        """Return the class names by number; equal names are one class.
 
         Raises:
             DataError: no names, a name that is no text, or another number of names than `nc`.
@@ -82,11 +82,11 @@ class YOLOFiles:
         return names
 
     def has(self, split: str) -> bool:
-        """Whether the YAML file names images of a split."""
+        """Return True if the YAML file names images of a split."""
         return any(self._record.has(key) for key in KEYS[split])
 
     def images(self, split: str) -> list[Path]:
-        """The images of a split.
+        """Return the images of a split.
 
         Raises:
             DataError: a folder or list that is missing, or names nothing.
@@ -104,7 +104,7 @@ class YOLOFiles:
         return found
 
     def without_held_out(self, images: Sequence[Path]) -> list[Path]:
-        """The images of train without those of val and test, which a folder above all splits holds too.
+        """Return the train images without those of val and test, which a parent folder of all splits contains too.
 
         Where val or test names the same images as train, as in examples of a few images, they stay.
         """
@@ -147,7 +147,7 @@ class YOLOFiles:
         return found
 
     def labels(self, images: Sequence[Path]) -> dict[Path, Path]:
-        """The label file of each image, which need not exist: then the image is background.
+        """Return the label file of each image; if it does not exist, the image is background.
 
         Raises:
             DataError: two images share a label file, or no image has one.
@@ -171,7 +171,7 @@ class YOLOFiles:
         return label_of
 
     def _folder(self, text: str, bases: Sequence[Path]) -> Path | None:
-        """The folder that a text means from one of the bases; None: there is none below the root."""
+        """Return the folder of a text relative to one of the bases; None if there is none below the root."""
         found = next((path for path in self._meant(text, bases) if path.is_dir()), None)
         return found or (self._folder_by_tail(text) if is_elsewhere(text.strip()) else None)
 
@@ -180,17 +180,17 @@ class YOLOFiles:
         if found is None and is_elsewhere(text):
             try:
                 found = self._files.find(text, self.source)
-            except DataError:  # no file fits, or several
+            except DataError:  # none or several files fit
                 return None
         return found if found is not None and found.is_file() else None
 
     def _folder_by_tail(self, text: str) -> Path | None:
-        """The folder with the end of a path of another computer: "/content/data/train/images" is train/images.
+        """Find the folder that matches the end of another computer's path: "/content/data/train" becomes train.
 
         One name alone, such as "images", is too little to go by, unless it is a split's.
         """
         parts = parts_of(text)
-        if os.path.isabs(text) and os.path.isdir(text):  # it is there, but outside
+        if os.path.isabs(text) and os.path.isdir(text):  # exists, but outside the root
             return None
         for place in range(1, len(parts)):
             rest = parts[place:]
@@ -200,7 +200,7 @@ class YOLOFiles:
         return None
 
     def _meant(self, text: str, bases: Sequence[Path]) -> list[Path]:
-        """The paths below the root that a text may mean. Roboflow begins with a "../" too many, which is dropped."""
+        """Return the possible paths of a text below the root. Roboflow's superfluous "../" at the start is dropped."""
         slashes = text.strip().replace("\\", "/")
         found = []
         for base in bases:
@@ -215,7 +215,7 @@ class YOLOFiles:
 
 
 def label_path(image: Path, root: Path) -> Path:
-    """The label file of an image: in `labels` in place of the last folder `images`, or beside the image."""
+    """Return the label file of an image: in `labels` instead of the last folder `images`, or next to the image."""
     parts = list(image.relative_to(root).parts)
     folders = [place for place, part in enumerate(parts[:-1]) if part == "images"]
     if folders:

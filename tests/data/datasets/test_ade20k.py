@@ -21,7 +21,7 @@ def root(tmp_path):
 
 @pytest.mark.parametrize("inner", ["", "ADEChallengeData2016"])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_0_is_ignored_and_the_others_count_from_0(root, split, inner):
+def test_value_0_is_ignored_and_classes_start_at_0(root, split, inner):
     dataset = ADE20K(split, str(root / inner))
     mask = dataset.load(0).mask
     assert mask[0].tolist() == [255, *range(150)]

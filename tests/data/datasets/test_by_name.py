@@ -1,4 +1,4 @@
-"""Splits whose files name the classes in another order are read by name."""
+"""Classes are matched by name across splits with different orders of classes."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from segnet.errors import DataError
 
 
 class Fixed(SegmentationDataset):
-    """One sample that holds every class and ignored pixels."""
+    """Return a dataset of one sample with every class and ignored pixels."""
 
     classes_from_files = True
 
@@ -35,19 +35,19 @@ def test_classes_are_matched_by_name():
     assert next(iter(dataset.load_many([0]))).mask.tolist() == [[0, 2, 1, 255]]
 
 
-def test_another_ignore_index_becomes_that_of_train():
+def test_another_ignore_index_is_converted_to_that_of_train():
     many = Classes.create([*TRAIN.names, *(f"class{number}" for number in range(300))], ignore_index=304)
     assert with_class_ids(Fixed("dog", "cat"), many, "val").load(0).mask.tolist() == [[2, 1, 304]]
     assert with_class_ids(Fixed("dog", "cat", ignore_index=9), TRAIN, "val").load(0).mask.dtype == np.uint8
 
 
-def test_the_same_classes_or_those_of_the_options_stay_as_they_are():
+def test_equal_or_configured_classes_are_not_converted():
     for dataset in (Fixed(*TRAIN.names), Fixed("a", "b")):
         dataset.classes_from_files = dataset.classes == TRAIN
         assert with_class_ids(dataset, TRAIN, "val") is dataset
 
 
-def test_a_class_that_train_lacks_is_refused_where_a_pixel_has_it():
+def test_a_class_missing_from_train_is_refused_if_a_pixel_has_it():
     with pytest.raises(DataError, match="fixed: has the class 'cow' of the val split, which train lacks"):
         with_class_ids(Fixed("background", "cat", "cow"), TRAIN, "val").load(0)
     with pytest.raises(DataError, match="none is the same"):

@@ -1,4 +1,4 @@
-"""CamVid: generated in its layout, and the real one where it is at hand."""
+"""CamVid: generated files in its layout, and the real dataset if available."""
 
 from pathlib import Path
 
@@ -31,19 +31,19 @@ def stems(dataset: CamVid) -> list[str]:
     return [image.stem for image, _ in dataset.pairs]
 
 
-def test_list_gives_the_images_and_their_order(root):
+def test_a_list_determines_the_images_and_their_order(root):
     dataset = CamVid("train", str(root))
     assert stems(dataset) == NAMES[::-1]
     assert dataset.pairs[0] == (root / "train" / f"{NAMES[2]}.png", root / "trainannot" / f"{NAMES[2]}.png")
     assert dataset.load(0).mask.max() == 2
 
 
-def test_list_may_leave_images_out(root):
+def test_a_list_can_omit_images(root):
     write_list(root / "train.txt", NAMES[1:2])
     assert stems(CamVid("train", str(root))) == NAMES[1:2]
 
 
-def test_images_that_a_list_leaves_out_are_counted(root):
+def test_images_missing_from_a_list_are_counted(root):
     write_list(root / "train.txt", NAMES[1:2])
     line = f"{root}/train: 2 images left out, train.txt does not name it: {NAMES[0]}.png, {NAMES[2]}.png"
     assert CamVid("train", str(root)).notes.lines() == [line]
@@ -65,11 +65,11 @@ def test_names_that_are_not_unique_are_refused(root, write_pairs):
         CamVid("train", str(root))
 
 
-def test_without_a_list_all_images_count(root):
+def test_without_a_list_all_images_are_used(root):
     assert stems(CamVid("val", str(root))) == NAMES[:2]
 
 
-def test_list_that_names_missing_images_is_refused(root):
+def test_a_list_of_missing_images_is_refused(root):
     write_list(root / "train.txt", [*NAMES, "gone", "lost"])
     with pytest.raises(DataError, match=r"names 2 images that do not exist, first 'gone'") as caught:
         CamVid("train", str(root))
@@ -77,7 +77,7 @@ def test_list_that_names_missing_images_is_refused(root):
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"\n \n", "has no line"), (b"\xff\xfe\x00", "cannot be read as")])
-def test_list_that_is_none_is_refused(root, content, message):
+def test_an_invalid_list_is_refused(root, content, message):
     (root / "train.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
         CamVid("train", str(root))
@@ -99,7 +99,7 @@ def test_unknown_split_is_refused(root):
         CamVid("all", str(root))
 
 
-def test_classes_are_the_tutorial_s():
+def test_classes_match_the_tutorial():
     assert len(CAMVID_CLASSES.names) == len(CAMVID_CLASSES.palette) == 11
     assert CAMVID_CLASSES.ignore_index == 11
     assert len(set(CAMVID_CLASSES.palette)) == 11

@@ -31,12 +31,12 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_colors_become_the_eleven_classes(root):
+def test_colors_are_converted_to_the_eleven_classes(root):
     sample = CamVidOriginal("val", str(root)).load(0)
     assert sample.mask[0].tolist() == [*range(11), CAMVID_CLASSES.ignore_index]
 
 
-def test_frames_go_to_the_tutorial_s_splits(root):
+def test_frames_are_divided_as_in_the_tutorial(root):
     for split in ("train", "val", "test"):
         stems = [image.stem for image, _ in CamVidOriginal(split, str(root)).pairs]
         assert stems == sorted(name for name, home in FRAMES.items() if home == split)
@@ -70,6 +70,6 @@ def test_faults_are_named(root, tmp_path):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"CamVid is not in {REAL}")
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_splits_are_those_of_the_tutorial_s_lists(split):
+def test_splits_match_the_tutorial_s_lists(split):
     names = [Path(line.split()[0]) for line in (REAL / f"{split}.txt").read_text().splitlines()]
     assert {split_of(name) for name in names} == {split}

@@ -35,7 +35,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_cities_are_found_and_label_ids_become_train_ids(root):
+def test_cities_are_found_and_label_ids_are_converted_to_train_ids(root):
     train, val = Cityscapes("train", str(root)), Cityscapes("val", str(root))
     assert [image.parent.name for image, _ in train.pairs] == ["aachen", "ulm"]
     assert len(val) == 1

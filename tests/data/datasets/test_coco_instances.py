@@ -21,7 +21,7 @@ def box(x: int, y: int, width: int, height: int) -> list[list[int]]:
 
 
 def runs(mask: np.ndarray) -> dict:
-    """Uncompressed run lengths: down the columns, beginning with zeros."""
+    """Encode uncompressed run lengths: column by column, starting with zeros."""
     counts = [(bit, len(list(run))) for bit, run in itertools.groupby(mask.T.ravel().tolist())]
     counts = ([0] if counts[0][0] else []) + [count for _, count in counts]
     return {"counts": counts, "size": list(mask.shape)}
@@ -51,7 +51,7 @@ class TestWithPycocotools:
     def _installed(self):
         pytest.importorskip("pycocotools", reason="pycocotools is an optional package, and not installed")
 
-    def test_polygons_and_run_lengths_fill_their_class(self, tmp_path):
+    def test_polygons_and_run_lengths_are_filled_with_their_class(self, tmp_path):
         area = np.zeros((HEIGHT, WIDTH), bool)
         area[12:17, 20:26] = True
         write(tmp_path, [annotation(1, box(2, 3, 8, 4)), annotation(90, runs(area), image=5)])
@@ -71,7 +71,7 @@ class TestWithPycocotools:
         write(tmp_path, [annotation(18, {"size": [HEIGHT, WIDTH], "counts": compressed["counts"].decode()})])
         np.testing.assert_array_equal(COCOInstances("train", str(tmp_path)).load(0).mask, 2 * area)
 
-    def test_the_smaller_is_in_front_and_crowds_hide_nothing(self, tmp_path):
+    def test_the_smaller_instance_is_in_front_and_crowds_are_behind(self, tmp_path):
         crowd = np.zeros((HEIGHT, WIDTH), bool)
         crowd[0:10] = True
         small, large = annotation(18, box(4, 4, 3, 3)), annotation(1, box(2, 2, 10, 12))
@@ -82,7 +82,7 @@ class TestWithPycocotools:
         expected[4:7, 4:7] = 2
         np.testing.assert_array_equal(COCOInstances("train", str(tmp_path)).load(0).mask, expected)
 
-    def test_chosen_categories_are_the_classes_and_the_others_background(self, tmp_path):
+    def test_selected_categories_are_classes_and_others_background(self, tmp_path):
         write(tmp_path, [annotation(1, box(0, 0, 5, 5)), annotation(18, box(10, 10, 5, 5))])
         dataset = COCOInstances("train", str(tmp_path), categories=["toothbrush", "dog"])
         assert dataset.classes.names == ("background", "toothbrush", "dog")
@@ -97,7 +97,7 @@ class TestWithPycocotools:
         assert "1 annotation left out, its segmentation has no area: annotations[0] (id 77)" in dataset.notes.lines()[0]
 
     def test_one_file_of_all_images_is_divided(self, tmp_path):
-        """CVAT, Label Studio and others export one file, whose images may be named with their folder."""
+        """CVAT, Label Studio and others export one file, and may write image names with their folder."""
         (tmp_path / "images").mkdir()
         images = []
         for number in range(10):
@@ -123,13 +123,13 @@ class TestWithPycocotools:
         with pytest.raises(DataError, match=r"instances_train2017.json: no such file; of result.json add dataset.ann"):
             COCOInstances("train", str(tmp_path))
 
-    def test_boxes_alone_are_refused(self, tmp_path):
+    def test_boxes_without_segmentations_are_refused(self, tmp_path):
         write(tmp_path, [annotation(1, segmentation) | {"bbox": [1, 2, 3, 4]} for segmentation in (None, [])])
         with pytest.raises(DataError, match="its 2 annotations have boxes only"):
             COCOInstances("train", str(tmp_path))
 
     @pytest.mark.parametrize("nothing", [[[]], [[10, 10]], [[10, 10, 20, 15]], [[]] * 3, [], None, {}])
-    def test_polygons_without_area_are_none_and_the_others_count(self, tmp_path, nothing):
+    def test_polygons_without_area_are_ignored(self, tmp_path, nothing):
         shape = [*(nothing or []), *box(2, 3, 8, 4)] if isinstance(nothing, list) else nothing
         write(tmp_path, [annotation(1, shape), annotation(18, nothing)])
         mask = COCOInstances("train", str(tmp_path)).load(0).mask
@@ -151,7 +151,7 @@ class TestWithPycocotools:
         np.testing.assert_array_equal(COCOInstances("train", str(tmp_path)).load(0).mask, expected)
 
     @pytest.mark.parametrize("far", [3.5e8, 1e9, 1e300, 10**15])
-    def test_polygons_far_outside_are_cut_off(self, tmp_path, far):
+    def test_polygons_far_outside_are_clipped(self, tmp_path, far):
         write(
             tmp_path,
             [annotation(1, [[10, 5, far, 5, far, 12, 10, 12]]), annotation(18, [[-far, -far, -far, 0, 0, -far]])],
@@ -160,7 +160,7 @@ class TestWithPycocotools:
         expected[5:12, 10:] = 1
         np.testing.assert_array_equal(COCOInstances("train", str(tmp_path)).load(0).mask, expected)
 
-    def test_polygons_beyond_the_border_are_as_pycocotools_draws_them(self, tmp_path):
+    def test_polygons_beyond_the_border_match_pycocotools(self, tmp_path):
         from pycocotools import mask
 
         rng = np.random.default_rng(0)
@@ -195,7 +195,7 @@ class TestWithPycocotools:
             COCOInstances("train", str(tmp_path))
 
     @pytest.mark.parametrize("number", [True, [5], 5.5, {}])
-    def test_ids_that_are_none_are_refused(self, tmp_path, number):
+    def test_invalid_ids_are_refused(self, tmp_path, number):
         write(tmp_path, [annotation(18, box(2, 3, 8, 4), image=number)])
         with pytest.raises(
             DataError, match=r"'image_id' of annotations\[0\] \(id 77\) must be a whole number or a text"
@@ -290,13 +290,13 @@ class TestWithPycocotools:
         ("segmentation", "message"),
         [
             ([[1, 2, 3, 4, 5, 6, 7]], "a polygon has an odd number of coordinates (7)"),
-            ([[1, 2, 3, 4, 5, "x"]], "a polygon has the coordinate x, which is no finite number"),
-            ([[1, 2, 3, 4, 5, True]], "a polygon has the coordinate True, which is no finite number"),
-            ([[1, 2, 3, 4, 5, float("nan")]], "a polygon has the coordinate nan, which is no finite number"),
-            ([[1, 2, 3, 4, 5, float("-inf")]], "a polygon has the coordinate -inf, which is no finite number"),
-            ([[1, 2, 3, 4, 5, 10**400]], "which is no finite number"),
+            ([[1, 2, 3, 4, 5, "x"]], "a polygon has the coordinate x, which is not a finite number"),
+            ([[1, 2, 3, 4, 5, True]], "a polygon has the coordinate True, which is not a finite number"),
+            ([[1, 2, 3, 4, 5, float("nan")]], "a polygon has the coordinate nan, which is not a finite number"),
+            ([[1, 2, 3, 4, 5, float("-inf")]], "a polygon has the coordinate -inf, which is not a finite number"),
+            ([[1, 2, 3, 4, 5, 10**400]], "which is not a finite number"),
             ([[[1, 2], [3], [4, 5]]], "points that are not [x, y]"),
-            ([{"x": 1, "y": 2}] * 3, "which is no finite number"),
+            ([{"x": 1, "y": 2}] * 3, "which is not a finite number"),
             ([[0, 0, 0, 20] * 4000], "too long for its image"),
             ("text", "must be a list of polygons, or run lengths, not 'text'"),
             (7, "must be a list of polygons, or run lengths, not 7"),

@@ -44,7 +44,7 @@ def write(root, masks: str = "annotations/panoptic_val2017", **changes) -> None:
 
 
 @pytest.mark.parametrize("masks", ["annotations/panoptic_val2017", "panoptic_val2017"])
-def test_segments_become_classes_in_the_order_of_the_categories_ids(tmp_path, masks):
+def test_segments_are_converted_to_classes_in_the_order_of_category_ids(tmp_path, masks):
     write(tmp_path, masks)
     dataset = COCOPanoptic("val", str(tmp_path))
     assert dataset.classes.names == ("person", "car", "rug-merged")
@@ -89,7 +89,7 @@ def test_wrong_annotations_are_named(tmp_path, changes, message):
     assert str(caught.value).startswith(str(tmp_path / "annotations" / "panoptic_val2017.json"))
 
 
-def test_a_segment_that_is_not_listed_is_named(tmp_path):
+def test_an_unlisted_segment_is_named(tmp_path):
     write(tmp_path, annotations=[{"image_id": 139, "file_name": "000000000139.png", "segments_info": []}])
     with pytest.raises(DataError, match=r"000000000139\.png: segment 5 is not in the segments_info"):
         COCOPanoptic("val", str(tmp_path)).load(0)
@@ -134,7 +134,7 @@ def test_images_without_annotation_are_counted(tmp_path):
     ("content", "message"),
     [(b"{", "is not valid JSON"), (b"\xff\xfe\xff", "is not UTF-16 text"), (b"", "is empty"), (None, "cannot be")],
 )
-def test_a_file_that_is_no_json_is_named(tmp_path, content, message):
+def test_an_invalid_json_file_is_named(tmp_path, content, message):
     write(tmp_path)
     path = tmp_path / "annotations" / "panoptic_val2017.json"
     path.unlink() if content is None else path.write_bytes(content)

@@ -20,7 +20,7 @@ def root(request, tmp_path):
     return tmp_path
 
 
-def test_labels_close_up_over_the_ids_that_were_never_annotated(root):
+def test_class_ids_skip_ids_that_were_never_annotated(root):
     dataset = COCOStuff("train", str(root))
     assert len(dataset) == 1
     mask = dataset.load(0).mask

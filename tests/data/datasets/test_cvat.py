@@ -32,7 +32,7 @@ def names(dataset: CVAT) -> list[str]:
     return [image.stem for image, _ in dataset.pairs]
 
 
-def test_classes_and_colors_are_the_export_s(tmp_path):
+def test_classes_and_colors_come_from_the_export(tmp_path):
     write(tmp_path, {"default": ["a", "b", "sub/c", "d", "e"]})
     train, val = CVAT("train", str(tmp_path)), CVAT("val", str(tmp_path))
     assert train.classes.names == ("background", "crack", "road sign")
@@ -47,7 +47,7 @@ def test_labels_may_be_ignored(tmp_path):
     dataset = CVAT("train", str(tmp_path), ignore=["background"])
     assert dataset.classes.names == ("crack", "road sign")
     assert dataset.load(0).mask.tolist() == [[255, 0, 1]]
-    with pytest.raises(ConfigError, match=r"'backgruond' is no label of the export\. Did you mean 'background'"):
+    with pytest.raises(ConfigError, match=r"'backgruond' is not a label of the export\. Did you mean 'background'"):
         CVAT("train", str(tmp_path), ignore=["backgruond"])
 
 
@@ -59,7 +59,7 @@ def test_subsets_are_the_splits(tmp_path):
         CVAT("test", str(tmp_path))
 
 
-def test_a_held_out_subset_is_kept_apart(tmp_path):
+def test_a_held_out_subset_is_not_used_for_training(tmp_path):
     write(tmp_path, {"default": list("abcdef"), "test": list("gh")})
     splits = {split: names(CVAT(split, str(tmp_path))) for split in ("train", "val", "test")}
     assert sorted(splits["train"] + splits["val"]) == list("abcdef")
@@ -82,14 +82,14 @@ def test_a_subset_of_another_name_needs_an_option(tmp_path):
     assert len(left) == 2
     assert "1 subset left out, dataset.subsets does not name it: night" in left.notes.lines()[0]
     for wrong, message in (
-        ({"trian": ["default"]}, "'trian' is no split"),
-        ({"train": ["nigth"]}, "'nigth' is no subset"),
+        ({"trian": ["default"]}, "'trian' is not a split"),
+        ({"train": ["nigth"]}, "'nigth' is not a subset"),
     ):
         with pytest.raises(ConfigError, match=message):
             CVAT("train", str(tmp_path), subsets=wrong)
 
 
-def test_an_only_subset_is_divided_whatever_its_name(tmp_path):
+def test_a_single_subset_is_divided_regardless_of_its_name(tmp_path):
     write(tmp_path, {"street": list("abcde")})
     assert len(CVAT("train", str(tmp_path))) == 4
 
@@ -126,7 +126,7 @@ def test_lists_and_label_map_of_other_systems(tmp_path):
         ("", "is empty"),
     ],
 )
-def test_a_label_map_that_is_none_is_refused(tmp_path, lines, message):
+def test_an_invalid_label_map_is_refused(tmp_path, lines, message):
     write(tmp_path, {"default": ["a", "b"]})
     (tmp_path / "labelmap.txt").write_text(lines)
     with pytest.raises(DataError, match=message) as caught:

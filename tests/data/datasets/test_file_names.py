@@ -1,4 +1,4 @@
-"""File names of other programs lead to the files that they mean, and never out of a folder."""
+"""File names of other programs are resolved to files, never outside the folder."""
 
 import os
 import unicodedata
@@ -60,7 +60,7 @@ def test_a_relative_folder_gives_relative_paths(folder, monkeypatch):
     assert str(files.find(f"{folder}/a.jpg", folder)) == "data/a.jpg"
 
 
-def test_a_name_without_file_gives_where_it_should_be(folder):
+def test_a_name_without_a_file_gives_its_expected_path(folder):
     assert Files(folder).find("sub\\gone.jpg", folder) == folder / "sub/gone.jpg"
     (folder / "TWO.jpg").write_bytes(b"")
     assert not Files(folder).find("two.jpg", folder).is_file()  # which of both?
@@ -80,12 +80,12 @@ def test_a_name_without_file_gives_where_it_should_be(folder):
         ".",
     ],
 )
-def test_names_that_lead_outside_are_refused(folder, name):
+def test_names_outside_the_folder_are_refused(folder, name):
     with pytest.raises(DataError, match=r"^list: .* is outside"):
         Files(folder).find(name, "list")
 
 
-def test_names_that_no_file_system_takes_have_no_file(folder):
+def test_names_invalid_on_every_file_system_have_no_file(folder):
     assert not os.path.isfile(Files(folder).find("x" * 5000, folder))
     assert not os.path.isfile(Files(folder).find("\ud800.jpg", folder))
 

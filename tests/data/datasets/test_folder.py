@@ -1,4 +1,4 @@
-"""A dataset of one's own folders, in each of its layouts."""
+"""The folder dataset, in each of its layouts."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_split_folders_are_the_splits(tmp_path, write_pairs, layout):
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_split_folder_that_is_missing_is_named(tmp_path, write_pairs, layout, split):
+def test_a_missing_split_folder_is_named(tmp_path, write_pairs, layout, split):
     images, masks = (tmp_path / part.format("train") for part in LAYOUTS[layout])
     write_pairs(images, masks, "abc")
     with pytest.raises(DataError, match=rf"no such folder \(the {split} images of dataset\.root\)") as caught:
@@ -56,7 +56,7 @@ def test_one_folder_is_divided_into_train_and_val(tmp_path, write_pairs, num_pai
     assert (train, val) == (sorted(train), sorted(val))
 
 
-def test_division_depends_on_its_seed_alone(tmp_path, write_pairs):
+def test_the_division_depends_only_on_its_seed(tmp_path, write_pairs):
     write_pairs(tmp_path / "images", tmp_path / "masks", [f"{number:02}" for number in range(20)])
     chosen = [stems(Folder("val", str(tmp_path), NAMES, split_seed=seed)) for seed in (0, 0, 1, 2)]
     assert chosen[0] == chosen[1]
@@ -130,7 +130,7 @@ def test_impossible_options_are_refused(tmp_path, write_pairs, options, message)
         Folder(**{"split": "train", "root": str(tmp_path), "class_names": NAMES, **options})
 
 
-def test_classes_are_those_given(tmp_path, write_pairs):
+def test_classes_come_from_the_options(tmp_path, write_pairs):
     write_pairs(tmp_path / "images", tmp_path / "masks", "abc")
     chosen = Folder("train", str(tmp_path), NAMES).classes
     assert (chosen.names, chosen.palette, chosen.ignore_index) == (tuple(NAMES), voc_palette(3), 255)
@@ -237,7 +237,7 @@ def test_lists_are_the_splits(tmp_path, write_pairs):
         Folder("train", str(tmp_path), NAMES, train_list="gone.txt")
 
 
-def test_listed_pairs_that_are_not_there_are_named(tmp_path, write_pairs):
+def test_missing_listed_pairs_are_named(tmp_path, write_pairs):
     write_pairs(tmp_path / "images", tmp_path / "masks", "a")
     (tmp_path / "train.txt").write_text("images/a.png\tmasks/gone.png\n")
     with pytest.raises(DataError, match=r"gone\.png: no such file, but .*train\.txt names it"):
@@ -283,7 +283,7 @@ def check(dataset):
     DatasetReport([scan_split(dataset, "train")]).require_sound()
 
 
-def test_binary_masks_of_0_and_255_are_asked_about_before_the_first_step(tmp_path):
+def test_binary_masks_of_0_and_255_are_a_question_before_the_first_step(tmp_path):
     write_one(tmp_path, np.array([[0, 255, 0]], np.uint8))
     with pytest.raises(DataError, match="the 1 masks of the train split contain only 0 and 255") as caught:
         check(Folder("train", str(tmp_path), ["background", "crack"]))

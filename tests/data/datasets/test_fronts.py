@@ -1,4 +1,4 @@
-"""Instances are drawn by their size, whatever their order."""
+"""Instances are drawn by size, independent of their order."""
 
 import itertools
 

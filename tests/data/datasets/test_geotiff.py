@@ -27,7 +27,7 @@ def write_scene(root, name: str, size: tuple[int, int] = (50, 70), bands: int = 
     return values, mask[0]
 
 
-def test_windows_put_together_are_the_scene(tmp_path):
+def test_windows_cover_the_scene_exactly(tmp_path):
     values, labels = write_scene(tmp_path, "train/a")
     dataset = geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4, window=[32, 24])
     assert dataset.channels == 4
@@ -52,7 +52,7 @@ def test_cache_keys_of_windows_differ_within_a_scene(tmp_path):
     assert {file[:2] for file in files} == {tuple(tmp_path / kind / "train" / "a.tif" for kind in ("images", "masks"))}
 
 
-def test_pixels_without_data_are_ignored_and_ids_mapped(tmp_path):
+def test_nodata_pixels_are_ignored_and_ids_are_mapped(tmp_path):
     values, labels = write_scene(tmp_path, "train/a", size=(20, 20))
     values[:, 5, 6] = 0
     write(tmp_path / "images" / "train" / "a.tif", values, nodata=0)
@@ -63,7 +63,7 @@ def test_pixels_without_data_are_ignored_and_ids_mapped(tmp_path):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_scenes_are_divided_and_never_their_windows(tmp_path):
+def test_splits_divide_scenes_not_windows(tmp_path):
     for name in ("a", "bb", "ccc", "dddd"):
         write_scene(tmp_path, name)
     train, val = (

@@ -1,4 +1,4 @@
-"""JSON is read with types; what has no meaning is refused with file and key."""
+"""Typed reading of JSON: invalid values are refused with file and key."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_a_file_that_is_no_json_is_refused(tmp_path, content, message):
     assert str(caught.value).startswith(f"{tmp_path / 'a.json'}: ")
 
 
-def test_the_top_level_is_of_the_type_that_is_asked_for(tmp_path):
+def test_the_top_level_must_have_the_requested_type(tmp_path):
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(DataError, match=r"the file must be an object {...}, not \[\]"):
         read_record(tmp_path / "a.json")
@@ -82,7 +82,7 @@ NAN, INFINITY, HUGE = float("nan"), float("inf"), 10**400
         ("items", [1], [1]),
     ],
 )
-def test_values_with_one_meaning_are_read(tmp_path, method, value, expected):
+def test_unambiguous_values_are_converted(tmp_path, method, value, expected):
     assert getattr(record(tmp_path, key=value), method)("key") == expected
 
 
@@ -99,7 +99,7 @@ def test_values_with_one_meaning_are_read(tmp_path, method, value, expected):
         ("record", [None, 5, "a", []], r"an object {...}"),
     ],
 )
-def test_values_without_meaning_are_refused_with_file_and_key(tmp_path, method, values, wanted):
+def test_invalid_values_are_refused_with_file_and_key(tmp_path, method, values, wanted):
     for value in values:
         with pytest.raises(DataError, match=f"(must be|must be) {wanted}") as caught:
             getattr(record(tmp_path, key=value), method)("key")
@@ -107,7 +107,7 @@ def test_values_without_meaning_are_refused_with_file_and_key(tmp_path, method, 
         assert len(str(caught.value)) < len(str(tmp_path)) + 160
 
 
-def test_places_are_named_from_the_top(tmp_path):
+def test_places_are_named_from_the_top_level(tmp_path):
     outer = record(tmp_path, segmentation={"size": 5}, parts=[{"x": None}])
     with pytest.raises(DataError, match=r"'size' of annotations\[1\] \(id 77\)\.segmentation must be a list"):
         outer.record("segmentation").items("size")

@@ -1,4 +1,4 @@
-"""The options that are suggested for masks that cannot be used: they work when they are pasted."""
+"""Suggested options for unusable masks work when pasted."""
 
 import re
 
@@ -16,7 +16,7 @@ ELEVEN = Classes.create([f"c{index}" for index in range(11)])
 
 
 def options(text: str) -> list[dict]:
-    """The id maps of an advice in their order, as Hydra reads them."""
+    """Return the id maps in an advice, in order, parsed as Hydra does."""
     maps = re.findall(r'"dataset\.id_map=\{(.*?)\}"', text)
     return [yaml.safe_load("{" + pairs.replace(":", ": ") + "}") for pairs in maps]
 
@@ -36,30 +36,30 @@ def options(text: str) -> list[dict]:
         (THREE, {10: 5, 20: 5, 30: 5}, [10, 20, 30], [0, 1, 2]),
     ],
 )
-def test_the_first_option_reads_the_masks(classes, labels, values, expected):
+def test_the_first_suggested_option_reads_the_masks(classes, labels, values, expected):
     first = options(id_map_advice(labels, classes))[0]
     mask = Labels(classes, first).convert(np.array([values]), "a.png")
     assert mask.tolist() == [expected]
 
 
-def test_a_label_one_past_the_last_class_is_void_first_and_a_shift_second():
+def test_a_label_after_the_last_class_is_first_void_then_a_shift():
     void, shift = options(id_map_advice(dict.fromkeys(range(12), 100), ELEVEN))
     assert void == {11: "ignore", "other": "same"}
     assert shift == {0: "ignore"} | {index + 1: index for index in range(11)}
 
 
-def test_many_ids_of_few_pixels_are_instances():
+def test_many_ids_with_few_pixels_are_instances():
     labels = {0: 10_000} | dict.fromkeys(range(1, 40), 20)
     assert options(id_map_advice(labels, TWO)) == [{0: 0, "other": 1}]
     assert "numbers of instances" in id_map_advice(labels, THREE)
     assert options(id_map_advice(labels, THREE)) == []
 
 
-def test_no_unknown_label_needs_no_advice():
+def test_known_labels_get_no_advice():
     assert id_map_advice({0: 5, 2: 5, 255: 4}, THREE) == ""
 
 
-def test_colors_become_one_complete_color_map():
+def test_colors_give_one_complete_color_map():
     colors = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (224, 224, 192)]
     text = color_map_advice(colors, 4, THREE)
     rows = yaml.safe_load(re.search(r"dataset\.color_map=(\[.*\])\"", text)[1].replace(",", ", "))
@@ -72,7 +72,7 @@ def rows_of(text: str) -> list[list]:
     return yaml.safe_load(re.search(r"dataset\.color_map=(\[.*\])\"", text)[1].replace(",", ", "))
 
 
-def test_colors_of_vocs_map_are_in_its_order_and_black_comes_first():
+def test_voc_colors_are_in_voc_s_order_and_black_is_first():
     names = ["bg", "plane", "bike", "bird", "boat"]
     colors = [(0, 0, 0), (0, 0, 128), (0, 128, 0), (128, 0, 0), (128, 128, 0), (224, 224, 192)]
     rows = rows_of(color_map_advice(colors, 6, Classes.create(names)))
@@ -80,14 +80,14 @@ def test_colors_of_vocs_map_are_in_its_order_and_black_comes_first():
     assert rows[3][:3] == [128, 128, 0]
 
 
-def test_names_that_an_option_cannot_hold_are_ids():
+def test_class_names_invalid_in_an_option_are_given_as_ids():
     classes = Classes.create(["road, paved", "null", "7", "tree", "ignore"], [(index, 0, 0) for index in range(5)])
     rows = rows_of(color_map_advice([(index, 0, 0) for index in range(6)], 6, classes))
     assert [row[3] for row in rows] == [0, 1, 2, "tree", 4, 255]
     assert color_table(rows, classes)[1].tolist() == [0, 1, 2, 3, 4, 255]
 
 
-def test_given_colors_are_the_palette_and_photos_are_told():
+def test_given_colors_suggest_the_palette_and_photos_are_reported():
     given = Classes.create(THREE.names, [(1, 1, 1), (2, 2, 2), (3, 3, 3)])
     assert color_map_advice(given.palette[:2], 2, given) == "add dataset.color_map=palette"
     assert "color_map=[[" in color_map_advice(THREE.palette[:2], 2, THREE)  # chosen for classes without any

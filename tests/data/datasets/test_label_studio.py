@@ -1,4 +1,4 @@
-"""Label Studio's brush labels: PNGs of its export and the JSON that says whose they are."""
+"""Label Studio's brush labels: the PNGs of its export, and the JSON that maps them to images."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ NAMES = ["background", "tree", "palm-tree"]
 
 
 def stroke(*columns: int) -> np.ndarray:
-    """What the export writes: the brush's opacity, 0 or more."""
+    """Write a PNG as in the export: the brush's opacity, 0 or more."""
     layer = np.zeros(SIZE, np.uint8)
     layer[:, list(columns)] = 255
     return layer
@@ -45,7 +45,7 @@ def root(tmp_path):
 
 
 def masks(root, **options) -> dict[str, list[int]]:
-    """The first row of each mask by the image's name, of both splits."""
+    """Return the first row of each mask by image name, for both splits."""
     found = {}
     for split in ("train", "val"):
         dataset = LabelStudio(split, str(root), options.pop("class_names", NAMES), **options)
@@ -56,7 +56,7 @@ def masks(root, **options) -> dict[str, list[int]]:
     return found
 
 
-def test_strokes_join_and_the_last_annotation_counts(root):
+def test_strokes_are_merged_and_the_last_annotation_is_used(root):
     assert masks(root) == {"frame 1.jpg": [1, 1, 2, 2, 0, 0], "2.png": [0, 0, 0, 0, 2, 0]}
 
 
@@ -64,7 +64,7 @@ def test_unlabeled_pixels_may_be_ignored(root):
     assert masks(root, unlabeled="ignore")["2.png"] == [255, 255, 255, 255, 2, 255]
 
 
-def test_the_short_form_of_the_export_does_too(root):
+def test_the_short_form_of_the_export_is_read(root):
     tasks = [{"id": 3, "image": "s3://bucket/frame 1.jpg"}, {"id": 14, "image": "2.png"}]
     (root / "export.json").write_text(json.dumps(tasks))
     assert masks(root)["frame 1.jpg"] == [1, 1, 2, 2, 0, 0]
@@ -138,7 +138,7 @@ def cameras(tmp_path):
         "http://host/cam{}/0001%2Ejpg#x",
     ],
 )
-def test_images_of_one_name_differ_by_their_folders(cameras, address):
+def test_images_of_one_name_are_distinguished_by_their_folders(cameras, address):
     export(cameras, task(3, address.format(1)), task(4, address.format(2)))
     datasets = [LabelStudio(split, str(cameras), NAMES) for split in ("train", "val")]
     found = {sample.name.split("/")[-2]: sample.mask[0].tolist().index(1) for d in datasets for sample in [d.load(0)]}
@@ -179,7 +179,7 @@ def test_presigned_addresses_in_base64_are_read(root):
     assert set(masks(root)) == {"frame 1.jpg", "2.png"}
 
 
-def test_an_annotation_with_nothing_in_it_is_an_image_of_background(root):
+def test_an_empty_annotation_is_a_background_image(root):
     Image.new("RGB", SIZE[::-1]).save(root / "images" / "none.jpg")
     tasks = [
         task(3, "frame 1.jpg", annotation(3, "brushlabels")),
@@ -205,7 +205,7 @@ def test_the_short_form_has_empty_annotations_too(root):
     assert masks(root)["none.jpg"] == [0] * 6
 
 
-def test_tasks_and_files_that_are_left_out_are_counted(root):
+def test_skipped_tasks_and_files_are_counted(root):
     for name in ("3.png", "4.png", "5.png"):
         Image.new("RGB", SIZE[::-1]).save(root / "images" / name)
     (root / "images" / "6.heic").write_bytes(b"")
@@ -252,6 +252,6 @@ def test_exports_of_another_type_are_named(root, content, message):
     assert str(caught.value).startswith(f"{root / 'export.json'}: ")
 
 
-def test_class_names_that_files_cannot_tell_apart_are_refused(root):
+def test_class_names_with_ambiguous_file_names_are_refused(root):
     with pytest.raises(DataError, match="may be 'palm/tree' and 'palm-tree'"):
         LabelStudio("train", str(root), ["palm/tree", "palm-tree", "tree"])

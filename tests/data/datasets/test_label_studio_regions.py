@@ -123,7 +123,7 @@ RUNS = packed(BOX)
             "polygonlabels",
             SQUARE | {"polygonlabels": ["cow"]},
             {},
-            "label 'cow' of .* is no class: add it to dataset.class",
+            "label 'cow' of .* is not a class: add it to dataset.class",
         ),
         ("rectanglelabels", RECTANGLE | {"x": "left"}, {}, "'x' of .* must be a finite number, not 'left'"),
         ("brushlabels", {"rle": RUNS[:20]}, {}, "run lengths of a brush are damaged or cut off"),

@@ -43,7 +43,7 @@ def square(left: int, top: int, right: int, bottom: int) -> list[list[float]]:
     return [[left, top], [right, top], [right, bottom], [left, bottom]]
 
 
-def test_later_polygons_lie_in_front(tmp_path):
+def test_later_polygons_are_in_front(tmp_path):
     mask = mask_of(tmp_path, shape("cat", square(2, 3, 10, 9)), shape("dog", square(8, 5, 20, 7)))
     expected = np.zeros((HEIGHT, WIDTH), int)
     expected[3:10, 2:11] = 1  # both ends belong to it, as labelme draws
@@ -69,7 +69,7 @@ def test_each_kind_of_shape_covers_its_area(tmp_path):
     assert 20 <= point.sum() <= 50
 
 
-def test_stored_masks_lie_at_their_corner_and_are_cut_at_the_edge(tmp_path):
+def test_stored_masks_are_placed_at_their_corner_and_clipped(tmp_path):
     part = np.zeros((4, 5), bool)
     part[1:, 2:] = True
     stream = io.BytesIO()
@@ -106,7 +106,7 @@ def test_labels_may_be_mapped_and_ignored(tmp_path):
 
 
 def test_unknown_labels_are_named_with_the_line_to_add(tmp_path):
-    with pytest.raises(DataError, match=r"label 'catt' is no class.* Did you mean 'cat'") as caught:
+    with pytest.raises(DataError, match=r"label 'catt' is not a class.* Did you mean 'cat'") as caught:
         mask_of(tmp_path, shape("catt", square(0, 0, 5, 5)))
     assert '"dataset.label_map={catt:ignore}"' in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "train" / "a.json"))
@@ -148,12 +148,12 @@ def test_wrong_shapes_are_named(tmp_path, wrong, message):
     assert str(tmp_path / "train" / "a.json") in str(caught.value)
 
 
-def test_absurd_coordinates_are_cut_off(tmp_path):
+def test_absurd_coordinates_are_clipped(tmp_path):
     mask = mask_of(tmp_path, shape("cat", square(-(10**12), -(10**12), 10**12, 10**12)))
     assert (mask == 1).all()
 
 
-def test_files_are_divided_where_there_are_no_folders(tmp_path):
+def test_files_are_divided_without_split_folders(tmp_path):
     for number in range(10):
         write(tmp_path / f"site{number % 5}", f"{number}", shape("cat", square(0, 0, 5, 5)))
     splits = {}
@@ -165,7 +165,7 @@ def test_files_are_divided_where_there_are_no_folders(tmp_path):
     assert not splits["train"] & splits["val"]
 
 
-def test_the_image_is_beside_its_file_or_below_the_root(tmp_path):
+def test_the_image_is_next_to_its_json_file_or_below_the_root(tmp_path):
     write(tmp_path / "train", "a", imagePath="C:\\Users\\me\\a.jpg")
     assert LabelMe("train", str(tmp_path), ["cat"]).load(0).image.shape == (HEIGHT, WIDTH, 3)
     (tmp_path / "pictures").mkdir()
@@ -203,7 +203,7 @@ CORNERS = [[4, 2], [12, 2], [12, 9], [4, 9]]
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4)))[::5])
 @pytest.mark.parametrize("kind", ["rectangle", "rotation"])
-def test_rectangles_of_four_corners_cover_what_those_of_two_do(tmp_path, order, kind):
+def test_rectangles_of_four_and_two_corners_cover_the_same_pixels(tmp_path, order, kind):
     expected = mask_of(tmp_path, shape("cat", [CORNERS[0], CORNERS[2]], "rectangle"))
     np.testing.assert_array_equal(mask_of(tmp_path, shape("cat", [CORNERS[i] for i in order], kind)), expected)
 
@@ -217,7 +217,7 @@ def test_a_rotated_rectangle_covers_its_area(tmp_path):
 
 
 @pytest.mark.parametrize("far", [1e5, 1e9, 1e300])
-def test_shapes_far_outside_are_cut_off_exactly(tmp_path, far):
+def test_shapes_far_outside_are_clipped_exactly(tmp_path, far):
     right = shape("cat", [[10, 5], [far, 5], [far, 12], [10, 12]])
     mask = mask_of(tmp_path, right)
     assert (mask[5:13, 10:] == 1).all()
@@ -266,7 +266,7 @@ def test_a_stored_mask_larger_than_its_image_is_refused_before_it_is_decoded(tmp
 
 
 @pytest.mark.parametrize("folder", [".Trash-1000/files", ".ipynb_checkpoints", "__MACOSX", "@eaDir", "$RECYCLE.BIN"])
-def test_hidden_and_trash_folders_are_left_out_and_counted(tmp_path, folder):
+def test_hidden_and_trash_folders_are_skipped_and_counted(tmp_path, folder):
     for name in "abcd":
         write(tmp_path, name)
     write(tmp_path / folder, "z", shape("unknown", [[0, 0]], "point"))
@@ -289,7 +289,7 @@ def test_images_without_json_and_other_files_are_counted(tmp_path):
     ]
 
 
-def test_a_folder_for_tests_is_kept_apart(tmp_path):
+def test_a_test_folder_is_not_used_for_training(tmp_path):
     for name in "abcde":
         write(tmp_path, name)
     write(tmp_path / "test", "t")
@@ -305,7 +305,7 @@ def test_two_files_of_one_image_are_refused(tmp_path):
         LabelMe("train", str(tmp_path), ["cat"])
 
 
-def test_the_path_counts_before_the_name(tmp_path):
+def test_the_path_takes_precedence_over_the_name(tmp_path):
     write(tmp_path / "train", "a", imagePath="../cam1/a.jpg")
     (tmp_path / "cam1").mkdir()
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "cam1" / "a.jpg")

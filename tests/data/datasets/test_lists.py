@@ -40,11 +40,11 @@ def test_a_line_names_an_image_or_both(root, line):
 
 
 @pytest.mark.parametrize("line", ["i/c d.jpg", "c d", "i/c d.jpg\tm/c d_m.png", "i/c d.jpg m/c d_m.png"])
-def test_names_may_have_blanks(root, line):
+def test_names_can_contain_spaces(root, line):
     assert listed(root, line) == [("i/c d.jpg", "m/c d_m.png")]
 
 
-def test_the_list_gives_the_order(root):
+def test_the_list_determines_the_order(root):
     assert [image for image, _ in listed(root, "x/a\n\nb\n")] == ["i/x/a.jpg", "i/b.jpg"]
 
 
@@ -66,7 +66,7 @@ def test_pairs_of_other_names_need_no_folders(tmp_path):
         ("i/\0.jpg", "is outside"),
     ],
 )
-def test_lines_that_name_nothing_or_lead_outside_are_refused(root, line, message):
+def test_lines_without_a_file_or_outside_the_root_are_refused(root, line, message):
     with pytest.raises(DataError, match=message) as caught:
         listed(root, line)
     assert str(caught.value).startswith(str(root / "list.txt"))
@@ -106,7 +106,7 @@ def test_an_absolute_path_through_a_link_to_the_root_is_below_it(root, tmp_path_
     assert listed(link, f"{root}/i/b.jpg") == [("i/b.jpg", "m/b_m.png")]
 
 
-def test_a_repeated_line_counts_again_and_is_reported(root):
+def test_a_repeated_line_is_used_again_and_reported(root):
     (root / "list.txt").write_text("b\nb\n")
     notes = Notes()
     pairs = lambda: (root / "i", pair_folders(root / "i", root / "m", Notes(), mask_suffix="_m"))  # noqa: E731

@@ -1,4 +1,4 @@
-"""Annotation files with any value in any place: read right, or refused in one line that names the file."""
+"""Annotation files with any value in any place: read correctly, or refused in one line that names the file."""
 
 import copy
 import json
@@ -112,7 +112,7 @@ READERS = {
 
 
 def places(value: Any, path: tuple = ()) -> Iterator[tuple]:
-    """The paths of all values."""
+    """Yield the paths of all values."""
     yield path
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
         yield from places(inner, (*path, key))
@@ -130,7 +130,7 @@ def changed(value: Any, path: tuple, new: Any) -> Any:
 
 
 def attempt(function, *arguments, **options) -> tuple[Any, SegnetError | None]:
-    """The result of a call, or the error that a user can cause; any other error fails the test."""
+    """Return the result of a call, or its user error; any other error fails the test."""
     try:
         return function(*arguments, **options), None
     except SegnetError as error:

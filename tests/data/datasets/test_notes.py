@@ -1,9 +1,9 @@
-"""Notes count what was left out."""
+"""Notes count the files and labels that were left out."""
 
 from segnet.data.datasets.notes import Notes
 
 
-def test_a_line_has_place_number_reason_and_first_examples():
+def test_a_note_has_place_number_reason_and_first_examples():
     notes = Notes()
     for number in range(1200):
         notes.add("/data", "image", "left out, no list names it", f"{number}.jpg")

@@ -21,13 +21,13 @@ def relative(pairs, root: Path) -> list[tuple[str, str]]:
     return [(str(image.relative_to(root)), str(mask.relative_to(root))) for image, mask in pairs]
 
 
-def test_files_are_paired_by_name_without_ending(tmp_path):
+def test_files_are_paired_by_name_without_file_type(tmp_path):
     touch(tmp_path, "i/a.jpg", "i/b.c.png", "m/b.c.tif", "m/a.png")
     pairs = pair_folders(tmp_path / "i", tmp_path / "m", Notes())
     assert relative(pairs, tmp_path) == [("i/a.jpg", "m/a.png"), ("i/b.c.png", "m/b.c.tif")]
 
 
-def test_folders_inside_are_part_of_the_name(tmp_path):
+def test_subfolders_are_part_of_the_name(tmp_path):
     touch(tmp_path, "i/x/a.jpg", "i/y/a.jpg", "i/y/z/b.jpg", "m/x/a.png", "m/y/a.png", "m/y/z/b.png")
     assert relative(pair_folders(tmp_path / "i", tmp_path / "m", Notes()), tmp_path) == [
         ("i/x/a.jpg", "m/x/a.png"),
@@ -36,14 +36,14 @@ def test_folders_inside_are_part_of_the_name(tmp_path):
     ]
 
 
-def test_suffixes_are_no_part_of_the_name_and_files_without_them_do_not_count(tmp_path):
+def test_suffixes_are_not_part_of_the_name_and_required(tmp_path):
     touch(tmp_path, "i/c/a_left.png", "m/c/a_ids.png", "m/c/a_color.png", "i/c/a_right.png")
     assert relative(pair_folders(tmp_path / "i", tmp_path / "m", Notes(), "_left", "_ids"), tmp_path) == [
         ("i/c/a_left.png", "m/c/a_ids.png")
     ]
 
 
-def test_images_and_masks_may_lie_in_one_folder(tmp_path):
+def test_images_and_masks_can_share_a_folder(tmp_path):
     touch(tmp_path, "a.jpg", "a_mask.png", "b.jpg", "b_mask.png")
     assert relative(pair_folders(tmp_path, tmp_path, Notes(), mask_suffix="_mask"), tmp_path) == [
         ("a.jpg", "a_mask.png"),
@@ -67,7 +67,7 @@ def test_images_and_masks_may_lie_in_one_folder(tmp_path):
         (["a.jpg"], ["a.bmp", "a.png"], r"m/a.png: has the same name as a.bmp"),
     ],
 )
-def test_files_that_do_not_pair_are_refused(tmp_path, images, masks, message):
+def test_unpaired_files_are_refused(tmp_path, images, masks, message):
     touch(tmp_path / "i", *images)
     touch(tmp_path / "m", *masks)
     with pytest.raises(DataError, match=message):
@@ -117,7 +117,7 @@ def test_an_inspection_lists_files_without_partner_and_pairs_the_others(tmp_path
         pair_folders(tmp_path / "i", tmp_path / "m", Notes())
 
 
-def test_names_in_two_unicode_forms_are_the_same(tmp_path):
+def test_names_in_two_unicode_forms_are_equal(tmp_path):
     touch(tmp_path, "i/cafe\u0301.jpg", "m/caf\u00e9.png")
     assert len(pair_folders(tmp_path / "i", tmp_path / "m", Notes())) == 1
     touch(tmp_path, "i/caf\u00e9.jpg")

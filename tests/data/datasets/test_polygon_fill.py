@@ -8,14 +8,14 @@ from segnet.data.datasets.polygon_fill import fill_polygon, near_polygon
 from segnet.errors import DataError
 
 
-def test_a_square_covers_the_pixels_inside_its_corners():
+def test_a_square_covers_the_pixels_inside():
     area = fill_polygon([(2, 1), (5, 1), (5, 3), (2, 3)], (6, 8), "a")
     expected = np.zeros((6, 8), bool)
     expected[1:3, 2:5] = True
     np.testing.assert_array_equal(area, expected)
 
 
-def test_the_whole_image_and_more():
+def test_a_polygon_larger_than_the_image_covers_it():
     for far in (8, 9, 1e9, 1e300):
         assert fill_polygon([(-far, -far), (far, -far), (far, far), (-far, far)], (6, 8), "a").all()
     assert not fill_polygon([(20, 20), (30, 20), (30, 30)], (6, 8), "a").any()

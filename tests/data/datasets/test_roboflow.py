@@ -71,7 +71,7 @@ def areas(root, **options) -> dict[str, dict[str, int]]:
     return found
 
 
-def test_the_coco_export_is_matched_by_name_and_its_root_category_is_no_class(tmp_path):
+def test_the_coco_export_is_matched_by_name_without_its_root_category(tmp_path):
     pytest.importorskip("pycocotools", reason="pycocotools is an optional package, and not installed")
     write_coco(tmp_path, "train", ["car", "cat"], 2)
     write_coco(tmp_path, "valid", ["cat"], 1)
@@ -111,10 +111,10 @@ def test_the_yolo_export(tmp_path):
         ("0, \n", "'0,' is not a pixel value"),
         ("0, a, b\n", "'0,a,b' is not a pixel value"),
         ("", "is empty"),
-        ('0, "' + 200_000 * "a" + '"\n', "is no table of classes"),
+        ('0, "' + 200_000 * "a" + '"\n', "is not a table of classes"),
     ],
 )
-def test_a_table_that_is_none_is_refused(tmp_path, table, message):
+def test_an_invalid_class_table_is_refused(tmp_path, table, message):
     (tmp_path / "_classes.csv").write_text(table)
     with pytest.raises(DataError, match=message) as caught:
         read_class_table(tmp_path / "_classes.csv")

@@ -1,4 +1,4 @@
-"""Run lengths of COCO are decoded as pycocotools does, but checked."""
+"""COCO's run lengths are decoded as by pycocotools, with checks."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ mask_api = pytest.importorskip("pycocotools.mask", reason="pycocotools is an opt
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_compressed_and_plain_runs_are_those_of_pycocotools(seed):
+def test_compressed_and_plain_runs_match_pycocotools(seed):
     rng = np.random.default_rng(seed)
     size = (int(rng.integers(1, 300)), int(rng.integers(1, 300)))
     area = rng.random(size) < rng.choice([0.0, 0.01, 0.5, 0.999, 1.0])

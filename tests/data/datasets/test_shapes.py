@@ -1,4 +1,4 @@
-"""The embedded dataset: drawn from (seed, split, index) alone, and worth learning from."""
+"""The built-in dataset: generated only from (seed, split, index), and learnable."""
 
 import hashlib
 
@@ -22,7 +22,7 @@ def test_same_seed_and_index_give_the_same_image(split):
     assert forwards == backwards[::-1]
 
 
-def test_images_of_other_seeds_splits_and_indices_differ():
+def test_images_differ_between_seeds_splits_and_indices():
     digests = [
         digest(Shapes(split, seed=seed), index)
         for seed in range(3)
@@ -32,11 +32,11 @@ def test_images_of_other_seeds_splits_and_indices_differ():
     assert len(set(digests)) == 3 * 3 * 20
 
 
-def test_the_number_of_images_does_not_change_them():
+def test_images_do_not_depend_on_their_number():
     assert digest(Shapes("train", num_train=5), 2) == digest(Shapes("train", num_train=500), 2)
 
 
-def test_lengths_are_those_of_the_split():
+def test_splits_have_their_configured_lengths():
     options = {"num_train": 7, "num_val": 3, "num_test": 2}
     assert [len(Shapes(split, **options)) for split in ("train", "val", "test")] == [7, 3, 2]
 
@@ -64,7 +64,7 @@ def test_any_size_gives_rgb_and_known_ids(size):
 
 
 def test_shapes_contrast_with_their_surroundings():
-    """Along a shape's outline the image changes more than elsewhere, so image and mask lie on each other."""
+    """The image changes most along the outlines of shapes, so image and mask are aligned."""
     dataset = Shapes("train")
     on_outlines, elsewhere = [], []
     for index in range(20):

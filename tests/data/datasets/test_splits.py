@@ -1,4 +1,4 @@
-"""A dataset is divided by a seed alone, and groups stay together."""
+"""Only the seed determines how a dataset is divided, and groups stay together."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def chosen(division: Division, split: str, keys: list[str] = KEYS) -> list[str]:
 @pytest.mark.parametrize("group", [None, r"^(patient\d+)/"])
 @pytest.mark.parametrize("test_fraction", [0.0, 0.25])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_splits_are_disjoint_and_complete_and_about_as_large_as_asked(group, test_fraction, seed):
+def test_splits_are_disjoint_complete_and_about_as_large_as_configured(group, test_fraction, seed):
     division = Division(0.25, test_fraction, seed, group)
     splits = {
         name: chosen(division, name) for name in (("train", "val", "test") if test_fraction else ("train", "val"))
@@ -35,17 +35,17 @@ def test_groups_are_never_divided():
     assert len(set.union(*homes)) == 7
 
 
-def test_without_capturing_the_whole_match_is_the_group():
+def test_without_a_capturing_group_the_whole_match_is_the_group():
     with_group, without = Division(0.3, group=r"^(patient\d+)/"), Division(0.3, group=r"^patient\d+")
     assert chosen(with_group, "val") == chosen(without, "val")
 
 
-def test_the_seed_decides():
+def test_the_division_depends_on_the_seed():
     first, same, other = (chosen(Division(seed=seed), "val") for seed in (3, 3, 4))
     assert first == same != other
 
 
-def test_a_test_fraction_leaves_the_val_split_as_it_was():
+def test_a_test_fraction_does_not_change_the_val_split():
     assert chosen(Division(0.2, 0.0), "val") == chosen(Division(0.2, 0.3), "val")
 
 
@@ -72,7 +72,7 @@ def test_a_path_without_the_group_is_named():
         ({"val_fraction": 1.0}, "val_fraction=1.0 must lie between 0 and 1"),
         ({"test_fraction": 0.8}, "test_fraction=0.8 leaves nothing"),
         ({"test_fraction": -0.1}, "test_fraction=-0.1"),
-        ({"group": "("}, r"group=\( is no regular expression"),
+        ({"group": "("}, r"group=\( is not a regular expression"),
     ],
 )
 def test_impossible_divisions_are_refused(options, message):
@@ -86,7 +86,7 @@ def test_there_is_no_test_split_without_a_fraction():
 
 
 @pytest.mark.parametrize("name", ["test", "Test", "testing", "holdout"])
-def test_a_folder_named_after_a_split_is_kept_out_of_the_others(name):
+def test_a_folder_named_after_a_split_is_excluded_from_the_others(name):
     keys = [*(f"images/{number}.jpg" for number in range(8)), f"images/{name}/a.jpg", f"images/{name}/deep/b.jpg"]
     notes = Notes()
     division = Division(0.25)

@@ -1,4 +1,4 @@
-"""A dataset in shards is the dataset that was sharded, sample for sample, wherever the shards lie."""
+"""A dataset in shards equals its source, sample by sample, in every kind of storage."""
 
 import json
 import sys
@@ -59,7 +59,7 @@ def module(spec, **options):
 
 
 def epoch_of(spec, rank=0, num_processes=1, epoch=1, **options):
-    """The training batches of a process."""
+    """Return the training batches of a process."""
     data = module(spec, **options)
     data.trainer = SimpleNamespace(global_rank=rank, world_size=num_processes)
     loader = data.train_dataloader()
@@ -105,7 +105,7 @@ def test_batches_equal_those_of_files_for_any_processes_and_workers(source, shar
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_shards_are_read_from_a_web_server(source, shards, num_workers):
-    """With workers too, which are forked after this process has read from the server itself."""
+    """Workers are forked after this process has read from the server."""
     with serving(shards) as url:
         streamed = {"name": "streaming", "root": url}
         assert Streaming("val", url).load(0).image.shape == (30, 50, 3)
@@ -194,7 +194,7 @@ def test_a_truncated_or_missing_shard_is_named(shards):
     data = Streaming("train", str(shards))
     shard = shards / "train-000002.tar"
     shard.write_bytes(shard.read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"train-000002\.tar: is cut off"):
+    with pytest.raises(DataError, match=r"train-000002\.tar: truncated"):
         data.load(9)
     shard.unlink()
     with pytest.raises(DataError, match=r"train-000002\.tar: no such file"):

@@ -20,7 +20,7 @@ CLASSES = [
 
 
 def bitmap(area: np.ndarray, origin: tuple[int, int], title: str = "person") -> dict:
-    """As supervisely's Bitmap.data_2_base64 does: a palette PNG with transparency, compressed once more."""
+    """Encode like supervisely's Bitmap.data_2_base64: a palette PNG with transparency, compressed again."""
     image = Image.fromarray(area.astype(np.uint8))
     image.putpalette([0, 0, 0, 255, 255, 255])
     stream = io.BytesIO()
@@ -53,7 +53,7 @@ def mask_of(root, *objects: dict, **options) -> np.ndarray:
     return Supervisely("train", str(root), **options).load(0).mask
 
 
-def test_classes_are_those_of_the_project_and_background(tmp_path):
+def test_classes_are_background_and_the_project_s_classes(tmp_path):
     mask_of(tmp_path)
     classes = Supervisely("train", str(tmp_path)).classes
     assert classes.names == ("background", "car", "person")
@@ -62,7 +62,7 @@ def test_classes_are_those_of_the_project_and_background(tmp_path):
     assert (mask_of(tmp_path, unlabeled="ignore") == 255).all()
 
 
-def test_bitmaps_lie_at_their_origin_and_are_cut_at_the_edge(tmp_path):
+def test_bitmaps_are_placed_at_their_origin_and_clipped(tmp_path):
     area = np.zeros((5, 7), bool)
     area[1:4, 2:6] = True
     mask = mask_of(tmp_path, bitmap(area, (3, 4)), bitmap(area, (26, 18)))
@@ -72,7 +72,7 @@ def test_bitmaps_lie_at_their_origin_and_are_cut_at_the_edge(tmp_path):
     np.testing.assert_array_equal(mask, expected)
 
 
-def test_polygons_have_holes_and_later_objects_lie_in_front(tmp_path):
+def test_polygons_can_have_holes_and_later_objects_are_in_front(tmp_path):
     square = [[2, 2], [12, 2], [12, 12], [2, 12]]
     hole = [[5, 5], [8, 5], [8, 8], [5, 8]]
     mask = mask_of(
@@ -109,13 +109,13 @@ def test_points_and_lines_are_a_pixel_wide(tmp_path):
         ({"geometryType": "bitmap"}, "'classTitle' of .* is missing"),
     ],
 )
-def test_objects_that_are_none_are_named(tmp_path, entry, message):
+def test_invalid_objects_are_named(tmp_path, entry, message):
     with pytest.raises(DataError, match=message) as caught:
         mask_of(tmp_path, entry)
     assert str(caught.value).startswith(str(tmp_path / "train" / "ann" / "a.jpg.json"))
 
 
-def test_bitmaps_that_unpack_to_more_than_their_image_are_refused(tmp_path):
+def test_bitmaps_larger_than_their_image_are_refused(tmp_path):
     bomb = bitmap(np.zeros((1, 1)), (0, 0))
     bomb["bitmap"]["data"] = base64.b64encode(zlib.compress(b"\0" * 10**8)).decode()
     with pytest.raises(DataError, match="has a mask that unpacks to more than its image"):
@@ -133,13 +133,13 @@ def splits_of(root, **options) -> dict[str, list[str]]:
     return found
 
 
-def test_datasets_named_after_splits_are_these(tmp_path):
+def test_datasets_named_after_splits_are_the_splits(tmp_path):
     for dataset, name in (("train", "a"), ("train", "b"), ("validation", "c"), ("Test", "d")):
         write(tmp_path, dataset=dataset, name=f"{name}.jpg")
     assert splits_of(tmp_path) == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
 
 
-def test_tags_named_after_splits_are_these_and_the_others_are_divided(tmp_path):
+def test_tags_named_after_splits_are_the_splits_and_other_images_are_divided(tmp_path):
     for number in range(5):
         write(tmp_path, name=f"{number}.jpg")
     write(tmp_path, name="t.jpg", tags=["night", "test"])
@@ -182,7 +182,7 @@ def test_files_without_partner_are_refused_or_counted(tmp_path):
         ({"classes": [{"title": None}]}, r"'title' of classes\[0\] is missing"),
     ],
 )
-def test_a_project_file_that_is_none_is_refused(tmp_path, meta, message):
+def test_an_invalid_project_file_is_refused(tmp_path, meta, message):
     mask_of(tmp_path)
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(DataError, match=message) as caught:
@@ -190,7 +190,7 @@ def test_a_project_file_that_is_none_is_refused(tmp_path, meta, message):
     assert str(caught.value).startswith(f"{tmp_path / 'meta.json'}: ")
 
 
-def test_another_size_is_refused_and_a_sample_is_known_by_its_files(tmp_path):
+def test_another_size_is_refused_and_the_cache_key_is_the_files(tmp_path):
     for number in range(3):
         write(tmp_path, name=f"{number}.jpg", size={"height": HEIGHT, "width": 31})
     dataset = Supervisely("val", str(tmp_path))
@@ -199,7 +199,7 @@ def test_another_size_is_refused_and_a_sample_is_known_by_its_files(tmp_path):
     assert [file.name.partition(".")[2] for file in dataset.files(0)] == ["jpg", "jpg.json", "json"]
 
 
-def test_colors_that_are_none_are_chosen(tmp_path, monkeypatch):
+def test_invalid_colors_are_replaced(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "CLASSES", [{"title": "car", "color": "red"}, {"title": "Background", "color": 5}])
     mask_of(tmp_path)
     assert Supervisely("train", str(tmp_path)).classes.names == ("car", "Background")

@@ -25,7 +25,7 @@ def test_every_encoding_and_line_ending_is_read(tmp_path, encoding, newline):
         (None, "cannot be read"),
     ],
 )
-def test_a_file_that_is_no_list_is_refused(tmp_path, content, message):
+def test_a_file_that_is_not_a_list_is_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):

@@ -1,4 +1,4 @@
-"""Texts around data in every reader: encodings, line ends, and names as other systems and programs write them."""
+"""Text files of every reader: encodings, line ends, and names from other systems and programs."""
 
 import codecs
 import unicodedata
@@ -62,20 +62,20 @@ def layout(request):
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_any_encoding_and_line_end(layout, encoding, tmp_path):
+def test_every_encoding_and_line_end_is_read(layout, encoding, tmp_path):
     images = FLAT if layout == "supervisely" else IMAGES
     assert_right(write(layout, tmp_path, images, Text(encode=ENCODINGS[encoding])), images)
 
 
 @pytest.mark.parametrize("layout", SPELLED, indirect=True)
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_names_as_other_systems_write_them(layout, spelling, tmp_path):
+def test_names_from_other_systems_are_found(layout, spelling, tmp_path):
     spec = write(layout, tmp_path, IMAGES, Text(spell=SPELLINGS[spelling]))
     assert_right(spec, IMAGES)
 
 
-def test_images_of_two_folders_that_were_lost_are_refused(tmp_path):
-    """The first of the two is there, and of the second one only the name is the same."""
+def test_missing_images_of_two_folders_are_refused(tmp_path):
+    """The first image exists; the second has only the same name."""
     pytest.importorskip("pycocotools", reason="pycocotools is an optional package, and not installed")
     spell = {"a.png": "/camera1/a.png", "b.png": "/camera2/a.png"}
     images = dict.fromkeys(spell, IMAGES["a.png"])

@@ -1,4 +1,4 @@
-"""Images of small range in every reader: measured, and read by dataset.value_range or by that of a model."""
+"""Images of a small range in every reader: measured, and read with the value range of the option or a model."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def spec(request, tmp_path):
     return write(request.param, tmp_path, {"a.png": VALUES, "b.png": VALUES})
 
 
-def test_the_option_stretches_images(spec):
+def test_the_value_range_stretches_images(spec):
     for split in ("train", "val"):
         dataset = build_dataset({**spec, "value_range": [0, TOP]}, split)
         np.testing.assert_array_equal(dataset.load(1).image, STRETCHED)
@@ -33,7 +33,7 @@ def test_images_that_are_almost_black_are_measured(spec):
     assert scan_sample(build_dataset({**spec, "value_range": [0, TOP]}, "train"), 0).limits == []
 
 
-def test_an_evaluation_takes_that_of_its_model(spec):
+def test_an_evaluation_uses_the_model_s_value_range(spec):
     train = build_dataset({**spec, "value_range": [0, TOP]}, "train")
     dataset = build_dataset(spec, "val", train.classes)
     dataset.take_value_range((0.0, float(TOP)), "best.ckpt")
@@ -42,6 +42,6 @@ def test_an_evaluation_takes_that_of_its_model(spec):
         build_dataset({**spec, "value_range": [0, 9]}, "val").take_value_range((0.0, float(TOP)), "best.ckpt")
 
 
-def test_what_is_no_range_is_refused(spec):
+def test_invalid_value_ranges_are_refused(spec):
     with pytest.raises(ConfigError, match=r"dataset\.value_range=\[9, 9\] must be \[low, high\]"):
         build_dataset({**spec, "value_range": [9, 9]}, "train")

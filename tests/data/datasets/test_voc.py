@@ -1,4 +1,4 @@
-"""PASCAL VOC in the layout of its development kit, with palette masks as VOC's are."""
+"""PASCAL VOC in the layout of its development kit, with palette masks."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def masks(dataset: PascalVOC) -> list[list[list[int]]]:
     return [dataset.load(index).mask.tolist() for index in range(len(dataset))]
 
 
-def test_lists_give_the_splits_and_palette_indices_the_classes(top):
+def test_lists_are_the_splits_and_palette_indices_the_classes(top):
     assert masks(PascalVOC("train", str(top))) == [[[0, 1, 255], [15, 20, 0]]]
     assert masks(PascalVOC("val", str(top))) == [[[20, 20]], [[0, 2]]]
     assert len(PascalVOC("trainval", str(top))) == 3

@@ -25,7 +25,7 @@ def test_a_mapping_is_read(tmp_path, encoding):
         ("a: &x [1]\nb: [*x, *x]\nc: {d: 1, d: 2}", "has the key 'd' twice"),
     ],
 )
-def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, message):
+def test_a_file_that_is_not_a_mapping_is_refused(tmp_path, content, message):
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(DataError, match=message) as caught:
         read_yaml(tmp_path / "a.yaml")

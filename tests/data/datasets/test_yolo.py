@@ -45,7 +45,7 @@ def test_polygons_are_fractions_of_width_and_height(tmp_path):
     assert YOLO("val", str(tmp_path)).classes.names == ("background", "cat", "dog")
 
 
-def test_the_smaller_is_in_front(tmp_path):
+def test_the_smaller_instance_is_in_front(tmp_path):
     whole = "0 0 0 1 0 1 1 0 1"
     first, second = mask_of(tmp_path, f"1 {BOX}", whole), mask_of(tmp_path, whole, f"1 {BOX}")
     np.testing.assert_array_equal(first, second)
@@ -63,26 +63,26 @@ def test_the_smaller_is_in_front(tmp_path):
         ("2 0.1 0.1 0.2 0.1 0.2 0.2", "class 2 is not in the names of .*data.yaml"),
         ("-1 0.1 0.1 0.2 0.1 0.2 0.2", "class -1 is not in the names"),
         ("0.5 0.1 0.1 0.2 0.1 0.2 0.2", "class 0.5 is not in the names"),
-        ("cat 0.1 0.1 0.2 0.1 0.2 0.2", "'cat' is no finite number"),
-        ("0 nan 0.1 0.2 0.1 0.2 0.2", "'nan' is no finite number"),
-        ("0 inf 0.1 0.2 0.1 0.2 0.2", "'inf' is no finite number"),
-        ("0 0,1 0,1 0,2 0,1 0,2 0,2", "'0,1' is no finite number"),
+        ("cat 0.1 0.1 0.2 0.1 0.2 0.2", "'cat' is not a finite number"),
+        ("0 nan 0.1 0.2 0.1 0.2 0.2", "'nan' is not a finite number"),
+        ("0 inf 0.1 0.2 0.1 0.2 0.2", "'inf' is not a finite number"),
+        ("0 0,1 0,1 0,2 0,1 0,2 0,2", "'0,1' is not a finite number"),
         ("0 10 4 20 4 20 12", "coordinates are 4 to 20: they must be fractions"),
         ("0 -0.5 0.1 0.2 0.1 0.2 0.2", "coordinates are -0.5 to 0.2"),
-        ("0 1e400 0.1 0.2 0.1 0.2 0.2", "is no finite number"),
+        ("0 1e400 0.1 0.2 0.1 0.2 0.2", "is not a finite number"),
     ],
 )
-def test_lines_that_are_no_polygon_are_named(tmp_path, line, message):
+def test_invalid_polygon_lines_are_named(tmp_path, line, message):
     with pytest.raises(DataError, match=message) as caught:
         mask_of(tmp_path, f"1 {BOX}", line)
     assert str(caught.value).startswith(f"{tmp_path / 'labels' / 'train' / 'train.txt'}, line 2: ")
 
 
-def test_coordinates_a_little_outside_are_cut_off(tmp_path):
+def test_coordinates_slightly_outside_are_clipped(tmp_path):
     assert (mask_of(tmp_path, "0.0 -0.005 0 1.005 0 1 1 0 1.01") == 1).all()
 
 
-def test_no_label_is_background_and_counted(tmp_path):
+def test_an_image_without_labels_is_background_and_counted(tmp_path):
     write(tmp_path, f"1 {BOX}")
     write_image(tmp_path / "images" / "train" / "b.JPG")
     write_image(tmp_path / "images" / "train" / "c.png")
@@ -147,7 +147,7 @@ def test_names_are_matched_by_their_numbers_and_twins_are_one_class(tmp_path):
         ({"path": 5}, "'path' of the file must be a text"),
     ],
 )
-def test_a_data_file_that_is_none_is_refused(tmp_path, data, message):
+def test_an_invalid_data_file_is_refused(tmp_path, data, message):
     root = tmp_path / "root"
     root.mkdir()
     write_image(tmp_path / "secret" / "a.jpg")
@@ -170,7 +170,7 @@ def test_a_data_file_that_is_none_is_refused(tmp_path, data, message):
         ("{root}", "{root}/images/train"),
     ],
 )
-def test_paths_as_tools_write_them(tmp_path, path, train):
+def test_paths_of_tools_are_resolved(tmp_path, path, train):
     fill = lambda text: text.replace("{root}", str(tmp_path)) if isinstance(text, str) else text  # noqa: E731
     assert (mask_of(tmp_path, f"1 {BOX}", path=fill(path), train=fill(train)) == 2).any()
 
@@ -187,7 +187,7 @@ def test_lists_of_images(tmp_path, line):
         YOLO("train", str(tmp_path))
 
 
-def test_labels_lie_beside_images_where_no_folder_is_named_images(tmp_path):
+def test_labels_are_next_to_images_without_a_folder_named_images(tmp_path):
     for split in ("train", "valid"):
         write_image(tmp_path / split / "a.jpg")
         write_label(tmp_path / split / "a.txt", f"0 {BOX}")
@@ -196,7 +196,7 @@ def test_labels_lie_beside_images_where_no_folder_is_named_images(tmp_path):
         assert (YOLO(split, str(tmp_path)).load(0).mask == 1).sum() == 80
 
 
-def test_val_is_divided_from_train_if_it_is_not_named_and_test_is_kept_apart(tmp_path):
+def test_an_unnamed_val_split_is_divided_from_train_and_test_is_excluded(tmp_path):
     write(tmp_path, f"1 {BOX}", val=None, test="images/val")
     for number in range(4):
         write_image(tmp_path / "images" / "train" / f"{number}.jpg")
@@ -217,7 +217,7 @@ def test_a_missing_data_file_is_named(tmp_path):
         YOLO("train", str(tmp_path))
 
 
-def test_folders_of_another_computer_are_found_by_their_ends(tmp_path):
+def test_folders_of_another_computer_are_found_by_the_end_of_their_path(tmp_path):
     there = "/content/datasets/cats"
     write(tmp_path, f"0 {BOX}", path=there, train=f"{there}/images/train", val="C:\\cats\\images\\val")
     for split in ("train", "val"):
