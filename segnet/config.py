@@ -200,6 +200,8 @@ class Config:
     """Experiment logger besides metrics.csv: tensorboard, wandb or mlflow, and its options; null: none."""
     profile: bool = False
     """Profile a few steps: times in profile.txt, a trace for Chrome or Perfetto in profile.json."""
+    budget: str | None = None
+    """Time for the whole run, such as 90s, 30min or 1h30m: what is null then follows it; null: no limit."""
     worst_images: int = 8
     """Val images with the lowest mIoU in report.html."""
     init_from: str | None = None

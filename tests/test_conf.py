@@ -23,7 +23,7 @@ from segnet.models.decoders import DECODERS
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.training.loggers import LOGGERS
 from segnet.training.optim import check_optim
-from segnet.training.run_folder import flat_options
+from segnet.training.run_config import flat_options
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer_options import resolve_trainer_options

@@ -16,7 +16,7 @@ from segnet.data.scan.report import DatasetReport
 from segnet.errors import printable
 from segnet.system.files import GIB
 from segnet.training.metrics import DEFINITION, percent
-from segnet.training.run_folder import flat_options
+from segnet.training.run_config import flat_options
 from segnet.workflows.benchmark import Benchmark
 from segnet.workflows.evaluate import Results
 

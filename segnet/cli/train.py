@@ -1,30 +1,48 @@
 """`segnet train`: compose the configuration and train."""
 
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+
 from segnet.cli.composition import run
 from segnet.cli.output import say
+from segnet.components import as_options
 from segnet.config import Config
 from segnet.errors import ExitCode
+from segnet.system.files import replacing
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train a model; return exit code 0."""
+    jobs: list[Path] = []
     finished: list[tuple[Config, float, Path]] = []
 
     def task(config: Config, output_dir: Path) -> None:
         from segnet.cli.tables import print_scores  # late: a wrong option fails before Lightning is imported
+        from segnet.system.machine import process_age
+        from segnet.training.specs import complete_specs
         from segnet.workflows.messages import next_commands
         from segnet.workflows.train import train
 
-        results = train(config, output_dir)
+        overrides = list(HydraConfig.get().overrides.task)
+        if config.budget and any(re.match(r"\+*(backbone|experiment)\b", override) for override in overrides):
+            config = complete_specs(config)  # a backbone chosen by hand is kept
+        results = train(config, output_dir, 0.0 if jobs else process_age())
+        jobs.append(output_dir)
         if results is None:  # rank zero prints
             return
         print_scores(results)
         say(f"{results.checkpoint.stem} checkpoint: {results.checkpoint}")
         say(f"report: {results.checkpoint.with_name('report.html')}")
         say(next_commands(config, results.checkpoint))
+        if config.budget:
+            command = repeating_command(overrides, results.checkpoint.parent)
+            say(f"the same without a budget: {command}")
+            with replacing(results.checkpoint.with_name("command.txt")) as temporary:
+                temporary.write_text(command + "\n", encoding="utf-8")
         finished.append((config, results.scores.miou, output_dir))
 
     try:
@@ -35,3 +53,20 @@ def main(arguments: Sequence[str]) -> int:
 
             print_ranking(finished)
     return ExitCode.OK
+
+
+def repeating_command(overrides: Sequence[str], folder: Path) -> str:
+    """Return the command that repeats a finished run with a budget by its number of steps.
+
+    Args:
+        overrides: of the run, as Hydra took them.
+        folder: the run folder.
+    """
+    from segnet.training.run_config import stored_choices
+
+    own = [override.removeprefix("++") for override in overrides]
+    kept = [override for override in own if not re.match(r"(budget|checkpoint|hydra\.run\.dir)=", override)]
+    given = {override.partition("=")[0] for override in kept}
+    choices = stored_choices(folder)
+    options = {name: choices[name] for name in sorted(choices.keys() - {*given, "trainer.max_epochs"})}
+    return " ".join(["segnet train", *map(shlex.quote, kept), as_options(options)])

@@ -29,6 +29,16 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def process_age() -> float:
+    """Time since this process started [s]; 0 where the system does not say."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
+        return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 @functools.cache
 def cpu_has_bf16() -> bool:
     """Whether the processor and this build of torch multiply in bf16: AVX512-BF16 or AMX on x86, BF16 on Arm.

@@ -119,13 +119,21 @@ def build_optimizer(groups: Groups, optim: OptimConfig, *, fused: bool = True) -
     return OPTIMIZERS[known(optim.name)](groups, optim, fused)
 
 
-def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> LambdaLR:
+def build_schedule(
+    optimizer: Optimizer,
+    optim: OptimConfig,
+    num_steps: float,
+    progress: Callable[[], float] | None = None,
+    warmup_share: float = 1.0,
+) -> LambdaLR:
     """Build the schedule: linear warm-up, then `optim.schedule` down to `optim.min_lr`.
 
     All groups share the schedule's factor; each has its own initial learning rate.
 
     Args:
         num_steps: optimizer steps of the whole run, warm-up included; the learning rate is constant afterwards.
+        progress: the done fraction of a run whose end a clock decides, 0-1; `num_steps` may be infinite then.
+        warmup_share: progress at which the warm-up has ended, whatever its steps.
 
     Raises:
         ConfigError: the warm-up is as long as the run.
@@ -137,9 +145,10 @@ def build_schedule(optimizer: Optimizer, optim: OptimConfig, num_steps: int) -> 
     lowest = optim.min_lr / optim.lr if optim.lr else 0.0
 
     def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        done = min(1.0, (step - warmup) / (num_steps - warmup))
+        clocked = progress() if progress else 0.0
+        if step < warmup and clocked < warmup_share:
+            return max((step + 1) / (warmup + 1), clocked / warmup_share)
+        done = max(clocked, min(1.0, (step - warmup) / (num_steps - warmup)))
         return lowest + (1 - lowest) * schedule(done, optim)
 
     return LambdaLR(optimizer, factor)

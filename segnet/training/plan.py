@@ -189,6 +189,7 @@ def chosen(before: Config, after: Config) -> dict[str, Any]:
     The fixed values of null options with a learning rate set by hand are left out.
     """
     found = {option: value_of(after, option) for option in sorted(PLANNED) if value_of(before, option) is None}
+    found |= {f"backbone.{key}": value for key, value in after.backbone.items() if before.backbone.get(key) != value}
     always = BY_HAND if before.optim.lr is not None else {}
     return {option: value for option, value in found.items() if value is not None and value != always.get(option)}
 

@@ -8,16 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from segnet.components import complete
 from segnet.config import Config
 from segnet.data import DATASETS
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.models.checkpoint import read_checkpoint
-from segnet.system.files import replacing
 from segnet.system.machine import FULL_DISK
-from segnet.training.plan import BY_HAND, PLANNED, chosen, filled
+from segnet.training.plan import PLANNED
+from segnet.training.run_config import BEFORE_PLANS, chosen_in, flat_options, stored_config
 from segnet.training.run_data import RunData
 from segnet.training.run_lock import in_use
 from segnet.training.specs import TABLES
@@ -25,21 +23,6 @@ from segnet.training.specs import TABLES
 log = logging.getLogger(__name__)
 
 AUTO_RESUME = "auto"
-CHOSEN = "chosen.yaml"  # the chosen values of null options, in the run folder
-# Values of null options in run folders without chosen.yaml, from before options followed the data.
-BEFORE_PLANS: dict[str, Any] = {
-    "data.batch_size": 8,
-    "data.crop_size": [512, 512],
-    "optim.name": "sgd",
-    "optim.lr": 0.01,
-    "optim.batch_size": 8,
-    "optim.weight_decay": 1e-4,
-    "optim.norm_decay": True,
-    "optim.schedule": "poly",
-    "optim.warmup_steps": 0,
-    "ema.decay": None,
-    "trainer.max_epochs": 50,
-}
 # Options that may change when a run resumes: they do not affect its results.
 FREE = {
     *["checkpoint", "checkpoint_every", "checkpoint_minutes"],
@@ -72,7 +55,7 @@ def checkpoint_to_resume(config: Config, output_dir: Path, data: RunData) -> Pat
     path = Path(os.path.expanduser(config.checkpoint)).absolute()
     checkpoint = read_checkpoint(path)
     require_resumable(checkpoint, path)
-    stored = _stored_config(path.parent)
+    stored = stored_config(path.parent)
     changed = differences(stored, config, chosen_in(path.parent)) if stored else []
     if changed:
         log.warning("the run resumes with changed options: %s", ", ".join(changed))
@@ -136,52 +119,7 @@ def _newest(config: Config, parent: Path, data: RunData) -> Path | None:
 
 
 def _differs(folder: Path, config: Config) -> list[str]:
-    return differences(_stored_config(folder), config, chosen_in(folder))
-
-
-def chosen_in(folder: Path) -> dict[str, Any]:
-    """Return the chosen values of a run's null options; for runs of earlier versions their former defaults."""
-    found = _read_yaml(folder / CHOSEN)
-    return {**BY_HAND, **found} if found else dict(BEFORE_PLANS)
-
-
-def with_choices_of_run(config: Config, checkpoint: Path, optim: Mapping[str, Any]) -> Config:
-    """Return the configuration of a resumed run: null options keep the run's values.
-
-    Args:
-        config: the configuration, with nulls.
-        checkpoint: the checkpoint to resume from; its folder may contain config.yaml.
-        optim: the optimizer options in the checkpoint.
-    """
-    of_checkpoint = {f"optim.{name}": value for name, value in optim.items()}
-    stored = flat_options(_stored_config(checkpoint.parent))
-    return filled(config, {**BEFORE_PLANS, **of_checkpoint, **stored} if stored else of_checkpoint)
-
-
-def write_config(folder: Path, config: Config, given: Config) -> None:
-    """Write config.yaml, and chosen.yaml if options were chosen.
-
-    Args:
-        config: the resolved configuration.
-        given: the given configuration, with nulls.
-    """
-    options = chosen(given, config)
-    for name, values in (("config.yaml", asdict(config)), *([(CHOSEN, options)] if options else [])):
-        with replacing(folder / name) as temporary:
-            temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-
-
-def _stored_config(folder: Path) -> dict[str, Any]:
-    """Read a run folder's config.yaml; empty if it is missing or unreadable."""
-    return _read_yaml(folder / "config.yaml")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
+    return differences(stored_config(folder), config, chosen_in(folder))
 
 
 def dataset_of_run(checkpoint: Path, dataset: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,7 +134,7 @@ def dataset_of_run(checkpoint: Path, dataset: Mapping[str, Any]) -> dict[str, An
     """
     if not checkpoint.is_file():
         raise CheckpointError(f"{checkpoint}: no such checkpoint")
-    trained_on = _stored_config(checkpoint.parent).get("dataset")
+    trained_on = stored_config(checkpoint.parent).get("dataset")
     if not isinstance(trained_on, dict) or "name" not in trained_on:
         raise ConfigError(
             f"dataset is not set, and no config.yaml in the folder of {checkpoint} names one: add dataset=..."
@@ -237,17 +175,6 @@ def _complete(sections: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(spec := sections.get(name), dict):
             completed[name] = complete(table, spec, **shared)
     return completed
-
-
-def flat_options(sections: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested sections to {"optim.lr": 0.1}."""
-    flat: dict[str, Any] = {}
-    for name, value in sections.items():
-        if isinstance(value, dict):
-            flat |= flat_options(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + str(name)] = value
-    return flat
 
 
 def _plain(value: Any) -> Any:

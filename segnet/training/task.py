@@ -21,6 +21,7 @@ from segnet.inference.tta import Inference, argmax_classes
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.metrics import ConfusionMatrix, Scores, iou_metric
 from segnet.training.optim import (
     apply_hyperparameters,
@@ -214,11 +215,15 @@ class SegmentationTask(pl.LightningModule):
         optimizer = build_optimizer(groups, self.optim, fused=fused)
         self._configured = hyperparameters(optimizer)
         num_steps = self.trainer.estimated_stepping_batches
-        if num_steps == math.inf:
+        clock = budget_clock(self.trainer)
+        if num_steps == math.inf and clock is None:
             raise ConfigError(
                 "the learning rate schedule needs a finite run: set trainer.max_epochs or trainer.max_steps"
             )
-        schedule = build_schedule(optimizer, self.optim, int(num_steps))
+        if clock is None:
+            schedule = build_schedule(optimizer, self.optim, num_steps)
+        else:
+            schedule = build_schedule(optimizer, self.optim, num_steps, clock.progress, clock.warmup_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -230,7 +235,7 @@ class SegmentationTask(pl.LightningModule):
         if schedule.last_epoch + 1 >= num_steps:  # only a validation is left, for which one more step is counted
             return
         before, now = apply_hyperparameters(schedule, self._configured)
-        if before != now and self.trainer.is_global_zero:
+        if before != now and self.trainer.is_global_zero and budget_clock(self.trainer) is None:
             log.warning(
                 "the learning rate changes from %.3g to %.3g at step %d of %d: the options differ from the run's start",
                 before,

@@ -5,6 +5,7 @@ and trains with each accepted argument.
 """
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from segnet.components import check_options, did_you_mean
 from segnet.config import PRECISIONS, Config
 from segnet.errors import ConfigError
 from segnet.system.machine import usable_precision
+from segnet.training.budget import as_budget
 
 ACCEPTED = ""
 # Argument -> ACCEPTED, or the reason and the alternative.
@@ -31,7 +33,7 @@ TRAINER_ARGUMENTS: dict[str, str] = {
     "min_epochs": ACCEPTED,
     "max_steps": ACCEPTED,
     "min_steps": ACCEPTED,
-    "max_time": "it stops a run at a high learning rate: resume after `timeout 2h segnet train checkpoint=auto ...`",
+    "max_time": "it ends a run at a high learning rate: write budget=2h",
     "limit_train_batches": ACCEPTED,
     "limit_val_batches": ACCEPTED,
     "limit_test_batches": "training does not test: use segnet evaluate",
@@ -83,6 +85,8 @@ def check_trainer_options(options: Mapping[str, Any], *, evaluates: bool = False
     """
     for name in options:
         reason = TRAINER_ARGUMENTS.get(name)
+        if name == "max_time" and not evaluates:
+            raise ConfigError(f"trainer.max_time={options[name]} {_as_budget_option(options[name])}")
         if reason:
             raise ConfigError(f"trainer.{name} is not available: {reason}")
         if evaluates and reason is not None and name not in EVALUATION_ARGUMENTS:
@@ -103,6 +107,14 @@ def check_trainer_options(options: Mapping[str, Any], *, evaluates: bool = False
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
         if isinstance(value := options.get(name), int) and value < 1:
             raise ConfigError(f"trainer.{name}={value} must be 1 or more")
+
+
+def _as_budget_option(max_time: Any) -> str:
+    """The end of an error about Lightning's time limit: the budget of the same time."""
+    parts = [float(part) for part in re.findall(r"\d+", str(max_time))] if isinstance(max_time, str) else []
+    seconds = sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False))
+    budget = as_budget(seconds) if seconds else "2h"
+    return f"would end a run at a high learning rate: write budget={budget}, whose schedule ends in time"
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -154,13 +166,13 @@ def _lightning_precision(word: str, options: Mapping[str, Any]) -> str:
     """Return Lightning's name of a precision, replaced by float32 if the device cannot compute it."""
     word = LIGHTNING_PRECISIONS.get(word) or SYNONYMS[word]
     [precision] = [name for name, theirs in LIGHTNING_PRECISIONS.items() if theirs == word]
-    device = _device_type(options)
+    device = device_type(options)
     if precision == "fp16" and device == "cpu":
         raise ConfigError("precision=fp16 needs a GPU: use float32 or bf16 on a CPU")
     return LIGHTNING_PRECISIONS[usable_precision(precision, device)]
 
 
-def _device_type(options: Mapping[str, Any]) -> str:
+def device_type(options: Mapping[str, Any]) -> str:
     """Return the device type of these options: "cpu", or another string for an accelerator."""
     accelerator = str(options.get("accelerator", "auto"))
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()

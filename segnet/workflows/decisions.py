@@ -1,28 +1,99 @@
-"""Resolve the null options of a run: collect the facts of data and device, and apply the plan."""
+"""Resolve the null options of a run: collect the facts of data and device, and apply the plan, or that of a budget."""
 
+import logging
 from dataclasses import replace
 
 import pytorch_lightning as pl
 
 from segnet.config import Config, known
 from segnet.data.datamodule import SegmentationDataModule
+from segnet.errors import ConfigError
 from segnet.training.batches import scale_lr
-from segnet.training.plan import Facts, needs_sizes, planned
+from segnet.training.budget import LEAST_TRAINING, as_budget, backbone_for, check_budget, plan_within
+from segnet.training.callbacks import budget_clock as clocks
+from segnet.training.callbacks.budget_clock import BudgetClock
+from segnet.training.plan import WARMUP_FRACTION, Facts, needs_sizes, planned
+from segnet.training.trainer_options import device_type
+from segnet.workflows.probe import probe
+
+log = logging.getLogger(__name__)
+
+REPORT_IMAGES = 6  # of preview.png, which are predicted once more, as those of the report are
+REPORT_SHARE, SHORTEST_REPORT = 0.5, 3.0  # the report's time beside predictions: in start-ups, and at least [s]
+CHECKPOINTS = 20  # in a budget, unless checkpoint_minutes is set
 
 
-def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer) -> Config:
-    """Replace each null whose default depends on the data by a value (`segnet.training.plan`).
+def start_clock(config: Config, elapsed: float) -> BudgetClock | None:
+    """Return the clock of a configuration with a budget, else None.
 
-    Train images are read only if a default depends on their sizes.
+    Args:
+        elapsed: time that the process has taken before [s].
 
     Raises:
-        ConfigError: an impossible option of the optimizer.
+        ConfigError: no such time, or several processes.
     """
-    sizes = datamodule.sizes("train") if needs_sizes(config) else {}
+    seconds = check_budget(config)
+    if seconds is None:
+        return None
+    clock = BudgetClock(seconds, elapsed)
+    if config.optim.warmup_steps is None:
+        clock.warmup_share = WARMUP_FRACTION
+    clock.ending = max(SHORTEST_REPORT, REPORT_SHARE * elapsed)
+    return clock
+
+
+def fitted(config: Config, clock: BudgetClock | None) -> Config:
+    """Return the configuration with the backbone and the checkpoint interval of its budget."""
+    if clock is None:
+        return config
+    minutes = config.checkpoint_minutes
+    if minutes == Config().checkpoint_minutes:
+        minutes = min(minutes or 20.0, max(0.5, clock.budget / 60 / CHECKPOINTS))
+    return replace(config, backbone=backbone_for(config, device_type(config.trainer)), checkpoint_minutes=minutes)
+
+
+def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer, resumed: bool = False) -> Config:
+    """Replace each null whose default depends on the data by a value (`segnet.training.plan`).
+
+    Train images are read only if a default depends on their sizes. A new run with a budget is probed first.
+
+    Raises:
+        ConfigError: an impossible option of the optimizer, or a budget that leaves no time to train.
+    """
+    clock = clocks.budget_clock(trainer)
+    sizes = datamodule.sizes("train") if needs_sizes(config) or clock else {}
     facts = replace(facts_of(config, datamodule, trainer), sizes=sizes)
+    if clock and not resumed:
+        config = _within_budget(config, datamodule, trainer, facts, clock)
     config = planned(config, facts)
     images = known(config.data.batch_size) * facts.num_processes * facts.accumulated
     return replace(config, optim=scale_lr(config.optim, images))
+
+
+def _within_budget(
+    config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer, facts: Facts, clock: BudgetClock
+) -> Config:
+    speed = probe(planned(config, facts), datamodule, facts, trainer.strategy.root_device, clock.left, clocks.now)
+    clock.validation = speed.validation
+    predicted = (REPORT_IMAGES + config.worst_images) * speed.validation / max(1, facts.num_val)
+    clock.ending += speed.validation + predicted
+    training = clock.training_left()
+    if training < LEAST_TRAINING * clock.budget:
+        needed = (clock.budget - training) / (1 - LEAST_TRAINING)
+        raise ConfigError(
+            f"budget={config.budget} leaves too little for training: start-up, validation and report take about "
+            f"{clock.budget - training:.0f} s: give budget={as_budget(60 * -(-needed // 60))} or more"
+        )
+    decision, clock.planned_steps = plan_within(config, facts, speed, training)
+    log.info(
+        "budget %s: %.0f s used so far, about %.0f s for training and its validations, %.0f s for the last evaluation "
+        "and the report",
+        config.budget,
+        clock.used,
+        training,
+        clock.ending,
+    )
+    return decision
 
 
 def facts_of(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer) -> Facts:

@@ -12,6 +12,7 @@ from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import listed
 from segnet.system.machine import machine_line
 from segnet.training.batches import step_summary
+from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.plan import FEW_STEPS, Facts, chosen, num_steps, planned, steps_per_epoch
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer_options import LIGHTNING_PRECISIONS
@@ -53,9 +54,6 @@ def greeting(
     parameters = sum(parameter.numel() for parameter in task.model.parameters())
     precision = next((word for word, theirs in LIGHTNING_PRECISIONS.items() if theirs == trainer.precision), "")
     height, width = known(config.data.crop_size)
-    steps = num_steps(config, facts)
-    epochs = steps / steps_per_epoch(config, facts)
-    length = f"{steps:,} steps ({epochs:.{0 if epochs >= 10 else 1}f} epochs)" if steps else "no last step"
     interval = config.trainer.get("val_check_interval")
     validated = f", validated every {interval:,} batches" if isinstance(interval, int) else ""
     return [
@@ -64,8 +62,17 @@ def greeting(
         f"model: {backbone['name']} {depth}, {decoder['name']}, output stride {config.output_stride}, "
         f"{parameters / 1e6:.2f} M parameters",
         f"machine: {machine_line(trainer.strategy.root_device)}; {precision or trainer.precision}",
-        f"length: {length} of {known(config.data.batch_size)} crops of {height} x {width}{validated}",
+        f"length: {_length_line(config, trainer, facts)} of {known(config.data.batch_size)} crops of {height} x {width}"
+        f"{validated}",
     ]
+
+
+def _length_line(config: Config, trainer: pl.Trainer, facts: Facts) -> str:
+    steps, about = num_steps(config, facts), ""
+    if clock := budget_clock(trainer):
+        steps, about = steps or clock.planned_steps, f"{config.budget}, about "
+    epochs = steps / steps_per_epoch(config, facts)
+    return f"{about}{steps:,} steps ({epochs:.{0 if epochs >= 10 else 1}f} epochs)"
 
 
 def few_steps(config: Config, facts: Facts) -> str:

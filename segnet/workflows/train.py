@@ -1,8 +1,8 @@
 """Train a model: connect data, task and Trainer, and evaluate the best checkpoint; without Hydra."""
 
-import contextlib
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.models.checkpoint import fitting, read_checkpoint
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
+from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.callbacks.configured import configured_callbacks
 from segnet.training.callbacks.restore_errors import RestoreErrors
 from segnet.training.distributed import (
@@ -36,14 +37,13 @@ from segnet.training.finetuning import require_same_model, start_from
 from segnet.training.initial_weights import log_origin, read_backbone_weights, resolve_backbone_weights
 from segnet.training.loggers import build_logger
 from segnet.training.plan import chosen
+from segnet.training.run_config import add_steps, with_choices_of_run, write_config
 from segnet.training.run_data import RunData
 from segnet.training.run_folder import (
     checkpoint_to_resume,
     remove_temporary_files,
     require_run_folder,
     run_folder,
-    with_choices_of_run,
-    write_config,
     write_errors_explained,
 )
 from segnet.training.run_lock import locked
@@ -53,7 +53,7 @@ from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_
 from segnet.weights.load import load_backbone_weights
 from segnet.weights.names import Weights
 from segnet.weights.normalization import resolve_normalization
-from segnet.workflows.decisions import decided
+from segnet.workflows.decisions import decided, fitted, start_clock
 from segnet.workflows.evaluate import Results, device_options, evaluate
 from segnet.workflows.messages import announce, never_predicted
 from segnet.workflows.report import write_report
@@ -66,7 +66,7 @@ LOWER_TRAINING = "data.batch_size or data.crop_size, or set precision=bf16 or ba
 
 
 @launch_environment_restored()
-def train(config: Config, output_dir: Path) -> Results | None:
+def train(config: Config, output_dir: Path, elapsed: float = 0.0) -> Results | None:
     """Train a configuration, and evaluate the best checkpoint on the val split.
 
     In distributed training rank zero evaluates and returns the results; the other processes return None.
@@ -74,6 +74,7 @@ def train(config: Config, output_dir: Path) -> Results | None:
     Args:
         config: the configuration.
         output_dir: the run folder of a new run; a resumed run (`config.checkpoint`) keeps its own folder.
+        elapsed: time since the process started, which counts in a budget [s].
 
     Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json,
     report.html.
@@ -82,28 +83,27 @@ def train(config: Config, output_dir: Path) -> Results | None:
         SegnetError: an option, a file or the machine cannot be used.
         Interrupted: a signal stopped the run; last.ckpt is up to date.
     """
-    start = time.monotonic()
-    given = config = resolve_backbone_weights(complete_specs(with_found_model(config)))
+    start = time.monotonic() - elapsed
+    clock = start_clock(config, elapsed)
+    config = with_found_model(config)
+    given, config = complete_specs(config), resolve_backbone_weights(complete_specs(fitted(config, clock)))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = RunData(config.dataset)
     checkpoint = checkpoint_to_resume(config, output_dir, data) if is_rank_zero() else None
     folder = run_folder(checkpoint, output_dir)
     loggers = [build_logger(config.logger, folder)] if config.logger else []
     restore_errors = RestoreErrors()
-    trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors, data], loggers)
+    own = [*([clock] if clock else []), restore_errors, data]
+    trainer = training_trainer(config, folder, [*own, *configured_callbacks(config)], loggers)
     require_world_size(trainer)
     checkpoint = broadcast_checkpoint(trainer, checkpoint)
     log_origin(config, checkpoint)
     config, datamodule, task = prepare(config, data, checkpoint, trainer)
     if chosen(given, config):  # a Trainer takes options only when it is built
-        trainer = training_trainer(config, folder, [*configured_callbacks(config), restore_errors, data], loggers)
+        trainer = training_trainer(config, folder, [*own, *configured_callbacks(config)], loggers)
     task.inference = Inference(**asdict(config.validation))
     require_gpus_for_sync_batch_norm(trainer, task)
-    with (
-        explained(_crops(config.data), LOWER_TRAINING),
-        write_errors_explained(folder),
-        contextlib.ExitStack() as stack,
-    ):
+    with explained(_crops(config.data), LOWER_TRAINING), write_errors_explained(folder), ExitStack() as stack:
         if is_rank_zero():
             stack.enter_context(locked(folder))
             remove_temporary_files(folder)
@@ -161,7 +161,8 @@ def prepare(
     )
     if resumed and checkpoint:
         config = with_choices_of_run(config, checkpoint, resumed["hyper_parameters"]["optim"])
-    config = replace(decided(config, datamodule, trainer), mean=mean, std=std, checkpoint=None)  # stored so
+    config = decided(config, datamodule, trainer, bool(resumed))
+    config = replace(config, mean=mean, std=std, checkpoint=None)  # config.yaml stores it so
     datamodule.use(config.data)
     model = {"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std}
     if (value_range := datamodule.split("train").value_range) is not None:
@@ -232,6 +233,8 @@ def _finish(
         "parameters": sum(p.numel() for p in task.model.parameters()),
         "seconds": round(time.monotonic() - start, 1),
     }
+    if clock := budget_clock(trainer):
+        add_steps(folder, trainer.global_step, clock.interval)
     results.write(folder / "results.json", **facts, config=asdict(config))
     if warning := never_predicted(results):
         log.warning(warning)

@@ -169,3 +169,9 @@ def test_a_cpu_without_bf16_computes_in_float32_with_one_warning(monkeypatch, ca
     assert usable_precision("fp16", "cpu") == "fp16"  # refused by another check
     monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
     assert usable_precision("bf16", "cpu") == "bf16"
+
+
+def test_a_process_has_an_age():
+    code = "import time; time.sleep(0.2); from segnet.system.machine import process_age; print(process_age())"
+    age = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+    assert age >= 0.2 or age == 0  # which other systems than Linux give

@@ -8,6 +8,7 @@ are functions of (seed, epoch, index).
 
 import csv
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -130,7 +131,9 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._phase = "epoch"
-        self._save(trainer)
+        clocked = math.isinf(trainer.estimated_stepping_batches) and not trainer.should_stop
+        if not clocked or self._is_due(trainer):  # a budget is not spent on the checkpoints of short epochs
+            self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end_if(all_reduce_max(trainer, [self._request.signum])[0], trainer)

@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import RichProgressBarTheme
 
 from segnet.system.files import GIB
+from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.metrics import MONITOR, percent
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class Throughput(Callback):
     def seconds_left(self, trainer: pl.Trainer) -> float:
         """Estimate the time until the last step, validations included [s]; NaN before the first step."""
         done, total = trainer.global_step, trainer.estimated_stepping_batches
+        if clock := budget_clock(trainer):
+            return max(0.0, clock.left)
         if done == self._first_step:
             return math.nan
         return (time.monotonic() - self._start) / (done - self._first_step) * (total - done)
@@ -119,8 +122,10 @@ class ProgressLog(Callback):
     def _print(self, trainer: pl.Trainer, miou: str) -> None:
         self._printed = time.monotonic()
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        done, total = trainer.global_step, int(trainer.estimated_stepping_batches)
-        if trainer.max_epochs and trainer.max_epochs > 0:
+        done, total = trainer.global_step, trainer.estimated_stepping_batches
+        if math.isinf(total):
+            place = f"step {done:6d}"
+        elif trainer.max_epochs and trainer.max_epochs > 0:
             place = f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
         else:
             place = f"step {done:{len(str(total))}d}/{total}"
@@ -151,7 +156,8 @@ class ThroughputBar(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         if self.trainer.max_epochs == -1:  # Lightning would count towards epoch -2
-            return f"Epoch {current_epoch}, up to step {self.trainer.max_steps}"
+            limit = "" if self.trainer.max_steps == -1 else f", up to step {self.trainer.max_steps}"
+            return f"Epoch {current_epoch}{limit}"
         return super()._get_train_description(current_epoch)
 
 

@@ -1,0 +1,142 @@
+"""A time budget: how it is written, and what fits into it.
+
+`budget=30min` counts everything from the start of the process: start-up, the dataset scan, the probe, training,
+validations, checkpoints, the final evaluation and the report. The learning rate schedule follows the clock
+(`segnet.training.callbacks.budget_clock`); this module plans crop, batch, steps and validations from a measured speed.
+"""
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from segnet.config import Config, default_backbone, known
+from segnet.data.scan.crop_fill import CROP_STEP
+from segnet.errors import ConfigError
+from segnet.training.callbacks.budget_clock import VALIDATION_TIME
+from segnet.training.plan import BATCH_SIZE, Facts, has_length, planned
+
+UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
+SHORTEST = 20.0  # seconds, in which a training cannot even start
+GPU_BACKBONE = {"block": "bottleneck", "depths": [3, 4, 6, 3]}  # ResNet50_vd
+LEAST_FOR_GPU_BACKBONE = 300.0  # budget from which a GPU trains it rather than ResNet18_vd [s]
+FEWEST_STEPS = 600  # for which crops, then batches, are made smaller
+SMALLEST_CROP = 128  # unless the images are smaller [pixels]
+SMALLEST_BATCH, LARGEST_BATCH = 4, 16
+STEPS_FOR_LARGEST_BATCH = 8_000
+MEASURED_SHARE = 0.85  # of the probe's speed that a run is planned with: loading and the machine's other work
+MOST_VALIDATIONS = 20
+LEAST_TRAINING = 0.2  # of the budget that must be left for training
+
+
+def parse_budget(text: str) -> float:
+    """Return a time such as 90s, 30min, 2h or 1h30m in seconds.
+
+    Raises:
+        ConfigError: no such time, or one too short to train in.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", text.strip())
+    if not parts or re.sub(r"\s+", "", "".join(number + unit for number, unit in parts)) != re.sub(r"\s+", "", text):
+        raise ConfigError(f"budget={text} is not a time: write 90s, 30min, 2h or 1h30m")
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if seconds < SHORTEST:
+        raise ConfigError(f"budget={text} is too short to train in: give at least {SHORTEST:g}s")
+    return seconds
+
+
+def as_budget(seconds: float) -> str:
+    """Format seconds as a budget: "1h30min"."""
+    rest = round(seconds)
+    parts = []
+    for unit in ("h", "min", "s"):
+        number, rest = divmod(rest, int(UNITS[unit]))
+        parts += [f"{number}{unit}"] if number else []
+    return "".join(parts) or "0s"
+
+
+def check_budget(config: Config) -> float | None:
+    """Return the budget of a configuration in seconds; None without one.
+
+    Raises:
+        ConfigError: no such time, or several processes, whose clocks differ.
+    """
+    if config.budget is None:
+        return None
+    seconds = parse_budget(config.budget)
+    devices, nodes = config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)
+    if devices not in (1, "1", [0]) or nodes != 1:
+        raise ConfigError(f"budget={config.budget} plans for one process: leave out trainer.devices={devices}")
+    return seconds
+
+
+def backbone_for(config: Config, device: str) -> dict[str, Any]:
+    """Return the backbone of a budget: ResNet50_vd on a GPU, unless it was chosen by hand or time is short."""
+    seconds = check_budget(config)
+    if seconds is None or device != "cuda" or config.backbone != default_backbone():
+        return config.backbone
+    return {**config.backbone, **GPU_BACKBONE} if seconds >= LEAST_FOR_GPU_BACKBONE else config.backbone
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What the probe measured.
+
+    Attributes:
+        pixels_per_second: of training steps, crops of all images counted.
+        largest_batch: crops of the largest planned size that fit into memory.
+        validation: estimated time of a validation [s].
+    """
+
+    pixels_per_second: float
+    largest_batch: int
+    validation: float
+
+
+def plan_within(config: Config, facts: Facts, speed: Speed, seconds: float) -> tuple[Config, int]:
+    """Return a configuration without nulls, of which a training of some seconds makes the most, and its steps.
+
+    Args:
+        config: null crop and batch sizes follow the speed.
+        seconds: time for training and the validations within it [s].
+
+    Raises:
+        ConfigError: an impossible option.
+    """
+    training = seconds * (1 - VALIDATION_TIME)
+    pixels = MEASURED_SHARE * speed.pixels_per_second * training
+    data = planned(config, facts).data
+    crop, batch_size = known(data.crop_size), known(data.batch_size)
+    if config.data.crop_size is None:
+        crop = crop_for(crop, pixels / (FEWEST_STEPS * batch_size))
+    area = math.prod(crop)
+    if config.data.batch_size is None:
+        batch_size = batch_for(pixels / area, batch_size, speed.largest_batch)
+    steps = max(1, int(pixels / (area * batch_size * facts.accumulated)))
+    data = replace(config.data, crop_size=crop, batch_size=batch_size)
+    if has_length(config):
+        return planned(replace(config, data=data), facts), steps
+    number = max(1, min(MOST_VALIDATIONS, int(VALIDATION_TIME * seconds / max(speed.validation, 1e-9))))
+    interval = (
+        {}
+        if "check_val_every_n_epoch" in config.trainer
+        else {"val_check_interval": max(1, steps // number) * facts.accumulated}
+    )
+    trainer = {**interval, **config.trainer, "max_steps": steps}
+    decided = planned(replace(config, data=data, trainer=trainer), facts)
+    clocked = {key: value for key, value in decided.trainer.items() if key != "max_steps"}
+    return replace(decided, trainer={**clocked, "max_epochs": -1}), steps  # the clock ends it
+
+
+def crop_for(crop: list[int], area: float) -> list[int]:
+    """Shrink a crop to an area of some pixels, in multiples of the stride; never below `SMALLEST_CROP`."""
+    factor = min(1.0, math.sqrt(area / math.prod(crop)))
+    return [max(min(side, SMALLEST_CROP), int(side * factor) // CROP_STEP * CROP_STEP) for side in crop]
+
+
+def batch_for(crops: float, batch_size: int, largest: int) -> int:
+    """Return the batch size for the number of crops that a run can afford, of those that fit into memory."""
+    if crops >= STEPS_FOR_LARGEST_BATCH * LARGEST_BATCH and batch_size == BATCH_SIZE:
+        batch_size = LARGEST_BATCH
+    elif crops < FEWEST_STEPS * batch_size:
+        batch_size = min(batch_size, SMALLEST_BATCH)
+    return max(1, min(batch_size, largest))

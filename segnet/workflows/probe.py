@@ -1,0 +1,169 @@
+"""The probe of a time budget: a few training steps and predictions on random images, before a run is planned."""
+
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from segnet.config import Config, known
+from segnet.data.datamodule import SegmentationDataModule
+from segnet.system.machine import is_out_of_memory
+from segnet.training.budget import LARGEST_BATCH, SMALLEST_BATCH, Speed
+from segnet.training.callbacks.progress import memory_used
+from segnet.training.optim import build_optimizer, complete_optim, parameter_groups
+from segnet.training.plan import Facts
+from segnet.training.task import SegmentationTask
+
+MEMINFO = Path("/proc/meminfo")
+FIRST_BATCH = 2
+NUM_STEPS = 2  # timed at each batch size
+PROBE_SHARE = 0.04  # of the time left, after which no larger batch is tried
+MEMORY_SHARE = 0.6  # of the free memory of a CPU machine that a batch may take
+SAVES = 8  # of the weights' size in a validation: two checkpoints of weights, EMA weights and the optimizer's state
+LOADING = 1.3  # factor on the time of predictions alone, for a validation
+
+
+def probe(
+    config: Config,
+    datamodule: SegmentationDataModule,
+    facts: Facts,
+    device: torch.device,
+    left: float,
+    now: Callable[[], float],
+) -> Speed:
+    """Measure training steps and predictions of a configuration. The random state stays as it was.
+
+    Args:
+        config: with crop and batch sizes.
+        facts: its sizes give that of a val image.
+        left: time left of the budget [s].
+        now: the time [s].
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        channels = datamodule.split("train").channels
+        task = SegmentationTask.create(
+            model={
+                "backbone": config.backbone,
+                "decoder": config.decoder,
+                "mean": [0.5] * channels,
+                "std": [0.5] * channels,
+            },
+            classes=datamodule.classes,
+            loss={"name": "cross_entropy"},
+            optim=complete_optim(config.optim),
+            frozen_stages=config.frozen_stages,
+            norm_eval=config.norm_eval,
+            auxiliary_head=config.auxiliary_head,
+        ).to(device)
+        trial = Trial(task, known(config.data.crop_size), config.precision, now)
+        rate, largest = _largest_batch(trial, known(config.data.batch_size), left)
+        size = max(facts.sizes, key=lambda found: facts.sizes[found], default=tuple(known(config.data.crop_size)))
+        validation = LOADING * facts.num_val * trial.prediction((size[0], size[1])) + SAVES * trial.saving()
+    return Speed(rate, largest, validation)
+
+
+def _largest_batch(trial: "Trial", wanted: int, left: float) -> tuple[float, int]:
+    """Pixels per second, and the largest batch that fits, of those up to `LARGEST_BATCH` that are worth a try."""
+    before, free = _process_memory()
+    seconds = trial.step(FIRST_BATCH)
+    if math.isinf(seconds):
+        return trial.area / max(trial.step(1), 1e-9), 1
+    rate, largest, spent = FIRST_BATCH * trial.area / max(seconds, 1e-9), FIRST_BATCH, seconds
+    per_image = max(0, _process_memory()[0] - before) / FIRST_BATCH
+    batch = SMALLEST_BATCH
+    while batch <= max(wanted, LARGEST_BATCH):
+        too_large = trial.device.type != "cuda" and free and batch * per_image > MEMORY_SHARE * free
+        expected = (NUM_STEPS + 1) * batch * trial.area / rate
+        if too_large:
+            break
+        if spent + expected > PROBE_SHARE * left:  # no time to try: what memory promises is believed
+            largest = max(largest, wanted if trial.device.type == "cpu" else largest)
+            break
+        seconds = trial.step(batch)
+        if math.isinf(seconds):
+            break
+        spent += (NUM_STEPS + 1) * seconds
+        rate, largest = batch * trial.area / max(seconds, 1e-9), batch
+        batch *= 2
+    return rate, largest
+
+
+class Trial:
+    """Training steps and predictions on random images.
+
+    Args:
+        task: on the device to measure.
+        crop_size: (height, width) of a step's images [pixels].
+        precision: of training.
+        now: the time [s].
+    """
+
+    def __init__(self, task: SegmentationTask, crop_size: list[int], precision: str, now: Callable[[], float]) -> None:
+        self._task, self._crop_size, self._now = task, crop_size, now
+        self.device = next(task.parameters()).device
+        self.area = math.prod(crop_size)
+        self._dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        if self.device.type == "cpu":
+            self._dtype = None
+        groups = parameter_groups(task, task.model.backbone, task.optim)
+        self._optimizer = build_optimizer(groups, task.optim)
+
+    def step(self, batch_size: int) -> float:
+        """Duration of a training step after a first one [s]; infinite if it runs out of memory."""
+        channels = self._task.model.in_channels
+        try:
+            images = torch.randint(0, 256, (batch_size, channels, *self._crop_size), dtype=torch.uint8).to(self.device)
+            mask = torch.randint(0, len(self._task.classes.names), (batch_size, *self._crop_size)).to(self.device)
+            self._one_step(images, mask)
+            start = self._now()
+            for _ in range(NUM_STEPS):
+                self._one_step(images, mask)
+            return (self._now() - start) / NUM_STEPS
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return math.inf
+
+    def _one_step(self, images: torch.Tensor, mask: torch.Tensor) -> None:
+        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+            loss, _ = self._task.losses(images, mask)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        self._finish()
+
+    def prediction(self, size: tuple[int, int]) -> float:
+        """Duration of a prediction of one image of (height, width), after a first one [s]."""
+        images = torch.zeros(1, self._task.model.in_channels, *size, dtype=torch.uint8, device=self.device)
+        mask = torch.zeros(1, *size, dtype=torch.uint8, device=self.device)
+        self._task.eval()
+        with torch.no_grad():
+            for _ in range(2):
+                start = self._now()
+                self._task.measure(images, mask)
+                self._finish()
+        return self._now() - start
+
+    def saving(self) -> float:
+        """Duration of writing the weights into memory [s]."""
+        start = self._now()
+        torch.save(self._task.state_dict(), io.BytesIO())
+        return self._now() - start
+
+    def _finish(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _process_memory() -> tuple[int, int]:
+    """Peak memory of this process and free memory of the machine [bytes]; 0: unknown."""
+    try:
+        lines = MEMINFO.read_text(encoding="utf-8").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        free = 0
+    return memory_used(torch.device("cpu")), free

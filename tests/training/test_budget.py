@@ -1,0 +1,99 @@
+"""Time budgets: how they are written, and what a plan makes of a measured speed."""
+
+from dataclasses import replace
+
+import pytest
+from tiny import configuration
+
+from segnet.config import Config, DataConfig, OptimConfig
+from segnet.errors import ConfigError
+from segnet.training.budget import Speed, as_budget, backbone_for, check_budget, parse_budget, plan_within
+from segnet.training.plan import PLANNED, Facts, value_of
+from segnet.training.trainer_options import check_trainer_options
+
+FACTS = Facts(num_train=367, num_val=101, sizes={(360, 480): 367}, pretrained=False)
+SPEED = Speed(pixels_per_second=1e6, largest_batch=16, validation=5.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30min", 1800), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1.5 h", 5400), ("1h 1min 5s", 3665)],
+)
+def test_a_budget_is_read(text, seconds):
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["30", "", "min", "-5min", "3 minutes", "1h30", "00:30:00", "1e3s", "nan"])
+def test_what_is_no_time_is_refused_in_one_line(text):
+    with pytest.raises(ConfigError, match=r"^budget=.* is not a time: write 90s, 30min, 2h or 1h30m$"):
+        parse_budget(text)
+
+
+def test_a_time_too_short_to_start_in_is_refused():
+    with pytest.raises(ConfigError, match="at least 20s"):
+        parse_budget("5s")
+
+
+@pytest.mark.parametrize("seconds", [90, 1800, 5400, 3665, 86400])
+def test_a_budget_is_written_as_it_is_read(seconds):
+    assert parse_budget(as_budget(seconds)) == seconds
+
+
+@pytest.mark.parametrize("trainer", [{"devices": 2}, {"devices": "auto"}, {"num_nodes": 2}])
+def test_several_processes_have_no_common_clock(trainer):
+    with pytest.raises(ConfigError, match=r"^budget=2h plans for one process"):
+        check_budget(Config(budget="2h", trainer=trainer))
+
+
+@pytest.mark.parametrize(
+    ("value", "budget"), [("00:00:30:00", "30min"), ("01:02:00:00", "26h"), ({"hours": 1}, "2h"), (None, "2h")]
+)
+def test_lightnings_time_limit_is_refused_with_the_same_budget(value, budget):
+    with pytest.raises(ConfigError, match=rf"^trainer\.max_time=.* write budget={budget},"):
+        check_trainer_options({"max_time": value})
+
+
+def test_a_gpu_gets_a_larger_backbone_unless_it_was_chosen_or_time_is_short():
+    config = Config(budget="30min")
+    assert backbone_for(config, "cuda")["depths"] == [3, 4, 6, 3]
+    assert backbone_for(config, "cpu") == config.backbone
+    assert backbone_for(replace(config, budget="1min"), "cuda") == config.backbone
+    chosen = replace(config, backbone=configuration().backbone)
+    assert backbone_for(chosen, "cuda") == chosen.backbone
+
+
+def plan(seconds, speed=SPEED, config=None, facts=FACTS):
+    decided, steps = plan_within(config or Config(budget="1h"), facts, speed, seconds)
+    return decided, steps
+
+
+def test_a_slow_machine_gets_smaller_crops_and_a_fast_one_larger_batches():
+    decided, steps = plan(180)
+    assert decided.data.crop_size == [160, 160]
+    assert decided.data.batch_size == 8
+    assert steps >= 600
+    decided, _ = plan(180, replace(SPEED, pixels_per_second=1e5))
+    assert (decided.data.crop_size, decided.data.batch_size) == ([128, 128], 4)
+    decided, _ = plan(3600, replace(SPEED, pixels_per_second=1e9), facts=replace(FACTS, device="cuda"))
+    assert (decided.data.crop_size, decided.data.batch_size) == ([384, 480], 16)
+    decided, _ = plan(3600, Speed(1e9, 3, 5.0))
+    assert decided.data.batch_size == 3  # more do not fit
+
+
+def test_nothing_is_left_open_but_the_end_of_the_run():
+    decided, steps = plan(600)
+    assert {option for option in PLANNED if value_of(decided, option) is None} == {"trainer.max_steps"}
+    assert decided.trainer["max_epochs"] == -1
+    assert decided.optim.warmup_steps == int(0.04 * steps)
+    assert 600 * 0.12 / SPEED.validation - 1 <= steps / decided.trainer["val_check_interval"] <= 20
+
+
+def test_what_was_set_by_hand_stays():
+    config = Config(
+        budget="1h",
+        data=DataConfig(batch_size=5, crop_size=[64, 96]),
+        optim=OptimConfig(lr=0.1),
+        trainer={"max_steps": 7},
+    )
+    decided, _ = plan(600, config=config)
+    assert (decided.data, decided.trainer, decided.optim.lr) == (config.data, config.trainer, 0.1)
