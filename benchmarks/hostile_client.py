@@ -1,12 +1,12 @@
-"""A hostile client of `segnet serve`: is anyone else still served, and does the server live on?
+"""Attack `segnet serve` with hostile clients, and check that honest clients are still served.
 
     segnet serve --checkpoint best.ckpt --port 8000 &
     python benchmarks/hostile_client.py http://127.0.0.1:8000 --seconds 60
 
-Attacks one after another: silent connections, half heads, uploads that stand still, uploads that drip, damaged images,
-bombs, requests that are no HTTP. During each attack an honest client asks /health and sends an image, again where it
-gets 503 with Retry-After; it must get 200 within --patience seconds. The exit code is 1 if it did not, or if any answer
-was a 500.
+The attacks run one after another: silent connections, incomplete headers, stalled uploads, slow uploads, damaged
+images, decompression bombs, requests other than HTTP. During each attack an honest client requests /health and sends an
+image. It repeats requests answered by 503 with Retry-After, and must get 200 within --patience seconds. The exit code
+is 1 if it did not, or if any answer was a 500.
 """
 
 import argparse
@@ -36,13 +36,13 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def bomb(side: int) -> bytes:
-    """A PNG whose header promises side x side pixels."""
+    """A PNG with a header of side x side pixels and no data."""
     head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
 
 
 def ask(address: Address, method: str, path: str, body: bytes = b"", kind: str = "image/png") -> int:
-    """The status of an answer."""
+    """Send a request and return the status of the answer."""
     connection = http.client.HTTPConnection(*address, timeout=60)
     try:
         connection.request(method, path, body or None, {"Content-Type": kind} if body else {})
@@ -100,7 +100,7 @@ class Attack:
 
 
 def requests(address: Address, rng: np.random.Generator) -> list[int]:
-    """Statuses of damaged images, bombs, wrong types and odd queries."""
+    """Send damaged images, bombs, wrong types and invalid queries; return the statuses."""
     whole = png(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8))
     statuses = []
     for _ in range(20):
@@ -115,13 +115,13 @@ def requests(address: Address, rng: np.random.Generator) -> list[int]:
         (b"II*\0", "image/tiff"),
     ):
         statuses.append(ask(address, "POST", "/predict", body, kind))
-    for query in ("output=%00", "output=mask&opacity=nan", "picture=1", "tolerance=1e999", "x" * 5000):
+    for query in ("output=%00", "output=mask&opacity=nan", "image=1", "tolerance=1e999", "x" * 5000):
         statuses.append(ask(address, "POST", f"/predict?{query}", whole))
     return statuses
 
 
 def honest(address: Address, seconds: float, patience: float) -> list[str]:
-    """What went wrong for an honest client."""
+    """Run an honest client and return its failures."""
     image = png(np.zeros((40, 30, 3), np.uint8))
     wrong = []
     end = time.monotonic() + seconds
@@ -130,7 +130,7 @@ def honest(address: Address, seconds: float, patience: float) -> list[str]:
             started = time.monotonic()
             try:
                 while (status := ask(address, method, path, body)) == 503 and time.monotonic() - started < patience:
-                    time.sleep(1)  # as its Retry-After asks
+                    time.sleep(1)  # Retry-After
             except (OSError, http.client.HTTPException) as error:
                 wrong.append(f"{path}: {type(error).__name__} {error}")
                 continue
@@ -142,7 +142,7 @@ def honest(address: Address, seconds: float, patience: float) -> list[str]:
 
 
 def main() -> int:
-    """Exit code 1 where somebody was kept out, or the server failed."""
+    """Run all attacks; return exit code 1 if an honest client was not served, or the server failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url", help="of the server")
     parser.add_argument("--seconds", type=float, default=60, help="for all attacks; default: 60")

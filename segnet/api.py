@@ -1,12 +1,13 @@
 """The functions of the public API: `segnet.train`, `segnet.evaluate`, `segnet.inspect` and `segnet.export`.
 
-They do what the verbs of the command line do, with the same options, defaults and run folders. Options are given as
+They match the verbs of the command line, with the same options, defaults and run folders. Options are given as
 
-* strings, word for word as on the command line: ``segnet.train("dataset=folder", "dataset.root=photos")``;
-* keywords, where two underscores stand for the dot: ``segnet.train(dataset="folder", dataset__root="photos")``;
-* a `Config`, and keywords for what differs from it: ``segnet.train(config, optim__lr=0.02)``.
+* strings, as on the command line: ``segnet.train("dataset=folder", "dataset.root=photos")``;
+* keywords with two underscores for the dot: ``segnet.train(dataset="folder", dataset__root="photos")``;
+* a `Config`, and keywords for changes: ``segnet.train(config, optim__lr=0.02)``.
 
-Strings and keywords mix; keywords win. Errors that a user can cause are subclasses of `segnet.errors.SegnetError`.
+Strings and keywords can be combined; keywords take precedence. User errors are subclasses of
+`segnet.errors.SegnetError`.
 """
 
 import contextlib
@@ -40,12 +41,11 @@ StrPath = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """A finished training.
+    """The result of a training.
 
     Attributes:
         folder: the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, results.json, report.html, ...
-        results: scores of the best checkpoint on the val split. None in all processes but the first of a run that has
-            several.
+        results: scores of the best checkpoint on the val split. With several processes, None in all but rank zero.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Evaluation:
-    """A checkpoint that was evaluated.
+    """The result of an evaluation.
 
     Attributes:
         folder: the run folder, with results.json.
@@ -98,7 +98,8 @@ class Inspection:
 
     Attributes:
         folder: the run folder, with inspection.json and contact_sheet.png.
-        report: `report.errors` and `report.warnings` are sentences; `report.require_sound()` raises the first error.
+        report: `report.errors` and `report.warnings` are lists of messages; `report.require_sound()` raises the first
+            error.
             Without class names, `report.readings` has the ways to read the masks.
     """
 
@@ -117,8 +118,8 @@ class Exported:
 
     Attributes:
         path: the file, or the folder of format safetensors.
-        metadata: what the file stores of itself: classes, channels, output.
-        comparisons: a line for each size at which the export was compared with the checkpoint, and for `int8`.
+        metadata: metadata stored in the file: classes, channels, output.
+        comparisons: one line per image size at which export and checkpoint were compared, and for `int8`.
     """
 
     path: Path
@@ -171,7 +172,7 @@ def evaluate(*options: str | Config | EvaluateConfig, output_dir: StrPath | None
 
 
 def inspect(*options: str | Config | InspectConfig, output_dir: StrPath | None = None, **values: Any) -> Inspection:
-    """Read every file of a dataset and report what is wrong with it, as `segnet inspect` does.
+    """Read every file of a dataset and report its problems, like `segnet inspect`.
 
     Args:
         *options: "name=value", as on the command line; or one configuration. Of a training's `Config` the dataset, its
@@ -210,25 +211,25 @@ def export(
     calibration_images: int = 64,
     overwrite: bool = False,
 ) -> Exported:
-    """Export a checkpoint for other programs, as `segnet export` does.
+    """Export a checkpoint to another runtime, like `segnet export`.
 
-    The export is run in its own runtime and kept only if it computes what the checkpoint does.
+    The export is verified in its runtime: it is kept only if its outputs match those of the checkpoint.
 
     Args:
         checkpoint: path of a segnet checkpoint.
         format: "onnx", "openvino", "pt2" or "safetensors".
-        output: path to write; None: beside the checkpoint.
+        output: path to write; None: next to the checkpoint.
         output_kind: "logits", or "classes" for class ids.
         int8: whether to quantize weights and activations to 8 bits (onnx, openvino); needs `calibrate`.
-        calibrate: root of a dataset with train and val split: the one gives the ranges for int8, the other the mIoU.
+        calibrate: root of a dataset for int8: train gives the value ranges, val the mIoU.
         dataset: layout of `calibrate`; None: folder.
-        calibration_images: number of images for the ranges.
+        calibration_images: number of calibration images.
         overwrite: whether to replace an existing file.
 
     Raises:
-        ConfigError: the options do not go together, or the output exists.
-        CheckpointError: the checkpoint cannot be used, or the export does not compute the same.
-        MachineError: a package is not installed, or the disk refuses it.
+        ConfigError: incompatible options, or the output exists.
+        CheckpointError: the checkpoint cannot be used, or the outputs of the export differ.
+        MachineError: a package is not installed, or the file cannot be written.
     """
     from segnet.cli.export import build_parser, exported, output_path
 
@@ -254,7 +255,7 @@ def _configured(
     if not options or not isinstance(options[0], schema):
         return composed_call(verb, schema, options, values, folder)
     if len(options) > 1:
-        raise ConfigError(f"{options[1]}: beside a configuration, options are keywords, as optim__lr=0.02")
+        raise ConfigError(f"{options[1]}: options after a configuration must be keywords, such as optim__lr=0.02")
     sections = {name: getattr(options[0], name, {}) for name in ("dataset", "backbone")}
     choices = {name: str(section.get("name", "")) for name, section in sections.items() if isinstance(section, dict)}
     return changed_config(verb, options[0], values, folder, choices)
@@ -278,7 +279,7 @@ def _run_folder(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _python_names() -> Iterator[None]:
-    """Name options in errors as Python does: `output_kind` for `--output-kind`."""
+    """Use Python names of options in errors: `output_kind` for `--output-kind`."""
     try:
         yield
     except ConfigError as error:
@@ -287,7 +288,7 @@ def _python_names() -> Iterator[None]:
 
 
 def _bundle(result: object, table: Table | None) -> dict[str, str]:
-    """What a notebook shows: the table, and the result in one line below it."""
+    """The representation in a notebook: the table, with the result in one line below."""
     if table is None:
         return {"text/plain": repr(result)}
     table.caption = Text(repr(result))

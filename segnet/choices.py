@@ -1,7 +1,7 @@
-"""Values that options choose from. They are importable without torch: `--help` and usage errors need nothing else."""
+"""Allowed values of options; importable without torch, for `--help` and usage errors."""
 
-RUNTIMES = ("torch", "onnxruntime", "openvino")  # that run a model
-IMAGE_KINDS = (  # files that a prediction writes for an image; segnet.prediction.outputs writes them
+RUNTIMES = ("torch", "onnxruntime", "openvino")  # runtimes of a model
+IMAGE_KINDS = (  # kinds of results for an image, written by segnet.prediction.outputs
     *("mask", "overlay", "colors", "confidence", "probabilities"),
     *("geojson", "coco", "labelme"),
 )

@@ -1,4 +1,4 @@
-"""The classes of well-known datasets: names in the order of their ids, and their usual colors.
+"""Classes of well-known datasets: names in the order of ids, and their usual colors.
 
 Sources: Cityscapes' 19 classes for training (cityscapesScripts); PASCAL VOC 2012 and the ADE20K scene parsing benchmark
 with their development kits' colors; CamVid's 11 classes as SegNet uses them (arXiv 1511.00561);

@@ -33,8 +33,8 @@ class Classes:
     """Class names in the order of their ids, their colors, and the mask value to ignore.
 
     Raises:
-        ConfigError: no names, a name twice, another number of colors than names, a color that is not three
-            values of 0-255, or an `ignore_index` that is the id of a class or no 16-bit value.
+        ConfigError: no names, a duplicate name, different numbers of colors and names, a color that is not three
+            values of 0-255, or an `ignore_index` that is a class id or not a 16-bit value.
     """
 
     names: tuple[str, ...]
@@ -46,25 +46,25 @@ class Classes:
             raise ConfigError("class names are missing: name at least one class")
         for name in self.names:
             if not isinstance(name, str) or not name.strip():
-                raise ConfigError(f"class name {name!r} is not a text: quote it in the list of class names")
+                raise ConfigError(f"class name {name!r} is not a string: quote it in the list of class names")
             if any("\ud800" <= character <= "\udfff" for character in name):
-                raise ConfigError(f"class name {name!r} is not Unicode: half of a surrogate pair stands in it")
+                raise ConfigError(f"class name {name!r} is not valid Unicode: it contains a lone surrogate")
         repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated:
-            raise ConfigError(f"class name '{repeated[0]}' stands twice: every class needs a name of its own")
+            raise ConfigError(f"class name '{repeated[0]}' is duplicate: every class needs a unique name")
         if len(self.palette) != len(self.names):
             raise ConfigError(f"{len(self.palette)} colors for {len(self.names)} classes: give one color a class")
         for name, color in zip(self.names, self.palette, strict=True):
             if len(color) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in color):
                 raise ConfigError(f"color {list(color)} of class '{name}' is not [red, green, blue] of 0-255")
         if len(self.names) > MAX_LABEL:
-            raise ConfigError(f"{len(self.names)} classes: a mask holds at most {MAX_LABEL}")
+            raise ConfigError(f"{len(self.names)} classes: a mask can have at most {MAX_LABEL}")
         if not isinstance(self.ignore_index, int) or not 0 <= self.ignore_index <= MAX_LABEL:
-            raise ConfigError(f"ignore_index={self.ignore_index} is not in 0-{MAX_LABEL}, the values that a mask holds")
+            raise ConfigError(f"ignore_index={self.ignore_index} must be in 0-{MAX_LABEL}, the range of 16-bit masks")
         if self.ignore_index < len(self.names):
             raise ConfigError(
                 f"ignore_index={self.ignore_index} is the id of class '{self.names[self.ignore_index]}': "
-                f"take a value from {len(self.names)} on"
+                f"use a value of {len(self.names)} or more"
             )
 
     @classmethod

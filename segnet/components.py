@@ -104,7 +104,7 @@ def check_options(
 
 
 def _owner_of(key: str, kind: str, others: Mapping[str, Callable[..., Any]], exclude: Iterable[str]) -> str:
-    """The half sentence that names a component with this option, or with one nearly the same; empty if none has it."""
+    """A clause that names a component with this option or a similar one; empty without one."""
     options = {
         name: [option for option in inspect.signature(target).parameters if option not in exclude]
         for name, target in others.items()
@@ -120,11 +120,11 @@ def _owner_of(key: str, kind: str, others: Mapping[str, Callable[..., Any]], exc
 def forwards_to(
     target: Callable[..., Any], without: Collection[str] = ()
 ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-    """Decorate a function that passes its ``**options`` on to `target`, so that its signature names them.
+    """Decorate a function that forwards its ``**options`` to `target`, so that its signature lists them.
 
     Args:
-        target: class or function whose parameters the options are.
-        without: parameters of `target` that are not passed on.
+        target: class or function with these options as parameters.
+        without: parameters of `target` that are not forwarded.
     """
     passed_on = [parameter for name, parameter in inspect.signature(target).parameters.items() if name not in without]
 

@@ -1,4 +1,4 @@
-"""The options of the verbs: dataclasses whose fields have the defaults for a dataset of one's own.
+"""The options of the verbs: dataclasses with defaults for the user's own data.
 
 An option of a training at null follows the data, the weights and the machine: `segnet.training.plan` decides it.
 
@@ -52,7 +52,7 @@ class DataConfig(LoaderConfig):
     cutmix: float = 0.0
     """Probability of CutMix, 0-1: a rectangle of a crop is replaced by that of another crop of the batch."""
     oversample_rare: float = 0.0
-    """Repeat images that hold a class which less than this fraction of the images hold (0-1, as in LVIS); 0: off."""
+    """Repeat images with classes that less than this fraction of the images contain (0-1, as in LVIS); 0: off."""
     cache: str | None = None
     """Cache of decoded train and val images: memory or disk; null: none."""
     cache_size: float = 8.0
@@ -133,7 +133,7 @@ def default_norm() -> dict[str, Any]:
 
 @dataclass(slots=True, kw_only=True)
 class ValidationConfig:
-    """How images are predicted in order to be measured."""
+    """Prediction of images in validation and evaluation."""
 
     flip: bool = False
     """Test-time augmentation: average the predictions of an image and its mirror image."""
@@ -147,7 +147,7 @@ class ValidationConfig:
 
 
 def default_trainer() -> dict[str, Any]:
-    """The arguments of Lightning's Trainer whose default here is not Lightning's."""
+    """Arguments of Lightning's Trainer with another default than Lightning's."""
     return {"devices": 1, "log_every_n_steps": 10}
 
 
@@ -240,19 +240,19 @@ class ShardConfig:
     output: str = "???"
     """Folder to write; it must not exist yet."""
     images_per_shard: int = 500
-    """Images in each tar file; the last of a split may hold fewer."""
+    """Images in each tar file; the last one of a split may have fewer."""
 
 
 @dataclass(slots=True, kw_only=True)
 class InspectConfig:
-    """Find what is wrong with a dataset. All options of a training are accepted, and these are used."""
+    """Find problems in a dataset. All options of train are accepted, and these are used."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
     """Dataset: a choice such as folder, and its options."""
     splits: list[str] = field(default_factory=lambda: ["train", "val"])
     """Splits to inspect: any of train, val and test."""
     num_images: int = 8
-    """Rows of the contact sheet, which shows each image as it is and augmented; 0: no sheet."""
+    """Rows of the contact sheet with each image before and after augmentation; 0: no sheet."""
     data: DataConfig = field(default_factory=DataConfig)
     seed: int = 0
     """Seed of the augmentation in the contact sheet."""
@@ -260,7 +260,7 @@ class InspectConfig:
 
 @dataclass(slots=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure what a model costs on this machine: parameters, operations, speed and memory."""
+    """Measure the cost of a model on this machine: parameters, operations, speed and memory."""
 
     checkpoint: str | None = None
     """Checkpoint or published model to measure instead of the options from backbone to num_classes; null: untrained."""

@@ -6,10 +6,10 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the command `segnet` exits with; 128 + n stands for signal n."""
+    """Exit codes of the `segnet` command; 128 + n stands for signal n."""
 
     OK = 0
-    BUG = 1  # our own fault: a stack trace
+    BUG = 1  # internal error with a stack trace
     USAGE = 2  # command line or configuration
     DATA = 3  # images, masks, annotation files
     CHECKPOINT = 4  # checkpoints and weight files
@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     PARTIAL = 6  # some inputs failed, the others are done
 
 
-NUM_LISTED = 5  # items that an error lists before it counts the rest
+NUM_LISTED = 5  # items listed in an error; further ones are counted
 
 
 def listed(names: Sequence[str], most: int = NUM_LISTED) -> str:
@@ -36,7 +36,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-# Control characters, line separators, lone surrogates, and what changes the direction of text or is invisible.
+# Control characters, line separators, lone surrogates, bidirectional and invisible characters.
 _CONTROLS = re.compile(
     "[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -44,14 +44,14 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str, keep: str = "") -> str:
-    """A text for a terminal, a log or a table: control characters are written out, as ``\\x1b``.
+    """Escape control characters in text for a terminal, log or table, such as ``\\x1b``.
 
-    Names of files and classes and the words of servers may hold sequences that erase lines, retitle a terminal or
-    reverse what stands behind them.
+    Names of files and classes and messages of servers may contain sequences that erase lines, change the terminal's
+    title or reverse the text direction.
 
     Args:
-        text: from anywhere.
-        keep: control characters that stay, such as line breaks of a longer text.
+        text: text from any source.
+        keep: control characters to keep, such as line breaks.
     """
 
     def written_out(match: re.Match[str]) -> str:
@@ -66,7 +66,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 class SegnetError(ValueError):
-    """Base of all errors that a user can cause. The message is one line: where, what is wrong, what to do."""
+    """Base class of all errors that a user can cause. The message is one line: location, problem, solution."""
 
     exit_code: int = ExitCode.USAGE
 
@@ -94,20 +94,20 @@ class CheckpointError(SegnetError):
 
 
 class MachineError(SegnetError):
-    """A full disk, missing memory, a missing device or a missing package."""
+    """A full disk, out of memory, a missing device or a missing package."""
 
     exit_code = ExitCode.MACHINE
 
 
 class Interrupted(BaseException):
-    """A signal ended the run, and it ended in good order.
+    """A signal ended the run cleanly.
 
-    Like KeyboardInterrupt it is no Exception: a signal may come anywhere, also where a library catches every Exception
-    and continues or reports another fault.
+    Like KeyboardInterrupt, it does not inherit from Exception: libraries that catch every Exception would continue or
+    report another error.
 
     Args:
         signum: the signal.
-        message: where it came, and what was saved; empty where another process reports it.
+        message: what was interrupted and saved; empty if another process reports it.
     """
 
     def __init__(self, signum: int, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Packages that are missing or broken: optional ones are imported when asked for, and each failure is one line."""
+"""Missing and broken packages: optional packages are imported on demand, and each failure is one line."""
 
 import importlib
 import re
@@ -13,7 +13,7 @@ PACKAGE_FOLDER = str(Path(__file__).parent)
 
 
 def import_extra(package: str, extra: str) -> ModuleType:
-    """Import a package that one of segnet's extras brings.
+    """Import a package of one of segnet's extras.
 
     Raises:
         MachineError: it is not installed, or cannot be imported.
@@ -25,14 +25,14 @@ def import_extra(package: str, extra: str) -> ModuleType:
         missing = isinstance(error, ModuleNotFoundError) and error.name == name
         reason = "is not installed" if missing else f"cannot be imported ({error})"
         raise MachineError(f'{name} {reason}: pip install "segnet[{extra}]"') from None
-    except Exception as error:  # a build for another torch, Python or processor fails in any way
+    except Exception as error:  # a build for another torch, Python or CPU can fail in any way
         raise broken_package(error) or _unimportable(name, error) from None
 
 
 def broken_package(error: Exception) -> MachineError | None:
-    """The line for an error that came while another package was imported; None for any other error.
+    """The error message for a failed import of another package; None for other errors.
 
-    A torchvision that was built for another torch fails when torchmetrics or Lightning import it, for example.
+    Example: a torchvision built for another torch fails when torchmetrics or Lightning import it.
     """
     package = _package_at_fault(error)
     if package is None:
@@ -43,7 +43,7 @@ def broken_package(error: Exception) -> MachineError | None:
 
 
 def _package_at_fault(error: Exception) -> str | None:
-    """The innermost package whose module was being imported on behalf of segnet."""
+    """The innermost package that was being imported by segnet."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         name = error.name.split(".")[0]
         return name if name != "segnet" else None
@@ -90,7 +90,7 @@ def matching_torchvision(torch: str) -> str:
 
 
 def installed_version(package: str) -> str | None:
-    """The installed version of a package; None: it is not installed."""
+    """The installed version of a package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -31,7 +31,7 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
     """A SegmentationModel with its classes; `segnet.models.pretrained` describes its files.
 
     Args:
-        classes: as `Classes.create` takes them.
+        classes: arguments of `Classes.create`.
         backbone, decoder, num_classes, mean, std: see SegmentationModel.
 
     Attributes:
@@ -69,11 +69,11 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
         """Load a model from a folder or from the Hugging Face hub, in evaluation mode.
 
         Args:
-            options: as huggingface_hub's mixin takes them: revision, token, cache_dir, local_files_only, ...
+            options: options of huggingface_hub's mixin: revision, token, cache_dir, local_files_only, ...
 
         Raises:
-            CheckpointError: there is no such folder or name, or it holds no model of segnet.
-            MachineError: the network does not allow it, or HF_HUB_OFFLINE forbids it.
+            CheckpointError: the folder or name does not exist, or contains no model of segnet.
+            MachineError: the network failed, or HF_HUB_OFFLINE is set.
         """
         name = os.fspath(pretrained_model_name_or_path)
         folder = Path(name)
@@ -84,7 +84,7 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
             with refusing_damage(folder, NO_MODEL):
                 return super().from_pretrained(name, **options)
         if folder.exists() or not HUB_NAME.fullmatch(name):
-            raise CheckpointError(f"{name}: no such folder, and no name of a model on the hub, as user/model")
+            raise CheckpointError(f"{name}: no such folder, and not the name of a model on the hub, such as user/model")
         try:
             return super().from_pretrained(name, **options)
         except (CheckpointError, MachineError):
@@ -93,12 +93,12 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
             if isinstance(error, errors.HFValidationError):
                 raise hub_error(errors, name, error, "folder") from None
             raise CheckpointError(f"{name}: {NO_MODEL} ({first_line(error)})") from None
-        except Exception as error:  # the network's, of huggingface_hub or of what it asks with
+        except Exception as error:  # network errors of huggingface_hub or its HTTP library
             raise hub_error(errors, name, error, "folder") from None
 
     @classmethod
     def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
-        """The mixin's, which takes weights that are missing or unknown, and compares no digests."""
+        """Load strictly and verify digests; the mixin's method accepts missing and unexpected weights."""
         config = json.loads(Path(model_file).with_name(CONFIG).read_text(encoding="utf-8"))
         require_config_digests(config, Path(model_file))
         return super()._load_as_safetensor(model, model_file, map_location, True)

@@ -1,4 +1,4 @@
-"""What several test files need once."""
+"""Fixtures shared by several test files."""
 
 import ipaddress
 import os
@@ -13,7 +13,7 @@ from segnet.workflows.train import train
 
 
 def pytest_configure():
-    """Tests that run side by side, and what they start, keep to a core each: waiting threads are slower than none."""
+    """Limit parallel tests and their subprocesses to one core each: waiting threads slow them down."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         torch.set_num_threads(1)
@@ -21,7 +21,7 @@ def pytest_configure():
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
-    """What is remembered of datasets lies in a folder of this session, in the processes that tests start too."""
+    """Keep the scan cache in a folder of this session, also for subprocesses."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -29,7 +29,7 @@ def _cache(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_network():
-    """A test that connects to another machine fails, whatever the code under test makes of the error."""
+    """A connection to another machine fails the test, even if the tested code handles the error."""
     connect = socket.socket.connect
 
     def checked(self, address):
@@ -45,12 +45,12 @@ def _no_network():
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """A finished run of the smallest model: (folder, results). Nobody writes into it."""
+    """A finished run of a tiny model: (folder, results). Tests must not write to it."""
     folder = tmp_path_factory.mktemp("run")
     return folder, train(configuration(), folder)
 
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory):
-    """A checkpoint of the smallest model and its exports; nobody changes them."""
+    """A checkpoint of a tiny model and its exports; tests must not change them."""
     return Exports(tmp_path_factory.mktemp("exports"))

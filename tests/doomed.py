@@ -1,4 +1,4 @@
-"""What a process of its own is given to do that does not end well: it has to be importable there."""
+"""Functions that fail in a subprocess, which must be able to import them."""
 
 import os
 import signal
@@ -8,5 +8,5 @@ from segnet.config import BenchmarkConfig
 
 
 def killed(checkpoint: Path, config: BenchmarkConfig) -> None:
-    """As by the system, where the memory is full."""
+    """Get killed like by the kernel when out of memory."""
     os.kill(os.getpid(), signal.SIGKILL)

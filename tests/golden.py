@@ -1,4 +1,4 @@
-"""Golden losses: the stored losses of three tiny runs, by which a refactoring proves that it changed nothing.
+"""Golden losses: stored losses of three tiny runs, to verify that a refactoring changes nothing.
 
     python tests/golden.py && git diff --stat tests/data/golden    # from the root; empty: equal bit for bit
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Each path of `answers` is a function that answers; `requests` lists the paths that were asked for."""
+    """`answers` maps paths to functions; `requests` lists the requested paths."""
 
     def do_GET(self):
         self.server.requests.append(self.path)
@@ -47,7 +47,7 @@ def serving() -> Iterator[http.server.ThreadingHTTPServer]:
 
 
 def answers_of_hub(name: str, files: Mapping[str, bytes], digest: str | None = None) -> dict:
-    """The answers of the hub for a public model: files, and in git a pointer in place of model.safetensors."""
+    """The hub's answers for a public model: files, and a Git LFS pointer instead of model.safetensors."""
     answers = {f"/{name}/resolve/main/{file}": _giving(body) for file, body in files.items()}
     if "model.safetensors" in files:
         body = files["model.safetensors"]

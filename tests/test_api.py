@@ -1,4 +1,4 @@
-"""segnet.train, evaluate, inspect and export do what the command line does."""
+"""segnet.train, evaluate, inspect and export match the command line."""
 
 import csv
 import json
@@ -69,23 +69,23 @@ def of_command_line(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run by keywords."""
+    """A run with keyword options."""
     return segnet.train(**KEYWORDS, output_dir=tmp_path_factory.mktemp("keywords"))
 
 
-def test_keywords_train_the_run_of_the_command_line(trained, of_command_line):
+def test_keywords_train_the_same_run_as_the_command_line(trained, of_command_line):
     assert_same_run(trained.folder, of_command_line)
     assert trained.checkpoint == trained.folder / "best.ckpt"
     assert trained.miou == json.loads((of_command_line / "results.json").read_text())["miou"]
 
 
-def test_strings_train_it_too_and_so_does_a_second_call(of_command_line, tmp_path):
+def test_strings_train_the_same_run_repeatedly(of_command_line, tmp_path):
     for folder in (tmp_path / "a", tmp_path / "b"):
         run = segnet.train(*WORDS[:5], **dict(list(KEYWORDS.items())[5:]), output_dir=folder)
         assert_same_run(run.folder, of_command_line)
 
 
-def test_a_configuration_trains_it_too(of_command_line, tmp_path):
+def test_a_configuration_trains_the_same_run(of_command_line, tmp_path):
     config = composed("train", Config, WORDS)
     before = asdict(config)
     run = segnet.train(config, output_dir=str(tmp_path / "run"))
@@ -109,7 +109,7 @@ def test_a_resumed_run_stays_in_its_folder(tmp_path, monkeypatch):
     assert not list((tmp_path / "runs").iterdir())
 
 
-def test_signals_of_the_caller_are_put_back(tmp_path):
+def test_signal_handlers_of_the_caller_are_restored(tmp_path):
     def own(signum, frame):
         """A notebook's handler."""
 
@@ -121,7 +121,7 @@ def test_signals_of_the_caller_are_put_back(tmp_path):
         signal.signal(signal.SIGINT, before)
 
 
-def test_evaluate_is_the_command_lines(trained, tmp_path):
+def test_evaluate_matches_the_command_line(trained, tmp_path):
     command_line(
         "evaluate", f"checkpoint={trained.checkpoint}", *DATASET, "flip=true", f"hydra.run.dir={tmp_path / 'a'}"
     )
@@ -140,7 +140,7 @@ def test_evaluate_is_the_command_lines(trained, tmp_path):
     assert by_config.results.confusion == by_options.results.confusion
 
 
-def test_inspect_is_the_command_lines(tmp_path):
+def test_inspect_matches_the_command_line(tmp_path):
     options = ["dataset=shapes", "dataset.num_train=6", "dataset.num_val=3", "num_images=2"]
     command_line("inspect", *options, f"hydra.run.dir={tmp_path / 'a'}")
     expected = json.loads((tmp_path / "a" / "inspection.json").read_text())
@@ -166,7 +166,7 @@ def test_inspect_returns_the_errors_of_a_dataset(tmp_path):
         inspected.report.require_sound()
 
 
-def test_export_is_the_command_lines(trained, tmp_path):
+def test_export_matches_the_command_line(trained, tmp_path):
     command_line("export", str(trained.checkpoint), "--output", str(tmp_path / "a.onnx"), "--output-kind", "classes")
     exported = segnet.export(trained.checkpoint, output=tmp_path / "b.onnx", output_kind="classes")
     assert exported.path == tmp_path / "b.onnx"
@@ -179,7 +179,7 @@ def test_export_is_the_command_lines(trained, tmp_path):
     assert (tmp_path / "folder" / "model.safetensors").exists()
 
 
-def test_results_show_themselves_in_a_notebook(trained, tmp_path):
+def test_results_have_a_notebook_representation(trained, tmp_path):
     inspected = segnet.inspect(dataset="shapes", dataset__num_train=2, dataset__num_val=1, output_dir=tmp_path)
     for result in (trained, inspected):
         shown = result._repr_mimebundle_(include=None, exclude=None)
@@ -216,13 +216,13 @@ def test_errors_are_exceptions_of_one_line_and_leave_no_folder(call, error, tmp_
     assert not [path for path in tmp_path.rglob("*") if path.name != "runs"]
 
 
-def test_a_run_folder_that_cannot_be_made_is_reported(tmp_path):
+def test_an_impossible_run_folder_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(MachineError, match="choose another output_dir"):
         segnet.train(output_dir=tmp_path / "file" / "run")
 
 
-def test_the_other_processes_of_a_run_have_no_results():
+def test_only_rank_zero_has_results():
     other = Run(Path("runs/mine"), None)
     assert other.checkpoint == Path("runs/mine/best.ckpt")
     assert other.miou != other.miou

@@ -1,4 +1,4 @@
-"""Spot checks against the datasets' own publications: lengths, and ids and colors that are known by heart."""
+"""Spot checks against the publications of the datasets: numbers of classes, ids and colors."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from segnet.class_sets import ADE20K_CLASSES, CAMVID_CLASSES, CITYSCAPES_CLASSES
 
 
 @pytest.mark.parametrize(("name", "num_classes"), [("cityscapes", 19), ("voc", 21), ("ade20k", 150), ("camvid", 11)])
-def test_number_of_classes(name, num_classes):
+def test_class_sets_have_the_published_number_of_classes(name, num_classes):
     assert len(CLASS_SETS[name].names) == len(CLASS_SETS[name].palette) == num_classes
 
 
@@ -28,11 +28,11 @@ def test_number_of_classes(name, num_classes):
         (CAMVID_CLASSES, 10, "bicyclist", (0, 128, 192)),
     ],
 )
-def test_ids_and_colors(classes, index, name, color):
+def test_ids_and_colors_match_the_publications(classes, index, name, color):
     assert classes.names[index] == name
     assert classes.palette[index] == color
 
 
-def test_ignored_labels():
+def test_ignored_labels_match_the_publications():
     assert CAMVID_CLASSES.ignore_index == 11
     assert {CITYSCAPES_CLASSES.ignore_index, VOC_CLASSES.ignore_index, ADE20K_CLASSES.ignore_index} == {255}

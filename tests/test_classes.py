@@ -17,13 +17,13 @@ def test_voc_palette_is_the_published_color_map_without_its_black():
     assert palette[19] == (0, 64, 128)  # tv monitor
 
 
-def test_voc_palette_has_a_color_of_its_own_for_each_of_255_classes():
+def test_voc_palette_has_255_distinct_colors():
     palette = voc_palette(255)
     assert len(set(palette)) == len(palette) == 255
     assert (0, 0, 0) not in palette
 
 
-def test_create_chooses_colors_where_none_are_given():
+def test_create_chooses_default_colors():
     assert Classes.create(["road", "sky"]).palette == ((128, 0, 0), (0, 128, 0))
 
 
@@ -31,11 +31,11 @@ def test_create_chooses_colors_where_none_are_given():
     ("names", "palette", "ignore_index", "words"),
     [
         ([], [], 255, "missing"),
-        (["a", "a"], GRAYS, 255, "'a' stands twice"),
-        (["a", ""], GRAYS, 255, "'' is not a text"),
-        (["a", "  "], GRAYS, 255, "is not a text"),
-        (["a", 5], GRAYS, 255, "5 is not a text"),
-        (["a", True], GRAYS, 255, "True is not a text"),
+        (["a", "a"], GRAYS, 255, "'a' is duplicate"),
+        (["a", ""], GRAYS, 255, "'' is not a string"),
+        (["a", "  "], GRAYS, 255, "is not a string"),
+        (["a", 5], GRAYS, 255, "5 is not a string"),
+        (["a", True], GRAYS, 255, "True is not a string"),
         (["a"], GRAYS, 255, "2 colors for 1 classes"),
         (["a", "b"], [[0, 0, 0], [0, 0]], 255, "[0, 0] of class 'b'"),
         (["a", "b"], [[0, 0, 0], [0, 0, 256]], 255, "[0, 0, 256]"),
@@ -50,7 +50,7 @@ def test_create_chooses_colors_where_none_are_given():
         ([f"c{i}" for i in range(65536)], None, 65535, "65536 classes"),
     ],
 )
-def test_classes_that_cannot_work_are_refused(names, palette, ignore_index, words):
+def test_invalid_classes_are_refused(names, palette, ignore_index, words):
     if len(names) > 1000:  # spares the palette: the count of names comes before
         palette = [(0, 0, 0)] * len(names)
     with pytest.raises(ConfigError) as error:
@@ -59,17 +59,17 @@ def test_classes_that_cannot_work_are_refused(names, palette, ignore_index, word
 
 
 @pytest.mark.parametrize("ignore_index", [2, 255, 65535])
-def test_any_mask_value_that_is_no_class_may_be_ignored(ignore_index):
+def test_ignore_index_may_be_any_unused_mask_value(ignore_index):
     assert Classes.create(["a", "b"], ignore_index=ignore_index).ignore_index == ignore_index
 
 
-def test_to_dict_holds_builtins_only_and_create_reads_it_back():
+def test_to_dict_returns_builtins_and_create_inverts_it():
     classes = Classes.create(["road", "Straße"], [[1, 2, 3], [4, 5, 6]], 9)
     stored = classes.to_dict()
     assert stored == {"names": ["road", "Straße"], "palette": [[1, 2, 3], [4, 5, 6]], "ignore_index": 9}
     assert Classes.create(**json.loads(json.dumps(stored))) == classes
 
 
-def test_classes_cannot_be_changed_after_the_check():
+def test_classes_are_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Classes.create(["a"]).ignore_index = 0

@@ -67,12 +67,12 @@ def test_an_option_of_another_component_names_its_owner(names, option, hint):
     assert hint in str(error.value)
 
 
-def test_did_you_mean_is_silent_about_far_words_and_sorts_the_choices():
+def test_did_you_mean_ignores_distant_words_and_sorts_choices():
     assert did_you_mean("qqqq", ["b", "a"]) == " Choose from: a, b."
     assert did_you_mean("resnet5", ["resnet50", "vgg"]) == " Did you mean 'resnet50'? Choose from: resnet50, vgg."
 
 
-def test_a_function_that_forwards_takes_the_options_of_its_target():
+def test_a_forwarding_function_accepts_the_options_of_its_target():
     @forwards_to(Net, without=["channels"])
     def wide(times=2, **options):
         return Net(options["depth"], times * options.get("width", 1), channels=1)

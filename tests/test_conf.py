@@ -1,4 +1,4 @@
-"""conf/: every choice composes and builds, and nothing is lost between the menu and the tables."""
+"""conf/: every choice composes and builds, and choices match the tables in the code."""
 
 import inspect
 import itertools
@@ -70,7 +70,7 @@ def test_every_backbone_decoder_and_stride_composes_and_builds(backbone, decoder
 
 
 @pytest.mark.parametrize("group", TABLES)
-def test_every_table_entry_is_on_the_menu_and_every_menu_entry_in_a_table(group):
+def test_choices_in_conf_match_the_tables_in_the_code(group):
     names = {yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())[group]["name"] for choice in menu(group)}
     assert names == set(TABLES[group])
 
@@ -88,20 +88,20 @@ def test_every_module_of_a_family_folder_is_in_its_table(folder, table):
 
 
 @pytest.mark.parametrize("group", TABLES)
-def test_the_package_line_is_the_first_and_alone(group):
+def test_the_package_directive_is_the_first_line(group):
     for choice in menu(group):
         assert (CONF / group / f"{choice}.yaml").read_text().splitlines()[0] == "# @package _global_", choice
 
 
 @pytest.mark.parametrize("dataset", menu("dataset"))
-def test_every_dataset_takes_the_options_of_its_yaml(dataset):
+def test_every_dataset_accepts_the_options_of_its_yaml(dataset):
     spec = dict(composed(f"dataset={dataset}", *needed(dataset)).dataset)
     name = spec.pop("name")
     check_options("dataset", f"dataset '{name}'", DATASETS[name], spec, exclude=["split"])
 
 
 def needed(dataset: str) -> list[str]:
-    """Overrides for what a yaml leaves open."""
+    """Overrides for required options of a yaml."""
     spec = yaml.safe_load((CONF / "dataset" / f"{dataset}.yaml").read_text())["dataset"]
     values = {"root": "x", "class_names": "[a,b]"}
     return [f"dataset.{key}={values[key]}" for key, value in spec.items() if value == "???"]
@@ -128,8 +128,8 @@ def test_every_experiment_composes_builds_and_opens_with_its_command(experiment)
 
 
 @pytest.mark.parametrize("experiment", menu("experiment"))
-def test_a_recipe_does_not_change_with_the_defaults(experiment):
-    """tests/data/recipes.json holds what each recipe trains; a change there changes what its header promises."""
+def test_recipes_do_not_change_with_the_defaults(experiment):
+    """tests/data/recipes.json contains the configuration of each recipe; a change invalidates its header."""
     stored = json.loads((ROOT / "tests" / "data" / "recipes.json").read_text())
     assert stored.keys() == set(menu("experiment"))
     config = asdict(complete_specs(composed(f"experiment={experiment}", "dataset.root=x", "backbone_weights=x")))
@@ -161,12 +161,12 @@ def test_the_file_of_a_verb_has_no_options(verb):
     assert set(yaml.safe_load((CONF / f"{verb}.yaml").read_text())) == {"defaults", "hydra"}
 
 
-def test_an_experiment_beats_the_groups_and_the_command_line_beats_both():
+def test_command_line_overrides_experiment_overrides_groups():
     assert composed("experiment=camvid_resnet18_vd", "dataset.root=x").data.crop_size == [256, 320]
     assert composed("experiment=camvid_resnet18_vd", "dataset.root=x", "data.batch_size=3").data.batch_size == 3
 
 
-def test_maps_of_masks_come_through_the_command_line_as_they_are_told_in_errors():
+def test_label_maps_from_error_messages_work_on_the_command_line():
     options = ["dataset=folder", "dataset.root=[first,second]", "dataset.class_names=[road,tree]"]
     maps = ["dataset.id_map={0:0,255:1,other:ignore}", "dataset.color_map=[[128,64,128,road],[0,0,0,ignore]]"]
     dataset = composed(*options, *maps, "dataset.group='^(patient[0-9]+)'").dataset

@@ -62,7 +62,7 @@ def test_command_line_and_python_have_the_same_defaults(verb):
         assert getattr(from_command_line, option.name) == getattr(from_python, option.name), option.name
 
 
-def test_the_toy_dataset_has_defaults_of_its_own_and_other_data_are_followed():
+def test_shapes_has_its_own_defaults():
     toy, own = composed("train", Config, []), Config()
     assert (toy.trainer["max_epochs"], toy.data.crop_size, toy.optim.lr) == (6, [64, 64], 0.05)
     assert not {"max_epochs", "max_steps"} & own.trainer.keys()
@@ -70,7 +70,7 @@ def test_the_toy_dataset_has_defaults_of_its_own_and_other_data_are_followed():
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
-def test_every_field_says_in_one_line_what_it_does(section):
+def test_every_field_has_a_one_line_description(section):
     for option in dataclasses.fields(section):
         if dataclasses.is_dataclass(option.type):
             assert option.type.__doc__
@@ -81,18 +81,18 @@ def test_every_field_says_in_one_line_what_it_does(section):
 
 
 @pytest.mark.parametrize("option", ALLOWED_VALUES)
-def test_the_text_of_an_option_names_all_its_values(option):
+def test_descriptions_list_all_allowed_values(option):
     section, name = option.split(".")
     words = re.findall(r"\w+", field_docs(getattr(configuration, section))[name])
     assert {str(value) for value in ALLOWED_VALUES[option]} <= set(words)
 
 
-def test_strides_and_precisions_are_those_that_the_code_has():
+def test_strides_and_precisions_match_the_code():
     assert tuple(STAGES) == OUTPUT_STRIDES
     assert tuple(TORCH_DTYPES) == tuple(LIGHTNING_PRECISIONS) == PRECISIONS
 
 
-def test_every_field_is_read():
+def test_every_field_is_used():
     read = set()
     for path in PACKAGE.rglob("*.py"):
         if path != Path(configuration.__file__):
@@ -105,7 +105,7 @@ def test_every_field_is_read():
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
-def test_defaults_are_builtins_that_yaml_can_hold(section):
+def test_defaults_are_yaml_builtins(section):
     def check(value):
         if isinstance(value, dict | list):
             for item in [*value.values(), *value] if isinstance(value, dict) else value:

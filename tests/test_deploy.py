@@ -23,7 +23,7 @@ CASES = list(zip(SNIPPETS, NEEDS, strict=True))
 
 
 @pytest.mark.parametrize(("snippet", "needs"), CASES, ids=["onnx", "openvino", "pt2", "hub"])
-def test_the_snippets_run(exports, tmp_path, monkeypatch, capsys, snippet, needs):
+def test_the_python_snippets_run(exports, tmp_path, monkeypatch, capsys, snippet, needs):
     for package in needs:
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
@@ -49,7 +49,7 @@ def test_the_snippets_run(exports, tmp_path, monkeypatch, capsys, snippet, needs
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_the_program_in_c_plus_plus_is_built_and_run(exports, tmp_path):
+def test_the_cpp_program_builds_and_runs(exports, tmp_path):
     for package in ("onnx", "onnxscript", "openvino"):
         pytest.importorskip(package)
     image = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The documentation: every command runs or parses, the generated pages cover the code, and links lead somewhere."""
+"""The documentation: every command runs or parses, generated pages cover the code, and links are valid."""
 
 import argparse
 import dataclasses
@@ -29,7 +29,7 @@ def load(path):
     """Import a script of docs/ as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
+    sys.modules[path.stem] = module  # needed by dataclasses
     spec.loader.exec_module(module)
     return module
 
@@ -40,7 +40,7 @@ PAGES += [*sorted((DOCS / "guides").glob("*.md")), *sorted((DOCS / "concepts").g
 BLOCKS = {page: fences.blocks(page.read_text(encoding="utf-8")) for page in PAGES}
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
-# What makes a documented training short: two steps of a model that has every part. The checkpoint of `run` has it too.
+# Options that shorten documented trainings: two steps of a model with every part. The checkpoint of `run` has them too.
 TINY = ["trainer.max_steps=2", "trainer.accelerator=cpu", "data.num_workers=0", "data.batch_size=2", "worst_images=1"]
 TINY += ["data.crop_size=[32,32]", "backbone.depths=[1,1,1,1]", "decoder.aspp_channels=8"]
 TINY += ["decoder.low_level_channels=4", "decoder.decoder_channels=8"]
@@ -98,7 +98,7 @@ def test_the_options_of_a_documented_command_exist(words, monkeypatch, tmp_path)
         verb_parser(verb).parse_args(arguments)
         return
     schema = SCHEMAS[verb]
-    if "myconf" in arguments:  # the file that the guide says to write
+    if "myconf" in arguments:  # a file from the guide
         write_files(BLOCKS[DOCS / "guides" / "first-model.md"], tmp_path)
         arguments[arguments.index("myconf")] = str(tmp_path / "myconf")
     arguments = [word for word in arguments if not word.startswith("hydra")]  # launchers are optional packages
@@ -115,7 +115,7 @@ def write_files(page_blocks, folder):
 
 @pytest.fixture
 def workplace(tmp_path, run):
-    """A folder in which documented commands run, and the environment that makes them short."""
+    """A folder for documented commands, and an environment that shortens them."""
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "segnet").write_text(SEGNET, encoding="utf-8")
@@ -183,7 +183,7 @@ def test_the_readme_is_short_and_keeps_its_two_commands():
 @pytest.mark.parametrize(
     "page", [*PAGES, *DOCS.glob("*.md"), DOCS / "reference" / "index.md"], ids=lambda page: page.stem
 )
-def test_links_and_images_lead_to_files(page):
+def test_links_and_images_exist(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     generated = {DOCS / uri for uri in reference.pages()}
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
@@ -286,7 +286,7 @@ def test_the_site_builds_strictly(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     html = (tmp_path / "site" / "reference" / "python.html").read_text(encoding="utf-8")
     assert 'id="segnet.Predictor"' in html
-    for page in (tmp_path / "site").rglob("*.html"):  # nothing is fetched from elsewhere
+    for page in (tmp_path / "site").rglob("*.html"):  # no external resources
         fetched = re.findall(
             r'<(?:script|img|link)[^>]+(?:src|href)="(https?:[^"]+)"', page.read_text(encoding="utf-8")
         )

@@ -1,4 +1,4 @@
-"""Texts from anywhere, made fit for a terminal."""
+"""Escaping of control characters in text."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from segnet.errors import printable
     [
         ("road [paved] <b> | =cmd :smile:", "road [paved] <b> | =cmd :smile:"),
         ("Straße 道路 طريق", "Straße 道路 طريق"),
-        ("👩‍🌾", "👩‍🌾"),  # a joiner inside is no control character
+        ("👩‍🌾", "👩‍🌾"),  # a zero-width joiner is not a control character
         ("a\nb\r\tc", "a\\nb\\r\\tc"),
         ("\x1b[31m\x07\x00\x7f", "\\x1b[31m\\x07\\x00\\x7f"),
         ("\x9b2J\x85", "\\x9b2J\\x85"),
@@ -18,9 +18,9 @@ from segnet.errors import printable
         ("\udcff\ufeff\U000e0041", "\\udcff\\ufeff\\U000e0041"),
     ],
 )
-def test_control_characters_are_written_out_and_nothing_else(text, expected):
+def test_only_control_characters_are_escaped(text, expected):
     assert printable(text) == expected
 
 
-def test_line_breaks_of_longer_texts_can_stay():
+def test_line_breaks_can_be_kept():
     assert printable("a\n\tb\x1b", keep="\n\t") == "a\n\tb\\x1b"

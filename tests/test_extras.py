@@ -1,4 +1,4 @@
-"""Packages that are missing or broken end a verb in one line; prediction does without those that it does not need."""
+"""Missing and broken packages are reported in one line; prediction does not import packages it does not need."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ NMS = "operator torchvision::nms does not exist"
 
 @pytest.fixture
 def foreign_torchvision(tmp_path):
-    """Environment of a process that finds a torchvision of another torch."""
+    """Environment of a process with a torchvision for another torch."""
     folder = tmp_path / "site"
     for name, file, text in (
         ("torchvision", "__init__.py", f"raise RuntimeError({NMS!r})"),
@@ -36,7 +36,7 @@ def run(environment, cwd, *arguments):
 
 
 @pytest.mark.parametrize("verb", ["train dataset=shapes", "export model.ckpt"])
-def test_a_foreign_torchvision_is_one_line_with_the_remedy(foreign_torchvision, tmp_path, verb):
+def test_an_incompatible_torchvision_is_reported_with_advice(foreign_torchvision, tmp_path, verb):
     write_checkpoint(tmp_path / "model.ckpt")
     ended = run(foreign_torchvision, tmp_path, *verb.split())
     assert ended.returncode == 5
@@ -44,7 +44,7 @@ def test_a_foreign_torchvision_is_one_line_with_the_remedy(foreign_torchvision, 
     assert f"torchvision 0.28.0 does not fit torch {torch.__version__} ({NMS}): pip uninstall" in ended.stderr
 
 
-def test_prediction_does_without_it(foreign_torchvision, tmp_path):
+def test_prediction_works_without_torchvision(foreign_torchvision, tmp_path):
     Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
     write_checkpoint(tmp_path / "model.ckpt")
     ended = run(foreign_torchvision, tmp_path, "predict", "a.png", "--checkpoint", "model.ckpt", "--output", "out")
@@ -72,19 +72,19 @@ def test_the_installed_torchvision_is_the_one_that_fits():
     assert version.partition("+")[0] in matching_torchvision(torch.__version__)
 
 
-def test_a_package_that_is_missing_is_named():
+def test_a_missing_package_is_named():
     error = broken_package(ModuleNotFoundError("No module named 'torchmetrics'", name="torchmetrics"))
     assert str(error).startswith("torchmetrics is not installed: pip install torchmetrics")
     assert broken_package(ModuleNotFoundError("No module named 'segnet.x'", name="segnet.x")) is None
 
 
-def test_our_own_faults_are_no_broken_package():
+def test_internal_errors_are_not_reported_as_broken_packages():
     with pytest.raises(IndexError) as caught:
         [].pop()
     assert broken_package(caught.value) is None
 
 
-def test_an_extra_that_fails_on_import(tmp_path, monkeypatch):
+def test_an_extra_that_fails_on_import_is_reported(tmp_path, monkeypatch):
     (tmp_path / "brokenextra.py").write_text("raise AttributeError('no such symbol')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(MachineError, match=r"brokenextra +cannot be imported \(no such symbol\)"):

@@ -20,7 +20,7 @@ FLOORS = [
     "api __main__",
 ]
 FLOOR_OF = {package: floor for floor, packages in enumerate(FLOORS) for package in packages.split()}
-SURFACE = PACKAGE / "__init__.py"  # lazy: it names what it exports, and imports nothing until asked
+SURFACE = PACKAGE / "__init__.py"  # lazy: imports nothing before the first use
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -29,7 +29,7 @@ MODULES = {
 
 
 def package_of(module: str) -> str:
-    """The package of a module; the root files of floor 0 are one."""
+    """The package of a module; the root files of floor 0 count as one package."""
     package = module.split(".")[0]
     return "root" if FLOOR_OF[package] == 0 else package
 
@@ -96,7 +96,7 @@ def test_prediction_imports_neither_hydra_nor_lightning(start):
     assert not libraries & {"hydra", "omegaconf", "pytorch_lightning", "albumentations"}
 
 
-def test_models_and_data_do_not_know_each_other():
+def test_models_and_data_do_not_import_each_other():
     for module in MODULES:
         others = {other.split(".")[0] for other in imported_modules(module)}
         if module.split(".")[0] == "data":

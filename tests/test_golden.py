@@ -1,4 +1,4 @@
-"""Golden losses hold: see tests/golden.py."""
+"""Losses match the golden ones, see tests/golden.py."""
 
 import json
 
@@ -14,7 +14,7 @@ FIRST, LATER = 1e-5, 5e-4
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_losses_of_a_tiny_run_are_as_stored(name):
+def test_losses_match_the_golden_ones(name):
     stored = json.loads((FOLDER / f"{name}.json").read_text())
     losses = measure(name)
     assert {column: len(values) for column, values in losses.items()} == {"train/loss": NUM_STEPS, "val/loss": 2}

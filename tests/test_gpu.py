@@ -1,4 +1,4 @@
-"""What only a GPU can show, on one of them: `python -m pytest -m gpu tests/test_gpu.py`."""
+"""Tests that need one GPU: `python -m pytest -m gpu tests/test_gpu.py`."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ def losses(folder):
         return torch.tensor([float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]])
 
 
-# NCCL takes one process a device; Gloo takes two.
+# NCCL allows one process per device; Gloo allows two.
 GLOO = """
 import sys
 from pytorch_lightning.strategies import DDPStrategy
@@ -78,7 +78,7 @@ OPTIONS = [
 
 
 def run_processes(folder, num_processes, *options):
-    """One run of so many processes, all on the first device, as SLURM starts them on machines of one device each."""
+    """A run with several processes on the first device, like SLURM on nodes with one device each."""
     folder.mkdir()
     script = folder / "gloo.py"
     script.write_text(GLOO)
@@ -116,12 +116,12 @@ def run_processes(folder, num_processes, *options):
     return run, outputs[0]
 
 
-@pytest.mark.parametrize("batch_size", [2, 1])  # a single image too: the statistics are those of both
-def test_two_processes_with_sync_batch_norm_are_one_with_the_whole_batch(tmp_path, batch_size):
-    two, told = run_processes(tmp_path / "two", 2, f"data.batch_size={batch_size}")
-    assert "norms: SyncBatchNorm\n" in told
-    one, told = run_processes(tmp_path / "one", 1, f"data.batch_size={2 * batch_size}")
-    assert "norms: BatchNorm2d PooledBatchNorm\n" in told
+@pytest.mark.parametrize("batch_size", [2, 1])  # also a single image: statistics cover both processes
+def test_sync_batch_norm_with_two_processes_matches_one_process(tmp_path, batch_size):
+    two, printed = run_processes(tmp_path / "two", 2, f"data.batch_size={batch_size}")
+    assert "norms: SyncBatchNorm\n" in printed
+    one, printed = run_processes(tmp_path / "one", 1, f"data.batch_size={2 * batch_size}")
+    assert "norms: BatchNorm2d PooledBatchNorm\n" in printed
     found, expected = weights(two), weights(one)
     assert found.keys() == expected.keys()
     for name in expected:
@@ -131,7 +131,7 @@ def test_two_processes_with_sync_batch_norm_are_one_with_the_whole_batch(tmp_pat
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_deterministic_run_gives_the_same_twice(tmp_path, loss):
+def test_deterministic_runs_are_repeatable(tmp_path, loss):
     for name in ("first", "second"):
         train(configuration(trainer=GPU, deterministic=True, loss={"name": loss}), tmp_path / name)
     first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
@@ -139,8 +139,8 @@ def test_a_deterministic_run_gives_the_same_twice(tmp_path, loss):
     assert torch.equal(losses(tmp_path / "first"), losses(tmp_path / "second"))
 
 
-def test_a_deterministic_run_that_was_ended_goes_on_exactly(tmp_path, monkeypatch):
-    """With dropout: the GPU's random numbers go on too."""
+def test_a_deterministic_run_resumes_exactly(tmp_path, monkeypatch):
+    """With dropout: the GPU's random state is restored too."""
     parts = components()
     parts["decoder"]["dropout"] = 0.3
     config = configuration(**parts, trainer=GPU, deterministic=True)
@@ -164,7 +164,7 @@ def test_a_deterministic_run_that_was_ended_goes_on_exactly(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
-def test_low_precision_trains_as_full_precision_does(tmp_path, precision):
+def test_low_precision_trains_like_float32(tmp_path, precision):
     train(configuration(trainer=GPU), tmp_path / "full")
     train(configuration(trainer={**GPU, "precision": precision}), tmp_path / "low")
     assert all(torch.isfinite(value).all() for value in weights(tmp_path / "low").values())
@@ -180,7 +180,7 @@ def test_every_loss_is_finite_in_low_precision(tmp_path, loss, precision):
     assert torch.isfinite(losses(tmp_path)).all()
 
 
-def test_a_full_memory_is_told_with_what_is_used(tmp_path):
+def test_out_of_memory_reports_the_memory_in_use(tmp_path):
     torch.cuda.empty_cache()
     device = torch.cuda.current_device()
     torch.cuda.set_per_process_memory_fraction(2e8 / torch.cuda.get_device_properties(device).total_memory)
@@ -195,7 +195,7 @@ def test_a_full_memory_is_told_with_what_is_used(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_profile_tells_of_the_gpu(tmp_path):
+def test_the_profile_includes_the_gpu(tmp_path):
     shapes = {"name": "shapes", "num_train": 48, "num_val": 2, "size": [40, 32]}
     train(configuration(dataset=shapes, trainer={**GPU, "max_epochs": 1}, profile=True), tmp_path)
     text = (tmp_path / TABLE).read_text()

@@ -16,7 +16,7 @@ from segnet.workflows.export import export
 pytest.importorskip("huggingface_hub")
 
 
-def test_what_goes_to_the_hub_is_what_predict_reads(tmp_path, monkeypatch):
+def test_predict_reads_files_pushed_to_the_hub(tmp_path, monkeypatch):
     import huggingface_hub
 
     from segnet.hub import HubModel
@@ -43,7 +43,7 @@ def test_what_goes_to_the_hub_is_what_predict_reads(tmp_path, monkeypatch):
 
 
 @torch.inference_mode()
-def test_there_and_back(tmp_path):
+def test_save_and_load_round_trip(tmp_path):
     from segnet.hub import HubModel
 
     path = write_checkpoint(tmp_path / "a.ckpt")
@@ -81,7 +81,7 @@ def another_programs(folder, name):
         (another_programs, "config.json", "is not a model of segnet, or is damaged"),
     ],
 )
-def test_a_folder_without_a_model_says_what_it_lacks(change, name, message, tmp_path):
+def test_a_folder_without_a_model_names_the_missing_file(change, name, message, tmp_path):
     from segnet.hub import HubModel
 
     HubModel.from_checkpoint(write_checkpoint(tmp_path / "a.ckpt")).save_pretrained(tmp_path / "saved")
@@ -93,16 +93,16 @@ def test_a_folder_without_a_model_says_what_it_lacks(change, name, message, tmp_
 
 
 @pytest.mark.parametrize("name", ["./no/folder", "a/b/c", "a name", "folder"])
-def test_neither_a_folder_nor_a_name_is_told(name, tmp_path, monkeypatch):
+def test_an_invalid_name_is_reported(name, tmp_path, monkeypatch):
     from segnet.hub import HubModel
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError) as error:
         HubModel.from_pretrained(name)
-    assert str(error.value) == f"{name}: no such folder, and no name of a model on the hub, as user/model"
+    assert str(error.value) == f"{name}: no such folder, and not the name of a model on the hub, such as user/model"
 
 
-def test_a_name_that_is_not_cached_is_told_without_the_network_where_that_is_forbidden(tmp_path, monkeypatch):
+def test_an_uncached_name_offline_is_reported_without_network(tmp_path, monkeypatch):
     import huggingface_hub
 
     from segnet.hub import HubModel

@@ -1,4 +1,4 @@
-"""The public API: the names of `segnet`, which are imported on first use and have types for a consumer."""
+"""The public API: names of `segnet`, lazy imports, and types for consumers."""
 
 import importlib
 import subprocess
@@ -47,18 +47,18 @@ assert not {"hydra", "pytorch_lightning"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_star_import_gives_the_public_names():
+def test_a_star_import_imports_the_public_names():
     names: dict[str, object] = {}
     exec("from segnet import *", names)
     assert set(PUBLIC) <= set(names)
 
 
-def test_other_names_are_not_there():
+def test_other_names_raise_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Trainer'"):
         segnet.Trainer  # noqa: B018
 
 
-def test_the_package_says_that_it_is_typed():
+def test_the_package_is_marked_as_typed():
     assert (Path(segnet.__file__).parent / "py.typed").is_file()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "segnet"
-# What Python, or a contract of segnet, demands of each module by this very name.
+# Names that Python or an interface of segnet requires in several modules.
 ALLOWED = {
     "__all__": "the public names of a package",
     "__version__": "the version of the package",
@@ -21,7 +21,7 @@ ALLOWED = {
 
 
 def defined(statements: list[ast.stmt]) -> Iterator[str]:
-    """The names that statements at the top of a module define, inside `if` and `try` too; imports define none."""
+    """Names defined by top-level statements of a module, also inside `if` and `try`; imports are ignored."""
     for node in statements:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
@@ -37,11 +37,11 @@ def defined(statements: list[ast.stmt]) -> Iterator[str]:
 
 
 def homes(package: Path) -> dict[str, set[str]]:
-    """Each top-level name -> the modules that define it."""
+    """Top-level name -> modules that define it."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in sorted(package.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        # `fcntl = None` where the import fails is no second definition.
+        # `fcntl = None` after a failed import is not a second definition.
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         for name in set(defined(tree.body)) - imported:
             found[name].add(str(path.relative_to(package)))
@@ -59,7 +59,7 @@ def test_every_exception_is_needed():
     assert set(ALLOWED) <= set(homes(PACKAGE))
 
 
-def test_definitions_of_all_kinds_are_found(tmp_path):
+def test_all_kinds_of_definitions_are_found(tmp_path):
     (tmp_path / "a.py").write_text(
         "import os\nA = B = 1\nC, (D, *E) = 1, (2, 3)\nF: int = 2\ndef g():\n    x = 1\nclass H:\n    y = 2\n"
         "try:\n    import z\nexcept ImportError:\n    z = None\nif A:\n    K = 1\nelse:\n    L = 2\n"

@@ -1,4 +1,4 @@
-"""docs/search_optuna.py, with a stand-in for Optuna, which is optional."""
+"""docs/search_optuna.py with a fake Optuna, which is optional."""
 
 import importlib.util
 import sys
@@ -38,7 +38,7 @@ class Study:
 
 @pytest.fixture
 def script(monkeypatch):
-    """The script as a module, and the options with which its study was created."""
+    """The script as a module, and the options of its study."""
     created = {}
     stand_in = SimpleNamespace(
         Trial=Trial,
@@ -60,7 +60,7 @@ def options(*more: str) -> list[str]:
     ]
 
 
-def test_each_trial_trains_what_was_asked_for_and_tells_its_figure(script, tmp_path):
+def test_each_trial_trains_its_options_and_reports_its_miou(script, tmp_path):
     module, created = script
     study = module.search(2, options(), tmp_path / "search")
     assert created["direction"] == "maximize"
@@ -71,7 +71,7 @@ def test_each_trial_trains_what_was_asked_for_and_tells_its_figure(script, tmp_p
         assert (tmp_path / "search" / str(number) / "best.ckpt").exists()
 
 
-def test_a_training_that_fails_is_told_and_the_search_goes_on(script, tmp_path, capsys):
+def test_a_failed_training_is_reported_and_the_search_continues(script, tmp_path, capsys):
     module, _ = script
     study = module.search(2, options("data.batch_size=17"), tmp_path)
     assert [(value, state) for _, value, state in study.told] == [(None, "fail")] * 2

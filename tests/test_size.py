@@ -1,4 +1,4 @@
-"""Files and functions stay short enough to be read at once; what is longer holds two ideas."""
+"""Files and functions stay short; a longer one contains two ideas and should be split."""
 
 import ast
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def test_a_file_of_segnet_and_its_functions_are_short(path):
     assert not long, f"split these functions of {path.relative_to(ROOT)} by idea: {long}"
 
 
-def test_no_test_file_is_longer_than_a_reader_bears():
+def test_test_files_are_short():
     files = sorted((ROOT / "tests").rglob("*.py"))
     lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
     assert not {path: number for path, number in lines.items() if number > MAX_TEST_FILE}

@@ -1,4 +1,4 @@
-"""Images of small range: in every verb the network sees the same image, stretched by the range of the training."""
+"""Images with a small value range: every verb scales them by the value range of the training."""
 
 import base64
 import importlib.util
@@ -34,7 +34,7 @@ STRETCHED = np.round(STORED * 255 / TOP).astype(np.uint8)[:, :, None].repeat(3, 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Spec of a dataset without the option, the checkpoint of a training with it, and the results."""
+    """A dataset without the option, a checkpoint trained with it, and its results."""
     root = tmp_path_factory.mktemp("data")
     spec = write("supervisely", root, dict.fromkeys(NAMES, STORED))
     config = configuration(dataset={**spec, "value_range": [0, TOP]}, data=DataConfig(batch_size=4, crop_size=[32, 32]))
@@ -44,11 +44,11 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(trained) -> np.ndarray:
-    """The mask of the image as it was trained on."""
+    """The mask of the image as scaled in training."""
     model, _ = load_checkpoint(trained[1])
     assert model.value_range == (0, TOP)
     mask = classes_of(model, STRETCHED)
-    assert (mask != classes_of(model, np.zeros_like(STRETCHED))).any()  # else the test sees no difference
+    assert (mask != classes_of(model, np.zeros_like(STRETCHED))).any()  # otherwise the test could not fail
     return np.asarray(mask)
 
 

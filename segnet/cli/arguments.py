@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def verb_parser(verb: str) -> Parser:
-    """Build the parser of a verb that takes files; of predict it has a module of its own."""
+    """Build the parser of a verb that takes files; predict's parser has a separate module."""
     module = importlib.import_module(f"segnet.cli.{verb}")
     if not hasattr(module, "build_parser"):
         module = importlib.import_module(f"segnet.cli.{verb}_options")

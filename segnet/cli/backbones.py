@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def short(source: str) -> str:
-    """A name on the hub as it is; of a URL the file's name."""
+    """A short name of weights: the name on the hub, or the file name of a URL."""
     return source.rpartition("/")[2] if "://" in source else source
 
 

@@ -75,7 +75,7 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
         output_dir = Path(HydraConfig.get().runtime.output_dir)
         try:
             task(config, output_dir)
-        except SegnetError as error:  # Hydra would print lines of its own
+        except SegnetError as error:  # Hydra would print further lines
             if os.getpid() != process:  # a launcher such as submitit runs it: Hydra returns the error
                 raise
             failures.append(error)
@@ -177,7 +177,7 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
 
 
 def _not_set(key: str, tree: DictConfig) -> str:
-    """What is said of a required option that is missing."""
+    """The error message for a missing required option."""
     if key != NAMES:
         return f"{key} is not set: add {key}=..."
     text = f'{key} is not set: add "{key}=[road,tree,car]", the classes in the order of their ids'

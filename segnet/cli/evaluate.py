@@ -41,7 +41,7 @@ def on_dataset_of_run(config: EvaluateConfig) -> EvaluateConfig:
     from segnet.training.run_folder import dataset_of_run
 
     if stands_for_model(config.checkpoint):
-        raise ConfigError(f"dataset is not set, and {config.checkpoint} is no run of yours: add dataset=...")
+        raise ConfigError(f"dataset is not set, and {config.checkpoint} is not a local run: add dataset=...")
     return replace(config, dataset=dataset_of_run(find_model(config.checkpoint), config.dataset))
 
 

@@ -30,7 +30,7 @@ def _inspect(config: InspectConfig, output_dir: Path) -> None:
 
 
 def _list_values(config: InspectConfig, output_dir: Path) -> None:
-    """Lists what masks hold whose classes are not named, and the options that name them."""
+    """List the values of masks without class names, and the options that set these names."""
     from segnet.cli.values_table import print_values
     from segnet.workflows.inspect_values import inspect_values
 

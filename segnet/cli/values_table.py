@@ -1,4 +1,4 @@
-"""The terminal's view of masks whose classes are not named: their values or colors, and the options that read them."""
+"""Tables for masks without class names: their values or colors, and the matching options."""
 
 import shlex
 from pathlib import Path
@@ -46,7 +46,7 @@ def print_values(report: ValuesReport, choice: Path | None) -> None:
 
 def values_table(report: ValuesReport) -> Table:
     """Build the table of the pixels and images of each value or color, by split."""
-    table = Table(title="pixels [%], and the images that hold it")
+    table = Table(title="pixels [%], and images with the value")
     table.add_column("color" if report.is_colored else "value", justify="right")
     counts = [split.counts(report.is_colored) for split in report.splits]
     no_data = [sum(mask.no_data for mask in split.masks) for split in report.splits]

@@ -99,7 +99,7 @@ def read_tiff_layouts(path: Path, most: int, limited: bool = True) -> list[Layou
     """Read the layouts of the first pages of a TIFF file; empty for other formats.
 
     Args:
-        limited: whether the limit of pixels holds; it does not for what is read window by window.
+        limited: whether to apply the pixel limit; not needed for windowed reading.
 
     Raises:
         DataError: missing, damaged, without pixels, or above the limit of pixels.

@@ -25,7 +25,7 @@ from segnet.images.tiff.tags import LOSSY_COMPRESSIONS
 
 MAX_COLORS = 256  # most colors listed for a color mask
 LOW_GRAY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales 2- and 4-bit PNG grayscale to 0-255 by these factors
-ALL_LABELS = frozenset(range(2**16))  # of `read_label_values`: none of them is taken for no data
+ALL_LABELS = frozenset(range(2**16))  # for `read_label_values`: no value is nodata
 SAVE_IDS = "save class ids as a single-channel PNG"
 
 

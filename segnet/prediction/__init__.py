@@ -111,7 +111,7 @@ class Prediction:
         return {"size": list(size), "pixels": dict(pixels), "frames": frames, "checkpoint": checkpoint}
 
     def write_files(self, name: str, kinds: Sequence[str], result: Segmentation, source: str) -> list[Path]:
-        """Write the results that are files of their own, and return their paths."""
+        """Write the results with one file per image, and return their paths."""
         paths = {kind: self.records.target(name, kind) for kind in kinds if kind in WRITERS}
         for kind, path in paths.items():
             WRITERS[kind](path, result, self.settings.style, source)

@@ -1,4 +1,4 @@
-"""Weights of a model on the Hugging Face hub, by plain https: huggingface_hub is needed for private models only.
+"""Download weights from the Hugging Face hub by https; only private models need huggingface_hub.
 
 The hub publishes the SHA-256 and the size of each large file, and both are checked. A file in the hub's own cache
 ($HF_HOME) is used first. Others are kept in the folder of torch.hub.
@@ -21,7 +21,7 @@ FILES = ("model.safetensors", "config.json")
 PUBLIC_HUB = "https://huggingface.co"
 NO_PUBLIC_MODEL = "no such file, and no public model on the hub has this name"
 NO_WEIGHTS = "this model on the hub has no model.safetensors: use a file or URL instead"
-# What the hub stores in git in place of a large file.
+# A Git LFS pointer, which the hub stores in git instead of a large file.
 POINTER = re.compile(rb"version https://git-lfs[^\n]*\noid sha256:([0-9a-f]{64})\nsize (\d+)\n")
 
 
@@ -31,14 +31,14 @@ def checkpoints_folder() -> Path:
 
 
 def fetch_from_hub(name: str) -> Path:
-    """Return the local path of a model's model.safetensors, with its config.json beside it where it has one.
+    """Return the local path of model.safetensors; its config.json, if any, is in the same folder.
 
     Args:
-        name: of the model, as "timm/resnet50d.ra2_in1k".
+        name: name of the model, such as "timm/resnet50d.ra2_in1k".
 
     Raises:
         CheckpointError: the hub has no such model.
-        MachineError: the network or the disk does not allow it; says what to download by hand.
+        MachineError: network or disk failed; the message explains the manual download.
     """
     for path in (_in_hub_cache(name), checkpoints_folder() / f"hub-{name.replace('/', '--')}" / FILES[0]):
         if path.is_file():
@@ -48,7 +48,7 @@ def fetch_from_hub(name: str) -> Path:
     try:
         _download_model(name, path.parent)
     except TransferError as error:
-        if error.status in (401, 403):  # so it answers for models that do not exist, too
+        if error.status in (401, 403):  # also the answer for models that do not exist
             return _with_login(name)
         if error.status == 404:
             raise CheckpointError(f"{name}: {NO_WEIGHTS}") from None

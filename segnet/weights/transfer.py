@@ -23,11 +23,11 @@ SLOWEST = 4096.0  # lowest accepted speed [bytes / second]
 
 
 class TransferError(Exception):
-    """Why a URL cannot be downloaded.
+    """A failed download.
 
     Args:
-        reason: in a few words.
-        status: HTTP status of a server that refuses; None: there is no answer, or it breaks off.
+        reason: short reason.
+        status: HTTP status of an error response; None without a complete response.
     """
 
     def __init__(self, reason: object, status: int | None = None) -> None:
@@ -46,8 +46,8 @@ def save(url: str, target: Path, promised: str | None = None, size: int | None =
         size: number of bytes; None: what the server announces.
 
     Raises:
-        TransferError: the server or the network does not allow it.
-        CheckpointError: a redirect that is refused, or a file that is damaged or larger than any weights.
+        TransferError: the server or the network failed.
+        CheckpointError: a refused redirect, or a damaged or too large file.
     """
     with _opened(url) as response, replacing(target) as temporary:
         digest = hashlib.sha256()

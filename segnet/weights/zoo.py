@@ -30,7 +30,7 @@ class PublishedModel:
         classes: class set, a key of `segnet.class_sets.CLASS_SETS`.
         miou: val mIoU at one scale, without flip [%].
         parameters: number of parameters, without auxiliary head [millions].
-        align_corners: of all bilinear resizing; PaddleSeg's files do not tell it.
+        align_corners: setting of all bilinear resizing; PaddleSeg's files do not contain it.
     """
 
     name: str

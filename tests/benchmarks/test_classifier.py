@@ -1,4 +1,4 @@
-"""ImageNetClassifier: normalized features, their mean, a linear layer, whose weights may be Paddle's."""
+"""ImageNetClassifier: normalization, mean of features, and a linear layer, also with Paddle's weights."""
 
 import re
 
@@ -29,14 +29,14 @@ def classifier(num_classes: int = 7, **options: object) -> ImageNetClassifier:
         ({**PLAIN, "depths": [3, 4, 6, 3]}, 25_557_032),
     ],
 )
-def test_has_the_published_number_of_parameters(spec, num_parameters):
+def test_the_number_of_parameters_matches_the_publication(spec, num_parameters):
     with torch.device("meta"):
         model = ImageNetClassifier(backbone=spec, mean=MEAN, std=STD)
     assert sum(parameter.numel() for parameter in model.parameters()) == num_parameters
 
 
 @torch.inference_mode()
-def test_logits_are_a_linear_function_of_the_mean_over_the_last_features():
+def test_logits_are_linear_in_the_mean_features():
     model = classifier()
     images = torch.randint(0, 256, (2, 3, 70, 45), dtype=torch.uint8)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
@@ -57,7 +57,7 @@ def paddle_name(name: str) -> str:
 
 
 @torch.inference_mode()
-def test_paddles_linear_layer_is_turned():
+def test_paddles_linear_layer_is_transposed():
     torch.manual_seed(1)
     trained = ResNet(**{key: value for key, value in TINY.items() if key != "name"}).eval()
     theirs = {paddle_name(name): value for name, value in trained.state_dict().items() if "num_batches" not in name}
@@ -85,7 +85,7 @@ def test_paddles_linear_layer_is_turned():
         ({"weight": torch.zeros(7, 32), "bias": torch.zeros(8)}, "bias of its linear layer is [8] in the file and [7]"),
     ],
 )
-def test_a_linear_layer_that_does_not_fit_is_refused_and_nothing_is_loaded(head, words):
+def test_a_mismatched_linear_layer_is_refused(head, words):
     model = classifier()
     before = model.head.weight.clone()
     with pytest.raises(CheckpointError) as caught:
@@ -94,6 +94,6 @@ def test_a_linear_layer_that_does_not_fit_is_refused_and_nothing_is_loaded(head,
     assert torch.equal(model.head.weight, before)
 
 
-def test_normalization_must_fit_the_images():
+def test_normalization_must_match_the_channels():
     with pytest.raises(ConfigError, match=r"mean=\[0.5\] has 1 values, but backbone.in_channels=3"):
         ImageNetClassifier(backbone=TINY, mean=[0.5], std=STD)

@@ -1,4 +1,4 @@
-"""The benchmark compares pipelines that make the same of the same files, and prints its table."""
+"""The data pipeline benchmark compares equivalent pipelines on equal files, and prints its table."""
 
 import importlib.util
 import sys
@@ -26,7 +26,7 @@ def script(monkeypatch):
     torch.set_num_threads(torch_threads)
 
 
-def test_the_variants_give_tensors_of_the_crop_s_size(script, tmp_path):
+def test_all_variants_give_tensors_of_the_crop_size(script, tmp_path):
     setting = script.Setting("tiny", (80, 120), (32, 48), ".png")
     dataset = script.write_files(tmp_path, setting, 2)
     made = script.variants(dataset, DataConfig(crop_size=[32, 48]), tmp_path)
@@ -43,7 +43,7 @@ def test_the_variants_give_tensors_of_the_crop_s_size(script, tmp_path):
     assert all(torch.equal(sample["image"], whole[0]["image"]) for sample in whole)
 
 
-def test_ratios_are_medians_of_each_round_s(script):
+def test_ratios_are_medians_over_rounds(script):
     times = {"plain: augment": [4.0, 9.0, 8.0], "segnet: augment": [2.0, 3.0, 4.0], "plain: all": [1.0, 1.0, 1.0]}
     assert "2.0 x" in script.table(times)
 

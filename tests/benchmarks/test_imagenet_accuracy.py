@@ -1,4 +1,4 @@
-"""The benchmark of accuracy: pictures prepared as published, what is right counted by hand, one line where it fails."""
+"""The accuracy benchmark: published preprocessing, counts checked by hand, one line per error."""
 
 import importlib.util
 import os
@@ -25,7 +25,7 @@ spec.loader.exec_module(benchmark)
 
 
 def color_detector() -> dict[str, torch.Tensor]:
-    """Weights of torchvision's ResNet-18 that hand the normalized color through, and tell red, green and blue.
+    """Weights of torchvision's ResNet-18 that pass the normalized color through and classify red, green and blue.
 
     All convolutions of the blocks are zero, and their shortcuts pass the first channels on; ReLU cuts at the mean
     color. Class 0 scores red, 1 green, 2 blue; 3, 4, 5 always score -1, -2, -3.
@@ -68,8 +68,8 @@ def weights(tmp_path_factory) -> Path:
     return path
 
 
-def fill(folder: Path, pictures: dict[str, list[tuple[int, int, int]]]) -> Path:
-    for name, colors in pictures.items():
+def fill(folder: Path, images: dict[str, list[tuple[int, int, int]]]) -> Path:
+    for name, colors in images.items():
         (folder / name).mkdir(parents=True)
         for index, color in enumerate(colors):
             Image.new("RGB", (50 + 9 * index, 40), color).save(folder / name / f"{index}.JPEG")
@@ -81,7 +81,7 @@ def command(weights: Path, images: Path, *more: object) -> list[str]:
     return list(map(str, ("--backbone", "resnet18", "--weights", weights, "--images", images, *small, *more)))
 
 
-def test_counts_what_is_first_and_what_is_among_the_first_five(weights, tmp_path, capsys):
+def test_top_1_and_top_5_are_counted(weights, tmp_path, capsys):
     images = fill(
         tmp_path / "val",
         {
@@ -117,7 +117,7 @@ def error(kind: type[Exception], arguments: list[str]) -> str:
     return str(caught.value)
 
 
-def test_folders_that_are_not_the_classes_are_refused(weights, tmp_path):
+def test_other_folders_than_the_classes_are_refused(weights, tmp_path):
     images = fill(tmp_path / "val", {"a_red": [RED], "b_green": [GREEN]})
     message = error(DataError, command(weights, images))
     assert f"{images}: holds 2 folders, but the weights have 6 classes" in message
@@ -133,7 +133,7 @@ def test_folders_that_are_not_the_classes_are_refused(weights, tmp_path):
         (None, "classes.txt: cannot be read"),
     ],
 )
-def test_class_lists_that_do_not_fit_are_refused(weights, tmp_path, text, words):
+def test_mismatched_class_lists_are_refused(weights, tmp_path, text, words):
     images = fill(tmp_path / "val", {"a_red": [RED], "b_green": [GREEN]})
     if text is not None:
         (tmp_path / "classes.txt").write_text(text)
@@ -171,11 +171,11 @@ def test_weights_of_another_depth_are_refused(weights, tmp_path):
         (["--depth", "3"], "--depth"),
     ],
 )
-def test_options_that_cannot_work_are_refused(weights, tmp_path, options, words):
+def test_invalid_options_are_refused(weights, tmp_path, options, words):
     assert words in error(ConfigError, [*command(weights, tmp_path), *options])
 
 
-def test_ends_as_the_command_segnet_does(weights, tmp_path):
+def test_errors_end_like_in_the_segnet_command(weights, tmp_path):
     result = subprocess.run(
         [sys.executable, SCRIPT, *command(weights, tmp_path / "nowhere")],
         capture_output=True,
@@ -188,7 +188,7 @@ def test_ends_as_the_command_segnet_does(weights, tmp_path):
 
 
 @pytest.mark.parametrize(("height", "width"), [(10, 20), (20, 10), (10, 10)])
-def test_the_crop_is_the_centre(height, width):
+def test_the_crop_is_centered(height, width):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     prepare = benchmark.Preparation(resize=10, crop=4)  # the shorter side is that already
     top, left = (height - 4) // 2, (width - 4) // 2
@@ -205,7 +205,7 @@ def test_the_shorter_side_is_resized_with_smoothing():
     assert ((prepared > 110) & (prepared < 145)).all()
 
 
-def test_both_interpolations_are_pillows():
+def test_both_interpolations_match_pillow():
     image = np.random.default_rng(0).integers(0, 256, (20, 33, 3), np.uint8)
     for name, filtered in (("bilinear", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)):
         prepared = benchmark.Preparation(8, 8, name)(image)

@@ -1,4 +1,4 @@
-"""The instruments of the benchmark, with a peer that only pretends."""
+"""Parts of the CPU prediction benchmark, with a fake peer."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ def benchmark(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_ratios_are_those_of_each_round(benchmark, capsys, monkeypatch):
+def test_ratios_are_computed_per_round(benchmark, capsys, monkeypatch):
     clock = iter([0.0, 1.0, 0.0, 1.0, *(value for seconds in (1.0, 2.0, 4.0) for value in (0.0, seconds))])
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(benchmark.time, "sleep", lambda _: None)
@@ -27,7 +27,7 @@ def test_ratios_are_those_of_each_round(benchmark, capsys, monkeypatch):
     assert capsys.readouterr().out.split() == ["smp", "eager", "6000", "ms", "1.00x", "ours", "2000", "ms", "3.00x"]
 
 
-def test_outputs_are_compared_with_the_plain_model(benchmark, capsys, tmp_path):
+def test_outputs_are_compared_with_the_eager_model(benchmark, capsys, tmp_path):
     benchmark.write_checkpoint(tmp_path / "a.ckpt", {"block": "basic", "depths": [1, 1, 1, 1]}, 16)
     model, _ = benchmark.load_checkpoint(tmp_path / "a.ckpt")
     runs = {"equal": torch.inference_mode()(model), "not": lambda images: -torch.inference_mode()(model)(images)}
@@ -37,7 +37,7 @@ def test_outputs_are_compared_with_the_plain_model(benchmark, capsys, tmp_path):
     assert "0.000%, largest error 2.0e+00" in other
 
 
-def test_the_peer_is_asked_line_by_line(benchmark, tmp_path):
+def test_the_peer_answers_line_by_line(benchmark, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho versions\nwhile read line; do echo 0.25; done\n")
     python.chmod(0o755)

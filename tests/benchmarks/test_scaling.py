@@ -1,4 +1,4 @@
-"""The benchmark of scaling: what it times is the whole dataset, and growth is told as such."""
+"""The scaling benchmark measures the whole dataset and reports growth."""
 
 import sys
 from pathlib import Path
@@ -18,12 +18,12 @@ def benchmark(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_growth_is_of_a_file_among_the_most_to_the_cheapest(benchmark):
+def test_growth_is_relative_to_the_lowest_cost_per_file(benchmark):
     taken = {10: (1.0, 2.0), 100: (5.0, 20.0), 1000: (100.0, 200.0)}
     assert benchmark.growth(taken) == pytest.approx([2.0, 1.0])
 
 
-def test_every_file_is_opened_read_and_remembered(benchmark, tmp_path, monkeypatch):
+def test_every_file_is_opened_read_and_cached(benchmark, tmp_path, monkeypatch):
     benchmark.write_dataset(tmp_path, 1003)
     assert len(benchmark.Folder("train", str(tmp_path), benchmark.NAMES)) == 1003
     monkeypatch.setattr(benchmark, "scan_split", watched := Watched(benchmark.scan_split))
@@ -46,7 +46,7 @@ class Watched:
 
 
 @pytest.mark.parametrize(("peak", "holds"), [(100, True), (120, False)])
-def test_the_claim_fails_where_memory_grows(benchmark, capsys, monkeypatch, peak, holds):
+def test_growing_memory_fails_the_claim(benchmark, capsys, monkeypatch, peak, holds):
     def found(checkpoint, way, side, window):
         return {"seconds": side**2 / 1e6, "peak": (peak if side == 4000 else 100) * 2**20, "arrays": 0}
 

@@ -1,4 +1,4 @@
-"""The benchmark of shards: what it compares gives the same samples."""
+"""The shard benchmark compares ways to read that give equal samples."""
 
 import importlib.util
 from pathlib import Path
@@ -13,7 +13,7 @@ benchmark = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(benchmark)
 
 
-def test_all_ways_to_read_give_the_same_samples(tmp_path):
+def test_all_readers_give_equal_samples(tmp_path):
     classes = benchmark.write_dataset(tmp_path / "data", 4)
     files = {"name": "folder", "root": str(tmp_path / "data"), "class_names": list(classes.names)}
     shards = tmp_path / "shards"

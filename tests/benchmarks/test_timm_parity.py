@@ -1,4 +1,4 @@
-"""The comparison with timm: its instruments, and with timm itself the smallest of its models."""
+"""The comparison with timm: its parts, and with timm installed its smallest model."""
 
 import importlib.util
 from pathlib import Path
@@ -15,14 +15,14 @@ benchmark = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(benchmark)
 
 
-def test_timms_pool_keeps_the_size_and_counts_its_padding():
+def test_timms_pool_keeps_the_size_and_includes_padding():
     image = torch.tensor([[1.0, 2, 3], [5, 7, 11]])[None, None]
     expected = torch.tensor([[15 / 4, 23 / 4, 14 / 4], [12 / 4, 18 / 4, 11 / 4]])[None, None]
     torch.testing.assert_close(benchmark.TimmPool()(image), expected)
 
 
 @pytest.mark.parametrize(("output_stride", "dilated"), [(8, [2, 3]), (16, [3]), (32, [])])
-def test_pools_go_into_the_shortcuts_of_dilated_stages(output_stride, dilated):
+def test_pools_are_inserted_into_dilated_shortcuts(output_stride, dilated):
     backbone = ResNet([1, 1, 1, 1], output_stride=output_stride, base_channels=4)
     benchmark.add_timm_pools(backbone)
     with_pool = [
@@ -51,7 +51,7 @@ def test_differences_are_relative_to_the_largest_value_and_show_nan():
     assert fourth != fourth
 
 
-def test_resnet50_vd_is_timms_resnet50d(capsys):
+def test_resnet50_vd_matches_timms_resnet50d(capsys):
     timm = pytest.importorskip("timm", reason="timm is an optional package", exc_type=ImportError)
     weights = benchmark.random_weights(timm, 50)
     weights.state.pop("fc.weight")

@@ -140,6 +140,6 @@ def test_hydras_verbs_take_the_name_by_position():
 
 
 def test_evaluate_asks_for_a_dataset_before_it_downloads(server):
-    with pytest.raises(ConfigError, match=f"dataset is not set, and {NAME} is no run of yours: add dataset="):
+    with pytest.raises(ConfigError, match=f"dataset is not set, and {NAME} is not a local run: add dataset="):
         evaluate([f"checkpoint={NAME}", "hydra.run.dir=run"])
     assert not server.requests

@@ -115,7 +115,7 @@ def test_folders_that_are_missing_or_empty_are_named(tmp_path):
         ({"split": "trian"}, "split=trian is unknown: choose from train, val, test"),
         ({"class_names": "road"}, r"write dataset.class_names=\[sky,road\]"),
         ({"class_names": []}, "class names are missing"),
-        ({"class_names": ["road", "road"]}, "'road' stands twice"),
+        ({"class_names": ["road", "road"]}, "'road' is duplicate"),
         ({"val_fraction": 0.0}, "val_fraction=0.0"),
         ({"val_fraction": 1.0}, "val_fraction=1.0"),
         ({"palette": [[0, 0, 0]]}, "1 colors for 3 classes"),
