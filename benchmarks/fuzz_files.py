@@ -2,7 +2,9 @@
 
     python benchmarks/fuzz_files.py checkpoints --cases 2880
     python benchmarks/fuzz_files.py images weights annotations --seconds 300
+    python benchmarks/fuzz_files.py checkpoint_verbs annotation_verbs image_verbs --seconds 300
 
+The first four read files as the verbs do; the others run whole verbs (`fuzz_verbs.py`).
 Counts stack traces (any error that is no SegnetError), hangs (more than --limit seconds), crashes (a process that dies)
 and silent changes (a damaged file computes another result, though its format has a checksum). Cases depend on the seed
 alone: --first N --cases 1 repeats one. The exit code is 1 if anything was found.
@@ -14,17 +16,20 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import fuzz_verbs
 import numpy as np
 import torch
 from PIL import Image
@@ -41,6 +46,7 @@ SPEC: dict[str, Any] = {
 }
 CLASSES = Classes.create(["sky", "road", "tree"])
 BATCH = 20  # cases of a process: it is forked, so that a crash or a leak ends one batch only
+WORDS = re.compile(rb"[^\s,:;\[\]{}()\"']+")
 PROBE = torch.randint(0, 256, (1, 3, 33, 47), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 Read = Callable[[Path], Any]  # reads a file as the verbs do; gives something that can be compared
@@ -132,6 +138,14 @@ def edited(value: Any, rng: np.random.Generator) -> Any:
     else:
         holder[key] = ODD[int(rng.integers(0, len(ODD)))]
     return value
+
+
+def with_odd_word(content: bytes, rng: np.random.Generator) -> bytes:
+    """A text of which one word is another value."""
+    words = list(WORDS.finditer(content))
+    word = words[int(rng.integers(0, len(words)))]
+    odd = str(ODD[int(rng.integers(0, len(ODD)))]).encode()
+    return content[: word.start()] + odd + content[word.end() :]
 
 
 # What is read, and from what
@@ -246,73 +260,31 @@ def images(folder: Path, rng_of: Callable[[int], np.random.Generator]) -> Iterat
 
 
 def annotations(folder: Path, rng_of: Callable[[int], np.random.Generator]) -> Iterator[tuple[Path, Read, list[Path]]]:
-    """COCO and labelme files, by bytes and by values of other types."""
-    from segnet.components import build
-    from segnet.data import DATASETS
+    """Annotations, masks, lists and tables of every layout, by bytes and by values of other types."""
+    from segnet.data import build_splits
 
-    root = folder / "coco"
-    (root / "images" / "train").mkdir(parents=True)
-    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "images" / "train" / "a.png")
-    polygon = [1, 1, 20, 1, 20, 15, 1, 15]
-    runs: dict[str, Any] = {"size": [20, 30], "counts": [5, 10, 585]}
-    content: dict[str, Any] = {
-        "images": [{"id": 1, "file_name": "a.png", "height": 20, "width": 30}],
-        "categories": [{"id": 3, "name": "car"}, {"id": 5, "name": "tree"}],
-        "annotations": [
-            {
-                "id": 1,
-                "image_id": 1,
-                "category_id": 3,
-                "segmentation": [polygon],
-                "iscrowd": 0,
-                "area": 9,
-                "bbox": [1, 1, 9, 9],
-            },
-            {
-                "id": 2,
-                "image_id": 1,
-                "category_id": 5,
-                "iscrowd": 1,
-                "segmentation": runs,
-            },
-        ],
-    }
-    path = root / "annotations.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
+    def reader(spec: dict[str, Any]) -> Read:
+        def read(_: Path) -> list[int]:
+            hashes = []
+            for dataset in build_splits(spec, ("train", "val")).values():
+                for index in range(len(dataset)):
+                    dataset.files(index)
+                    hashes.append(zlib.crc32(dataset.load(index).mask.tobytes()))
+            return hashes
 
-    def read(file: Path) -> Any:
-        spec = {"name": "coco_instances", "root": str(root), "images": "images/{split}", "annotations": file.name}
-        dataset: Any = build("dataset", DATASETS, spec, split="train")
-        return [dataset.load(index).mask.shape for index in range(len(dataset))]
+        return read
 
-    yield path, read, [path]
-
-    shapes: list[Any] = [
-        {"label": "car", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon", "group_id": None, "flags": {}}
-    ]
-    own = folder / "labelme"
-    own.mkdir()
-    listed = {
-        "version": "5",
-        "imagePath": "a.png",
-        "imageHeight": 20,
-        "imageWidth": 30,
-        "imageData": None,
-        "shapes": shapes,
-    }
-    for name in ("a", "b"):
-        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(own / f"{name}.png")
-        (own / f"{name}.json").write_text(json.dumps({**listed, "imagePath": f"{name}.png"}), encoding="utf-8")
-
-    def read_labelme(file: Path) -> Any:
-        spec = {"name": "labelme", "root": str(file.parent), "class_names": ["car", "tree"], "val_fraction": 0.5}
-        dataset: Any = build("dataset", DATASETS, spec, split="train")
-        return [dataset.load(index).mask.shape for index in range(len(dataset))]
-
-    yield own / "a.json", read_labelme, [own / "a.json"]
+    for spec, targets in fuzz_verbs.datasets(folder):
+        yield targets[0], reader(spec), targets
 
 
-SUBJECTS = {"checkpoints": checkpoints, "weights": weights, "images": images, "annotations": annotations}
+SUBJECTS = {
+    "checkpoints": checkpoints,
+    "weights": weights,
+    "images": images,
+    "annotations": annotations,
+    **fuzz_verbs.SUBJECTS,
+}
 
 
 # Running
@@ -326,6 +298,8 @@ def damaged(path: Path, rng: np.random.Generator) -> tuple[str, bytes, bool]:
         return *rezipped(content, rng), False
     if path.suffix == ".json" and rng.random() < 0.7:
         return "edited", json.dumps(edited(json.loads(content), rng)).encode(), False
+    if path.suffix in (".txt", ".csv", ".yaml", ".xml") and rng.random() < 0.5:
+        return "word", with_odd_word(content, rng), False
     if is_zip and path.suffix in (".ckpt", ".pth") and rng.random() < 0.3:
         whole = torch.load(io.BytesIO(content), weights_only=True)
         buffer = io.BytesIO()
@@ -372,34 +346,72 @@ def attempt(read: Read, path: Path, expected: Any, seen_by_checksum: bool, limit
     return "harmless" if result == expected else "accepted"
 
 
-def run_batch(cases: range, subjects: list[tuple[Path, Read, list[Path]]], options: argparse.Namespace) -> list[str]:
+def expected_result(read: Read, path: Path) -> Any:
+    """What a sound file gives, in a forked process.
+
+    Raises:
+        RuntimeError: it cannot be read.
+    """
+    reading, writing = os.pipe()
+    process = os.fork()
+    if process == 0:
+        with os.fdopen(writing, "wb") as answer:
+            logging.disable(logging.CRITICAL)
+            try:
+                pickle.dump((True, read(path)), answer)
+            except BaseException as error:
+                pickle.dump((False, f"{type(error).__name__}: {error}"), answer)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        content = answer.read()
+    os.waitpid(process, 0)
+    succeeded, result = pickle.loads(content)
+    if not succeeded:
+        raise RuntimeError(f"{path}: the sound file cannot be read ({result})")
+    return result
+
+
+def run_cases(
+    cases: range,
+    subjects: list[tuple[Path, Read, list[Path]]],
+    expected_of: list[Any],
+    options: argparse.Namespace,
+    report: IO[str],
+) -> None:
+    """Damage, read and restore one file after another."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    logging.disable(logging.CRITICAL)
+    for case in cases:
+        rng = np.random.default_rng([options.seed, case])
+        path, read, targets = subjects[case % len(subjects)]
+        target = targets[int(rng.integers(0, len(targets)))]
+        whole = target.read_bytes()
+        kind, content, visible = damaged(target, rng)
+        report.write(f"{case}\t{target.name} {kind}\t")
+        report.flush()
+        target.write_bytes(content)
+        finding = attempt(read, path, expected_of[case % len(subjects)], visible, options.limit)
+        target.write_bytes(whole)
+        report.write(f"{finding}\n")
+        report.flush()
+
+
+def run_batch(
+    cases: range, subjects: list[tuple[Path, Read, list[Path]]], expected_of: list[Any], options: argparse.Namespace
+) -> list[str]:
     """The findings of a forked process, one a case; a crash is found by its absence."""
     reading, writing = os.pipe()
     process = os.fork()
     if process == 0:
         os.close(reading)
-        with os.fdopen(writing, "w", encoding="utf-8") as report:
-            devnull = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(devnull, 1)
-            os.dup2(devnull, 2)
-            logging.disable(logging.CRITICAL)
-            results: dict[int, Any] = {}  # of the sound files
-            for case in cases:
-                rng = np.random.default_rng([options.seed, case])
-                path, read, targets = subjects[case % len(subjects)]
-                if case % len(subjects) not in results:
-                    results[case % len(subjects)] = read(path)
-                expected = results[case % len(subjects)]
-                target = targets[int(rng.integers(0, len(targets)))]
-                whole = target.read_bytes()
-                kind, content, visible = damaged(target, rng)
-                report.write(f"{case}\t{target.name} {kind}\t")
-                report.flush()
-                target.write_bytes(content)
-                finding = attempt(read, path, expected, visible, options.limit)
-                target.write_bytes(whole)
-                report.write(f"{finding}\n")
-                report.flush()
+        with os.fdopen(writing, "w", encoding="utf-8", errors="backslashreplace") as report:
+            try:
+                run_cases(cases, subjects, expected_of, options, report)
+            except BaseException as error:  # of this script: the parent's folder must stay
+                report.write(f"TRACE of the fuzzer itself: {error!r}\n")
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8") as report:
@@ -419,10 +431,12 @@ def fuzz(name: str, options: argparse.Namespace) -> Counter[str]:
     with tempfile.TemporaryDirectory(prefix="segnet-fuzz-") as folder:
         subjects = list(SUBJECTS[name](Path(folder), lambda number: np.random.default_rng([options.seed, number])))
         sound = {path: path.read_bytes() for _, _, targets in subjects for path in targets}
+        expected_of = [expected_result(read, path) for path, read, _ in subjects]
+        batch = 1 if name in fuzz_verbs.SUBJECTS else BATCH
         first = options.first
         while first < options.first + options.cases and time.monotonic() - started < options.seconds:
-            cases = range(first, min(first + BATCH, options.first + options.cases))
-            for line in run_batch(cases, subjects, options):
+            cases = range(first, min(first + batch, options.first + options.cases))
+            for line in run_batch(cases, subjects, expected_of, options):
                 finding = line.rpartition("\t")[2]
                 totals[finding.split(":")[0] if finding.isupper() or finding[:5] == "TRACE" else finding] += 1
                 if finding.split(" ")[0] in ("TRACE", "HANG", "CRASH", "SILENT"):

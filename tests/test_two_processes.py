@@ -368,6 +368,20 @@ def test_fewer_val_images_than_processes_are_refused(tmp_path):
     assert "the val split has 1 images, fewer than the 2 processes" in output
 
 
+@pytest.mark.parametrize("launcher", ["segnet", "torchrun"])
+@pytest.mark.parametrize("option", ["trainer.sync_batchnorm=true", "norm.name=sync_batch"])
+def test_sync_batch_norm_on_two_cpus_ends_in_one_line(tmp_path, launcher, option):
+    """torch synchronizes batch norms on GPUs only: no process may get as far as its error."""
+    command = torchrun(free_port(), "--nproc-per-node=2") if launcher == "torchrun" else ()
+    arguments = ["-m", "segnet", "train"] if launcher == "torchrun" else []
+    code, output = segnet([*arguments, *TWO, option], tmp_path, *command)
+    assert "synchronized batch norm in several processes needs GPUs: use norm.name=group" in output
+    assert "segnet/" not in output  # no stack trace with a line of ours; torchrun reports a failure with its own
+    assert list(tmp_path.rglob("*.ckpt")) == []
+    if launcher == "segnet":
+        assert code == 2
+
+
 def test_a_sweep_over_two_processes_is_refused(tmp_path):
     code, output = segnet([*TWO, "--multirun", "seed=1,2"], tmp_path)
     assert code == 2
