@@ -27,6 +27,7 @@ Read = Callable[[Path], Any]
 Subject = tuple[Path, Read, list[Path]]
 
 MODEL = [
+    "backbone_weights=null",
     "backbone.depths=[1,1,1,1]",
     *("backbone.base_channels=8", "backbone.stem_channels=8"),
     *("decoder.aspp_channels=8", "decoder.low_level_channels=4", "decoder.decoder_channels=8"),
