@@ -9,7 +9,7 @@ from pathlib import Path
 from segnet.data.datasets.file_names import normal_form, walk
 from segnet.data.datasets.notes import Notes
 from segnet.errors import ConfigError, DataError
-from segnet.images.formats import image_suffixes, pillow_formats
+from segnet.images.formats import HEIF_SUFFIXES, INSTALL_HEIF, image_suffixes, pillow_formats
 
 SPLITS = ("train", "val", "test")
 
@@ -94,10 +94,14 @@ def image_files(folder: Path, notes: Notes, suffix: str = "", without: str = "")
         DataError: there is none.
     """
     found: list[Path] = []
+    has_heif = False
     for path in walk(folder, notes, is_image):
         if path.name in COMPANIONS:
             continue
-        if not is_image(path):
+        if path.suffix.lower() in HEIF_SUFFIXES and not is_image(path):
+            has_heif = True
+            notes.add(folder, "image", f"left out, HEIC needs {INSTALL_HEIF}", path.relative_to(folder))
+        elif not is_image(path):
             notes.add(folder, "file", "left out, no image by its ending", path.relative_to(folder))
         elif without and path.stem.endswith(without):
             continue
@@ -106,7 +110,8 @@ def image_files(folder: Path, notes: Notes, suffix: str = "", without: str = "")
         else:
             found.append(path)
     if not found:
-        raise DataError(f"{folder}: has no image ({', '.join(pillow_formats())})")
+        heif = f"; its HEIC images need {INSTALL_HEIF}" if has_heif else ""
+        raise DataError(f"{folder}: has no image ({', '.join(pillow_formats())}){heif}")
     return found
 
 
@@ -161,11 +166,18 @@ def _refuse_lonely(
     lonely = [(key, path) for key, path in paths.items() if key not in others]
     if _lost.get() is not None:
         for key, path in lonely:
-            refuse(f"{path}: {kind} without {other}: {folder} has no '{key}{suffix}.*'")
+            refuse(f"{path}: {kind} without {other}: {_missing_partner(folder, key + suffix)}")
     elif lonely:
         more = f" (and {len(lonely) - 1} more)" if len(lonely) > 1 else ""
         key, path = lonely[0]
-        raise DataError(f"{path}: {kind} without {other}{more}: {folder} has no '{key}{suffix}.*'")
+        raise DataError(f"{path}: {kind} without {other}{more}: {_missing_partner(folder, key + suffix)}")
+
+
+def _missing_partner(folder: Path, stem: str) -> str:
+    """Why a file of this name is not there: none is, or it is HEIC, which is not read here."""
+    endings = [*HEIF_SUFFIXES, *(suffix.upper() for suffix in HEIF_SUFFIXES)]
+    heif = next((stem + ending for ending in sorted(endings) if (folder / (stem + ending)).is_file()), "")
+    return f"{folder / heif} needs {INSTALL_HEIF}" if heif else f"{folder} has no '{stem}.*'"
 
 
 def refuse_missing(pairs: Sequence[Pair], listing: Path) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from segnet.data.datasets import pairing
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import image_files, lost_files, pair_folders
 from segnet.errors import ConfigError, DataError
+from segnet.images import formats
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -130,3 +132,16 @@ def test_images_without_the_suffix_are_counted(tmp_path):
     notes = Notes()
     pair_folders(tmp_path / "i", tmp_path / "m", notes, "_left")
     assert notes.lines() == [f"{tmp_path}/i: 1 image left out, its name does not end in '_left': a_right.png"]
+
+
+def test_heic_images_that_cannot_be_read_are_named_with_the_extra(tmp_path, monkeypatch):
+    for module in (formats, pairing):
+        monkeypatch.setattr(module, "image_suffixes", lambda: formats.IMAGE_SUFFIXES)
+    touch(tmp_path, "i/a.jpg", "i/b.HEIC", "m/a.png", "m/b.png", "h/c.heic")
+    with pytest.raises(
+        DataError, match=r'm/b\.png: mask without image: .*i/b\.HEIC needs pip install "segnet\[heif\]"'
+    ):
+        pair_folders(tmp_path / "i", tmp_path / "m", notes := Notes())
+    assert f"{tmp_path}/i: 1 image left out, HEIC needs {formats.INSTALL_HEIF}: b.HEIC" in notes.lines()
+    with pytest.raises(DataError, match=r'h: has no image .*; its HEIC images need pip install "segnet\[heif\]"'):
+        image_files(tmp_path / "h", Notes())
