@@ -12,7 +12,7 @@ from pathlib import Path
 
 from segnet.components import as_typed, nearest
 from segnet.errors import ConfigError
-from segnet.weights.zoo import stands_for_model
+from segnet.weights.zoo import PUBLISHED_MODELS, stands_for_model
 
 SWITCHES = {"--help", "-h", "--hydra-help", "--version", "--info", "--multirun", "-m", "--run", "-r", "--resolve"}
 SWITCHES |= {"--shell-completion", "-sc"}
@@ -173,6 +173,8 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
     if Path(argument).is_dir() and "dataset" in names:
         raise ConfigError(f"{argument}: write dataset=folder dataset.root={argument}, or see --help for other layouts")
     answer = in_other_words(verb, argument)
+    if not answer and verb in ("evaluate", "benchmark"):
+        answer = nearest(argument, [model.name for model in PUBLISHED_MODELS])
     raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help.{answer}")
 
 

@@ -14,6 +14,7 @@ import torch
 
 from segnet.errors import CheckpointError, MachineError, SegnetError
 from segnet.system.files import replacing
+from segnet.weights.catalog import PUBLISHED_WEIGHTS
 from segnet.weights.transfer import TransferError, read_small, save
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -142,6 +143,11 @@ def hub_error(errors: Any, name: str, error: Exception, instead: str = FILES[0])
 
 
 def _unreachable(name: str, reason: str, instead: str = FILES[0]) -> MachineError:
+    if (name, "ImageNet") in {
+        (entry.source, entry.normalization) for entry in PUBLISHED_WEIGHTS
+    }:  # assumed without config
+        url = _hub_url(name, FILES[0])
+        return MachineError(f"{name}: cannot be downloaded ({reason}): download {url} manually and name that file")
     urls = " and ".join(_hub_url(name, file) for file in FILES)
     return MachineError(
         f"{name}: no such file, and not in the hub's cache ({reason}): download {urls} manually "

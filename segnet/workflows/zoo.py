@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from segnet.config import Config
-from segnet.errors import MachineError
-from segnet.weights.zoo import MODEL_NAME, PublishedModel, published_model
+from segnet.errors import ConfigError, MachineError
+from segnet.weights.zoo import MODEL_NAME, PublishedModel, published_model, stands_for_model
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,17 @@ def find_model(text: str | os.PathLike[str]) -> Path:
 
 
 def with_found_model(config: Config) -> Config:
-    """Replace the name of a published model in init_from by its path."""
+    """Replace the name of a published model in init_from by its path.
+
+    Raises:
+        ConfigError: `checkpoint` names a published model, which has no training to resume.
+        CheckpointError, MachineError: as `find_model`.
+    """
+    if config.checkpoint is not None and stands_for_model(config.checkpoint):
+        raise ConfigError(
+            f"checkpoint={config.checkpoint}: a published model has no training to resume: "
+            f"init_from={config.checkpoint} fine-tunes it"
+        )
     return config if config.init_from is None else replace(config, init_from=str(find_model(config.init_from)))
 
 

@@ -127,6 +127,8 @@ def test_other_verbs_take_the_name(server, tmp_path, capsys):
     assert (tmp_path / f"{NAME}_pretrained" / "model.safetensors").is_file()
     assert with_found_model(Config(init_from=NAME)).init_from == str(find_model(NAME))
     assert with_found_model(Config()).init_from is None
+    with pytest.raises(ConfigError, match=f"init_from={NAME} fine-tunes it$"):
+        with_found_model(Config(checkpoint=NAME))
     assert len(server.requests) == 1
 
 
@@ -135,6 +137,8 @@ def test_hydras_verbs_take_the_name_by_position():
         f"checkpoint={NAME}",
         "dataset=folder",
     ]
+    with pytest.raises(ConfigError, match=f"Did you mean '{NAME}'"):
+        to_overrides("evaluate", EvaluateConfig, ["cityscapes_resnet50_v1"])
     with pytest.raises(ConfigError, match=f"init_from={NAME} fine-tunes that model"):
         to_overrides("train", Config, [NAME])
 
