@@ -99,7 +99,7 @@ class SegmentationDataset(ABC):
     def stored_labels(self, index: int) -> LabelValues:
         """Return a sample's mask as stored in its file; nodata values are kept.
 
-        Only for datasets whose masks are files of values, with the option class_names.
+        Only for datasets with mask files of values, and the option class_names.
 
         Raises:
             ColoredMaskError: in colors, see `stored_colors`.

@@ -21,7 +21,7 @@ class FCNHead(nn.Module):
         backbone_channels: channels of each stage's features.
         num_classes: channels of the logits.
         weight: weight of this head's loss; the decoder's loss has weight 1.
-        stage: the backbone stage whose features are used, from 1.
+        stage: number of the backbone stage that provides the features, from 1.
         channels: width of the convolution.
         dropout: dropout probability before the classifier.
         align_corners: align_corners of resizing the logits.

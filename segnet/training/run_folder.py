@@ -112,7 +112,7 @@ def _newest(config: Config, parent: Path, data: RunData) -> Path | None:
     if of_other_files:
         *_, path, changed = max(of_other_files)
         log.warning(
-            "checkpoint=auto: skipped %s: the dataset has changed (%s): checkpoint=%s resumes it all the same",
+            "checkpoint=auto: skipped %s: the dataset has changed (%s): checkpoint=%s resumes it anyway",
             *(path, changed, path),
         )
     return max(usable)[2] if usable else None

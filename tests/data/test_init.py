@@ -1,4 +1,4 @@
-"""Splits whose files name the classes in different orders have one set of class ids in every verb."""
+"""Splits with different orders of classes in their files have one set of class ids in every verb."""
 
 import json
 import logging

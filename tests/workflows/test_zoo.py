@@ -99,8 +99,8 @@ def test_without_a_network_the_way_by_hand_is_told(server, monkeypatch):
 
 
 def test_what_paddles_files_do_not_tell_comes_from_the_table(server, monkeypatch):
-    told = json.loads((PARITY / "deeplabv3p_resnet50_vd_os8.json").read_text())
-    arrays = {name: fill.tensor(name, shape) for name, shape in told["param_shapes"].items()}
+    record = json.loads((PARITY / "deeplabv3p_resnet50_vd_os8.json").read_text())
+    arrays = {name: fill.tensor(name, shape) for name, shape in record["param_shapes"].items()}
     for name in ("head.decoder.conv.weight", "head.decoder.conv.bias"):
         arrays[name] = np.repeat(arrays[name][:1], 19, axis=0)
     body = pickle.dumps({**arrays, BOOKKEEPING: {}}, protocol=2)

@@ -64,7 +64,7 @@ class CacheBudget:
 
 
 class CachedDataset(WrappedDataset):
-    """A dataset whose samples are decoded once, while the cache has room and their files are unchanged.
+    """Dataset that decodes each sample once, while the cache has room and the files are unchanged.
 
     Args:
         dataset: source of the samples.
@@ -105,7 +105,7 @@ class Arena:
         size: limit; memory is allocated on use [bytes].
 
     Raises:
-        MachineError: more than the machine has, or a system whose processes cannot share memory.
+        MachineError: more than the machine's memory, or processes of this system cannot share memory.
     """
 
     def __init__(self, size: int) -> None:

@@ -1,7 +1,7 @@
 """Instances in COCO's JSON format, of COCO itself or of a tool that exports it: background and one class per category.
 
 Source: Lin et al., "Microsoft COCO: common objects in context", 2014; the format is COCO's (cocodataset.org, "Data
-format"). Where instances overlap, the smaller one is in front. Crowds, whose outline is coarse, are ignored where
+format"). Where instances overlap, the smaller one is in front. Crowds have coarse outlines: they are ignored where
 nothing else is. A category named background is class 0.
 """
 

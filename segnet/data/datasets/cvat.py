@@ -169,7 +169,7 @@ def splits_of_subsets(lists: Sequence[Path], subsets: Mapping[str, Sequence[str]
 
     Raises:
         ConfigError: the option names an unknown split or subset.
-        DataError: without the option, a subset whose name does not tell its split.
+        DataError: without the option, a subset has a name that is not a split's.
     """
     if subsets is None:
         owners: dict[Path, str | None] = {}
@@ -178,7 +178,7 @@ def splits_of_subsets(lists: Sequence[Path], subsets: Mapping[str, Sequence[str]
             owners[path] = SPLIT_OF_NAME.get(name)
             if owners[path] is None and name != DEFAULT and len(lists) > 1:
                 raise DataError(
-                    f"{path}: the subset's name does not tell its split: set "
+                    f"{path}: the subset's name is not a split's: set "
                     f'"dataset.subsets={{train:[{DEFAULT},{path.stem}]}}" or the like'
                 )
         return owners

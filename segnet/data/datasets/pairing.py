@@ -125,7 +125,7 @@ def pair_folders(images: Path, masks: Path, notes: Notes, image_suffix: str = ""
     """
     together = images.resolve() == masks.resolve()
     if together and not mask_suffix:
-        raise ConfigError(f"images and masks share one folder, {images}: set dataset.mask_suffix to tell them apart")
+        raise ConfigError(f"images and masks share one folder, {images}: set dataset.mask_suffix to distinguish them")
     without = mask_suffix if together else ""
     image_of = by_key(image_files(images, notes, image_suffix, without), images, image_suffix)
     # Masks without the suffix are of another kind, as in Cityscapes; images without a mask are refused below.

@@ -74,7 +74,7 @@ class Division:
             split: "train", "val" or "test".
             where: the place of the items, for errors.
             notes: counts the items of folders named after splits.
-            held: index of an item -> its split, where something else than its folder tells it.
+            held: index of an item -> its split, if something other than its folder determines it.
 
         Raises:
             ConfigError: a test split without a fraction.

@@ -12,7 +12,7 @@ MALFORMED = (LookupError, TypeError, ValueError, AttributeError, AssertionError)
 
 
 class RestoreErrors(Callback):
-    """Records when training starts, to tell errors of restoring from errors of training."""
+    """Records when training starts, to distinguish errors of restoring from errors of training."""
 
     def __init__(self) -> None:
         self._begun = False

@@ -15,7 +15,7 @@ def test_compressed_and_plain_runs_match_pycocotools(seed):
     size = (int(rng.integers(1, 300)), int(rng.integers(1, 300)))
     area = rng.random(size) < rng.choice([0.0, 0.01, 0.5, 0.999, 1.0])
     if seed % 3 == 0:
-        area = np.repeat(area[:, :1], size[1], axis=1)  # long runs, whose differences are negative
+        area = np.repeat(area[:, :1], size[1], axis=1)  # long runs with negative differences
     compressed = mask_api.encode(np.asfortranarray(area.astype(np.uint8)))
     runs = {"size": list(size), "counts": compressed["counts"].decode()}
     np.testing.assert_array_equal(decode_runs(Record(runs, "a.json"), size, "a"), area)

@@ -173,7 +173,7 @@ CASES = {
             [bottleneck(1, 2, "conv"), bottleneck(1, 4, None)],
         ],
     ),
-    "mmsegmentation's r50-d16-mg124, whose grid are rates": (
+    "mmsegmentation's r50-d16-mg124, with rates as its grid": (
         {**V1C, "output_stride": 16, "contract_dilation": True, "multi_grid": [1, 2, 4]},
         [
             [bottleneck(1, 1, "conv"), bottleneck(1, 1, None)],

@@ -6,7 +6,7 @@ the deep stem (C, "v1c") and the average-pool shortcut (D, "vd"); "Aggregated Re
 vd; torchvision for details of plain ResNets.
 
 vd differs from timm's resnet*d in three points. Every block of a dilated stage, the first included, has the full rate.
-A shortcut whose stride is replaced by dilation has no pool. In basic-block variants, the first stage also has a
+A shortcut has no pool if dilation replaces its stride. In basic-block variants, the first stage also has a
 convolution in its shortcut.
 """
 
