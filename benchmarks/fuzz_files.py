@@ -427,13 +427,12 @@ def run_batch(
 def fuzz(name: str, options: argparse.Namespace) -> Counter[str]:
     """Runs the cases of a subject, and prints what was found."""
     totals: Counter[str] = Counter()
-    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="segnet-fuzz-") as folder:
         subjects = list(SUBJECTS[name](Path(folder), lambda number: np.random.default_rng([options.seed, number])))
         sound = {path: path.read_bytes() for _, _, targets in subjects for path in targets}
         expected_of = [expected_result(read, path) for path, read, _ in subjects]
         batch = 1 if name in fuzz_verbs.SUBJECTS else BATCH
-        first = options.first
+        first, started = options.first, time.monotonic()
         while first < options.first + options.cases and time.monotonic() - started < options.seconds:
             cases = range(first, min(first + batch, options.first + options.cases))
             for line in run_batch(cases, subjects, expected_of, options):
