@@ -14,7 +14,7 @@ from segnet.data.datasets.cityscapes import Cityscapes
 from segnet.data.datasets.coco_instances import COCOInstances
 from segnet.data.datasets.coco_panoptic import COCOPanoptic
 from segnet.data.datasets.coco_stuff import COCOStuff
-from segnet.data.datasets.cvat import CVAT
+from segnet.data.datasets.cvat import cvat
 from segnet.data.datasets.folder import Folder
 from segnet.data.datasets.geotiff import geotiff
 from segnet.data.datasets.label_studio import LabelStudio
@@ -34,7 +34,7 @@ DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "coco_instances": COCOInstances,
     "coco_panoptic": COCOPanoptic,
     "coco_stuff": COCOStuff,
-    "cvat": CVAT,
+    "cvat": cvat,
     "folder": Folder,
     "geotiff": geotiff,
     "label_studio": LabelStudio,

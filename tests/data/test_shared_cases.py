@@ -358,7 +358,7 @@ def test_attack_url_that_is_none(make, checkpoint, tmp_path, capsys):
     root = make("attack-url-that-is-none")
     options = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "out"), "--device", "cpu"]
     assert predict(["--list", str(root / "list.txt"), *options]) == 6
-    assert "http://[: is no valid URL" in capsys.readouterr().err
+    assert "http://[: is not a valid URL" in capsys.readouterr().err
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == 4
 
 

@@ -1,7 +1,8 @@
-"""CVAT's export "Segmentation mask 1.1", with images, unpacked: color masks, with class names in the export.
+"""CVAT's exports with images, unpacked: "Segmentation mask 1.1" and "CVAT for images 1.1". Both name their classes.
 
 Layout (docs.cvat.ai, "Segmentation Mask"): ``labelmap.txt`` (name:red,green,blue:parts:actions), ``JPEGImages/*``,
-``SegmentationClass/*.png``, and a list of names for each subset, ``ImageSets/Segmentation/default.txt``.
+``SegmentationClass/*.png``, and a list of names for each subset, ``ImageSets/Segmentation/default.txt``. Without
+``labelmap.txt``, ``annotations.xml`` is read: see `segnet.data.datasets.cvat_images`.
 
 A subset named after a split (train, validation, test, in any case) is that split. The images of ``default`` are divided
 into the splits that have no subset. A subset of another name needs the option `subsets`.
@@ -13,23 +14,33 @@ from pathlib import Path
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
-from segnet.data.dataset import FileDataset
+from segnet.data.dataset import FileDataset, SegmentationDataset
+from segnet.data.datasets.cvat_images import XML_FILE, CVATImages
+from segnet.data.datasets.cvat_subsets import UNUSED, splits_of_subsets, subset_lists
 from segnet.data.datasets.file_names import normal_form
 from segnet.data.datasets.labels import IGNORE, Labels
 from segnet.data.datasets.lists import named_pairs
-from segnet.data.datasets.pairing import SPLITS, Pair, by_key, first_folder, image_files, require_root, require_split
-from segnet.data.datasets.splits import SPLIT_OF_NAME, Division
+from segnet.data.datasets.pairing import Pair, by_key, first_folder, image_files, require_root, require_split
+from segnet.data.datasets.splits import Division
 from segnet.data.datasets.text_files import read_lines
 from segnet.errors import ConfigError, DataError
-from segnet.images.values import checked_value_range
-from segnet.system.files import is_hidden
+from segnet.images.values import ValueRange, checked_value_range
 
-DEFAULT = "default"  # CVAT's subset of tasks without a subset
-UNUSED = "unused"  # value for subsets in no split
+LABEL_MAP = "labelmap.txt"
 
 
-class CVAT(FileDataset):
-    """CVAT's color masks.
+def cvat(
+    split: str,
+    root: str,
+    ignore: Sequence[str] = (),
+    subsets: Mapping[str, Sequence[str]] | None = None,
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.0,
+    split_seed: int = 0,
+    group: str | None = None,
+    value_range: Sequence[float] | None = None,
+) -> SegmentationDataset:
+    """CVAT's export as masks or as shapes.
 
     Args:
         split: "train", "val" or "test".
@@ -43,28 +54,32 @@ class CVAT(FileDataset):
 
     Raises:
         ConfigError: an unknown split, label or subset.
-        DataError: a folder or file that is missing, an invalid label map, or subsets of unclear meaning.
+        DataError: a folder or file that is missing, invalid labels, shapes or subsets.
     """
+    require_split(split)
+    division = Division(val_fraction, test_fraction, split_seed, group)
+    folder, limits = require_root(root), checked_value_range(value_range)
+    ignore = [normal_form(name) for name in ignore]
+    if (folder / XML_FILE).is_file() and not (folder / LABEL_MAP).is_file():
+        return CVATImages(split, folder, ignore, subsets, division, limits)
+    return CVATMasks(split, folder, ignore, subsets, division, limits)
+
+
+class CVATMasks(FileDataset):
+    """CVAT's color masks; the options are those of `cvat`."""
 
     classes_from_files = True
 
     def __init__(
         self,
         split: str,
-        root: str,
-        ignore: Sequence[str] = (),
-        subsets: Mapping[str, Sequence[str]] | None = None,
-        val_fraction: float = 0.2,
-        test_fraction: float = 0.0,
-        split_seed: int = 0,
-        group: str | None = None,
-        value_range: Sequence[float] | None = None,
+        folder: Path,
+        ignore: Sequence[str],
+        subsets: Mapping[str, Sequence[str]] | None,
+        division: Division,
+        value_range: ValueRange | None,
     ) -> None:
-        require_split(split)
-        division = Division(val_fraction, test_fraction, split_seed, group)
-        folder = require_root(root)
-        colors = read_label_map(folder / "labelmap.txt")
-        ignore = [normal_form(name) for name in ignore]
+        colors = read_label_map(folder / LABEL_MAP)
         for name in ignore:
             if name not in colors:
                 raise ConfigError(f"dataset.ignore: '{name}' is not a label of the export.{did_you_mean(name, colors)}")
@@ -82,8 +97,8 @@ class CVAT(FileDataset):
         held = {index: owner for index, owner in enumerate(owners) if owner is not None}
         keys = [image.relative_to(images).as_posix() for image, _ in pairs]
         chosen = division.choose(pairs, keys, split, str(lists), self.notes, held)
-        super().__init__(chosen, classes, Labels(classes, color_map=rows), value_range=checked_value_range(value_range))
-        self._label_map = folder / "labelmap.txt"
+        super().__init__(chosen, classes, Labels(classes, color_map=rows), value_range=value_range)
+        self._label_map = folder / LABEL_MAP
 
     def _members(
         self,
@@ -149,46 +164,3 @@ def read_label_map(path: Path) -> dict[str, tuple[int, int, int]]:
     if not colors:
         raise DataError(f"{path}: names no label")
     return colors
-
-
-def subset_lists(folder: Path) -> list[Path]:
-    """Return the list files of the subsets.
-
-    Raises:
-        DataError: there is none.
-    """
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    lists = [path for path in paths if path.suffix.lower() == ".txt" and not is_hidden(path.name)]
-    if not lists:
-        raise DataError(f"{folder}: has no list of images, such as default.txt")
-    return lists
-
-
-def splits_of_subsets(lists: Sequence[Path], subsets: Mapping[str, Sequence[str]] | None) -> dict[Path, str | None]:
-    """Return the split of each subset; None: divide it; UNUSED: no split.
-
-    Raises:
-        ConfigError: the option names an unknown split or subset.
-        DataError: without the option, a subset has a name that is not a split's.
-    """
-    if subsets is None:
-        owners: dict[Path, str | None] = {}
-        for path in lists:
-            name = path.stem.lower()
-            owners[path] = SPLIT_OF_NAME.get(name)
-            if owners[path] is None and name != DEFAULT and len(lists) > 1:
-                raise DataError(
-                    f"{path}: the subset's name is not a split's: set "
-                    f'"dataset.subsets={{train:[{DEFAULT},{path.stem}]}}" or the like'
-                )
-        return owners
-    known = {path.stem.lower(): path for path in lists}
-    owners = dict.fromkeys(lists, UNUSED)
-    for split, names in subsets.items():
-        if split not in SPLITS:
-            raise ConfigError(f"dataset.subsets: '{split}' is not a split.{did_you_mean(str(split), SPLITS)}")
-        for name in [names] if isinstance(names, str) else names:
-            if str(name).lower() not in known:
-                raise ConfigError(f"dataset.subsets: '{name}' is not a subset.{did_you_mean(str(name), known)}")
-            owners[known[str(name).lower()]] = split
-    return owners

@@ -4,6 +4,7 @@ Source: the format of pycocotools (common/maskApi.c): counts of pixels down the 
 count from the fourth on is the difference to the count two before, in groups of 5 bits, as characters from "0" on.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,41 @@ def decode_runs(runs: Record, size: tuple[int, int], where: str) -> Area:
     counts = _counts(runs.get("counts"))
     if counts is None:
         raise DataError(f"{where}: counts must be a list of whole numbers from 0, or COCO's compressed text")
-    total, wanted = int(counts.sum()), size[0] * size[1]
+    return _filled(counts, size[0] * size[1], where).reshape(size[1], size[0]).T
+
+
+def decode_row_runs(counts: Sequence[int | None], size: tuple[int, int], where: str) -> Area:
+    """Decode run lengths along the rows of a mask, zeros first, as CVAT writes them.
+
+    Args:
+        counts: None stands for what is no number.
+        size: (height, width) of the mask [pixels].
+        where: the annotation, for errors.
+
+    Returns:
+        (height, width) bool.
+
+    Raises:
+        DataError: counts that are none, or that do not add up to the size.
+    """
+    numbers = _counts(list(counts))
+    if numbers is None:
+        raise DataError(f"{where}: run lengths must be whole numbers from 0")
+    return _filled(numbers, size[0] * size[1], where).reshape(size)
+
+
+def _filled(counts: NDArray[np.int64], wanted: int, where: str) -> NDArray[np.bool_]:
+    """The pixels of runs, one after the other.
+
+    Raises:
+        DataError: they do not add up to the wanted number.
+    """
+    total = int(counts.sum())
     if total != wanted:
         raise DataError(f"{where}: run lengths add up to {total:,} pixels, but its image has {wanted:,}")
     values = np.zeros(len(counts), bool)
     values[1::2] = True
-    return np.repeat(values, counts).reshape(size[1], size[0]).T
+    return np.repeat(values, counts)
 
 
 def _counts(value: Any) -> NDArray[np.int64] | None:

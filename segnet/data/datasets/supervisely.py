@@ -152,7 +152,7 @@ def project_classes(meta: Record, add_background: bool) -> Classes:
     for entry in meta.records("classes"):
         name = normal_form(entry.text("title").strip())
         if name in colors:
-            raise DataError(f"{meta.source}: two classes are named '{name}': rename one in Supervisely")
+            raise DataError(f"{meta.source}: two classes are named '{name}': rename one")
         colors[name] = str(entry.get("color"))
     if not colors:
         raise DataError(f"{meta.source}: names no class")
