@@ -418,7 +418,7 @@ def test_a_scene_keeps_its_ground_control_points(folder, checkpoint, capsys):
         found, crs = mask.gcps
     assert [(point.row, point.col, point.x, point.y) for point in found] == corners
     assert crs == rasterio.CRS.from_epsg(4326)
-    assert capsys.readouterr().err == "segnet: b.tif: has no georeference, and so its mask has none\n"
+    assert capsys.readouterr().err == "segnet: b.tif: has no georeference; its mask has none either\n"
 
 
 def test_a_lost_georeference_is_reported(folder, checkpoint, capsys):
@@ -439,7 +439,7 @@ def test_phone_and_browser_formats_are_read_and_skipped_files_counted(folder, ch
     Path("d.xyz").write_text("x")
     assert main([".", "--checkpoint", str(checkpoint), "--save", "mask"]) == 0
     assert written() == ["a_mask.png", "b_mask.png", "c_mask.png", "e_mask.png"]
-    assert "files left out, no image or video by extension: 1: .xyz (1)" in capsys.readouterr().err
+    assert "files skipped, no image or video by extension: 1: .xyz (1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [["--flip"], ["--scales", "0.5", "1.5"], ["--window", "24"]])
