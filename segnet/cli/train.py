@@ -64,9 +64,11 @@ def repeating_command(overrides: Sequence[str], folder: Path) -> str:
     """
     from segnet.training.run_config import stored_choices
 
-    own = [override.removeprefix("++") for override in overrides]
-    kept = [override for override in own if not re.match(r"(budget|checkpoint|hydra\.run\.dir)=", override)]
-    given = {override.partition("=")[0] for override in kept}
     choices = stored_choices(folder)
+    own = [override.removeprefix("++") for override in overrides]
+    nulls = {word.removesuffix("=null") for word in own if word.endswith("=null")}
+    replaced = {"budget", "checkpoint", "hydra.run.dir"} | nulls & choices.keys()
+    kept = [word for word in own if word.partition("=")[0] not in replaced]
+    given = {override.partition("=")[0] for override in kept}
     options = {name: choices[name] for name in sorted(choices.keys() - {*given, "trainer.max_epochs"})}
     return " ".join(["segnet train", *map(shlex.quote, kept), as_options(options)])

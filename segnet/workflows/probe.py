@@ -2,6 +2,7 @@
 
 import io
 import math
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from segnet.training.task import SegmentationTask
 
 MEMINFO = Path("/proc/meminfo")
 FIRST_BATCH = 2
+NUM_PREDICTIONS = 3  # timed
 NUM_STEPS = 2  # timed at each batch size
 PROBE_SHARE = 0.04  # of the time left, after which no larger batch is tried
 MEMORY_SHARE = 0.6  # of the free memory of a CPU machine that a batch may take
@@ -137,16 +139,18 @@ class Trial:
         self._finish()
 
     def prediction(self, size: tuple[int, int]) -> float:
-        """Duration of a prediction of one image of (height, width), after a first one [s]."""
+        """Median duration of predictions of one image of (height, width), after a first one [s]."""
         images = torch.zeros(1, self._task.model.in_channels, *size, dtype=torch.uint8, device=self.device)
         mask = torch.zeros(1, *size, dtype=torch.uint8, device=self.device)
         self._task.eval()
+        durations = []
         with torch.no_grad():
-            for _ in range(2):
+            for _ in range(1 + NUM_PREDICTIONS):
                 start = self._now()
                 self._task.measure(images, mask)
                 self._finish()
-        return self._now() - start
+                durations.append(self._now() - start)
+        return statistics.median(durations[1:])
 
     def saving(self) -> float:
         """Duration of writing the weights into memory [s]."""

@@ -39,6 +39,7 @@ def test_a_budget_ends_with_the_command_that_repeats_it(tmp_path):
     options = {"data.batch_size": 8, "data.crop_size": [96, 128], "trainer.max_epochs": -1, "trainer.max_steps": 70}
     (tmp_path / "chosen.yaml").write_text(yaml.safe_dump(options))
     overrides = ["dataset=folder", "++dataset.root='my data'", "budget=3min", "checkpoint=auto", "data.batch_size=4"]
+    overrides.append("data.crop_size=null")
     command = repeating_command(overrides, tmp_path)
     assert shlex.split(command) == [
         *["segnet", "train", "dataset=folder", "dataset.root='my data'", "data.batch_size=4"],

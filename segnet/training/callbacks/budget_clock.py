@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback
 
 now = time.monotonic  # tests put another clock here
 VALIDATION_TIME = 0.12  # largest fraction of the time between two validations that one of them takes
+NEVER = 2**31  # batches
 RESERVE = 1.1  # factor on durations that are still to come
 
 
@@ -37,6 +38,7 @@ class BudgetClock(Callback):
         self.validation = self.ending = 0.0
         self.planned_steps = 0
         self.warmup_share = 1.0
+        self._last_part = False  # no validation but the last one is to come
         self.interval: int | None = None
         self._start = now() - elapsed
         self._used_before = 0.0  # by earlier parts of the run
@@ -64,7 +66,8 @@ class BudgetClock(Callback):
     def training_left(self) -> float:
         """Time left for training steps, without the validations to come [s]."""
         remaining = self.left - RESERVE * (self.validation + self.ending)
-        share = self.validation / (self.interval * self.step) if self.interval and self.step else 0.0
+        others = self.interval and self.step and not self._last_part
+        share = self.validation / (self.interval * self.step) if self.interval and others else 0.0
         return remaining / (1 + share)
 
     def progress(self) -> float:
@@ -104,8 +107,12 @@ class BudgetClock(Callback):
         self._trained += end - (end if self._mark is None else self._mark)
         self._steps += 1
         self._mark = end
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and self.training_left() < self.step / 2:
+        left = self.training_left()
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and left < self.step / 2:
             self._stop(trainer)
+        elif self.interval and left < max(self.validation, self.interval * self.step / 2):
+            self._last_part = True
+            trainer.val_check_batch = NEVER
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validation_start = now()
