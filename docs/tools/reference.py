@@ -274,18 +274,18 @@ def models_page() -> str:
         (
             f"`{model.name}`",
             f"{model.miou:.1f}",
-            model.decoder,
+            f"{model.decoder}, {model.parameters:.1f} M",
             f"{verb.num_classes(model.classes)} of {model.classes}",
-            f"{model.parameters:.1f}",
-            f"[{model.publisher}]({model.url}), {model.license}",
+            f"[{model.publisher}]({model.url})",
         )
         for model in zoo.PUBLISHED_MODELS
     ]
-    head = ("name", "val mIoU [%]", "decoder", "classes", "parameters [millions]", "file, license")
+    head = ("name", "val mIoU [%]", "decoder, parameters", "classes", "file of")
+    licenses = " and ".join(sorted({model.license for model in zoo.PUBLISHED_MODELS}))
     return (
         "# Published models\n\nEvery verb takes these names as a checkpoint: "
         "`segnet predict street.jpg --checkpoint cityscapes_resnet50_vd`. val mIoU is the publishers' figure, at one "
-        f"scale without flip; it was not measured here. {verb.TERMS} "
+        f"scale without flip; it was not measured here. The models' license is {licenses}. {verb.TERMS} "
         "[Model zoo](../guides/pretrained-weights.md#model-zoo) says how the files are fetched and checked.\n\n"
         + table(rows, head)
     )
