@@ -39,8 +39,8 @@ TABLES = {
     "logger": LOGGERS,
 }
 SHARED_BY_READERS = """annotations brush_runs by_name clipping coco_annotations coco_masks cvat_images
-cvat_subsets file_names fronts json_records label_advice label_studio_regions label_studio_tasks labels lists
-notes outlines pairing polygon_fill run_lengths splits text_files xml_records yaml_records yolo_files"""
+cvat_subsets file_names fronts json_records label_advice label_studio_regions label_studio_tasks labels layouts
+lists notes outlines pairing polygon_fill run_lengths splits text_files xml_records yaml_records yolo_files"""
 
 
 def menu(group: str) -> list[str]:

@@ -5,12 +5,14 @@ val; or list files; or random fractions of ``images`` and ``masks``. All folders
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from segnet.classes import Classes
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.labels import Labels
+from segnet.data.datasets.layouts import layout_hint
 from segnet.data.datasets.lists import listed_pairs
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import Pair, pair_folders, refuse_missing, require_folder, require_root, require_split
@@ -117,16 +119,18 @@ class Names:
             if split_folder(root, images, "train").is_dir() or (split == "test" and folders[0].is_dir()):
                 if images.endswith("*"):
                     _note_others(root / self.images, notes)
+                hint = partial(layout_hint, root, "dataset.images and dataset.masks")
                 return (
-                    require_folder(folders[0], f"the {split} images of dataset.root"),
-                    require_folder(folders[1], f"the {split} masks of dataset.root"),
+                    require_folder(folders[0], f"the {split} images of dataset.root", hint),
+                    require_folder(folders[1], f"the {split} masks of dataset.root", hint),
                 )
         return None
 
     def all_pairs(self, root: Path, notes: Notes) -> tuple[Path, list[Pair]]:
         """Return the folder of images, and the pairs of all splits of a root."""
-        images = require_folder(root / self.images, "the images of dataset.root")
-        masks = require_folder(root / self.masks, "the masks of dataset.root")
+        hint = partial(layout_hint, root, "dataset.images and dataset.masks")
+        images = require_folder(root / self.images, "the images of dataset.root", hint)
+        masks = require_folder(root / self.masks, "the masks of dataset.root", hint)
         return images, self.pairs(images, masks, notes)
 
 

@@ -1,7 +1,7 @@
 """Find images and masks in folders, and pair them by name."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -48,15 +48,19 @@ def require_split(split: str, splits: Sequence[str] = SPLITS) -> None:
         raise ConfigError(f"split={split} is unknown: choose from {', '.join(splits)}")
 
 
-def require_folder(folder: Path, what: str) -> Path:
+def require_folder(folder: Path, what: str, hint: Callable[[], str] = str) -> Path:
     """Return `folder`.
+
+    Args:
+        what: its meaning, for the error message.
+        hint: returns the end of the message, beginning with "; ".
 
     Raises:
         DataError: it is missing, or not a folder.
     """
     if not folder.is_dir():
         state = "is a file, not a folder" if folder.exists() else "no such folder"
-        raise DataError(f"{folder}: {state} ({what})")
+        raise DataError(f"{folder}: {state} ({what}){hint()}")
     return folder
 
 

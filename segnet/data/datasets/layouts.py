@@ -1,0 +1,57 @@
+"""Recognize published layouts, so that an error of the folder reader names the reader that fits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from segnet.images.formats import IMAGE_SUFFIXES
+from segnet.system.files import is_hidden
+
+# Reader -> what lies in the root of its layout (glob patterns, all of which match), in the order of recognition.
+LAYOUTS = (
+    ("cityscapes", ("leftImg8bit", "gtFine")),
+    ("cvat", ("labelmap.txt", "SegmentationClass")),
+    ("voc", ("JPEGImages", "SegmentationClass")),
+    ("camvid", ("train", "trainannot")),
+    ("camvid_original", ("701_StillsRaw_full", "LabeledApproved_full")),
+    ("ade20k", ("images/training", "annotations/training")),
+    ("ade20k", ("ADEChallengeData2016",)),
+    ("coco_stuff", ("stuffthingmaps",)),
+    ("roboflow", ("train/_annotations.coco.json",)),
+    ("roboflow", ("train/_classes.csv",)),
+    ("coco_panoptic", ("annotations/panoptic_*.json",)),
+    ("coco_instances", ("annotations/instances_*.json",)),
+    ("yolo", ("data.yaml",)),
+    ("yolo", ("images", "labels/**/*.txt")),
+    ("supervisely", ("meta.json", "*/ann")),
+)
+MOST_FOLDERS = 6
+
+
+def layout_hint(root: Path, options: str) -> str:
+    """Say what reads a folder that the folder reader cannot, or which folders it has.
+
+    Args:
+        root: the folder of dataset.root.
+        options: the options that name folders, such as "dataset.images and dataset.masks".
+
+    Returns:
+        The end of an error message, beginning with "; "; empty: `root` holds no folders.
+    """
+    for reader, patterns in LAYOUTS:
+        if all(next(root.glob(pattern), None) is not None for pattern in patterns):
+            return f"; {root} has the layout that dataset={reader} reads"
+    if next(_annotated_images(root), None) is not None:
+        return f"; {root} has JSON files beside images: dataset=labelme reads labelme's"
+    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
+    if not names:
+        return ""
+    more = f" and {len(names) - MOST_FOLDERS:,} more" if len(names) > MOST_FOLDERS else ""
+    return f"; {root} has the folders {', '.join(names[:MOST_FOLDERS])}{more}: name them with {options}"
+
+
+def _annotated_images(root: Path) -> Iterator[Path]:
+    """The images of a root, or of its train folder, with a JSON file of their name."""
+    for folder in (root, root / "train"):
+        for path in folder.glob("*.json"):
+            if any(path.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES):
+                yield path
