@@ -1,6 +1,7 @@
 """A malformed training state gives a one-line error that names the checkpoint; other errors pass unchanged."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def test_other_errors_do_not_name_the_checkpoint():
     RestoreErrors().explain(DataError("a.png: is damaged"), PATH)
     RestoreErrors().explain(RuntimeError("CUDA error"), PATH)
     begun = RestoreErrors()
-    begun.on_train_start(None, None)
+    begun.on_train_start(SimpleNamespace(optimizers=[]), None)
     begun.explain(KeyError("state"), PATH)
 
 
@@ -37,4 +38,18 @@ def test_a_malformed_training_state_is_a_one_line_error(run, tmp_path, key, valu
     torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError, match=r"last\.ckpt: ") as error:
         train(configuration(checkpoint=str(tmp_path / "last.ckpt")), tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [3, "x", torch.zeros(2, 3, 4)])
+def test_a_value_that_only_the_first_step_uses_is_a_one_line_error(run, tmp_path, value):
+    content = torch.load(run[0] / "last.ckpt", weights_only=True)
+    state = content["optimizer_states"][0]["state"]
+    assert "momentum_buffer" in state[5]
+    state[5]["momentum_buffer"] = value
+    torch.save(content, tmp_path / "last.ckpt")
+    config = configuration(checkpoint=str(tmp_path / "last.ckpt"))
+    config.trainer["max_epochs"] = 3
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: its training state cannot be restored") as error:
+        train(config, tmp_path / "out")
     assert "\n" not in str(error.value)
