@@ -1,4 +1,4 @@
-"""One option syntax for every verb: `name=value`, `--name value`, and a positional checkpoint.
+"""One option syntax for every verb: `name=value`, `--name value`, and a positional checkpoint or dataset folder.
 
 Hydra reads `name=value`, argparse reads `--name value`. Each verb accepts both, and this module translates between
 them. For an option of another tool it suggests segnet's option.
@@ -98,15 +98,22 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     Args:
         verb: name of the verb ("train").
         schema: dataclass of the verb's options; boolean options need no value.
-        arguments: `name=value`, `--name value`, `--name=value`, a positional checkpoint, Hydra's switches.
+        arguments: `name=value`, `--name value`, `--name=value`, a positional checkpoint or (train, inspect) the folder
+            of a dataset, Hydra's switches.
 
     Raises:
-        ConfigError: an argument of any other form.
+        ConfigError: an argument of any other form, or several folders.
     """
-    return list(_translated(verb, set(_flags(schema)), [field.name for field in dataclasses.fields(schema)], arguments))
+    folders: list[str] = []
+    names = [field.name for field in dataclasses.fields(schema)]
+    overrides = list(_translated(verb, set(_flags(schema)), names, arguments, folders))
+    return [*overrides, *_dataset_in(folders, overrides)]
 
 
-def _translated(verb: str, flags: set[str], names: Sequence[str], arguments: Sequence[str]) -> Iterator[str]:
+def _translated(
+    verb: str, flags: set[str], names: Sequence[str], arguments: Sequence[str], folders: list[str]
+) -> Iterator[str]:
+    """The overrides for all arguments except positional folders of datasets, which are appended to `folders`."""
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)
@@ -128,8 +135,25 @@ def _translated(verb: str, flags: set[str], names: Sequence[str], arguments: Seq
             yield _widened(argument)
         elif argument.startswith("~"):
             yield argument
+        elif verb in ("train", "inspect") and Path(argument).is_dir() and not stands_for_model(argument):
+            folders.append(argument)
         else:
             yield _by_position(verb, names, argument)
+
+
+def _dataset_in(folders: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The overrides for a positional folder: dataset=folder reads it if no other reader is named.
+
+    Raises:
+        ConfigError: several folders.
+    """
+    if not folders:
+        return []
+    roots = [override.partition("=")[2] for override in overrides if override.startswith("dataset.root=")]
+    if len(given := [*folders, *roots]) > 1:
+        raise ConfigError(f"{given[1]}: a dataset has one folder, and {given[0]} is given too: name one of them")
+    is_named = any(override.startswith("dataset=") for override in overrides)
+    return [*([] if is_named else ["dataset=folder"]), f"dataset.root={as_typed(folders[0])}"]
 
 
 def _is_value(argument: str, name: str, is_flag: bool, is_second: bool) -> bool:

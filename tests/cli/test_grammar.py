@@ -5,7 +5,7 @@ import pytest
 from segnet.cli.arguments import Parser, one_checkpoint, split_models
 from segnet.cli.composition import composed
 from segnet.cli.grammar import to_overrides
-from segnet.config import BenchmarkConfig, Config, EvaluateConfig
+from segnet.config import BenchmarkConfig, Config, EvaluateConfig, InspectConfig
 from segnet.errors import ConfigError
 
 
@@ -43,6 +43,39 @@ def test_train_takes_both_forms(arguments, overrides):
 )
 def test_evaluate_takes_a_checkpoint_in_every_form(arguments, overrides):
     assert to_overrides("evaluate", EvaluateConfig, arguments) == overrides
+
+
+@pytest.mark.parametrize(("verb", "schema"), [("inspect", InspectConfig), ("train", Config)])
+@pytest.mark.parametrize(
+    ("arguments", "reader"),
+    [
+        (["my data"], "folder"),
+        (["my data", "dataset=voc"], "voc"),
+        (["--dataset", "voc", "my data"], "voc"),
+    ],
+)
+def test_a_positional_folder_is_the_root_of_the_dataset(tmp_path, monkeypatch, verb, schema, arguments, reader):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my data").mkdir()
+    names = ["dataset.class_names=[a,b]"] if reader == "folder" else []
+    config = composed(verb, schema, [*arguments, *names])
+    assert (config.dataset["name"], config.dataset["root"]) == (reader, "my data")
+    once = to_overrides(verb, schema, arguments)
+    assert to_overrides(verb, schema, once) == once
+
+
+@pytest.mark.parametrize("arguments", [["a", "b"], ["a", "dataset.root=b"], ["--dataset.root", "b", "a"]])
+def test_two_folders_are_refused(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ConfigError, match=r"^b: a dataset has one folder, and a is given too"):
+        to_overrides("inspect", InspectConfig, arguments)
+
+
+def test_evaluate_takes_no_folder_by_position(tmp_path):
+    with pytest.raises(ConfigError, match=r"write dataset=folder dataset\.root="):
+        to_overrides("evaluate", EvaluateConfig, [str(tmp_path)])
 
 
 def test_a_path_with_spaces_reaches_the_configuration():
