@@ -76,6 +76,37 @@ def test_prediction(trained, expected, tmp_path):
     assert_same_classes(Predictor(trained[1], "cpu")(STORED).mask, expected)
 
 
+OUTSIDE = "its values 60000 to 60009 become one color in the model's value_range [0, 234]: is it another kind of image?"
+
+
+@pytest.fixture
+def outside() -> np.ndarray:
+    """Values outside of the value range of the training."""
+    return (60000 + STORED % 10).astype(np.uint16)
+
+
+def test_prediction_of_an_image_outside_of_the_range_warns(trained, outside, tmp_path, capsys):
+    Image.fromarray(outside).save(tmp_path / "a.png")
+    Image.fromarray(STORED).save(tmp_path / "b.png")
+    images = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    assert predict([*images, "--checkpoint", str(trained[1]), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == f"segnet: {images[0]}: {OUTSIDE}\n"
+
+
+def test_evaluation_of_images_outside_of_the_range_warns(trained, outside, tmp_path, caplog):
+    spec = write("supervisely", tmp_path, dict.fromkeys(NAMES[:3], outside) | {NAMES[3]: STORED})
+    evaluate(trained[1], dataset=spec, split="train", data=DataConfig(num_workers=0), trainer=CPU)
+    (text,) = (record.getMessage() for record in caplog.records if "one color" in record.getMessage())
+    assert f".png: {OUTSIDE}" in text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("starlette") is None, reason='needs pip install "segnet[serve]"')
+def test_serving_an_image_outside_of_the_range_warns_in_the_log(trained, outside, tmp_path, caplog):
+    Image.fromarray(outside).save(tmp_path / "a.png")
+    assert Server(Predictor(trained[1], "cpu")).predict((tmp_path / "a.png").read_bytes()).status_code == 200
+    assert f"upload: {OUTSIDE}" in caplog.messages
+
+
 @pytest.mark.skipif(importlib.util.find_spec("starlette") is None, reason='needs pip install "segnet[serve]"')
 def test_serving(trained, expected, tmp_path):
     Image.fromarray(STORED).save(tmp_path / "a.png")

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from segnet.errors import DataError
 from segnet.images.header import decoding
 from segnet.images.stored import Colors, PixelKind, Stored, read_stored
-from segnet.images.values import Bands, ValueRange, full_scale, scaled
+from segnet.images.values import Bands, ValueRange, clipping_warning, full_scale, scaled
 
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels -> mode
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, like Pillow's conversion to grayscale
@@ -75,6 +75,18 @@ def read_channels(path: Path, channels: int) -> Channels:
     with decoding(path) as image:
         ImageOps.exif_transpose(image, in_place=True)  # in_place avoids a copy of upright images
         return _of_pillow(image, channels, path)
+
+
+def file_clipping_warning(path: Path, image: Bands, value_range: ValueRange | None) -> str:
+    """Warn of a file that the value range clips to one color, see `segnet.images.values.clipping_warning`.
+
+    Args:
+        image: the result of `read_bands`.
+    """
+    if value_range is None:
+        return ""
+    limits = image.min().item(), image.max().item()
+    return clipping_warning(*limits, value_range, lambda: read_channels(path, image.shape[2]).values)
 
 
 def bands_of(image: Image.Image, channels: int, source: Path | str, value_range: ValueRange | None = None) -> Bands:

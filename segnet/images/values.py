@@ -4,7 +4,7 @@
 this rule for images with a smaller range, such as those of 12-bit cameras, or another one, such as temperatures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ Bands = NDArray[np.uint8 | np.float32]
 ValueRange = tuple[float, float]
 
 FULL_16_BITS = 65535.0
+ONE_COLOR = 0.05  # fraction of the value range below which a clipped image is one color to a network
 ROWS_AT_ONCE = 2**20  # values scaled per chunk: float copies of a large image would take several times its size
 
 
@@ -105,6 +106,31 @@ def scaled(
             part = part.clip(0, 255)
         result[top : top + step] = part.round() if to_uint8 else part
     return result
+
+
+def clipping_warning(
+    darkest: float, brightest: float, value_range: ValueRange | None, stored: Callable[[], NDArray[Any]]
+) -> str:
+    """Warn of an image that the value range clips to (almost) one color: it is of another kind than the model's images.
+
+    Args:
+        darkest, brightest: the smallest and largest value of the scaled image, 0-255.
+        value_range: the value range that scaled it.
+        stored: reads the stored values; called only for an image of one color.
+
+    Returns:
+        The warning without the name of the file; empty without one.
+    """
+    if value_range is None or brightest - darkest > 255 * ONE_COLOR or (darkest > 0 and brightest < 255):
+        return ""
+    values = stored()
+    low, high = values.min().item(), values.max().item()
+    if low >= value_range[0] and high <= value_range[1]:
+        return ""  # of one color by itself
+    return (
+        f"its values {low:g} to {high:g} become one color in the model's value_range [{value_range[0]:g}, "
+        f"{value_range[1]:g}]: is it another kind of image?"
+    )
 
 
 def _refuse_non_finite(values: NDArray[Any], source: Path | str) -> None:

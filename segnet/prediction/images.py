@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segnet.errors import DataError, SegnetError
-from segnet.images.bands import read_bands
+from segnet.images.bands import file_clipping_warning, read_bands
 from segnet.images.formats import TIFF_STARTS
 from segnet.images.header import has_world_file, read_header
 from segnet.images.values import Bands
@@ -28,7 +28,7 @@ class _Loaded:
     image: Bands
     pending: list[str]
     origin: Origin
-    num_pages: int
+    warning: str
     is_placed: bool  # georeferenced
 
 
@@ -63,19 +63,21 @@ def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) ->
     if not pending:
         raise Done(DONE_BEFORE)
     with _local(item, settings.private_urls, stopped) as path:
-        image = read_bands(path, prediction.predictor.channels, prediction.predictor.value_range)
+        value_range = prediction.predictor.value_range
+        image = read_bands(path, prediction.predictor.channels, value_range)
         header = read_header(path)
         is_placed = header.is_georeferenced or has_world_file(path)
-        return _Loaded(image, pending, origin, header.num_pages, is_placed)
+        several = header.num_pages > 1
+        pages = f"has {header.num_pages} pages or frames; only the first is segmented" if several else ""
+        warning = "; ".join(filter(None, [pages, file_clipping_warning(path, image, value_range)]))
+        return _Loaded(image, pending, origin, warning, is_placed)
 
 
 def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmentation) -> Outcome:
     facts = prediction.facts(result.mask.shape, result.pixels)
     with prediction.records.taken(task.name, loaded.pending, loaded.origin, facts):
         files = prediction.write_files(task.name, loaded.pending, result, loaded.origin.source)
-    several = loaded.num_pages > 1
-    warning = f"has {loaded.num_pages} pages or frames; only the first is segmented" if several else ""
-    return Outcome(tuple(files), result.shares, warning=warning, loses_place=loaded.is_placed)
+    return Outcome(tuple(files), result.shares, warning=loaded.warning, loses_place=loaded.is_placed)
 
 
 @contextlib.contextmanager

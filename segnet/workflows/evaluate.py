@@ -1,6 +1,7 @@
 """Evaluate a checkpoint on a split of a dataset, without Hydra."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from torch import Tensor
 from segnet.classes import Classes
 from segnet.config import DataConfig, LoaderConfig
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.errors import DataError
+from segnet.data.dataset import SegmentationDataset
+from segnet.errors import DataError, counted
+from segnet.images.values import clipping_warning
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import fitting, read_checkpoint
 from segnet.system.files import replacing
@@ -23,6 +26,8 @@ from segnet.training.distributed import require_one_process
 from segnet.training.metrics import Scores
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import evaluation_trainer
+
+log = logging.getLogger(__name__)
 
 LOWER_EVALUATION = "the size of the images, or set window=1024 (segnet evaluate) or trainer.accelerator=cpu"
 
@@ -104,8 +109,8 @@ def evaluate(
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     samples.take_value_range(task.model.value_range, checkpoint)
-    by_image = ImageScores()
-    runner = evaluation_trainer(trainer, [by_image])
+    by_image, clipping = ImageScores(), ClippingWarning(samples)
+    runner = evaluation_trainer(trainer, [by_image, clipping])
     require_one_process(runner)
     with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):
         runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
@@ -135,6 +140,36 @@ class ImageScores(Callback):
         assert isinstance(pl_module, SegmentationTask)
         assert self._before is not None
         self.miou.append(Scores.from_matrix(pl_module.confusion.matrix - self._before).miou)
+
+
+class ClippingWarning(Callback):
+    """Warns at the end of images that the value range clips to one color.
+
+    Args:
+        samples: the evaluated samples, in the order of the batches.
+    """
+
+    def __init__(self, samples: SegmentationDataset) -> None:
+        self._samples = samples
+        self._warnings: list[str] = []
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        samples, image = self._samples, batch["image"]
+        assert isinstance(pl_module, SegmentationTask)
+        is_labeled = bool((batch["mask"] != pl_module.classes.ignore_index).any())  # a window without data is even
+        if not samples.has_value_range or samples.value_range is None or not is_labeled:
+            return
+        limits = image.min().item(), image.max().item()
+        if text := clipping_warning(*limits, samples.value_range, lambda: samples.stored_values(batch_idx)[0]):
+            self._warnings.append(f"{batch['name'][0]}: {text}")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._warnings:
+            more = len(self._warnings) - 1
+            also = f" (and {counted(more, 'more image')} like it)" if more else ""
+            log.warning("%s%s", self._warnings[0], also)
 
 
 def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -> None:

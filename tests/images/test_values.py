@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segnet.errors import ConfigError, DataError
-from segnet.images.values import ValueRangeError, checked_value_range, full_scale, scaled
+from segnet.images.values import ValueRangeError, checked_value_range, clipping_warning, full_scale, scaled
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,27 @@ def test_impossible_value_ranges_are_refused(value_range):
 def test_scaling_in_chunks_gives_equal_results():
     values = np.arange(3_000_000, dtype=np.uint16).reshape(1500, 2000, 1)
     np.testing.assert_array_equal(scaled(values, 65535, "a", to_uint8=True), np.round(values / 257))
+
+
+@pytest.mark.parametrize(
+    ("stored", "value_range", "warns"),
+    [
+        ([-3, 9.75], (2, 224), True),
+        ([-9, -3], (2, 224), True),
+        ([500, 900], (2, 224), True),
+        ([-3, 120], (2, 224), False),
+        ([2, 2], (2, 224), False),
+        ([224, 224], (2, 224), False),
+        ([100, 101], (2, 224), False),
+        ([-3, 999], (2, 224), False),
+        ([0, 0], None, False),
+    ],
+)
+@pytest.mark.parametrize("to_uint8", [True, False])
+def test_an_image_clipped_to_one_color_gives_a_warning(stored, value_range, warns, to_uint8):
+    values = np.array([[stored]], np.float32)
+    image = scaled(values, 1000, "a", value_range, to_uint8)
+    text = clipping_warning(image.min().item(), image.max().item(), value_range, lambda: values)
+    low, high = stored
+    expected = f"its values {low:g} to {high:g} become one color in the model's value_range [2, 224]: is it"
+    assert text.startswith(expected) if warns else text == ""
