@@ -93,6 +93,16 @@ def test_prediction_of_an_image_outside_of_the_range_warns(trained, outside, tmp
     assert capsys.readouterr().err == f"segnet: {images[0]}: {OUTSIDE}\n"
 
 
+def test_prediction_of_an_image_with_pixels_without_data_warns(trained, tmp_path, capsys):
+    tifffile = pytest.importorskip("tifffile")
+    image = np.maximum(STORED, 1)
+    image[: HEIGHT // 2] = 0
+    tifffile.imwrite(tmp_path / "a.tif", image, extratags=[(42113, "s", 0, "0", True)])
+    assert predict([str(tmp_path / "a.tif"), "--checkpoint", str(trained[1]), "--out", str(tmp_path / "out")]) == 0
+    text = "50 % of its pixels have the file's nodata value, but are segmented: segnet predict --scene"
+    assert f"segnet: {tmp_path / 'a.tif'}: {text}" in capsys.readouterr().err
+
+
 def test_evaluation_of_images_outside_of_the_range_warns(trained, outside, tmp_path, caplog):
     spec = write("supervisely", tmp_path, dict.fromkeys(NAMES[:3], outside) | {NAMES[3]: STORED})
     evaluate(trained[1], dataset=spec, split="train", data=DataConfig(num_workers=0), trainer=CPU)

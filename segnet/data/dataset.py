@@ -19,7 +19,7 @@ from segnet.data.datasets.labels import Labels, Mask
 from segnet.data.datasets.notes import Notes
 from segnet.data.scan.finding import Finding
 from segnet.errors import ConfigError, DataError
-from segnet.images.bands import read_bands, read_channels
+from segnet.images.bands import nodata_pixels, read_bands, read_channels
 from segnet.images.masks import ALL_LABELS, LabelValues, read_label_values, read_mask_colors
 from segnet.images.values import ValueRange
 
@@ -118,6 +118,15 @@ class SegmentationDataset(ABC):
     def declared_nodata(self, index: int) -> int:
         """The class id that the mask's file declares to be no data; -1: none."""
         return -1
+
+    def nodata_pixels(self, index: int) -> NDArray[np.bool_] | None:
+        """The pixels that the image's file declares to be no data, but `load` reads as data: (H, W); None: none.
+
+        Raises:
+            DataError: an image that cannot be read.
+        """
+        file = next(iter(self.files(index)), None)
+        return nodata_pixels(file, self.channels) if self.has_value_range and isinstance(file, Path) else None
 
     def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
         """Adopt a model's value range.
@@ -225,6 +234,9 @@ class WrappedDataset(SegmentationDataset):
 
     def declared_nodata(self, index: int) -> int:
         return self._dataset.declared_nodata(index)
+
+    def nodata_pixels(self, index: int) -> NDArray[np.bool_] | None:
+        return self._dataset.nodata_pixels(index)
 
     def take_value_range(self, value_range: ValueRange | None, model: object) -> None:
         self._dataset.take_value_range(value_range, model)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from segnet.errors import DataError
-from segnet.images.header import decoding
+from segnet.images.header import decoding, read_tiff_layouts
 from segnet.images.stored import Colors, PixelKind, Stored, read_stored
 from segnet.images.values import Bands, ValueRange, clipping_warning, full_scale, scaled
 
@@ -77,16 +77,41 @@ def read_channels(path: Path, channels: int) -> Channels:
         return _of_pillow(image, channels, path)
 
 
-def file_clipping_warning(path: Path, image: Bands, value_range: ValueRange | None) -> str:
-    """Warn of a file that the value range clips to one color, see `segnet.images.values.clipping_warning`.
+def nodata_pixels(path: Path, channels: int) -> NDArray[np.bool_] | None:
+    """The pixels whose value a TIFF declares to be no data, although `read_bands` reads them as data.
+
+    As in `segnet.images.geotiff`, one band with that value suffices, but 8-bit images need it in all bands.
+
+    Returns:
+        (H, W) mask, upright; None without such pixels.
+
+    Raises:
+        DataError: missing or damaged.
+    """
+    layouts = read_tiff_layouts(path, most=1)
+    if not layouts or layouts[0].nodata is None:
+        return None
+    stored = read_stored(path, pages_as_bands=channels if channels not in (1, 3) else 0)
+    assert stored is not None  # a TIFF
+    colors = stored.values[:, :, : stored.kind.num_samples - stored.kind.has_alpha]
+    with np.errstate(over="ignore"):  # GDAL's text of the lowest float32 may lie beyond it
+        found = colors == layouts[0].nodata
+    pixels = found.all(axis=2) if colors.dtype == np.uint8 else found.any(axis=2)
+    return np.asarray(pixels) if pixels.any() else None
+
+
+def read_warnings(path: Path, image: Bands, value_range: ValueRange | None) -> list[str]:
+    """Warnings about how a file was read, each without its name: pixels without data, values that are clipped.
 
     Args:
         image: the result of `read_bands`.
     """
-    if value_range is None:
-        return ""
     limits = image.min().item(), image.max().item()
-    return clipping_warning(*limits, value_range, lambda: read_channels(path, image.shape[2]).values)
+    texts = [clipping_warning(*limits, value_range, lambda: read_channels(path, image.shape[2]).values)]
+    if (pixels := nodata_pixels(path, image.shape[2])) is not None:
+        share = f"{100 * pixels.mean():.2g} % of its pixels"
+        texts.append(f"{share} have the file's nodata value, but are segmented: segnet predict --scene leaves them out")
+    return [text for text in texts if text]
 
 
 def bands_of(image: Image.Image, channels: int, source: Path | str, value_range: ValueRange | None = None) -> Bands:

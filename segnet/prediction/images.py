@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segnet.errors import DataError, SegnetError
-from segnet.images.bands import file_clipping_warning, read_bands
+from segnet.images.bands import read_bands, read_warnings
 from segnet.images.formats import TIFF_STARTS
 from segnet.images.header import has_world_file, read_header
 from segnet.images.values import Bands
@@ -68,8 +68,8 @@ def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) ->
         header = read_header(path)
         is_placed = header.is_georeferenced or has_world_file(path)
         several = header.num_pages > 1
-        pages = f"has {header.num_pages} pages or frames; only the first is segmented" if several else ""
-        warning = "; ".join(filter(None, [pages, file_clipping_warning(path, image, value_range)]))
+        pages = [f"has {header.num_pages} pages or frames; only the first is segmented"] if several else []
+        warning = "; ".join([*pages, *read_warnings(path, image, value_range)])
         return _Loaded(image, pending, origin, warning, is_placed)
 
 

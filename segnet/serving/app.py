@@ -27,7 +27,7 @@ from starlette.staticfiles import StaticFiles
 
 from segnet import __version__
 from segnet.errors import ConfigError, DataError, SegnetError
-from segnet.images.bands import file_clipping_warning
+from segnet.images.bands import read_warnings
 from segnet.inference.predictor import Predictor
 from segnet.serving.answers import ANSWER_TYPES, Wanted, class_entries, render_answer
 from segnet.serving.guard import Guard
@@ -162,7 +162,7 @@ class _Service:
     def _work(self, path: Path, wanted: Wanted) -> bytes:
         """Read and segment an uploaded image, and render the answer; runs in the queue's thread."""
         image = read_upload(path, self._predictor.channels, self._limits.max_pixels, self._predictor.value_range)
-        if warning := file_clipping_warning(path, image, self._predictor.value_range):
+        for warning in read_warnings(path, image, self._predictor.value_range):
             logger.warning("%s: %s", path.name, warning)
         started = time.perf_counter()
         segmentation = self._predictor.segment(image)

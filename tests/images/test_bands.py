@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from segnet.errors import DataError
-from segnet.images.bands import displayable, read_bands
+from segnet.images.bands import displayable, nodata_pixels, read_bands
 from segnet.images.files import read_image
 
 
@@ -184,3 +184,33 @@ def test_rare_compressions_name_the_required_extra(tmp_path, monkeypatch, capfd,
     with pytest.raises(DataError, match=rf'TIFF compression {name} with .* needs pip install "segnet\[multiband\]"'):
         read_bands(path, 1)
     assert capfd.readouterr().err == ""  # no output of libtiff
+
+
+LOWEST = float(np.finfo(np.float32).min)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "text", "expected"),
+    [
+        (np.float32([[LOWEST, 1.0]]), "-3.40282346638529e+38", [[True, False]]),  # as GDAL writes it: rounded
+        (np.float32([[-9999, 1.0]]), "-9999", [[True, False]]),
+        (np.uint16([[0, 7]]), "-9999", None),
+        (np.uint16([[0, 7]]), "7", [[False, True]]),
+        (np.uint16([[[0, 7, 1], [7, 7, 7], [1, 1, 1]]]), "7", [[True, True, False]]),
+        (np.uint8([[[0, 7, 1], [7, 7, 7], [1, 1, 1]]]), "7", [[False, True, False]]),
+        (np.uint8([[[7, 7, 7, 255], [1, 1, 1, 7]]]), "7", [[True, False]]),
+        (np.uint16([[0, 7]]), "no number", None),
+    ],
+)
+def test_pixels_of_the_declared_nodata_value_are_found(tmp_path, pixels, text, expected):
+    tifffile = pytest.importorskip("tifffile")
+    more = {"extrasamples": ["unassalpha"]} if pixels.shape[2:] == (4,) else {}
+    kind = "rgb" if pixels.ndim == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=kind, extratags=[(42113, "s", 0, text, True)], **more)
+    found = nodata_pixels(tmp_path / "a.tif", 3)
+    assert (found if found is None else found.tolist()) == expected
+
+
+def test_formats_other_than_tiff_declare_no_nodata(tmp_path):
+    Image.fromarray(np.zeros((2, 3), np.uint8)).save(tmp_path / "a.png")
+    assert nodata_pixels(tmp_path / "a.png", 3) is None

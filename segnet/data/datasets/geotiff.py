@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from segnet.components import forwards_to
@@ -77,6 +78,9 @@ class GeoTIFF(SegmentationDataset):
 
     def declared_nodata(self, index: int) -> int:
         return self._labels.declared_nodata(self._windows[index][1])
+
+    def nodata_pixels(self, index: int) -> NDArray[np.bool_] | None:
+        return None  # they are ignored
 
     def doubt(self, present: Any) -> str:
         return self._labels.doubt(present)

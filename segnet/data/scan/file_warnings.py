@@ -26,4 +26,10 @@ def file_warnings(split: str, findings: Sequence[Finding], classes: Classes) -> 
             f"{split}: {what} {label}, class '{classes.names[label]}', to be no data, so its pixels are ignored: "
             f'"dataset.id_map={{{label}:{label},other:same}}" keeps them: {listed(names)}'
         )
+    if names := [finding.name for finding in findings if finding.has_nodata]:
+        what = counted(len(names), "image has", "images have")
+        texts.append(
+            f"{split}: {what} labeled pixels of the nodata value of the file, which are read as data: dataset=geotiff "
+            f"ignores them: {listed(names)}"
+        )
     return texts

@@ -21,6 +21,7 @@ class Finding:
         limits: [low, high, white] of the stored values, if they fill little of their range.
         num_pages: pages or frames of the image's file, of which the first is read.
         nodata: the class id that the mask's file declares to be no data; -1: none.
+        has_nodata: whether labeled pixels have the value that the image's file declares to be no data.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Finding:
     limits: list[float] = field(default_factory=list)
     num_pages: int = 1
     nodata: int = -1
+    has_nodata: bool = False
 
     @classmethod
     def restored(cls, record: Sequence[Any]) -> "Finding":
@@ -49,7 +51,7 @@ class Finding:
         num_pages, nodata = map(int, more[5:7] if len(more) >= 7 else (1, -1))
         counts = {int(label): int(count) for label, count in pixels.items()}
         found = cls(name, problem, (size[0], size[1]), counts, image_hash, mask_hash)
-        found = replace(found, num_pages=num_pages, nodata=nodata)
+        found = replace(found, num_pages=num_pages, nodata=nodata, has_nodata=bool(more[7:] and more[7]))
         return replace(found, values=[[*map(float, row)] for row in values], limits=[*map(float, limits)])
 
     def labeled(self, ignore_index: int) -> int:

@@ -138,11 +138,14 @@ def scan_sample(dataset: SegmentationDataset, index: int) -> Finding:
     """Read one sample; an unusable sample gives a finding with a problem."""
     try:
         sample = dataset.load(index)
+        no_data = dataset.nodata_pixels(index)
     except DataError as error:
         files = dataset.files(index)
         return _problem(str(files[0]) if files else str(index), error, dataset.classes)
     finding = finding_of(sample)
     finding = replace(finding, num_pages=_num_pages(dataset, index), nodata=dataset.declared_nodata(index))
+    if no_data is not None:
+        finding = replace(finding, has_nodata=bool((sample.mask[no_data] != dataset.classes.ignore_index).any()))
     if dataset.has_value_range and dataset.value_range is None and fill_little(finding.values):
         values, full = dataset.stored_values(index)
         finding = replace(

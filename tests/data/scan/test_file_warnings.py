@@ -74,8 +74,28 @@ def test_a_class_that_is_declared_to_be_no_data_is_reported(root, nodata, is_cla
         np.testing.assert_array_equal(kept.mask, mask)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("case", ["labeled", "ignored", "absent", "undeclared"])
+def test_labeled_pixels_without_data_of_an_image_are_reported(root, dtype, case):
+    tifffile = pytest.importorskip("tifffile")
+    image = np.full((*SHAPE, 3), 9, dtype)
+    image[0, 0] = 9 if case == "absent" else 7
+    tag = [] if case == "undeclared" else [(42113, "s", 0, "7", True)]
+    (root / "images/train/a.png").unlink()
+    path = root / "images/train/a.tif"
+    tifffile.imwrite(path, image, photometric="rgb", extratags=tag)
+    if case == "ignored":
+        mask = np.asarray(Image.open(root / "masks/train/a.png")).copy()
+        mask[0, 0] = 255
+        Image.fromarray(mask).save(root / "masks/train/a.png")
+    found = [text for text in warnings(root, value_range=[8, 12]) if "nodata" in text]
+    text = "labeled pixels of the nodata value of the file, which are read as data: dataset=geotiff ignores them"
+    assert found == ([f"train: 1 image has {text}: {path}"] if case == "labeled" else [])
+
+
 def test_findings_of_older_caches_are_restored():
-    finding = Finding("a", size=(2, 3), pixels={0: 6}, num_pages=4, nodata=1)
+    finding = Finding("a", size=(2, 3), pixels={0: 6}, num_pages=4, nodata=1, has_nodata=True)
     record = json.loads(json.dumps(astuple(finding)))
     assert Finding.restored(record) == finding
-    assert Finding.restored(record[:-2]).num_pages == 1
+    assert not Finding.restored(record[:-1]).has_nodata
+    assert Finding.restored(record[:-3]).num_pages == 1
