@@ -5,7 +5,7 @@ for pixels without data, which are excluded here.
 """
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from segnet.images.placement import MAX_OFFSET, georeference, offset
 from segnet.images.stored import PixelKind, Stored, kind_of_tiff
 from segnet.images.tiff.decode import MAX_TILE_PADDING
 from segnet.images.tiff.layout import Layout
-from segnet.images.values import Bands, ValueRange
+from segnet.images.values import Bands, ValueRange, clipping_warning, scaled
 from segnet.images.windows import Window
 from segnet.system.files import replacing
 
@@ -50,9 +50,16 @@ class Scene:
         self._kind = kind_of_tiff(layout)
 
     def read(
-        self, window: Window, channels: int, value_range: ValueRange | None = None
+        self,
+        window: Window,
+        channels: int,
+        value_range: ValueRange | None = None,
+        limits: list[tuple[float, float]] | None = None,
     ) -> tuple[Bands, NDArray[np.bool_]]:
         """Read a window: (h, w, channels), 0-255, and its data mask, (h, w).
+
+        Args:
+            limits: the smallest and largest stored value with data are appended to it.
 
         Raises:
             DataError: another number of bands, or values out of range.
@@ -61,6 +68,8 @@ class Scene:
         values = found.values
         if values.dtype != np.uint8:  # nodata values may be NaN or out of range
             values = np.where(valid[:, :, None], values, values.dtype.type(0))
+        if limits is not None and (known := found.values[valid]).size:
+            limits.append((known.min().item(), known.max().item()))
         return scale_channels(Channels(values, found.full), self.path, value_range), valid
 
     def read_channels(self, window: Window, channels: int) -> tuple[Channels, NDArray[np.bool_]]:
@@ -220,6 +229,7 @@ def segment_scene(
     with opened(source) as scene:
         import rasterio
 
+        limits: list[tuple[float, float]] | None = None if value_range is None else []
         place = georeference(scene.dataset)
         profile = _mask_profile(scene.size, classes) | place
         with replacing(target) as temporary, rasterio.open(temporary, "w", **profile) as mask:
@@ -233,8 +243,18 @@ def segment_scene(
                 except rasterio.errors.RasterioError as error:
                     raise MachineError(f"{target}: cannot be written ({error})") from None
 
-            segment(scene.size, lambda window: scene.read(window, channels, value_range)[0], write)
-    return "" if place.keys() - {"crs"} else "has no georeference; its mask has none either"
+            segment(scene.size, lambda window: scene.read(window, channels, value_range, limits)[0], write)
+    unplaced = "" if place.keys() - {"crs"} else "has no georeference; its mask has none either"
+    return "; ".join(filter(None, [unplaced, _clipping_warning(limits or [], value_range)]))
+
+
+def _clipping_warning(limits: Sequence[tuple[float, float]], value_range: ValueRange | None) -> str:
+    """Warn of a scene that the value range clips to one color, from the limits of its windows."""
+    if not limits or value_range is None:
+        return ""
+    stored = np.array([[[min(low for low, _ in limits)], [max(high for _, high in limits)]]])
+    darkest, brightest = scaled(stored, np.inf, "", value_range).ravel().tolist()
+    return clipping_warning(darkest, brightest, value_range, lambda: stored)
 
 
 def _mask_profile(size: tuple[int, int], classes: Classes) -> dict[str, Any]:

@@ -119,6 +119,18 @@ class TestWithRasterio:
             assert mask.dtypes == ("uint8",)
             assert mask.colormap(1)[1] == (0, 120, 0, 255)
 
+    @pytest.mark.parametrize(("top", "warns"), [(9.75, True), (120, False)])
+    def test_a_scene_clipped_to_one_color_gives_a_warning(self, tmp_path, top, warns):
+        values = np.random.default_rng(3).uniform(-3, top, (1, 40, 30)).astype(np.float32)
+        values[0, 0, :3] = -3, top, -9999
+        source = write(tmp_path / "scene.tif", values, nodata=-9999)
+        segment, _ = by_parts(16, lambda image: np.zeros(image.shape[:2], np.uint8))
+        text = segment_scene(segment, source, tmp_path / "mask.tif", CLASSES, 1, (2, 224))
+        expected = (
+            "its values -3 to 9.75 become one color in the model's value_range [2, 224]: is it another kind of image?"
+        )
+        assert text == (expected if warns else "")
+
     def test_more_than_256_classes_give_16_bits(self, tmp_path):
         import rasterio
 
