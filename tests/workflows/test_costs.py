@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from segnet.workflows.costs import RESIDENT, cost
@@ -23,7 +24,7 @@ def test_a_cost_is_measured_per_batch():
     calls = []
     found = cost(lambda: calls.append(1), 4, 1e-3, torch.device("cpu"), 0, "torch")
     assert calls
-    assert found.images_per_second * found.seconds == 4
+    assert found.images_per_second * found.seconds == pytest.approx(4)
     assert (found.memory_is, found.runs_on) == (RESIDENT, "torch")
 
 

@@ -208,7 +208,7 @@ def test_the_short_form_has_empty_annotations_too(root):
 def test_skipped_tasks_and_files_are_counted(root):
     for name in ("3.png", "4.png", "5.png"):
         Image.new("RGB", SIZE[::-1]).save(root / "images" / name)
-    (root / "images" / "6.heic").write_bytes(b"")
+    (root / "images" / "6.psd").write_bytes(b"")
     tasks = [
         task(3, "frame 1.jpg", annotation(3, "brushlabels", "polygonlabels")),
         task(14, "2.png", annotation(8, "brushlabels"), annotation(9, "brushlabels", cancelled=True)),
@@ -222,7 +222,7 @@ def test_skipped_tasks_and_files_are_counted(root):
     assert masks(root)["2.png"] == [0, 0, 0, 0, 0, 1]
     source, images = root / "export.json", root / "images"
     assert dataset.notes.lines() == [
-        f"{images}: 1 file left out, no image by its ending: 6.heic",
+        f"{images}: 1 file left out, no image by its ending: 6.psd",
         f"{source}: 1 region left out, neither polygon, rectangle, ellipse nor brush, or without label: task 3",
         f"{source}: 1 task left out, its last annotation has nothing that can be drawn: 20",
         f"{source}: 1 task left out, it was skipped: 21",
