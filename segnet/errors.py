@@ -22,13 +22,13 @@ NUM_LISTED = 5  # items listed in an error; further ones are counted
 
 def listed(names: Sequence[str], most: int = NUM_LISTED) -> str:
     """The first names and the number of the others: "a, b, c, d, e and 3 more"; "none" for an empty sequence."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more if names else "none"
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """Format a number with its noun: "1 image", "2 images"."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    """Format a number with its noun: "1 image", "2,000 images"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 Errors would make training fail or learn wrong labels. Warnings are for the user to check.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from segnet.data.scan.band_values import BandValues, common_range, pooled, value
 from segnet.data.scan.crop_fill import small_images
 from segnet.data.scan.file_warnings import file_warnings
 from segnet.data.scan.finding import Finding
-from segnet.errors import DataError, counted, listed
+from segnet.data.scan.problems import Report, grouped
+from segnet.errors import counted, listed
 
 NEAR_CONSTANT = 0.999  # fraction of one class from which a mask is reported
 
@@ -187,7 +187,7 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
-class DatasetReport:
+class DatasetReport(Report):
     """Report of a dataset.
 
     Attributes:
@@ -228,16 +228,6 @@ class DatasetReport:
                     groups[finding.image_hash].append(((split.split, finding.name), finding.mask_hash))
         return [group for group in groups.values() if len(group) > 1]
 
-    def require_sound(self) -> None:
-        """Raise an error if the dataset has errors.
-
-        Raises:
-            DataError: the first error, with the number of further ones.
-        """
-        if errors := self.errors:
-            more = len(errors) - 1
-            raise DataError(errors[0] + (f" (and {counted(more, 'more problem')})" if more else ""))
-
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-compatible builtins."""
         return {
@@ -266,28 +256,3 @@ class DatasetReport:
             (contradicting, "several times with different masks"),
         )
         return [f"{counted(len(found), 'image')} {text}: {listed(found)}" for found, text in texts if found]
-
-
-def grouped(findings: Sequence[Finding], advice: Mapping[str, str]) -> list[str]:
-    """Group problems by cause: the first problem, the names of other samples with the same cause, and the advice."""
-    causes: dict[str, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        causes[_cause(finding)].append(finding)
-    return [
-        group[0].problem
-        + (f" (and {len(group) - 1:,} more: {listed([finding.name for finding in group[1:]], 3)})" if group[1:] else "")
-        + (f"; {advice[cause]}" if advice.get(cause) else "")
-        for cause, group in causes.items()
-    ]
-
-
-def _cause(finding: Finding) -> str:
-    """A problem without the files and numbers of its sample."""
-    if finding.labels:
-        return "labels"
-    if finding.colors:
-        return "colors"
-    if finding.limits:
-        return "values"
-    words = [word for word in finding.problem.split() if "/" not in word]
-    return re.sub(r"[\d.,]+", "#", " ".join(words))

@@ -13,16 +13,15 @@ from segnet.data.datasets.label_advice import SMOOTHED, are_smoothed
 from segnet.data.scan.band_values import BandValues, common_range, pooled
 from segnet.data.scan.crop_fill import small_images, smaller_crop
 from segnet.data.scan.mask_values import SplitContent
+from segnet.data.scan.problems import Report, grouped
 from segnet.data.scan.readings import Reading, option_text, readings_of_colors, readings_of_ids
-from segnet.data.scan.report import grouped
-from segnet.errors import DataError, counted
 
 CHOICE_HEADER = "# @package _global_\n"  # required by Hydra as the first line of a choice
 YAML_WIDTH = 110
 
 
 @dataclass(frozen=True)
-class ValuesReport:
+class ValuesReport(Report):
     """The values or colors of the masks of a dataset.
 
     Attributes:
@@ -136,16 +135,6 @@ class ValuesReport:
             self.choice(reading), sort_keys=False, default_flow_style=None, width=YAML_WIDTH, allow_unicode=True
         )
         return f"{CHOICE_HEADER}# Written by segnet inspect, {reading.condition}. Give the classes their names.\n{body}"
-
-    def require_sound(self) -> None:
-        """Raise an error if the dataset has errors.
-
-        Raises:
-            DataError: the first error, with the number of further ones.
-        """
-        if errors := self.errors:
-            more = len(errors) - 1
-            raise DataError(errors[0] + (f" (and {counted(more, 'more problem')})" if more else ""))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-compatible builtins."""

@@ -2,12 +2,9 @@
 
 import json
 
-import pytest
-
 from segnet.classes import Classes
 from segnet.data.scan.finding import Finding
 from segnet.data.scan.report import DatasetReport, SplitReport
-from segnet.errors import DataError
 
 THREE = Classes.create(["road", "tree", "sky"], ignore_index=255)
 
@@ -54,14 +51,6 @@ def test_errors_include_problems_unlabeled_splits_and_doubts():
     assert split(found("a", {0: 1}), doubt="are odd").errors == ["the 1 masks of the train split are odd"]
 
 
-def test_the_first_error_is_raised_and_the_others_are_counted():
-    DatasetReport([split(found("a", {0: 1}))]).require_sound()
-    with pytest.raises(DataError, match=r"^c\.png: is damaged$"):
-        DatasetReport([TRAIN]).require_sound()
-    with pytest.raises(DataError, match=r"^d\.png: image without mask \(and 1 more problem\)$"):
-        DatasetReport([TRAIN], ["d.png: image without mask"]).require_sound()
-
-
 def test_duplicates_are_reported_within_and_across_splits_and_with_other_masks():
     train = split(
         *[found("a", {0: 1}, "same"), found("b", {0: 1}, "same"), found("c", {1: 2}, "shared", "m1")],
@@ -86,14 +75,3 @@ def test_a_report_is_json_compatible():
     assert train["labels"][1] == {"id": 1, "name": "tree", "pixels": 2, "images": 1}
     assert train["labels"][3] == {"id": 255, "name": "ignored", "pixels": 8, "images": 2}
     assert train["sizes"] == [{"height": 1, "width": 10, "images": 2}]
-
-
-def test_problems_of_the_same_cause_are_grouped():
-    problems = [Finding(f"m/{number}.png", f"m/{number}.png: 30 x {number} pixels") for number in range(5_000)]
-    unknown = [Finding(f"l{number}.png", "l: label 9", pixels={0: 5}, labels={0: 5, 9: 1}) for number in range(3)]
-    report = SplitReport("train", THREE, [*problems, *unknown], advice={"labels": "add X"})
-    first, second = report.errors
-    assert first == "m/0.png: 30 x 0 pixels (and 4,999 more: m/1.png, m/2.png, m/3.png and 4996 more)"
-    assert second == "l: label 9 (and 2 more: l1.png, l2.png); add X"
-    assert len(report.to_dict()["problems"]) == 5_003
-    assert report.pixels[0] == 15  # the pixels that can be counted
