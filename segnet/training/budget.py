@@ -6,8 +6,10 @@ validations, checkpoints, the final evaluation and the report. The learning rate
 """
 
 import math
+import os
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from segnet.config import Config, default_backbone, known
@@ -15,6 +17,8 @@ from segnet.data.scan.crop_fill import CROP_STEP
 from segnet.errors import ConfigError
 from segnet.training.callbacks.budget_clock import VALIDATION_TIME
 from segnet.training.plan import BATCH_SIZE, Facts, has_length, planned
+from segnet.training.run_config import stored_config
+from segnet.training.run_folder import AUTO_RESUME
 
 UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
 SHORTEST = 20.0  # seconds, in which a training cannot even start
@@ -70,11 +74,22 @@ def check_budget(config: Config) -> float | None:
 
 
 def backbone_for(config: Config, device: str) -> dict[str, Any]:
-    """Return the backbone of a budget: ResNet50_vd on a GPU, unless it was chosen by hand or time is short."""
+    """Return the backbone of a budget: ResNet50_vd on a GPU, unless the backbone is chosen by hand or time is short.
+
+    Weights chosen by hand are those of the given backbone. A resumed run keeps its own, whatever device and budget.
+
+    Args:
+        device: device type, such as "cpu" or "cuda".
+    """
     seconds = check_budget(config)
-    if seconds is None or device != "cuda" or config.backbone != default_backbone():
+    has_own_weights = config.init_from is not None or config.backbone_weights not in (None, Config().backbone_weights)
+    if seconds is None or has_own_weights or config.backbone != default_backbone():
         return config.backbone
-    return {**config.backbone, **GPU_BACKBONE} if seconds >= LEAST_FOR_GPU_BACKBONE else config.backbone
+    larger = {**config.backbone, **GPU_BACKBONE}
+    if config.checkpoint not in (None, AUTO_RESUME):
+        own = stored_config(Path(os.path.expanduser(config.checkpoint)).parent).get("backbone", {})
+        return larger if all(own.get(name) == value for name, value in GPU_BACKBONE.items()) else config.backbone
+    return larger if device == "cuda" and seconds >= LEAST_FOR_GPU_BACKBONE else config.backbone
 
 
 @dataclass(frozen=True, slots=True)

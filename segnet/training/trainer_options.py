@@ -173,7 +173,10 @@ def _lightning_precision(word: str, options: Mapping[str, Any]) -> str:
 
 
 def device_type(options: Mapping[str, Any]) -> str:
-    """Return the device type of these options: "cpu", or another string for an accelerator."""
+    """Return torch's type of the device that these options choose: "cpu", "cuda" or "mps"."""
     accelerator = str(options.get("accelerator", "auto"))
-    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return "cpu" if accelerator == "auto" and not has_gpu else accelerator
+    if accelerator not in ("auto", "gpu"):
+        return accelerator
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cuda" if accelerator == "gpu" or torch.cuda.is_available() else "cpu"

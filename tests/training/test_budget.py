@@ -9,6 +9,7 @@ from segnet.config import Config, DataConfig, OptimConfig
 from segnet.errors import ConfigError
 from segnet.training.budget import Speed, as_budget, backbone_for, check_budget, parse_budget, plan_within
 from segnet.training.plan import PLANNED, Facts, value_of
+from segnet.training.run_config import write_config
 from segnet.training.trainer_options import check_trainer_options
 
 FACTS = Facts(num_train=367, num_val=101, sizes={(360, 480): 367}, pretrained=False)
@@ -60,6 +61,23 @@ def test_a_gpu_gets_a_larger_backbone_unless_it_was_chosen_or_time_is_short():
     assert backbone_for(replace(config, budget="1min"), "cuda") == config.backbone
     chosen = replace(config, backbone=configuration().backbone)
     assert backbone_for(chosen, "cuda") == chosen.backbone
+
+
+@pytest.mark.parametrize("weights", [{"init_from": "best.ckpt"}, {"backbone_weights": "timm/resnet18d.ra2_in1k"}])
+def test_weights_chosen_by_hand_keep_their_backbone(weights):
+    config = Config(budget="30min", **weights)
+    assert backbone_for(config, "cuda") == config.backbone
+    assert backbone_for(replace(config, init_from=None, backbone_weights=None), "cuda") != config.backbone
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("budget", ["1min", "2h"])
+def test_a_resumed_run_keeps_its_backbone(tmp_path, device, budget):
+    larger = backbone_for(Config(budget="30min"), "cuda")
+    for backbone in (Config().backbone, larger):
+        write_config(tmp_path, Config(backbone=backbone), Config())
+        resumed = Config(budget=budget, checkpoint=str(tmp_path / "last.ckpt"))
+        assert backbone_for(resumed, device) == backbone
 
 
 def plan(seconds, speed=SPEED, config=None, facts=FACTS):

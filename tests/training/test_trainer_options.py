@@ -18,6 +18,7 @@ from segnet.training.trainer_options import (
     LIGHTNING_PRECISIONS,
     STRATEGIES,
     TRAINER_ARGUMENTS,
+    device_type,
     precision_option,
 )
 from segnet.workflows.evaluate import evaluate
@@ -261,6 +262,27 @@ def test_max_steps_overrides_max_epochs_and_intervals_span_epochs(tmp_path):
 def test_precision_is_translated_for_lightning(precision, options, expected, monkeypatch):
     monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
     assert precision_option(Config(precision=precision, trainer=options)) == {"precision": expected}
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "present", "device"),
+    [
+        ("auto", "cuda", "cuda"),
+        ("auto", "mps", "mps"),
+        ("auto", "", "cpu"),
+        ("gpu", "cuda", "cuda"),
+        ("gpu", "mps", "mps"),
+        ("gpu", "", "cuda"),  # Lightning says that there is none
+        ("cpu", "cuda", "cpu"),
+        ("cuda", "cuda", "cuda"),
+    ],
+)
+def test_the_device_type_is_torchs(accelerator, present, device, monkeypatch):
+    for name, module in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
+        monkeypatch.setattr(module, "is_available", lambda name=name: name == present)
+    assert device_type({"accelerator": accelerator}) == device
+    if accelerator == "auto":
+        assert device_type({}) == device
 
 
 def test_every_precision_has_a_lightning_name():
