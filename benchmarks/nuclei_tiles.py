@@ -1,11 +1,11 @@
-"""Does the value range matter that `segnet inspect` prints? Cuts 16-bit nuclei into a dataset to try it on.
+"""Cut a 16-bit image of nuclei into a dataset, to measure the effect of the value range on training.
 
     pip download --no-deps stardist && unzip stardist-*.whl "stardist/data/images/*2d.tif"
     python benchmarks/nuclei_tiles.py stardist/data/images nuclei
     segnet inspect dataset=folder dataset.root=nuclei
 
 The example image of StarDist (BSD-3-Clause) has 512 x 512 pixels and 183 nuclei, numbered in its mask. It becomes 16
-tiles of 128 x 128, four of them for val. docs/benchmarks.md has the trainings and their numbers.
+tiles of 128 x 128, four of them for val. docs/benchmarks.md has the commands and the results.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from PIL import Image
 
 from segnet.images.masks import read_mask
 
-SIDE = 128  # of a tile [pixels]
+SIDE = 128  # side of a tile [pixels]
 VAL = ((0, 0), (1, 2), (2, 1), (3, 3))  # tiles of val: row and column
 
 

@@ -1,8 +1,8 @@
-"""A small dataset in the layout of every reader: three images of 40 x 32 pixels for train, two for val.
+"""Write a small dataset in the layout of a reader: three train and two val images of 40 x 32 pixels.
 
-    write("yolo", Path("data"))  # gives the dataset's spec
+    write("yolo", Path("data"))  # returns the dataset's spec
 
-Used by tests that hold for all readers, and by `fuzz_files.py`.
+Tests of all readers and `fuzz_files.py` use it.
 """
 
 import base64
@@ -29,18 +29,18 @@ Pixels = NDArray[np.uint8]
 
 
 def corners() -> list[tuple[int, int]]:
-    """The object's outline, as (x, y)."""
+    """Return the outline of the object, as (x, y)."""
     left, top, right, bottom = BOX
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
 def pixels_of(name: str) -> Pixels:
-    """(HEIGHT, WIDTH, 3) uint8, other for each name."""
+    """Return random pixels, (HEIGHT, WIDTH, 3) uint8; the name is the seed."""
     return np.random.default_rng(ord(name[0])).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
 def object_mask(inside: int = 1, outside: int = 0) -> Pixels:
-    """(HEIGHT, WIDTH) uint8."""
+    """Return the mask of the object, (HEIGHT, WIDTH) uint8."""
     mask = np.full((HEIGHT, WIDTH), outside, np.uint8)
     left, top, right, bottom = BOX
     mask[top:bottom, left:right] = inside
@@ -48,19 +48,19 @@ def object_mask(inside: int = 1, outside: int = 0) -> Pixels:
 
 
 def save(path: Path, pixels: Pixels) -> None:
-    """Write an image, and the folders above it."""
+    """Write an image, and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 
 
 def save_text(path: Path, content: Any) -> None:
-    """Write a text, or anything else as JSON."""
+    """Write text; anything else is written as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
 
 
 def pairs(root: Path, image: str, mask: str, inside: int = 1, outside: int = 0) -> None:
-    """Images and masks by templates of their paths: {split}, {name}."""
+    """Write images and masks; their paths are templates with {split} and {name}."""
     for split, names in FILES.items():
         for name in names:
             save(root / image.format(split=split, name=name), pixels_of(name))
@@ -100,7 +100,7 @@ def cityscapes(root: Path) -> Spec:
 
 
 def coco_record(names: tuple[str, ...], suffix: str = "jpg") -> dict[str, Any]:
-    """An instance file: a polygon for every image, run lengths for the first."""
+    """Return an instance file: a polygon for every image, run lengths for the first."""
     polygon = [value for corner in corners() for value in corner]
     runs = {"size": [HEIGHT, WIDTH], "counts": [50, 7, HEIGHT * WIDTH - 57]}
     common = {"area": 190, "iscrowd": 0, "bbox": [6, 5, 16, 12]}
@@ -236,7 +236,7 @@ def roboflow_masks(root: Path) -> Spec:
 
 
 def yolo_labels(root: Path, image: str, label: str) -> None:
-    """Images and polygons by templates of their paths."""
+    """Write images and polygons; their paths are templates."""
     outline = " ".join(f"{x / WIDTH:.4f} {y / HEIGHT:.4f}" for x, y in corners())
     for split, place in FOLDERS:
         for name in FILES[split]:
@@ -297,7 +297,7 @@ def voc(root: Path) -> Spec:
     return {}
 
 
-# Layout -> its writer, and the package that its reader needs.
+# Layout -> writer, and the package that the reader needs.
 LAYOUTS: dict[str, tuple[Callable[[Path], Spec], str]] = {
     "ade20k": (ade20k, ""),
     "camvid": (camvid, ""),
@@ -322,7 +322,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Spec], str]] = {
 
 
 def write(layout: str, root: Path) -> Spec:
-    """Write the dataset into `root`; give its spec."""
+    """Write the dataset into `root`, and return its spec."""
     root.mkdir(parents=True, exist_ok=True)
     make, _ = LAYOUTS[layout]
     return {"name": layout, "root": str(root), **make(root)}

@@ -1,10 +1,10 @@
-"""Peak memory of a training whose val images are large: validations cut them into windows.
+"""Peak memory of training with large val images, which validation cuts into windows.
 
     python benchmarks/validation_memory.py --height 4000 --width 6000
     python benchmarks/validation_memory.py --height 4000 --width 6000 --window 8192   # whole images
 
-Makes a val image of that size and small train images, and trains two steps of a small network with 19 classes in a
-process of its own, to its final evaluation and report. The first line is of the try before the first step.
+The script writes a val image of this size and small train images. It trains a small network with 19 classes for two
+steps, including the final evaluation and the report. The first line shows the trial before the first step.
 """
 
 import argparse
@@ -26,12 +26,12 @@ TRAIN_SIDE = 512
 
 
 def peak() -> int:
-    """Of this process so far [MiB]."""
+    """Return the peak memory of this process so far [MiB]."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def make_data(root: Path, height: int, width: int) -> None:
-    """A val image of that size, and train images."""
+    """Write a val image of this size, and train images."""
     rng = np.random.default_rng(0)
     sizes = {f"train/{number}": (TRAIN_SIDE, TRAIN_SIDE) for number in range(NUM_TRAIN)} | {
         "val/large": (height, width)
@@ -49,7 +49,7 @@ def make_data(root: Path, height: int, width: int) -> None:
 
 
 def train(root: Path, window: int | None) -> None:
-    """Train on the data, as the command line does; print the peaks."""
+    """Train as the command line does, and print the peaks."""
     from segnet.cli import main as segnet
     from segnet.training.callbacks.largest_image import TryLargestImage
 

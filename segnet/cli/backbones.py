@@ -1,4 +1,4 @@
-"""`segnet backbones`: the choices of `backbone=`, their cost and their ImageNet weights."""
+"""`segnet backbones`: list the choices of `backbone=`, their cost and their ImageNet weights."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         accuracy = f"{best.top1:.1f}" if best and best.top1 else ""
         weights = (best.license, best.publisher, short(best.source)) if best else ("", "", "none: random weights")
         rows.append((name, f"{parameters:.1f}", f"{macs:.1f}", accuracy, *weights))
-    columns = ("backbone", "parameters [M]", "GMACs", "top-1 %", "license", "publisher", "imagenet stands for")
+    columns = ("backbone", "parameters [M]", "GMACs", "top-1 %", "license", "publisher", "imagenet weights")
     print_table(columns, rows, right=("parameters [M]", "GMACs", "top-1 %"))
     say("GMACs: for an image of 224 x 224 at output stride 32. top-1: as published; --json has image sizes and URLs.")
     say("backbone=timm backbone.model=NAME builds any other backbone that timm has.")
@@ -33,12 +33,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def short(source: str) -> str:
-    """A short name of weights: the name on the hub, or the file name of a URL."""
+    """Return a short name of weights: the name on the hub, or the file name of a URL."""
     return source.rpartition("/")[2] if "://" in source else source
 
 
 def described(name: str) -> dict[str, object]:
-    """A backbone as builtins: its cost, and all published weights, the one of imagenet first."""
+    """Return a backbone as builtins: its cost, and all published weights, the default first."""
     best = best_weights(name)
     entries = sorted(
         (entry for entry in PUBLISHED_WEIGHTS if entry.backbone == name), key=lambda entry: (entry != best,)
@@ -56,7 +56,7 @@ def build_parser() -> Parser:
     """Build the parser of `segnet backbones`."""
     parser = Parser(
         prog="segnet backbones",
-        description="Lists the backbones with their size, and the weights that backbone_weights=imagenet stands for.",
+        description="Lists the backbones with their cost, and the weights of backbone_weights=imagenet.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all published weights")
     return parser

@@ -13,7 +13,7 @@ from segnet.cli.help import SCHEMAS, SWITCH_HELP, choices_of
 from segnet.errors import ConfigError
 
 COMPLETION_SWITCHES = ("--shell-completion", "-sc")
-# bash takes "=" for the end of a word, and replaces only what follows it.
+# bash treats "=" as a word separator, and replaces only the text after it.
 SCRIPT = """\
 _segnet() {
     local IFS=$'\\n' word="${COMP_LINE:0:$COMP_POINT}"
@@ -55,7 +55,7 @@ def completions(line: str, verbs: Sequence[str]) -> list[str]:
         verbs: all verbs of the command.
 
     Returns:
-        Whole words; one that is complete ends with a blank.
+        Whole words; a complete word ends with a space.
     """
     *before, current = line.split(" ")
     words = [word for word in before[1:] if word]
@@ -71,7 +71,7 @@ def completions(line: str, verbs: Sequence[str]) -> list[str]:
 
 
 def _of_schema(verb: str, current: str) -> Iterator[str]:
-    """The options of a dataclass as `name=` and `--name=`; behind "=" their values, where they are known."""
+    """Yield the options of a dataclass as `name=` and `--name=`; after "=" their known values."""
     dashes = "--" if current.startswith("--") else ""
     kinds = dict(_flat_fields(SCHEMAS[verb]))
     if verb in ("train", "inspect"):
@@ -94,8 +94,8 @@ def _flat_fields(schema: type, prefix: str = "") -> Iterator[tuple[str, object]]
 
 
 def _of_parser(words: Sequence[str], parser: argparse.ArgumentParser) -> Iterator[str]:
-    """The flags of a parser, or the choices of the flag before the cursor."""
-    actions = parser._option_string_actions  # the only list of them that argparse has
+    """Yield the flags of a parser, or the choices of the flag before the cursor."""
+    actions = parser._option_string_actions  # argparse has no public list of flags
     last = actions.get(words[-1])
     if last is not None and last.nargs != 0:
         yield from (f"{choice} " for choice in last.choices or ())

@@ -1,4 +1,4 @@
-"""`segnet models`: published segmentation models, which every verb takes by name."""
+"""`segnet models`: list the published segmentation models. Every verb accepts their names."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from segnet.cli.output import print_table, say
 from segnet.errors import ExitCode
 from segnet.weights.zoo import PUBLISHED_MODELS
 
-TERMS = "The datasets have terms of their own: those of Cityscapes and ADE20K allow non-commercial use."
+TERMS = "The datasets have terms of their own: Cityscapes and ADE20K allow non-commercial use only."
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def num_classes(class_set: str) -> int:
-    """The number of classes in a class set."""
+    """Return the number of classes in a class set."""
     return len(CLASS_SETS[class_set].names)
 
 
@@ -49,7 +49,7 @@ def build_parser() -> Parser:
     """Build the parser of `segnet models`."""
     parser = Parser(
         prog="segnet models",
-        description="Lists models of PaddleSeg and mmsegmentation, which every verb takes as a checkpoint by name.",
+        description="Lists models of PaddleSeg and mmsegmentation. Every verb accepts their names as checkpoints.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with the URLs")
     return parser

@@ -91,7 +91,7 @@ def split_digest(dataset: SegmentationDataset, roots: Sequence[str] = ()) -> Spl
 
 
 def _fingerprints(files: Sequence[Path]) -> dict[Path, Fingerprint]:
-    """Return sizes and times of files, by several threads, because network disks have a high latency."""
+    """Return sizes and times of files, with several threads, because network disks have a high latency."""
     chunks = [files[start : start + FILES_A_THREAD] for start in range(0, len(files), FILES_A_THREAD)]
     with ThreadPoolExecutor(16) as pool:
         found = pool.map(lambda chunk: [fingerprint_of([file]) for file in chunk], chunks)

@@ -1,8 +1,7 @@
-"""A time budget: how it is written, and what fits into it.
+"""Time budget of a run: parse it, and plan crop size, batch size, steps and validations from a measured speed.
 
-`budget=30min` counts everything from the start of the process: start-up, the dataset scan, the probe, training,
-validations, checkpoints, the final evaluation and the report. The learning rate schedule follows the clock
-(`segnet.training.callbacks.budget_clock`); this module plans crop, batch, steps and validations from a measured speed.
+The budget covers the whole process: start-up, dataset scan, probe, training, validations, checkpoints, final
+evaluation and report. The learning rate schedule follows the clock (`segnet.training.callbacks.budget_clock`).
 """
 
 import math
@@ -21,23 +20,23 @@ from segnet.training.run_config import stored_config
 from segnet.training.run_folder import AUTO_RESUME
 
 UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
-SHORTEST = 20.0  # seconds, in which a training cannot even start
+SHORTEST = 20.0  # shortest budget [s]; a shorter one does not cover the start-up
 GPU_BACKBONE = {"block": "bottleneck", "depths": [3, 4, 6, 3]}  # ResNet50_vd
-LEAST_FOR_GPU_BACKBONE = 300.0  # budget from which a GPU trains it rather than ResNet18_vd [s]
-FEWEST_STEPS = 600  # for which crops, then batches, are made smaller
-SMALLEST_CROP = 128  # unless the images are smaller [pixels]
+LEAST_FOR_GPU_BACKBONE = 300.0  # smallest budget for it; below, a GPU trains ResNet18_vd [s]
+FEWEST_STEPS = 600  # for fewer steps, the crop and then the batch is made smaller
+SMALLEST_CROP = 128  # smallest side of a crop, unless the images are smaller [pixels]
 SMALLEST_BATCH, LARGEST_BATCH = 4, 16
 STEPS_FOR_LARGEST_BATCH = 8_000
-MEASURED_SHARE = 0.85  # of the probe's speed that a run is planned with: loading and the machine's other work
+SPEED_FRACTION = 0.85  # fraction of the probe's speed to plan with; data loading and other processes take the rest
 MOST_VALIDATIONS = 20
-LEAST_TRAINING = 0.2  # of the budget that must be left for training
+LEAST_TRAINING = 0.2  # smallest fraction of the budget for training
 
 
 def parse_budget(text: str) -> float:
-    """Return a time such as 90s, 30min, 2h or 1h30m in seconds.
+    """Parse a time such as 90s, 30min, 2h or 1h30m; return it in seconds.
 
     Raises:
-        ConfigError: no such time, or one too short to train in.
+        ConfigError: not a time, or too short to train in.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", text.strip())
     if not parts or re.sub(r"\s+", "", "".join(number + unit for number, unit in parts)) != re.sub(r"\s+", "", text):
@@ -62,21 +61,22 @@ def check_budget(config: Config) -> float | None:
     """Return the budget of a configuration in seconds; None without one.
 
     Raises:
-        ConfigError: no such time, or several processes, whose clocks differ.
+        ConfigError: not a time, or several processes, because their clocks differ.
     """
     if config.budget is None:
         return None
     seconds = parse_budget(config.budget)
     devices, nodes = config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)
     if devices not in (1, "1", [0]) or nodes != 1:
-        raise ConfigError(f"budget={config.budget} plans for one process: leave out trainer.devices={devices}")
+        option = f"trainer.num_nodes={nodes}" if nodes != 1 else f"trainer.devices={devices}"
+        raise ConfigError(f"budget={config.budget} supports only one process: leave out {option}")
     return seconds
 
 
 def backbone_for(config: Config, device: str) -> dict[str, Any]:
-    """Return the backbone of a budget: ResNet50_vd on a GPU, unless the backbone is chosen by hand or time is short.
+    """Return the backbone: ResNet50_vd on a GPU with enough time, unless the backbone or its weights are set by hand.
 
-    Weights chosen by hand are those of the given backbone. A resumed run keeps its own, whatever device and budget.
+    A resumed run keeps its backbone, on any device and with any budget.
 
     Args:
         device: device type, such as "cpu" or "cuda".
@@ -94,12 +94,12 @@ def backbone_for(config: Config, device: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What the probe measured.
+    """Measurements of the probe.
 
     Attributes:
-        pixels_per_second: of training steps, crops of all images counted.
-        largest_batch: crops of the largest planned size that fit into memory.
-        validation: estimated time of a validation [s].
+        pixels_per_second: throughput of training steps [pixels of crops / s].
+        largest_batch: largest tested batch size that fits into memory.
+        validation: estimated duration of a validation [s].
     """
 
     pixels_per_second: float
@@ -108,17 +108,17 @@ class Speed:
 
 
 def plan_within(config: Config, facts: Facts, speed: Speed, seconds: float) -> tuple[Config, int]:
-    """Return a configuration without nulls, of which a training of some seconds makes the most, and its steps.
+    """Resolve the null options for a training of limited duration; return the configuration and its expected steps.
 
     Args:
-        config: null crop and batch sizes follow the speed.
-        seconds: time for training and the validations within it [s].
+        config: the configuration; null crop and batch sizes are chosen by the speed.
+        seconds: time for training and its validations [s].
 
     Raises:
-        ConfigError: an impossible option.
+        ConfigError: an impossible option of the optimizer.
     """
     training = seconds * (1 - VALIDATION_TIME)
-    pixels = MEASURED_SHARE * speed.pixels_per_second * training
+    pixels = SPEED_FRACTION * speed.pixels_per_second * training
     data = planned(config, facts).data
     crop, batch_size = known(data.crop_size), known(data.batch_size)
     if config.data.crop_size is None:
@@ -139,17 +139,17 @@ def plan_within(config: Config, facts: Facts, speed: Speed, seconds: float) -> t
     trainer = {**interval, **config.trainer, "max_steps": steps}
     decided = planned(replace(config, data=data, trainer=trainer), facts)
     clocked = {key: value for key, value in decided.trainer.items() if key != "max_steps"}
-    return replace(decided, trainer={**clocked, "max_epochs": -1}), steps  # the clock ends it
+    return replace(decided, trainer={**clocked, "max_epochs": -1}), steps  # the clock ends the run
 
 
 def crop_for(crop: list[int], area: float) -> list[int]:
-    """Shrink a crop to an area of some pixels, in multiples of the stride; never below `SMALLEST_CROP`."""
+    """Shrink a crop to an area in pixels, in multiples of `CROP_STEP`; its sides stay at least `SMALLEST_CROP`."""
     factor = min(1.0, math.sqrt(area / math.prod(crop)))
     return [max(min(side, SMALLEST_CROP), int(side * factor) // CROP_STEP * CROP_STEP) for side in crop]
 
 
 def batch_for(crops: float, batch_size: int, largest: int) -> int:
-    """Return the batch size for the number of crops that a run can afford, of those that fit into memory."""
+    """Return the batch size for a run of `crops` crops; at most `largest`, which fits into memory."""
     if crops >= STEPS_FOR_LARGEST_BATCH * LARGEST_BATCH and batch_size == BATCH_SIZE:
         batch_size = LARGEST_BATCH
     elif crops < FEWEST_STEPS * batch_size:

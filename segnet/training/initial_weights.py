@@ -87,7 +87,7 @@ def log_origin(config: Config, checkpoint: Path | None) -> None:
 
 def _origin(config: Config, checkpoint: Path | None) -> str:
     if checkpoint:
-        return f"{checkpoint}, which it resumes"
+        return f"{checkpoint} (resumed)"
     if config.init_from:
         return f"{config.init_from} (init_from)"
     if config.backbone_weights is None:

@@ -124,7 +124,7 @@ def build_schedule(
     optim: OptimConfig,
     num_steps: float,
     progress: Callable[[], float] | None = None,
-    warmup_share: float = 1.0,
+    warmup_fraction: float = 1.0,
 ) -> LambdaLR:
     """Build the schedule: linear warm-up, then `optim.schedule` down to `optim.min_lr`.
 
@@ -132,8 +132,8 @@ def build_schedule(
 
     Args:
         num_steps: optimizer steps of the whole run, warm-up included; the learning rate is constant afterwards.
-        progress: the done fraction of a run whose end a clock decides, 0-1; `num_steps` may be infinite then.
-        warmup_share: progress at which the warm-up has ended, whatever its steps.
+        progress: returns the used fraction of a time budget, 0-1; `num_steps` may be infinite then.
+        warmup_fraction: progress at which the warm-up ends at the latest, regardless of its steps.
 
     Raises:
         ConfigError: the warm-up is as long as the run.
@@ -146,8 +146,8 @@ def build_schedule(
 
     def factor(step: int) -> float:
         clocked = progress() if progress else 0.0
-        if step < warmup and clocked < warmup_share:
-            return max((step + 1) / (warmup + 1), clocked / warmup_share)
+        if step < warmup and clocked < warmup_fraction:
+            return max((step + 1) / (warmup + 1), clocked / warmup_fraction)
         done = max(clocked, min(1.0, (step - warmup) / (num_steps - warmup)))
         return lowest + (1 - lowest) * schedule(done, optim)
 

@@ -1,4 +1,4 @@
-"""config.yaml and chosen.yaml of a run folder: all options as they were decided, and those that were null before."""
+"""config.yaml and chosen.yaml of a run folder: the resolved configuration, and the chosen values of null options."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from segnet.system.files import replacing
 from segnet.training.plan import BY_HAND, WARMUP_FRACTION, chosen, filled
 
 CHOSEN = "chosen.yaml"  # the chosen values of null options, in the run folder
-# Values of null options in run folders without chosen.yaml, from before options followed the data.
+# Values of null options in run folders without chosen.yaml: the fixed defaults of earlier versions.
 BEFORE_PLANS: dict[str, Any] = {
     "data.batch_size": 8,
     "data.crop_size": [512, 512],
@@ -66,15 +66,15 @@ def write_config(folder: Path, config: Config, given: Config) -> None:
 
 
 def add_steps(folder: Path, num_steps: int, interval: int | None) -> None:
-    """Add the steps that a budget allowed to chosen.yaml, so that the run can be repeated without it.
+    """Add the number of steps of a run with a budget to chosen.yaml, to repeat the run without a budget.
 
     Args:
-        interval: batches between two validations; None: as it was chosen.
+        interval: batches between two validations; None: keep the chosen interval.
     """
     options = stored_choices(folder) | {"trainer.max_steps": num_steps}
     if interval is not None and "trainer.val_check_interval" in options:
         options["trainer.val_check_interval"] = min(interval, num_steps)
-    if "optim.warmup_steps" in options:  # the clock ended the warm-up
+    if "optim.warmup_steps" in options:  # the clock may have ended the warm-up earlier
         options["optim.warmup_steps"] = min(options["optim.warmup_steps"], int(WARMUP_FRACTION * num_steps))
     with replacing(folder / CHOSEN) as temporary:
         temporary.write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")

@@ -223,7 +223,7 @@ class SegmentationTask(pl.LightningModule):
         if clock is None:
             schedule = build_schedule(optimizer, self.optim, num_steps)
         else:
-            schedule = build_schedule(optimizer, self.optim, num_steps, clock.progress, clock.warmup_share)
+            schedule = build_schedule(optimizer, self.optim, num_steps, clock.progress, clock.warmup_fraction)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:

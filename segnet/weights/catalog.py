@@ -1,7 +1,7 @@
 """Published ImageNet weights that fit segnet's backbones, with their normalization, accuracy and license.
 
 Sources: the model cards of timm on the hub (top-1 at the size of the test images), PaddleClas's list of models,
-PaddleSeg's and mmsegmentation's configurations. Where no published figure was found, there is none.
+PaddleSeg's and mmsegmentation's configurations. Weights without a published figure have none here.
 """
 
 import re
@@ -48,7 +48,7 @@ BACKBONE_COSTS = {
     "resnext101_32x8d": (86.74, 16.41),
     "resnext101_vd_32x4d": (42.15, 8.21),
 }
-# Tags of timm and names of files whose authors allow non-commercial use only.
+# Patterns in timm tags and file names of weights for non-commercial use only.
 NON_COMMERCIAL_NAMES = re.compile(
     r"fb_s?wsl_|fb_ssl_|[._]s?wsl_|[._]ssl_|yfcc100m|ig1b|ig_resnext|semi_(weakly_)?supervised|fcmae|\.mae"
 )
@@ -56,16 +56,16 @@ NON_COMMERCIAL_NAMES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
-    """A set of weights.
+    """Published weights of a backbone.
 
     Attributes:
-        backbone: choice of `backbone=` that takes them.
-        source: for `backbone_weights=`.
-        publisher: the project.
+        backbone: choice of `backbone=` that the weights fit.
+        source: value of `backbone_weights=`.
+        publisher: project that published the weights.
         license: SPDX identifier.
         normalization: "ImageNet" (mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225) or "0.5" (mean and std 0.5).
-        top1: accuracy on ImageNet's validation images [%]; None where it is not published.
-        size: side of the images of `top1` [pixels].
+        top1: accuracy on ImageNet's validation images [%]; None: not published.
+        size: side of the test images for `top1` [pixels].
     """
 
     backbone: str
@@ -130,20 +130,20 @@ PUBLISHED_WEIGHTS = (
 
 
 def best_weights(backbone: str) -> PublishedWeights | None:
-    """The entry of a choice of `backbone=` with the highest published top-1 accuracy; None without any entry."""
+    """Return the weights with the highest published top-1 accuracy for a choice of `backbone=`; None if none exist."""
     entries = [entry for entry in PUBLISHED_WEIGHTS if entry.backbone == backbone]
     return max(entries, key=lambda entry: entry.top1 or 0.0, default=None)
 
 
 def choice_of(spec: Mapping[str, Any]) -> str | None:
-    """The choice of `backbone=` whose weights fit a ResNet.
+    """Return the choice of `backbone=` whose published weights fit a ResNet.
 
     Args:
-        spec: of a backbone; an option that it lacks has its default.
+        spec: spec of a backbone; missing options have their defaults.
 
     Returns:
-        Such as "resnet50_vd", of any output stride and number of image channels; None where no published weights can
-        fit: other depths, widths or strides, or norm layers without running statistics.
+        The choice, such as "resnet50_vd", for any output stride and number of image channels. None if no published
+        weights fit: other depths, widths or strides, or norm layers without running statistics.
     """
     norm = (spec.get("norm") or {}).get("name", "batch")
     standard = {"stem_channels": 64, "base_channels": 64, "style": "pytorch"}
@@ -162,7 +162,7 @@ def choice_of(spec: Mapping[str, Any]) -> str | None:
 
 
 def license_of(source: str) -> str | None:
-    """The license of weights by their name: an SPDX identifier, or None where it is not known here."""
+    """Return the license of weights as an SPDX identifier; None if it is unknown."""
     for entry in PUBLISHED_WEIGHTS:
         if entry.source == source:
             return entry.license
@@ -173,11 +173,11 @@ def license_of(source: str) -> str | None:
 
 
 def license_line(source: str) -> str:
-    """What is logged about the license of weights that were fetched."""
+    """Return the log line about the license of downloaded weights."""
     license = license_of(source)
     if license == NON_COMMERCIAL:
         return f"{source}: license {license}, non-commercial use only"
     if license is not None:
         return f"{source}: license {license}"
     page = f"https://huggingface.co/{source}" if "://" not in source else "the page of its project"
-    return f"{source}: its license is not known here, see {page}"
+    return f"{source}: unknown license, see {page}"

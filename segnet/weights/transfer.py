@@ -1,4 +1,4 @@
-"""Download a file of weights over http(s): atomically, with its size and SHA-256 checked, and a progress bar."""
+"""Download weights over HTTP(S): atomic write, checks of size and SHA-256, and a progress bar."""
 
 import hashlib
 import http.client
@@ -17,7 +17,7 @@ from segnet.system.files import replacing
 from segnet.system.web import CHUNK, TIMEOUT, Redirects
 
 MAX_WEIGHTS_BYTES = 10 * 2**30
-MAX_SMALL_BYTES = 2**20  # of a small file that describes weights
+MAX_SMALL_BYTES = 2**20  # largest file that describes weights
 SLOW_WINDOW = 60.0  # period for measuring the download speed [seconds]
 SLOWEST = 4096.0  # lowest accepted speed [bytes / second]
 
@@ -43,7 +43,7 @@ def save(url: str, target: Path, promised: str | None = None, size: int | None =
         url: http:// or https://.
         target: the file to write.
         promised: the SHA-256 in hexadecimal, or its first digits; None: unknown.
-        size: number of bytes; None: what the server announces.
+        size: size of the file [bytes]; None: the Content-Length of the server.
 
     Raises:
         TransferError: the server or the network failed.

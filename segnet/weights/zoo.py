@@ -20,12 +20,12 @@ MODEL_NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True)
 class PublishedModel:
-    """A trained model.
+    """A published segmentation model.
 
     Attributes:
-        name: for `--checkpoint`.
-        url: of the file to convert. mmsegmentation's names end with the first digits of their SHA-256.
-        publisher: the project that trained it.
+        name: value of `--checkpoint`.
+        url: URL of the file to convert. mmsegmentation's file names end with the first digits of their SHA-256.
+        publisher: project that trained the model.
         decoder: DeepLabV3 or DeepLabV3+.
         classes: class set, a key of `segnet.class_sets.CLASS_SETS`.
         miou: val mIoU at one scale, without flip [%].
@@ -44,7 +44,7 @@ class PublishedModel:
     license: str = "Apache-2.0"
 
 
-# Name here, file there, val mIoU [%], parameters [millions].
+# Name in segnet, name of the published file, val mIoU [%], parameters [millions].
 _PADDLE_MODELS = """
     cityscapes_resnet50_vd deeplabv3p_resnet50_os8_cityscapes_1024x512_80k 80.36 26.71
     cityscapes_resnet50_vd_rmi deeplabv3p_resnet50_os8_cityscapes_1024x512_80k_rmiloss 81.18 26.71
@@ -99,15 +99,15 @@ PUBLISHED_MODELS = (*_read(_PADDLE_MODELS, "PaddleSeg"), *_read(_MMSEG_MODELS, "
 
 
 def stands_for_model(text: str) -> bool:
-    """Whether a text is the name of a published model; a file of that name wins."""
+    """Return True if a text is the name of a published model, and no file has this name."""
     return any(model.name == text for model in PUBLISHED_MODELS) and not os.path.exists(text)
 
 
 def published_model(name: str) -> PublishedModel:
-    """The published model of a name.
+    """Return the published model with a name.
 
     Raises:
-        CheckpointError: no model has this name; with the closest name.
+        CheckpointError: no model has this name; the message suggests the closest name.
     """
     for model in PUBLISHED_MODELS:
         if model.name == name:

@@ -1,4 +1,4 @@
-"""Resolve the null options of a run: collect the facts of data and device, and apply the plan, or that of a budget."""
+"""Resolve the null options of a run: collect facts about data and device, and apply the plan or the time budget."""
 
 import logging
 from dataclasses import replace
@@ -18,32 +18,33 @@ from segnet.workflows.probe import probe
 
 log = logging.getLogger(__name__)
 
-REPORT_IMAGES = 6  # of preview.png, which are predicted once more, as those of the report are
-REPORT_SHARE, SHORTEST_REPORT = 0.5, 3.0  # the report's time beside predictions: in start-ups, and at least [s]
-CHECKPOINTS = 20  # in a budget, unless checkpoint_minutes is set
+REPORT_IMAGES = 6  # images in preview.png; they are predicted again, like the images in the report
+REPORT_FRACTION = 0.5  # duration of the report without predictions, relative to the start-up
+SHORTEST_REPORT = 3.0  # smallest estimate of this duration [s]
+CHECKPOINTS = 20  # number per budget, unless checkpoint_minutes is set
 
 
 def start_clock(config: Config, elapsed: float) -> BudgetClock | None:
-    """Return the clock of a configuration with a budget, else None.
+    """Return the clock of a configuration with a budget; None without a budget.
 
     Args:
-        elapsed: time that the process has taken before [s].
+        elapsed: time that the process has used so far [s].
 
     Raises:
-        ConfigError: no such time, or several processes.
+        ConfigError: not a time, or several processes.
     """
     seconds = check_budget(config)
     if seconds is None:
         return None
     clock = BudgetClock(seconds, elapsed)
     if config.optim.warmup_steps is None:
-        clock.warmup_share = WARMUP_FRACTION
-    clock.ending = max(SHORTEST_REPORT, REPORT_SHARE * elapsed)
+        clock.warmup_fraction = WARMUP_FRACTION
+    clock.ending = max(SHORTEST_REPORT, REPORT_FRACTION * elapsed)
     return clock
 
 
 def fitted(config: Config, clock: BudgetClock | None) -> Config:
-    """Return the configuration with the backbone and the checkpoint interval of its budget."""
+    """Return the configuration with the backbone and the checkpoint interval for its budget."""
     if clock is None:
         return config
     minutes = config.checkpoint_minutes
@@ -53,7 +54,7 @@ def fitted(config: Config, clock: BudgetClock | None) -> Config:
 
 
 def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer, resumed: bool = False) -> Config:
-    """Replace each null whose default depends on the data by a value (`segnet.training.plan`).
+    """Resolve the null options whose defaults depend on the data (`segnet.training.plan`).
 
     Train images are read only if a default depends on their sizes. A new run with a budget is probed first.
 
@@ -81,12 +82,12 @@ def _within_budget(
     if training < LEAST_TRAINING * clock.budget:
         needed = (clock.budget - training) / (1 - LEAST_TRAINING)
         raise ConfigError(
-            f"budget={config.budget} leaves too little for training: start-up, validation and report take about "
-            f"{clock.budget - training:.0f} s: give budget={as_budget(60 * -(-needed // 60))} or more"
+            f"budget={config.budget} leaves too little time for training: start-up, validation and report take about "
+            f"{clock.budget - training:.0f} s; set budget={as_budget(60 * -(-needed // 60))} or more"
         )
     decision, clock.planned_steps = plan_within(config, facts, speed, training)
     log.info(
-        "budget %s: %.0f s used so far, about %.0f s for training and its validations, %.0f s for the last evaluation "
+        "budget %s: %.0f s used so far, about %.0f s for training and its validations, %.0f s for the final evaluation "
         "and the report",
         config.budget,
         clock.used,

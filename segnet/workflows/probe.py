@@ -1,4 +1,4 @@
-"""The probe of a time budget: a few training steps and predictions on random images, before a run is planned."""
+"""Probe for a time budget: measure a few training steps and predictions on random images."""
 
 import io
 import math
@@ -18,13 +18,13 @@ from segnet.training.plan import Facts
 from segnet.training.task import SegmentationTask
 
 MEMINFO = Path("/proc/meminfo")
-FIRST_BATCH = 2
-NUM_PREDICTIONS = 3  # timed
-NUM_STEPS = 2  # timed at each batch size
-PROBE_SHARE = 0.04  # of the time left, after which no larger batch is tried
-MEMORY_SHARE = 0.6  # of the free memory of a CPU machine that a batch may take
-SAVES = 8  # of the weights' size in a validation: two checkpoints of weights, EMA weights and the optimizer's state
-LOADING = 1.3  # factor on the time of predictions alone, for a validation
+FIRST_BATCH = 2  # first batch size
+NUM_PREDICTIONS = 3  # timed predictions
+NUM_STEPS = 2  # timed steps per batch size
+PROBE_FRACTION = 0.04  # fraction of the remaining time after which no larger batch is tried
+MEMORY_FRACTION = 0.6  # largest fraction of the free memory for a batch, on a CPU
+SAVES = 8  # weights written per validation: two checkpoints of weights, EMA weights and optimizer state
+LOADING = 1.3  # duration of a validation with data loading, relative to its predictions
 
 
 def probe(
@@ -35,13 +35,13 @@ def probe(
     left: float,
     now: Callable[[], float],
 ) -> Speed:
-    """Measure training steps and predictions of a configuration. The random state stays as it was.
+    """Measure the speed of training steps and predictions, without changing the random state.
 
     Args:
-        config: with crop and batch sizes.
-        facts: its sizes give that of a val image.
-        left: time left of the budget [s].
-        now: the time [s].
+        config: configuration with crop and batch sizes.
+        facts: facts with the number of val images and the image sizes.
+        left: remaining time of the budget [s].
+        now: clock, returns a time [s].
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         channels = datamodule.split("train").channels
@@ -67,7 +67,7 @@ def probe(
 
 
 def _largest_batch(trial: "Trial", wanted: int, left: float) -> tuple[float, int]:
-    """Pixels per second, and the largest batch that fits, of those up to `LARGEST_BATCH` that are worth a try."""
+    """Return the throughput [pixels/s] and the largest tested batch size that fits into memory."""
     before, free = _process_memory()
     seconds = trial.step(FIRST_BATCH)
     if math.isinf(seconds):
@@ -76,11 +76,11 @@ def _largest_batch(trial: "Trial", wanted: int, left: float) -> tuple[float, int
     per_image = max(0, _process_memory()[0] - before) / FIRST_BATCH
     batch = SMALLEST_BATCH
     while batch <= max(wanted, LARGEST_BATCH):
-        too_large = trial.device.type != "cuda" and free and batch * per_image > MEMORY_SHARE * free
+        too_large = trial.device.type != "cuda" and free and batch * per_image > MEMORY_FRACTION * free
         expected = (NUM_STEPS + 1) * batch * trial.area / rate
         if too_large:
             break
-        if spent + expected > PROBE_SHARE * left:  # no time to try: what memory promises is believed
+        if spent + expected > PROBE_FRACTION * left:  # no time to try: trust the estimate of the memory
             largest = max(largest, wanted if trial.device.type == "cpu" else largest)
             break
         seconds = trial.step(batch)
@@ -96,10 +96,10 @@ class Trial:
     """Training steps and predictions on random images.
 
     Args:
-        task: on the device to measure.
-        crop_size: (height, width) of a step's images [pixels].
-        precision: of training.
-        now: the time [s].
+        task: task on the device to measure.
+        crop_size: (height, width) of training images [pixels].
+        precision: precision of training.
+        now: clock, returns a time [s].
     """
 
     def __init__(self, task: SegmentationTask, crop_size: list[int], precision: str, now: Callable[[], float]) -> None:
@@ -113,7 +113,7 @@ class Trial:
         self._optimizer = build_optimizer(groups, task.optim)
 
     def step(self, batch_size: int) -> float:
-        """Duration of a training step after a first one [s]; infinite if it runs out of memory."""
+        """Return the mean duration of a training step after a warm-up step [s]; infinity if out of memory."""
         channels = self._task.model.in_channels
         try:
             images = torch.randint(0, 256, (batch_size, channels, *self._crop_size), dtype=torch.uint8).to(self.device)
@@ -139,7 +139,7 @@ class Trial:
         self._finish()
 
     def prediction(self, size: tuple[int, int]) -> float:
-        """Median duration of predictions of one image of (height, width), after a first one [s]."""
+        """Return the median duration of predicting an image of (height, width), after a warm-up [s]."""
         images = torch.zeros(1, self._task.model.in_channels, *size, dtype=torch.uint8, device=self.device)
         mask = torch.zeros(1, *size, dtype=torch.uint8, device=self.device)
         self._task.eval()
@@ -153,7 +153,7 @@ class Trial:
         return statistics.median(durations[1:])
 
     def saving(self) -> float:
-        """Duration of writing the weights into memory [s]."""
+        """Return the duration of writing the weights into memory [s]."""
         start = self._now()
         torch.save(self._task.state_dict(), io.BytesIO())
         return self._now() - start
@@ -164,7 +164,7 @@ class Trial:
 
 
 def _process_memory() -> tuple[int, int]:
-    """Peak memory of this process and free memory of the machine [bytes]; 0: unknown."""
+    """Return the peak memory of the process and the free memory of the machine [bytes]; 0: unknown."""
     try:
         lines = MEMINFO.read_text(encoding="utf-8").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))

@@ -1,4 +1,4 @@
-"""Published models by name: download, convert and keep them as checkpoints of segnet."""
+"""Download published models by name, convert them, and cache them as checkpoints."""
 
 import hashlib
 import logging
@@ -17,14 +17,14 @@ def find_model(text: str | os.PathLike[str]) -> Path:
     """Return the path of a model: a file, or a published model by its name.
 
     Args:
-        text: a path (with ``~``), or a name such as "cityscapes_resnet50_vd". A file or folder of that name wins.
+        text: a path (with ``~``), or a name such as "cityscapes_resnet50_vd". Existing files and folders have priority.
 
     Returns:
-        The path. It need not exist, unless it stands for a name.
+        The path. It is not checked if `text` is a path.
 
     Raises:
         CheckpointError: no published model has this name, or its file is damaged or gone.
-        MachineError: the network or the disk does not allow the download.
+        MachineError: the download failed because of the network or the disk.
     """
     path = Path(os.path.expanduser(text))
     if os.path.exists(path) or not MODEL_NAME.fullmatch(os.fspath(text)):
@@ -53,9 +53,9 @@ def fetch_model(model: PublishedModel) -> Path:
     Raises:
         CheckpointError, MachineError: as `find_model`.
     """
-    from segnet.weights.hub_files import checkpoints_folder  # imports torch, for which the lists need not wait
+    from segnet.weights.hub_files import checkpoints_folder  # imports torch, which lists do not need
 
-    digest = hashlib.sha256(model.url.encode()).hexdigest()[:8]  # another file of that name is another checkpoint
+    digest = hashlib.sha256(model.url.encode()).hexdigest()[:8]  # a new URL gives a new checkpoint
     path = checkpoints_folder() / f"segnet-{model.name}-{digest}.ckpt"
     if not path.is_file():
         _convert(model, path)
@@ -79,4 +79,4 @@ def _convert(model: PublishedModel, path: Path) -> None:
         settings = replace(settings, align_corners=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     convert(weights, CLASS_SETS[model.classes], settings, path)
-    log.info("%s: kept as %s", model.name, path)
+    log.info("%s: saved as %s", model.name, path)

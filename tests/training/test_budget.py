@@ -42,7 +42,7 @@ def test_a_budget_is_written_as_it_is_read(seconds):
 
 @pytest.mark.parametrize("trainer", [{"devices": 2}, {"devices": "auto"}, {"num_nodes": 2}])
 def test_several_processes_have_no_common_clock(trainer):
-    with pytest.raises(ConfigError, match=r"^budget=2h plans for one process"):
+    with pytest.raises(ConfigError, match=r"^budget=2h supports only one process"):
         check_budget(Config(budget="2h", trainer=trainer))
 
 

@@ -127,7 +127,7 @@ def test_a_misspelled_imagenet_gets_a_suggestion():
 @pytest.mark.parametrize(
     ("changes", "checkpoint", "line"),
     [
-        ({}, "runs/a/last.ckpt", "starts from: runs/a/last.ckpt, which it resumes"),
+        ({}, "runs/a/last.ckpt", "starts from: runs/a/last.ckpt (resumed)"),
         ({"init_from": "best.ckpt"}, None, "starts from: best.ckpt (init_from)"),
         ({"backbone_weights": None}, None, "starts from: random weights (backbone_weights=null)"),
         ({"backbone_weights": "w.pth"}, None, "starts from: w.pth, in the backbone"),

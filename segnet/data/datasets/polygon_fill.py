@@ -9,7 +9,7 @@ from segnet.data.datasets.clipping import Point, around, clip_polygon, is_inside
 from segnet.errors import DataError
 
 MIN_OUTLINE = 100_000  # outlines up to this length are always allowed [pixels]
-OUTLINE_SHARE = 8  # longer outlines: at most the image's pixels divided by this number
+OUTLINE_DIVISOR = 8  # longer outlines: at most the image's pixels divided by this number
 
 
 def near_polygon(points: Sequence[Point], size: tuple[int, int], where: str) -> Sequence[Point]:
@@ -29,7 +29,7 @@ def near_polygon(points: Sequence[Point], size: tuple[int, int], where: str) -> 
         max(abs(x - before_x), abs(y - before_y))
         for (x, y), (before_x, before_y) in zip(points, [*points[-1:], *points[:-1]], strict=True)
     )
-    if length > max(MIN_OUTLINE, size[0] * size[1] // OUTLINE_SHARE):
+    if length > max(MIN_OUTLINE, size[0] * size[1] // OUTLINE_DIVISOR):
         raise DataError(f"{where}: a polygon's outline is {length:,.0f} pixels long, too long for its image")
     return points
 

@@ -1,8 +1,8 @@
-"""The clock of a run with a time budget: it drives the learning rate schedule, and ends the run.
+"""Clock of a run with a time budget: drive the learning rate schedule, and end the run in time.
 
-Progress is the fraction of the training time that is used. The training time is what the budget leaves after the
-validations to come, the final evaluation and the report, whose durations are estimated first and then measured. The
-time used is in every checkpoint, so that a killed run resumes within what is left.
+Progress is the used fraction of the training time. The training time is the budget without the remaining validations,
+the final evaluation and the report; their durations are first estimated, then measured. Every checkpoint stores the
+time used, so that a killed run resumes with the rest of its budget.
 """
 
 import math
@@ -12,50 +12,50 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-now = time.monotonic  # tests put another clock here
-VALIDATION_TIME = 0.12  # largest fraction of the time between two validations that one of them takes
-NEVER = 2**31  # batches
-RESERVE = 1.1  # factor on durations that are still to come
+now = time.monotonic  # tests replace it by a simulated clock
+VALIDATION_TIME = 0.12  # largest duration of a validation, as a fraction of the time between two
+NEVER = 2**31  # validation interval without any validation [batches]
+RESERVE = 1.1  # safety factor on estimated durations
 
 
 class BudgetClock(Callback):
-    """Measures the time that a run uses, over all its parts.
+    """Measure the time that a run uses, and stop the run before its budget is exceeded.
 
     Args:
-        budget: time of the whole run [s].
-        elapsed: time that this process has used before the clock was made [s].
+        budget: duration of the whole run [s].
+        elapsed: time that the process used before the clock was created [s].
 
     Attributes:
-        validation: duration of a validation with its checkpoints [s].
-        ending: duration of what follows the last validation: the final evaluation and the report [s].
-        planned_steps: optimizer steps that are expected.
-        warmup_share: fraction of the training time after which the warm-up has ended; 1: its steps alone count.
-        interval: batches between two validations, which grows if they take long; None: after epochs.
+        validation: duration of a validation and its checkpoints [s].
+        ending: duration of the final evaluation and the report [s].
+        planned_steps: expected number of optimizer steps.
+        warmup_fraction: fraction of the training time after which the warm-up ends at the latest; 1: no limit.
+        interval: batches between two validations; it grows if validations are slow. None: validation after epochs.
     """
 
     def __init__(self, budget: float, elapsed: float = 0.0) -> None:
         self.budget = budget
         self.validation = self.ending = 0.0
         self.planned_steps = 0
-        self.warmup_share = 1.0
-        self._last_part = False  # no validation but the last one is to come
+        self.warmup_fraction = 1.0
+        self._last_part = False  # only the final validation remains
         self.interval: int | None = None
         self._start = now() - elapsed
-        self._used_before = 0.0  # by earlier parts of the run
-        self._trained = 0.0  # time of training steps, over all parts
-        self._steps = 0  # of those
+        self._used_before = 0.0  # before the run was resumed [s]
+        self._trained = 0.0  # duration of all training steps of the run [s]
+        self._steps = 0  # number of these training steps
         self._mark: float | None = None
         self._validation_start: float | None = None
         self._progress = 0.0
 
     @property
     def used(self) -> float:
-        """Time used so far, over all parts of the run [s]."""
+        """Time used so far, including the time before the run was resumed [s]."""
         return self._used_before + now() - self._start
 
     @property
     def left(self) -> float:
-        """Time left of the budget [s]; negative once it is exceeded."""
+        """Remaining time of the budget [s]; negative if it is exceeded."""
         return self.budget - self.used
 
     @property
@@ -64,14 +64,14 @@ class BudgetClock(Callback):
         return self._trained / self._steps if self._steps else 0.0
 
     def training_left(self) -> float:
-        """Time left for training steps, without the validations to come [s]."""
+        """Return the time left for training steps, without the remaining validations [s]."""
         remaining = self.left - RESERVE * (self.validation + self.ending)
         others = self.interval and self.step and not self._last_part
         share = self.validation / (self.interval * self.step) if self.interval and others else 0.0
         return remaining / (1 + share)
 
     def progress(self) -> float:
-        """Fraction of the training time that is used, 0-1; it never decreases."""
+        """Return the used fraction of the training time, 0-1; it never decreases."""
         remaining = self.training_left()
         done = self._trained / (self._trained + remaining) if remaining > 0 else 1.0
         self._progress = max(self._progress, min(1.0, done))
@@ -82,7 +82,7 @@ class BudgetClock(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.training_left() <= 0:
             self._stop(trainer)
-        elif trainer.should_stop:  # an earlier, smaller budget ended it
+        elif trainer.should_stop:  # stopped before by a smaller budget
             trainer.should_stop = False
         interval = trainer.val_check_batch
         if isinstance(interval, int) and trainer.check_val_every_n_epoch is None and not trainer.should_stop:
@@ -118,7 +118,7 @@ class BudgetClock(Callback):
         self._validation_start = now()
 
     def _stop(self, trainer: pl.Trainer) -> None:
-        """End the run with a validation, whatever its interval."""
+        """Stop the run after a final validation, regardless of the validation interval."""
         trainer.should_stop = True
         trainer.val_check_batch = 1
         trainer.check_val_every_n_epoch = 1

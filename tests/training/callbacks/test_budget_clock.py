@@ -100,7 +100,7 @@ def test_a_length_set_by_hand_can_end_a_run_before_its_budget(tmp_path, clock):
 def test_a_budget_without_time_to_train_is_refused_with_one_that_has(tmp_path, clock):
     clock.tick = 2.0
     with pytest.raises(
-        ConfigError, match=r"^budget=20s leaves too little for training: .* give budget=\d+min or more$"
+        ConfigError, match=r"^budget=20s leaves too little time for training: .* set budget=\d+min or more$"
     ):
         train(configuration(), tmp_path)
 
