@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 from rich.table import Table
 from rich.text import Text
 
-from segnet.cli.calls import changed_config, composed_call
+from segnet.cli.calls import changed_config, composed_call, dotted
 from segnet.cli.evaluate import evaluated
 from segnet.cli.tables import report_table, scores_table
+from segnet.cli.train import with_named_backbone
 from segnet.cli.values_table import values_table
 from segnet.config import Config, EvaluateConfig, InspectConfig, LoaderConfig
 from segnet.data.scan.report import DatasetReport
@@ -142,6 +143,8 @@ def train(*options: str | Config, output_dir: StrPath | None = None, **values: A
     from segnet.workflows.train import train as run
 
     config, folder = _configured("train", Config, options, values, output_dir)
+    words = [option for option in options if isinstance(option, str)]
+    config = with_named_backbone(config, [*words, *map(dotted, values)])
     with _run_folder(folder), handlers_restored():
         results = run(config, folder)
     return Run(results.checkpoint.parent if results else folder, results)

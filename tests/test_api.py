@@ -19,6 +19,7 @@ from segnet.cli.composition import composed
 from segnet.config import Config, EvaluateConfig
 from segnet.errors import CheckpointError, ConfigError, DataError, MachineError, SegnetError
 from segnet.models.checkpoint import read_checkpoint
+from segnet.training.budget import backbone_for
 
 OPTIONS = {
     "backbone.depths": [1, 1, 1, 1],
@@ -98,6 +99,28 @@ def test_keywords_change_a_configuration(tmp_path):
     stored = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert (stored["trainer"]["max_epochs"], stored["seed"]) == (1, 4)
     assert run.results.num_images == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "is_kept"),
+    [
+        ([], {}, False),
+        ([], {"backbone_weights": None}, False),
+        (["backbone=resnet18_vd"], {}, True),
+        ([], {"backbone": "resnet18_vd"}, True),
+        ([], {"backbone__depths": [2, 2, 2, 2]}, True),
+        ([], {"backbone.block": "basic"}, True),
+        ([Config()], {"dataset": {"name": "shapes"}}, False),
+        ([Config()], {"backbone__block": "basic"}, True),
+    ],
+)
+def test_a_budget_keeps_a_named_backbone(options, values, is_kept, tmp_path, monkeypatch):
+    passed = []
+    monkeypatch.setattr("segnet.workflows.train.train", lambda config, folder: passed.append(config))
+    segnet.train(*options, **values, budget="30min", output_dir=tmp_path)
+    [config] = passed
+    assert config.backbone["depths"] == [2, 2, 2, 2]
+    assert (backbone_for(config, "cuda") == config.backbone) is is_kept
 
 
 def test_a_resumed_run_stays_in_its_folder(tmp_path, monkeypatch):

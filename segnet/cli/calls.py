@@ -56,7 +56,7 @@ def composed_call(
     """
     _refuse_switches(options)
     _refuse_specs(values)
-    overrides = [*options, *(f"{_dotted(name)}={_literal(name, value)}" for name, value in values.items())]
+    overrides = [*options, *(f"{dotted(name)}={_literal(name, value)}" for name, value in values.items())]
     if output_dir is not None:
         overrides.append(f"{RUN_FOLDER}={_literal('output_dir', output_dir)}")
     is_named = any(RUN_FOLDER in override for override in overrides)
@@ -85,7 +85,7 @@ def changed_config(
     try:
         tree = _structured(config)
         for name, value in values.items():
-            key = _dotted(name)
+            key = dotted(name)
             if key not in known and key.partition(".")[0] not in OPEN_SECTIONS:
                 raise ConfigError(unknown_option(key, verb, overrides, known))
             OmegaConf.update(tree, key, _builtin(name, value), force_add=True)
@@ -157,7 +157,8 @@ def _refuse_specs(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}={value!r}: write {name}='CHOICE', {options}; pass a whole spec in a Config")
 
 
-def _dotted(name: str) -> str:
+def dotted(name: str) -> str:
+    """Return the option that a keyword names: "optim.lr" for "optim__lr"."""
     return name.replace("__", ".")
 
 
@@ -191,7 +192,7 @@ def _builtin(name: str, value: Any) -> Any:
         return {key: _builtin(name, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_builtin(name, item) for item in value]
-    raise ConfigError(f"{_dotted(name)}={value!r}: an option takes text, numbers, lists and mappings, not this type")
+    raise ConfigError(f"{dotted(name)}={value!r}: an option takes text, numbers, lists and mappings, not this type")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +14,8 @@ from segnet.config import Config
 from segnet.errors import ExitCode
 from segnet.system.files import replacing
 
+NAMES_BACKBONE = re.compile(r"\+*(backbone|experiment)\b")
+
 
 def main(arguments: Sequence[str]) -> int:
     """Train a model; return exit code 0."""
@@ -23,14 +25,11 @@ def main(arguments: Sequence[str]) -> int:
     def task(config: Config, output_dir: Path) -> None:
         from segnet.cli.tables import print_scores  # late: a wrong option fails before Lightning is imported
         from segnet.system.machine import process_age
-        from segnet.training.specs import complete_specs
         from segnet.workflows.messages import next_commands
         from segnet.workflows.train import train
 
         overrides = list(HydraConfig.get().overrides.task)
-        if config.budget and any(re.match(r"\+*(backbone|experiment)\b", override) for override in overrides):
-            config = complete_specs(config)  # a backbone chosen by hand is kept
-        results = train(config, output_dir, 0.0 if jobs else process_age())
+        results = train(with_named_backbone(config, overrides), output_dir, 0.0 if jobs else process_age())
         jobs.append(output_dir)
         if results is None:  # rank zero prints
             return
@@ -53,6 +52,19 @@ def main(arguments: Sequence[str]) -> int:
 
             print_ranking(finished)
     return ExitCode.OK
+
+
+def with_named_backbone(config: Config, options: Iterable[str]) -> Config:
+    """Complete the specs if the options name a backbone: a budget keeps one that is not the plain default.
+
+    Args:
+        options: of the command line or the call, with or without values, such as "backbone.depths=[1,1,1,1]".
+    """
+    if config.budget is None or not any(map(NAMES_BACKBONE.match, options)):
+        return config
+    from segnet.training.specs import complete_specs
+
+    return complete_specs(config)
 
 
 def repeating_command(overrides: Sequence[str], folder: Path) -> str:

@@ -2,10 +2,13 @@
 
 import shlex
 
+import pytest
 import yaml
 
 from segnet.cli import tables, train
-from segnet.cli.train import repeating_command
+from segnet.cli.train import repeating_command, with_named_backbone
+from segnet.config import Config
+from segnet.training.budget import backbone_for
 
 
 def test_a_sweep_ends_with_a_ranking_of_its_runs(tmp_path, capsys, monkeypatch):
@@ -45,3 +48,19 @@ def test_a_budget_ends_with_the_command_that_repeats_it(tmp_path):
         *["segnet", "train", "dataset=folder", "dataset.root='my data'", "data.batch_size=4"],
         *["data.crop_size=[96,128]", "trainer.max_steps=70"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("override", "is_kept"),
+    [
+        ("backbone=resnet18_vd", True),
+        ("++backbone.depths=[2,2,2,2]", True),
+        ("+experiment=mine", True),
+        ("backbone_weights=null", False),
+        ("dataset.root=backbone", False),
+    ],
+)
+def test_a_budget_keeps_a_named_backbone(override, is_kept):
+    config = with_named_backbone(Config(budget="30min"), ["seed=3", override])
+    assert (backbone_for(config, "cuda") == config.backbone) is is_kept
+    assert with_named_backbone(Config(), [override]) == Config()
