@@ -19,6 +19,7 @@ SWITCHES |= {"--shell-completion", "-sc"}
 SWITCHES_WITH_VALUE = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c"}
 SWITCHES_WITH_VALUE |= {"--package", "-p", "--experimental-rerun"}
 MODEL_SUFFIXES = {".ckpt", ".onnx", ".xml", ".pt2", ".safetensors"}
+RUN_CHECKPOINTS = ("best.ckpt", "last.ckpt")  # of a run folder
 PAIRS = {"data.crop_size", "image_size", "dataset.size", "dataset.window"}  # [height, width], or one number for both
 
 # Option names of other tools -> segnet's option. {value} stands for the given value.
@@ -136,6 +137,7 @@ def _translated(
         elif argument.startswith("~"):
             yield argument
         elif verb in ("train", "inspect") and Path(argument).is_dir() and not stands_for_model(argument):
+            _refuse_run_folder(verb, Path(argument))
             folders.append(argument)
         else:
             yield _by_position(verb, names, argument)
@@ -194,12 +196,28 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
         raise ConfigError(f"{argument}: init_from={argument} fine-tunes that model")
     if Path(argument).suffix == ".ckpt" and verb == "train":
         raise ConfigError(f"{argument}: checkpoint={argument} resumes that run, init_from={argument} fine-tunes it")
+    _refuse_run_folder(verb, Path(argument))
     if Path(argument).is_dir() and "dataset" in names:
         raise ConfigError(f"{argument}: write dataset=folder dataset.root={argument}, or see --help for other layouts")
     answer = in_other_words(verb, argument)
     if not answer and verb in ("evaluate", "benchmark"):
         answer = nearest(argument, [model.name for model in PUBLISHED_MODELS])
     raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help.{answer}")
+
+
+def _refuse_run_folder(verb: str, folder: Path) -> None:
+    """Raises:
+    ConfigError: the folder is that of a run, not of a dataset; the message names its checkpoints.
+    """
+    checkpoints = [path for name in RUN_CHECKPOINTS if (path := folder / name).is_file()]
+    if not checkpoints or not (folder / "config.yaml").is_file():
+        return
+    best, last = checkpoints[0], checkpoints[-1]
+    answers = {
+        "train": f"checkpoint={last} resumes it, init_from={best} fine-tunes its model",
+        "inspect": "name the folder of its dataset",
+    }
+    raise ConfigError(f"{folder} is the folder of a run: {answers.get(verb, f'write checkpoint={best}')}")
 
 
 def to_options(arguments: Sequence[str], actions: Mapping[str, argparse.Action]) -> list[str]:

@@ -1,5 +1,7 @@
 """`name=value`, `--name value` and a positional checkpoint are equivalent for every verb."""
 
+import re
+
 import pytest
 
 from segnet.cli.arguments import Parser, one_checkpoint, split_models
@@ -45,6 +47,9 @@ def test_evaluate_takes_a_checkpoint_in_every_form(arguments, overrides):
     assert to_overrides("evaluate", EvaluateConfig, arguments) == overrides
 
 
+RUN = ("best.ckpt", "last.ckpt", "config.yaml")
+
+
 @pytest.mark.parametrize(("verb", "schema"), [("inspect", InspectConfig), ("train", Config)])
 @pytest.mark.parametrize(
     ("arguments", "reader"),
@@ -71,6 +76,29 @@ def test_two_folders_are_refused(tmp_path, monkeypatch, arguments):
         (tmp_path / name).mkdir()
     with pytest.raises(ConfigError, match=r"^b: a dataset has one folder, and a is given too"):
         to_overrides("inspect", InspectConfig, arguments)
+
+
+@pytest.mark.parametrize(
+    ("verb", "schema", "files", "answer"),
+    [
+        ("train", Config, RUN, "checkpoint=run/last.ckpt resumes it, init_from=run/best.ckpt fine-tunes its model"),
+        ("train", Config, RUN[1:], "checkpoint=run/last.ckpt resumes it, init_from=run/last.ckpt fine-tunes its model"),
+        ("evaluate", EvaluateConfig, RUN, "write checkpoint=run/best.ckpt"),
+        ("evaluate", EvaluateConfig, RUN[1:], "write checkpoint=run/last.ckpt"),
+        ("benchmark", BenchmarkConfig, RUN, "write checkpoint=run/best.ckpt"),
+        ("inspect", InspectConfig, RUN, "name the folder of its dataset"),
+    ],
+)
+def test_a_run_folder_by_position_is_answered_with_its_checkpoints(tmp_path, monkeypatch, verb, schema, files, answer):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for name in files:
+        (tmp_path / "run" / name).touch()
+    with pytest.raises(ConfigError, match=rf"^run is the folder of a run: {re.escape(answer)}$"):
+        to_overrides(verb, schema, ["run"])
+    (tmp_path / "run" / "config.yaml").unlink()  # a folder of images with a checkpoint beside them
+    if verb in ("train", "inspect"):
+        assert to_overrides(verb, schema, ["run"]) == ["dataset=folder", "dataset.root=run"]
 
 
 def test_evaluate_takes_no_folder_by_position(tmp_path):
