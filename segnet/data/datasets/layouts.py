@@ -1,5 +1,6 @@
 """Recognize published layouts, so that an error of the folder reader names the reader that fits."""
 
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from segnet.system.files import is_hidden
 LAYOUTS = (
     ("cityscapes", ("leftImg8bit", "gtFine")),
     ("cvat", ("labelmap.txt", "SegmentationClass")),
+    ("cvat", ("annotations.xml",)),
     ("voc", ("JPEGImages", "SegmentationClass")),
     ("camvid", ("train", "trainannot")),
     ("camvid_original", ("701_StillsRaw_full", "LabeledApproved_full")),
+    ("camvid_original", ("train", "train_labels/*_L.png")),
     ("ade20k", ("images/training", "annotations/training")),
     ("ade20k", ("ADEChallengeData2016",)),
     ("coco_stuff", ("stuffthingmaps",)),
@@ -23,6 +26,7 @@ LAYOUTS = (
     ("yolo", ("data.yaml",)),
     ("yolo", ("images", "labels/**/*.txt")),
     ("supervisely", ("meta.json", "*/ann")),
+    ("streaming", ("train-*.tar",)),
 )
 MOST_FOLDERS = 6
 
@@ -42,6 +46,8 @@ def layout_hint(root: Path, options: str) -> str:
             return f"; {root} has the layout that dataset={reader} reads"
     if next(_annotated_images(root), None) is not None:
         return f"; {root} has JSON files beside images: dataset=labelme reads labelme's"
+    if any(map(_holds_list, root.glob("*.json"))):
+        return f"; {root} has a JSON file of tasks: dataset=label_studio reads Label Studio's"
     names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
     if not names:
         return ""
@@ -55,3 +61,12 @@ def _annotated_images(root: Path) -> Iterator[Path]:
         for path in folder.glob("*.json"):
             if any(path.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES):
                 yield path
+
+
+def _holds_list(path: Path) -> bool:
+    """Whether a JSON file holds a list, as exports of Label Studio do, and those of COCO's format do not."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(64).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+    except OSError:
+        return False

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from small_datasets import LAYOUTS as SMALL_DATASETS
+from small_datasets import write
 
 from segnet.data import DATASETS
 from segnet.data.datasets.folder import Folder
@@ -22,6 +24,10 @@ def message(root: Path) -> str:
         ("camvid", ["train/a.png", "trainannot/a.png"]),
         ("voc", ["JPEGImages/a.jpg", "SegmentationClass/a.png"]),
         ("cvat", ["labelmap.txt", "JPEGImages/a.jpg", "SegmentationClass/a.png"]),
+        ("cvat", ["annotations.xml", "images/a.jpg"]),
+        ("camvid_original", ["701_StillsRaw_full/a.png", "LabeledApproved_full/a_L.png"]),
+        ("ade20k", ["ADEChallengeData2016/images/training/a.jpg"]),
+        ("coco_stuff", ["train2017/a.jpg", "stuffthingmaps/train2017/a.png"]),
         ("cityscapes", ["leftImg8bit/train/b/a.png", "gtFine/train/b/a.png"]),
         ("ade20k", ["images/training/a.jpg", "annotations/training/a.png"]),
         ("coco_instances", ["train2017/a.jpg", "annotations/instances_train2017.json"]),
@@ -41,6 +47,27 @@ def test_a_published_layout_names_its_reader(tmp_path, reader, paths):
         (tmp_path / path).write_bytes(b"")
     assert f"dataset={reader} " in message(tmp_path)
     assert f"{tmp_path} has" in message(tmp_path)
+
+
+# Layout -> another reader than that of its name.
+READERS = {"roboflow_coco": "roboflow", "roboflow_masks": "roboflow", "roboflow_yolo": "yolo"}
+
+
+@pytest.mark.parametrize("layout", sorted(SMALL_DATASETS.keys() - {"folder", "geotiff"}))
+def test_the_layout_of_every_other_reader_is_recognized(tmp_path, layout):
+    if layout == "streaming":
+        pytest.importorskip("webdataset")  # writes it
+    root = Path(write(layout, tmp_path)["root"])
+    assert f"dataset={READERS.get(layout, layout)} " in layout_hint(root, "X")
+
+
+@pytest.mark.parametrize(
+    ("content", "is_export"), [(b"[]", True), (b"\xef\xbb\xbf \n[", True), (b'{"images": []}', False), (b"", False)]
+)
+def test_a_list_beside_a_folder_of_images_is_label_studios(tmp_path, content, is_export):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "result.json").write_bytes(content)
+    assert ("dataset=label_studio " in message(tmp_path)) is is_export
 
 
 def test_the_folders_that_exist_are_named_without_hidden_ones(tmp_path):
