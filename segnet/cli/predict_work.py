@@ -171,18 +171,18 @@ def _work(prediction: Prediction, tasks: Sequence[Task], options: argparse.Names
     try:
         work.run(tasks)
     except Interrupted as stop:
-        message = f"{stop}: {work.num_done} of {len(tasks)} inputs are done; run the same command to resume"
+        message = f"{stop}: {work.num_done:,} of {len(tasks):,} inputs are done; run the same command to resume"
         raise Interrupted(stop.exit_code - 128, message) from None
     if work.num_without_place:
         display.error(
-            f"segnet: the georeference of {work.num_without_place} of {len(tasks)} inputs is not in the results: "
+            f"segnet: the georeference of {work.num_without_place:,} of {len(tasks):,} inputs is not in the results: "
             "--scene keeps that of GeoTIFFs"
         )
     if "csv" in options.save:
         display.line(f"class shares: {write_shares(prediction.records, prediction.predictor.classes.names)}")
-    display.end(f"{work.num_done - work.num_failed} of {len(tasks)} inputs -> {options.output}")
+    display.end(f"{work.num_done - work.num_failed:,} of {len(tasks):,} inputs -> {options.output}")
     if work.num_failed:
-        display.error(f"segnet: {work.num_failed} of {len(tasks)} inputs failed")
+        display.error(f"segnet: {work.num_failed:,} of {len(tasks):,} inputs failed")
         return ExitCode.PARTIAL if work.num_failed < len(tasks) else ExitCode.DATA
     return ExitCode.OK
 

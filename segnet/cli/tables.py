@@ -72,7 +72,7 @@ def print_report(report: DatasetReport) -> None:
     Console().print(report_table(report))
     for split in report.splits:
         sizes = ", ".join(f"{w} x {h} ({n:,})" for (h, w), n in split.sizes.most_common(3))
-        more = f" and {len(split.sizes) - 3} more sizes" if len(split.sizes) > 3 else ""
+        more = f" and {len(split.sizes) - 3:,} more sizes" if len(split.sizes) > 3 else ""
         usable = f"{len(split.readable):,} of {len(split.findings):,} images usable"
         say(f"{split.split}: {usable}{'; ' if sizes else ''}{sizes}{more}")
         if split.values and split.split == "train":

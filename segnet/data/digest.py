@@ -124,7 +124,7 @@ def changes(before: SplitDigest, now: SplitDigest) -> str:
     more = [names[key] for key in new if key not in old]
     fewer = sum(key not in new for key in old)
     changed, times_only = _differing(old, new)
-    found = [f"{len(more)} more ({listed(more, MOST_NAMES)})"] if more else []
+    found = [f"{len(more):,} more ({listed(more, MOST_NAMES)})"] if more else []
     found += [f"{fewer} fewer"] if fewer else []
     if changed:
         note = "; modification times only" if times_only else ""

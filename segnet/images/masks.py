@@ -173,8 +173,8 @@ def listed_values(values: NDArray[Any]) -> str:
     """List values with counts: "37 (12 pixels), 41 (3 pixels)", and the number of further values."""
     distinct, counts = np.unique(values, return_counts=True)
     pairs = zip(distinct[:NUM_LISTED].tolist(), counts[:NUM_LISTED].tolist(), strict=True)
-    more = f" and {len(distinct) - NUM_LISTED} more values" if len(distinct) > NUM_LISTED else ""
-    return ", ".join(f"{value:.7g} ({count} pixels)" for value, count in pairs) + more
+    more = f" and {len(distinct) - NUM_LISTED:,} more values" if len(distinct) > NUM_LISTED else ""
+    return ", ".join(f"{value:.7g} ({count:,} pixels)" for value, count in pairs) + more
 
 
 def distinct_colors(colors: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -241,7 +241,7 @@ def _single_channel(stored: Stored, path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: {values.dtype} colors are not class ids: {SAVE_IDS}")
     codes = distinct_colors(colors)
     kept = [code_to_rgb(code) for code in codes[:MAX_COLORS].tolist()]
-    more = f" and {len(codes) - NUM_LISTED} more" if len(codes) > NUM_LISTED else ""
+    more = f" and {len(codes) - NUM_LISTED:,} more" if len(codes) > NUM_LISTED else ""
     shown = ", ".join(map(str, kept[:NUM_LISTED]))
     raise ColoredMaskError(f"{path}: a color image, not class ids (colors {shown}{more})", kept, len(codes))
 

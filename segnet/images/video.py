@@ -99,7 +99,7 @@ class Frames:
         if not count:
             raise DataError(f"{self._text}: contains no decodable frame")
         if count < CUT_OFF * self.total:
-            raise DataError(f"{self._text}: is damaged or cut off: {count} of {self.total} frames can be decoded")
+            raise DataError(f"{self._text}: is damaged or cut off: {count:,} of {self.total:,} frames can be decoded")
 
 
 class VideoWriter:

@@ -53,7 +53,7 @@ def start_from(
     if unlike:
         name = min(unlike)
         raise CheckpointError(
-            f"{path}: has another architecture: {len(unlike)} of its weights do not fit, such as {name} "
+            f"{path}: has another architecture: {len(unlike):,} of its weights do not fit, such as {name} "
             f"({_shape(theirs, name)} in the file, {_shape(ours, name)} in the model): choose the backbone and decoder "
             "that it was trained with"
         )

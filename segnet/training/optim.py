@@ -141,7 +141,7 @@ def build_schedule(
     optim = complete_optim(optim)
     warmup, schedule = known(optim.warmup_steps), SCHEDULES[known(optim.schedule)]
     if warmup >= num_steps:
-        raise ConfigError(f"optim.warmup_steps={warmup}, but the run has only {num_steps} steps")
+        raise ConfigError(f"optim.warmup_steps={warmup}, but the run has only {num_steps:,} steps")
     lowest = optim.min_lr / optim.lr if optim.lr else 0.0
 
     def factor(step: int) -> float:

@@ -82,7 +82,7 @@ def few_steps(config: Config, facts: Facts) -> str:
         return ""
     unset = {name: value for name, value in config.trainer.items() if name not in ("max_epochs", "max_steps")}
     more = planned(Config(data=config.data, trainer=unset), facts).trainer["max_steps"]
-    return f"{steps} steps are few: without trainer.max_epochs and trainer.max_steps the run would take {more:,}"
+    return f"{steps:,} steps are few: without trainer.max_epochs and trainer.max_steps the run would take {more:,}"
 
 
 def never_predicted(results: Results) -> str:

@@ -59,7 +59,7 @@ def in_list(pairs: Sequence[Pair], listing: Path, notes: Notes) -> list[Pair]:
     missing = [stem for stem in stems if stem not in pair_of]
     if missing:
         raise DataError(
-            f"{listing}: names {len(missing)} images that do not exist, first '{missing[0]}': "
+            f"{listing}: names {len(missing):,} images that do not exist, first '{missing[0]}': "
             "complete the folder or correct the list"
         )
     if len(set(stems)) < len(stems):

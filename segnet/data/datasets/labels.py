@@ -154,10 +154,10 @@ class Labels:
         if (unknown := known[places] != codes).any():
             values, counts = np.unique(codes[unknown], return_counts=True)
             listed = ", ".join(
-                f"{code_to_rgb(value)} ({count} pixels)"
+                f"{code_to_rgb(value)} ({count:,} pixels)"
                 for value, count in zip(values[:NUM_LISTED], counts[:NUM_LISTED], strict=True)
             )
-            more = f" and {len(values) - NUM_LISTED} more" if len(values) > NUM_LISTED else ""
+            more = f" and {len(values) - NUM_LISTED:,} more" if len(values) > NUM_LISTED else ""
             way_out = "correct the mask, or add [red, green, blue, class or ignore] to dataset.color_map"
             raise DataError(
                 f"{path}: color {listed}{more} belongs to no class: "

@@ -134,7 +134,7 @@ def named_pairs(
             raise DataError(f"{listing}: names '{name}' twice: remove one of the lines")
         else:
             found[key] = (image_of[key], mask_of[key])
-    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
     for problem in missing:
         refuse(f"{problem}{more}: complete the folder or correct the list")
     return list(found.values())

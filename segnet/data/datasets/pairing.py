@@ -172,7 +172,7 @@ def _refuse_lonely(
         for key, path in lonely:
             refuse(f"{path}: {kind} without {other}: {_missing_partner(folder, key + suffix)}")
     elif lonely:
-        more = f" (and {len(lonely) - 1} more)" if len(lonely) > 1 else ""
+        more = f" (and {len(lonely) - 1:,} more)" if len(lonely) > 1 else ""
         key, path = lonely[0]
         raise DataError(f"{path}: {kind} without {other}{more}: {_missing_partner(folder, key + suffix)}")
 
@@ -190,5 +190,5 @@ def refuse_missing(pairs: Sequence[Pair], listing: Path) -> None:
     """
     missing = [path for pair in pairs for path in pair if not path.is_file()]
     if missing and _lost.get() is None:  # an inspection reports each file when it is read
-        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
         raise DataError(f"{missing[0]}: no such file{more}, but {listing} names it: complete the folder or the list")

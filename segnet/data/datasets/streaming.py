@@ -91,7 +91,9 @@ class Streaming(SegmentationDataset):
         except (ValueError, TypeError, AttributeError, KeyError, IndexError):
             raise DataError(f"{where}: is damaged: copy it again") from None
         if len(found) != len(self):
-            raise DataError(f"{where}: has {len(found)} samples, but {INDEX} has {len(self)}: shard the dataset again")
+            raise DataError(
+                f"{where}: has {len(found):,} samples, but {INDEX} has {len(self):,}: shard the dataset again"
+            )
         return found
 
     def _part(self, index: int) -> tuple[str, int, int]:

@@ -106,11 +106,11 @@ class SplitReport:
         ignore_index = self.classes.ignore_index
         if self.readable and set(self.pixels) <= {ignore_index}:
             problems.append(
-                f"the {self.split} split has no labeled pixel: all of its {len(self.readable)} masks are "
+                f"the {self.split} split has no labeled pixel: all of its {len(self.readable):,} masks are "
                 f"ignore_index={ignore_index} throughout"
             )
         if self.doubt:
-            problems.append(f"the {len(self.readable)} masks of the {self.split} split {self.doubt}")
+            problems.append(f"the {len(self.readable):,} masks of the {self.split} split {self.doubt}")
         return problems
 
     @property

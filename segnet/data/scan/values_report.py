@@ -71,12 +71,12 @@ class ValuesReport(Report):
 
     def _no_reading(self) -> str:
         if self.is_colored:
-            return f"the masks hold {len(self.pixels)} colors and {SMOOTHED}, or are no masks"
+            return f"the masks hold {len(self.pixels):,} colors and {SMOOTHED}, or are no masks"
         if are_smoothed(self.pixels):
-            return f"the masks hold {len(self.pixels)} values and {SMOOTHED}"
+            return f"the masks hold {len(self.pixels):,} values and {SMOOTHED}"
         if len(self.pixels) == 1:
             return f"the masks hold the value {next(iter(self.pixels))} alone: there is nothing to learn"
-        return f"the masks hold {len(self.pixels)} values, which are neither classes nor instances: save class ids"
+        return f"the masks hold {len(self.pixels):,} values, which are neither classes nor instances: save class ids"
 
     @property
     def warnings(self) -> list[str]:

@@ -88,7 +88,7 @@ def test_faults_are_named(tmp_path):
             geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4)
         assert str(caught.value).startswith(str(path))
     write(path, np.full((1, 50, 70), 7, np.uint8))
-    with pytest.raises(DataError, match=r"label 7 \(3500 pixels\)"):
+    with pytest.raises(DataError, match=r"label 7 \(3,500 pixels\)"):
         geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4).load(0)
     with pytest.raises(ConfigError, match=r"dataset\.window=\[0, 5\]"):
         geotiff(split="train", root=str(tmp_path), class_names=NAMES, channels=4, window=[0, 5])
