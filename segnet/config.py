@@ -1,6 +1,6 @@
 """The options of the verbs: dataclasses with defaults for the user's own data.
 
-An option of a training at null follows the data, the weights and the machine: `segnet.training.plan` decides it.
+A null option of a training run is chosen from the data, the weights and the machine (`segnet.training.plan`).
 
 The text below a field is its only documentation: `--help`, the reference pages and the editor show it. The files in
 conf/ override defaults for a choice, such as dataset=shapes.
@@ -18,7 +18,7 @@ PRECISIONS = ("float32", "bf16", "fp16")
 
 
 def known(value: T | None) -> T:
-    """Return an option that was decided before (`segnet.training.plan`), although its field may hold null."""
+    """Return an option that is resolved already (`segnet.training.plan`); its type excludes null."""
     assert value is not None
     return value
 
@@ -40,7 +40,7 @@ class DataConfig(LoaderConfig):
     batch_size: int | None = None
     """Images in a training batch, per process; null: 8, or all train images if they are fewer."""
     crop_size: list[int] | None = None
-    """[height, width] of a training crop [pixels]; null: follows the sizes of the train images."""
+    """[height, width] of a training crop [pixels]; null: chosen from the sizes of the train images."""
     scale_range: list[float] = field(default_factory=lambda: [0.5, 2.0])
     """Smallest and largest random scale factor of a training image."""
     flip: float = 0.5
@@ -52,7 +52,7 @@ class DataConfig(LoaderConfig):
     cutmix: float = 0.0
     """Probability of CutMix, 0-1: a rectangle of a crop is replaced by that of another crop of the batch."""
     oversample_rare: float = 0.0
-    """Repeat images with classes that less than this fraction of the images contain (0-1, as in LVIS); 0: off."""
+    """Repeat images of rare classes, in less than this fraction of the images (0-1, as in LVIS); 0: off."""
     cache: str | None = None
     """Cache of decoded train and val images: memory or disk; null: none."""
     cache_size: float = 8.0
@@ -68,9 +68,9 @@ class OptimConfig:
     name: str | None = None
     """Optimizer: sgd or adamw; null: adamw from random weights, sgd from pretrained ones or if lr is set."""
     lr: float | None = None
-    """Peak learning rate; null: that of the optimizer, for the images of a step."""
+    """Peak learning rate; null: the optimizer's default, scaled to the effective batch size."""
     batch_size: int | None = None
-    """Images per step, of all processes together, for which lr is chosen; null: those of this run."""
+    """Effective batch size that lr is for: images per step of all processes; null: that of this run."""
     scale_lr: bool = False
     """Scale lr linearly from optim.batch_size to the images per step of this run."""
     backbone_lr_factor: float = 1.0
@@ -181,7 +181,7 @@ class Config:
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     trainer: dict[str, Any] = field(default_factory=default_trainer)
-    """Arguments of Lightning's Trainer, such as max_epochs or max_steps (without them the run follows the data)."""
+    """Arguments of Lightning's Trainer, such as max_epochs or max_steps; without them, the length follows the data."""
     precision: str = "float32"
     """Precision of training: float32, bf16 or fp16 (mixed precision); evaluation is always float32."""
     frozen_stages: int | None = None
@@ -193,21 +193,21 @@ class Config:
     deterministic: bool = False
     """Use deterministic operations only, so that a GPU gives the same weights each time; slower."""
     compile: bool = False
-    """Compile backbone and decoder with torch.compile: takes a minute or so, and needs a C++ compiler."""
+    """Compile backbone and decoder with torch.compile: takes about a minute, and needs a C++ compiler."""
     non_finite: str = "stop"
-    """What to do if the loss is not finite: stop the run, or skip the step."""
+    """Action on a non-finite loss: stop the run, or skip the step."""
     logger: dict[str, Any] | None = None
     """Experiment logger besides metrics.csv: tensorboard, wandb or mlflow, and its options; null: none."""
     profile: bool = False
     """Profile a few steps: times in profile.txt, a trace for Chrome or Perfetto in profile.json."""
     budget: str | None = None
-    """Time for the whole run, such as 90s, 30min or 1h30m: what is null then follows it; null: no limit."""
+    """Time budget of the whole run, such as 90s, 30min or 1h30m; null options are chosen for it. null: no limit."""
     worst_images: int = 8
     """Val images with the lowest mIoU in report.html."""
     init_from: str | None = None
     """Checkpoint or published model to fine-tune, of the same architecture; classes match by name, new ones: random."""
     checkpoint: str | None = None
-    """last.ckpt of a run to resume in its own folder; auto: that of the most steps of this configuration."""
+    """last.ckpt of a run to resume in its folder; auto: the one with the most steps of this configuration."""
     checkpoint_every: int | None = None
     """Interval between checkpoints within an epoch [steps]; null: checkpoint_minutes alone."""
     checkpoint_minutes: float | None = 20.0

@@ -73,13 +73,12 @@ def _unimportable(package: str, error: Exception) -> MachineError:
 
 
 def matching_torchvision(torch: str) -> str:
-    """The torchvision that fits a torch, in words.
+    """Describe the torchvision that matches a version of torch.
 
-    Each release of torchvision requires one release of torch, and a wheel of one build (CPU, or a version of CUDA) does
-    not load beside a torch of another.
+    Each release of torchvision requires one release of torch, and both must be of one build: CPU, or a version of CUDA.
 
     Args:
-        torch: version, such as "2.13.0+cpu".
+        torch: version of torch, such as "2.13.0+cpu".
     """
     release, _, build = torch.partition("+")
     found = re.fullmatch(r"2\.(\d+)\.(\d+)", release)

@@ -134,7 +134,7 @@ def test_shards(trained, tmp_path):
     assert scores_of(again) == scores_of(results)
 
 
-def test_what_exports_keep_of_it(trained):
+def test_exports_keep_the_value_range(trained):
     model, classes = load_checkpoint(trained[1])
     metadata = metadata_of(model, classes, "uint8", "logits", "")
     assert Metadata.read(metadata.to_json(), "a.onnx").value_range == (0, TOP)

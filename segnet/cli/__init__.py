@@ -26,7 +26,7 @@ VERBS = {
     "convert": "convert a PaddleSeg or mmsegmentation model: segnet convert FILE --output model.ckpt",
     "info": "show the contents of a checkpoint or exported model: segnet info FILE",
     "backbones": "list the backbones with their size and ImageNet weights",
-    "models": "list published models, which every verb takes as a checkpoint by name",
+    "models": "list published models; every verb accepts their names as checkpoints",
     "doctor": "check this installation: Python, torch, GPU, packages, caches",
 }
 
@@ -79,7 +79,7 @@ def _run(arguments: list[str], verb: str | None) -> int:
             return ExitCode.OK if arguments else ExitCode.USAGE
         verb = arguments.pop(0)
         if {"--shell-completion", "-sc"} & {verb, *arguments[:1]}:  # Hydra's own completes no verbs
-            from segnet.cli.completion import COMPLETION_SWITCHES, run_completion  # for which nothing else should wait
+            from segnet.cli.completion import COMPLETION_SWITCHES, run_completion  # fast: loads no verb
 
             others = [word for word in (verb, *arguments) if word not in (*COMPLETION_SWITCHES, *VERBS)]
             run_completion(others, list(VERBS))

@@ -12,6 +12,11 @@ from segnet.components import nearest
 from segnet.errors import ConfigError
 from segnet.weights.zoo import stands_for_model
 
+# Help of options that several verbs have.
+CHECKPOINT_HELP = "checkpoint, exported model, or name from segnet models; default: the newest best.ckpt under runs/"
+DEVICE_HELP = "cpu, cuda, cuda:1, mps; default: a GPU if available"
+RUNTIME_HELP = "default: torch, or a cached export on a CPU"
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises ConfigError; argparse would print its usage and end the process."""

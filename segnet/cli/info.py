@@ -29,7 +29,7 @@ def build_parser() -> Parser:
         description="Shows the contents of a checkpoint, an exported model (.onnx, .xml, .pt2) or safetensors folder: "
         "classes, architecture, normalization, scores.",
     )
-    parser.add_argument("model", nargs="?", metavar="FILE", help="the file or folder, or a name of segnet models")
+    parser.add_argument("model", nargs="?", metavar="FILE", help="file, folder, or name from segnet models")
     parser.add_argument("--checkpoint", metavar="FILE", help="same as the positional argument")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser

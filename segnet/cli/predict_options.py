@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from segnet.choices import DEFAULT_WINDOW, IMAGE_KINDS, RUNTIMES, SAVE_KINDS
-from segnet.cli.arguments import Parser, one_checkpoint, split_models
+from segnet.cli.arguments import CHECKPOINT_HELP, DEVICE_HELP, RUNTIME_HELP, Parser, one_checkpoint, split_models
 from segnet.components import did_you_mean
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError
@@ -45,11 +45,7 @@ def build_parser() -> Parser:
     add("inputs", nargs="*", metavar="IMAGE", help="inputs to segment, see below")
     add("--list", action="append", default=[], metavar="FILE", help="a list of files, one per line; - is stdin")
     add("--root", metavar="FOLDER", help="folder that contains the files of a list; default: the list's folder")
-    add(
-        "--checkpoint",
-        metavar="FILE",
-        help="or an exported model, or a name of segnet models; default: the newest best.ckpt under runs/",
-    )
+    add("--checkpoint", metavar="FILE", help=CHECKPOINT_HELP)
     add("--output", default="predictions", metavar="FOLDER", help="default: predictions")
     add(
         "--save",
@@ -76,8 +72,8 @@ def build_parser() -> Parser:
         help=f"side of the sliding windows on large images [pixels]; default: {DEFAULT_WINDOW}",
     )
     add("--batch-size", type=int, default=1, metavar="N", help="images of equal size per batch; default: 1")
-    add("--device", help="cpu, cuda, cuda:1, mps; default: a GPU if available")
-    add("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export from the cache")
+    add("--device", help=DEVICE_HELP)
+    add("--runtime", choices=RUNTIMES, help=RUNTIME_HELP)
     add("--precision", choices=PRECISIONS, help="default: float32")
     add("--shard", metavar="I/N", help="process the i-th of n parts of the inputs, to share them among machines")
     add("--overwrite", action="store_true", help="replace existing results")

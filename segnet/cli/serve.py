@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segnet.choices import RUNTIMES
-from segnet.cli.arguments import Parser, one_checkpoint
+from segnet.cli.arguments import CHECKPOINT_HELP, DEVICE_HELP, RUNTIME_HELP, Parser, one_checkpoint
 from segnet.cli.checkpoints import RUNS, newest_checkpoint
 from segnet.cli.output import say
 from segnet.config import PRECISIONS
@@ -125,13 +125,9 @@ def build_parser() -> Parser:
         description="Serves a web page that segments images, and POST /predict for programs.",
     )
     parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="same as --checkpoint")
-    parser.add_argument(
-        "--checkpoint",
-        metavar="FILE",
-        help="or an exported model, or a name of segnet models; default: the newest best.ckpt under runs/",
-    )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: a GPU if available")
-    parser.add_argument("--runtime", choices=RUNTIMES, help="default: torch, or on a CPU an export from the cache")
+    parser.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT_HELP)
+    parser.add_argument("--device", help=DEVICE_HELP)
+    parser.add_argument("--runtime", choices=RUNTIMES, help=RUNTIME_HELP)
     parser.add_argument("--precision", choices=PRECISIONS, help="default: float32")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to bind; default: 127.0.0.1 (this machine only); 0.0.0.0: network"

@@ -71,7 +71,7 @@ def repeating_command(overrides: Sequence[str], folder: Path) -> str:
     """Return the command that repeats a finished run with a budget by its number of steps.
 
     Args:
-        overrides: of the run, as Hydra took them.
+        overrides: overrides of the run, in Hydra's syntax.
         folder: the run folder.
     """
     from segnet.training.run_config import stored_choices

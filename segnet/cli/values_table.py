@@ -11,16 +11,16 @@ from segnet.cli.output import say
 from segnet.cli.tables import NUM_ERRORS, cell, normalization_options
 from segnet.data.scan.values_report import ValuesReport
 
-NUM_ROWS = 20  # values or colors that are shown
+NUM_ROWS = 20  # values or colors in the table
 MAX_OPTIONS = 1000  # length of the options of a further reading [characters]
 
 
 def print_values(report: ValuesReport, choice: Path | None) -> None:
-    """Print values, warnings, errors and the ready options.
+    """Print values, warnings, errors and suggested options.
 
     Args:
-        report: of the dataset.
-        choice: the file conf/dataset/NAME.yaml that was written; None: none.
+        report: report of the dataset.
+        choice: the written file dataset/NAME.yaml; None: none.
     """
     Console().print(values_table(report))
     if len(report.pixels) > NUM_ROWS:
@@ -40,7 +40,7 @@ def print_values(report: ValuesReport, choice: Path | None) -> None:
     if report.readings and report.values:
         say(f"and without pretrained weights: {normalization_options(report.values)}")
     if choice:
-        say(f"as a file: {choice}; give the classes their names in it, then")
+        say(f"as a file: {choice}; edit the class names in it, then run")
         say(f"  segnet train --config-dir {shlex.quote(str(choice.parent.parent))} dataset={choice.stem}")
 
 

@@ -116,11 +116,11 @@ class SegmentationDataset(ABC):
         raise NotImplementedError
 
     def declared_nodata(self, index: int) -> int:
-        """The class id that the mask's file declares to be no data; -1: none."""
+        """Return the class id that is the nodata value of the mask's file; -1: none."""
         return -1
 
     def nodata_pixels(self, index: int) -> NDArray[np.bool_] | None:
-        """The pixels that the image's file declares to be no data, but `load` reads as data: (H, W); None: none.
+        """Return the nodata pixels of the image's file that `load` reads as data: (H, W); None: none.
 
         Raises:
             DataError: an image that cannot be read.

@@ -78,7 +78,7 @@ def read_channels(path: Path, channels: int) -> Channels:
 
 
 def nodata_pixels(path: Path, channels: int) -> NDArray[np.bool_] | None:
-    """The pixels whose value a TIFF declares to be no data, although `read_bands` reads them as data.
+    """Find the pixels with a TIFF's nodata value, which `read_bands` reads as data.
 
     As in `segnet.images.geotiff`, one band with that value suffices, but 8-bit images need it in all bands.
 
@@ -101,7 +101,7 @@ def nodata_pixels(path: Path, channels: int) -> NDArray[np.bool_] | None:
 
 
 def read_warnings(path: Path, image: Bands, value_range: ValueRange | None) -> list[str]:
-    """Warnings about how a file was read, each without its name: pixels without data, values that are clipped.
+    """Return warnings about an image, without its name: nodata pixels, and clipped values.
 
     Args:
         image: the result of `read_bands`.

@@ -59,7 +59,7 @@ class Scene:
         """Read a window: (h, w, channels), 0-255, and its data mask, (h, w).
 
         Args:
-            limits: the smallest and largest stored value with data are appended to it.
+            limits: list to which the smallest and largest stored value with data are appended.
 
         Raises:
             DataError: another number of bands, or values out of range.
@@ -249,7 +249,7 @@ def segment_scene(
 
 
 def _clipping_warning(limits: Sequence[tuple[float, float]], value_range: ValueRange | None) -> str:
-    """Warn of a scene that the value range clips to one color, from the limits of its windows."""
+    """Warn if the value range clips a scene to one color, from the limits of its windows."""
     if not limits or value_range is None:
         return ""
     stored = np.array([[[min(low for low, _ in limits)], [max(high for _, high in limits)]]])

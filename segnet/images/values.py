@@ -111,7 +111,7 @@ def scaled(
 def clipping_warning(
     darkest: float, brightest: float, value_range: ValueRange | None, stored: Callable[[], NDArray[Any]]
 ) -> str:
-    """Warn of an image that the value range clips to (almost) one color: it is of another kind than the model's images.
+    """Warn if the value range clips an image to (almost) one color, as with images of another kind.
 
     Args:
         darkest, brightest: the smallest and largest value of the scaled image, 0-255.
@@ -126,7 +126,7 @@ def clipping_warning(
     values = stored()
     low, high = values.min().item(), values.max().item()
     if low >= value_range[0] and high <= value_range[1]:
-        return ""  # of one color by itself
+        return ""  # the stored image has one color
     return (
         f"its values {low:g} to {high:g} become one color in the model's value_range [{value_range[0]:g}, "
         f"{value_range[1]:g}]: is it another kind of image?"

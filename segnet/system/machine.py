@@ -30,7 +30,7 @@ def num_cores() -> int:
 
 
 def process_age() -> float:
-    """Time since this process started [s]; 0 where the system does not say."""
+    """Return the time since this process started [s]; 0 if unknown."""
     try:
         ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
         uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])

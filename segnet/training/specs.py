@@ -29,7 +29,7 @@ def complete_specs(config: C) -> C:
     """Return a configuration with every option of each component filled in.
 
     `output_stride` and `norm` are passed to each component that takes them, unless its spec sets them. An optimizer
-    with a learning rate set by hand gets its plain values; without one it follows the data (`segnet.training.plan`).
+    with a learning rate set by hand gets its plain values; otherwise they are chosen later (`segnet.training.plan`).
     """
     shared = {"output_stride": config.output_stride, "norm": config.norm}
     given = {name: getattr(config, name) for name in TABLES}

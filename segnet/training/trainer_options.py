@@ -33,7 +33,7 @@ TRAINER_ARGUMENTS: dict[str, str] = {
     "min_epochs": ACCEPTED,
     "max_steps": ACCEPTED,
     "min_steps": ACCEPTED,
-    "max_time": "it ends a run at a high learning rate: write budget=2h",
+    "max_time": "it ends a run at a high learning rate: use budget=2h",
     "limit_train_batches": ACCEPTED,
     "limit_val_batches": ACCEPTED,
     "limit_test_batches": "training does not test: use segnet evaluate",
@@ -110,11 +110,11 @@ def check_trainer_options(options: Mapping[str, Any], *, evaluates: bool = False
 
 
 def _as_budget_option(max_time: Any) -> str:
-    """The end of an error about Lightning's time limit: the budget of the same time."""
+    """Return the end of an error about Lightning's time limit, with the equivalent budget."""
     parts = [float(part) for part in re.findall(r"\d+", str(max_time))] if isinstance(max_time, str) else []
     seconds = sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False))
     budget = as_budget(seconds) if seconds else "2h"
-    return f"would end a run at a high learning rate: write budget={budget}, whose schedule ends in time"
+    return f"would end a run at a high learning rate: use budget={budget}, whose schedule ends in time"
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ from segnet.system.web import is_web
 from segnet.weights.hub_files import HUB_NAME, checkpoints_folder, fetch_from_hub
 from segnet.weights.transfer import TransferError, save
 
-MAX_NAME_LENGTH = 150  # of a downloaded file; its temporary name is longer [characters]
+MAX_NAME_LENGTH = 150  # largest length of a file name; its temporary name is longer [characters]
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 FILE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".pdparams", ".tar", ".gz", ".zip")
 PROMISED_HASH = re.compile(r"-([0-9a-f]{8,64})\.[a-z]+")

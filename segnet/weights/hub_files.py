@@ -27,7 +27,7 @@ POINTER = re.compile(rb"version https://git-lfs[^\n]*\noid sha256:([0-9a-f]{64})
 
 
 def checkpoints_folder() -> Path:
-    """The folder of downloaded weights, shared with torch.hub."""
+    """Return the folder of downloaded weights, shared with torch.hub."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
@@ -58,7 +58,7 @@ def fetch_from_hub(name: str) -> Path:
 
 
 def _download_model(name: str, folder: Path) -> None:
-    """Download the config, then the weights: where these exist, nothing is missing.
+    """Download the config, then the weights: if the weights exist, the model is complete.
 
     Raises:
         TransferError, CheckpointError: as `segnet.weights.transfer.save`.
@@ -71,7 +71,7 @@ def _download_model(name: str, folder: Path) -> None:
     except TransferError as error:
         if error.status != 404:
             raise
-        content = None  # a model may have none
+        content = None  # a model without config.json
     folder.mkdir(parents=True, exist_ok=True)
     if content is not None:
         with replacing(folder / config) as temporary:
@@ -88,7 +88,7 @@ def _hub_url(name: str, file: str) -> str:
 
 
 def _in_hub_cache(name: str) -> Path:
-    """The path of the weights in huggingface_hub's cache, which need not exist."""
+    """Return the path of the weights in huggingface_hub's cache; it may not exist."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
     model = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{name.replace('/', '--')}"
     try:
@@ -99,7 +99,7 @@ def _in_hub_cache(name: str) -> Path:
 
 
 def _with_login(name: str) -> Path:
-    """Let huggingface_hub, which knows the user's token, fetch a private model."""
+    """Download a private model with huggingface_hub and the user's token."""
     try:
         hub = importlib.import_module("huggingface_hub")
         errors = importlib.import_module("huggingface_hub.errors")
@@ -110,13 +110,13 @@ def _with_login(name: str) -> Path:
     try:
         path = Path(hub.hf_hub_download(name, FILES[0]))
         _fetch_config(hub, errors, name)
-    except Exception as error:  # an HTTP library's errors, of which huggingface_hub lets some through
+    except Exception as error:  # huggingface_hub passes on some errors of its HTTP library
         raise hub_error(errors, name, error) from None
     return path
 
 
 def _fetch_config(hub: Any, errors: Any, name: str) -> None:
-    """Without it the normalization would be unknown: a model that has none is fine, an unreachable one is not."""
+    """Download config.json, which has the normalization; a model may have none, but the hub must be reachable."""
     try:
         hub.hf_hub_download(name, FILES[1])
     except errors.LocalEntryNotFoundError:
@@ -130,9 +130,9 @@ def hub_error(errors: Any, name: str, error: Exception, instead: str = FILES[0])
 
     Args:
         errors: the module huggingface_hub.errors.
-        name: of the model.
-        error: of huggingface_hub, or of the library that it asks the network with.
-        instead: what can be named once the files were downloaded by hand.
+        name: name of the model.
+        error: error of huggingface_hub or of its HTTP library.
+        instead: the file or folder to use after a manual download.
     """
     if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
         return CheckpointError(f"{name}: {NO_PUBLIC_MODEL}")
@@ -145,9 +145,9 @@ def hub_error(errors: Any, name: str, error: Exception, instead: str = FILES[0])
 def _unreachable(name: str, reason: str, instead: str = FILES[0]) -> MachineError:
     if (name, "ImageNet") in {
         (entry.source, entry.normalization) for entry in PUBLISHED_WEIGHTS
-    }:  # assumed without config
+    }:  # known without config.json
         url = _hub_url(name, FILES[0])
-        return MachineError(f"{name}: cannot be downloaded ({reason}): download {url} manually and name that file")
+        return MachineError(f"{name}: cannot be downloaded ({reason}): download {url} manually and use that file")
     urls = " and ".join(_hub_url(name, file) for file in FILES)
     return MachineError(
         f"{name}: no such file, and not in the hub's cache ({reason}): download {urls} manually "

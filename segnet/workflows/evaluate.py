@@ -143,7 +143,7 @@ class ImageScores(Callback):
 
 
 class ClippingWarning(Callback):
-    """Warns at the end of images that the value range clips to one color.
+    """Warns at the end about images that the value range clips to one color.
 
     Args:
         samples: the evaluated samples, in the order of the batches.

@@ -52,7 +52,7 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
 
 def require_inspectable(config: InspectConfig) -> None:
     """Raises:
-    ConfigError: an option that cannot be.
+    ConfigError: an impossible option.
     """
     if not config.splits or set(config.splits) - set(SPLITS):
         raise ConfigError(f"splits={config.splits} must be some of {', '.join(SPLITS)}")

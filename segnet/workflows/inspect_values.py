@@ -27,7 +27,7 @@ def has_no_names(config: InspectConfig) -> bool:
 
 
 def inspect_values(config: InspectConfig, output_dir: Path) -> tuple[ValuesReport, Path | None]:
-    """Read the masks of a dataset as they are stored, and suggest the options that name the classes.
+    """Read the masks of a dataset without conversion, and suggest the options that name the classes.
 
     Writes into the folder: inspection.json; dataset/NAME.yaml, a choice for `dataset=NAME`; and contact_sheet.png with
     the likeliest reading.
@@ -80,7 +80,7 @@ def _choice_name(spec: dict[str, Any]) -> str:
 
 
 def _absolute(spec: dict[str, Any]) -> dict[str, Any]:
-    """Make the folders of a spec absolute."""
+    """Return a spec with absolute folders."""
     root = spec["root"]
     found = os.path.abspath(root) if isinstance(root, str) else [os.path.abspath(name) for name in root]
     return {**spec, "root": found}

@@ -74,7 +74,7 @@ def train(config: Config, output_dir: Path, elapsed: float = 0.0) -> Results | N
     Args:
         config: the configuration.
         output_dir: the run folder of a new run; a resumed run (`config.checkpoint`) keeps its own folder.
-        elapsed: time since the process started, which counts in a budget [s].
+        elapsed: time since the process started; it is part of a budget [s].
 
     Writes into the run folder: config.yaml, best.ckpt, last.ckpt, metrics.csv, curves.png, preview.png, results.json,
     report.html.
@@ -99,7 +99,7 @@ def train(config: Config, output_dir: Path, elapsed: float = 0.0) -> Results | N
     checkpoint = broadcast_checkpoint(trainer, checkpoint)
     log_origin(config, checkpoint)
     config, datamodule, task = prepare(config, data, checkpoint, trainer)
-    if chosen(given, config):  # a Trainer takes options only when it is built
+    if chosen(given, config):  # a Trainer cannot change its options later
         trainer = training_trainer(config, folder, [*own, *configured_callbacks(config)], loggers)
     task.inference = Inference(**asdict(config.validation))
     require_gpus_for_sync_batch_norm(trainer, task)
@@ -131,7 +131,7 @@ def train(config: Config, output_dir: Path, elapsed: float = 0.0) -> Results | N
 def prepare(
     config: Config, data: RunData, checkpoint: Path | None, trainer: pl.Trainer
 ) -> tuple[Config, SegmentationDataModule, SegmentationTask]:
-    """Load and check everything that a run starts from: data, model and initial weights.
+    """Load and check data, model and initial weights of a run.
 
     Args:
         config: the configuration.
@@ -162,7 +162,7 @@ def prepare(
     if resumed and checkpoint:
         config = with_choices_of_run(config, checkpoint, resumed["hyper_parameters"]["optim"])
     config = decided(config, datamodule, trainer, bool(resumed))
-    config = replace(config, mean=mean, std=std, checkpoint=None)  # config.yaml stores it so
+    config = replace(config, mean=mean, std=std, checkpoint=None)  # for config.yaml
     datamodule.use(config.data)
     model = {"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std}
     if (value_range := datamodule.split("train").value_range) is not None:

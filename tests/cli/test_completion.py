@@ -27,7 +27,7 @@ from segnet.errors import ConfigError
         ("segnet nosuchverb ", []),
     ],
 )
-def test_words_that_may_follow(line, expected):
+def test_completions_match_the_command_line(line, expected):
     assert completions(line, list(VERBS)) == expected
 
 
@@ -59,7 +59,7 @@ def test_another_shell_is_refused():
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize("breaks", ["=", ""])
-def test_bash_replaces_only_what_follows_the_equals_sign(breaks):
+def test_bash_replaces_only_the_text_after_the_equals_sign(breaks):
     """bash splits words at "=" unless a user's settings say otherwise; it puts what it gets in place of the last."""
     script = f"""{SCRIPT}
 segnet() {{ printf '%s\\n' 'backbone=resnet50 ' 'backbone=resnet50_vd '; }}

@@ -20,28 +20,28 @@ SPEED = Speed(pixels_per_second=1e6, largest_batch=16, validation=5.0)
     ("text", "seconds"),
     [("90s", 90), ("30min", 1800), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1.5 h", 5400), ("1h 1min 5s", 3665)],
 )
-def test_a_budget_is_read(text, seconds):
+def test_times_are_parsed_to_seconds(text, seconds):
     assert parse_budget(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["30", "", "min", "-5min", "3 minutes", "1h30", "00:30:00", "1e3s", "nan"])
-def test_what_is_no_time_is_refused_in_one_line(text):
+def test_an_invalid_time_is_refused_in_one_line(text):
     with pytest.raises(ConfigError, match=r"^budget=.* is not a time: write 90s, 30min, 2h or 1h30m$"):
         parse_budget(text)
 
 
-def test_a_time_too_short_to_start_in_is_refused():
+def test_a_budget_shorter_than_the_start_up_is_refused():
     with pytest.raises(ConfigError, match="at least 20s"):
         parse_budget("5s")
 
 
 @pytest.mark.parametrize("seconds", [90, 1800, 5400, 3665, 86400])
-def test_a_budget_is_written_as_it_is_read(seconds):
+def test_a_formatted_budget_is_parsed_to_the_same_time(seconds):
     assert parse_budget(as_budget(seconds)) == seconds
 
 
 @pytest.mark.parametrize("trainer", [{"devices": 2}, {"devices": "auto"}, {"num_nodes": 2}])
-def test_several_processes_have_no_common_clock(trainer):
+def test_a_budget_with_several_processes_is_refused(trainer):
     with pytest.raises(ConfigError, match=r"^budget=2h supports only one process"):
         check_budget(Config(budget="2h", trainer=trainer))
 
@@ -50,11 +50,11 @@ def test_several_processes_have_no_common_clock(trainer):
     ("value", "budget"), [("00:00:30:00", "30min"), ("01:02:00:00", "26h"), ({"hours": 1}, "2h"), (None, "2h")]
 )
 def test_lightnings_time_limit_is_refused_with_the_same_budget(value, budget):
-    with pytest.raises(ConfigError, match=rf"^trainer\.max_time=.* write budget={budget},"):
+    with pytest.raises(ConfigError, match=rf"^trainer\.max_time=.* use budget={budget},"):
         check_trainer_options({"max_time": value})
 
 
-def test_a_gpu_gets_a_larger_backbone_unless_it_was_chosen_or_time_is_short():
+def test_a_gpu_gets_a_larger_backbone_unless_set_by_hand_or_time_is_short():
     config = Config(budget="30min")
     assert backbone_for(config, "cuda")["depths"] == [3, 4, 6, 3]
     assert backbone_for(config, "cpu") == config.backbone
@@ -98,7 +98,7 @@ def test_a_slow_machine_gets_smaller_crops_and_a_fast_one_larger_batches():
     assert decided.data.batch_size == 3  # more do not fit
 
 
-def test_nothing_is_left_open_but_the_end_of_the_run():
+def test_a_plan_resolves_every_null_except_the_length():
     decided, steps = plan(600)
     assert {option for option in PLANNED if value_of(decided, option) is None} == {"trainer.max_steps"}
     assert decided.trainer["max_epochs"] == -1
@@ -106,7 +106,7 @@ def test_nothing_is_left_open_but_the_end_of_the_run():
     assert 600 * 0.12 / SPEED.validation - 1 <= steps / decided.trainer["val_check_interval"] <= 20
 
 
-def test_what_was_set_by_hand_stays():
+def test_a_plan_keeps_options_set_by_hand():
     config = Config(
         budget="1h",
         data=DataConfig(batch_size=5, crop_size=[64, 96]),

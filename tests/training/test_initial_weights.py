@@ -93,7 +93,7 @@ def test_without_a_network_the_error_gives_both_alternatives(hub, monkeypatch):
         prepared(resnet18_vd())
     message = str(error.value)
     assert message.startswith(f"{RESNET18_VD}: ")
-    assert "model.safetensors manually and name that file, or set" in message
+    assert "model.safetensors manually and use that file, or set" in message
     assert "config.json" not in message
     assert message.endswith("or set backbone_weights=null to train from scratch")
     assert "\n" not in message

@@ -235,7 +235,7 @@ def test_a_model_of_the_hub_may_lack_a_config(hub):
     assert fetch(HUB).name == "model.safetensors"
 
 
-def test_a_model_of_the_hub_that_is_not_what_the_hub_publishes_is_refused(hub, tmp_path):
+def test_a_hub_model_with_another_digest_is_refused(hub, tmp_path):
     hub.answers.update(answers_of_hub(HUB, {"model.safetensors": WEIGHTS}, digest="0" * 64))
     with pytest.raises(CheckpointError, match="damaged download, its sha256 starts with"):
         fetch(HUB)
@@ -338,12 +338,12 @@ def test_a_private_model_without_safe_weights_is_refused(package):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-def test_a_connection_that_the_package_loses_is_told_with_the_files(package, file):
+def test_a_connection_lost_by_the_package_is_reported_with_the_files(package, file):
     package.files[file] = ConnectionError("no\nroute")
     assert "(the hub is not reachable): download http" in refusal(HUB, MachineError)
 
 
-def test_what_stands_in_for_the_hub_is_like_the_hub():
+def test_the_fake_hub_behaves_like_the_hub():
     errors = pytest.importorskip("huggingface_hub.errors")
     assert issubclass(errors.LocalEntryNotFoundError, errors.EntryNotFoundError)
     for one, other in (("RepositoryNotFoundError", "EntryNotFoundError"), ("HFValidationError", "EntryNotFoundError")):

@@ -31,13 +31,13 @@ def test_names_and_files_are_unique():
     assert len({model.name for model in PUBLISHED_MODELS}) == len({model.url for model in PUBLISHED_MODELS}) == 23
 
 
-def test_mmsegmentations_files_promise_their_hash():
+def test_mmsegmentation_file_names_contain_their_hash():
     for model in PUBLISHED_MODELS:
         if model.publisher == "mmsegmentation":
             assert cache_path(model.url).parent.name == "checkpoints"  # only a name with a hash lies there
 
 
-def test_a_file_of_the_name_of_a_model_wins(tmp_path, monkeypatch):
+def test_a_file_takes_precedence_over_a_model_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert stands_for_model("cityscapes_resnet50_vd")
     (tmp_path / "cityscapes_resnet50_vd").touch()
@@ -45,6 +45,6 @@ def test_a_file_of_the_name_of_a_model_wins(tmp_path, monkeypatch):
     assert not stands_for_model("best.ckpt")
 
 
-def test_an_unknown_name_is_answered_with_the_closest():
+def test_an_unknown_name_gets_the_closest_suggestion():
     with pytest.raises(CheckpointError, match=r"Did you mean 'ade20k_resnet50_v1c'\? segnet models lists all names$"):
         published_model("ade20k_resnet50")

@@ -54,7 +54,7 @@ def test_a_class_that_is_never_predicted_is_named(run):
     "dataset",
     [SHAPES, {"name": "folder", "root": "my data/it's", "class_names": ["road", "a, b"], "id_map": {0: 1, "other": 0}}],
 )
-def test_the_next_commands_can_be_typed(dataset, tmp_path):
+def test_the_next_commands_are_quoted_for_a_shell(dataset, tmp_path):
     line = next_commands(Config(dataset=dataset), tmp_path / "a b" / "best.ckpt")
     predict, evaluate, inspect = [shlex.split(part) for part in line.removeprefix("next: ").split("; ")]
     assert predict[:3] == ["segnet", "predict", "IMAGES"]

@@ -62,7 +62,7 @@ def publish(server, monkeypatch, name, path):
     monkeypatch.setattr(zoo, "PUBLISHED_MODELS", (*zoo.PUBLISHED_MODELS, replace(entry, url=server.url + path))[::-1])
 
 
-def test_a_name_is_downloaded_converted_and_kept(server, caplog):
+def test_a_name_is_downloaded_converted_and_cached(server, caplog):
     caplog.set_level("INFO")
     path = find_model(NAME)
     model, classes = load_checkpoint(path)
@@ -73,7 +73,7 @@ def test_a_name_is_downloaded_converted_and_kept(server, caplog):
     assert len(server.requests) == 1
 
 
-def test_a_file_of_that_name_wins(server, tmp_path):
+def test_a_file_takes_precedence_over_a_model_name(server, tmp_path):
     (tmp_path / NAME).write_bytes(b"mine")
     assert find_model(NAME).read_bytes() == b"mine"
     assert find_model("~/best.ckpt") == Path.home() / "best.ckpt"
@@ -81,7 +81,7 @@ def test_a_file_of_that_name_wins(server, tmp_path):
     assert not server.requests
 
 
-def test_a_damaged_file_is_refused_and_not_kept(server, body, tmp_path):
+def test_a_damaged_file_is_refused_and_not_cached(server, body, tmp_path):
     for path in list(server.answers):
         server.answers[path] = lambda handler: handler.give(body[:-1] + b"!")
     with pytest.raises(CheckpointError, match="damaged download"):
@@ -89,7 +89,7 @@ def test_a_damaged_file_is_refused_and_not_kept(server, body, tmp_path):
     assert not [path for path in (tmp_path / "torch").rglob("*") if path.is_file()]
 
 
-def test_without_a_network_the_way_by_hand_is_told(server, monkeypatch):
+def test_without_a_network_the_error_explains_the_manual_download(server, monkeypatch):
     monkeypatch.setattr(server, "url", "http://127.0.0.1:1")
     publish(server, monkeypatch, NAME, "/model-0123abcd.pth")
     with pytest.raises(
@@ -98,7 +98,7 @@ def test_without_a_network_the_way_by_hand_is_told(server, monkeypatch):
         find_model(NAME)
 
 
-def test_what_paddles_files_do_not_tell_comes_from_the_table(server, monkeypatch):
+def test_settings_missing_in_paddle_files_come_from_the_table(server, monkeypatch):
     record = json.loads((PARITY / "deeplabv3p_resnet50_vd_os8.json").read_text())
     arrays = {name: fill.tensor(name, shape) for name, shape in record["param_shapes"].items()}
     for name in ("head.decoder.conv.weight", "head.decoder.conv.bias"):
@@ -112,7 +112,7 @@ def test_what_paddles_files_do_not_tell_comes_from_the_table(server, monkeypatch
 
 
 @pytest.mark.parametrize("arguments", [["--checkpoint", NAME], [f"checkpoint={NAME}"], [NAME]], ids=" ".join)
-def test_predict_takes_the_name_in_every_form(server, capsys, arguments):
+def test_predict_accepts_the_name_in_every_form(server, capsys, arguments):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)).save("street.png")
     assert predict(["street.png", *arguments]) == 0
     with Image.open("predictions/street_mask.png") as mask:
@@ -120,7 +120,7 @@ def test_predict_takes_the_name_in_every_form(server, capsys, arguments):
     assert f"segnet-{NAME}-" in capsys.readouterr().out
 
 
-def test_other_verbs_take_the_name(server, tmp_path, capsys):
+def test_other_verbs_accept_the_name(server, tmp_path, capsys):
     assert info([NAME]) == 0
     assert "classes:       19" in capsys.readouterr().out
     assert export([NAME, "--format", "safetensors"]) == 0
@@ -132,7 +132,7 @@ def test_other_verbs_take_the_name(server, tmp_path, capsys):
     assert len(server.requests) == 1
 
 
-def test_hydras_verbs_take_the_name_by_position():
+def test_hydra_verbs_accept_the_name_by_position():
     assert to_overrides("evaluate", EvaluateConfig, [NAME, "dataset=folder"]) == [
         f"checkpoint={NAME}",
         "dataset=folder",
@@ -143,7 +143,7 @@ def test_hydras_verbs_take_the_name_by_position():
         to_overrides("train", Config, [NAME])
 
 
-def test_evaluate_asks_for_a_dataset_before_it_downloads(server):
+def test_evaluate_requires_a_dataset_before_the_download(server):
     with pytest.raises(ConfigError, match=f"dataset is not set, and {NAME} is not a local run: add dataset="):
         evaluate([f"checkpoint={NAME}", "hydra.run.dir=run"])
     assert not server.requests

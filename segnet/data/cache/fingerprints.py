@@ -10,7 +10,7 @@ from typing import Any
 from segnet import __version__
 from segnet.classes import Classes
 
-READERS_VERSION = 3  # to be raised when readers give other samples for the same files
+READERS_VERSION = 3  # increased when readers return other samples for the same files
 
 
 def cache_folder() -> Path:

@@ -1,9 +1,9 @@
 """Label Studio's run lengths of brush labels, decoded without native code.
 
-Source: the format of @thi.ng/rle-pack, which Label Studio uses for the pixels of a canvas, (height, width, RGBA); alpha
-above 0 is the brush. A stream of bits, the highest first: the number of values (32 bits), their size less 1 (5), and
-four sizes of lengths less 1 (4 each). Then packets: whether a value repeats (1), which size its length has (2), the
-length less 1, and the value once, or all values.
+Source: the format of @thi.ng/rle-pack, in which Label Studio stores the pixels of a canvas, (height, width, RGBA).
+Pixels with alpha above 0 belong to the brush. The format is a stream of bits, the highest bit first. The header has the
+number of values (32 bits), their size less 1 (5), and four sizes of lengths less 1 (4 each). Each packet has a repeat
+flag (1), the number of its length's size (2), the length less 1, and the repeated value or all values.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def decode_brush(values: Sequence[Any], size: tuple[int, int], where: str) -> Ar
         (height, width) bool.
 
     Raises:
-        DataError: no bytes, or the run lengths of another number of pixels.
+        DataError: values that are not bytes, or run lengths of another number of pixels.
     """
     numbers = [as_integer(value) for value in values]
     if not all(number is not None and 0 <= number <= 255 for number in numbers):

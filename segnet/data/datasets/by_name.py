@@ -38,7 +38,7 @@ def with_class_ids(dataset: SegmentationDataset, classes: Classes, split: str) -
 
 
 class ByName(WrappedDataset):
-    """Dataset with class ids converted to those of other classes of the same names.
+    """Dataset with class ids converted to other ids of classes with the same names.
 
     Args:
         dataset: where the samples come from.

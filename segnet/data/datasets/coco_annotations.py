@@ -122,7 +122,7 @@ def locate(images: Mapping[Id, Record], files: Files) -> dict[Id, Path]:
     """Return the files of images; names without a file are left out here, and reported on loading.
 
     Raises:
-        DataError: one file is that of two images.
+        DataError: two images share a file.
     """
     place_of: dict[Id, Path] = {}
     owner_of: dict[Path, Id] = {}

@@ -113,7 +113,7 @@ class COCOPanoptic(SegmentationDataset):
         """Return the PNGs of all samples; names without a file are left out here, and reported on loading.
 
         Raises:
-            DataError: one file is that of two images.
+            DataError: two images share a file.
         """
         owner_of: dict[Path, Id] = {}
         for number, name, _ in self._samples:

@@ -1,7 +1,7 @@
 """CVAT's export "CVAT for images 1.1" with images: polygons, masks, boxes and ellipses in an XML file.
 
-Source: docs.cvat.ai, "XML annotation format". Layout: ``annotations.xml``, and the images in ``images/``, those of a
-project in a folder for each subset. Shapes of a higher z_order lie in front, and of those of the same the later one.
+Source: docs.cvat.ai, "XML annotation format". Layout: ``annotations.xml``, and the images in ``images/``, with a
+folder per subset in a project. Shapes with a higher z_order are in front; of equal ones, the later shape is in front.
 Pixels without a shape are background. Shapes without an area (polylines, points, skeletons, cuboids) are left out.
 """
 
@@ -72,7 +72,7 @@ class CVATImages(SegmentationDataset):
     def _find(
         self, top: Element, subsets: Mapping[str, Sequence[str]] | None
     ) -> tuple[list[tuple[Record, Path, list[Record]]], dict[int, str]]:
-        """All images with their files and shapes, and the splits of those that a subset puts into one.
+        """Return all images with their files and shapes, and the splits given by subsets.
 
         Raises:
             DataError: no image, one file for two images, or subsets of unclear meaning.
@@ -102,7 +102,7 @@ class CVATImages(SegmentationDataset):
         return samples, held
 
     def _image(self, name: str, subset: str) -> Path:
-        """The file of an image: in the folder of its subset, or directly in the folder of images."""
+        """Return the file of an image: in the folder of its subset, or directly in the folder of images."""
         if subset != DEFAULT:
             path = self._files.find(f"{subset}/{name}", self._source)
             if path.is_file():
@@ -110,7 +110,7 @@ class CVATImages(SegmentationDataset):
         return self._files.find(name, self._source)
 
     def _shapes(self, element: Element, image: Record) -> list[Record]:
-        """The shapes of an image from the back to the front; those without an area are counted."""
+        """Return the shapes of an image from back to front; shapes without an area are noted."""
         found = []
         for index, child in enumerate(element.children):
             if child.tag in AREAS:
@@ -145,7 +145,7 @@ class CVATImages(SegmentationDataset):
 
 
 def _labels(top: Element) -> dict[str, str]:
-    """The names and colors of the labels; those of a skeleton's points are none."""
+    """Return the names and colors of the labels, without the points of skeletons."""
     found: dict[str, str] = {}
     for place in ("task", "project", "job"):
         for label in top.find("meta", place, "labels", "label"):
@@ -155,10 +155,10 @@ def _labels(top: Element) -> dict[str, str]:
 
 
 def _draw(shape: Record, size: tuple[int, int]) -> Area:
-    """The pixels of a shape: (height, width) bool.
+    """Return the pixels of a shape: (height, width) bool.
 
     Raises:
-        DataError: coordinates that are none, or run lengths that do not fit.
+        DataError: invalid coordinates, or run lengths of another size.
     """
     where = f"{shape.source}: {shape.place}"
     if shape.has("rle"):
@@ -186,7 +186,7 @@ def _draw(shape: Record, size: tuple[int, int]) -> Area:
 
 
 def _draw_mask(shape: Record, size: tuple[int, int], where: str) -> Area:
-    """A mask within a box: run lengths along its rows, zeros first."""
+    """Decode a mask within a box: run lengths along its rows, zeros first."""
     left, top, width, height = (shape.integer(key) for key in ("left", "top", "width", "height"))
     if left < 0 or top < 0 or width < 1 or height < 1 or left + width > size[1] or top + height > size[0]:
         raise DataError(

@@ -1,4 +1,4 @@
-"""The subsets of CVAT's exports, and the splits that they are."""
+"""Subsets of CVAT's exports, and their splits."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

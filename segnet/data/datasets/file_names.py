@@ -1,6 +1,6 @@
 """Find files below a folder by their names in lists and annotations.
 
-The name as it is comes first: whatever other systems write may be a real name on Linux.
+The literal name has priority: names written by other systems may be real names on Linux.
 """
 
 import os
@@ -81,12 +81,12 @@ class Files:
         """Return the file of a name, or its expected path if there is none.
 
         Args:
-            source: the file that the name stands in, for errors.
-            base: the folder below this one that the name is relative to.
-            elsewhere: whether paths of other computers are found by their ends.
+            source: file that contains the name, for errors.
+            base: folder below this one; the name is relative to it.
+            elsewhere: whether to match paths of other computers by their last parts.
 
         Raises:
-            DataError: the name leads out of the folder, or is one of another computer that no file, or several, fit.
+            DataError: the name leads out of the folder, or no unique file matches a path of another computer.
         """
         if not base and PLAIN.fullmatch(name) and ".." not in name and os.path.isfile(self.folder / name):
             return self.folder / name
@@ -104,7 +104,7 @@ class Files:
         """Return the possible paths of a name below the folder, the most literal first.
 
         Raises:
-            DataError: as `find`, unless a file is where another reading leads.
+            DataError: as `find`, unless another spelling of the name leads to a file.
         """
         inside, leaves = self._readings(name, base)
         if any(os.path.isfile(self.folder / relative) for relative in inside):
@@ -143,7 +143,7 @@ class Files:
     def _by_tail(self, name: str, source: Path) -> str | None:
         """Find the file that matches the end of another computer's path; None if there is none.
 
-        A file that is there, but outside, is not replaced by one of the same name.
+        An existing file outside the folder is not replaced by a file of the same name.
         """
         if "\0" in name or not is_elsewhere(name) or any(map(_is_there, spellings(name))):
             return None

@@ -17,7 +17,7 @@ WHITE = 255  # of 8 bits
 RGB = tuple[int, int, int]
 BLACK: RGB = (0, 0, 0)
 VOID_COLOR: RGB = (224, 224, 192)  # of PASCAL VOC's borders
-MAX_VOC_COLORS = 24  # of VOC's color map that are recognized
+MAX_VOC_COLORS = 24  # recognized colors of VOC's color map
 
 
 def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
@@ -97,7 +97,7 @@ def are_instances(pixels: Mapping[int, int], void: Collection[int] = ()) -> bool
 
     Args:
         pixels: value -> its pixels.
-        void: values that may mean unlabeled, and are left out.
+        void: values that may mean unlabeled; they are left out.
     """
     numbers = set(pixels) - {0, *void}
     largest = max((pixels[value] for value in numbers), default=0)
@@ -141,13 +141,13 @@ def color_map_advice(colors: Sequence[RGB], num_colors: int, classes: Classes) -
 
 
 def color_order(color: RGB) -> tuple[int, RGB]:
-    """Sorts colors: those of PASCAL VOC's color map by their index, black first, others behind them."""
+    """Return a sort key for colors: colors of PASCAL VOC's color map by index, black first, then others."""
     index = {BLACK: 0} | {known: place for place, known in enumerate(voc_palette(MAX_VOC_COLORS), 1)}
     return index.get(color, MAX_VOC_COLORS + 1), color
 
 
 def _target(name: str | None, classes: Classes) -> str:
-    """A class as an option takes it: its name, or its id where the name reads as something else; None: ignored."""
+    """Format a class for an option: its name, or its id if the name is ambiguous; None: ignored."""
     if name is None:
         return str(classes.ignore_index) if "ignore" in classes.names else "ignore"
     plain = name.isidentifier() and name.lower() not in ("null", "true", "false", "nan", "inf", "ignore")

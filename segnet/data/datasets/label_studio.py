@@ -3,8 +3,8 @@
 Layout: the images in ``images/``; the JSON export as the only ``*.json`` in the root; the PNGs, if any, in ``masks/``,
 one for each brush stroke of a label, named ``task-TASK-annotation-ANNOTATION-by-USER-TAG-LABEL-NUMBER.png``. Polygons,
 rectangles and ellipses are drawn from the JSON export, and so are brush labels without PNGs. Of several annotations of
-a task the one with the highest number counts; skipped ones do not. An annotation in which nothing was drawn makes an
-image of background. Of overlapping labels the one later in `class_names` is in front.
+a task the one with the highest number counts; skipped ones do not. An annotation without regions makes its image
+background. Of overlapping labels the one later in `class_names` is in front.
 """
 
 import re
@@ -106,7 +106,7 @@ class LabelStudio(SegmentationDataset):
                 task_of[image] = number
                 found.append((image, chosen))
         if not found:
-            refuse(f"{source}: no task has an annotation that can be drawn, and an image")
+            refuse(f"{source}: no task has both an image and a drawable annotation")
         for image in images:
             if image not in task_of:
                 self.notes.add(
@@ -129,7 +129,7 @@ class LabelStudio(SegmentationDataset):
         num_others = sum(kind != "brush" or not strokes for kind in task.others.get(last, ()))
         found = [*strokes, *((region, self._class_of_label(region)) for region in regions)]
         if not found and last in task.drawn:
-            self.notes.add(source, "task", "left out, its last annotation has nothing that can be drawn", number)
+            self.notes.add(source, "task", "left out, its last annotation has no drawable region", number)
             return None
         if not found and self._background == self.classes.ignore_index:
             reason = "left out, it is annotated as empty, and pixels without a label are ignored"

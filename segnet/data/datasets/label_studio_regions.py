@@ -18,7 +18,7 @@ from segnet.data.datasets.polygon_fill import fill_polygon
 from segnet.errors import DataError
 
 NUM_CORNERS = 360  # corners of the polygon that approximates an ellipse
-# Keys of values that draw -> the kind of region.
+# Key of the labels of a drawable value -> kind of region.
 DRAWN_BY = {"rle": "brush", "points": "polygon", "radiusX": "ellipse", "width": "rectangle"}
 
 
@@ -27,10 +27,10 @@ class Region:
     """A region of an annotation.
 
     Attributes:
-        label: its class.
+        label: name of its class.
         kind: "polygon", "rectangle", "ellipse" or "brush".
         value: its coordinates.
-        size: what states the size of the image; often `value` itself.
+        size: record with the size of the image; often `value` itself.
     """
 
     label: str
@@ -43,10 +43,10 @@ def read_region(value: Record, stated: Record) -> Region | None:
     """Read the region of a value; None if it draws nothing, or has no label.
 
     Args:
-        stated: what states the size of the image.
+        stated: record with the size of the image.
 
     Raises:
-        DataError: several labels, or one that is no text.
+        DataError: several labels, or a label that is not text.
     """
     kind = next((kind for key, kind in DRAWN_BY.items() if value.has(key)), "")
     labels = [
@@ -67,13 +67,13 @@ def draw_region(region: Region, size: tuple[int, int], image: object) -> Area:
 
     Args:
         size: (height, width) of the image [pixels].
-        image: its path, for errors.
+        image: path of the image, for errors.
 
     Returns:
         (height, width) bool.
 
     Raises:
-        DataError: drawn on an image of another size, or coordinates that are none.
+        DataError: an image of another size, or invalid coordinates.
     """
     value, where = region.value, f"{region.value.source}: {region.value.place}"
     require_size(region.size, "original_height", "original_width", size, image)

@@ -29,11 +29,11 @@ class LabelingTask:
     """A task of an export.
 
     Attributes:
-        image: where it says its image is.
-        empty: annotations in which nothing was drawn.
-        skipped: annotations that their author cancelled.
-        drawn: annotations with regions, and those of them that can be drawn.
-        others: of each annotation the kinds of its other regions.
+        image: path or URL of its image, as stored.
+        empty: annotations without regions.
+        skipped: annotations cancelled by their author.
+        drawn: annotation with regions -> its drawable regions.
+        others: annotation -> kinds of its other regions.
     """
 
     image: str

@@ -105,7 +105,7 @@ class Labels:
         return mask
 
     def declared_nodata(self, path: Path) -> int:
-        """The class id that a mask's file declares to be no data, so that its pixels are ignored; -1: none."""
+        """Return the class id that is the nodata value of a mask's file, so that its pixels are ignored; -1: none."""
         if path.suffix.lower() not in EXTENSIONS["TIFF"] or self._colors is not None:
             return -1
         for layout in read_tiff_layouts(path, most=1, limited=False):

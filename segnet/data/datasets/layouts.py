@@ -1,4 +1,4 @@
-"""Recognize published layouts, so that an error of the folder reader names the reader that fits."""
+"""Recognize published layouts, so that errors of the folder reader suggest the matching reader."""
 
 import codecs
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 from segnet.images.formats import IMAGE_SUFFIXES
 from segnet.system.files import is_hidden
 
-# Reader -> what lies in the root of its layout (glob patterns, all of which match), in the order of recognition.
+# Reader -> glob patterns that must all match in the root of its layout, in the order of recognition.
 LAYOUTS = (
     ("cityscapes", ("leftImg8bit", "gtFine")),
     ("cvat", ("labelmap.txt", "SegmentationClass")),
@@ -32,7 +32,7 @@ MOST_FOLDERS = 6
 
 
 def layout_hint(root: Path, options: str) -> str:
-    """Say what reads a folder that the folder reader cannot, or which folders it has.
+    """Suggest the reader of a folder with another layout, or list its folders.
 
     Args:
         root: the folder of dataset.root.
@@ -56,7 +56,7 @@ def layout_hint(root: Path, options: str) -> str:
 
 
 def _annotated_images(root: Path) -> Iterator[Path]:
-    """The images of a root, or of its train folder, with a JSON file of their name."""
+    """Return the images with a JSON file of the same name, in a root or its train folder."""
     for folder in (root, root / "train"):
         for path in folder.glob("*.json"):
             if any(path.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES):

@@ -52,7 +52,7 @@ def require_folder(folder: Path, what: str, hint: Callable[[], str] = str) -> Pa
     """Return `folder`.
 
     Args:
-        what: its meaning, for the error message.
+        what: description of the folder, for the error message.
         hint: returns the end of the message, beginning with "; ".
 
     Raises:
@@ -178,7 +178,7 @@ def _refuse_lonely(
 
 
 def _missing_partner(folder: Path, stem: str) -> str:
-    """Why a file of this name is not there: none is, or it is HEIC, which is not read here."""
+    """Explain why a file was not found: it does not exist, or it is HEIC and cannot be read here."""
     endings = [*HEIF_SUFFIXES, *(suffix.upper() for suffix in HEIF_SUFFIXES)]
     heif = next((stem + ending for ending in sorted(endings) if (folder / (stem + ending)).is_file()), "")
     return f"{folder / heif} needs {INSTALL_HEIF}" if heif else f"{folder} has no '{stem}.*'"

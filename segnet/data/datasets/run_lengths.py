@@ -46,7 +46,7 @@ def decode_row_runs(counts: Sequence[int | None], size: tuple[int, int], where: 
     """Decode run lengths along the rows of a mask, zeros first, as CVAT writes them.
 
     Args:
-        counts: None stands for what is no number.
+        counts: the run lengths; None for an invalid number.
         size: (height, width) of the mask [pixels].
         where: the annotation, for errors.
 
@@ -54,7 +54,7 @@ def decode_row_runs(counts: Sequence[int | None], size: tuple[int, int], where: 
         (height, width) bool.
 
     Raises:
-        DataError: counts that are none, or that do not add up to the size.
+        DataError: invalid counts, or a sum other than the size.
     """
     numbers = _counts(list(counts))
     if numbers is None:
@@ -63,10 +63,10 @@ def decode_row_runs(counts: Sequence[int | None], size: tuple[int, int], where: 
 
 
 def _filled(counts: NDArray[np.int64], wanted: int, where: str) -> NDArray[np.bool_]:
-    """The pixels of runs, one after the other.
+    """Return the pixels of consecutive runs.
 
     Raises:
-        DataError: they do not add up to the wanted number.
+        DataError: the sum of the runs is wrong.
     """
     total = int(counts.sum())
     if total != wanted:

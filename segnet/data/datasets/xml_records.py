@@ -1,6 +1,6 @@
-"""Typed reading of XML, with the checks of `json_records`: an element's attributes are a record of texts.
+"""Read XML with the checks of `json_records`: the attributes of an element are a record of strings.
 
-Document type declarations are refused, and with them entities, which can make a small file expand without limit.
+Document type declarations are refused, because their entities can make a small file expand without limit.
 """
 
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ class Element:
     """An element.
 
     Attributes:
-        tag: its name.
+        tag: name of the element.
         attributes: their names and values.
-        text: what stands directly in it.
-        children: the elements in it.
+        text: text directly in the element.
+        children: elements directly in the element.
     """
 
     tag: str
@@ -32,18 +32,18 @@ class Element:
     children: list["Element"] = field(default_factory=list)
 
     def find(self, *tags: str) -> Iterator["Element"]:
-        """The elements along a path of tags below this one."""
+        """Return the elements along a path of tags below this one."""
         for child in self.children:
             if child.tag == tags[0]:
                 yield from child.find(*tags[1:]) if len(tags) > 1 else (child,)
 
     def value(self, tag: str) -> str:
-        """The text of the first element of a tag; empty if there is none."""
+        """Return the text of the first element of a tag; empty if there is none."""
         return next((child.text.strip() for child in self.find(tag)), "")
 
 
 def read_xml(path: Path, tag: str) -> Element:
-    """The top element of an XML file.
+    """Read the top element of an XML file.
 
     Args:
         tag: its expected name.
@@ -83,5 +83,5 @@ def read_xml(path: Path, tag: str) -> Element:
 
 
 def record_of(element: Element, source: Path, parent: Record | None, index: int) -> Record:
-    """The attributes of an element as a record; `index` is its place in its parent."""
+    """Return the attributes of an element as a record; `index` is its place in its parent."""
     return Record(dict(element.attributes), source, parent or Record({}, source), element.tag, index)

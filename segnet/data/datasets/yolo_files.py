@@ -104,9 +104,9 @@ class YOLOFiles:
         return found
 
     def without_held_out(self, images: Sequence[Path]) -> list[Path]:
-        """Return the train images without those of val and test, which a parent folder of all splits contains too.
+        """Return the train images without val and test images, in case train is the parent folder of all splits.
 
-        Where val or test names the same images as train, as in examples of a few images, they stay.
+        Images stay in train if val or test has the same images, as in small examples.
         """
         owner_of = {}
         for place, split in held_out([path.relative_to(self.root).as_posix() for path in images]).items():
@@ -123,7 +123,7 @@ class YOLOFiles:
             if (split := owner_of.get(path, "train")) == "train":
                 kept.append(path)
             else:
-                self._notes.add(self.source, "image", f"left out of train, it is of the {split} split", path.name)
+                self._notes.add(self.source, "image", f"left out of train, it belongs to the {split} split", path.name)
         if not kept:
             raise DataError(f"{self.source}: val and test hold all images of train: none is left to train on")
         return kept
@@ -187,7 +187,7 @@ class YOLOFiles:
     def _folder_by_tail(self, text: str) -> Path | None:
         """Find the folder that matches the end of another computer's path: "/content/data/train" becomes train.
 
-        One name alone, such as "images", is too little to go by, unless it is a split's.
+        A single name, such as "images", is ambiguous unless it is the name of a split.
         """
         parts = parts_of(text)
         if os.path.isabs(text) and os.path.isdir(text):  # exists, but outside the root

@@ -1,4 +1,4 @@
-"""Warnings about what files hold besides the values that are read: further pages, and values declared to be no data."""
+"""Warnings about files with several pages, or with nodata values."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from segnet.errors import counted, listed
 
 
 def file_warnings(split: str, findings: Sequence[Finding], classes: Classes) -> list[str]:
-    """Warnings about the files of a split.
+    """Return warnings about the files of a split.
 
     Args:
-        split: its name.
-        findings: of its samples.
-        classes: of its masks.
+        split: name of the split.
+        findings: findings of its samples.
+        classes: classes of its masks.
     """
     texts = []
     if several := [finding.name for finding in findings if finding.num_pages > 1]:

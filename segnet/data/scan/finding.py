@@ -19,9 +19,9 @@ class Finding:
         colors: the first colors of a color mask; `num_colors` is their total number.
         values: statistics of the image's bands, see `segnet.data.scan.band_values.measured`.
         limits: [low, high, white] of the stored values, if they fill little of their range.
-        num_pages: pages or frames of the image's file, of which the first is read.
-        nodata: the class id that the mask's file declares to be no data; -1: none.
-        has_nodata: whether labeled pixels have the value that the image's file declares to be no data.
+        num_pages: pages or frames of the image's file; only the first is read.
+        nodata: class id that is the nodata value of the mask's file; -1: none.
+        has_nodata: whether labeled pixels have the nodata value of the image's file.
     """
 
     name: str

@@ -159,7 +159,7 @@ def scan_sample(dataset: SegmentationDataset, index: int) -> Finding:
 
 
 def _num_pages(dataset: SegmentationDataset, index: int) -> int:
-    """Pages or frames of the image's file; 1 if they are the bands of the image."""
+    """Return the pages or frames of the image's file; 1 if they are the bands of the image."""
     file = next(iter(dataset.files(index)), None)
     if not isinstance(file, Path) or file.suffix.lower() not in PAGED_SUFFIXES:
         return 1
@@ -211,7 +211,7 @@ def content_hash(values: NDArray[Any]) -> str:
 
 
 def progress_shown(found: Iterator[T], total: int, text: str, progress: bool) -> Iterable[T]:
-    """Items as they arrive, with a progress bar where a terminal shows it."""
+    """Yield items as they arrive, with a progress bar on a terminal."""
     console = Console(stderr=True)
     if not progress or not console.is_terminal:
         return found

@@ -71,7 +71,7 @@ class ValuesReport(Report):
 
     def _no_reading(self) -> str:
         if self.is_colored:
-            return f"the masks hold {len(self.pixels):,} colors and {SMOOTHED}, or are no masks"
+            return f"the masks hold {len(self.pixels):,} colors and {SMOOTHED}, or are not masks"
         if are_smoothed(self.pixels):
             return f"the masks hold {len(self.pixels):,} values and {SMOOTHED}"
         if len(self.pixels) == 1:

@@ -223,7 +223,7 @@ def check_name(timm: ModuleType, model: str) -> None:
 
 
 def default_weights(model: str) -> str | None:
-    """The name on the hub of timm's own choice of weights for an architecture; None where timm publishes none.
+    """Return the hub name of timm's default weights for an architecture; None if timm publishes none.
 
     Raises:
         MachineError: timm is not installed. ConfigError: it has no such model.

@@ -132,7 +132,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._phase = "epoch"
         clocked = math.isinf(trainer.estimated_stepping_batches) and not trainer.should_stop
-        if not clocked or self._is_due(trainer):  # a budget is not spent on the checkpoints of short epochs
+        if not clocked or self._is_due(trainer):  # with a budget, short epochs write no checkpoint
             self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

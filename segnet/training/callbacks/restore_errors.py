@@ -13,7 +13,12 @@ from segnet.errors import CheckpointError, SegnetError, first_line
 # Exceptions of Lightning, optimizers and callbacks for a state of wrong types, keys or shapes.
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, AssertionError)
 
-AVERAGES = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}  # of SGD and Adam, by their names in torch
+AVERAGES = {
+    "momentum_buffer",
+    "exp_avg",
+    "exp_avg_sq",
+    "max_exp_avg_sq",
+}  # torch's names of the averages of SGD and Adam
 UNFIT = ("loading state_dict", "The size of tensor", "Tensors of the same index")  # in a RuntimeError of torch
 
 
@@ -59,10 +64,10 @@ class RestoreErrors(Callback):
 
 
 def require_shapes(optimizer: Optimizer) -> None:
-    """Check the shapes of an optimizer's averages: torch trusts them, and a step with others corrupts memory.
+    """Check the shapes of an optimizer's averages: torch does not, and a step with wrong shapes corrupts memory.
 
     Raises:
-        ValueError: an average of another shape than its weight.
+        ValueError: an average and its weight have different shapes.
     """
     for weight, state in optimizer.state.items():
         for name in AVERAGES & state.keys():

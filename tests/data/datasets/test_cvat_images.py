@@ -87,7 +87,7 @@ def test_labels_may_be_ignored(tmp_path):
         mask_of(tmp_path, SQUARE, ignore=["cow"])
 
 
-def test_what_has_no_area_is_counted(tmp_path):
+def test_shapes_without_area_are_counted(tmp_path):
     others = '<polyline label="cat" points="1,2;3,4"/><points label="cat" points="1,2"/><cuboid label="cat" xtl1="1"/>'
     write(tmp_path, others, '<skeleton label="cat"><points label="nose" points="1,2"/></skeleton><tag label="cat"/>')
     dataset = cvat("train", str(tmp_path))

@@ -224,7 +224,7 @@ def test_skipped_tasks_and_files_are_counted(root):
     assert dataset.notes.lines() == [
         f"{images}: 1 file left out, no image by its ending: 6.psd",
         f"{source}: 1 region left out, neither polygon, rectangle, ellipse nor brush, or without label: task 3",
-        f"{source}: 1 task left out, its last annotation has nothing that can be drawn: 20",
+        f"{source}: 1 task left out, its last annotation has no drawable region: 20",
         f"{source}: 1 task left out, it was skipped: 21",
         f"{source}: 1 task left out, it was not annotated: 22",
         f"{images}: 3 images left out, no annotated task has it: 3.png, 4.png, 5.png",

@@ -132,7 +132,7 @@ RUNS = packed(BOX)
         ("brushlabels", {"rle": [300, *RUNS[1:]]}, {}, "must be a list of numbers 0-255"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(tmp_path, kind, value, more, message):
+def test_regions_that_cannot_be_drawn_are_refused(tmp_path, kind, value, more, message):
     with pytest.raises(DataError, match=message) as caught:
         mask_of(tmp_path, result(kind, {kind: ["cat"]} | value, **more))
     assert str(tmp_path) in str(caught.value)

@@ -228,7 +228,7 @@ def test_folders_of_another_computer_are_found_by_the_end_of_their_path(tmp_path
 
 
 @pytest.mark.parametrize("more", [{"test": "images/test"}, {"test": "images/gone"}, {}])
-def test_what_is_held_out_is_not_in_train(tmp_path, more):
+def test_held_out_images_are_not_in_train(tmp_path, more):
     """A folder above all splits is named for train; the folder test may be named, or missing."""
     write(tmp_path, f"0 {BOX}", train="images", **more)
     write_image(tmp_path / "images" / "test" / "test.jpg")
@@ -238,7 +238,9 @@ def test_what_is_held_out_is_not_in_train(tmp_path, more):
         "other.jpg",
         "train.jpg",
     ]
-    assert any("1 image left out of train, it is of the test split: test.jpg" in line for line in dataset.notes.lines())
+    assert any(
+        "1 image left out of train, it belongs to the test split: test.jpg" in line for line in dataset.notes.lines()
+    )
 
 
 def test_train_and_val_may_be_the_same_in_an_example(tmp_path):

@@ -32,6 +32,6 @@ def test_the_fitting_crop_covers_the_median_image_up_to_a_limit():
     assert fitting_crop({}, 256) == [256, 256]
 
 
-def test_the_crop_that_fits_is_not_asked_for_again():
+def test_a_fitting_crop_gives_no_further_warning():
     assert small_images("train", {(24, 40): 3}, DataConfig(crop_size=[512, 512])).endswith('"data.crop_size=[64,64]"')
     assert small_images("train", {(24, 40): 3}, DataConfig(crop_size=[64, 64])) == ""

@@ -45,7 +45,7 @@ def test_images_of_several_pages_are_counted(root, suffix):
     assert [text for text in warnings(root) if "several pages" in text] == [expected]
 
 
-def test_pages_that_are_bands_are_none(root):
+def test_pages_that_are_bands_are_not_counted(root):
     pages = [Image.fromarray(np.full(SHAPE, value, np.uint8)) for value in (9, 90, 200, 7)]
     for split in ("train", "val"):
         for name in ("a", "b"):
@@ -57,7 +57,7 @@ def test_pages_that_are_bands_are_none(root):
 @pytest.mark.parametrize(
     ("nodata", "is_class"), [("0", True), ("1", True), ("255", False), ("nan", False), ("0.5", False)]
 )
-def test_a_class_that_is_declared_to_be_no_data_is_reported(root, nodata, is_class):
+def test_a_class_that_is_the_nodata_value_is_reported(root, nodata, is_class):
     tifffile = pytest.importorskip("tifffile")
     mask = np.asarray(Image.open(root / "masks/train/a.png"))
     (root / "masks/train/a.png").unlink()

@@ -61,7 +61,7 @@ def test_a_run_ends_in_time_with_an_annealed_learning_rate_and_can_be_repeated(t
     assert max(abs(a - b) for a, b in zip(found[after:], repeated[after:], strict=True)) < 0.15 * max(found)
 
 
-def test_a_stopped_run_resumes_within_what_is_left(tmp_path, clock, monkeypatch):
+def test_a_stopped_run_resumes_with_the_rest_of_its_budget(tmp_path, clock, monkeypatch):
     class Killed(Exception):
         pass
 
@@ -97,7 +97,7 @@ def test_a_length_set_by_hand_can_end_a_run_before_its_budget(tmp_path, clock):
     assert len(rates(tmp_path)) == 4
 
 
-def test_a_budget_without_time_to_train_is_refused_with_one_that_has(tmp_path, clock):
+def test_a_budget_without_time_to_train_is_refused_with_a_sufficient_one(tmp_path, clock):
     clock.tick = 2.0
     with pytest.raises(
         ConfigError, match=r"^budget=20s leaves too little time for training: .* set budget=\d+min or more$"
