@@ -267,6 +267,7 @@ def annotations(folder: Path, rng_of: Callable[[int], np.random.Generator]) -> I
         def read(_: Path) -> list[int]:
             hashes = []
             for dataset in build_splits(spec, ("train", "val")).values():
+                dataset.findings()
                 for index in range(len(dataset)):
                     dataset.files(index)
                     hashes.append(zlib.crc32(dataset.load(index).mask.tobytes()))

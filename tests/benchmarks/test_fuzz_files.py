@@ -3,21 +3,22 @@
 import argparse
 import os
 import signal
+import zlib
 from pathlib import Path
 
 import fuzz_files
 import fuzz_verbs
+import numpy as np
 import pytest
 from small_datasets import LAYOUTS
 
-from segnet.data import build_splits
 from segnet.errors import DataError, SegnetError
 
-OPTIONS = argparse.Namespace(seed=3, first=0, cases=25, seconds=600.0, limit=1)
+OPTIONS = argparse.Namespace(first=0, cases=25, seconds=600.0, limit=1)
 
 
-def fuzz(monkeypatch, read):
-    """The findings of a reader of one text file, by kind."""
+def fuzz(monkeypatch, read, seed=3):
+    """The findings of a reader of one file, by kind."""
 
     def subject(folder, rng_of):
         path = folder / "a.bin"
@@ -25,7 +26,7 @@ def fuzz(monkeypatch, read):
         yield path, read, [path]
 
     monkeypatch.setitem(fuzz_files.SUBJECTS, "fake", subject)
-    return fuzz_files.fuzz("fake", OPTIONS)
+    return fuzz_files.fuzz("fake", argparse.Namespace(**{**vars(OPTIONS), "seed": seed}))
 
 
 def of_sound(path: Path):
@@ -38,7 +39,10 @@ def test_a_refusal_in_one_line_is_in_order(monkeypatch):
             raise DataError(f"{path}: is damaged")
         return b"same"
 
-    assert set(fuzz(monkeypatch, read)) <= {"refused", "harmless"}
+    found = fuzz(monkeypatch, read)
+    assert set(found) <= {"refused", "harmless"}
+    assert found["refused"] > OPTIONS.cases / 2
+    assert found.total() == OPTIONS.cases
 
 
 @pytest.mark.parametrize(
@@ -63,25 +67,35 @@ def test_a_sound_file_that_is_refused_ends_the_fuzzing(monkeypatch):
         fuzz(monkeypatch, read)
 
 
-def test_cases_depend_on_the_seed_alone(monkeypatch):
-    read = lambda path: sum(path.read_bytes())  # noqa: E731
-    assert fuzz(monkeypatch, read) == fuzz(monkeypatch, read)
+def test_cases_depend_on_the_seed_alone(monkeypatch, capsys):
+    def read(path):
+        if not of_sound(path):
+            raise KeyError(zlib.crc32(path.read_bytes()))
+        return b"same"
 
+    def damage(seed):
+        """What was read in each case that damages the file."""
+        fuzz(monkeypatch, read, seed=seed)
+        return [line for line in capsys.readouterr().out.splitlines() if "TRACE KeyError: " in line]
 
-def read_all(spec):
-    for dataset in build_splits(spec, ("train", "val")).values():
-        for index in range(len(dataset)):
-            dataset.load(index)
+    first = damage(3)
+    assert len(first) > OPTIONS.cases / 2
+    assert damage(3) == first
+    assert damage(4) != first
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_files_that_are_damaged_are_read(layout, tmp_path, monkeypatch):
+def test_each_file_that_is_damaged_is_read(layout, tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz_verbs, "LAYOUTS", {layout: LAYOUTS[layout]})
-    found = list(fuzz_verbs.datasets(tmp_path))
+    found = list(fuzz_files.annotations(tmp_path, np.random.default_rng))
     if not found:
         pytest.skip(f"{LAYOUTS[layout][1]} is an optional package, and not installed")
-    [(spec, targets)] = found
+    [(path, read, targets)] = found
+    expected = read(path)
     for target in targets:
+        content = target.read_bytes()
         target.write_bytes(b"\0")
-    with pytest.raises(SegnetError):
-        read_all(spec)
+        with pytest.raises(SegnetError):
+            read(path)
+        target.write_bytes(content)
+    assert read(path) == expected
