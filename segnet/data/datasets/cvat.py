@@ -116,7 +116,10 @@ class CVATMasks(FileDataset):
         pairs: list[Pair] = []
         owners: list[str | None] = []
         listed: dict[Path, Path] = {}
-        for listing, owner in splits_of_subsets(subset_lists(lists), subsets).items():
+        listings = subset_lists(lists)
+        split_of = splits_of_subsets({listing.stem: listing for listing in listings}, subsets)
+        for listing in listings:
+            owner = split_of[listing.stem]
             if owner == UNUSED:
                 self.notes.add(lists, "subset", "left out, dataset.subsets does not name it", listing.stem)
             for image, mask in named_pairs(listing, read_lines(listing), image_of, mask_of, images):

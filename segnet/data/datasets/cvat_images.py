@@ -81,13 +81,12 @@ class CVATImages(SegmentationDataset):
         if not elements:
             raise DataError(f"{self._source}: names no image")
         names = [element.attributes.get("subset", "").strip() or DEFAULT for element in elements]
-        listings = {name: self._source.parent / f"{name.replace('/', '_')}.txt" for name in dict.fromkeys(names)}
-        owners = splits_of_subsets(list(listings.values()), subsets)
+        owners = splits_of_subsets(dict.fromkeys(names, self._source), subsets)
         samples: list[tuple[Record, Path, list[Record]]] = []
         held: dict[int, str] = {}
         owner_of: dict[Path, str] = {}
         for index, (element, subset) in enumerate(zip(elements, names, strict=True)):
-            owner = owners[listings[subset]]
+            owner = owners[subset]
             record = record_of(element, self._source, None, index)
             if owner == UNUSED:
                 self.notes.add(self._source, "image", "left out, dataset.subsets does not name its subset", subset)

@@ -26,26 +26,30 @@ def subset_lists(folder: Path) -> list[Path]:
     return lists
 
 
-def splits_of_subsets(lists: Sequence[Path], subsets: Mapping[str, Sequence[str]] | None) -> dict[Path, str | None]:
+def splits_of_subsets(
+    sources: Mapping[str, Path], subsets: Mapping[str, Sequence[str]] | None
+) -> dict[str, str | None]:
     """Return the split of each subset; None: divide it; UNUSED: no split.
+
+    Args:
+        sources: name of each subset -> the file that has it, for errors.
+        subsets: the option dataset.subsets, split -> names in any case.
 
     Raises:
         ConfigError: the option names an unknown split or subset.
         DataError: without the option, a subset has a name that is not a split's.
     """
     if subsets is None:
-        owners: dict[Path, str | None] = {}
-        for path in lists:
-            name = path.stem.lower()
-            owners[path] = SPLIT_OF_NAME.get(name)
-            if owners[path] is None and name != DEFAULT and len(lists) > 1:
+        owners = {name: SPLIT_OF_NAME.get(name.lower()) for name in sources}
+        for name, owner in owners.items():
+            if owner is None and name.lower() != DEFAULT and len(sources) > 1:
                 raise DataError(
-                    f"{path}: the subset's name is not a split's: set "
-                    f'"dataset.subsets={{train:[{DEFAULT},{path.stem}]}}" or the like'
+                    f"{sources[name]}: the subset's name '{name}' is not a split's: set "
+                    f'"dataset.subsets={{train:[{DEFAULT},{name}]}}" or the like'
                 )
         return owners
-    known = {path.stem.lower(): path for path in lists}
-    owners = dict.fromkeys(lists, UNUSED)
+    known = {name.lower(): name for name in sources}
+    owners = dict.fromkeys(sources, UNUSED)
     for split, names in subsets.items():
         if split not in SPLITS:
             raise ConfigError(f"dataset.subsets: '{split}' is not a split.{did_you_mean(str(split), SPLITS)}")

@@ -72,7 +72,7 @@ def test_a_held_out_subset_is_not_used_for_training(tmp_path):
 def test_a_subset_of_another_name_needs_an_option(tmp_path):
     write(tmp_path, {"default": list("abc"), "night": list("de")})
     with pytest.raises(
-        DataError, match=r"night\.txt: the subset's name is not a split's: set .*train:\[default,night\]"
+        DataError, match=r"night\.txt: the subset's name 'night' is not a split's: set .*train:\[default,night\]"
     ):
         cvat("train", str(tmp_path))
     subsets = {"train": ["default"], "val": ["Night"]}

@@ -31,7 +31,6 @@ def write(
         path = root / "images" / folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (WIDTH, HEIGHT)).save(path)
-    size = f'width="{WIDTH}" height="{HEIGHT}"'
     elements = "".join(f'<image id="{n}" name="{"ab"[n]}.png" {size}>{"".join(shapes)}</image>' for n in (0, 1))
     meta = f"<meta><task><labels>{LABELS}</labels></task></meta>"
     (root / "annotations.xml").write_text(
@@ -110,9 +109,19 @@ def test_subsets_are_the_splits(tmp_path):
     assert train.load(0).name.startswith(str(tmp_path / "images/Train"))
     assert (test.load(0).mask == BOX).all()
     assert len(train) == len(cvat("val", str(tmp_path))) == 1
+    (tmp_path / "images/Test").rename(tmp_path / "images/night")
     write(tmp_path, images=images.replace("Test", "night"))
-    with pytest.raises(DataError, match="the subset's name is not a split's"):
+    with pytest.raises(
+        DataError, match=r"annotations\.xml: the subset's name 'night' is not a split's: set .*,night\]"
+    ):
         cvat("train", str(tmp_path))
+
+
+def test_a_subset_in_folders_is_named_as_the_export_names_it(tmp_path):
+    write(tmp_path, folder="a/night")
+    images = "".join(f'<image id="{n}" name="{name}.png" subset="a/night"/>' for n, name in enumerate("ab"))
+    write(tmp_path, images=images)
+    assert len(cvat("val", str(tmp_path), subsets={"val": ["a/Night"]})) == 2
 
 
 @pytest.mark.parametrize(
@@ -132,6 +141,14 @@ def test_wrong_shapes_are_named(tmp_path, shape, message):
     with pytest.raises(DataError, match=message) as caught:
         mask_of(tmp_path, shape)
     assert str(tmp_path / "annotations.xml") in str(caught.value)
+
+
+@pytest.mark.parametrize("size", ['width="9" height="20"', 'width="40" height="9"'])
+def test_an_image_of_another_size_than_the_export_states_is_refused(tmp_path, size):
+    write(tmp_path, SQUARE, size=size)
+    with pytest.raises(DataError, match=r"images/[ab]\.png") as caught:
+        cvat("train", str(tmp_path)).load(0)
+    assert "40 x 20" in str(caught.value)
 
 
 def test_coordinates_far_outside_are_cut_off(tmp_path):
