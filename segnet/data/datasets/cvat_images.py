@@ -5,7 +5,6 @@ folder per subset in a project. Shapes with a higher z_order are in front; of eq
 Pixels without a shape are background. Shapes without an area (polylines, points, skeletons, cuboids) are left out.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,12 +13,11 @@ import numpy as np
 from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.annotations import Area, background_id, empty_mask, require_size
-from segnet.data.datasets.clipping import Point
 from segnet.data.datasets.cvat_subsets import DEFAULT, UNUSED, splits_of_subsets
 from segnet.data.datasets.file_names import Files, normal_form
 from segnet.data.datasets.json_records import Record, as_integer
 from segnet.data.datasets.outlines import points_of
-from segnet.data.datasets.polygon_fill import fill_polygon
+from segnet.data.datasets.polygon_fill import ellipse, fill_corners, fill_polygon, turned
 from segnet.data.datasets.run_lengths import decode_row_runs
 from segnet.data.datasets.splits import Division
 from segnet.data.datasets.supervisely import project_classes
@@ -30,7 +28,6 @@ from segnet.images.values import ValueRange
 
 XML_FILE = "annotations.xml"
 AREAS = ("polygon", "mask", "box", "ellipse")
-NUM_ELLIPSE_POINTS = 360
 
 
 class CVATImages(SegmentationDataset):
@@ -164,24 +161,16 @@ def _draw(shape: Record, size: tuple[int, int]) -> Area:
         return _draw_mask(shape, size, where)
     if shape.has("points"):
         pairs = [point.split(",") for point in shape.text("points").split(";") if point.strip()]
-        corners = points_of(Record({"points": pairs, "id": shape.get("id")}, where))
-        if len(corners) < 3:
-            raise DataError(f"{where} is a polygon of {len(corners)} points: correct or remove it")
-        return fill_polygon(corners, size, where)
-    outline: list[Point]
+        return fill_corners(points_of(Record({"points": pairs, "id": shape.get("id")}, where)), size, where)
     if shape.has("rx"):
         center = shape.number("cx"), shape.number("cy")
-        across, down = shape.number("rx"), shape.number("ry")
-        angles = np.linspace(0, 2 * math.pi, NUM_ELLIPSE_POINTS, endpoint=False).tolist()
-        outline = [(across * math.cos(angle), down * math.sin(angle)) for angle in angles]
+        outline = ellipse(shape.number("rx"), shape.number("ry"))
     else:
         left, top, right, bottom = (shape.number(key) for key in ("xtl", "ytl", "xbr", "ybr"))
         center, across, down = ((left + right) / 2, (top + bottom) / 2), (right - left) / 2, (bottom - top) / 2
         outline = [(-across, -down), (across, -down), (across, down), (-across, down)]
-    turn = math.radians(shape.number("rotation") if shape.has("rotation") else 0)  # clockwise, around the center
-    cosine, sine = math.cos(turn), math.sin(turn)
-    turned = [(center[0] + x * cosine - y * sine, center[1] + x * sine + y * cosine) for x, y in outline]
-    return fill_polygon(turned, size, where)
+    rotation = shape.number("rotation") if shape.has("rotation") else 0.0  # around the center
+    return fill_polygon(turned(outline, rotation, center), size, where)
 
 
 def _draw_mask(shape: Record, size: tuple[int, int], where: str) -> Area:

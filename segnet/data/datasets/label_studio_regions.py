@@ -4,20 +4,16 @@ Source: labelstud.io, the tags PolygonLabels, RectangleLabels, EllipseLabels and
 the image's width and height; rotations are degrees clockwise, of a rectangle around its upper left corner.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from segnet.data.datasets.annotations import Area, require_size
 from segnet.data.datasets.brush_runs import decode_brush
-from segnet.data.datasets.clipping import Point
 from segnet.data.datasets.file_names import normal_form
 from segnet.data.datasets.json_records import Record
 from segnet.data.datasets.outlines import points_of
-from segnet.data.datasets.polygon_fill import fill_polygon
+from segnet.data.datasets.polygon_fill import ellipse, fill_corners, fill_polygon, turned
 from segnet.errors import DataError
 
-NUM_CORNERS = 360  # corners of the polygon that approximates an ellipse
 # Key of the labels of a drawable value -> kind of region.
 DRAWN_BY = {"rle": "brush", "points": "polygon", "radiusX": "ellipse", "width": "rectangle"}
 
@@ -83,19 +79,12 @@ def draw_region(region: Region, size: tuple[int, int], image: object) -> Area:
         return decode_brush(value.items("rle"), size, where)
     across, down = size[1] / 100, size[0] / 100
     if region.kind == "polygon":
-        corners: Sequence[Point] = [(x * across, y * down) for x, y in points_of(value)]
-        if len(corners) < 3:
-            raise DataError(f"{where} is a polygon of {len(corners)} points: correct or remove it")
-        return fill_polygon(corners, size, where)
-    left, top = value.number("x") * across, value.number("y") * down
+        return fill_corners([(x * across, y * down) for x, y in points_of(value)], size, where)
+    place = value.number("x") * across, value.number("y") * down
     if region.kind == "rectangle":
         width, height = value.number("width") * across, value.number("height") * down
-        corners = [(0, 0), (width, 0), (width, height), (0, height)]
+        outline = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)]
     else:
-        width, height = value.number("radiusX") * across, value.number("radiusY") * down
-        angles = [2 * math.pi * step / NUM_CORNERS for step in range(NUM_CORNERS)]
-        corners = [(width * math.cos(angle), height * math.sin(angle)) for angle in angles]
-    turn = math.radians(value.number("rotation") if value.has("rotation") else 0)
-    cosine, sine = math.cos(turn), math.sin(turn)
-    turned = [(left + x * cosine - y * sine, top + x * sine + y * cosine) for x, y in corners]
-    return fill_polygon(turned, size, where)
+        outline = ellipse(value.number("radiusX") * across, value.number("radiusY") * down)
+    rotation = value.number("rotation") if value.has("rotation") else 0.0
+    return fill_polygon(turned(outline, rotation, place), size, where)

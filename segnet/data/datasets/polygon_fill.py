@@ -1,5 +1,6 @@
 """Fill polygons of continuous coordinates: a pixel is covered if its center is inside (even-odd rule)."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from segnet.data.datasets.clipping import Point, around, clip_polygon, is_inside
 from segnet.errors import DataError
 
 MIN_OUTLINE = 100_000  # outlines up to this length are always allowed [pixels]
+NUM_ELLIPSE_POINTS = 360
 OUTLINE_DIVISOR = 8  # longer outlines: at most the image's pixels divided by this number
 
 
@@ -66,3 +68,26 @@ def fill_polygon(points: Sequence[Point], size: tuple[int, int], where: str) -> 
     turns = np.zeros((height, width + 1), np.uint8)
     np.bitwise_xor.at(turns, (rows, columns), 1)
     return np.bitwise_xor.accumulate(turns, axis=1)[:, :width].astype(bool)
+
+
+def fill_corners(points: Sequence[Point], size: tuple[int, int], where: str) -> Area:
+    """Fill a polygon as an annotation gives it; see `fill_polygon`.
+
+    Raises:
+        DataError: fewer than 3 points, or as `near_polygon`.
+    """
+    if len(points) < 3:
+        raise DataError(f"{where} is a polygon of {len(points)} points: correct or remove it")
+    return fill_polygon(points, size, where)
+
+
+def ellipse(across: float, down: float) -> list[Point]:
+    """Return the outline of an ellipse around (0, 0), of these radii [pixels]."""
+    angles = [2 * math.pi * step / NUM_ELLIPSE_POINTS for step in range(NUM_ELLIPSE_POINTS)]
+    return [(across * math.cos(angle), down * math.sin(angle)) for angle in angles]
+
+
+def turned(outline: Sequence[Point], degrees: float, place: Point) -> list[Point]:
+    """Turn an outline clockwise around (0, 0), then move (0, 0) to `place`."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return [(place[0] + x * cosine - y * sine, place[1] + x * sine + y * cosine) for x, y in outline]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Outline
 
-from segnet.data.datasets.polygon_fill import fill_polygon, near_polygon
+from segnet.data.datasets.polygon_fill import ellipse, fill_corners, fill_polygon, near_polygon, turned
 from segnet.errors import DataError
 
 
@@ -44,3 +44,22 @@ def test_an_outline_of_absurd_length_is_refused():
     zigzag = [(x % 8, (x % 2) * 6) for x in range(40_000)]
     with pytest.raises(DataError, match=r"a: a polygon's outline is .* pixels long, too long for its image"):
         near_polygon(zigzag, (6, 8), "a")
+
+
+def test_an_ellipse_covers_the_pixels_inside():
+    rows, columns = np.mgrid[:60, :80] + 0.5
+    area = fill_polygon(turned(ellipse(30, 12), 0, (41, 29)), (60, 80), "a")
+    inside = ((columns - 41) / 30) ** 2 + ((rows - 29) / 12) ** 2
+    assert (area == (inside <= 1))[abs(inside - 1) > 0.01].all()
+    assert area.any()
+
+
+def test_outlines_turn_clockwise_around_their_origin():
+    corners = turned([(0, 0), (4, 0), (4, 2)], 90, (10, 20))
+    np.testing.assert_allclose(corners, [(10, 20), (10, 24), (8, 24)], atol=1e-12)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_fewer_than_three_corners_are_refused(number):
+    with pytest.raises(DataError, match=rf"^a.json: it is a polygon of {number} points: correct or remove it$"):
+        fill_corners([(1.0, 2.0)] * number, (6, 8), "a.json: it")
