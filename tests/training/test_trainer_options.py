@@ -129,7 +129,7 @@ def test_a_run_with_the_argument_completes(options, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(set(TRAINER_ARGUMENTS) - ACCEPTED))
 def test_other_arguments_are_refused_with_an_alternative(name, tmp_path):
-    with pytest.raises(ConfigError, match=rf"^trainer\.{name}( is not available: |=1 .+: write ).+") as caught:
+    with pytest.raises(ConfigError, match=rf"^trainer\.{name}( is not available: |=1 .+: use ).+") as caught:
         train(configuration(trainer={**CPU, name: 1}), tmp_path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200
