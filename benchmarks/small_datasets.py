@@ -259,7 +259,7 @@ def yolo(root: Path) -> Spec:
 
 
 def streaming(root: Path) -> Spec:
-    from segnet.config import ShardConfig
+    from segnet.verb_config import ShardConfig
     from segnet.workflows.shard import write_shards
 
     spec = {"name": "folder", "root": str(root / "source"), **folder(root / "source")}

@@ -18,7 +18,7 @@ from range_server import serving
 from torch.utils.data import DataLoader
 
 from segnet.classes import Classes
-from segnet.config import DataConfig, ShardConfig
+from segnet.config import DataConfig
 from segnet.data.datamodule import train_transform
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.folder import Folder
@@ -27,6 +27,7 @@ from segnet.data.datasets.streaming import Streaming
 from segnet.data.sampler import EpochSampler
 from segnet.data.samples import TrainSamples
 from segnet.images.files import write_image, write_mask
+from segnet.verb_config import ShardConfig
 from segnet.workflows.shard import write_shards
 
 

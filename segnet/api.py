@@ -26,7 +26,7 @@ from segnet.cli.evaluate import evaluated
 from segnet.cli.tables import report_table, scores_table
 from segnet.cli.train import with_named_backbone
 from segnet.cli.values_table import values_table
-from segnet.config import Config, EvaluateConfig, InspectConfig, LoaderConfig
+from segnet.config import Config, LoaderConfig
 from segnet.data.scan.report import DatasetReport
 from segnet.data.scan.values_report import ValuesReport
 from segnet.errors import ConfigError, MachineError
@@ -34,6 +34,7 @@ from segnet.models.metadata import Metadata
 from segnet.system.files import removing_if_empty
 from segnet.system.signals import handlers_restored
 from segnet.training.metrics import percent
+from segnet.verb_config import EvaluateConfig, InspectConfig
 from segnet.workflows.evaluate import Results, device_options
 
 T = TypeVar("T")

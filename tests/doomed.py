@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 
-from segnet.config import BenchmarkConfig
+from segnet.verb_config import BenchmarkConfig
 
 
 def killed(checkpoint: Path, config: BenchmarkConfig) -> None:

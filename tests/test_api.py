@@ -16,10 +16,11 @@ from tiny import configuration
 import segnet
 from segnet.api import Run
 from segnet.cli.composition import composed
-from segnet.config import Config, EvaluateConfig
+from segnet.config import Config
 from segnet.errors import CheckpointError, ConfigError, DataError, MachineError, SegnetError
 from segnet.models.checkpoint import read_checkpoint
 from segnet.training.budget import backbone_for
+from segnet.verb_config import EvaluateConfig
 
 OPTIONS = {
     "backbone.depths": [1, 1, 1, 1],

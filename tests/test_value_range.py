@@ -12,12 +12,13 @@ from served import Server
 from tiny import CPU, assert_same_classes, classes_of, configuration
 
 from segnet.cli.predict import main as predict
-from segnet.config import DataConfig, InspectConfig, ShardConfig
+from segnet.config import DataConfig
 from segnet.exporters.graph import metadata_of
 from segnet.exporters.onnx import INPUT
 from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
 from segnet.models.metadata import Metadata
+from segnet.verb_config import InspectConfig, ShardConfig
 from segnet.workflows.evaluate import evaluate
 from segnet.workflows.export import export
 from segnet.workflows.inspect import inspect

@@ -1,8 +1,9 @@
 """Generate the pages under docs/reference/ from the code, as a MkDocs hook.
 
-Sources: the dataclass fields of segnet/config.py and the strings below them, the signatures and docstrings of all
-components, the argparse parsers, `segnet.errors.ExitCode`, and `segnet.__all__`. Nothing is written to the disk:
-MkDocs takes the pages as generated files. `python docs/tools/reference.py FOLDER` writes them into a folder instead.
+Sources: the dataclass fields of segnet/config.py and verb_config.py, the strings below them, the signatures and
+docstrings of all components, the argparse parsers, `segnet.errors.ExitCode`, and `segnet.__all__`. Nothing is written
+to the disk: MkDocs takes the pages as generated files. `python docs/tools/reference.py FOLDER` writes them into a
+folder instead.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def pages() -> dict[str, str]:
     }
 
 
-# Options: the dataclasses of segnet/config.py.
+# Options: the dataclasses of segnet/config.py and segnet/verb_config.py.
 
 
 def options_page() -> str:

@@ -1,4 +1,4 @@
-"""`--help` of the verbs that use Hydra, generated from the dataclasses of `segnet.config` without importing Hydra."""
+"""`--help` of the verbs that use Hydra, generated from the dataclasses of options without importing Hydra."""
 
 import ast
 import dataclasses
@@ -13,7 +13,8 @@ from typing import Any
 
 import segnet
 from segnet.components import as_typed
-from segnet.config import BenchmarkConfig, Config, EvaluateConfig, InspectConfig, ShardConfig
+from segnet.config import Config
+from segnet.verb_config import BenchmarkConfig, EvaluateConfig, InspectConfig, ShardConfig
 
 SCHEMAS: dict[str, Any] = {
     "train": Config,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from segnet.cli.composition import run
 from segnet.cli.output import say
-from segnet.config import InspectConfig
 from segnet.errors import ExitCode
+from segnet.verb_config import InspectConfig
 
 
 def main(arguments: Sequence[str]) -> int:

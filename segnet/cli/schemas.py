@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from segnet.cli.help import CONF_DIR, default_of
-from segnet.config import Config, InspectConfig
+from segnet.config import Config
+from segnet.verb_config import InspectConfig
 
 T = TypeVar("T")
 

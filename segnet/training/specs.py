@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from segnet.components import complete
-from segnet.config import BenchmarkConfig, Config
+from segnet.config import Config
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS
 from segnet.models.backbones import BACKBONES
 from segnet.models.decoders import DECODERS
 from segnet.training.optim import complete_optim
+from segnet.verb_config import BenchmarkConfig
 
 C = TypeVar("C", Config, BenchmarkConfig)
 

@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from segnet.classes import Classes
-from segnet.config import BenchmarkConfig
 from segnet.errors import ConfigError, MachineError
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.onnx import OnnxRuntime
@@ -36,6 +35,7 @@ from segnet.system.machine import explained, is_out_of_memory, usable_precision
 from segnet.training.optim import build_optimizer, parameter_groups
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
+from segnet.verb_config import BenchmarkConfig
 from segnet.workflows.costs import Cost, cost, resident
 
 SMALLEST_SIDE = 64  # smallest image side; a batch of one cannot train below it at output stride 32 [pixels]

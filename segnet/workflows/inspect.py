@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from segnet.config import DataConfig, InspectConfig
+from segnet.config import DataConfig
 from segnet.data import build_splits
 from segnet.data.augment.mixing import CutMix
 from segnet.data.datamodule import train_transform
@@ -19,6 +19,7 @@ from segnet.images.bands import unstretched
 from segnet.images.drawing import contact_sheet
 from segnet.images.files import write_image
 from segnet.system.files import replacing
+from segnet.verb_config import InspectConfig
 
 LARGEST_SHEET_CROP = 512  # limit of the contact sheet's crops if data.crop_size follows the images [pixels]
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segnet.config import InspectConfig
 from segnet.data import DATASETS, build_splits
 from segnet.data.datasets.pairing import lost_files
 from segnet.data.scan.mask_values import SplitContent, read_contents
@@ -15,6 +14,7 @@ from segnet.data.scan.readings import Reading
 from segnet.data.scan.values_report import ValuesReport
 from segnet.errors import ConfigError
 from segnet.system.files import replacing
+from segnet.verb_config import InspectConfig
 from segnet.workflows.inspect import require_inspectable, with_sheet_crop, write_contact_sheet
 
 PLACEHOLDER = ("unnamed",)  # class names of a dataset that is read without conversion

@@ -15,7 +15,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from segnet.config import ShardConfig
 from segnet.data import build_splits
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS
@@ -27,6 +26,7 @@ from segnet.errors import ConfigError, MachineError
 from segnet.system.machine import num_cores
 from segnet.system.signals import ending_at_once
 from segnet.training.run_lock import in_use, locked
+from segnet.verb_config import ShardConfig
 
 log = logging.getLogger(__name__)
 

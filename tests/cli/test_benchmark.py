@@ -10,8 +10,8 @@ import pytest
 from segnet.cli.benchmark import main
 from segnet.cli.composition import composed
 from segnet.cli.tables import print_benchmark
-from segnet.config import BenchmarkConfig
 from segnet.errors import CheckpointError, ConfigError
+from segnet.verb_config import BenchmarkConfig
 from segnet.workflows.benchmark import Benchmark
 from segnet.workflows.costs import RESIDENT, Cost
 

@@ -11,8 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 from segnet.cli.calls import changed_config, composed_call
 from segnet.cli.composition import composed
-from segnet.config import Config, DataConfig, EvaluateConfig, OptimConfig
+from segnet.config import Config, DataConfig, OptimConfig
 from segnet.errors import ConfigError
+from segnet.verb_config import EvaluateConfig
 
 
 def called(*options, verb="train", schema=Config, **values):

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from segnet.cli.composition import composed, run
-from segnet.config import Config, EvaluateConfig, InspectConfig, ShardConfig
+from segnet.config import Config
 from segnet.errors import ConfigError, DataError, MachineError
 from segnet.training.specs import complete_specs
+from segnet.verb_config import EvaluateConfig, InspectConfig, ShardConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,8 +7,9 @@ import pytest
 from segnet.cli.arguments import Parser, one_checkpoint, split_models
 from segnet.cli.composition import composed
 from segnet.cli.grammar import to_overrides
-from segnet.config import BenchmarkConfig, Config, EvaluateConfig, InspectConfig
+from segnet.config import Config
 from segnet.errors import ConfigError
+from segnet.verb_config import BenchmarkConfig, EvaluateConfig, InspectConfig
 
 
 @pytest.mark.parametrize(

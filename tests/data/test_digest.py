@@ -10,10 +10,10 @@ import torch
 from range_server import serving
 from small_datasets import LAYOUTS, write
 
-from segnet.config import ShardConfig
 from segnet.data import DATASETS, build_dataset
 from segnet.data.digest import SplitDigest, changes, split_digest
 from segnet.system import storage
+from segnet.verb_config import ShardConfig
 from segnet.workflows.shard import write_shards
 
 

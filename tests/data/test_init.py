@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.config import DataConfig, ShardConfig
+from segnet.config import DataConfig
 from segnet.data import build_dataset, build_splits
 from segnet.data.datamodule import SegmentationDataModule
+from segnet.verb_config import ShardConfig
 from segnet.workflows.shard import write_shards
 
 pytest.importorskip("pycocotools", reason="pycocotools is an optional package, and not installed")

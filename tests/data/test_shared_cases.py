@@ -22,7 +22,7 @@ from segnet.classes import Classes
 from segnet.cli.predict import main as predict
 from segnet.cli.tables import print_report
 from segnet.cli.train import main as train
-from segnet.config import DataConfig, InspectConfig, OptimConfig
+from segnet.config import DataConfig, OptimConfig
 from segnet.data.datasets.coco_instances import COCOInstances
 from segnet.data.scan.report import DatasetReport
 from segnet.errors import DataError
@@ -32,6 +32,7 @@ from segnet.images.header import read_header
 from segnet.images.masks import ColoredMaskError, read_mask
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.training.task import SegmentationTask
+from segnet.verb_config import InspectConfig
 from segnet.workflows.inspect import inspect
 
 CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"

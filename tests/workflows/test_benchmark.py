@@ -9,10 +9,11 @@ from exports import SPEC, write_checkpoint
 from tiny import components
 from torch import nn
 
-from segnet.config import BenchmarkConfig, OptimConfig
+from segnet.config import OptimConfig
 from segnet.errors import ConfigError, MachineError
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system import machine
+from segnet.verb_config import BenchmarkConfig
 from segnet.workflows import benchmark as benchmarking
 from segnet.workflows.benchmark import Benchmark, benchmark, count
 from segnet.workflows.benchmark import measure_prediction as predict

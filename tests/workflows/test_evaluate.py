@@ -11,12 +11,13 @@ from tiny import CPU, SHAPES, classes_of
 
 from segnet.classes import Classes
 from segnet.cli.evaluate import _evaluate
-from segnet.config import DataConfig, EvaluateConfig
+from segnet.config import DataConfig
 from segnet.data.datasets.shapes import CLASSES, Shapes
 from segnet.errors import ConfigError, DataError
 from segnet.inference.predictor import Predictor
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import load_checkpoint
+from segnet.verb_config import EvaluateConfig
 from segnet.weights.load import read_weights
 from segnet.workflows.convert import convert, published_settings
 from segnet.workflows.evaluate import evaluate

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from segnet import cli
-from segnet.config import DataConfig, InspectConfig
+from segnet.config import DataConfig
 from segnet.errors import ConfigError, DataError
+from segnet.verb_config import InspectConfig
 from segnet.workflows.inspect import inspect
 
 NAMES = ["road", "tree", "sky"]

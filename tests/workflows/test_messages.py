@@ -8,8 +8,9 @@ import pytest
 from tiny import CPU, SHAPES, configuration
 
 from segnet.cli.composition import composed
-from segnet.config import Config, InspectConfig
+from segnet.config import Config
 from segnet.training.plan import Facts
+from segnet.verb_config import InspectConfig
 from segnet.workflows.messages import few_steps, never_predicted, next_commands
 from segnet.workflows.train import train
 

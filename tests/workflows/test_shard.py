@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from segnet import cli
-from segnet.config import ShardConfig
 from segnet.data.shards import Index
 from segnet.errors import ConfigError, DataError, MachineError
+from segnet.verb_config import ShardConfig
 from segnet.workflows.shard import write_shards
 
 pytest.importorskip("webdataset", reason="webdataset is an optional package, and not installed")

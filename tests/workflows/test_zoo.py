@@ -21,9 +21,10 @@ from segnet.cli.export import main as export
 from segnet.cli.grammar import to_overrides
 from segnet.cli.info import main as info
 from segnet.cli.predict import main as predict
-from segnet.config import Config, EvaluateConfig
+from segnet.config import Config
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.models.checkpoint import load_checkpoint
+from segnet.verb_config import EvaluateConfig
 from segnet.weights import zoo
 from segnet.weights.pdparams import BOOKKEEPING
 from segnet.workflows.zoo import find_model, with_found_model

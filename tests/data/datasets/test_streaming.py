@@ -11,7 +11,7 @@ from PIL import Image
 from range_server import serving
 
 from segnet.components import build
-from segnet.config import DataConfig, ShardConfig
+from segnet.config import DataConfig
 from segnet.data import DATASETS
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.datasets.streaming import Streaming
@@ -19,6 +19,7 @@ from segnet.data.scan import scan as scan_module
 from segnet.data.scan.scan import ScanCache, scan_split
 from segnet.errors import ConfigError, DataError, MachineError
 from segnet.system import storage
+from segnet.verb_config import ShardConfig
 from segnet.workflows.shard import write_shards
 
 pytest.importorskip("webdataset", reason="webdataset is an optional package, and not installed")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.config import DataConfig, InspectConfig
+from segnet.config import DataConfig
 from segnet.data.datasets.folder import Folder
 from segnet.data.scan.band_values import measured, pooled, value_range_option
 from segnet.errors import ConfigError
+from segnet.verb_config import InspectConfig
 from segnet.workflows.inspect import inspect
 
 

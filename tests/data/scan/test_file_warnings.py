@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segnet.config import DataConfig, InspectConfig
+from segnet.config import DataConfig
 from segnet.data import build_dataset
 from segnet.data.scan.finding import Finding
+from segnet.verb_config import InspectConfig
 from segnet.workflows.inspect import inspect
 
 SHAPE = (8, 10)

@@ -1,0 +1,96 @@
+"""The options of evaluate, inspect, shard and benchmark: dataclasses like those of a training in `segnet.config`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from segnet.config import (
+    DataConfig,
+    LoaderConfig,
+    OptimConfig,
+    ValidationConfig,
+    default_backbone,
+    default_decoder,
+    default_loss,
+    default_norm,
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluateConfig(ValidationConfig):
+    """Measure the mIoU of a checkpoint on a dataset, one image at a time, in float32."""
+
+    checkpoint: str = "???"
+    """Checkpoint (.ckpt) to evaluate, or the name of a published model: see segnet models."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Dataset: a choice such as folder, and its options; without one, the dataset of the checkpoint's run."""
+    split: str = "val"
+    """Split to evaluate: train, val or test."""
+    data: LoaderConfig = field(default_factory=LoaderConfig)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Arguments of Lightning's Trainer, such as trainer.accelerator=cpu."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ShardConfig:
+    """Pack a dataset into tar files (WebDataset shards) for streaming."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Dataset to pack: a choice such as folder, and its options."""
+    splits: list[str] = field(default_factory=lambda: ["train", "val"])
+    """Splits to pack: any of train, val and test."""
+    output: str = "???"
+    """Folder to write; it must not exist yet."""
+    images_per_shard: int = 500
+    """Images in each tar file; the last one of a split may have fewer."""
+
+
+@dataclass(slots=True, kw_only=True)
+class InspectConfig:
+    """Find problems in a dataset. All options of train are accepted, and these are used."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Dataset: a choice such as folder, and its options."""
+    splits: list[str] = field(default_factory=lambda: ["train", "val"])
+    """Splits to inspect: any of train, val and test."""
+    num_images: int = 8
+    """Rows of the contact sheet with each image before and after augmentation; 0: no sheet."""
+    data: DataConfig = field(default_factory=DataConfig)
+    seed: int = 0
+    """Seed of the augmentation in the contact sheet."""
+
+
+@dataclass(slots=True, kw_only=True)
+class BenchmarkConfig:
+    """Measure the cost of a model on this machine: parameters, operations, speed and memory."""
+
+    checkpoint: str | None = None
+    """Checkpoint or published model to measure instead of the options from backbone to num_classes; null: untrained."""
+    backbone: dict[str, Any] = field(default_factory=default_backbone)
+    """Backbone: a choice such as resnet50_vd, and its options."""
+    decoder: dict[str, Any] = field(default_factory=default_decoder)
+    """Decoder: deeplabv3plus or deeplabv3, and its options."""
+    output_stride: int = 16
+    """Output stride of backbone and decoder: 8, 16 or 32."""
+    norm: dict[str, Any] = field(default_factory=default_norm)
+    """Norm layers of backbone, decoder and auxiliary head: name=batch, sync_batch, group, layer or instance."""
+    loss: dict[str, Any] = field(default_factory=default_loss)
+    """Loss: a choice such as ohem or ce_dice, and its options."""
+    auxiliary_head: dict[str, Any] | None = None
+    """Auxiliary head for a second loss during training: fcn, and its options; null: none."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    num_classes: int = 19
+    """Number of classes."""
+    image_size: list[int] = field(default_factory=lambda: [512, 512])
+    """[height, width] of the images [pixels]."""
+    batch_size: int = 4
+    """Images in a batch, in training and prediction."""
+    device: str | None = None
+    """Device: cpu, cuda, cuda:1 or mps; null: a GPU if there is one."""
+    precision: str = "float32"
+    """Precision of prediction, and of training with autocast: float32, bf16 or fp16."""
+    runtime: str | None = None
+    """Runtime of prediction: torch, onnxruntime or openvino; null: chosen as predict does."""
+    compile: bool = False
+    """Compile the training step with torch.compile."""
+    seconds: float = 10.0
+    """Duration of each measurement; at least one batch [seconds]."""
