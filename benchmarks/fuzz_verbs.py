@@ -112,7 +112,7 @@ def warm_up() -> None:
 
     for verb in ("convert", "evaluate", "export", "info", "inspect", "predict_work", "train"):
         importlib.import_module(f"segnet.cli.{verb}")
-    for module in ("api", "workflows.train", "workflows.inspect", "workflows.convert", "serving.app", "exporters.onnx"):
+    for module in ("api", "workflows.train", "workflows.inspect", "published.convert", "serving.app", "exporters.onnx"):
         importlib.import_module(f"segnet.{module}")
 
 

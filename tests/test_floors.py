@@ -12,7 +12,7 @@ FLOORS = [
     "errors config verb_config choices components classes class_sets extras",
     "system",
     "images models losses weights",
-    "data exporters hub",
+    "data exporters hub published",
     "inference",
     "training prediction serving",
     "workflows",

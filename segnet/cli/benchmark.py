@@ -8,8 +8,8 @@ from pathlib import Path
 from segnet.cli.composition import run
 from segnet.cli.output import say
 from segnet.errors import ConfigError, ExitCode
+from segnet.published.zoo import find_model
 from segnet.verb_config import BenchmarkConfig
-from segnet.workflows.zoo import find_model
 
 OF_A_CHECKPOINT = "backbone|decoder|loss|auxiliary_head|optim|output_stride|norm|num_classes"
 

@@ -14,19 +14,21 @@ from segnet.config import OUTPUT_STRIDES
 from segnet.errors import ConfigError, ExitCode, MachineError
 
 if TYPE_CHECKING:
-    from segnet.workflows.convert import BuildSettings
+    from segnet.published.convert import BuildSettings
 
 
 def main(arguments: Sequence[str]) -> int:
     """Convert a foreign model into a checkpoint; return exit code 0."""
     options = build_parser().parse_args(arguments)
     output = _require_place(Path(options.output), options.overwrite)
+    multi_grid = None if options.multi_grid is None else _multi_grid(options.multi_grid)
+    from segnet.published.convert import convert, named_classes, published_settings, stored_classes
     from segnet.weights.load import read_weights  # late: imports torch, and --help stays fast
-    from segnet.workflows.convert import convert, find_classes, published_settings
 
+    named = None if options.classes is None else named_classes(options.classes)  # before a download
     weights = read_weights(options.source)
-    classes = find_classes(options.classes, weights)
-    settings = _chosen_settings(options, published_settings(weights))
+    classes = named or stored_classes(weights)
+    settings = _chosen_settings(options, multi_grid, published_settings(weights))
     model = convert(weights, classes, settings, output)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     say(f"{options.source}: {len(classes.names)} classes, {num_parameters:,} parameters, all loaded")
@@ -40,23 +42,25 @@ def main(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def _chosen_settings(options: argparse.Namespace, published: "BuildSettings") -> "BuildSettings":
-    """The published settings, overridden by the command line."""
+def _chosen_settings(
+    options: argparse.Namespace, multi_grid: tuple[int, ...] | None, published: "BuildSettings"
+) -> "BuildSettings":
+    """The published settings, overridden by the command line; `multi_grid` is --multi-grid."""
     chosen = published
     if options.output_stride is not None:
         chosen = replace(chosen, output_stride=options.output_stride)
     if options.multi_grid is not None:
-        chosen = replace(chosen, multi_grid=_multi_grid(options.multi_grid))
+        chosen = replace(chosen, multi_grid=multi_grid)
     return replace(chosen, align_corners=True) if options.align_corners else chosen
 
 
 def _multi_grid(text: str) -> tuple[int, ...] | None:
     if text == "none":
         return None
-    try:
-        return tuple(int(factor) for factor in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--multi-grid {text}: must be none or factors such as 1,2,4") from None
+    factors = text.split(",")
+    if not all(factor.strip().isdecimal() and int(factor) for factor in factors):
+        raise ConfigError(f"--multi-grid {text}: must be none or factors such as 1,2,4")
+    return tuple(int(factor) for factor in factors)
 
 
 def _require_place(path: Path, overwrite: bool) -> Path:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from segnet.cli.composition import run
 from segnet.cli.output import say
 from segnet.errors import ConfigError, ExitCode
+from segnet.published.zoo import find_model
 from segnet.verb_config import EvaluateConfig
 from segnet.weights.zoo import stands_for_model
-from segnet.workflows.zoo import find_model
 
 if TYPE_CHECKING:
     from segnet.workflows.evaluate import Results

@@ -11,8 +11,8 @@ from segnet.cli.arguments import Parser, one_checkpoint
 from segnet.cli.help import choices_of
 from segnet.cli.output import say
 from segnet.errors import ConfigError, ExitCode
+from segnet.published.zoo import find_model
 from segnet.system.signals import ending_at_once
-from segnet.workflows.zoo import find_model
 
 if TYPE_CHECKING:
     from segnet.classes import Classes

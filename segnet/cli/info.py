@@ -6,7 +6,7 @@ from typing import Any
 
 from segnet.cli.arguments import Parser, one_checkpoint
 from segnet.errors import ConfigError, ExitCode, printable
-from segnet.workflows.zoo import find_model
+from segnet.published.zoo import find_model
 
 
 def main(arguments: Sequence[str]) -> int:

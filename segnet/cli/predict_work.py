@@ -23,9 +23,9 @@ from segnet.prediction.inputs import Collector, result_names, shard
 from segnet.prediction.outputs import Style, write_shares
 from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
 from segnet.prediction.videos import segment_video
+from segnet.published.zoo import find_model
 from segnet.system.files import removing_if_empty
 from segnet.system.signals import ending_at_once
-from segnet.workflows.zoo import find_model
 
 
 def predict(options: argparse.Namespace) -> int:

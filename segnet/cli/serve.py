@@ -17,8 +17,8 @@ from segnet.cli.checkpoints import RUNS, newest_checkpoint
 from segnet.cli.output import say
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError, ExitCode, MachineError
+from segnet.published.zoo import find_model
 from segnet.system.signals import ending_at_once
-from segnet.workflows.zoo import find_model
 
 if TYPE_CHECKING:
     from segnet.inference.predictor import Predictor

@@ -19,6 +19,7 @@ from segnet.images.windows import Window
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.segmentation import Segmentation
 from segnet.inference.tta import MAX_PIXELS, Inference, argmax_classes
+from segnet.published.zoo import find_model
 from segnet.system.machine import is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ class Predictor:
     each window has less context.
 
     Args:
-        model: path of a segnet checkpoint, or of a model exported by `segnet export`.
+        model: path of a segnet checkpoint, or of a model exported by `segnet export`; or the name of a published model,
+            such as "cityscapes_resnet50_vd", which is downloaded once.
         device: "cpu", "cuda", "cuda:1", "mps"; None: a GPU if available.
         runtime: "torch", "onnxruntime" or "openvino"; None: torch, or on a CPU an existing export.
         precision: "float32", "bf16" or "fp16"; None: float32.
@@ -54,7 +56,7 @@ class Predictor:
         channels, value_range: those of the images, for `segnet.images.bands.read_bands`.
 
     Raises:
-        CheckpointError: the file cannot be used. MachineError: the device does not exist.
+        CheckpointError: the file cannot be used. MachineError: the device does not exist, or the download failed.
         ConfigError: an option is out of range.
     """
 
@@ -78,7 +80,7 @@ class Predictor:
         self._max_pixels = max_pixels
         self._fitting: int | None = None  # window side after out of memory
         self._most = batch_size  # largest batch that fits
-        self._runtime = open_runtime(model, device, runtime, precision)
+        self._runtime = open_runtime(find_model(model), device, runtime, precision)
         self.classes = self._runtime.classes
         self.channels = self._runtime.channels
         self.value_range = self._runtime.value_range

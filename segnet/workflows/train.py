@@ -21,6 +21,7 @@ from segnet.inference.predictor import Predictor
 from segnet.inference.tta import Inference
 from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.models.checkpoint import fitting, read_checkpoint
+from segnet.published.zoo import with_found_model
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
 from segnet.training.callbacks.budget_clock import budget_clock
@@ -57,7 +58,6 @@ from segnet.workflows.decisions import decided, fitted, start_clock
 from segnet.workflows.evaluate import Results, device_options, evaluate
 from segnet.workflows.messages import announce, never_predicted
 from segnet.workflows.report import write_report
-from segnet.workflows.zoo import with_found_model
 
 log = logging.getLogger(__name__)
 

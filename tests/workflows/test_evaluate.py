@@ -17,9 +17,9 @@ from segnet.errors import ConfigError, DataError
 from segnet.inference.predictor import Predictor
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import load_checkpoint
+from segnet.published.convert import convert, published_settings
 from segnet.verb_config import EvaluateConfig
 from segnet.weights.load import read_weights
-from segnet.workflows.convert import convert, published_settings
 from segnet.workflows.evaluate import evaluate
 
 

@@ -64,8 +64,8 @@ def fetch_model(model: PublishedModel) -> Path:
 
 def _convert(model: PublishedModel, path: Path) -> None:
     from segnet.class_sets import CLASS_SETS
+    from segnet.published.convert import convert, published_settings
     from segnet.weights.load import read_weights
-    from segnet.workflows.convert import convert, published_settings
 
     log.info("%s: fetching the model of %s", model.name, model.publisher)
     try:

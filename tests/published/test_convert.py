@@ -13,9 +13,9 @@ import torch
 from segnet.class_sets import CITYSCAPES_CLASSES, CLASS_SETS
 from segnet.errors import CheckpointError, ConfigError
 from segnet.models.checkpoint import load_checkpoint
+from segnet.published.convert import BuildSettings, convert, named_classes, published_settings, stored_classes
 from segnet.weights.load import read_weights
 from segnet.weights.pdparams import BOOKKEEPING
-from segnet.workflows.convert import BuildSettings, convert, find_classes, published_settings
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 IMAGENET = (torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
@@ -64,7 +64,7 @@ def test_a_converted_paddleseg_model_gives_the_same_logits(tmp_path):
     weights = read_weights(tmp_path / "a.pdparams")
     assert published_settings(weights) == BuildSettings(output_stride=8, multi_grid=(1, 2, 4))
     multi_grid = record["multi_grid"] and tuple(record["multi_grid"])
-    classes = find_classes(",".join(f"c{index}" for index in range(record["num_classes"])), weights)
+    classes = named_classes(",".join(f"c{index}" for index in range(record["num_classes"])))
     convert(weights, classes, BuildSettings(output_stride=8, multi_grid=multi_grid), tmp_path / "a.ckpt")
     model, _ = load_checkpoint(tmp_path / "a.ckpt")
     torch.testing.assert_close(model.normalize.mean.flatten(), torch.full((3,), 127.5))
@@ -135,7 +135,7 @@ def test_classes_are_read_from_the_weights_file(tmp_path, key):
         "old": {"CLASSES": names, "PALETTE": colors},
         "new": {"dataset_meta": {"classes": names, "palette": colors}},
     }[key]
-    classes = find_classes(None, read_weights(published(original(), tmp_path / "a.pth", meta)))
+    classes = stored_classes(read_weights(published(original(), tmp_path / "a.pth", meta)))
     assert classes.names == ("road", "bed")
     assert classes.palette == ((1, 2, 3), (4, 5, 6))
 
@@ -147,30 +147,30 @@ def weights(tmp_path_factory):
 
 def test_missing_class_names_are_an_error_that_suggests_classes(weights):
     with pytest.raises(ConfigError, match="contains no class names: add --classes with ade20k"):
-        find_classes(None, weights)
+        stored_classes(weights)
 
 
 @pytest.mark.parametrize("name", CLASS_SETS)
-def test_classes_of_known_datasets_are_found_by_name(weights, name):
-    assert find_classes(name, weights) is CLASS_SETS[name]
+def test_classes_of_known_datasets_are_found_by_name(name):
+    assert named_classes(name) is CLASS_SETS[name]
 
 
-def test_classes_are_read_from_a_list_or_a_file(weights, tmp_path):
-    assert find_classes("road, tree,car", weights).names == ("road", "tree", "car")
+def test_classes_are_read_from_a_list_or_a_file(tmp_path):
+    assert named_classes("road, tree,car").names == ("road", "tree", "car")
     (tmp_path / "a.yaml").write_text("names: [a, b]\npalette: [[1, 2, 3], [3, 2, 1]]\nignore_index: 7\n")
-    classes = find_classes(str(tmp_path / "a.yaml"), weights)
+    classes = named_classes(str(tmp_path / "a.yaml"))
     assert (classes.names, classes.palette, classes.ignore_index) == (("a", "b"), ((1, 2, 3), (3, 2, 1)), 7)
     (tmp_path / "b.json").write_text('["x", "y"]')
-    assert find_classes(str(tmp_path / "b.json"), weights).names == ("x", "y")
+    assert named_classes(str(tmp_path / "b.json")).names == ("x", "y")
 
 
 @pytest.mark.parametrize("content", ["{", "5", "names: [a]\ncolor: red", "palette: []"])
-def test_invalid_class_files_are_refused_by_name(weights, tmp_path, content):
+def test_invalid_class_files_are_refused_by_name(tmp_path, content):
     (tmp_path / "a.yaml").write_text(content)
     with pytest.raises(ConfigError, match=r"--classes .*a\.yaml: "):
-        find_classes(str(tmp_path / "a.yaml"), weights)
+        named_classes(str(tmp_path / "a.yaml"))
 
 
-def test_an_unknown_dataset_is_refused_with_a_suggestion(weights):
+def test_an_unknown_dataset_is_refused_with_a_suggestion():
     with pytest.raises(ConfigError, match=r"--classes cityscape: no such dataset\. Did you mean 'cityscapes'"):
-        find_classes("cityscape", weights)
+        named_classes("cityscape")

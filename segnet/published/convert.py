@@ -81,30 +81,16 @@ def published_settings(weights: Weights) -> BuildSettings:
     return replace(settings, align_corners=True) if re.search(r"align_corners\s*=\s*True", text) else settings
 
 
-def find_classes(named: str | None, weights: Weights) -> Classes:
-    """Find a model's classes: by dataset name, from a file, from a list, or from the weights file itself.
+def named_classes(named: str) -> Classes:
+    """Return the classes that --classes names.
 
     Args:
         named: "cityscapes", "road,tree,car", or the path of a YAML file: a list of names, or ``names``, ``palette`` and
-            ``ignore_index``. None: mmsegmentation's entry in the weights file.
+            ``ignore_index``.
 
     Raises:
-        ConfigError: an unknown dataset or file, or None and the weights file contains no classes.
+        ConfigError: an unknown dataset or file.
     """
-    if named is None:
-        meta = weights.meta.get("meta", {})
-        described = meta.get("dataset_meta") or meta
-        if not isinstance(described, Mapping):
-            described = {}
-        names = described.get("classes") or described.get("CLASSES")
-        if not names:
-            raise ConfigError(
-                f"{weights.source}: contains no class names: add --classes with {', '.join(sorted(CLASS_SETS))}, "
-                "a list such as road,tree,car or a YAML file"
-            )
-        palette = described.get("palette") or described.get("PALETTE")
-        with refusing_damage(weights.source, "its classes cannot be used, set them with --classes"):
-            return Classes.create([str(name).strip() for name in names], palette)
     if named in CLASS_SETS:
         return CLASS_SETS[named]
     if Path(named).suffix in (".yaml", ".yml", ".json"):
@@ -112,6 +98,28 @@ def find_classes(named: str | None, weights: Weights) -> Classes:
     if "," in named:
         return Classes.create([name.strip() for name in named.split(",")])
     raise ConfigError(f"--classes {named}: no such dataset.{did_you_mean(named, CLASS_SETS)}")
+
+
+def stored_classes(weights: Weights) -> Classes:
+    """Return the classes that mmsegmentation stored in the weights file.
+
+    Raises:
+        ConfigError: there are none.
+        CheckpointError: they cannot be used.
+    """
+    meta = weights.meta.get("meta", {})
+    described = meta.get("dataset_meta") or meta
+    if not isinstance(described, Mapping):
+        described = {}
+    names = described.get("classes") or described.get("CLASSES")
+    if not names:
+        raise ConfigError(
+            f"{weights.source}: contains no class names: add --classes with {', '.join(sorted(CLASS_SETS))}, "
+            "a list such as road,tree,car or a YAML file"
+        )
+    palette = described.get("palette") or described.get("PALETTE")
+    with refusing_damage(weights.source, "its classes cannot be used, set them with --classes"):
+        return Classes.create([str(name).strip() for name in names], palette)
 
 
 def _read_classes(path: Path) -> Classes:

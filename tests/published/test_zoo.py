@@ -23,11 +23,12 @@ from segnet.cli.info import main as info
 from segnet.cli.predict import main as predict
 from segnet.config import Config
 from segnet.errors import CheckpointError, ConfigError, MachineError
+from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
+from segnet.published.zoo import find_model, with_found_model
 from segnet.verb_config import EvaluateConfig
 from segnet.weights import zoo
 from segnet.weights.pdparams import BOOKKEEPING
-from segnet.workflows.zoo import find_model, with_found_model
 
 NAME = "cityscapes_resnet50_v1c"
 PARITY = Path(__file__).parents[1] / "data" / "parity"
@@ -131,6 +132,13 @@ def test_other_verbs_accept_the_name(server, tmp_path, capsys):
     with pytest.raises(ConfigError, match=f"init_from={NAME} fine-tunes it$"):
         with_found_model(Config(checkpoint=NAME))
     assert len(server.requests) == 1
+
+
+def test_a_predictor_accepts_the_name(server):
+    assert Predictor(NAME, "cpu").classes == CITYSCAPES_CLASSES
+    assert len(server.requests) == 1
+    with pytest.raises(CheckpointError, match=f"Did you mean '{NAME}'"):
+        Predictor(f"{NAME}s")
 
 
 def test_hydra_verbs_accept_the_name_by_position():
