@@ -30,6 +30,7 @@ from segnet.config import Config, LoaderConfig
 from segnet.data.scan.report import DatasetReport
 from segnet.data.scan.values_report import ValuesReport
 from segnet.errors import ConfigError, MachineError
+from segnet.inference.ensemble import StrPath
 from segnet.models.metadata import Metadata
 from segnet.system.files import removing_if_empty
 from segnet.system.signals import handlers_restored
@@ -38,7 +39,6 @@ from segnet.verb_config import EvaluateConfig, InspectConfig
 from segnet.workflows.evaluate import Results, device_options
 
 T = TypeVar("T")
-StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -101,8 +101,7 @@ class Inspection:
     Attributes:
         folder: the run folder, with inspection.json and contact_sheet.png.
         report: `report.errors` and `report.warnings` are lists of messages; `report.require_sound()` raises the first
-            error.
-            Without class names, `report.readings` has the ways to read the masks.
+            error. Without class names, `report.readings` has the ways to read the masks.
     """
 
     folder: Path
@@ -235,8 +234,10 @@ def export(
         CheckpointError: the checkpoint cannot be used, or the outputs of the export differ.
         MachineError: a package is not installed, or the file cannot be written.
     """
-    from segnet.cli.export import build_parser, exported, output_path
+    from segnet.cli.export import ONE_MODEL, build_parser, exported, output_path
 
+    if not isinstance(checkpoint, str | os.PathLike):
+        raise ConfigError(f"export: checkpoint={checkpoint!r}: {ONE_MODEL}")
     words = [f"--format={format}", f"--output-kind={output_kind}", f"--calibration-images={calibration_images}"]
     words += [f"--{name}" for name, wanted in (("int8", int8), ("overwrite", overwrite)) if wanted]
     for name, value in (("output", output), ("calibrate", calibrate), ("dataset", dataset)):

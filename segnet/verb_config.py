@@ -19,8 +19,8 @@ from segnet.config import (
 class EvaluateConfig(ValidationConfig):
     """Measure the mIoU of a checkpoint on a dataset, one image at a time, in float32."""
 
-    checkpoint: str = "???"
-    """Checkpoint (.ckpt) to evaluate, or the name of a published model: see segnet models."""
+    checkpoint: Any = "???"
+    """Checkpoint (.ckpt) to evaluate, or the name of a published model; a list averages their probabilities."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Dataset: a choice such as folder, and its options; without one, the dataset of the checkpoint's run."""
     split: str = "val"

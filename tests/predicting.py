@@ -39,6 +39,16 @@ def checkpoint_of(channels: int, path: Path) -> Path:
     return path
 
 
+def untrained(path: Path, classes: Classes, seed: int = 0, output_stride: int = 16, mean: float = 0.5) -> Path:
+    """A checkpoint of an untrained model with random norms, so that different seeds predict different masks."""
+    torch.manual_seed(seed)
+    model = {**components(output_stride), "mean": [mean] * 3, "std": [0.3] * 3}
+    task = SegmentationTask.create(model=model, classes=classes, loss={"name": "cross_entropy"}, optim=OptimConfig())
+    torch.nn.init.normal_(task.model.decoder.classifier.weight, std=2.0)
+    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
+    return path
+
+
 def write_noise(path: str | Path, size: tuple[int, int] = (20, 30)) -> Path:
     """Write a noise image of size (height, width)."""
     path = Path(path)

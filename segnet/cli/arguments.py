@@ -13,7 +13,10 @@ from segnet.errors import ConfigError
 from segnet.weights.zoo import stands_for_model
 
 # Help of options that several verbs have.
-CHECKPOINT_HELP = "checkpoint, exported model, or name from segnet models; default: the newest best.ckpt under runs/"
+CHECKPOINT_HELP = (
+    "checkpoint, exported model, or name from segnet models; given several times, their probabilities are averaged; "
+    "default: the newest best.ckpt under runs/"
+)
 DEVICE_HELP = "cpu, cuda, cuda:1, mps; default: a GPU if available"
 RUNTIME_HELP = "default: torch, or a cached export on a CPU"
 
@@ -44,6 +47,11 @@ class Parser(argparse.ArgumentParser):
         return self.prog.removeprefix("segnet ")
 
 
+def add_checkpoints(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option `--checkpoint` for one or several models: `split_checkpoints` reads its values."""
+    parser.add_argument("--checkpoint", action="append", nargs="+", default=[], metavar="FILE", help=text)
+
+
 def verb_parser(verb: str) -> Parser:
     """Build the parser of a verb that takes files; predict's parser has a separate module."""
     module = importlib.import_module(f"segnet.cli.{verb}")
@@ -57,6 +65,21 @@ def split_models(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split positional arguments into inputs and models: files by suffix, or names of published models."""
     models = [text for text in inputs if Path(text).suffix in MODEL_SUFFIXES or stands_for_model(text)]
     return [text for text in inputs if text not in models], models
+
+
+def split_checkpoints(groups: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Split the values of `--checkpoint a.ckpt b.ckpt img.png` into inputs and models; the first one is a model.
+
+    Args:
+        groups: the values of each occurrence of the option.
+    """
+    inputs: list[str] = []
+    models: list[str] = []
+    for first, *rest in groups:
+        others, more = split_models(rest)
+        inputs += others
+        models += [first, *more]
+    return inputs, models
 
 
 def one_checkpoint(verb: str, *named: str | None) -> str | None:

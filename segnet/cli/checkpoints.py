@@ -1,8 +1,10 @@
-"""The default checkpoint of a command."""
+"""The checkpoints of a command: those named, or the newest run's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from segnet.errors import CheckpointError
+from segnet.published.zoo import find_model
 
 RUNS = Path("runs")
 
@@ -20,3 +22,13 @@ def newest_checkpoint(runs: Path) -> Path:
             "or set --checkpoint FILE"
         )
     return found[-1]
+
+
+def found_checkpoints(named: Sequence[str]) -> list[Path]:
+    """The paths of the named checkpoints; without a name, the newest one under runs/.
+
+    Raises:
+        CheckpointError: there is none, or a published model of a name is damaged or unknown.
+        MachineError: a published model cannot be downloaded.
+    """
+    return [find_model(name) for name in named] or [newest_checkpoint(RUNS)]

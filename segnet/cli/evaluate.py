@@ -1,6 +1,7 @@
 """`segnet evaluate`: scores of a checkpoint on a split -> table and results.json."""
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,13 +41,26 @@ def on_dataset_of_run(config: EvaluateConfig) -> EvaluateConfig:
     """Add the dataset of the checkpoint's run; options in `config.dataset` override its own."""
     from segnet.training.run_folder import dataset_of_run
 
-    if stands_for_model(config.checkpoint):
-        raise ConfigError(f"dataset is not set, and {config.checkpoint} is not a local run: add dataset=...")
-    return replace(config, dataset=dataset_of_run(find_model(config.checkpoint), config.dataset))
+    [first, *_] = named_checkpoints(config)
+    if stands_for_model(first):
+        raise ConfigError(f"dataset is not set, and {first} is not a local run: add dataset=...")
+    return replace(config, dataset=dataset_of_run(find_model(first), config.dataset))
+
+
+def named_checkpoints(config: EvaluateConfig) -> list[str]:
+    """The checkpoints of the configuration: one, or those of an ensemble.
+
+    Raises:
+        ConfigError: none, or something else than text.
+    """
+    given = config.checkpoint if isinstance(config.checkpoint, list | tuple) else [config.checkpoint]
+    if not given or not all(isinstance(one, str | os.PathLike) for one in given):
+        raise ConfigError(f"checkpoint={config.checkpoint}: name a file, or several as checkpoint=[a.ckpt,b.ckpt]")
+    return [os.fspath(one) for one in given]
 
 
 def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
-    """Evaluate a checkpoint and write results.json; the dataset defaults to that of the checkpoint's run.
+    """Evaluate one or several checkpoints and write results.json; the dataset defaults to that of the first one's run.
 
     Raises:
         ConfigError: a launcher started several processes.
@@ -64,7 +78,7 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         config = on_dataset_of_run(config)
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     results = evaluate(
-        find_model(config.checkpoint),
+        [find_model(checkpoint) for checkpoint in named_checkpoints(config)],
         dataset=config.dataset,
         split=config.split,
         data=config.data,

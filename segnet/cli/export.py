@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segnet.choices import EXPORT_SUFFIXES, FORMATS, OUTPUT_KINDS
-from segnet.cli.arguments import Parser, one_checkpoint
+from segnet.cli.arguments import Parser, add_checkpoints
 from segnet.cli.help import choices_of
 from segnet.cli.output import say
 from segnet.errors import ConfigError, ExitCode
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from segnet.workflows.quantize import Calibration
 
 
+ONE_MODEL = "an export holds one model; predict, evaluate and serve take several"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Export a checkpoint and verify its outputs; return exit code 0."""
     options = build_parser().parse_args(arguments)
-    named = one_checkpoint("export", options.checkpoint, options.model)
-    if named is None:
+    named = [*options.models, *(name for group in options.checkpoint for name in group)]
+    if not named:
         raise ConfigError("export: no checkpoint; add one, such as segnet export best.ckpt --format onnx")
-    checkpoint = Path(named)
+    if len(named) > 1:
+        raise ConfigError(f"export: {' and '.join(named)}: {ONE_MODEL}")
+    checkpoint = Path(named[0])
     output = output_path(options, checkpoint)
     say(f"checkpoint: {checkpoint}")
     with ending_at_once("while exporting: nothing was written"):
@@ -109,9 +114,9 @@ def build_parser() -> Parser:
         "written if they differ. Normalization is part of the export: inputs are images with values 0-255.",
     )
     parser.add_argument(
-        "model", nargs="?", metavar="CHECKPOINT", help="a segnet checkpoint, or a name of segnet models"
+        "models", nargs="*", metavar="CHECKPOINT", help="a segnet checkpoint, or a name of segnet models"
     )
-    parser.add_argument("--checkpoint", metavar="FILE", help="same as the positional argument")
+    add_checkpoints(parser, "same as the positional argument")
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="default: onnx")
     parser.add_argument(
         "--output", metavar="PATH", help="output file, or folder for safetensors; default: next to the checkpoint"

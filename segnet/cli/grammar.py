@@ -108,7 +108,19 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     folders: list[str] = []
     names = [field.name for field in dataclasses.fields(schema)]
     overrides = list(_translated(verb, set(_flags(schema)), names, arguments, folders))
+    if verb == "evaluate":
+        overrides = _one_ensemble(overrides)
     return [*overrides, *_dataset_in(folders, overrides)]
+
+
+def _one_ensemble(overrides: Sequence[str]) -> list[str]:
+    """The overrides with all checkpoints in one list: `a.ckpt --checkpoint b.ckpt` is checkpoint=[a.ckpt,b.ckpt]."""
+    prefix = "checkpoint="
+    named = [override.removeprefix(prefix) for override in overrides if override.startswith(prefix)]
+    if len(named) < 2:
+        return list(overrides)
+    files = [name[1:-1] if name.startswith("[") and name.endswith("]") else name for name in named]
+    return [*(word for word in overrides if not word.startswith(prefix)), f"{prefix}[{','.join(files)}]"]
 
 
 def _translated(

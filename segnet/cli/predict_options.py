@@ -4,7 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 from segnet.choices import DEFAULT_WINDOW, IMAGE_KINDS, RUNTIMES, SAVE_KINDS
-from segnet.cli.arguments import CHECKPOINT_HELP, DEVICE_HELP, RUNTIME_HELP, Parser, one_checkpoint, split_models
+from segnet.cli.arguments import (
+    CHECKPOINT_HELP,
+    DEVICE_HELP,
+    RUNTIME_HELP,
+    Parser,
+    add_checkpoints,
+    split_checkpoints,
+    split_models,
+)
 from segnet.components import did_you_mean
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError
@@ -45,7 +53,7 @@ def build_parser() -> Parser:
     add("inputs", nargs="*", metavar="IMAGE", help="inputs to segment, see below")
     add("--list", action="append", default=[], metavar="FILE", help="a list of files, one per line; - is stdin")
     add("--root", metavar="FOLDER", help="folder that contains the files of a list; default: the list's folder")
-    add("--checkpoint", metavar="FILE", help=CHECKPOINT_HELP)
+    add_checkpoints(parser, CHECKPOINT_HELP)
     add("--output", default="predictions", metavar="FOLDER", help="default: predictions")
     add(
         "--save",
@@ -91,8 +99,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ConfigError: an unknown option, or a value out of its range.
     """
     options: argparse.Namespace = build_parser().parse_args(arguments)
-    options.inputs, models = split_models(options.inputs)
-    options.checkpoint = one_checkpoint("predict", options.checkpoint, *models)
+    more, named = split_checkpoints(options.checkpoint)
+    inputs, models = split_models(options.inputs)
+    options.inputs, options.checkpoint = [*inputs, *more], [*models, *named]
     _check_ranges(options)
     return options
 

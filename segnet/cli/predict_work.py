@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.cli.checkpoints import RUNS, newest_checkpoint
+from segnet.cli.checkpoints import found_checkpoints
 from segnet.cli.display import Display
 from segnet.errors import ConfigError, ExitCode, Interrupted, MachineError, SegnetError
 from segnet.inference.predictor import Predictor
@@ -23,7 +23,6 @@ from segnet.prediction.inputs import Collector, result_names, shard
 from segnet.prediction.outputs import Style, write_shares
 from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
 from segnet.prediction.videos import segment_video
-from segnet.published.zoo import find_model
 from segnet.system.files import removing_if_empty
 from segnet.system.signals import ending_at_once
 
@@ -37,11 +36,11 @@ def predict(options: argparse.Namespace) -> int:
             for note in notes:
                 display.error(f"segnet: {note}")
             output_dir = require_output_folder(Path(options.output))
-            checkpoint = find_model(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
+            checkpoints = found_checkpoints(options.checkpoint)
             with ThreadPoolExecutor(1) as pool:
-                digest = pool.submit(model_digest, checkpoint)
+                digest = pool.submit(models_digest, checkpoints)
                 predictor = Predictor(
-                    checkpoint,
+                    checkpoints,
                     options.device,
                     runtime=options.runtime,
                     precision=options.precision,
@@ -50,8 +49,9 @@ def predict(options: argparse.Namespace) -> int:
                     window=options.window,
                     batch_size=options.batch_size,
                 )
-            display.line(f"checkpoint: {checkpoint}")
-            settings = _output_settings(options, predictor, str(checkpoint), digest.result())
+            named = ", ".join(map(str, checkpoints))
+            display.line(f"checkpoint: {named}")
+            settings = _output_settings(options, predictor, named, digest.result())
             remove_stale_files(output_dir)
             prediction = Prediction(predictor, Records(output_dir, options.overwrite), settings)
             return _work(prediction, tasks, options, display)
@@ -217,6 +217,11 @@ def require_output_folder(folder: Path) -> Path:
     except OSError as error:
         raise MachineError(f"--output {folder}: cannot be created or written to ({error.strerror})") from None
     return folder
+
+
+def models_digest(models: Sequence[Path]) -> str:
+    """The digest of a model, or those of an ensemble; they depend on the order, as the ids of the classes do."""
+    return "+".join(map(model_digest, models))
 
 
 def model_digest(model: Path) -> str:

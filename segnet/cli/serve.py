@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segnet.choices import RUNTIMES
-from segnet.cli.arguments import CHECKPOINT_HELP, DEVICE_HELP, RUNTIME_HELP, Parser, one_checkpoint
-from segnet.cli.checkpoints import RUNS, newest_checkpoint
+from segnet.cli.arguments import CHECKPOINT_HELP, DEVICE_HELP, RUNTIME_HELP, Parser, add_checkpoints
+from segnet.cli.checkpoints import found_checkpoints
 from segnet.cli.output import say
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError, ExitCode, MachineError
-from segnet.published.zoo import find_model
 from segnet.system.signals import ending_at_once
 
 if TYPE_CHECKING:
@@ -30,19 +29,23 @@ def main(arguments: Sequence[str]) -> int:
     _require_packages()
     from segnet.inference.predictor import Predictor  # late: imports torch, and --help stays fast
 
-    checkpoint = find_model(options.checkpoint) if options.checkpoint else newest_checkpoint(RUNS)
+    checkpoints = found_checkpoints(options.checkpoint)
     with (
         ending_at_once("ended the server"),  # outermost: the folder is removed
         _bind(options.host, options.port) as listener,
         tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True) as uploads,
     ):
-        predictor = Predictor(checkpoint, options.device, runtime=options.runtime, precision=options.precision)
-        _serve(options, checkpoint, predictor, listener, Path(uploads))
+        predictor = Predictor(checkpoints, options.device, runtime=options.runtime, precision=options.precision)
+        _serve(options, checkpoints, predictor, listener, Path(uploads))
     return ExitCode.OK
 
 
 def _serve(
-    options: argparse.Namespace, checkpoint: Path, predictor: "Predictor", listener: socket.socket, uploads: Path
+    options: argparse.Namespace,
+    checkpoints: Sequence[Path],
+    predictor: "Predictor",
+    listener: socket.socket,
+    uploads: Path,
 ) -> None:
     from PIL import Image
 
@@ -59,9 +62,9 @@ def _serve(
     if Image.MAX_IMAGE_PIXELS is not None:  # the server's limit replaces Pillow's if larger
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.max_pixels // 2 + 1)
     queue = JobQueue(limits.waiting)
-    name = str(Path(*checkpoint.absolute().parts[-2:]))
+    name = ", ".join(str(Path(*checkpoint.absolute().parts[-2:])) for checkpoint in checkpoints)
     app = create_app(predictor, name, limits, queue, uploads, (options.host, *options.allow_host))
-    say(f"checkpoint: {checkpoint}")
+    say(f"checkpoint: {', '.join(map(str, checkpoints))}")
     say(f"serving at {_url(listener)} (press Ctrl-C to stop)")
     if not _is_loopback(listener):
         say(
@@ -124,8 +127,8 @@ def build_parser() -> Parser:
         prog="segnet serve",
         description="Serves a web page that segments images, and POST /predict for programs.",
     )
-    parser.add_argument("model", nargs="?", metavar="CHECKPOINT", help="same as --checkpoint")
-    parser.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT_HELP)
+    parser.add_argument("models", nargs="*", metavar="CHECKPOINT", help="same as --checkpoint")
+    add_checkpoints(parser, CHECKPOINT_HELP)
     parser.add_argument("--device", help=DEVICE_HELP)
     parser.add_argument("--runtime", choices=RUNTIMES, help=RUNTIME_HELP)
     parser.add_argument("--precision", choices=PRECISIONS, help="default: float32")
@@ -153,7 +156,7 @@ def build_parser() -> Parser:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options: argparse.Namespace = build_parser().parse_args(arguments)
-    options.checkpoint = one_checkpoint("serve", options.checkpoint, options.model)
+    options.checkpoint = [*options.models, *(name for group in options.checkpoint for name in group)]
     for name, least in (("max_megabytes", 1e-3), ("max_megapixels", 1e-3), ("timeout", 0.1), ("queue", 0), ("port", 0)):
         value = getattr(options, name)
         if not least <= value < float("inf"):

@@ -39,7 +39,8 @@ def print_scores(results: Results) -> None:
 def scores_table(results: Results) -> Table:
     """Build the table of the scores of each class; "n/a" stands for 0 / 0."""
     scores, classes = results.scores, results.classes
-    table = Table(title=cell(f"{results.split}: {results.num_images:,} images, {results.checkpoint.name}"))
+    files = ", ".join(path.name for path in results.checkpoints)
+    table = Table(title=cell(f"{results.split}: {results.num_images:,} images, {files}"))
     for column in ("class", "IoU %", "accuracy %", "precision %", "pixels"):
         table.add_column(column, justify="left" if column == "class" else "right")
     for row in zip(classes.names, scores.iou, scores.accuracy, scores.precision, scores.pixels, strict=True):

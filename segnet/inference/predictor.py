@@ -16,7 +16,7 @@ from segnet.errors import DataError, MachineError
 from segnet.images.convert import ImageLike, as_bands
 from segnet.images.values import Bands
 from segnet.images.windows import Window
-from segnet.inference.runtimes import open_runtime
+from segnet.inference.ensemble import Ensemble, StrPath
 from segnet.inference.segmentation import Segmentation
 from segnet.inference.tta import MAX_PIXELS, Inference, argmax_classes
 from segnet.published.zoo import find_model
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Predictor:
-    """Segments images with a trained model. Thread-safe.
+    """Segments images with a trained model, or with several whose probabilities are averaged. Thread-safe.
 
     Images with more than `max_pixels` are predicted in overlapping sliding windows with blended probabilities. If
     memory runs out, smaller windows are tried and a warning is logged. Their predictions may differ slightly, because
@@ -39,7 +39,8 @@ class Predictor:
 
     Args:
         model: path of a segnet checkpoint, or of a model exported by `segnet export`; or the name of a published model,
-            such as "cityscapes_resnet50_vd", which is downloaded once.
+            such as "cityscapes_resnet50_vd", which is downloaded once; or a list of them. The classes of several models
+            are matched by name, in the order of the first one. Each model keeps its normalization.
         device: "cpu", "cuda", "cuda:1", "mps"; None: a GPU if available.
         runtime: "torch", "onnxruntime" or "openvino"; None: torch, or on a CPU an existing export.
         precision: "float32", "bf16" or "fp16"; None: float32.
@@ -56,13 +57,13 @@ class Predictor:
         channels, value_range: those of the images, for `segnet.images.bands.read_bands`.
 
     Raises:
-        CheckpointError: the file cannot be used. MachineError: the device does not exist, or the download failed.
-        ConfigError: an option is out of range.
+        CheckpointError: a file cannot be used, or several models have other classes, channels or value ranges.
+        MachineError: the device does not exist, or the download failed. ConfigError: an option is out of range.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: StrPath | Sequence[StrPath],
         device: str | None = None,
         *,
         runtime: str | None = None,
@@ -80,10 +81,12 @@ class Predictor:
         self._max_pixels = max_pixels
         self._fitting: int | None = None  # window side after out of memory
         self._most = batch_size  # largest batch that fits
-        self._runtime = open_runtime(find_model(model), device, runtime, precision)
-        self.classes = self._runtime.classes
-        self.channels = self._runtime.channels
-        self.value_range = self._runtime.value_range
+        named = [model] if isinstance(model, str | os.PathLike) else model
+        ensemble = Ensemble([find_model(one) for one in named], device, runtime, precision)
+        self._models, self._device = ensemble.models, ensemble.device
+        self.classes = ensemble.classes
+        self.channels = ensemble.channels
+        self.value_range = ensemble.value_range
 
     def __call__(self, image: ImageLike, probabilities: bool = False) -> Segmentation:
         """Segment one image.
@@ -140,7 +143,7 @@ class Predictor:
 
         def attempt(inference: Inference) -> None:
             inference.slide(
-                self._runtime,
+                self._models,
                 size,
                 lambda window: self._tensor(read(window)),
                 lambda part, scores: write(part, self._ids(scores)),
@@ -167,8 +170,8 @@ class Predictor:
             batch = torch.stack([self._tensor(images[index]) for index in chunk])
             # Softmax preserves the order of classes except for rounding to ties. Without it, the mask equals that of
             # evaluate to the last pixel.
-            plain = inference.is_plain and not probabilities
-            scores = self._runtime(batch) if plain else inference.averaged(self._runtime, batch)
+            plain = inference.is_plain and not probabilities and len(self._models) == 1
+            scores = self._models[0](batch) if plain else inference.averaged(self._models, batch)
             for index, image_scores in zip(chunk, scores, strict=True):
                 kept = image_scores.half().cpu().numpy() if probabilities else None
                 results.append(Segmentation(images[index], self._ids(image_scores), self.classes, kept))
@@ -185,7 +188,7 @@ class Predictor:
                 kept[:, *part.within()] = scores.half().cpu().numpy()
 
         height, width = size
-        inference.slide(self._runtime, (height, width), lambda window: self._tensor(image[window.within()]), write)
+        inference.slide(self._models, (height, width), lambda window: self._tensor(image[window.within()]), write)
         return Segmentation(image, mask, self.classes, kept)
 
     def _within_memory(self, attempt: Callable[[Inference], T], size: tuple[int, int], batch_size: int) -> T:
@@ -200,7 +203,7 @@ class Predictor:
             inference = self._smaller(inference, size)  # outside of `except`: the error references memory
 
     def _smaller(self, inference: Inference, size: tuple[int, int]) -> Inference:
-        if self._runtime.device.type == "cuda":
+        if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if inference.batch_size > 1:
             self._most = 1
@@ -232,7 +235,7 @@ class Predictor:
 
     def _tensor(self, image: Bands) -> Tensor:
         """(H, W, channels) -> (channels, H, W) on the model's device."""
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self._runtime.device)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self._device)
 
     def _ids(self, scores: Tensor) -> Ids:
         """(classes, H, W) -> (H, W)."""

@@ -21,6 +21,7 @@ from segnet.errors import ConfigError
 from segnet.images.windows import Mosaic, Piece, Window
 
 Model = Callable[[Tensor], Tensor]  # images (B, channels, H, W), 0-255 -> logits (B, classes, H, W), to be overwritten
+Models = Model | Sequence[Model]  # the probabilities of several models, with one order of classes, are averaged
 Read = Callable[[Window], Tensor]  # -> (channels, h, w), 0-255, on the model's device
 Write = Callable[[Window, Tensor], None]  # probabilities (classes, h, w)
 T = TypeVar("T")
@@ -67,23 +68,28 @@ class Inference:
         return not self.flip and list(self.scales) == [1]
 
     @torch.inference_mode()
-    def __call__(self, model: Model, images: Tensor) -> Tensor:
+    def __call__(self, model: Models, images: Tensor) -> Tensor:
         """Predict images (B, channels, H, W), 0-255, in memory: probabilities (B, classes, H, W)."""
         if self.window is None or max(images.shape[2:]) <= self.window:
             return self.averaged(model, images)
         return torch.stack([self._slide_in_memory(model, image) for image in images])
 
     @torch.inference_mode()
-    def averaged(self, model: Model, images: Tensor) -> Tensor:
-        """Predict images (B, channels, H, W) without windows: probabilities (B, classes, H, W), averaged over TTA."""
-        passes = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
-        total = _view_probabilities(model, images, *passes[0])
-        for scale, mirrored in passes[1:]:
-            total += _view_probabilities(model, images, scale, mirrored)
+    def averaged(self, model: Models, images: Tensor) -> Tensor:
+        """Predict images (B, channels, H, W) without windows: probabilities (B, classes, H, W).
+
+        They are averaged over test-time augmentation and models, one after the other: two tensors are in memory.
+        """
+        views = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
+        models = list(model) if isinstance(model, Sequence) else [model]
+        passes = [(one, *view) for one in models for view in views]
+        total = _view_probabilities(passes[0][0], images, *passes[0][1:])
+        for one, scale, mirrored in passes[1:]:
+            total += _view_probabilities(one, images, scale, mirrored)
         return total if len(passes) == 1 else total.div_(len(passes))
 
     @torch.inference_mode()
-    def slide(self, model: Model, size: tuple[int, int], read: Read, write: Write) -> None:
+    def slide(self, model: Models, size: tuple[int, int], read: Read, write: Write) -> None:
         """Predict an image with sliding windows; neither it nor its probabilities need to fit in memory.
 
         Args:
@@ -99,7 +105,7 @@ class Inference:
             _blend(mosaic, batch, self.averaged(model, _stack(batch, read)), waiting, write)
         assert not waiting
 
-    def _slide_in_memory(self, model: Model, image: Tensor) -> Tensor:
+    def _slide_in_memory(self, model: Models, image: Tensor) -> Tensor:
         height, width = image.shape[1:]
         result: Tensor | None = None
 

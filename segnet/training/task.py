@@ -82,6 +82,7 @@ class SegmentationTask(pl.LightningModule):
         self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
         self.scores: Scores | None = None  # scores of the last evaluation
         self.inference = Inference()  # inference options of validations
+        self.others = nn.ModuleList()  # models whose probabilities an evaluation averages with this one's
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         for part in frozen_parts(self.model.backbone, frozen_stages):
             part.requires_grad_(False)
@@ -177,11 +178,11 @@ class SegmentationTask(pl.LightningModule):
             return torch.stack(
                 [self._measure_windows(*pair, inference) for pair in zip(images, mask, strict=True)]
             ).mean()
-        if inference.is_plain:
+        if inference.is_plain and not self.others:
             logits = self.model(images)
             self.confusion.update(argmax_classes(logits), mask)
         else:
-            probabilities = inference(self.model, images)
+            probabilities = inference([self.model, *self.others], images)
             self.confusion.update(argmax_classes(probabilities), mask)
             logits = _as_logits(probabilities)
         loss: Tensor = self.loss(logits, mask)
@@ -199,7 +200,7 @@ class SegmentationTask(pl.LightningModule):
             labeled += pixels
 
         size = (image.shape[1], image.shape[2])
-        inference.slide(self.model, size, lambda window: image[:, *window.within()], count)
+        inference.slide([self.model, *self.others], size, lambda window: image[:, *window.within()], count)
         return torch.tensor(total / max(labeled, 1.0), device=image.device)
 
     def on_validation_epoch_end(self) -> None:

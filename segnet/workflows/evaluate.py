@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from segnet.classes import Classes
 from segnet.config import DataConfig, LoaderConfig
@@ -17,8 +17,9 @@ from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import DataError, counted
 from segnet.images.values import clipping_warning
+from segnet.inference.ensemble import Reordered, class_order, require_same_inputs
 from segnet.inference.tta import Inference
-from segnet.models.checkpoint import fitting, read_checkpoint
+from segnet.models.checkpoint import fitting, load_checkpoint, read_checkpoint
 from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
@@ -37,7 +38,7 @@ class Results:
     """Results of an evaluation.
 
     Attributes:
-        checkpoint: the evaluated file.
+        checkpoints: the evaluated file, or the files of an ensemble.
         split: the evaluated split.
         inference: options of test-time augmentation and sliding windows.
         num_images: number of images.
@@ -47,7 +48,7 @@ class Results:
         image_miou: mIoU per image, over the classes in the image or its prediction; NaN without a labeled pixel.
     """
 
-    checkpoint: Path
+    checkpoints: tuple[Path, ...]
     split: str
     inference: Inference
     num_images: int
@@ -56,10 +57,15 @@ class Results:
     confusion: list[list[int]]
     image_miou: list[float]
 
+    @property
+    def checkpoint(self) -> Path:
+        """The evaluated file; the first one of an ensemble."""
+        return self.checkpoints[0]
+
     def write(self, path: Path, **more: Any) -> None:
         """Write the results as JSON; `more` is added at the top level."""
         record = {
-            "checkpoint": str(self.checkpoint),
+            "checkpoint": str(self.checkpoint) if len(self.checkpoints) == 1 else [str(it) for it in self.checkpoints],
             "split": self.split,
             "flip": self.inference.flip,
             "scales": list(self.inference.scales),
@@ -74,7 +80,7 @@ class Results:
 
 
 def evaluate(
-    checkpoint: Path,
+    checkpoint: Path | Sequence[Path],
     *,
     dataset: Mapping[str, Any],
     split: str,
@@ -85,7 +91,7 @@ def evaluate(
     """Evaluate a checkpoint on a split, one whole image at a time.
 
     Args:
-        checkpoint: path of a segnet checkpoint.
+        checkpoint: path of a segnet checkpoint; of several the probabilities are averaged.
         dataset: spec from `segnet.data.DATASETS`.
         split: "train", "val" or "test".
         data: options of data loading.
@@ -93,14 +99,16 @@ def evaluate(
         inference: options of test-time augmentation and sliding windows; None: plain prediction of each image.
 
     Raises:
-        SegnetError: the checkpoint, the data or an option cannot be used, or the dataset has other classes.
+        SegnetError: a checkpoint, the data or an option cannot be used, or the dataset has other classes.
     """
+    checkpoint, *others = [checkpoint] if isinstance(checkpoint, Path) else checkpoint
     stored = read_checkpoint(checkpoint)
     hyper_parameters = stored["hyper_parameters"]
     loading = DataConfig(num_workers=data.num_workers, timeout=data.timeout)
     with fitting(checkpoint):
         task = SegmentationTask(**hyper_parameters)
         task.load_state_dict(stored["state_dict"])
+    task.others.extend(_fitted(other, task, checkpoint) for other in others)
     datamodule = SegmentationDataModule(
         dataset, loading, hyper_parameters["model"]["mean"], seed=0, classes=task.classes
     )
@@ -117,8 +125,21 @@ def evaluate(
     assert task.scores is not None
     confusion = task.confusion.compute().tolist()
     return Results(
-        Path(checkpoint), split, inference, len(samples), task.scores, task.classes, confusion, by_image.miou
+        (checkpoint, *others), split, inference, len(samples), task.scores, task.classes, confusion, by_image.miou
     )
+
+
+def _fitted(path: Path, task: SegmentationTask, checkpoint: Path) -> nn.Module:
+    """Load a further model of an ensemble, with the classes in the order of the task's.
+
+    Raises:
+        CheckpointError: it cannot be used, or has other classes, channels or another value range.
+    """
+    model, classes = load_checkpoint(path)
+    own = (task.model.in_channels, task.model.value_range)
+    require_same_inputs(own, (model.in_channels, model.value_range), checkpoint, path)
+    order = class_order(task.classes, classes, checkpoint, path)
+    return model if order is None else Reordered(model, order)
 
 
 class ImageScores(Callback):

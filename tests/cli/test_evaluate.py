@@ -32,6 +32,19 @@ def test_a_checkpoint_without_its_run_needs_a_dataset(run, tmp_path):
         evaluated(tmp_path / "evaluation", tmp_path / "alone.ckpt")
 
 
+def test_several_checkpoints_are_averaged(run, tmp_path, capsys):
+    shutil.copy(run[0] / "best.ckpt", tmp_path / "again.ckpt")
+    found = evaluated(tmp_path / "evaluation", run[0] / "best.ckpt", tmp_path / "again.ckpt")
+    assert found["miou"] == pytest.approx(run[1].scores.miou, abs=1e-3)
+    assert found["checkpoint"] == [str(run[0] / "best.ckpt"), str(tmp_path / "again.ckpt")]
+    assert "5 images, best.ckpt, again.ckpt" in " ".join(capsys.readouterr().out.split())
+
+
+def test_something_else_than_files_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"checkpoint=3: name a file, or several as checkpoint=\[a.ckpt,b.ckpt\]"):
+        evaluated(tmp_path / "evaluation", "checkpoint=3")
+
+
 def test_a_missing_checkpoint_is_reported_first(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.ckpt: no such checkpoint"):
         evaluated(tmp_path / "evaluation", tmp_path / "none.ckpt")

@@ -74,6 +74,15 @@ def test_impossible_exports_are_reported(folder, arguments, error, message):
     assert sorted(path.name for path in folder.iterdir()) == ["a.ckpt", "a.png"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["a.ckpt", "b.ckpt"], ["--checkpoint", "a.ckpt", "--checkpoint", "b.ckpt"], ["checkpoint=[a.ckpt,b.ckpt]"]],
+)
+def test_an_ensemble_has_no_export(arguments):
+    with pytest.raises(ConfigError, match=r"export: a\.ckpt and b\.ckpt: an export holds one model; predict"):
+        main(arguments)
+
+
 def test_an_existing_export_is_kept(folder):
     Path("a.pt2").write_text("mine")
     with pytest.raises(ConfigError, match=r"a\.pt2: exists already; --overwrite replaces it"):

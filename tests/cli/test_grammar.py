@@ -7,6 +7,7 @@ import pytest
 from segnet.cli.arguments import Parser, one_checkpoint, split_models
 from segnet.cli.composition import composed
 from segnet.cli.grammar import to_overrides
+from segnet.cli.predict_options import parse
 from segnet.config import Config
 from segnet.errors import ConfigError
 from segnet.verb_config import BenchmarkConfig, EvaluateConfig, InspectConfig
@@ -192,6 +193,35 @@ def test_a_file_whose_name_looks_like_an_option_is_a_file(parser, tmp_path, monk
 def test_file_verbs_suggest_options_for_those_of_other_tools(parser, arguments, answer):
     with pytest.raises(ConfigError, match=answer):
         parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "checkpoint"),
+    [
+        (["a.ckpt", "b.ckpt"], "[a.ckpt,b.ckpt]"),
+        (["--checkpoint", "a.ckpt", "--checkpoint", "b.ckpt"], "[a.ckpt,b.ckpt]"),
+        (["--checkpoint", "a.ckpt", "b.ckpt", "--flip"], "[a.ckpt,b.ckpt]"),
+        (["checkpoint=[a.ckpt,'my run/b.ckpt']"], "[a.ckpt,'my run/b.ckpt']"),
+        (["checkpoint=[a.ckpt,b.ckpt]", "my run/c.ckpt"], "[a.ckpt,b.ckpt,'my run/c.ckpt']"),
+    ],
+)
+def test_evaluate_takes_several_checkpoints_in_every_form(arguments, checkpoint):
+    found = to_overrides("evaluate", EvaluateConfig, arguments)
+    assert [word for word in found if word.startswith("checkpoint=")] == [f"checkpoint={checkpoint}"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a.png", "--checkpoint", "a.ckpt", "b.ckpt"],
+        ["a.png", "--checkpoint", "a.ckpt", "--checkpoint", "b.ckpt"],
+        ["a.png", "checkpoint=[a.ckpt,b.ckpt]"],
+        ["a.ckpt", "b.ckpt", "a.png"],
+    ],
+)
+def test_predict_takes_several_checkpoints_in_every_form(arguments):
+    options = parse(arguments)
+    assert (options.inputs, options.checkpoint) == (["a.png"], ["a.ckpt", "b.ckpt"])
 
 
 def test_two_checkpoints_are_refused():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from predicting import CLASSES, REPOSITORY, checkpoint_of, run, write_noise, written
+from predicting import CLASSES, REPOSITORY, checkpoint_of, run, untrained, write_noise, written
 from tiny import assert_same_classes
 
 from segnet.cli.checkpoints import newest_checkpoint
@@ -285,6 +285,18 @@ def test_classes_limits_drawing_but_not_the_mask(folder, checkpoint):
     assert {feature["properties"]["class"] for feature in features} == {CLASSES.names[i] for i in set(mask.flat) - {0}}
     with pytest.raises(ConfigError, match=r"--classes: 'skye' is no class of this model\. Did you mean 'sky'"):
         main(["a.png", "--checkpoint", str(checkpoint), "--classes", "skye"])
+
+
+def test_an_ensemble_has_results_of_its_own(folder, checkpoint, capsys):
+    write_noise("a.png")
+    other = untrained(folder / "other.ckpt", CLASSES, seed=5)
+    arguments = ["a.png", "--device", "cpu", "--save", "mask", "--checkpoint", str(checkpoint)]
+    assert main([*arguments, "--checkpoint", str(other)]) == 0
+    assert capsys.readouterr().out.startswith(f"checkpoint: {checkpoint}, {other}\n")
+    mask = np.array(Image.open("predictions/a_mask.png"))
+    np.testing.assert_array_equal(mask, Predictor([checkpoint, other], "cpu")("a.png").mask)
+    assert main(arguments) == 3  # results of another model
+    assert "made with other options (checkpoint)" in capsys.readouterr().err
 
 
 def test_shards_process_every_input_once(folder, checkpoint, capsys):

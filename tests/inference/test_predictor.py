@@ -199,7 +199,7 @@ OUT_OF_MEMORY = [
 @pytest.fixture
 def limited(path, monkeypatch):
     def install(pixels: int, error: Exception = OUT_OF_MEMORY[0]) -> None:
-        monkeypatch.setattr("segnet.inference.predictor.open_runtime", lambda *_: LimitedMemory(path, pixels, error))
+        monkeypatch.setattr("segnet.inference.ensemble.open_runtime", lambda *_: LimitedMemory(path, pixels, error))
         monkeypatch.setattr("segnet.inference.predictor.SMALLEST_WINDOW", 16)
 
     return install

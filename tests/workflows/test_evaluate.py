@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from predicting import untrained
 from tiny import CPU, SHAPES, classes_of
 
 from segnet.classes import Classes
 from segnet.cli.evaluate import _evaluate
 from segnet.config import DataConfig
 from segnet.data.datasets.shapes import CLASSES, Shapes
-from segnet.errors import ConfigError, DataError
+from segnet.errors import CheckpointError, ConfigError, DataError
 from segnet.inference.predictor import Predictor
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import load_checkpoint
@@ -91,6 +92,41 @@ def test_tta_and_sliding_windows_match_those_of_predictions(run, tmp_path, optio
     record = json.loads((tmp_path / "results.json").read_text())
     expected = {"flip": False, "scales": [1.0], "window": None, "overlap": None} | options
     assert {key: record[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"flip": True, "window": 32}])
+def test_an_ensemble_counts_the_masks_of_its_predictions(run, tmp_path, options):
+    names = [*CLASSES.names[1:], CLASSES.names[0]]
+    other = untrained(tmp_path / "other.ckpt", Classes.create(names), seed=3, output_stride=8)
+    checkpoints = [run[0] / "best.ckpt", other]
+    found = evaluated_on_shapes(checkpoints, **options)
+    predictor = Predictor(checkpoints, "cpu", **options)
+    assert found.confusion != run[1].confusion
+    samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+    counts = np.zeros((len(samples.classes.names),) * 2, int)
+    for index in range(len(samples)):
+        sample = samples.load(index)
+        np.add.at(counts, (sample.mask.ravel(), predictor(sample.image).mask.ravel()), 1)
+    assert np.abs(np.array(found.confusion) - counts).sum() / 2 <= 0.002 * counts.sum()
+    found.write(tmp_path / "results.json")
+    assert json.loads((tmp_path / "results.json").read_text())["checkpoint"] == [str(path) for path in checkpoints]
+
+
+def test_an_ensemble_of_one_has_the_scores_of_its_model(run):
+    assert evaluated_on_shapes([run[0] / "best.ckpt"]).confusion == run[1].confusion
+
+
+def test_an_ensemble_of_other_classes_is_refused(run, tmp_path):
+    other = untrained(tmp_path / "other.ckpt", Classes.create(["road"]))
+    with pytest.raises(CheckpointError, match=r"other\.ckpt: lacks the class 'background', "):
+        evaluated_on_shapes([run[0] / "best.ckpt", other])
+
+
+def evaluated_on_shapes(checkpoints, **options):
+    inference = Inference(**options)
+    return evaluate(
+        checkpoints, dataset=SHAPES, split="val", data=DataConfig(num_workers=0), trainer=CPU, inference=inference
+    )
 
 
 def test_a_dataset_of_other_classes_is_refused(run, tmp_path):
