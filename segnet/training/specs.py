@@ -12,6 +12,7 @@ from segnet.config import Config
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS
 from segnet.models.backbones import BACKBONES
+from segnet.models.backbones.resnet.plugins import complete_plugins
 from segnet.models.decoders import DECODERS
 from segnet.training.optim import complete_optim
 from segnet.verb_config import BenchmarkConfig
@@ -35,6 +36,8 @@ def complete_specs(config: C) -> C:
     shared = {"output_stride": config.output_stride, "norm": config.norm}
     given = {name: getattr(config, name) for name in TABLES}
     specs: dict[str, Any] = {name: complete(TABLES[name], spec, **shared) for name, spec in given.items() if spec}
+    if isinstance(plugins := specs.get("backbone", {}).get("plugins"), list):
+        specs["backbone"]["plugins"] = complete_plugins(plugins)
     if config.optim.lr is not None:
         specs["optim"] = complete_optim(config.optim)
     return replace(config, **specs)

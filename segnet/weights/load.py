@@ -155,6 +155,13 @@ def _load(module: nn.Module, state: dict[str, Tensor], weights: Weights, prefix:
         CheckpointError: weights are missing, unexpected, or of another shape.
     """
     own = {name: value for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    added: set[str] = getattr(module, "added_weights", set())
+    if added and added.isdisjoint(state):
+        own = {name: value for name, value in own.items() if name not in added}
+        log.info(
+            "%s: %d weights of the backbone's added modules are not in the file and keep their initial values (%s)",
+            *(weights.source, len(added), listed(sorted(added))),
+        )
     if not weights.scheme.startswith("paddle"):  # Paddle has projected shortcuts there
         _complete_shortcuts(module, own, state)
     _refuse_misfit(own.keys() - state.keys(), state.keys() - own.keys(), weights.source)

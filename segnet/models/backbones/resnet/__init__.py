@@ -10,30 +10,29 @@ A shortcut has no pool if dilation replaces its stride. In basic-block variants,
 convolution in its shortcut.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.models.backbones.resnet.blocks import BasicBlock, Bottleneck, make_stage, make_stem
-from segnet.models.layers import MAX_WIDTH, initialize, require_output_stride
+from segnet.models.backbones.resnet.options import (
+    SHORTCUTS,
+    STAGES,
+    STEMS,
+    check_choice,
+    check_counts,
+    check_kind,
+    dilation_rates,
+    strides_of_stages,
+)
+from segnet.models.backbones.resnet.plugins import ContextBlock, SqueezeExcite, plugins_of_stages
+from segnet.models.layers import initialize
 from segnet.models.norms import norm_layer
 
-# output stride -> stride and dilation of each of the four stages
-STAGES = {
-    8: ((1, 1), (2, 1), (1, 2), (1, 4)),
-    16: ((1, 1), (2, 1), (2, 1), (1, 2)),
-    32: ((1, 1), (2, 1), (2, 1), (2, 1)),
-}
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
-STEMS = ("deep", "conv7x7")
-SHORTCUTS = ("pool", "conv")
-STYLES = ("pytorch", "caffe")
-BASIC_DILATIONS = ("both", "first")
-MAX_DEPTH = 1000  # limit on a stage's blocks, against absurd values in damaged checkpoints
 
 
 class ResNet(nn.Module):
@@ -61,6 +60,8 @@ class ResNet(nn.Module):
             shortcuts (arXiv 1706.02677, section 5.1).
         drop_path_rate: probability of dropping the last block in training, [0, 1); it rises linearly from 0 over the
             blocks.
+        plugins: attention blocks in the residual blocks, such as ``{"name": "context", "position": "after_conv3"}``;
+            see `segnet.models.backbones.resnet.plugins.plugins_of_stages`.
         activation_checkpointing: keep only each block's input in training, and recompute the rest in the backward pass.
 
     Attributes:
@@ -91,58 +92,63 @@ class ResNet(nn.Module):
         norm: Mapping[str, Any] | None = None,
         zero_init_residual: bool = False,
         drop_path_rate: float = 0.0,
+        plugins: list[dict[str, Any]] | None = None,
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        _check_choice("block", block, BLOCKS)
-        _check_choice("stem", stem, STEMS)
-        _check_choice("shortcut", shortcut, SHORTCUTS)
-        _check_counts(in_channels=in_channels, base_channels=base_channels)
-        _check_counts(least=2 if stem == "deep" else 1, stem_channels=stem_channels)
-        _check_kind(block, style, groups, base_width, base_channels, basic_dilation)
+        check_choice("block", block, BLOCKS)
+        check_choice("stem", stem, STEMS)
+        check_choice("shortcut", shortcut, SHORTCUTS)
+        check_counts(in_channels=in_channels, base_channels=base_channels)
+        check_counts(least=2 if stem == "deep" else 1, stem_channels=stem_channels)
+        check_kind(block, style, groups, base_width, base_channels, basic_dilation)
         if not 0 <= drop_path_rate < 1:
             raise ConfigError(f"backbone.drop_path_rate={drop_path_rate} must be a probability in [0, 1)")
         rates = dilation_rates(depths, output_stride, multi_grid, contract_dilation)
-
         block_class, make_norm = BLOCKS[block], norm_layer(norm)
         options = _block_options(block, style, groups, base_width, basic_dilation)
         options |= {"pool": shortcut == "pool", "norm": make_norm}
         drop_rates = iter(drop_path_rate * index / max(1, sum(depths) - 1) for index in range(sum(depths)))
         self.in_channels = in_channels
         self.channels = tuple(base_channels * 2**index * block_class.expansion for index in range(4))
+        self.strides = strides_of_stages(output_stride)
         self.stem = make_stem(in_channels, stem_channels, deep=stem == "deep", norm=make_norm)
         self.stages = nn.ModuleList()
-        width, total_stride, strides = stem_channels, 4, []
+        of_stages = plugins_of_stages(plugins, block)
+        widths = (stem_channels, *self.channels)
         for index, (stride, _) in enumerate(STAGES[output_stride]):
             self.stages.append(
                 make_stage(
-                    partial(block_class, channels=base_channels * 2**index, **options),
-                    width,
+                    partial(block_class, channels=base_channels * 2**index, plugins=of_stages[index], **options),
+                    widths[index],
                     self.channels[index],
                     stride=stride,
                     rates=rates[index],
-                    project=shortcut == "pool" or stride > 1 or width != self.channels[index],
+                    project=shortcut == "pool" or stride > 1 or widths[index] != self.channels[index],
                     drop_rates=drop_rates,
                     checkpointing=activation_checkpointing,
                 )
             )
-            width = self.channels[index]
-            total_stride *= stride
-            strides.append(total_stride)
-        self.strides = tuple(strides)
         self._initialize(zero_init_residual)
 
     def _initialize(self, zero_init_residual: bool) -> None:
         initialize(self)
-        if zero_init_residual:
-            for block in self.modules():
-                if isinstance(block, (BasicBlock, Bottleneck)):
-                    nn.init.zeros_(block.last_norm.get_parameter("weight"))
+        for layer in self.modules():
+            if isinstance(layer, ContextBlock):
+                layer.zero_init()
+            elif zero_init_residual and isinstance(layer, BasicBlock | Bottleneck):
+                nn.init.zeros_(layer.last_norm.get_parameter("weight"))
 
     @property
     def parts(self) -> list[nn.Module]:
         """The stem and the four stages, in the order of the forward pass."""
         return [self.stem, *self.stages]
+
+    @property
+    def added_weights(self) -> set[str]:
+        """Names of the weights that a ResNet without plugins lacks, as in `state_dict`."""
+        added = [f"{name}." for name, layer in self.named_modules() if isinstance(layer, ContextBlock | SqueezeExcite)]
+        return {name for name in self.state_dict() if name.startswith(tuple(added))}
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Compute the features of the four stages of images (B, in_channels, H, W), float, normalized."""
@@ -154,76 +160,8 @@ class ResNet(nn.Module):
         return features
 
 
-def dilation_rates(
-    depths: Sequence[int], output_stride: int, multi_grid: Sequence[int] | None, contract: bool
-) -> list[list[int]]:
-    """Return the dilation of every block of every stage.
-
-    Raises:
-        ConfigError: invalid depths, output stride or multi-grid.
-    """
-    require_output_stride(output_stride)
-    if not _are_counts(depths) or len(depths) != 4 or max(depths) > MAX_DEPTH:
-        raise ConfigError(f"backbone.depths={depths} must be four numbers of blocks, each 1-{MAX_DEPTH}")
-    dilations = [dilation for _, dilation in STAGES[output_stride]]
-    # Dilation doubles from stage to stage, so half of it is that of the previous stage.
-    firsts = [1, *dilations[:-1]] if contract else dilations
-    rates = [
-        [first, *[dilation] * (depth - 1)] for first, dilation, depth in zip(firsts, dilations, depths, strict=True)
-    ]
-    if multi_grid is not None:
-        if not _are_counts(multi_grid) or len(multi_grid) < depths[3]:
-            raise ConfigError(
-                f"backbone.multi_grid={multi_grid} does not fit: the last stage has {depths[3]} blocks, "
-                "give a factor of 1 or more for each"
-            )
-        unit = 1 if contract else dilations[3]
-        rates[3] = [unit * factor for factor in multi_grid[: depths[3]]]
-    return rates
-
-
 def _block_options(block: str, style: str, groups: int, base_width: int, basic_dilation: str) -> dict[str, Any]:
     """Return the arguments specific to the kind of block."""
     if block == "basic":
         return {"dilate_second": basic_dilation == "both"}
     return {"groups": groups, "base_width": base_width, "stride_first": style == "caffe"}
-
-
-def _check_choice(option: str, value: str, choices: Collection[str]) -> None:
-    if value not in choices:
-        raise ConfigError(f"backbone.{option}={value} is unknown.{did_you_mean(str(value), choices)}")
-
-
-def _are_counts(values: Any) -> bool:
-    return isinstance(values, Sequence) and all(isinstance(value, int) and value >= 1 for value in values)
-
-
-def _check_counts(least: int = 1, **values: int) -> None:
-    for option, value in values.items():
-        if not isinstance(value, int) or not least <= value <= MAX_WIDTH:
-            raise ConfigError(f"backbone.{option}={value} must be an integer, {least}-{MAX_WIDTH}")
-
-
-def _check_kind(block: str, style: str, groups: int, base_width: int, base_channels: int, basic_dilation: str) -> None:
-    """Refuse options that the kind of block does not support, or that leave it without channels."""
-    _check_choice("style", style, STYLES)
-    _check_choice("basic_dilation", basic_dilation, BASIC_DILATIONS)
-    _check_counts(groups=groups, base_width=base_width)
-    if block == "basic":
-        for option, value, neutral in (
-            ("style", style, "pytorch"),
-            ("groups", groups, 1),
-            ("base_width", base_width, 64),
-        ):
-            if value != neutral:
-                raise ConfigError(
-                    f"backbone.{option}={value} needs bottleneck blocks: set backbone.block=bottleneck, "
-                    f"or leave it at {neutral}"
-                )
-    elif basic_dilation != "both":
-        raise ConfigError(f"backbone.basic_dilation={basic_dilation} needs basic blocks: set backbone.block=basic")
-    elif base_channels * base_width < 64:
-        raise ConfigError(
-            f"backbone.base_width={base_width} leaves the 3x3 convolutions without channels: they have "
-            f"base_channels * base_width / 64 per group, and base_channels={base_channels}"
-        )

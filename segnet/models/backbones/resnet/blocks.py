@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from segnet.models.backbones.resnet.plugins import Plugins
 from segnet.models.layers import ConvNormAct
 from segnet.models.norms import NormFactory
 
@@ -53,6 +54,11 @@ class DropPath(nn.Module):
         return branch * (keep / (1 - self.rate))
 
 
+def plugins_at(plugins: Plugins | None, position: str, channels: int) -> nn.Sequential:
+    """Build the plugins of a block at a position with that many channels; without any, nothing changes there."""
+    return nn.Sequential(*(make(channels) for make in (plugins or {}).get(position, ())))
+
+
 class BasicBlock(nn.Module):
     """Residual block of two 3x3 convolutions: the first has the stride, both have the dilation.
 
@@ -61,6 +67,7 @@ class BasicBlock(nn.Module):
         project: use a Shortcut with a convolution; otherwise the shortcut is the identity.
         pool: whether a Shortcut downsamples by pooling.
         drop_path_rate: probability of dropping the convolutions in training.
+        plugins: the plugins of each position.
     """
 
     expansion = 1
@@ -76,12 +83,15 @@ class BasicBlock(nn.Module):
         dilate_second: bool = True,
         pool: bool = True,
         drop_path_rate: float = 0.0,
+        plugins: Plugins | None = None,
         norm: NormFactory = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         self.conv1 = ConvNormAct(in_channels, channels, 3, stride=stride, dilation=dilation, norm=norm)
         second = dilation if dilate_second else 1
         self.conv2 = ConvNormAct(channels, channels, 3, dilation=second, act=False, norm=norm)
+        self.after_conv1 = plugins_at(plugins, "after_conv1", channels)
+        self.after_conv2 = plugins_at(plugins, "after_conv2", channels)
         self.shortcut = Shortcut(in_channels, channels, stride, pool=pool, norm=norm) if project else nn.Identity()
         self.drop_path = DropPath(drop_path_rate)
         self.act = nn.ReLU(inplace=True)
@@ -92,7 +102,8 @@ class BasicBlock(nn.Module):
         return self.conv2.norm
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = self.act(self.drop_path(self.conv2(self.conv1(x))) + self.shortcut(x))
+        inner = self.after_conv2(self.conv2(self.after_conv1(self.conv1(x))))
+        output: Tensor = self.act(self.drop_path(inner) + self.shortcut(x))
         return output
 
 
@@ -102,7 +113,7 @@ class Bottleneck(nn.Module):
     Args:
         groups, base_width: the 3x3 has `groups` groups and channels * base_width / 64 * groups channels (ResNeXt).
         stride_first: whether the first 1x1 has the stride (caffe) instead of the 3x3.
-        project, pool, drop_path_rate: as in BasicBlock.
+        project, pool, drop_path_rate, plugins: as in BasicBlock.
     """
 
     expansion = 4
@@ -120,6 +131,7 @@ class Bottleneck(nn.Module):
         stride_first: bool = False,
         pool: bool = True,
         drop_path_rate: float = 0.0,
+        plugins: Plugins | None = None,
         norm: NormFactory = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
@@ -129,6 +141,9 @@ class Bottleneck(nn.Module):
         self.conv1 = ConvNormAct(in_channels, width, 1, stride=strides[0], norm=norm)
         self.conv2 = ConvNormAct(width, width, 3, stride=strides[1], dilation=dilation, groups=groups, norm=norm)
         self.conv3 = ConvNormAct(width, out_channels, 1, act=False, norm=norm)
+        self.after_conv1 = plugins_at(plugins, "after_conv1", width)
+        self.after_conv2 = plugins_at(plugins, "after_conv2", width)
+        self.after_conv3 = plugins_at(plugins, "after_conv3", out_channels)
         self.shortcut = Shortcut(in_channels, out_channels, stride, pool=pool, norm=norm) if project else nn.Identity()
         self.drop_path = DropPath(drop_path_rate)
         self.act = nn.ReLU(inplace=True)
@@ -139,7 +154,9 @@ class Bottleneck(nn.Module):
         return self.conv3.norm
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = self.act(self.drop_path(self.conv3(self.conv2(self.conv1(x)))) + self.shortcut(x))
+        inner = self.after_conv2(self.conv2(self.after_conv1(self.conv1(x))))
+        inner = self.after_conv3(self.conv3(inner))
+        output: Tensor = self.act(self.drop_path(inner) + self.shortcut(x))
         return output
 
 
