@@ -19,6 +19,7 @@ from segnet.components import build, did_you_mean
 from segnet.errors import ConfigError
 from segnet.losses.pixels import OHEM, CrossEntropy, Focal
 from segnet.losses.regions import Dice, LovaszSoftmax, Tversky
+from segnet.losses.rmi import RMI
 
 
 class WeightedSum(nn.Module):
@@ -62,6 +63,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "focal": Focal,
     "lovasz": LovaszSoftmax,
     "ohem": OHEM,
+    "rmi": RMI,
     "sum": WeightedSum,
     "tversky": Tversky,
 }
