@@ -1,17 +1,29 @@
 """Clock of a run with a time budget: drive the learning rate schedule, and end the run in time.
 
 Progress is the used fraction of the training time. The training time is the budget without the remaining validations,
-the final evaluation and the report; their durations are first estimated, then measured. Every checkpoint stores the
-time used, so that a killed run resumes with the rest of its budget.
+the final evaluation and the report; their durations are first estimated, then measured.
+
+Every checkpoint stores the time used, and a small file in the run folder stores it every few seconds. A killed run
+resumes with the rest of its budget: what it did after its last checkpoint is lost, but its time counts.
 """
 
+import contextlib
+import logging
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from segnet.errors import MachineError
+from segnet.system.files import replacing
+
+log = logging.getLogger(__name__)
+
+USED_TIME = "used_time.txt"  # the time used [s], in the run folder
+USED_TIME_INTERVAL = 5.0  # time between two writes of this file [s]
 now = time.monotonic  # tests replace it by a simulated clock
 VALIDATION_TIME = 0.12  # largest duration of a validation, as a fraction of the time between two
 NEVER = 2**31  # validation interval without any validation [batches]
@@ -47,6 +59,8 @@ class BudgetClock(Callback):
         self._mark: float | None = None
         self._validation_start: float | None = None
         self._progress = 0.0
+        self._is_resumed = False
+        self._noted = -math.inf  # when the used time was last written
 
     @property
     def used(self) -> float:
@@ -80,6 +94,10 @@ class BudgetClock(Callback):
     # Lightning's hooks
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._is_resumed:
+            self._used_before = max(self._used_before, _noted_time(Path(trainer.default_root_dir)))
+            log.info("budget: %.0f of %.0f s used, with the time before the run stopped", self.used, self.budget)
+        self._note(trainer)
         if self.training_left() <= 0:
             self._stop(trainer)
         elif trainer.should_stop:  # stopped before by a smaller budget
@@ -94,6 +112,7 @@ class BudgetClock(Callback):
     ) -> None:
         if self._validation_start is not None:
             self._mark = now()
+            self.ending = max(0.0, self.ending + self._mark - self._validation_start - self.validation)
             self.validation = self._mark - self._validation_start
             self._validation_start = None
             if self.interval and self.step:
@@ -113,9 +132,23 @@ class BudgetClock(Callback):
         elif self.interval and left < max(self.validation, self.interval * self.step / 2):
             self._last_part = True
             trainer.val_check_batch = NEVER
+        self._note(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._validation_start = now()
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._note(trainer)
+
+    def _note(self, trainer: pl.Trainer) -> None:
+        """Write the used time, unless it was written just before; the disk may be full, and the folder deleted."""
+        if now() - self._noted < USED_TIME_INTERVAL:
+            return
+        self._noted = now()
+        path = Path(trainer.default_root_dir) / USED_TIME
+        if path.parent.is_dir():
+            with contextlib.suppress(MachineError), replacing(path, durable=False) as temporary:
+                temporary.write_text(f"{self.used:.1f}\n", encoding="utf-8")
 
     def _stop(self, trainer: pl.Trainer) -> None:
         """Stop the run after a final validation, regardless of the validation interval."""
@@ -134,10 +167,20 @@ class BudgetClock(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._is_resumed = True
         self._used_before = float(state_dict["used"])
         self._trained, self._steps = float(state_dict["trained"]), int(state_dict["steps"])
         self.interval = state_dict["interval"]
         self.validation, self.ending = float(state_dict["validation"]), float(state_dict["ending"])
+
+
+def _noted_time(folder: Path) -> float:
+    """Return the used time that the file in a run folder stores [s]; 0 if there is none, or it is damaged."""
+    try:
+        seconds = float((folder / USED_TIME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
 
 
 def budget_clock(trainer: pl.Trainer) -> BudgetClock | None:

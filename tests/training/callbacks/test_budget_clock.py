@@ -61,9 +61,12 @@ def test_a_run_ends_in_time_with_an_annealed_learning_rate_and_can_be_repeated(t
     assert max(abs(a - b) for a, b in zip(found[after:], repeated[after:], strict=True)) < 0.15 * max(found)
 
 
-def test_a_stopped_run_resumes_with_the_rest_of_its_budget(tmp_path, clock, monkeypatch):
-    class Killed(Exception):
-        pass
+class Killed(Exception):
+    pass
+
+
+def killed(monkeypatch, config, folder):
+    """Train until 12 of the 20 s are used; return the last checkpoint."""
 
     def kill(self, trainer, *arguments):
         if self.used > 12:
@@ -71,12 +74,15 @@ def test_a_stopped_run_resumes_with_the_rest_of_its_budget(tmp_path, clock, monk
         original(self, trainer, *arguments)
 
     original = BudgetClock.on_train_batch_end
-    config = configuration(checkpoint_every=1)
     with monkeypatch.context() as patch:
         patch.setattr(BudgetClock, "on_train_batch_end", kill)
         with pytest.raises(Killed):
-            train(config, tmp_path / "run")
-    stopped = read_checkpoint(tmp_path / "run" / "last.ckpt")
+            train(config, folder)
+    return read_checkpoint(folder / "last.ckpt")
+
+
+def test_a_stopped_run_resumes_with_the_rest_of_its_budget(tmp_path, clock, monkeypatch):
+    stopped = killed(monkeypatch, configuration(checkpoint_every=1), tmp_path / "run")
     used = stopped["callbacks"]["BudgetClock"]["used"]
     assert 8 < used < 12.5
 
@@ -90,6 +96,24 @@ def test_a_stopped_run_resumes_with_the_rest_of_its_budget(tmp_path, clock, monk
     start = clock.time
     train(configuration(checkpoint=str(tmp_path / "run" / "last.ckpt")), tmp_path / "new")  # nothing is left
     assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == ended["global_step"]
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_the_time_after_the_last_checkpoint_counts(tmp_path, clock, monkeypatch, caplog, noted):
+    monkeypatch.setattr(budget_clock, "USED_TIME_INTERVAL", 0.5)
+    stopped = killed(monkeypatch, configuration(), tmp_path / "run")
+    used = stopped["callbacks"]["BudgetClock"]["used"]
+    file = tmp_path / "run" / "used_time.txt"
+    assert float(file.read_text()) > max(11.0, used + 0.5)
+    if not noted:
+        file.write_text("damaged")
+
+    caplog.set_level("INFO")
+    start = clock.time
+    train(configuration(checkpoint="auto"), tmp_path / "new")
+    assert (clock.time - start < 20 - 11) is noted
+    assert clock.time - start < 20 - used
+    assert "with the time before the run stopped" in caplog.text
 
 
 def test_a_length_set_by_hand_can_end_a_run_before_its_budget(tmp_path, clock):
@@ -118,3 +142,4 @@ def test_progress_never_decreases_and_ends_at_one(clock):
 
 class StoppableTrainer:
     accumulate_grad_batches = 1
+    default_root_dir = "gone"
