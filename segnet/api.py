@@ -12,7 +12,6 @@ Strings and keywords can be combined; keywords take precedence. User errors are 
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,10 @@ from typing import Any, TypeVar
 from rich.table import Table
 from rich.text import Text
 
+from segnet.cli.arguments import python_names
 from segnet.cli.calls import changed_config, composed_call, dotted
 from segnet.cli.evaluate import evaluated
+from segnet.cli.repeating import overrides_of_call, write_command
 from segnet.cli.tables import report_table, scores_table
 from segnet.cli.train import with_named_backbone
 from segnet.cli.values_table import values_table
@@ -147,6 +148,8 @@ def train(*options: str | Config, output_dir: StrPath | None = None, **values: A
     config = with_named_backbone(config, [*words, *map(dotted, values)])
     with _run_folder(folder), handlers_restored():
         results = run(config, folder)
+        if results and config.budget and (overrides := overrides_of_call(options, values, config)) is not None:
+            write_command(overrides, results.checkpoint.parent)
     return Run(results.checkpoint.parent if results else folder, results)
 
 
@@ -245,7 +248,7 @@ def export(
             words.append(f"--{name}={os.fspath(value)}")
     comparisons: list[str] = []
     source = Path(os.path.expanduser(checkpoint))
-    with _python_names():
+    with python_names():
         options = build_parser().parse_args(words)
         path = output_path(options, source)
         metadata = exported(options, source, path, lambda line: comparisons.append(str(line)))
@@ -280,16 +283,6 @@ def _run_folder(folder: Path) -> Iterator[None]:
             reason = f"{folder}: the run folder cannot be created ({error.strerror})"
             raise MachineError(f"{reason}: choose another output_dir") from None
         yield
-
-
-@contextlib.contextmanager
-def _python_names() -> Iterator[None]:
-    """Use Python names of options in errors: `output_kind` for `--output-kind`."""
-    try:
-        yield
-    except ConfigError as error:
-        text = re.sub(r"(?<!\S)--([a-z0-9-]+)", lambda found: found[1].replace("-", "_"), str(error))
-        raise ConfigError(text) from None
 
 
 def _bundle(result: object, table: Table | None) -> dict[str, str]:

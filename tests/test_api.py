@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -251,3 +252,19 @@ def test_only_rank_zero_has_results():
     assert other.checkpoint == Path("runs/mine/best.ckpt")
     assert other.miou != other.miou
     assert other._repr_mimebundle_() == {"text/plain": repr(other)}
+
+
+def test_a_run_with_a_budget_keeps_the_command_that_repeats_it(tmp_path, monkeypatch):
+    def run(config, folder):
+        (folder / "chosen.yaml").write_text("trainer.max_steps: 70")
+        return SimpleNamespace(checkpoint=folder / "best.ckpt")
+
+    monkeypatch.setattr("segnet.workflows.train.train", run)
+    for name, options in (("words", ["dataset=shapes"]), ("config", [Config(dataset={"name": "shapes"})])):
+        segnet.train(*options, output_dir=tmp_path / name, budget="3min", seed=7)
+        command = (tmp_path / name / "command.txt").read_text()
+        assert command.startswith("segnet train ")
+        assert {"dataset=shapes", "seed=7", "trainer.max_steps=70"} < set(command.split())
+        assert "budget" not in command
+    segnet.train("dataset=shapes", output_dir=tmp_path / "plain")
+    assert not (tmp_path / "plain" / "command.txt").exists()

@@ -1,9 +1,11 @@
 """argparse for the verbs that take files: each usage error is one line."""
 
 import argparse
+import contextlib
 import importlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,3 +94,13 @@ def one_checkpoint(verb: str, *named: str | None) -> str | None:
     if len(given) > 1:
         raise ConfigError(f"{verb}: {' and '.join(given)} are two checkpoints: name one")
     return given[0] if given else None
+
+
+@contextlib.contextmanager
+def python_names() -> Iterator[None]:
+    """Use Python names of options in errors: `output_kind` for `--output-kind`."""
+    try:
+        yield
+    except ConfigError as error:
+        text = re.sub(r"(?<!\S)--([a-z0-9-]+)", lambda found: found[1].replace("-", "_"), str(error))
+        raise ConfigError(text) from None

@@ -54,15 +54,24 @@ def composed_call(
     Raises:
         ConfigError: an unknown option, or an invalid value.
     """
-    _refuse_switches(options)
-    _refuse_specs(values)
-    overrides = [*options, *(f"{dotted(name)}={_literal(name, value)}" for name, value in values.items())]
+    overrides = call_overrides(options, values)
     if output_dir is not None:
-        overrides.append(f"{RUN_FOLDER}={_literal('output_dir', output_dir)}")
+        overrides.append(f"{RUN_FOLDER}={literal('output_dir', output_dir)}")
     is_named = any(RUN_FOLDER in override for override in overrides)
     with _own_state():
         config, folder = composed_run(verb, schema, overrides)
     return config, folder if is_named else _unused_folder(folder)
+
+
+def call_overrides(options: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """Return the options of a call as on the command line; arguments as for `composed_call`.
+
+    Raises:
+        ConfigError: a switch of the command line, or a whole spec for a choice.
+    """
+    _refuse_switches(options)
+    _refuse_specs(values)
+    return [*options, *(f"{dotted(name)}={literal(name, value)}" for name, value in values.items())]
 
 
 def changed_config(
@@ -162,8 +171,15 @@ def dotted(name: str) -> str:
     return name.replace("__", ".")
 
 
-def _literal(name: str, value: Any) -> str:
-    """A value in the grammar of Hydra's command line."""
+def literal(name: str, value: Any) -> str:
+    """Return a value in the grammar of Hydra's command line, without loss of digits.
+
+    Args:
+        name: its option, for errors.
+
+    Raises:
+        ConfigError: a type that no option takes.
+    """
     plain = _builtin(name, value)
     if plain is None or isinstance(plain, bool):
         return {None: "null", True: "true", False: "false"}[plain]
@@ -172,8 +188,8 @@ def _literal(name: str, value: Any) -> str:
     if isinstance(plain, str):
         return QuotedString(plain, Quote.single).with_quotes()
     if isinstance(plain, list):
-        return f"[{','.join(_literal(name, item) for item in plain)}]"
-    return "{" + ",".join(f"{key}:{_literal(name, item)}" for key, item in plain.items()) + "}"
+        return f"[{','.join(literal(name, item) for item in plain)}]"
+    return "{" + ",".join(f"{key}:{literal(name, item)}" for key, item in plain.items()) + "}"
 
 
 def _builtin(name: str, value: Any) -> Any:

@@ -1,7 +1,6 @@
 """`segnet train`: compose the configuration and train."""
 
 import re
-import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,10 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 
 from segnet.cli.composition import run
 from segnet.cli.output import say
-from segnet.components import as_options
+from segnet.cli.repeating import config_folder, write_command
 from segnet.config import Config
 from segnet.errors import ExitCode
-from segnet.system.files import replacing
 
 NAMES_BACKBONE = re.compile(r"\+*(backbone|experiment)\b")
 
@@ -38,10 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         say(f"report: {results.checkpoint.with_name('report.html')}")
         say(next_commands(config, results.checkpoint))
         if config.budget:
-            command = repeating_command(overrides, results.checkpoint.parent)
+            command = write_command([*config_folder(arguments), *overrides], results.checkpoint.parent)
             say(f"the same without a budget: {command}")
-            with replacing(results.checkpoint.with_name("command.txt")) as temporary:
-                temporary.write_text(command + "\n", encoding="utf-8")
         finished.append((config, results.scores.miou, output_dir))
 
     try:
@@ -65,22 +61,3 @@ def with_named_backbone(config: Config, options: Iterable[str]) -> Config:
     from segnet.training.specs import complete_specs
 
     return complete_specs(config)
-
-
-def repeating_command(overrides: Sequence[str], folder: Path) -> str:
-    """Return the command that repeats a finished run with a budget by its number of steps.
-
-    Args:
-        overrides: overrides of the run, in Hydra's syntax.
-        folder: the run folder.
-    """
-    from segnet.training.run_config import stored_choices
-
-    choices = stored_choices(folder)
-    own = [override.removeprefix("++") for override in overrides]
-    nulls = {word.removesuffix("=null") for word in own if word.endswith("=null")}
-    replaced = {"budget", "checkpoint", "hydra.run.dir"} | nulls & choices.keys()
-    kept = [word for word in own if word.partition("=")[0] not in replaced]
-    given = {override.partition("=")[0] for override in kept}
-    options = {name: choices[name] for name in sorted(choices.keys() - {*given, "trainer.max_epochs"})}
-    return " ".join(["segnet train", *map(shlex.quote, kept), as_options(options)])

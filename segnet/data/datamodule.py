@@ -166,8 +166,7 @@ class SegmentationDataModule(pl.LightningDataModule):
                 f"the dataset's images have {channels} channels, but the model takes {len(self._mean)}: set "
                 "dataset.channels and backbone.in_channels alike"
             )
-        self._train_transform()
-        _ = self._read_splits  # refuses an impossible cache
+        self.train_samples(self._data)  # refuses an impossible augmentation or cache
         needed = known(self._data.batch_size) * num_processes
         if len(self.split("train")) < needed:
             raise DataError(
@@ -194,8 +193,18 @@ class SegmentationDataModule(pl.LightningDataModule):
         if self._resumed:
             epoch, batches = self._resumed
             sampler.resume(epoch, batches * known(self._data.batch_size))
-        samples = TrainSamples(dataset, self._train_transform(), self._mix)
-        return self._loader(samples, sampler=sampler, batch_size=known(self._data.batch_size), drop_last=True)
+        return self._loader(
+            self.train_samples(self._data), sampler=sampler, batch_size=known(self._data.batch_size), drop_last=True
+        )
+
+    def train_samples(self, data: DataConfig) -> TrainSamples:
+        """The augmented train images, with the crops of a configuration.
+
+        Raises:
+            ConfigError: an impossible augmentation.
+        """
+        transform = train_transform(data, self._mean, self.classes.ignore_index, self._seed)
+        return TrainSamples(self._read_splits["train"], transform, self._mix)
 
     def _repeats(self) -> NDArray[np.float64] | None:
         """Repeat factor of each training image; None: each comes once per epoch."""
@@ -211,9 +220,6 @@ class SegmentationDataModule(pl.LightningDataModule):
             log.info("data.oversample_rare=%g: %s", threshold, f"times {factors}" if rare else "no class is rare")
         return repeat_factors(present, threshold) if rare else None
 
-    def _train_transform(self) -> TrainTransform:
-        return train_transform(self._data, self._mean, self.classes.ignore_index, self._seed)
-
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._whole_images(self._read_splits["val"])
 
@@ -228,10 +234,14 @@ class SegmentationDataModule(pl.LightningDataModule):
         mine = range(self._rank, len(dataset), self._num_processes)
         return self._loader(WholeSamples(dataset), sampler=mine, batch_size=1)
 
+    @property
+    def num_workers(self) -> int:
+        """Processes that load data; 0: the training process loads it."""
+        chosen = self._data.num_workers
+        return min(8, max(1, num_cores() // 2)) if chosen is None else chosen
+
     def _loader(self, dataset: Dataset[Batch], **options: Any) -> DataLoader[Batch]:
-        num_workers = self._data.num_workers
-        if num_workers is None:
-            num_workers = min(8, max(1, num_cores() // 2))
+        num_workers = self.num_workers
         return DataLoader(
             dataset,
             num_workers=num_workers,

@@ -23,7 +23,7 @@ UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
 SHORTEST = 20.0  # shortest budget [s]; a shorter one does not cover the start-up
 GPU_BACKBONE = {"block": "bottleneck", "depths": [3, 4, 6, 3]}  # ResNet50_vd
 LEAST_FOR_GPU_BACKBONE = 300.0  # smallest budget for it; below, a GPU trains ResNet18_vd [s]
-FEWEST_STEPS = 600  # for fewer steps, the crop and then the batch is made smaller
+FEWEST_STEPS = 150  # for fewer steps, the batch and then the crop is made smaller
 SMALLEST_CROP = 128  # smallest side of a crop, unless the images are smaller [pixels]
 SMALLEST_BATCH, LARGEST_BATCH = 4, 16
 STEPS_FOR_LARGEST_BATCH = 8_000
@@ -92,7 +92,7 @@ def backbone_for(config: Config, device: str) -> dict[str, Any]:
     return larger if device == "cuda" and seconds >= LEAST_FOR_GPU_BACKBONE else config.backbone
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
     """Measurements of the probe.
 
@@ -100,11 +100,30 @@ class Speed:
         pixels_per_second: throughput of training steps [pixels of crops / s].
         largest_batch: largest tested batch size that fits into memory.
         validation: estimated duration of a validation [s].
+        loading: time of one process to load and augment a train image [s].
+        num_workers: processes that load images during the steps; 0: the training process loads them itself.
+        threads: threads that compute a training step; 0 on a GPU.
+        cores: CPU cores, which workers and threads share.
     """
 
     pixels_per_second: float
     largest_batch: int
     validation: float
+    loading: float = 0.0
+    num_workers: int = 1
+    threads: int = 1
+    cores: int = 2
+
+    def per_crop(self, area: float) -> float:
+        """Return the duration of a crop of `area` pixels in training [s]."""
+        return self.with_loading(area / self.pixels_per_second)
+
+    def with_loading(self, computing: float) -> float:
+        """Return the duration of an image whose computation takes `computing` [s]; workers load concurrently."""
+        if not self.num_workers:
+            return computing + self.loading
+        loading = self.loading / min(self.num_workers, self.cores)
+        return max(computing, loading, (self.threads * computing + self.loading) / self.cores)
 
 
 def plan_within(config: Config, facts: Facts, speed: Speed, seconds: float) -> tuple[Config, int]:
@@ -117,16 +136,15 @@ def plan_within(config: Config, facts: Facts, speed: Speed, seconds: float) -> t
     Raises:
         ConfigError: an impossible option of the optimizer.
     """
-    training = seconds * (1 - VALIDATION_TIME)
-    pixels = SPEED_FRACTION * speed.pixels_per_second * training
+    training = SPEED_FRACTION * seconds * (1 - VALIDATION_TIME)
     data = planned(config, facts).data
     crop, batch_size = known(data.crop_size), known(data.batch_size)
-    if config.data.crop_size is None:
-        crop = crop_for(crop, pixels / (FEWEST_STEPS * batch_size))
-    area = math.prod(crop)
     if config.data.batch_size is None:
-        batch_size = batch_for(pixels / area, batch_size, speed.largest_batch)
-    steps = max(1, int(pixels / (area * batch_size * facts.accumulated)))
+        batch_size = batch_for(training / speed.per_crop(math.prod(crop)), batch_size, speed.largest_batch)
+    if config.data.crop_size is None:
+        per_crop = training / (FEWEST_STEPS * batch_size)
+        crop = crop_for(crop, per_crop * speed.pixels_per_second)
+    steps = max(1, int(training / (speed.per_crop(math.prod(crop)) * batch_size * facts.accumulated)))
     data = replace(config.data, crop_size=crop, batch_size=batch_size)
     if has_length(config):
         return planned(replace(config, data=data), facts), steps

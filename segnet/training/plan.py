@@ -26,6 +26,8 @@ FEW_STEPS = 500  # a length set by hand below this number logs a warning
 VALIDATIONS = (5, 20)  # minimum and maximum number of validations
 VALIDATION_FRACTION = 0.15  # largest fraction of a run's computation spent on validations
 WARMUP_FRACTION, MOST_WARMUP = 0.04, 500
+# Shorter runs of adamw take a higher learning rate (measured for 142 and 374 steps, see docs/benchmarks.md).
+SHORT_RUN, LARGEST_FACTOR = 1_000, 2.0  # [steps]
 EMA_FRACTION = 0.1  # fraction of the run over which the EMA averages
 LENGTH_OPTIONS = ("max_epochs", "max_steps")  # options of the trainer that set the length by hand
 PLANNED = {
@@ -134,7 +136,7 @@ def _with_optimizer(config: Config, facts: Facts) -> Config:
     if follows:
         images = known(config.data.batch_size) * facts.num_processes * facts.accumulated
         optim = replace(optim, batch_size=optim.batch_size or images)
-        optim = replace(optim, lr=learning_rate(known(complete_optim(optim).name), known(optim.batch_size)))
+        optim = replace(optim, lr=learning_rate(known(complete_optim(optim).name), known(optim.batch_size), steps))
     if follows and optim.warmup_steps is None:
         optim = replace(optim, warmup_steps=min(MOST_WARMUP, int(WARMUP_FRACTION * steps)))
     ema = config.ema
@@ -143,15 +145,22 @@ def _with_optimizer(config: Config, facts: Facts) -> Config:
     return replace(config, optim=complete_optim(optim), ema=ema)
 
 
-def learning_rate(name: str, images: int) -> float:
-    """Return the peak learning rate of an optimizer for an effective batch size.
+def learning_rate(name: str, images: int, steps: int) -> float:
+    """Return the peak learning rate of an optimizer for an effective batch size and a number of steps.
 
     It is scaled from the value for `BATCH_SIZE` images: linearly for sgd (arXiv 1706.02677), by the square root for
-    adamw.
+    adamw. For adamw it is higher in a run below `SHORT_RUN` steps.
+
+    Args:
+        images: images per step.
+        steps: optimizer steps of the run; 0: unlimited.
     """
     factor = images / BATCH_SIZE
-    rate = PLAIN_OPTIM[name]["lr"] * (factor if name == "sgd" else math.sqrt(factor))
-    return float(f"{rate:.3g}")
+    if name == "adamw":
+        factor = math.sqrt(factor)
+        if steps:
+            factor *= max(1.0, min(LARGEST_FACTOR, math.sqrt(SHORT_RUN / steps)))
+    return float(f"{PLAIN_OPTIM[name]['lr'] * factor:.3g}")
 
 
 def ema_decay(steps: int) -> float:

@@ -1,16 +1,18 @@
-"""Probe for a time budget: measure a few training steps and predictions on random images."""
+"""Probe for a time budget: measure a few training steps and predictions on random images, and loading a few images."""
 
 import io
 import math
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from segnet.config import Config, known
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.system.machine import is_out_of_memory
+from segnet.errors import DataError
+from segnet.system.machine import is_out_of_memory, num_cores
 from segnet.training.budget import LARGEST_BATCH, SMALLEST_BATCH, Speed
 from segnet.training.callbacks.progress import memory_used
 from segnet.training.optim import build_optimizer, complete_optim, parameter_groups
@@ -24,7 +26,8 @@ NUM_STEPS = 2  # timed steps per batch size
 PROBE_FRACTION = 0.04  # fraction of the remaining time after which no larger batch is tried
 MEMORY_FRACTION = 0.6  # largest fraction of the free memory for a batch, on a CPU
 SAVES = 8  # weights written per validation: two checkpoints of weights, EMA weights and optimizer state
-LOADING = 1.3  # duration of a validation with data loading, relative to its predictions
+NUM_LOADED = 6  # timed train images; the first of them is not timed
+VALIDATING = 1.3  # duration of a validation whose images are loaded in time, relative to its predictions
 
 
 def probe(
@@ -35,7 +38,7 @@ def probe(
     left: float,
     now: Callable[[], float],
 ) -> Speed:
-    """Measure the speed of training steps and predictions, without changing the random state.
+    """Measure the speed of training steps, predictions and loading, without changing the random state.
 
     Args:
         config: configuration with crop and batch sizes.
@@ -62,8 +65,38 @@ def probe(
         trial = Trial(task, known(config.data.crop_size), config.precision, now)
         rate, largest = _largest_batch(trial, known(config.data.batch_size), left)
         size = max(facts.sizes, key=lambda found: facts.sizes[found], default=tuple(known(config.data.crop_size)))
-        validation = LOADING * facts.num_val * trial.prediction((size[0], size[1])) + SAVES * trial.saving()
-    return Speed(rate, largest, validation)
+        prediction, saving = trial.prediction((size[0], size[1])), trial.saving()
+    speed = Speed(
+        pixels_per_second=rate,
+        largest_batch=largest,
+        validation=0.0,
+        loading=loading_time(config, datamodule, now),
+        num_workers=datamodule.num_workers,
+        threads=torch.get_num_threads() if device.type == "cpu" else 0,
+        cores=num_cores(),
+    )
+    validation = facts.num_val * speed.with_loading(VALIDATING * prediction) + SAVES * saving
+    return replace(speed, validation=validation)
+
+
+def loading_time(config: Config, datamodule: SegmentationDataModule, now: Callable[[], float]) -> float:
+    """Return the time of one process to load and augment a train image [s].
+
+    Images come from the whole split, because the cost of a file may depend on it. With a cache, a second reading
+    counts. 0 if an image cannot be read: the check of all files reports it.
+    """
+    samples = datamodule.train_samples(config.data)
+    count = len(datamodule.split("train"))
+    keys = [(0, number * count // NUM_LOADED) for number in range(NUM_LOADED)]
+    durations = []
+    try:
+        for key in [*keys[1:], *keys] if config.data.cache else keys:
+            start = now()
+            samples[key]
+            durations.append(now() - start)
+    except DataError:
+        return 0.0
+    return statistics.mean(durations[-NUM_LOADED + 1 :])
 
 
 def _largest_batch(trial: "Trial", wanted: int, left: float) -> tuple[float, int]:

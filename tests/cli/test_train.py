@@ -1,12 +1,9 @@
 """`segnet train` from the command line: a sweep ends with a table of its runs."""
 
-import shlex
-
 import pytest
-import yaml
 
 from segnet.cli import tables, train
-from segnet.cli.train import repeating_command, with_named_backbone
+from segnet.cli.train import with_named_backbone
 from segnet.config import Config
 from segnet.training.budget import backbone_for
 
@@ -36,18 +33,6 @@ def test_a_sweep_ends_with_a_ranking_of_its_runs(tmp_path, capsys, monkeypatch):
     assert {best[0].seed, worst[0].seed} == {3, 4}
     assert table.index(f"{100 * best[1]:.1f}") <= table.index(f"{100 * worst[1]:.1f}")
     assert (tmp_path / "1" / "best.ckpt").is_file()
-
-
-def test_a_budget_ends_with_the_command_that_repeats_it(tmp_path):
-    options = {"data.batch_size": 8, "data.crop_size": [96, 128], "trainer.max_epochs": -1, "trainer.max_steps": 70}
-    (tmp_path / "chosen.yaml").write_text(yaml.safe_dump(options))
-    overrides = ["dataset=folder", "++dataset.root='my data'", "budget=3min", "checkpoint=auto", "data.batch_size=4"]
-    overrides.append("data.crop_size=null")
-    command = repeating_command(overrides, tmp_path)
-    assert shlex.split(command) == [
-        *["segnet", "train", "dataset=folder", "dataset.root='my data'", "data.batch_size=4"],
-        *["data.crop_size=[96,128]", "trainer.max_steps=70"],
-    ]
 
 
 @pytest.mark.parametrize(

@@ -85,17 +85,30 @@ def plan(seconds, speed=SPEED, config=None, facts=FACTS):
     return decided, steps
 
 
-def test_a_slow_machine_gets_smaller_crops_and_a_fast_one_larger_batches():
+def test_a_slow_machine_gets_smaller_batches_then_smaller_crops_and_a_fast_one_larger_batches():
     decided, steps = plan(180)
-    assert decided.data.crop_size == [160, 160]
-    assert decided.data.batch_size == 8
-    assert steps >= 600
-    decided, _ = plan(180, replace(SPEED, pixels_per_second=1e5))
+    assert (decided.data.crop_size, decided.data.batch_size) == ([320, 320], 8)
+    assert steps >= 150
+    decided, steps = plan(180, replace(SPEED, pixels_per_second=5e5))
+    assert (decided.data.crop_size, decided.data.batch_size) == ([320, 320], 4)
+    assert steps >= 150
+    decided, steps = plan(180, replace(SPEED, pixels_per_second=1e5))
     assert (decided.data.crop_size, decided.data.batch_size) == ([128, 128], 4)
     decided, _ = plan(3600, replace(SPEED, pixels_per_second=1e9), facts=replace(FACTS, device="cuda"))
     assert (decided.data.crop_size, decided.data.batch_size) == ([384, 480], 16)
-    decided, _ = plan(3600, Speed(1e9, 3, 5.0))
+    decided, _ = plan(3600, replace(SPEED, pixels_per_second=1e9, largest_batch=3))
     assert decided.data.batch_size == 3  # more do not fit
+
+
+def test_a_plan_counts_the_time_of_loading():
+    fast = replace(SPEED, pixels_per_second=1e7, loading=0.02, cores=8, threads=0)
+    assert fast.per_crop(1e5) == 0.02  # one worker is slower than the computation
+    assert replace(fast, num_workers=4).per_crop(1e5) == 0.01
+    assert replace(fast, num_workers=0).per_crop(1e5) == 0.03
+    assert replace(fast, num_workers=4, cores=2, threads=2).per_crop(1e5) == 0.02  # shared cores
+    _, steps = plan(600, replace(fast, loading=0.0))
+    _, fewer = plan(600, replace(fast, loading=0.1))
+    assert fewer < 0.2 * steps
 
 
 def test_a_plan_resolves_every_null_except_the_length():
