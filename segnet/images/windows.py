@@ -80,11 +80,14 @@ class Side:
         """Index of the last window that covers a pixel."""
         return bisect_right(self.starts, position) - 1
 
+    def num_over(self, position: int) -> int:
+        """Number of windows that cover a pixel."""
+        return bisect_right(self.starts, position) - bisect_right(self.starts, position - self.window)
+
     def pieces(self, index: int) -> list[tuple[int, int]]:
         """Start and end of the parts of a window between edges."""
-        edges = self.edges[bisect_right(self.edges, self.starts[index]) - 1 :]
-        edges = edges[: bisect_right(edges, self.starts[index] + self.window)]
-        return list(pairwise(edges))
+        start, edges = self.starts[index], self.edges
+        return list(pairwise(edges[bisect_right(edges, start) - 1 : bisect_right(edges, start + self.window)]))
 
     @cached_property
     def _ramp(self) -> NDArray[np.float32]:
@@ -157,12 +160,6 @@ class Mosaic:
                 if low <= left < high:
                     place = Window(top, left, bottom - top, right - left)
                     last = self.rows.last_over(top) == row and self.columns.last_over(left) == column
-                    found.append(Piece(place, self._is_shared(place), last))
+                    shared = self.rows.num_over(top) * self.columns.num_over(left) > 1
+                    found.append(Piece(place, shared, last))
         return found
-
-    def _is_shared(self, place: Window) -> bool:
-        def covers(side: Side, position: int) -> int:
-            last = side.last_over(position)
-            return sum(start + side.window > position for start in side.starts[: last + 1])
-
-        return covers(self.rows, place.top) * covers(self.columns, place.left) > 1
