@@ -27,7 +27,12 @@ IMAGE_WIDTH = 400  # width of a val image on the page [pixels]
 
 
 def write_report(
-    folder: Path, results: Results, samples: SegmentationDataset, facts: Mapping[str, object], worst: int
+    folder: Path,
+    results: Results,
+    samples: SegmentationDataset,
+    facts: Mapping[str, object],
+    worst: int,
+    predictor: Predictor | None = None,
 ) -> None:
     """Write report.html into a run folder: scores, curves, IoU by class, confusion matrix, worst images, options.
 
@@ -37,6 +42,7 @@ def write_report(
         samples: the evaluated split.
         facts: further entries at the top of the page, by name.
         worst: number of images with the lowest mIoU to show.
+        predictor: of the best checkpoint; None: opened if images are shown.
     """
     scores, classes = results.scores, results.classes
     counts = np.array(results.confusion, np.float64)
@@ -50,7 +56,7 @@ def write_report(
         scores=scores,
         **_iou_over_time(folder / "metrics.csv", classes),
         confusion=(counts / np.where(counts.sum(1) > 0, counts.sum(1), math.nan)[:, None]).tolist(),
-        worst=_worst_images(results, samples, worst),
+        worst=_worst_images(results, samples, worst, predictor),
         not_labeled=IGNORED,
         configuration=configuration.read_text(encoding="utf-8") if configuration.exists() else "",
     )
@@ -90,12 +96,14 @@ def _iou_over_time(metrics: Path, classes: Classes) -> dict[str, Any]:
     }
 
 
-def _worst_images(results: Results, samples: SegmentationDataset, count: int) -> list[dict[str, Any]]:
+def _worst_images(
+    results: Results, samples: SegmentationDataset, count: int, predictor: Predictor | None
+) -> list[dict[str, Any]]:
     """Return image, truth and prediction of the images with the lowest mIoU; unlabeled images are left out."""
     scored = [(score, index) for index, score in enumerate(results.image_miou) if not math.isnan(score)]
     if not scored or count < 1:
         return []
-    predictor = Predictor(results.checkpoint)
+    predictor = predictor or Predictor(results.checkpoint)
     worst = []
     for score, index in sorted(scored)[:count]:
         sample = samples.load(index)

@@ -240,8 +240,9 @@ def _finish(
         log.warning(warning)
     if (folder / "metrics.csv").exists():  # a short run may not have logged anything
         plot_curves(folder / "metrics.csv", folder / "curves.png")
-    write_preview(best, datamodule.split("val"), folder / "preview.png")
-    write_report(folder, results, datamodule.split("val"), facts, config.worst_images)
+    predictor = Predictor(best)
+    write_preview(predictor, datamodule.split("val"), folder / "preview.png")
+    write_report(folder, results, datamodule.split("val"), facts, config.worst_images, predictor)
     return results
 
 
@@ -249,9 +250,8 @@ def _crops(data: DataConfig) -> str:
     return f"data.batch_size={data.batch_size} and data.crop_size={data.crop_size}"
 
 
-def write_preview(checkpoint: Path, samples: SegmentationDataset, target: Path) -> None:
+def write_preview(predictor: Predictor, samples: SegmentationDataset, target: Path) -> None:
     """Write a sheet of images, truths and predictions, evenly spread over the split."""
-    predictor = Predictor(checkpoint)
     count = min(NUM_PREVIEWS, len(samples))
     chosen = [samples.load(index * len(samples) // count) for index in range(count)]
     rows = [(displayable(sample.image), sample.mask, predictor.segment(sample.image).mask) for sample in chosen]
