@@ -53,6 +53,7 @@ class ConvNormAct(nn.Sequential):
         stride, dilation: stride and dilation of the convolution [pixels].
         groups: groups of the convolution; `in_channels` for a depthwise convolution.
         act: whether a ReLU follows.
+        conv: builds the convolution; takes the arguments of Conv2d.
         norm: builds the norm from the number of channels.
     """
 
@@ -66,10 +67,11 @@ class ConvNormAct(nn.Sequential):
         dilation: int = 1,
         groups: int = 1,
         act: bool = True,
+        conv: Callable[..., nn.Conv2d] = nn.Conv2d,
         norm: NormFactory = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        self.conv = conv(
             in_channels,
             out_channels,
             kernel_size,

@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segnet.errors import ConfigError
 from segnet.models.backbones.resnet.blocks import BasicBlock, Bottleneck, make_stage, make_stem
+from segnet.models.backbones.resnet.deformable import DeformableConv, convolutions_of_stages
 from segnet.models.backbones.resnet.options import (
     SHORTCUTS,
     STAGES,
@@ -26,6 +26,7 @@ from segnet.models.backbones.resnet.options import (
     check_counts,
     check_kind,
     dilation_rates,
+    drop_path_rates,
     strides_of_stages,
 )
 from segnet.models.backbones.resnet.plugins import ContextBlock, SqueezeExcite, plugins_of_stages
@@ -62,6 +63,8 @@ class ResNet(nn.Module):
             blocks.
         plugins: attention blocks in the residual blocks, such as ``{"name": "context", "position": "after_conv3"}``;
             see `segnet.models.backbones.resnet.plugins.plugins_of_stages`.
+        deformable_stages: stages whose second convolutions are deformable (DCNv2), such as [False, True, True, True].
+        deform_groups: groups of channels of a deformable convolution with offsets of their own.
         activation_checkpointing: keep only each block's input in training, and recompute the rest in the backward pass.
 
     Attributes:
@@ -93,6 +96,8 @@ class ResNet(nn.Module):
         zero_init_residual: bool = False,
         drop_path_rate: float = 0.0,
         plugins: list[dict[str, Any]] | None = None,
+        deformable_stages: Sequence[bool] | None = None,
+        deform_groups: int = 1,
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -102,29 +107,28 @@ class ResNet(nn.Module):
         check_counts(in_channels=in_channels, base_channels=base_channels)
         check_counts(least=2 if stem == "deep" else 1, stem_channels=stem_channels)
         check_kind(block, style, groups, base_width, base_channels, basic_dilation)
-        if not 0 <= drop_path_rate < 1:
-            raise ConfigError(f"backbone.drop_path_rate={drop_path_rate} must be a probability in [0, 1)")
         rates = dilation_rates(depths, output_stride, multi_grid, contract_dilation)
         block_class, make_norm = BLOCKS[block], norm_layer(norm)
         options = _block_options(block, style, groups, base_width, basic_dilation)
         options |= {"pool": shortcut == "pool", "norm": make_norm}
-        drop_rates = iter(drop_path_rate * index / max(1, sum(depths) - 1) for index in range(sum(depths)))
+        added = plugins_of_stages(plugins, block)
+        seconds = convolutions_of_stages(deformable_stages, deform_groups)
         self.in_channels = in_channels
         self.channels = tuple(base_channels * 2**index * block_class.expansion for index in range(4))
         self.strides = strides_of_stages(output_stride)
         self.stem = make_stem(in_channels, stem_channels, deep=stem == "deep", norm=make_norm)
         self.stages = nn.ModuleList()
-        of_stages = plugins_of_stages(plugins, block)
         widths = (stem_channels, *self.channels)
+        drop_rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         for index, (stride, _) in enumerate(STAGES[output_stride]):
+            kind = {"channels": base_channels * 2**index, "plugins": added[index], "second": seconds[index]}
             self.stages.append(
                 make_stage(
-                    partial(block_class, channels=base_channels * 2**index, plugins=of_stages[index], **options),
-                    widths[index],
-                    self.channels[index],
+                    partial(block_class, **{**options, **kind}),
+                    *widths[index : index + 2],
                     stride=stride,
                     rates=rates[index],
-                    project=shortcut == "pool" or stride > 1 or widths[index] != self.channels[index],
+                    project=shortcut == "pool" or stride > 1 or widths[index] != widths[index + 1],
                     drop_rates=drop_rates,
                     checkpointing=activation_checkpointing,
                 )
@@ -134,7 +138,7 @@ class ResNet(nn.Module):
     def _initialize(self, zero_init_residual: bool) -> None:
         initialize(self)
         for layer in self.modules():
-            if isinstance(layer, ContextBlock):
+            if isinstance(layer, ContextBlock | DeformableConv):
                 layer.zero_init()
             elif zero_init_residual and isinstance(layer, BasicBlock | Bottleneck):
                 nn.init.zeros_(layer.last_norm.get_parameter("weight"))
@@ -146,8 +150,9 @@ class ResNet(nn.Module):
 
     @property
     def added_weights(self) -> set[str]:
-        """Names of the weights that a ResNet without plugins lacks, as in `state_dict`."""
-        added = [f"{name}." for name, layer in self.named_modules() if isinstance(layer, ContextBlock | SqueezeExcite)]
+        """Names of the weights that a plain ResNet lacks, as in `state_dict`: those of plugins and offsets."""
+        places = {ContextBlock: "", SqueezeExcite: "", DeformableConv: "offset."}
+        added = [f"{name}.{places[type(layer)]}" for name, layer in self.named_modules() if type(layer) in places]
         return {name for name in self.state_dict() if name.startswith(tuple(added))}
 
     def forward(self, images: Tensor) -> list[Tensor]:

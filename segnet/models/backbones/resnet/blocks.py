@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from segnet.models.backbones.resnet.deformable import ConvFactory
 from segnet.models.backbones.resnet.plugins import Plugins
 from segnet.models.layers import ConvNormAct
 from segnet.models.norms import NormFactory
@@ -68,6 +69,7 @@ class BasicBlock(nn.Module):
         pool: whether a Shortcut downsamples by pooling.
         drop_path_rate: probability of dropping the convolutions in training.
         plugins: the plugins of each position.
+        second: builds the second convolution.
     """
 
     expansion = 1
@@ -84,12 +86,13 @@ class BasicBlock(nn.Module):
         pool: bool = True,
         drop_path_rate: float = 0.0,
         plugins: Plugins | None = None,
+        second: ConvFactory = nn.Conv2d,
         norm: NormFactory = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         self.conv1 = ConvNormAct(in_channels, channels, 3, stride=stride, dilation=dilation, norm=norm)
-        second = dilation if dilate_second else 1
-        self.conv2 = ConvNormAct(channels, channels, 3, dilation=second, act=False, norm=norm)
+        rate = dilation if dilate_second else 1
+        self.conv2 = ConvNormAct(channels, channels, 3, dilation=rate, act=False, conv=second, norm=norm)
         self.after_conv1 = plugins_at(plugins, "after_conv1", channels)
         self.after_conv2 = plugins_at(plugins, "after_conv2", channels)
         self.shortcut = Shortcut(in_channels, channels, stride, pool=pool, norm=norm) if project else nn.Identity()
@@ -113,7 +116,7 @@ class Bottleneck(nn.Module):
     Args:
         groups, base_width: the 3x3 has `groups` groups and channels * base_width / 64 * groups channels (ResNeXt).
         stride_first: whether the first 1x1 has the stride (caffe) instead of the 3x3.
-        project, pool, drop_path_rate, plugins: as in BasicBlock.
+        project, pool, drop_path_rate, plugins, second: as in BasicBlock.
     """
 
     expansion = 4
@@ -132,6 +135,7 @@ class Bottleneck(nn.Module):
         pool: bool = True,
         drop_path_rate: float = 0.0,
         plugins: Plugins | None = None,
+        second: ConvFactory = nn.Conv2d,
         norm: NormFactory = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
@@ -139,7 +143,9 @@ class Bottleneck(nn.Module):
         out_channels = channels * self.expansion
         strides = (stride, 1) if stride_first else (1, stride)
         self.conv1 = ConvNormAct(in_channels, width, 1, stride=strides[0], norm=norm)
-        self.conv2 = ConvNormAct(width, width, 3, stride=strides[1], dilation=dilation, groups=groups, norm=norm)
+        self.conv2 = ConvNormAct(
+            width, width, 3, stride=strides[1], dilation=dilation, groups=groups, conv=second, norm=norm
+        )
         self.conv3 = ConvNormAct(width, out_channels, 1, act=False, norm=norm)
         self.after_conv1 = plugins_at(plugins, "after_conv1", width)
         self.after_conv2 = plugins_at(plugins, "after_conv2", width)

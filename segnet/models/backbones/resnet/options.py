@@ -76,6 +76,17 @@ def check_counts(least: int = 1, **values: int) -> None:
             raise ConfigError(f"backbone.{option}={value} must be an integer, {least}-{MAX_WIDTH}")
 
 
+def drop_path_rates(rate: float, num_blocks: int) -> list[float]:
+    """Return the drop path rate of every block: rising linearly from 0 to `rate`.
+
+    Raises:
+        ConfigError: `rate` is not in [0, 1).
+    """
+    if not 0 <= rate < 1:
+        raise ConfigError(f"backbone.drop_path_rate={rate} must be a probability in [0, 1)")
+    return [rate * index / max(1, num_blocks - 1) for index in range(num_blocks)]
+
+
 def check_stages(option: str, stages: Any) -> None:
     """Check a list of the stages that an option applies to: four booleans.
 
