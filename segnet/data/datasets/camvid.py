@@ -11,9 +11,17 @@ from pathlib import Path, PureWindowsPath
 from segnet.class_sets import CAMVID_CLASSES
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.notes import Notes
-from segnet.data.datasets.pairing import Pair, name_key, pair_folders, require_folder, require_root, require_split
+from segnet.data.datasets.pairing import (
+    SPLITS,
+    Pair,
+    name_key,
+    pair_folders,
+    require_folder,
+    require_root,
+    require_split,
+)
 from segnet.data.datasets.text_files import read_lines
-from segnet.errors import DataError
+from segnet.errors import ConfigError, DataError
 
 
 class CamVid(FileDataset):
@@ -22,22 +30,28 @@ class CamVid(FileDataset):
     Args:
         split: "train", "val" or "test".
         root: folder with ``train.txt``, ``train/``, ``trainannot/`` and so on.
+        train_splits: splits whose images form the train split; [train,val] trains on both, for a figure on test.
 
     Raises:
-        ConfigError: an unknown split.
+        ConfigError: an unknown split, in `split` or `train_splits`.
         DataError: a folder or file that is missing.
     """
 
-    def __init__(self, split: str, root: str) -> None:
+    def __init__(self, split: str, root: str, train_splits: Sequence[str] = ("train",)) -> None:
         require_split(split)
+        if not train_splits or len({*train_splits}) < len(train_splits) or not {*train_splits} <= {*SPLITS}:
+            names = ",".join(map(str, train_splits))
+            raise ConfigError(f"dataset.train_splits=[{names}]: must be one or more of {', '.join(SPLITS)}, each once")
         folder = require_root(root)
+        parts = train_splits if split == "train" else [split]
+        super().__init__([pair for part in parts for pair in self._pairs_of(folder, part)], CAMVID_CLASSES)
+
+    def _pairs_of(self, folder: Path, split: str) -> list[Pair]:
         images = require_folder(folder / split, f"the {split} images of dataset.root")
         masks = require_folder(folder / f"{split}annot", f"the {split} masks of dataset.root")
         listing = folder / f"{split}.txt"
         pairs = pair_folders(images, masks, self.notes)
-        if listing.is_file():
-            pairs = in_list(pairs, listing, self.notes)
-        super().__init__(pairs, CAMVID_CLASSES)
+        return in_list(pairs, listing, self.notes) if listing.is_file() else pairs
 
 
 def in_list(pairs: Sequence[Pair], listing: Path, notes: Notes) -> list[Pair]:

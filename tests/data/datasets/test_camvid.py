@@ -49,6 +49,19 @@ def test_images_missing_from_a_list_are_counted(root):
     assert CamVid("train", str(root)).notes.lines() == [line]
 
 
+def test_a_train_split_can_hold_the_val_images_too(root):
+    both = CamVid("train", str(root), train_splits=["train", "val"])
+    assert stems(both) == [*NAMES[::-1], *NAMES[:2]]
+    assert both.pairs[3][0].parent.name == "val"
+    assert stems(CamVid("val", str(root), train_splits=["train", "val"])) == NAMES[:2]
+
+
+@pytest.mark.parametrize("splits", [[], ["train", "train"], ["trainval"]])
+def test_impossible_train_splits_are_refused(root, splits):
+    with pytest.raises(ConfigError, match=r"^dataset\.train_splits=\[.*\]: must be one or more of train, val, test"):
+        CamVid("train", str(root), train_splits=splits)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_lists_of_other_systems(root, encoding):
     lines = [f"C:\\SegNet\\train\\{name}.PNG C:\\SegNet\\trainannot\\{name}.png\r\n" for name in NAMES]
