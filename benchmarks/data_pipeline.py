@@ -27,6 +27,7 @@ from side_by_side import machine
 
 from segnet.classes import Classes
 from segnet.config import DataConfig, known
+from segnet.data.augment.presets import complete_augment
 from segnet.data.cache.decoded import Arena, CacheBudget, DiskCache, MemoryCache
 from segnet.data.datamodule import train_transform
 from segnet.data.dataset import FileDataset, Sample
@@ -75,11 +76,13 @@ def write_files(folder: Path, setting: Setting, count: int) -> FileDataset:
 
 def plain_pipeline(data: DataConfig) -> A.Compose:
     """The same augmentation as a user of albumentations would write it."""
-    strength = data.color_jitter
+    data = complete_augment(data)
+    strength = known(data.color_jitter)
+    smallest, largest = known(data.scale_range)
     around_1 = (1 - strength, 1 + strength)
     return A.Compose(
         [
-            A.RandomScale((data.scale_range[0] - 1, data.scale_range[1] - 1), interpolation=cv2.INTER_LINEAR, p=1),
+            A.RandomScale((smallest - 1, largest - 1), interpolation=cv2.INTER_LINEAR, p=1),
             A.PadIfNeeded(
                 *known(data.crop_size),
                 position="random",
@@ -89,7 +92,7 @@ def plain_pipeline(data: DataConfig) -> A.Compose:
                 p=1,
             ),
             A.RandomCrop(*known(data.crop_size), p=1),
-            A.HorizontalFlip(p=data.flip),
+            A.HorizontalFlip(p=known(data.flip)),
             A.ColorJitter(
                 brightness=around_1, contrast=around_1, saturation=around_1, hue=(-strength / 4, strength / 4), p=1
             ),

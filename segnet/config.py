@@ -41,12 +41,14 @@ class DataConfig(LoaderConfig):
     """Images in a training batch, per process; null: 8, or all train images if they are fewer."""
     crop_size: list[int] | None = None
     """[height, width] of a training crop [pixels]; null: chosen from the sizes of the train images."""
-    scale_range: list[float] = field(default_factory=lambda: [0.5, 2.0])
-    """Smallest and largest random scale factor of a training image."""
-    flip: float = 0.5
-    """Probability of a random horizontal flip, 0-1."""
-    color_jitter: float = 0.4
-    """Strength of the random change of brightness, contrast and saturation, 0-1; hue changes by a quarter of it."""
+    augment: Any = None
+    """More augmentation: street, aerial, microscope, document, or a list of albumentations transforms or its file."""
+    scale_range: list[float] | None = None
+    """Smallest and largest random scale factor of a training image; null: [0.5,2], or that of data.augment."""
+    flip: float | None = None
+    """Probability of a random horizontal flip, 0-1; null: 0.5, or that of data.augment."""
+    color_jitter: float | None = None
+    """Strength of random brightness, contrast, saturation, 0-1, hue a quarter; null: 0.4, or that of data.augment."""
     category_max_ratio: float = 1.0
     """Draw a crop again if one class fills more than this fraction of its labeled pixels; 1: never."""
     cutmix: float = 0.0

@@ -13,6 +13,7 @@ from segnet.choices import RUNTIMES
 from segnet.cli.composition import composed
 from segnet.cli.help import SCHEMAS, default_of, field_docs
 from segnet.config import OUTPUT_STRIDES, PRECISIONS, Config
+from segnet.data.augment.presets import PRESETS
 from segnet.data.cache.decoded import CACHE_KINDS
 from segnet.data.datasets.pairing import SPLITS
 from segnet.inference.runtimes.pytorch import TORCH_DTYPES
@@ -40,6 +41,7 @@ ALLOWED_VALUES = {
     "OptimConfig.name": OPTIMIZERS,
     "OptimConfig.schedule": SCHEDULES,
     "DataConfig.cache": CACHE_KINDS,
+    "DataConfig.augment": PRESETS,
     "EvaluateConfig.split": SPLITS,
     "ShardConfig.splits": SPLITS,
     "InspectConfig.splits": SPLITS,

@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segnet import Predictor
+from segnet.config import DataConfig
+from segnet.data.augment.presets import PRESETS
+from segnet.data.datamodule import train_transform
 from segnet.data.datasets.shapes import CLASSES, Shapes
 from segnet.images.drawing import colorize
 
@@ -50,6 +53,7 @@ def main() -> None:
     save(results(work), "results.png")
     save(output_strides(work), "output_stride.png")
     save(contact_sheet(work), "inspect.png")
+    save(presets(), "augmentation.png")
     with browser() as chromium:
         screenshot(chromium, (work / "os16" / "report.html").as_uri(), "report.png", (1000, 1150))
         serve_page(chromium, work)
@@ -137,6 +141,23 @@ def contact_sheet(work: Path) -> Image.Image:
     sheet = Image.open(work / "inspect" / "contact_sheet.png").convert("RGB")
     width = min(sheet.width, 700)
     return sheet.resize((width, round(sheet.height * width / sheet.width)), Image.Resampling.LANCZOS)
+
+
+def presets() -> Image.Image:
+    """One image, and crops of it with each preset of data.augment; ignored pixels are white."""
+    sample = Shapes("test", size=(128, 128), seed=5).load(3)
+    side, columns = 112, 6
+    sheet = Image.new("RGB", (LABEL + columns * (side + GAP) - GAP, len(PRESETS) * (side + GAP) - GAP), "white")
+    for row, name in enumerate(PRESETS):
+        top = row * (side + GAP)
+        write(sheet, (LABEL - 10, top + side // 2), name, "rm")
+        data = DataConfig(augment=name, crop_size=[side, side])
+        transform = train_transform(data, [0.5] * 3, CLASSES.ignore_index, seed=1)
+        for column in range(columns):
+            image, mask = transform(sample.image, sample.mask, epoch=0, index=column)
+            image = np.where(mask[..., None] == CLASSES.ignore_index, 255, image).astype(np.uint8)
+            sheet.paste(Image.fromarray(image), (LABEL + column * (side + GAP), top))
+    return sheet
 
 
 def write(sheet: Image.Image, place: tuple[int, int], text: str, anchor: str, size: int = 15) -> None:

@@ -42,7 +42,10 @@ _TRAIN_WORDS = {
     "patience": "early_stopping.patience={value}",
     "val_interval eval_interval": "trainer.check_val_every_n_epoch={value}",
     "grad_clip clip_grad": "trainer.gradient_clip_val={value}",
-    "tta augment": '..., in segnet evaluate: flip=true "scales=[0.75,1.0,1.25]"',
+    "tta": '..., in segnet evaluate: flip=true "scales=[0.75,1.0,1.25]"',
+    "augment augmentation augmentations aug transforms": "data.augment={value}",
+    "hflip fliplr": "data.flip={value}",
+    "jitter": "data.color_jitter={value}",
     "accumulate accumulation": "trainer.accumulate_grad_batches={value}",
 }
 _CHECKPOINT_WORDS = {
@@ -62,8 +65,8 @@ _FILE_WORDS = {
 WORDS = {
     "train": _TRAIN_WORDS,
     "inspect": _TRAIN_WORDS,
-    "evaluate": {**_TRAIN_WORDS, **_CHECKPOINT_WORDS},
-    "benchmark": {**_TRAIN_WORDS, **_CHECKPOINT_WORDS, "imgsz img_size crop_size": "image_size={value}"},
+    "evaluate": {**_CHECKPOINT_WORDS, **_TRAIN_WORDS},
+    "benchmark": {**_CHECKPOINT_WORDS, **_TRAIN_WORDS, "imgsz img_size crop_size": "image_size={value}"},
 }
 
 

@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from segnet.classes import Classes
 from segnet.config import DataConfig, known
 from segnet.data import build_dataset
+from segnet.data.augment.listed import checked_augment
 from segnet.data.augment.mixing import CutMix
+from segnet.data.augment.presets import complete_augment
 from segnet.data.augment.transforms import TrainTransform
 from segnet.data.cache.decoded import with_cache
 from segnet.data.dataset import SegmentationDataset
@@ -105,11 +107,11 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Replace the options of loading and augmentation, for example when defaults that depend on data are known.
 
         Raises:
-            ConfigError: an impossible batch size.
+            ConfigError: an impossible batch size or augmentation.
         """
         if data.batch_size is not None and data.batch_size < 1:
             raise ConfigError(f"data.batch_size={data.batch_size} must be 1 or more")
-        self._data = data
+        self._data = checked_augment(data)
 
     def sizes(self, split: str) -> Counter[tuple[int, int]]:
         """Count image sizes (height, width) of a split: all images if `data.check` reads them, otherwise a sample.
@@ -166,7 +168,8 @@ class SegmentationDataModule(pl.LightningDataModule):
                 f"the dataset's images have {channels} channels, but the model takes {len(self._mean)}: set "
                 "dataset.channels and backbone.in_channels alike"
             )
-        self.train_samples(self._data)  # refuses an impossible augmentation or cache
+        # refuses an impossible augmentation or cache
+        self.train_samples(self._data).transform.try_listed(len(self.classes.names))
         needed = known(self._data.batch_size) * num_processes
         if len(self.split("train")) < needed:
             raise DataError(
@@ -272,13 +275,15 @@ def train_transform(data: DataConfig, mean: Sequence[float], ignore_index: int, 
     Raises:
         ConfigError: an impossible option.
     """
+    data = complete_augment(data)
     return TrainTransform(
         crop_size=known(data.crop_size),
-        scale_range=data.scale_range,
-        flip=data.flip,
-        color_jitter=data.color_jitter,
+        scale_range=known(data.scale_range),
+        flip=known(data.flip),
+        color_jitter=known(data.color_jitter),
         category_max_ratio=data.category_max_ratio,
         fill=[round(255 * value) for value in mean],
         ignore_index=ignore_index,
         seed=seed,
+        augment=data.augment,
     )

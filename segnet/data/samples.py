@@ -21,7 +21,7 @@ class TrainSamples(Dataset[Batch]):
 
     def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, mix: CutMix | None = None) -> None:
         self._dataset = dataset
-        self._transform = transform
+        self.transform = transform
         self._mix = mix
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
@@ -34,7 +34,7 @@ class TrainSamples(Dataset[Batch]):
         return [to_tensors(crop) for crop in (self._mix(crops, keys) if self._mix else crops)]
 
     def _augmented(self, sample: Sample, epoch: int, number: int) -> Sample:
-        image, mask = self._transform(sample.image, sample.mask, epoch=epoch, index=number)
+        image, mask = self.transform(sample.image, sample.mask, epoch=epoch, index=number)
         return Sample(image, mask, sample.name)
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from segnet.config import Config, OptimConfig, known
+from segnet.data.augment.presets import NO_PRESET, complete_augment
 from segnet.data.scan.crop_fill import fitting_crop
 from segnet.training.optim import PLAIN_OPTIM, check_optim, complete_optim
 
@@ -31,7 +32,7 @@ SHORT_RUN, LARGEST_FACTOR = 1_000, 2.0  # [steps]
 EMA_FRACTION = 0.1  # fraction of the run over which the EMA averages
 LENGTH_OPTIONS = ("max_epochs", "max_steps")  # options of the trainer that set the length by hand
 PLANNED = {
-    *("data.batch_size", "data.crop_size", "ema.decay"),
+    *("data.batch_size", "data.crop_size", "data.scale_range", "data.flip", "data.color_jitter", "ema.decay"),
     *(f"optim.{name}" for name in ("name", "lr", "batch_size", "weight_decay", "norm_decay", "schedule")),
     *("optim.warmup_steps", "trainer.max_epochs", "trainer.max_steps", "trainer.val_check_interval"),
 }
@@ -39,6 +40,12 @@ PLANNED = {
 BY_HAND = {
     "optim.name": "sgd",
     **{f"optim.{name}": value for name, value in PLAIN_OPTIM["sgd"].items() if name != "lr"},
+}
+# Values of null options without data.augment.
+WITHOUT_AUGMENT = {
+    "data.scale_range": list(NO_PRESET.scale_range),
+    "data.flip": NO_PRESET.flip,
+    "data.color_jitter": NO_PRESET.color_jitter,
 }
 
 
@@ -81,7 +88,7 @@ def planned(config: Config, facts: Facts) -> Config:
         ConfigError: an impossible option of the optimizer.
     """
     check_optim(config.optim)
-    data = config.data
+    data = complete_augment(config.data)
     if data.batch_size is None:
         data = replace(data, batch_size=max(1, min(BATCH_SIZE, facts.num_train // facts.num_processes)))
     if data.crop_size is None:
@@ -195,11 +202,11 @@ def filled(config: Config, values: Mapping[str, Any]) -> Config:
 def chosen(before: Config, after: Config) -> dict[str, Any]:
     """Return the options in `PLANNED` that were null before and are not null after: option -> value.
 
-    The fixed values of null options with a learning rate set by hand are left out.
+    The fixed values of null options with a learning rate set by hand, or without data.augment, are left out.
     """
     found = {option: value_of(after, option) for option in sorted(PLANNED) if value_of(before, option) is None}
     found |= {f"backbone.{key}": value for key, value in after.backbone.items() if before.backbone.get(key) != value}
-    always = BY_HAND if before.optim.lr is not None else {}
+    always = {**WITHOUT_AUGMENT, **(BY_HAND if before.optim.lr is not None else {})}
     return {option: value for option, value in found.items() if value is not None and value != always.get(option)}
 
 

@@ -9,11 +9,12 @@ import yaml
 
 from segnet.config import Config
 from segnet.system.files import replacing
-from segnet.training.plan import BY_HAND, WARMUP_FRACTION, chosen, filled
+from segnet.training.plan import BY_HAND, WARMUP_FRACTION, WITHOUT_AUGMENT, chosen, filled
 
 CHOSEN = "chosen.yaml"  # the chosen values of null options, in the run folder
 # Values of null options in run folders without chosen.yaml: the fixed defaults of earlier versions.
 BEFORE_PLANS: dict[str, Any] = {
+    **WITHOUT_AUGMENT,
     "data.batch_size": 8,
     "data.crop_size": [512, 512],
     "optim.name": "sgd",
@@ -31,7 +32,7 @@ BEFORE_PLANS: dict[str, Any] = {
 def chosen_in(folder: Path) -> dict[str, Any]:
     """Return the chosen values of a run's null options; for runs of earlier versions their former defaults."""
     found = stored_choices(folder)
-    return {**BY_HAND, **found} if found else dict(BEFORE_PLANS)
+    return {**WITHOUT_AUGMENT, **BY_HAND, **found} if found else dict(BEFORE_PLANS)
 
 
 def stored_choices(folder: Path) -> dict[str, Any]:

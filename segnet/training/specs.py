@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from segnet.components import complete
 from segnet.config import Config
+from segnet.data.augment.presets import with_augment_file
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS
 from segnet.models.backbones import BACKBONES
@@ -32,6 +33,10 @@ def complete_specs(config: C) -> C:
 
     `output_stride` and `norm` are passed to each component that takes them, unless its spec sets them. An optimizer
     with a learning rate set by hand gets its plain values; otherwise they are chosen later (`segnet.training.plan`).
+    The file of data.augment is read.
+
+    Raises:
+        DataError: that file cannot be read.
     """
     shared = {"output_stride": config.output_stride, "norm": config.norm}
     given = {name: getattr(config, name) for name in TABLES}
@@ -40,4 +45,6 @@ def complete_specs(config: C) -> C:
         specs["backbone"]["plugins"] = complete_plugins(plugins)
     if config.optim.lr is not None:
         specs["optim"] = complete_optim(config.optim)
+    if isinstance(config, Config):
+        specs["data"] = with_augment_file(config.data)
     return replace(config, **specs)

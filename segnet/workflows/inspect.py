@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segnet.config import DataConfig
 from segnet.data import build_splits
+from segnet.data.augment.listed import checked_augment
 from segnet.data.augment.mixing import CutMix
 from segnet.data.datamodule import train_transform
 from segnet.data.dataset import Sample, SegmentationDataset
@@ -34,6 +35,7 @@ def inspect(config: InspectConfig, output_dir: Path) -> DatasetReport:
         DataError: a split cannot be built. Problems of single files are in the report instead.
     """
     require_inspectable(config)
+    config = replace(config, data=checked_augment(config.data))
     with lost_files() as lost:
         datasets = build_splits(config.dataset, config.splits)
     cache = ScanCache(config.dataset, next(iter(datasets.values())).classes)
@@ -68,9 +70,9 @@ def with_sheet_crop(data: DataConfig, sizes: Mapping[tuple[int, int], int]) -> D
 
 def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config: InspectConfig, target: Path) -> None:
     """Write a sheet of samples, evenly spread over the usable ones, each before and after augmentation."""
-    data = config.data if samples.channels == 3 else replace(config.data, color_jitter=0.0)  # color jitter needs RGB
-    transform = train_transform(data, [0.5] * samples.channels, samples.classes.ignore_index, config.seed)
-    mix = CutMix(data.cutmix, config.seed)
+    transform = train_transform(config.data, [0.5] * samples.channels, samples.classes.ignore_index, config.seed)
+    transform.try_listed(len(samples.classes.names))
+    mix = CutMix(config.data.cutmix, config.seed)
     count = min(config.num_images, len(usable))
     keys = [(0, usable[number * len(usable) // count]) for number in range(count)]  # (epoch, sample number)
     shown = [samples.load(number) for _, number in keys]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segnet.data import DATASETS, build_splits
+from segnet.data.augment.listed import checked_augment
 from segnet.data.datasets.pairing import lost_files
 from segnet.data.scan.mask_values import SplitContent, read_contents
 from segnet.data.scan.readings import Reading
@@ -40,6 +41,7 @@ def inspect_values(config: InspectConfig, output_dir: Path) -> tuple[ValuesRepor
         DataError: a split cannot be built.
     """
     require_inspectable(config)
+    config = replace(config, data=checked_augment(config.data))
     spec = {key: value for key, value in config.dataset.items() if key != "class_names"}
     for option in NEEDS_NAMES:
         if spec.get(option) is not None:

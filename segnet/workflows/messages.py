@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 
 from segnet.components import as_options
 from segnet.config import Config, known
+from segnet.data.augment.presets import augment_summary
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import listed
 from segnet.system.machine import machine_line
@@ -27,7 +28,7 @@ MOST_CLASSES = 12  # classes that are named in one line
 def announce(
     config: Config, given: Config, datamodule: SegmentationDataModule, task: SegmentationTask, trainer: pl.Trainer
 ) -> None:
-    """Log the data, model, machine and length of a run, and the chosen options.
+    """Log the data, model, machine, augmentation and length of a run, and the chosen options.
 
     Args:
         config: the resolved configuration.
@@ -47,7 +48,7 @@ def announce(
 def greeting(
     config: Config, datamodule: SegmentationDataModule, task: SegmentationTask, trainer: pl.Trainer, facts: Facts
 ) -> list[str]:
-    """Describe the data, the model, the machine and the length of a run, one line each."""
+    """Describe the data, the model, the machine, the augmentation and the length of a run, one line each."""
     names = datamodule.classes.names
     backbone, decoder = config.backbone, config.decoder
     depth = backbone.get("model") or backbone.get("depths", "")
@@ -62,6 +63,7 @@ def greeting(
         f"model: {backbone['name']} {depth}, {decoder['name']}, output stride {config.output_stride}, "
         f"{parameters / 1e6:.2f} M parameters",
         f"machine: {machine_line(trainer.strategy.root_device)}; {precision or trainer.precision}",
+        f"augmentation: {augment_summary(config.data, len(known(config.mean)))}",
         f"length: {_length_line(config, trainer, facts)} of {known(config.data.batch_size)} crops of {height} x {width}"
         f"{validated}",
     ]

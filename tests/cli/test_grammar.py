@@ -133,6 +133,7 @@ def test_translation_is_idempotent():
         ("device=0", "Write trainer.accelerator=gpu"),
         ("classes=3", 'Write "dataset.class_names='),
         ("--tta", "segnet evaluate: flip=true"),
+        ("augment=street", "Write data.augment=street"),
         ("amp=true", "Write precision=bf16"),
         ("workers=4", "Write data.num_workers=4"),
         ("max_iters=100", "Write trainer.max_steps=100"),

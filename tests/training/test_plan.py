@@ -92,7 +92,7 @@ def test_a_learning_rate_set_by_hand_uses_plain_sgd():
 
 def test_options_set_by_hand_are_kept():
     config = Config(
-        data=DataConfig(batch_size=3, crop_size=[40, 50]),
+        data=DataConfig(batch_size=3, crop_size=[40, 50], scale_range=[1, 2], flip=0.1, color_jitter=0.2),
         optim=OptimConfig(
             name="sgd", lr=0.1, batch_size=5, weight_decay=0.0, norm_decay=False, schedule="cosine", warmup_steps=7
         ),
@@ -110,6 +110,16 @@ def test_planning_replaces_every_null_and_is_idempotent():
     typed = as_options(chosen(Config(), decided))
     assert "data.crop_size=[320,320]" in typed
     assert "optim.norm_decay=false" in typed
+
+
+def test_a_preset_of_augmentation_chooses_options_and_the_defaults_are_not_worth_a_word():
+    decided = planned(Config(data=DataConfig(augment="document", flip=0.5)), CAMVID)
+    options = chosen(Config(data=DataConfig(augment="document", flip=0.5)), decided)
+    assert (options["data.scale_range"], options["data.color_jitter"]) == ([0.7, 1.4], 0.3)
+    assert decided.data.flip == 0.5
+    plain = planned(Config(), CAMVID)
+    assert (plain.data.scale_range, plain.data.flip, plain.data.color_jitter) == ([0.5, 2.0], 0.5, 0.4)
+    assert not {"data.scale_range", "data.flip", "data.color_jitter"} & chosen(Config(), plain).keys()
 
 
 def test_an_unknown_optimizer_is_refused_before_planning():

@@ -9,6 +9,7 @@ import yaml
 from tiny import components
 
 from segnet.config import Config, DataConfig, OptimConfig
+from segnet.data.augment.presets import complete_augment
 from segnet.errors import CheckpointError
 from segnet.models.checkpoint import save_checkpoint
 from segnet.training import run_folder as module
@@ -117,6 +118,13 @@ def test_options_missing_from_an_old_config_have_their_defaults():
     del stored["deterministic"], stored["data"]["flip"]
     assert differences(stored, CONFIG) == []
     assert differences(stored, replace(CONFIG, deterministic=True)) == ["deterministic=True (was False)"]
+
+
+def test_a_null_flip_is_the_one_that_the_run_had_before_it_could_be_null():
+    stored = asdict(replace(CONFIG, data=complete_augment(CONFIG.data)))
+    assert stored["data"]["flip"] == 0.5
+    assert differences(stored, CONFIG) == []
+    assert differences(stored, replace(CONFIG, data=replace(CONFIG.data, flip=0.1))) == ["data.flip=0.1 (was 0.5)"]
 
 
 def test_an_unset_mean_and_std_do_not_differ_from_the_run_s():

@@ -22,6 +22,7 @@ def test_a_run_logs_data_model_machine_and_length_at_its_start(tmp_path, caplog)
     assert "data: 16 train and 5 val images; 6 classes: background, disk, ring, square, triangle, cross" in said
     assert "model: resnet [1, 1, 1, 1], deeplabv3plus, output stride 16, " in said
     assert "; float32\n" in said
+    assert "augmentation: scale 0.5-2, flip 0.5, color jitter 0.4\n" in said
     assert "length: 4 steps (1.0 epochs) of 4 crops of 32 x 32\n" in said
     assert "4 steps are few: without trainer.max_epochs and trainer.max_steps the run would take 4,000" in said
 

@@ -1,38 +1,40 @@
-"""Augmentation: scale and crop (`segnet.data.augment.crops`), then flip and color jitter by albumentations.
+"""Augmentation: scale, crop and turn, flip and jitter, then the transforms of data.augment.
 
-Only this module imports albumentations, so that it can be replaced.
+Every draw follows from (seed, epoch, index), never from a worker or an earlier sample.
 """
 
-import os
-import warnings
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise importing it asks the network for a newer version
+from typing import Any
 
 import albumentations as A
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
 
 from segnet.data.augment.crops import cut_at_random
+from segnet.data.augment.listed import ListedTransforms
+from segnet.data.augment.presets import listed_transforms
+from segnet.data.augment.turns import apply_turns, before_turns
 from segnet.errors import ConfigError
 
 
 class TrainTransform:
-    """Random scale, pad, crop, flip and color jitter.
+    """Random scale, pad, crop, turn, flip and color jitter, and further transforms.
 
     Args:
         crop_size: (height, width) of the result [pixels].
         scale_range: smallest and largest factor of the image's size.
         flip: probability of a horizontal flip.
         color_jitter: strength of brightness, contrast and saturation jitter, 0 for none; hue jitter is a quarter of it.
+            Only RGB images have saturation and hue.
         category_max_ratio: a crop with a larger fraction of one class is drawn again; 1: never.
         fill: value of padded pixels in each channel before color jitter, 0-255.
         ignore_index: mask value of padded pixels.
         seed: the only source of randomness, together with the epoch and the index of the image.
+        augment: a preset or list of transforms, see `segnet.data.augment.presets`.
 
     Raises:
-        ConfigError: a value out of range.
+        ConfigError: a value out of range, or a transform that cannot be used.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TrainTransform:
         fill: Sequence[int],
         ignore_index: int,
         seed: int,
+        augment: Any = None,
     ) -> None:
         if len(crop_size) != 2 or min(crop_size) < 1:
             raise ConfigError(f"data.crop_size={list(crop_size)} must be [height, width], each 1 or more")
@@ -55,28 +58,12 @@ class TrainTransform:
             raise ConfigError(f"data.flip={flip} must be a probability between 0 and 1")
         if not 0 <= color_jitter <= 1:
             raise ConfigError(f"data.color_jitter={color_jitter} must be between 0 and 1")
-        if color_jitter > 0 and len(fill) != 3:
-            raise ConfigError(
-                f"data.color_jitter={color_jitter} needs RGB, but the images have {len(fill)} channels: "
-                "set data.color_jitter=0"
-            )
         if not 0 < category_max_ratio <= 1:
             raise ConfigError(f"data.category_max_ratio={category_max_ratio} must be above 0, up to 1")
-        strength = color_jitter
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # an unknown argument is only warned about
-            self._pipeline = A.Compose(
-                [
-                    A.HorizontalFlip(p=flip),
-                    A.ColorJitter(
-                        brightness=(1 - strength, 1 + strength),
-                        contrast=(1 - strength, 1 + strength),
-                        saturation=(1 - strength, 1 + strength),
-                        hue=(-strength / 4, strength / 4),
-                        p=float(strength > 0),
-                    ),
-                ],
-            )
+        is_rgb = len(fill) == 3
+        self._pipeline = A.Compose([A.HorizontalFlip(p=flip), _rgb_jitter(color_jitter if is_rgb else 0.0)])
+        self._band_jitter = 0.0 if is_rgb else color_jitter
+        self._listed = ListedTransforms(listed_transforms(augment, len(fill)), fill, ignore_index)
         self._crop_size = (crop_size[0], crop_size[1])
         self._scale_range = (scale_range[0], scale_range[1])
         self._category_max_ratio = category_max_ratio
@@ -88,19 +75,71 @@ class TrainTransform:
         self, image: NDArray[np.uint8 | np.float32], mask: NDArray[np.uint8 | np.int32], *, epoch: int, index: int
     ) -> tuple[NDArray[np.uint8 | np.float32], NDArray[np.uint8 | np.int32]]:
         """Augment an image (H, W, channels), 0-255, and its mask (H, W); both keep their types."""
-        seed = np.random.SeedSequence([self._seed, epoch, index])
-        rng = np.random.default_rng(seed)
-        # Set before each sample: otherwise albumentations repeats its randomness in every worker and epoch.
-        self._pipeline.set_random_seed(int(seed.spawn(1)[0].generate_state(1)[0]))
+        sequence = np.random.SeedSequence([self._seed, epoch, index])
+        rng = np.random.default_rng(sequence)
+        first, second, third = sequence.spawn(3)
+        scale = rng.uniform(*self._scale_range)
+        turns = self._listed.draw_turns(rng)
         image, mask = cut_at_random(
             rng,
             image,
             mask,
-            crop_size=self._crop_size,
-            scale=rng.uniform(*self._scale_range),
+            crop_size=before_turns(self._crop_size, turns),
+            scale=scale,
             fill=self._fill,
             ignore_index=self._ignore_index,
             category_max_ratio=self._category_max_ratio,
         )
+        if turns:
+            image, mask = apply_turns(image, turns), apply_turns(mask, turns)
+        # Set before each sample: otherwise albumentations repeats its randomness in every worker and epoch.
+        self._pipeline.set_random_seed(_seed_of(first))
         result = self._pipeline(image=image, mask=mask)
-        return result["image"], result["mask"]
+        image, mask = result["image"], result["mask"]
+        if self._band_jitter > 0:
+            image = jitter_bands(np.random.default_rng(second), image, self._band_jitter)
+        return self._listed(image, mask, _seed_of(third))
+
+    def try_listed(self, num_classes: int) -> None:
+        """Try the transforms of data.augment on a crop.
+
+        Raises:
+            ConfigError: a transform fails on these channels, changes the size of a crop, or invents class ids.
+        """
+        self._listed.try_all(self._crop_size, num_classes)
+
+
+def _rgb_jitter(strength: float) -> Any:
+    return A.ColorJitter(
+        brightness=(1 - strength, 1 + strength),
+        contrast=(1 - strength, 1 + strength),
+        saturation=(1 - strength, 1 + strength),
+        hue=(-strength / 4, strength / 4),
+        p=float(strength > 0),
+    )
+
+
+def jitter_bands(
+    rng: Generator, image: NDArray[np.uint8 | np.float32], strength: float
+) -> NDArray[np.uint8 | np.float32]:
+    """Change brightness and contrast of an image of any channels.
+
+    Both factors are drawn from 1 - strength to 1 + strength. They are the same for all bands, so that ratios of bands,
+    such as vegetation indices, hardly change. Contrast is about the mean of each band: bands differ in their level.
+
+    Args:
+        image: (H, W, channels), 0-255.
+        strength: 0-1.
+
+    Returns:
+        An image of the same type, 0-255.
+    """
+    brightness, contrast = rng.uniform(1 - strength, 1 + strength, 2)
+    level = image.mean(axis=(0, 1), dtype=np.float64) * (1 - contrast) * brightness
+    changed = image.astype(np.float32) * np.float32(brightness * contrast) + level.astype(np.float32)
+    limited: NDArray[np.float32] = np.clip(changed, 0, 255)
+    return np.rint(limited).astype(np.uint8) if image.dtype == np.uint8 else limited
+
+
+def _seed_of(sequence: np.random.SeedSequence) -> int:
+    return int(sequence.generate_state(1)[0])

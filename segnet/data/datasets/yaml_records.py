@@ -1,6 +1,7 @@
 """Typed reading of YAML, with the checks of `json_records`."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -8,6 +9,7 @@ from segnet.data.datasets.json_records import Record, shown
 from segnet.data.datasets.text_files import decode, read_bytes
 from segnet.errors import DataError
 
+YAML_SUFFIXES = (".yaml", ".yml")
 MAX_YAML_BYTES = 2**24
 
 
@@ -17,6 +19,22 @@ def read_yaml(path: Path) -> Record:
     Raises:
         DataError: missing, too large, no text, no YAML, a key given twice, or something else at its top level.
     """
+    return Record(_parsed(path), path)
+
+
+def read_yaml_list(path: Path) -> list[Any]:
+    """Read a YAML file with a list of plain values at the top level.
+
+    Raises:
+        DataError: as `read_yaml`.
+    """
+    values = _parsed(path)
+    if not isinstance(values, list):
+        raise DataError(f"{path}: the file must be a list, not {shown(values)}: start each entry with '- '")
+    return values
+
+
+def _parsed(path: Path) -> Any:
     text = decode(read_bytes(path, MAX_YAML_BYTES), path)
     try:
         twice = _repeated_key(text)
@@ -26,7 +44,7 @@ def read_yaml(path: Path) -> Record:
         raise DataError(f"{path}: is not valid YAML ({reason or type(error).__name__})") from None
     if twice is not None:
         raise DataError(f"{path}: has the key {shown(twice)} twice: remove one of them")
-    return Record(values, path)
+    return values
 
 
 def _repeated_key(text: str) -> str | None:

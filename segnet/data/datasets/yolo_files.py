@@ -16,12 +16,11 @@ from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import image_files, is_image
 from segnet.data.datasets.splits import SPLIT_OF_NAME, held_out
 from segnet.data.datasets.text_files import read_lines
-from segnet.data.datasets.yaml_records import read_yaml
+from segnet.data.datasets.yaml_records import YAML_SUFFIXES, read_yaml
 from segnet.errors import DataError
 from segnet.system.files import is_hidden
 from segnet.system.path_names import is_elsewhere, parts_of
 
-YAML_SUFFIXES = (".yaml", ".yml")
 KEYS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 OTHER_TEXTS = frozenset({"classes.txt", "obj.names", "notes.txt"})  # files of labeling tools next to labels
 

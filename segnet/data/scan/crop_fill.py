@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from segnet.config import DataConfig
+from segnet.config import DataConfig, known
+from segnet.data.augment.presets import complete_augment
 from segnet.data.scan.readings import option_text
 
 LEAST_FILL = 0.33  # smallest mean filled fraction of a crop; below it most of a batch is padding
@@ -43,7 +44,7 @@ def small_images(split: str, sizes: Mapping[tuple[int, int], int], data: DataCon
     fitting = smaller_crop(sizes, data) if split == "train" else None
     if fitting is None or data.crop_size is None:
         return ""
-    filled = 100 * _mean_fill(sizes, data.crop_size, data.scale_range)
+    filled = 100 * _mean_fill(sizes, data)
     height, width = (round(side) for side in median_size(sizes))
     images = f"images of {width} x {height}{' (median)' if len(sizes) > 1 else ''}"
     return (
@@ -58,12 +59,14 @@ def smaller_crop(sizes: Mapping[tuple[int, int], int], data: DataConfig) -> list
     if not sizes or crop is None or len(crop) != 2 or min(crop) < 1:
         return None
     fitting = [min(side, old) for side, old in zip(fitting_crop(sizes, max(crop)), crop, strict=True)]
-    return fitting if _mean_fill(sizes, crop, data.scale_range) < LEAST_FILL and fitting != list(crop) else None
+    return fitting if _mean_fill(sizes, data) < LEAST_FILL and fitting != list(crop) else None
 
 
-def _mean_fill(sizes: Mapping[tuple[int, int], int], crop_size: Sequence[int], scale_range: Sequence[float]) -> float:
-    total = sum(sizes.values())
-    return sum(fill(size, crop_size, scale_range) * number for size, number in sizes.items()) / total
+def _mean_fill(sizes: Mapping[tuple[int, int], int], data: DataConfig) -> float:
+    scale_range = known(complete_augment(data).scale_range)
+    return sum(fill(size, known(data.crop_size), scale_range) * number for size, number in sizes.items()) / sum(
+        sizes.values()
+    )
 
 
 def median_size(sizes: Mapping[tuple[int, int], int]) -> tuple[float, float]:

@@ -114,7 +114,6 @@ class ValuesReport(Report):
             found["data"] = {"crop_size": crop}
         channels = self.spec.get("channels", 3)
         if channels != 3:
-            found["data"] = {**found.get("data", {}), "color_jitter": 0.0}
             found["backbone"] = {"in_channels": channels}
         return found
 

@@ -1,44 +1,15 @@
 """Augmentation: image and mask stay aligned, padding is ignored, and only (seed, epoch, index) determine it."""
 
-import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from augmented import COLORS, FILL, digest, sample, transform
 
-from segnet.data.augment.transforms import TrainTransform
 from segnet.errors import ConfigError
-
-FILL = (12, 34, 56)
-COLORS = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]], np.uint8)  # colors of classes 0-3
-DEFAULTS = {
-    "crop_size": (40, 48),
-    "scale_range": (0.5, 2.0),
-    "flip": 0.5,
-    "color_jitter": 0.4,
-    "fill": FILL,
-    "ignore_index": 255,
-    "seed": 0,
-}
-
-
-def transform(**options: object) -> TrainTransform:
-    return TrainTransform(**{**DEFAULTS, **options})
-
-
-def sample(height: int = 45, width: int = 54, block: int = 9) -> tuple[np.ndarray, np.ndarray]:
-    """Return an image of colored blocks, and the mask that its colors encode."""
-    shape = -(-height // block), -(-width // block)
-    ids = np.random.default_rng(height * width).integers(0, 4, shape).astype(np.uint8)
-    mask = np.kron(ids, np.ones((block, block), np.uint8))[:height, :width]
-    return COLORS[mask], mask
-
-
-def digest(augment: TrainTransform, epoch: int, index: int) -> str:
-    image, mask = augment(*sample(), epoch=epoch, index=index)
-    return hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("category_max_ratio", [1.0, 0.4])
@@ -204,15 +175,11 @@ def test_draws_differ_between_seeds_epochs_and_indices():
 
 
 def test_draws_are_the_same_in_a_fresh_process():
-    command = (
-        "import importlib.util, sys\n"
-        "spec = importlib.util.spec_from_file_location('again', sys.argv[1])\n"
-        "again = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(again)\n"
-        "print(again.digest(again.transform(), 2, 3))\n"
-    )
+    command = "import augmented as again; print(again.digest(again.transform(), 2, 3))"
+    tests = Path(__file__).parents[2]
+    path = os.pathsep.join([str(tests), str(tests.parent)])
     result = subprocess.run(
-        [sys.executable, "-c", command, __file__], capture_output=True, text=True, cwd=Path(__file__).parents[3]
+        [sys.executable, "-c", command], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
     )
     assert result.stdout.strip() == digest(transform(), 2, 3), result.stderr
 
@@ -260,9 +227,20 @@ def test_images_of_any_channels_keep_to_their_mask_and_are_padded_per_channel(ch
     assert padded
 
 
-def test_color_jitter_needs_rgb():
-    with pytest.raises(ConfigError, match=r"data\.color_jitter=0\.4 needs RGB, but the images have 4 .*color_jitter=0"):
-        transform(fill=[0, 0, 0, 0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 4, 12])
+def test_color_jitter_changes_brightness_and_contrast_of_any_channels(channels, dtype):
+    image, mask = np.repeat(sample(40, 48)[0][..., :1] // 2 + 60, channels, axis=2).astype(dtype), sample(40, 48)[1]
+    augment = transform(scale_range=(1, 1), flip=0, fill=[0] * channels, color_jitter=0.3)
+    results = [augment(image, mask, epoch=0, index=index)[0] for index in range(30)]
+    assert all((out.dtype, out.shape) == (dtype, image.shape) for out in results)
+    brightness = [out.mean() / image.mean() for out in results]
+    contrast = [out.std() / out.mean() / (image.std() / image.mean()) for out in results]
+    for factors in (brightness, contrast):
+        assert 0.69 < min(factors) < 0.8
+        assert 1.2 < max(factors) < 1.31
+    for out in results:  # the same factors for all bands
+        np.testing.assert_array_equal(out, np.repeat(out[..., :1], channels, axis=2))
 
 
 def test_crops_of_one_class_are_drawn_again_above_category_max_ratio():

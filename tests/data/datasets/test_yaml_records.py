@@ -2,7 +2,7 @@
 
 import pytest
 
-from segnet.data.datasets.yaml_records import read_yaml
+from segnet.data.datasets.yaml_records import read_yaml, read_yaml_list
 from segnet.errors import DataError
 
 
@@ -31,3 +31,11 @@ def test_a_file_that_is_not_a_mapping_is_refused(tmp_path, content, message):
         read_yaml(tmp_path / "a.yaml")
     assert str(caught.value).startswith(f"{tmp_path / 'a.yaml'}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_list_is_read_and_a_mapping_is_not(tmp_path):
+    (tmp_path / "a.yaml").write_text("- a\n- {b: 1}\n")
+    assert read_yaml_list(tmp_path / "a.yaml") == ["a", {"b": 1}]
+    (tmp_path / "b.yaml").write_text("a: 1")
+    with pytest.raises(DataError, match=r"b\.yaml: the file must be a list, not"):
+        read_yaml_list(tmp_path / "b.yaml")
