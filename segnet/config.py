@@ -175,6 +175,10 @@ class Config:
     """Loss: a choice such as ohem or ce_dice, and its options."""
     auxiliary_head: dict[str, Any] | None = None
     """Auxiliary head for a second loss during training: fcn, and its options; null: none."""
+    teacher: str | None = None
+    """Checkpoint or published model of the same classes that the model also learns from; null: none."""
+    distillation: dict[str, Any] | None = None
+    """Loss between the model and its teacher: cwd or dist, and its options; null: cwd."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Dataset: a choice such as folder, and its options."""
     data: DataConfig = field(default_factory=DataConfig)

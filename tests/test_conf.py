@@ -17,6 +17,7 @@ from segnet.components import check_options
 from segnet.config import Config
 from segnet.data import DATASETS
 from segnet.losses import LOSSES
+from segnet.losses.distillation import DISTILLATIONS
 from segnet.models.auxiliary import AUXILIARY_HEADS
 from segnet.models.backbones import BACKBONES
 from segnet.models.decoders import DECODERS
@@ -35,6 +36,7 @@ TABLES = {
     "decoder": DECODERS,
     "loss": LOSSES,
     "auxiliary_head": AUXILIARY_HEADS,
+    "distillation": DISTILLATIONS,
     "dataset": DATASETS,
     "logger": LOGGERS,
 }
@@ -139,7 +141,7 @@ def test_recipes_do_not_change_with_the_defaults(experiment):
     assert {key: found.get(key) for key in stored[experiment]} == stored[experiment]
 
 
-@pytest.mark.parametrize("group", ["decoder", "loss", "auxiliary_head", "dataset", "logger"])
+@pytest.mark.parametrize("group", ["decoder", "loss", "auxiliary_head", "distillation", "dataset", "logger"])
 def test_no_choice_repeats_a_default(group):
     own = asdict(Config())
     for choice in menu(group):

@@ -33,6 +33,7 @@ TABLES = {
     "norm": "segnet.models.norms:NORMS",
     "loss": "segnet.losses:LOSSES",
     "auxiliary_head": "segnet.models.auxiliary:AUXILIARY_HEADS",
+    "distillation": "segnet.losses.distillation:DISTILLATIONS",
     "dataset": "segnet.data:DATASETS",
     "logger": "segnet.training.loggers:LOGGERS",
 }

@@ -36,7 +36,10 @@ T = TypeVar("T")
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
 NAMES = "dataset.class_names"
 NAMED_BY_VALUES = ("folder", "geotiff")  # datasets whose masks segnet inspect reads without class names
-OPEN_SECTIONS = ("backbone", "decoder", "norm", "loss", "auxiliary_head", "dataset", "logger", "trainer")
+OPEN_SECTIONS = (
+    *("backbone", "decoder", "norm", "loss", "auxiliary_head", "distillation"),
+    *("dataset", "logger", "trainer"),
+)
 
 
 def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: Sequence[str]) -> None:

@@ -95,3 +95,14 @@ def with_class_weights(
         weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, spec["class_weight"], strict=True))
         log.info("%s.class_weight=%s (%s): %s", where, rule, RULES[rule].__name__, weights)
     return spec
+
+
+def without_class_weights(loss: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a loss spec, or a sum of losses, without class weights: they do not change its cost."""
+    spec = {name: value for name, value in loss.items() if name != "class_weight"}
+    if isinstance(terms := spec.get("terms"), Mapping):
+        spec["terms"] = {
+            term: without_class_weights(options) if isinstance(options, Mapping) else options
+            for term, options in terms.items()
+        }
+    return spec

@@ -33,7 +33,7 @@ def find_model(text: str | os.PathLike[str]) -> Path:
 
 
 def with_found_model(config: Config) -> Config:
-    """Replace the name of a published model in init_from by its path.
+    """Replace the names of published models in init_from and teacher by their paths.
 
     Raises:
         ConfigError: `checkpoint` names a published model, which has no training to resume.
@@ -44,7 +44,10 @@ def with_found_model(config: Config) -> Config:
             f"checkpoint={config.checkpoint}: a published model has no training to resume: "
             f"init_from={config.checkpoint} fine-tunes it"
         )
-    return config if config.init_from is None else replace(config, init_from=str(find_model(config.init_from)))
+    init_from, teacher = (
+        None if name is None else str(find_model(name)) for name in (config.init_from, config.teacher)
+    )
+    return replace(config, init_from=init_from, teacher=teacher)
 
 
 def fetch_model(model: PublishedModel) -> Path:

@@ -11,6 +11,7 @@ from segnet.components import complete
 from segnet.config import Config
 from segnet.data.augment.presets import with_augment_file
 from segnet.losses import LOSSES
+from segnet.losses.distillation import DISTILLATIONS
 from segnet.models.auxiliary import AUXILIARY_HEADS
 from segnet.models.backbones import BACKBONES
 from segnet.models.backbones.resnet.plugins import complete_plugins
@@ -20,11 +21,13 @@ from segnet.verb_config import BenchmarkConfig
 
 C = TypeVar("C", Config, BenchmarkConfig)
 
+DISTILLATION = "cwd"  # if only a teacher is set
 TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
     "backbone": BACKBONES,
     "decoder": DECODERS,
     "loss": LOSSES,
     "auxiliary_head": AUXILIARY_HEADS,
+    "distillation": DISTILLATIONS,
 }
 
 
@@ -39,7 +42,9 @@ def complete_specs(config: C) -> C:
         DataError: that file cannot be read.
     """
     shared = {"output_stride": config.output_stride, "norm": config.norm}
-    given = {name: getattr(config, name) for name in TABLES}
+    given = {name: getattr(config, name, None) for name in TABLES}
+    if isinstance(config, Config) and config.teacher is not None:
+        given["distillation"] = {"name": DISTILLATION, **(config.distillation or {})}
     specs: dict[str, Any] = {name: complete(TABLES[name], spec, **shared) for name, spec in given.items() if spec}
     if isinstance(plugins := specs.get("backbone", {}).get("plugins"), list):
         specs["backbone"]["plugins"] = complete_plugins(plugins)

@@ -31,6 +31,7 @@ from segnet.training.optim import (
     hyperparameters,
     parameter_groups,
 )
+from segnet.training.teacher import TEACHER_KEY, Distillation
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class SegmentationTask(pl.LightningModule):
         self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
         self.scores: Scores | None = None  # scores of the last evaluation
         self.inference = Inference()  # inference options of validations
+        self.distillation: Distillation | None = None  # set for a training; no part of the state dict
         self.others = nn.ModuleList()  # models whose probabilities an evaluation averages with this one's
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         for part in frozen_parts(self.model.backbone, frozen_stages):
@@ -130,13 +132,15 @@ class SegmentationTask(pl.LightningModule):
     def compile_network(self) -> None:
         """Compile the training step's network with torch.compile; evaluation of any image size stays uncompiled."""
         self._network = torch.compile(self._network)  # type: ignore[method-assign]
+        if self.distillation is not None:
+            self.distillation.compile_teacher()
 
     def _network(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         features = self.model.encode(images)
         return features, self.model.decoder(features)
 
-    def losses(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the total loss of a batch, and the unweighted auxiliary loss or None.
+    def losses(self, images: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the total loss of a batch, and the unweighted losses that are added to that of the masks, by name.
 
         Args:
             images: uint8 (batch, channels, height, width).
@@ -145,16 +149,18 @@ class SegmentationTask(pl.LightningModule):
         features, logits = self._network(images)
         # The loss resizes the logits itself, which avoids logits at full image size.
         loss = self.loss(logits, mask, self.model.decoder.align_corners)
-        head = self.auxiliary_head
-        if head is None:
-            return loss, None
-        auxiliary_loss = self.loss(head(features), mask, head.align_corners)
-        return loss + head.weight * auxiliary_loss, auxiliary_loss
+        added: dict[str, Tensor] = {}
+        if (head := self.auxiliary_head) is not None:
+            added["auxiliary_loss"] = self.loss(head(features), mask, head.align_corners)
+            loss = loss + head.weight * added["auxiliary_loss"]
+        if self.distillation is not None:
+            added["distillation_loss"] = self.distillation.loss(images, logits)
+            loss = loss + self.distillation.weight * added["distillation_loss"]
+        return loss, added
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss, auxiliary_loss = self.losses(batch["image"], batch["mask"])
-        if auxiliary_loss is not None:
-            self.log("train/auxiliary_loss", auxiliary_loss)
+        loss, added = self.losses(batch["image"], batch["mask"])
+        self.log_dict({f"train/{name}": value for name, value in added.items()})
         self.log("train/loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
         return loss
@@ -226,6 +232,10 @@ class SegmentationTask(pl.LightningModule):
         else:
             schedule = build_schedule(optimizer, self.optim, num_steps, clock.progress, clock.warmup_fraction)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.distillation is not None:
+            checkpoint[TEACHER_KEY] = self.distillation.state()
 
     def on_train_start(self) -> None:
         """Apply changed optimizer options when a run resumes; the checkpoint restored the old ones."""

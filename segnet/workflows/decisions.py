@@ -9,10 +9,11 @@ from segnet.config import Config, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import ConfigError
 from segnet.training.batches import scale_lr
-from segnet.training.budget import LEAST_TRAINING, as_budget, backbone_for, check_budget, plan_within
+from segnet.training.budget import LEAST_TRAINING, Speed, as_budget, backbone_for, check_budget, plan_within
 from segnet.training.callbacks import budget_clock as clocks
 from segnet.training.callbacks.budget_clock import BudgetClock
 from segnet.training.plan import WARMUP_FRACTION, Facts, needs_sizes, planned
+from segnet.training.teacher import Distillation
 from segnet.training.trainer_options import device_type
 from segnet.workflows.probe import probe
 
@@ -53,7 +54,13 @@ def fitted(config: Config, clock: BudgetClock | None) -> Config:
     return replace(config, backbone=backbone_for(config, device_type(config.trainer)), checkpoint_minutes=minutes)
 
 
-def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer, resumed: bool = False) -> Config:
+def decided(
+    config: Config,
+    datamodule: SegmentationDataModule,
+    trainer: pl.Trainer,
+    resumed: bool = False,
+    distillation: Distillation | None = None,
+) -> Config:
     """Resolve the null options whose defaults depend on the data (`segnet.training.plan`).
 
     Train images are read only if a default depends on their sizes. A new run with a budget is probed first.
@@ -65,16 +72,15 @@ def decided(config: Config, datamodule: SegmentationDataModule, trainer: pl.Trai
     sizes = datamodule.sizes("train") if needs_sizes(config) or clock else {}
     facts = replace(facts_of(config, datamodule, trainer), sizes=sizes)
     if clock and not resumed:
-        config = _within_budget(config, datamodule, trainer, facts, clock)
+        device, left = trainer.strategy.root_device, clock.left
+        speed = probe(planned(config, facts), datamodule, facts, device, left, clocks.now, distillation)
+        config = _within_budget(config, facts, clock, speed)
     config = planned(config, facts)
     images = known(config.data.batch_size) * facts.num_processes * facts.accumulated
     return replace(config, optim=scale_lr(config.optim, images))
 
 
-def _within_budget(
-    config: Config, datamodule: SegmentationDataModule, trainer: pl.Trainer, facts: Facts, clock: BudgetClock
-) -> Config:
-    speed = probe(planned(config, facts), datamodule, facts, trainer.strategy.root_device, clock.left, clocks.now)
+def _within_budget(config: Config, facts: Facts, clock: BudgetClock, speed: Speed) -> Config:
     clock.validation = speed.validation
     predicted = (REPORT_IMAGES + config.worst_images) * speed.validation / max(1, facts.num_val)
     clock.ending += speed.validation + predicted

@@ -62,6 +62,7 @@ def greeting(
         f"{listed(names, MOST_CLASSES)}",
         f"model: {backbone['name']} {depth}, {decoder['name']}, output stride {config.output_stride}, "
         f"{parameters / 1e6:.2f} M parameters",
+        *([f"teacher: {task.distillation.describe()}"] if task.distillation else []),
         f"machine: {machine_line(trainer.strategy.root_device)}; {precision or trainer.precision}",
         f"augmentation: {augment_summary(config.data, len(known(config.mean)))}",
         f"length: {_length_line(config, trainer, facts)} of {known(config.data.batch_size)} crops of {height} x {width}"

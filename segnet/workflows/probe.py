@@ -12,12 +12,14 @@ import torch
 from segnet.config import Config, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import DataError
+from segnet.losses.class_weight import without_class_weights
 from segnet.system.machine import is_out_of_memory, num_cores
 from segnet.training.budget import LARGEST_BATCH, SMALLEST_BATCH, Speed
 from segnet.training.callbacks.progress import memory_used
 from segnet.training.optim import build_optimizer, complete_optim, parameter_groups
 from segnet.training.plan import Facts
 from segnet.training.task import SegmentationTask
+from segnet.training.teacher import Distillation
 
 MEMINFO = Path("/proc/meminfo")
 FIRST_BATCH = 2  # first batch size
@@ -37,6 +39,7 @@ def probe(
     device: torch.device,
     left: float,
     now: Callable[[], float],
+    distillation: Distillation | None = None,
 ) -> Speed:
     """Measure the speed of training steps, predictions and loading, without changing the random state.
 
@@ -45,6 +48,7 @@ def probe(
         facts: facts with the number of val images and the image sizes.
         left: remaining time of the budget [s].
         now: clock, returns a time [s].
+        distillation: teacher of the run, which costs time and memory too.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         channels = datamodule.split("train").channels
@@ -56,12 +60,13 @@ def probe(
                 "std": [0.5] * channels,
             },
             classes=datamodule.classes,
-            loss={"name": "cross_entropy"},
+            loss=without_class_weights(config.loss),
             optim=complete_optim(config.optim),
             frozen_stages=config.frozen_stages,
             norm_eval=config.norm_eval,
             auxiliary_head=config.auxiliary_head,
         ).to(device)
+        task.distillation = distillation
         trial = Trial(task, known(config.data.crop_size), config.precision, now)
         rate, largest = _largest_batch(trial, known(config.data.batch_size), left)
         size = max(facts.sizes, key=lambda found: facts.sizes[found], default=tuple(known(config.data.crop_size)))

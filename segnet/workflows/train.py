@@ -2,9 +2,11 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,6 +16,7 @@ from segnet.config import Config, DataConfig, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.scan.report import DatasetReport
+from segnet.errors import ConfigError
 from segnet.images.bands import displayable
 from segnet.images.drawing import comparison, plot_curves
 from segnet.images.files import write_image
@@ -50,6 +53,7 @@ from segnet.training.run_folder import (
 from segnet.training.run_lock import locked
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
+from segnet.training.teacher import Distillation
 from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_batch_norm, training_trainer
 from segnet.weights.load import load_backbone_weights
 from segnet.weights.names import Weights
@@ -151,9 +155,7 @@ def prepare(
     weights = None if resumed or started else read_backbone_weights(config.backbone_weights)
     normalized_as = weights
     if base := resumed or started:
-        spec = base["hyper_parameters"]["model"]
-        source = str(checkpoint or config.init_from)
-        normalized_as = Weights(source, "segnet", {}, tuple(spec["mean"]), tuple(spec["std"]), {})
+        normalized_as = _normalization_of(base, str(checkpoint or config.init_from))
     mean, std = resolve_normalization(config.mean, config.std, normalized_as, _num_channels(config))
     overfits = bool(config.trainer.get("overfit_batches"))
     datamodule = SegmentationDataModule(
@@ -161,7 +163,8 @@ def prepare(
     )
     if resumed and checkpoint:
         config = with_choices_of_run(config, checkpoint, resumed["hyper_parameters"]["optim"])
-    config = decided(config, datamodule, trainer, bool(resumed))
+    distillation = distillation_of(config, datamodule, resumed, checkpoint)
+    config = decided(config, datamodule, trainer, bool(resumed), distillation)
     config = replace(config, mean=mean, std=std, checkpoint=None)  # for config.yaml
     datamodule.use(config.data)
     model = {"backbone": config.backbone, "decoder": config.decoder, "mean": mean, "std": std}
@@ -176,6 +179,7 @@ def prepare(
         norm_eval=config.norm_eval,
         auxiliary_head=config.auxiliary_head,
     )
+    task.distillation = distillation
     task.model.check_training_batch(known(config.data.batch_size), *known(config.data.crop_size))
     task.model.zero_unreached_taps(*known(config.data.crop_size))
     if resumed and checkpoint:
@@ -188,6 +192,36 @@ def prepare(
         load_backbone_weights(task.model.backbone, weights)
     datamodule.check(trainer.world_size)
     return config, datamodule, task
+
+
+def _normalization_of(checkpoint: Mapping[str, Any], source: str) -> Weights:
+    """Return the normalization of a checkpoint, without weights."""
+    spec = checkpoint["hyper_parameters"]["model"]
+    return Weights(source, "segnet", {}, tuple(spec["mean"]), tuple(spec["std"]), {})
+
+
+def distillation_of(
+    config: Config, datamodule: SegmentationDataModule, resumed: Mapping[str, Any] | None, checkpoint: Path | None
+) -> Distillation | None:
+    """Load the teacher of a run; None without one.
+
+    Args:
+        resumed: the content of `checkpoint`, the one to resume from; None: a new run.
+
+    Raises:
+        ConfigError: a loss without a teacher, or as in `Distillation`.
+        CheckpointError, MachineError: the teacher cannot be loaded, or is not the one of `checkpoint`.
+    """
+    if config.teacher is None:
+        if config.distillation is not None:
+            raise ConfigError(f"distillation={config.distillation.get('name')} needs a teacher: set teacher=best.ckpt")
+        return None
+    value_range = datamodule.split("train").value_range
+    spec = known(config.distillation)
+    distillation = Distillation(spec, config.teacher, datamodule.classes, _num_channels(config), value_range)
+    if resumed is not None:
+        distillation.require_teacher_of(resumed, checkpoint)
+    return distillation
 
 
 def _num_channels(config: Config) -> int:

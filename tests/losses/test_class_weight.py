@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from segnet.errors import ConfigError
-from segnet.losses.class_weight import LabelCounts, inverse_log, median_frequency, with_class_weights
+from segnet.losses.class_weight import (
+    LabelCounts,
+    inverse_log,
+    median_frequency,
+    with_class_weights,
+    without_class_weights,
+)
 
 NAMES = ("road", "tree", "sky")
 # Two images: road 60 and tree 40 pixels; road 90 and sky 10.
@@ -54,6 +60,15 @@ def test_terms_of_a_sum_have_their_own_rules():
     assert resolved["terms"]["cross_entropy"] == {"weight": 1.0, "class_weight": [0.5333, 1.0, 4.0]}
     assert resolved["terms"]["dice"] == {"weight": 0.5}
     assert resolved["terms"]["lovasz"] is None
+
+
+def test_class_weights_are_removed_from_every_term():
+    terms = {"cross_entropy": {"weight": 1.0, "class_weight": "auto"}, "lovasz": None}
+    assert without_class_weights({"name": "sum", "terms": terms}) == {
+        "name": "sum",
+        "terms": {"cross_entropy": {"weight": 1.0}, "lovasz": None},
+    }
+    assert without_class_weights({"name": "ohem", "class_weight": [1, 2, 3]}) == {"name": "ohem"}
 
 
 @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 3.0]])

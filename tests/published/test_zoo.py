@@ -128,6 +128,7 @@ def test_other_verbs_accept_the_name(server, tmp_path, capsys):
     assert export([NAME, "--format", "safetensors"]) == 0
     assert (tmp_path / f"{NAME}_pretrained" / "model.safetensors").is_file()
     assert with_found_model(Config(init_from=NAME)).init_from == str(find_model(NAME))
+    assert with_found_model(Config(teacher=NAME)).teacher == str(find_model(NAME))
     assert with_found_model(Config()).init_from is None
     with pytest.raises(ConfigError, match=f"init_from={NAME} fine-tunes it$"):
         with_found_model(Config(checkpoint=NAME))
