@@ -1,22 +1,17 @@
-"""Fixtures shared by several test files."""
+"""Fixtures shared by several test files.
+
+Imports of torch and segnet take seconds, and are late: the process that distributes parallel tests needs none of them.
+"""
 
 import ipaddress
 import os
 import socket
 
 import pytest
-import torch
-from exports import Exports
-from tiny import configuration
+import warm_python
 
-from segnet.workflows.train import train
-
-
-def pytest_configure():
-    """Limit parallel tests and their subprocesses to one core each: waiting threads slow them down."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        torch.set_num_threads(1)
+# One core for each test and its subprocesses: threads would wait more than they compute on small tensors.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,9 +38,21 @@ def _no_network():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _warm_python(tmp_path_factory):
+    """Let the commands of WARM_PYTHON share one server, also those of parallel tests."""
+    folder = tmp_path_factory.getbasetemp()
+    with warm_python.lease(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder):
+        yield
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A finished run of a tiny model: (folder, results). Tests must not write to it."""
+    from tiny import configuration
+
+    from segnet.workflows.train import train
+
     folder = tmp_path_factory.mktemp("run")
     return folder, train(configuration(), folder)
 
@@ -53,4 +60,6 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory):
     """A checkpoint of a tiny model and its exports; tests must not change them."""
+    from exports import Exports
+
     return Exports(tmp_path_factory.mktemp("exports"))

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from tiny import components
+from warm_python import WARM_PYTHON
 
 from segnet.classes import Classes
 from segnet.config import OptimConfig
@@ -69,7 +69,7 @@ def run(
     """Run the command in a subprocess; a stack trace is a failure."""
     script = [str(REPOSITORY / command[0])] if command[0].endswith(".py") else list(command)
     result = subprocess.run(
-        [sys.executable, *script, *map(os.fsencode, map(str, arguments))],
+        [*WARM_PYTHON, *script, *map(os.fsencode, map(str, arguments))],
         input=stdin,
         capture_output=True,
         cwd=cwd,

@@ -4,7 +4,6 @@ import csv
 import json
 import signal
 import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import pytest
 import torch
 import yaml
 from tiny import configuration
+from warm_python import WARM_PYTHON
 
 import segnet
 from segnet.api import Run
@@ -44,7 +44,7 @@ DATASET = ["dataset=shapes", "dataset.num_val=5", "dataset.size=[48,40]", "data.
 
 
 def command_line(*arguments):
-    subprocess.run([sys.executable, "-m", "segnet", *arguments], check=True, capture_output=True)
+    subprocess.run([*WARM_PYTHON, "-m", "segnet", *arguments], check=True, capture_output=True)
 
 
 def metrics(folder):

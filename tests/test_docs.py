@@ -2,16 +2,19 @@
 
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from warm_python import WARM_PYTHON
 
 from segnet.cli import VERBS
 from segnet.cli.arguments import verb_parser
@@ -35,6 +38,9 @@ def load(path):
 
 
 reference, fences = load(DOCS / "tools" / "reference.py"), load(DOCS / "tools" / "blocks.py")
+generated_pages, components_page, supplied = map(
+    functools.cache, (reference.pages, reference.components_page, reference.supplied)
+)
 PAGES = [ROOT / "README.md", DOCS / "index.md", DOCS / "benchmarks.md", DOCS / "reference" / "command-line.md"]
 PAGES += [*sorted((DOCS / "guides").glob("*.md")), *sorted((DOCS / "concepts").glob("*.md"))]
 BLOCKS = {page: fences.blocks(page.read_text(encoding="utf-8")) for page in PAGES}
@@ -47,7 +53,6 @@ TINY += ["decoder.low_level_channels=4", "decoder.decoder_channels=8"]
 TINY_SHAPES = ["dataset.num_train=24", "dataset.num_val=4"]
 SHORTER = {"train": TINY, "evaluate": ["data.num_workers=0"], "inspect": ["data.num_workers=0"]}
 SEGNET = f"""\
-#!{sys.executable}
 import runpy, sys
 arguments = sys.argv[1:]
 arguments += {SHORTER!r}.get(arguments[0], [])
@@ -118,10 +123,10 @@ def workplace(tmp_path, run):
     """A folder for documented commands, and an environment that shortens them."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "segnet").write_text(SEGNET, encoding="utf-8")
-    (tools / "segnet").chmod(0o755)
-    (tools / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
-    (tools / "python").chmod(0o755)
+    (tools / "segnet.py").write_text(SEGNET, encoding="utf-8")
+    for name, command in (("segnet", [*WARM_PYTHON, str(tools / "segnet.py")]), ("python", WARM_PYTHON)):
+        (tools / name).write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
+        (tools / name).chmod(0o755)
     folder = tmp_path / "work"
     folder.mkdir()
     for name in ("docs", "benchmarks", "train.py", "predict.py"):
@@ -147,7 +152,7 @@ def run_blocks(page, workplace, slow):
             continue
         python = block.language == "python"
         command = (
-            [sys.executable, "-c", PRELUDE + block.text] if python else ["bash", "-euo", "pipefail", "-c", block.text]
+            [*WARM_PYTHON, "-c", PRELUDE + block.text] if python else ["bash", "-euo", "pipefail", "-c", block.text]
         )
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{page.name}:{block.line}\n{block.text}\n{done.stdout}\n{done.stderr}"
@@ -185,7 +190,7 @@ def test_the_readme_is_short_and_keeps_its_two_commands():
 )
 def test_links_and_images_exist(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    generated = {DOCS / uri for uri in reference.pages()}
+    generated = {DOCS / uri for uri in generated_pages()}
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         if "://" not in target:
             path = (page.parent / target).resolve()
@@ -249,12 +254,12 @@ def test_every_argument_of_the_trainer_is_on_its_page():
 
 @pytest.mark.parametrize("kind", reference.TABLES)
 def test_every_component_and_option_is_on_the_components_page(kind):
-    page = reference.components_page()
-    supplied = reference.supplied()[kind]
+    page = components_page()
+    given = supplied()[kind]
     for name, target in reference.components(reference.TABLES[kind]).items():
         section = page.partition(f"### {kind}: `{name}`\n")[2].partition("\n##")[0]
         assert section
-        for option in inspect.signature(target).parameters.keys() - supplied:
+        for option in inspect.signature(target).parameters.keys() - given:
             assert f"| `{kind}.{option}`<br>" in section
 
 
@@ -270,7 +275,7 @@ def test_every_verb_and_flag_is_on_the_commands_page():
 
 
 def test_the_files_of_a_choice_are_listed():
-    page = reference.components_page()
+    page = components_page()
     for kind in (*reference.TABLES, "experiment"):
         for path in (reference.CONF_DIR / kind).glob("[!_]*.yaml"):
             assert f"`{path.stem}`" in page

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from warm_python import WARM_PYTHON
 
 from segnet.errors import CheckpointError, ConfigError, DataError
 from segnet.weights.names import CLASSIFIER
@@ -177,7 +178,7 @@ def test_invalid_options_are_refused(weights, tmp_path, options, words):
 
 def test_errors_end_like_in_the_segnet_command(weights, tmp_path):
     result = subprocess.run(
-        [sys.executable, SCRIPT, *command(weights, tmp_path / "nowhere")],
+        [*WARM_PYTHON, SCRIPT, *command(weights, tmp_path / "nowhere")],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "OMP_NUM_THREADS": "1"},

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm_python import WARM_PYTHON
 
 from segnet.cli.benchmark import main
 from segnet.cli.composition import composed
@@ -21,7 +22,7 @@ TINY = ["backbone.depths=[1,1,1,1]", "backbone.base_channels=8", "decoder.aspp_c
 
 def test_benchmark_prints_a_table_and_writes_json(tmp_path):
     options = [*TINY, "batch_size=1", "seconds=0.01", "device=cpu", "output_stride=8", f"hydra.run.dir={tmp_path}"]
-    command = [sys.executable, "-m", "segnet", "benchmark", *options]
+    command = [*WARM_PYTHON, "-m", "segnet", "benchmark", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     written = json.loads((tmp_path / "benchmark.json").read_text())
     assert f"{written['parameters'] / 1e6:.2f} M" in done.stdout

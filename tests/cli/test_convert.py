@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import mmseg_reference as mmseg
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from warm_python import WARM_PYTHON
 
 from segnet.class_sets import CITYSCAPES_CLASSES
 from segnet.cli.convert import main
@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 def segnet(*arguments: object) -> subprocess.CompletedProcess:
     """Run the command in a subprocess; a stack trace is a failure."""
     result = subprocess.run(
-        [sys.executable, "-m", "segnet", *map(str, arguments)],
+        [*WARM_PYTHON, "-m", "segnet", *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},

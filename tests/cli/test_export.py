@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from exports import write_checkpoint
 from PIL import Image
+from warm_python import WARM_PYTHON
 
 from segnet.cli.export import main
 from segnet.cli.predict import main as predict
@@ -46,7 +47,7 @@ def test_onnx_export_runs_from_the_command_line(folder):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "segnet", "export", "a.ckpt", "--output-kind", "classes"]
+    command = [*WARM_PYTHON, "-m", "segnet", "export", "a.ckpt", "--output-kind", "classes"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-2].endswith("-> class ids (batch, height, width), uint8")

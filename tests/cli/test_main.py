@@ -1,10 +1,10 @@
 """The `segnet` command: verbs and exit codes."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import WARM_PYTHON
 
 from segnet import cli
 from segnet.errors import CheckpointError, ConfigError, DataError, Interrupted, MachineError
@@ -70,7 +70,7 @@ def test_without_a_verb_the_verbs_are_listed(capsys):
 @pytest.mark.parametrize("command", [["train.py"], ["-m", "segnet", "train"]])
 def test_every_entry_point_reports_a_wrong_option_alike(command):
     done = subprocess.run(
-        [sys.executable, *command, "backbone=resnet19_vd"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*WARM_PYTHON, *command, "backbone=resnet19_vd"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert done.stderr.startswith("segnet: error: backbone=resnet19_vd is unknown. Did you mean 'resnet18_vd'?")

@@ -6,6 +6,7 @@ import sys
 import warnings
 
 import pytest
+from warm_python import WARM_PYTHON
 
 from segnet import cli
 from segnet.cli.output import protect_terminal, say
@@ -55,6 +56,6 @@ def test_control_characters_are_escaped_in_logs_and_warnings(caplog):
 
 def test_control_characters_are_escaped_in_stack_traces():
     code = "from segnet.cli.output import *; protect_terminal(); raise IndexError('a\\x1bb')"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
+    printed = subprocess.run([*WARM_PYTHON, "-c", code], capture_output=True, text=True, check=False).stderr
     assert printed.splitlines()[-1] == "IndexError: a\\x1bb"
     assert len(printed.splitlines()) > 2

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 from predicting import CLASSES, REPOSITORY, checkpoint_of, run, untrained, write_noise, written
 from tiny import assert_same_classes
+from warm_python import WARM_PYTHON
 
 from segnet.cli.checkpoints import newest_checkpoint
 from segnet.cli.predict import main
@@ -337,7 +337,7 @@ def test_a_signal_stops_it_cleanly_and_the_same_command_resumes(folder, checkpoi
     whole = write_noise("in/000.png").read_bytes()
     for number in range(1, 400):
         Path(f"in/{number:03d}.png").write_bytes(whole)
-    script = [sys.executable, str(REPOSITORY / "predict.py"), "in", "--checkpoint", str(checkpoint)]
+    script = [*WARM_PYTHON, str(REPOSITORY / "predict.py"), "in", "--checkpoint", str(checkpoint)]
     process = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if " -> " in line:
@@ -361,7 +361,7 @@ def test_concurrent_predictions_into_one_folder_do_not_conflict(folder, checkpoi
     for number in range(30):
         write_noise(f"x/{number}.png")
         write_noise(f"y/{number}.png", (40, 50))
-    script = [sys.executable, str(REPOSITORY / "predict.py"), "--checkpoint", str(checkpoint)]
+    script = [*WARM_PYTHON, str(REPOSITORY / "predict.py"), "--checkpoint", str(checkpoint)]
     both = [
         subprocess.Popen([*script, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for name in "xy"
     ]

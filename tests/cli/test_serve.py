@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny import components
+from warm_python import WARM_PYTHON
 
 from segnet.classes import Classes
 from segnet.cli.serve import main
@@ -55,7 +55,7 @@ def serve(checkpoint):
     def start(*options):
         command = ["-m", "segnet", "serve", "--checkpoint", checkpoint, "--device", "cpu", "--port", "0", *options]
         process = subprocess.Popen(
-            [sys.executable, *map(str, command)],
+            [*WARM_PYTHON, *map(str, command)],
             cwd=REPOSITORY,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -179,7 +179,7 @@ def test_a_signal_during_loading_stops_it_cleanly(checkpoint, tmp_path):
     """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120
+        [*WARM_PYTHON, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "segnet: SIGTERM ended the server\n")
     assert not list(tmp_path.glob("segnet-*"))
@@ -200,7 +200,7 @@ def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
         main(["serve", "--checkpoint", {str(checkpoint)!r}, "--device", "cpu", "--port", "0"])
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", script],
+        [*WARM_PYTHON, "-c", script],
         cwd=REPOSITORY,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,

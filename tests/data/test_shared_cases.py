@@ -10,13 +10,13 @@ import resource
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import components
+from warm_python import WARM_PYTHON
 
 from segnet.classes import Classes
 from segnet.cli.predict import main as predict
@@ -47,7 +47,7 @@ def make(tmp_path):
         root = tmp_path / "-".join([case, *variant])
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir()
-        subprocess.run([sys.executable, CASES / case / "make.py", root, *variant], check=True, timeout=120)
+        subprocess.run([*WARM_PYTHON, CASES / case / "make.py", root, *variant], check=True, timeout=120)
         return root
 
     return run
@@ -70,10 +70,8 @@ def limited():
     """Return a function that runs code with 6 GB of memory and a minute of time; it gives exit code and stderr."""
 
     def run(code: str) -> tuple[int, str]:
-        preexec = partial(resource.setrlimit, resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, preexec_fn=preexec
-        )
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))\n"
+        done = subprocess.run([*WARM_PYTHON, "-c", limit + code], capture_output=True, text=True, timeout=60)
         return done.returncode, done.stderr
 
     return run
@@ -344,7 +342,7 @@ def test_every_case_has_a_test():
 def test_attack_checkpoint_traces(checkpoint):
     script = (CASES / "attack-checkpoint-traces" / "make.py").read_text(encoding="utf-8")
     script = script.replace("from segnet.checkpoint import", "from segnet.models.checkpoint import")
-    done = subprocess.run([sys.executable, "-c", script, checkpoint], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*WARM_PYTHON, "-c", script, checkpoint], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("refused") == 10
 
@@ -379,7 +377,7 @@ def test_attack_serve_float_tiff(tmp_path):
 def test_attack_run_lock_race():
     script = (CASES / "attack-run-lock-race" / "make.py").read_text(encoding="utf-8")
     script = script.replace("from segnet.runs import", "from segnet.training.run_lock import")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*WARM_PYTHON, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the same time: 0 times" in done.stdout
 

@@ -1,12 +1,12 @@
 import copy
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import components
+from warm_python import WARM_PYTHON
 
 from segnet.classes import Classes
 from segnet.errors import CheckpointError, MachineError
@@ -88,7 +88,7 @@ def test_a_process_killed_while_saving_leaves_a_complete_checkpoint(tmp_path, co
         "while True: save_checkpoint(content, sys.argv[1])"
     )
     for attempt in range(5):
-        process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+        process = subprocess.Popen([*WARM_PYTHON, "-c", code, str(path)], stdout=subprocess.PIPE)
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         with pytest.raises(subprocess.TimeoutExpired):

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from warm_python import WARM_PYTHON
 
 from segnet.errors import DataError
 from segnet.prediction import records as module
@@ -114,7 +114,7 @@ with records.taken("a", ["mask"], Origin("/in/b.png", [1, 2], {})):
 @pytest.mark.skipif(module.fcntl is None, reason="needs POSIX file locks")
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_second_process_waits_for_the_results_of_a_name(tmp_path, killed):
-    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path)]
+    command = [*WARM_PYTHON, "-c", OTHER_PROCESS, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as other, ThreadPoolExecutor(1) as thread:
         assert other.stdout.readline() == "taken\n"

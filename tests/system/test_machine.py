@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
+from warm_python import WARM_PYTHON
 
 from segnet.errors import DataError, MachineError
 from segnet.system import machine
@@ -105,7 +106,7 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path):
     """The disk is simulated by a limit on file sizes."""
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, -1)
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path / "a.ckpt")],
+        [*WARM_PYTHON, "-c", FULL_DISK, str(tmp_path / "a.ckpt")],
         capture_output=True,
         text=True,
         check=True,
@@ -124,7 +125,7 @@ def test_num_cores_counts_the_cores_of_the_process():
         "import os; mine = sorted(os.sched_getaffinity(0))[:1]; os.sched_setaffinity(0, mine); "
         "from segnet.system.machine import num_cores; print(num_cores())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([*WARM_PYTHON, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1"]
 
 

@@ -5,11 +5,11 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from warm_python import WARM_PYTHON
 
 from segnet.errors import Interrupted
 from segnet.system.signals import ENDING, StopRequest, ending_at_once, name_of, shield_worker
@@ -48,7 +48,7 @@ print("twice", flush=True)
 
 def test_a_second_ctrl_c_quits_at_once():
     done = subprocess.run(
-        [sys.executable, "-c", TWICE],
+        [*WARM_PYTHON, "-c", TWICE],
         capture_output=True,
         text=True,
         check=False,

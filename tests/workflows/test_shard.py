@@ -5,12 +5,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from warm_python import WARM_PYTHON
 
 from segnet import cli
 from segnet.data.shards import Index
@@ -141,7 +141,7 @@ def packing(tmp_path):
     """Start a process that packs longer than the tests wait; yield it and its temporary folder."""
     options = ["dataset=shapes", "dataset.num_train=100000", "images_per_shard=10", f"output={tmp_path / 'out'}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "segnet", "shard", *options],
+        [*WARM_PYTHON, "-m", "segnet", "shard", *options],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
