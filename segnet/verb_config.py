@@ -1,9 +1,10 @@
-"""The options of evaluate, inspect, shard and benchmark: dataclasses like those of a training in `segnet.config`."""
+"""The options of the verbs besides train: dataclasses like those of a training in `segnet.config`."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from segnet.config import (
+    Config,
     DataConfig,
     LoaderConfig,
     OptimConfig,
@@ -28,6 +29,21 @@ class EvaluateConfig(ValidationConfig):
     data: LoaderConfig = field(default_factory=LoaderConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of Lightning's Trainer, such as trainer.accelerator=cpu."""
+
+
+@dataclass(slots=True, kw_only=True)
+class CrossvalConfig(Config):
+    """Cross-validation: train a model a fold, each without the fold's images, and predict these. All options of train
+    are accepted."""
+
+    folds: int = 5
+    """Number of folds; each image is held out once."""
+    splits: list[str] = field(default_factory=lambda: ["train"])
+    """Splits whose images are divided into folds: train, or train and val."""
+    group: str | None = None
+    """Regular expression; images with the same matched text in their paths are in one fold; null: dataset.group."""
+    save_probabilities: bool = False
+    """Store the probabilities of all classes of each held-out image, 8 bits each, besides its mask."""
 
 
 @dataclass(slots=True, kw_only=True)

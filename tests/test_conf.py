@@ -158,9 +158,14 @@ def test_no_choice_repeats_a_default(group):
                 assert own[section].get(key) != value, f"{group}={choice}: {section}.{key}"
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "inspect", "shard", "benchmark"])
+@pytest.mark.parametrize("verb", ["train", "crossval", "evaluate", "inspect", "shard", "benchmark"])
 def test_the_file_of_a_verb_has_no_options(verb):
     assert set(yaml.safe_load((CONF / f"{verb}.yaml").read_text())) == {"defaults", "hydra"}
+
+
+def test_crossval_has_the_groups_of_train():
+    groups = [yaml.safe_load((CONF / f"{verb}.yaml").read_text())["defaults"] for verb in ("train", "crossval")]
+    assert groups[0] == groups[1]
 
 
 def test_command_line_overrides_experiment_overrides_groups():

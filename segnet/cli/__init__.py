@@ -18,6 +18,7 @@ VERBS = {
     "inspect": "find problems in a dataset: segnet inspect dataset=... [option=value ...]",
     "shard": "pack a dataset into tar files for streaming: segnet shard dataset=... output=FOLDER [option=value ...]",
     "train": "train a model: segnet train [option=value ...]",
+    "crossval": "cross-validation, with held-out predictions: segnet crossval folds=5 [option=value ...]",
     "evaluate": "compute mIoU of a checkpoint: segnet evaluate checkpoint=best.ckpt dataset=... [option=value ...]",
     "benchmark": "measure speed and memory: segnet benchmark [checkpoint=best.ckpt | backbone=... output_stride=...]",
     "predict": "segment images: segnet predict img.png [more files, folders, globs]",

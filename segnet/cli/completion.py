@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from segnet.cli.arguments import verb_parser
-from segnet.cli.help import SCHEMAS, SWITCH_HELP, choices_of
+from segnet.cli.help import ALL_OF_TRAIN, SCHEMAS, SWITCH_HELP, choices_of
 from segnet.errors import ConfigError
 
 COMPLETION_SWITCHES = ("--shell-completion", "-sc")
@@ -74,7 +74,7 @@ def _of_schema(verb: str, current: str) -> Iterator[str]:
     """Yield the options of a dataclass as `name=` and `--name=`; after "=" their known values."""
     dashes = "--" if current.startswith("--") else ""
     kinds = dict(_flat_fields(SCHEMAS[verb]))
-    if verb in ("train", "inspect"):
+    if verb in ALL_OF_TRAIN:
         kinds["experiment"] = str
     name, sign, _ = current.removeprefix(dashes).partition("=")
     if not sign:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from segnet.cli.help import ALL_OF_TRAIN
 from segnet.components import as_typed, nearest
 from segnet.errors import ConfigError
 from segnet.weights.zoo import PUBLISHED_MODELS, stands_for_model
@@ -64,6 +65,7 @@ _FILE_WORDS = {
 }
 WORDS = {
     "train": _TRAIN_WORDS,
+    "crossval": {"k n_splits n_folds num_folds": "folds={value}", "groups group_by": "group={value}", **_TRAIN_WORDS},
     "inspect": _TRAIN_WORDS,
     "evaluate": {**_CHECKPOINT_WORDS, **_TRAIN_WORDS},
     "benchmark": {**_CHECKPOINT_WORDS, **_TRAIN_WORDS, "imgsz img_size crop_size": "image_size={value}"},
@@ -73,11 +75,7 @@ WORDS = {
 def in_other_words(verb: str, word: str, value: str = "") -> str:
     """Return segnet's option for an option of another tool (" Write optim.lr=0.1"); empty for an unknown word."""
     key = word.lstrip("-+~").replace("-", "_").lower()
-    if (
-        key == "pretrained"
-        and value.lower() in ("", "true", "1", "yes", "imagenet")
-        and WORDS.get(verb) is _TRAIN_WORDS
-    ):
+    if key == "pretrained" and value.lower() in ("", "true", "1", "yes", "imagenet") and verb in ALL_OF_TRAIN:
         value = "imagenet"
     for words, ours in WORDS.get(verb, _FILE_WORDS).items():
         if key in words.split():
@@ -102,8 +100,8 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     Args:
         verb: name of the verb ("train").
         schema: dataclass of the verb's options; boolean options need no value.
-        arguments: `name=value`, `--name value`, `--name=value`, a positional checkpoint or (train, inspect) the folder
-            of a dataset, Hydra's switches.
+        arguments: `name=value`, `--name value`, `--name=value`, a positional checkpoint or (train, crossval,
+            inspect) the folder of a dataset, Hydra's switches.
 
     Raises:
         ConfigError: an argument of any other form, or several folders.
@@ -151,7 +149,7 @@ def _translated(
             yield _widened(argument)
         elif argument.startswith("~"):
             yield argument
-        elif verb in ("train", "inspect") and Path(argument).is_dir() and not stands_for_model(argument):
+        elif verb in ALL_OF_TRAIN and Path(argument).is_dir() and not stands_for_model(argument):
             _refuse_run_folder(verb, Path(argument))
             folders.append(argument)
         else:
@@ -185,7 +183,7 @@ def _is_value(argument: str, name: str, is_flag: bool, is_second: bool) -> bool:
 
 
 def _override(verb: str, name: str, values: Sequence[str]) -> str:
-    if name == "resume" and verb == "train":
+    if name == "resume" and verb in ("train", "crossval"):
         return f"checkpoint={as_typed(values[0])}" if values and values[0].endswith(".ckpt") else "checkpoint=auto"
     if len(values) > 1:
         return f"{name}=[{','.join(values)}]"

@@ -14,20 +14,23 @@ from typing import Any
 import segnet
 from segnet.components import as_typed
 from segnet.config import Config
-from segnet.verb_config import BenchmarkConfig, EvaluateConfig, InspectConfig, ShardConfig
+from segnet.verb_config import BenchmarkConfig, CrossvalConfig, EvaluateConfig, InspectConfig, ShardConfig
 
 SCHEMAS: dict[str, Any] = {
     "train": Config,
+    "crossval": CrossvalConfig,
     "evaluate": EvaluateConfig,
     "inspect": InspectConfig,
     "shard": ShardConfig,
     "benchmark": BenchmarkConfig,
 }
+ALL_OF_TRAIN = ("train", "crossval", "inspect")  # verbs that accept all options of a training
 PACKAGE = Path(segnet.__file__).parent
 # conf/ is next to the package in a checkout, and inside the package in a wheel.
 CONF_DIR = next((path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()), PACKAGE / "conf")
 USAGE = {
     "train": "segnet train [option=value ...]",
+    "crossval": "segnet crossval [folds=5] [option=value ...]",
     "evaluate": "segnet evaluate CHECKPOINT dataset=NAME [option=value ...]",
     "inspect": "segnet inspect dataset=NAME [option=value ...]",
     "shard": "segnet shard dataset=NAME output=FOLDER [option=value ...]",
@@ -62,7 +65,7 @@ def help_lines(verb: str, width: int = 100) -> Iterator[str]:
     yield 'Options are written name=value or --name value; lists have brackets: "data.crop_size=[512,512]".'
     choices = {field.name: choices_of(field.name) for field in fields if choices_of(field.name)}
     if "dataset" in choices:
-        choices["experiment"] = choices_of("experiment") if verb in ("train", "inspect") else []
+        choices["experiment"] = choices_of("experiment") if verb in ALL_OF_TRAIN else []
     yield ""
     yield "choices"
     for name, values in choices.items():

@@ -18,6 +18,7 @@ from segnet.system.files import GIB
 from segnet.training.metrics import DEFINITION, percent
 from segnet.training.run_config import flat_options
 from segnet.workflows.benchmark import Benchmark
+from segnet.workflows.crossval_report import CrossvalScores
 from segnet.workflows.evaluate import Results
 
 NUM_ERRORS = 50  # printed at most
@@ -47,6 +48,23 @@ def scores_table(results: Results) -> Table:
         name, *ratios, pixels = row
         table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios), f"{pixels:,}")
     return table
+
+
+def print_crossval(scores: CrossvalScores) -> None:
+    """Print the IoU of each class, pooled and by fold, and the mIoU."""
+    table = Table(title=f"{len(scores.folds)} folds, {sum(fold.num_images for fold in scores.folds):,} held-out images")
+    for column in ("IoU %", "pooled", "mean", "sd", *(fold.folder.name for fold in scores.folds)):
+        table.add_column(column, justify="left" if column == "IoU %" else "right")
+    by_fold = [fold.scores for fold in scores.folds]
+    for label, (name, spread) in enumerate(zip(scores.classes.names, scores.iou, strict=True)):
+        ratios = [scores.pooled.iou[label], spread.mean, spread.deviation, *(found.iou[label] for found in by_fold)]
+        table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios))
+    table.add_section()
+    ratios = [scores.pooled.miou, scores.miou.mean, scores.miou.deviation, *(found.miou for found in by_fold)]
+    table.add_row("mIoU", *(percent(ratio, "") for ratio in ratios))
+    Console().print(table)
+    say(f"pooled mIoU {percent(scores.pooled.miou)} ({DEFINITION})")
+    say(f"mean of the folds {percent(scores.miou.mean)}, standard deviation {percent(scores.miou.deviation)}")
 
 
 def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:

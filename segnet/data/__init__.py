@@ -25,6 +25,7 @@ from segnet.data.datasets.streaming import Streaming
 from segnet.data.datasets.supervisely import Supervisely
 from segnet.data.datasets.voc import PascalVOC
 from segnet.data.datasets.yolo import YOLO
+from segnet.data.fold import FOLD, Fold, JoinedSplits
 
 DATASETS: dict[str, Callable[..., SegmentationDataset]] = {
     "ade20k": ADE20K,
@@ -61,8 +62,25 @@ def build_dataset(spec: Mapping[str, Any], split: str, classes: Classes | None =
         ConfigError: an unknown name or option.
         DataError: missing or wrong files.
     """
-    dataset = build("dataset", DATASETS, spec, split=split)
+    table = {**DATASETS, FOLD: _fold_of} if spec.get("name") == FOLD else DATASETS
+    dataset = build("dataset", table, spec, split=split)
     return dataset if classes is None else with_class_ids(dataset, classes, split)
+
+
+def _fold_of(
+    split: str, of: Mapping[str, Any], held_out: Sequence[int], splits: Sequence[str] = ("train",)
+) -> SegmentationDataset:
+    """The dataset of a fold, whose spec `segnet crossval` writes.
+
+    Args:
+        split: "train" or "val" of the fold; "test": that of the other dataset.
+        of: spec of the other dataset.
+        held_out: indices of the held-out samples, in the order of the splits.
+        splits: splits of the other dataset whose samples are divided, one after the other.
+    """
+    if split == "test":
+        return build_splits(of, [*splits, "test"])["test"]
+    return Fold(JoinedSplits(list(build_splits(of, splits).values())), held_out, split)
 
 
 def build_splits(spec: Mapping[str, Any], splits: Sequence[str]) -> dict[str, SegmentationDataset]:

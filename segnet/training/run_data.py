@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from segnet.data import build_splits
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.digest import SplitDigest, changes, split_digest
+from segnet.data.fold import base_spec
 from segnet.errors import CheckpointError
 
 STATE_KEY = "dataset_digest"  # key in checkpoints
@@ -38,7 +39,7 @@ class RunData(Callback):
     @cached_property
     def _digests(self) -> Mapping[str, SplitDigest]:
         """Digests at the start of the run, so that later changes of files are detected when it resumes."""
-        root = self._spec.get("root", ())
+        root = base_spec(self._spec).get("root", ())
         roots = [root] if isinstance(root, str) else root
         return {name: split_digest(self.splits[name], roots) for name in TRAINING_SPLITS}
 

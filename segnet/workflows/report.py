@@ -64,8 +64,8 @@ def write_report(
         temporary.write_text(page, encoding="utf-8")
 
 
-def render(**values: Any) -> str:
-    """Fill report.html.jinja: a missing value is an error, and all text is escaped."""
+def render(template: str = "report.html.jinja", **values: Any) -> str:
+    """Fill a template of this folder: a missing value is an error, and all text is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -75,7 +75,7 @@ def render(**values: Any) -> str:
         finalize=_printable,
     )
     environment.filters |= {"percent": percent, "data_uri": _data_uri}
-    return environment.get_template("report.html.jinja").render(values)
+    return environment.get_template(template).render(values)
 
 
 def _printable(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from segnet import __version__
 from segnet.classes import Classes
+from segnet.data.fold import base_spec
 
 READERS_VERSION = 3  # increased when readers return other samples for the same files
 
@@ -20,7 +21,7 @@ def cache_folder() -> Path:
 
 def dataset_digest(spec: Mapping[str, Any], classes: Classes) -> str:
     """Hash everything except files that samples depend on: options, classes and the version of the readers."""
-    described = json.dumps([__version__, READERS_VERSION, dict(spec), classes.to_dict()], default=str)
+    described = json.dumps([__version__, READERS_VERSION, dict(base_spec(spec)), classes.to_dict()], default=str)
     # Keys of an id map are numbers and words, which only sort as text.
     in_order = json.dumps(json.loads(described), sort_keys=True)
     return hashlib.sha256(in_order.encode()).hexdigest()[:16]

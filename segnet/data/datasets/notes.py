@@ -37,6 +37,11 @@ class Notes:
         if len(count.examples) < NUM_EXAMPLES and str(example):
             count.examples.append(str(example))
 
+    def include(self, other: "Notes") -> None:
+        """Take over the notes of another dataset of the same files; equal ones count once."""
+        for key, count in other._counts.items():
+            self._counts.setdefault(key, count)
+
     def lines(self) -> Sequence[str]:
         """Return one line per place and reason, in the order of their first appearance."""
         return [_line(*key, count) for key, count in self._counts.items()]

@@ -50,10 +50,7 @@ class Division:
             raise ConfigError(f"dataset.val_fraction={self.val_fraction} must lie between 0 and 1")
         if not 0 <= self.test_fraction < 1 - self.val_fraction:
             raise ConfigError(f"dataset.test_fraction={self.test_fraction} leaves nothing to train on")
-        try:
-            re.compile(self.group or "")
-        except re.error as error:
-            raise ConfigError(f"dataset.group={self.group} is not a regular expression: {error}") from None
+        check_group(self.group, "dataset.group")
 
     def choose(
         self,
@@ -104,7 +101,7 @@ class Division:
 
     def _divide(self, keys: Sequence[str], shares: dict[str, float], where: str) -> dict[str, set[int]]:
         """Return the positions of the keys of each split."""
-        groups = [self._group_of(key) for key in keys]
+        groups = [key if self.group is None else group_of(key, self.group, "dataset.group") for key in keys]
         # A file without a group is identified by its number: the random choice follows the order of files.
         names = list(range(len(keys))) if self.group is None else sorted(set(groups))
         members = [[i] for i in names] if self.group is None else _group_members(groups, names)  # type: ignore[arg-type]
@@ -123,13 +120,29 @@ class Division:
         chosen["train"] = set(range(len(keys))).difference(*chosen.values())
         return chosen
 
-    def _group_of(self, key: str) -> str:
-        if self.group is None:
-            return key
-        match = re.search(self.group, key)
-        if not match:
-            raise DataError(f"{key}: dataset.group={self.group} is not found in its path: correct the expression")
-        return match.group(1 if match.re.groups else 0) or ""
+
+def check_group(group: str | None, option: str) -> None:
+    """Check a regular expression that finds the group of a path.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        re.compile(group or "")
+    except re.error as error:
+        raise ConfigError(f"{option}={group} is not a regular expression: {error}") from None
+
+
+def group_of(key: str, group: str, option: str) -> str:
+    """Return the text that a regular expression finds in a path: that of its first group, or of all of it.
+
+    Raises:
+        DataError: it is not found.
+    """
+    match = re.search(group, key)
+    if not match:
+        raise DataError(f"{key}: {option}={group} is not found in its path: correct the expression")
+    return match.group(1 if match.re.groups else 0) or ""
 
 
 def split_folder(root: Path, layout: str, split: str) -> Path:

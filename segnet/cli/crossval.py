@@ -1,0 +1,33 @@
+"""`segnet crossval`: train a model per fold -> scores of held-out images, their masks, a report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segnet.cli.composition import run
+from segnet.cli.output import say
+from segnet.errors import ExitCode
+from segnet.verb_config import CrossvalConfig
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a cross-validation; return exit code 0."""
+    run("crossval", CrossvalConfig, _crossval, arguments)
+    return ExitCode.OK
+
+
+def _crossval(config: CrossvalConfig, output_dir: Path) -> None:
+    from segnet.cli.tables import print_crossval  # late: a wrong option fails before Lightning is imported
+    from segnet.models.checkpoint import load_checkpoint
+    from segnet.system.machine import process_age
+    from segnet.workflows.crossval import crossval
+    from segnet.workflows.crossval_report import CrossvalScores, write_crossval_report
+
+    folder, folds = crossval(config, output_dir, process_age())
+    _, classes = load_checkpoint(folds[0].folder / folds[0].checkpoint)
+    scores = CrossvalScores.of(folds, classes)
+    write_crossval_report(folder, scores)
+    print_crossval(scores)
+    say(f"held-out masks: {folder / 'masks'}")
+    say(f"report: {folder / 'report.html'}")
+    checkpoints = " ".join(str(fold.folder / fold.checkpoint) for fold in folds)
+    say(f"next: segnet predict IMAGES --checkpoint {checkpoints}")

@@ -1,0 +1,250 @@
+"""Cross-validation: train a model per fold and predict the images that it has not seen, without Hydra."""
+
+import gc
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segnet.config import Config
+from segnet.data import build_splits
+from segnet.data.dataset import SegmentationDataset
+from segnet.data.datasets.splits import check_group, group_of
+from segnet.data.fold import FOLD, JoinedSplits
+from segnet.data.folds import draw_folds, source_name
+from segnet.data.scan.report import DatasetReport, SplitReport
+from segnet.data.scan.scan import ScanCache, scan_split
+from segnet.errors import ConfigError, DataError, counted
+from segnet.system.files import replacing
+from segnet.training.distributed import detect_launcher
+from segnet.training.metrics import Scores
+from segnet.training.run_folder import AUTO_RESUME, differences
+from segnet.training.run_lock import in_use, locked
+from segnet.verb_config import CrossvalConfig
+from segnet.workflows.evaluate import Results
+from segnet.workflows.out_of_fold import out_of_fold_names, write_out_of_fold
+from segnet.workflows.train import train
+
+log = logging.getLogger(__name__)
+
+PLAN = "folds.json"  # the folds and the configuration, in the folder of the cross-validation
+FOLD_RECORD = "fold.json"  # the scores of a finished fold, in its run folder
+DIVIDED_SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True, slots=True)
+class FoldPlan:
+    """The folds of a dataset.
+
+    Attributes:
+        names: name of each image's results, "street/0001" for masks/street/0001.png.
+        held_out: ascending indices of the held-out images of each fold.
+        dataset: spec of the dataset.
+        splits: the divided splits.
+    """
+
+    names: Sequence[str]
+    held_out: Sequence[Sequence[int]]
+    dataset: Mapping[str, Any]
+    splits: Sequence[str]
+
+    def spec(self, fold: int) -> dict[str, Any]:
+        """The dataset of a fold, counted from 0."""
+        held_out = list(self.held_out[fold])
+        return {"name": FOLD, "of": dict(self.dataset), "held_out": held_out, "splits": list(self.splits)}
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedFold:
+    """A finished fold.
+
+    Attributes:
+        folder: its run folder, with best.ckpt and report.html.
+        checkpoint: name of the evaluated checkpoint.
+        num_images: number of held-out images.
+        confusion: pixel counts of the held-out images, a row per true class and a column per predicted class.
+        image_miou: mIoU of each held-out image by its name; NaN without a labeled pixel.
+    """
+
+    folder: Path
+    checkpoint: str
+    num_images: int
+    confusion: list[list[int]]
+    image_miou: dict[str, float]
+
+    @property
+    def scores(self) -> Scores:
+        """The scores of the held-out images."""
+        return Scores.from_matrix(torch.tensor(self.confusion))
+
+
+def crossval(config: CrossvalConfig, output_dir: Path, elapsed: float = 0.0) -> tuple[Path, list[FinishedFold]]:
+    """Train a model for each fold and predict the fold's images; finished folds are skipped when it resumes.
+
+    Writes folds.json, foldN/ (a run folder each), masks/ and, on request, probabilities/.
+
+    Args:
+        config: the configuration; `checkpoint` is None, or "auto" to resume.
+        output_dir: folder of a new cross-validation.
+        elapsed: time since the process started [s].
+
+    Returns:
+        The folder, and the folds.
+
+    Raises:
+        SegnetError: an option, a file or the machine cannot be used.
+        Interrupted: a signal stopped it; the same command with checkpoint=auto resumes it.
+    """
+    _require_possible(config)
+    folder = _folder_of(config, output_dir)
+    with locked(folder):
+        plan = _plan(config, folder)
+        log.info("cross-validation: %s of %s", counted(config.folds, "fold"), counted(len(plan.names), "image"))
+        finished = []
+        for fold in range(config.folds):
+            path = folder / f"fold{fold + 1}"
+            done = _finished(path)
+            log.info("fold %d of %d: %s", fold + 1, config.folds, "done already" if done else path)
+            finished.append(done or _run_fold(config, plan, fold, path, elapsed if fold == 0 else 0.0))
+            gc.collect()  # a Trainer has reference cycles: its model would stay in memory
+        return folder, finished
+
+
+def _require_possible(config: CrossvalConfig) -> None:
+    """Refuse options of a single run.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    if config.budget is not None:
+        raise ConfigError(
+            f"budget={config.budget} is for one run, and its length depends on the speed of the moment: the "
+            f"{config.folds} folds need one length, so set trainer.max_steps or trainer.max_epochs"
+        )
+    if config.checkpoint not in (None, AUTO_RESUME):
+        raise ConfigError(f"checkpoint={config.checkpoint}: checkpoint=auto resumes a cross-validation")
+    devices, nodes = config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)
+    if devices not in (1, "1", [0]) or nodes != 1 or detect_launcher()[1] > 1:
+        raise ConfigError(
+            f"trainer.devices={devices}, trainer.num_nodes={nodes}: crossval trains in one process, one fold after the "
+            "other: leave them out, and start it without a launcher"
+        )
+    if not config.splits or len(set(config.splits)) < len(config.splits) or set(config.splits) - set(DIVIDED_SPLITS):
+        raise ConfigError(f"splits={config.splits} must be [train], [val] or [train,val]")
+    if config.folds < 2:
+        raise ConfigError(f"folds={config.folds}: a cross-validation needs 2 or more folds")
+    if config.dataset.get("name") == FOLD:
+        raise ConfigError("dataset=fold is a fold already: name the dataset that it is made of")
+    check_group(config.group, "group")
+
+
+def _folder_of(config: CrossvalConfig, output_dir: Path) -> Path:
+    """The folder of the cross-validation to resume, or of a new one."""
+    if config.checkpoint is None:
+        if (output_dir / PLAN).exists():
+            raise ConfigError(f"{output_dir}: holds a cross-validation: checkpoint=auto resumes it")
+        return output_dir
+    found = []
+    for path in output_dir.absolute().parent.glob(f"*/{PLAN}"):
+        stored = _read_json(path).get("config")
+        if not isinstance(stored, dict) or differences(stored, config):
+            continue
+        if in_use(path.parent):
+            log.warning("checkpoint=auto: skipped %s: another process uses that folder", path.parent)
+            continue
+        found.append((len(list(path.parent.glob(f"*/{FOLD_RECORD}"))), path.stat().st_mtime_ns, path.parent))
+    folder = max(found)[2] if found else output_dir
+    outcome = f"resuming {folder}" if found else "no cross-validation of this configuration: starting a new one"
+    log.info("checkpoint=auto: %s", outcome)
+    return folder
+
+
+def _plan(config: CrossvalConfig, folder: Path) -> FoldPlan:
+    """Draw the folds, or read those of the folder.
+
+    Raises:
+        ConfigError: too few images or groups. DataError: a file cannot be used, or the dataset has other images now.
+    """
+    samples = JoinedSplits(list(build_splits(config.dataset, config.splits).values()))
+    sources = [source_name(samples, index) for index in range(len(samples))]
+    names = out_of_fold_names(sources)
+    stored = _read_json(folder / PLAN)
+    if stored:
+        if stored.get("images") != names:
+            raise DataError(
+                f"{folder}: its folds are of {counted(len(stored.get('images', ())), 'image')}, and the dataset has "
+                f"others now ({len(names):,}): start a new cross-validation without checkpoint=auto"
+            )
+        return FoldPlan(names, stored["held_out"], stored["config"]["dataset"], config.splits)
+    group = config.group or config.dataset.get("group")
+    groups = [group_of(source, str(group), "group") for source in sources] if group else None
+    held_out = draw_folds(config.folds, len(names), groups, _present(config, samples), config.seed)
+    with replacing(folder / PLAN) as temporary:
+        record = {"images": names, "held_out": held_out, "groups": groups, "config": asdict(config)}
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    return FoldPlan(names, held_out, config.dataset, config.splits)
+
+
+def _present(config: CrossvalConfig, samples: SegmentationDataset) -> list[set[int]] | None:
+    """The classes in each image; None if data.check=false forbids reading all files.
+
+    Raises:
+        DataError: a file cannot be used.
+    """
+    findings = samples.findings()
+    if findings is None:
+        if not config.data.check:
+            return None
+        report = scan_split(samples, "train", ScanCache(config.dataset, samples.classes))
+        DatasetReport([report]).require_sound()
+    else:
+        report = SplitReport("train", samples.classes, findings)
+    return [set(finding.pixels) - {samples.classes.ignore_index} for finding in report.findings]
+
+
+def _run_fold(config: CrossvalConfig, plan: FoldPlan, fold: int, folder: Path, elapsed: float) -> FinishedFold:
+    """Train a fold, or resume it, and predict its held-out images."""
+    options = {option.name: getattr(config, option.name) for option in fields(Config)}
+    started = any(folder.glob("*.ckpt"))
+    run = replace(Config(**options), dataset=plan.spec(fold), checkpoint=AUTO_RESUME if started else None)
+    results = train(run, folder, elapsed)
+    assert results is not None  # one process
+    names = [plan.names[index] for index in plan.held_out[fold]]
+    write_out_of_fold(run, results, folder.parent, names, config.save_probabilities)
+    record = _record(results, names)
+    with replacing(folder / FOLD_RECORD) as temporary:
+        temporary.write_text(json.dumps(record, allow_nan=False) + "\n", encoding="utf-8")
+    return _restored(folder, record)
+
+
+def _record(results: Results, names: Sequence[str]) -> dict[str, Any]:
+    scores = [None if score != score else score for score in results.image_miou]
+    return {
+        "checkpoint": results.checkpoint.name,
+        "confusion": results.confusion,
+        "image_miou": dict(zip(names, scores, strict=True)),
+        **results.scores.to_dict(results.classes),
+    }
+
+
+def _finished(folder: Path) -> FinishedFold | None:
+    record = _read_json(folder / FOLD_RECORD)
+    return _restored(folder, record) if record else None
+
+
+def _restored(folder: Path, record: Mapping[str, Any]) -> FinishedFold:
+    miou = {name: float("nan") if score is None else score for name, score in record["image_miou"].items()}
+    return FinishedFold(folder, record["checkpoint"], len(miou), record["confusion"], miou)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty if the file is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
