@@ -166,7 +166,7 @@ class Config:
     std: list[float] | None = None
     """Standard deviation of each image channel, 0-1; null: that of backbone_weights, or 0.5."""
     decoder: dict[str, Any] = field(default_factory=default_decoder)
-    """Decoder: deeplabv3plus or deeplabv3, and its options."""
+    """Decoder: deeplabv3plus, deeplabv3 or upernet, and its options."""
     output_stride: int = 16
     """Output stride of backbone and decoder: 8, 16 or 32; their dilations and atrous rates follow from it."""
     norm: dict[str, Any] = field(default_factory=default_norm)

@@ -84,7 +84,7 @@ class BenchmarkConfig:
     backbone: dict[str, Any] = field(default_factory=default_backbone)
     """Backbone: a choice such as resnet50_vd, and its options."""
     decoder: dict[str, Any] = field(default_factory=default_decoder)
-    """Decoder: deeplabv3plus or deeplabv3, and its options."""
+    """Decoder: deeplabv3plus, deeplabv3 or upernet, and its options."""
     output_stride: int = 16
     """Output stride of backbone and decoder: 8, 16 or 32."""
     norm: dict[str, Any] = field(default_factory=default_norm)

@@ -6,7 +6,7 @@ The contract: a decoder is an ``nn.Module``, built with the backbone's ``channel
 * ``forward(features)``: list of features, one per stage -> logits (B, num_classes, h, w) at the decoder's own stride;
 * ``align_corners``: align_corners of resizing these logits to the image's size.
 
-A decoder derives its atrous rates from its own ``output_stride``, and refuses a backbone with another output stride.
+A decoder with atrous rates derives them from its own ``output_stride``, and refuses a backbone with another one.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,10 @@ from typing import Any
 
 from segnet.models.decoders.deeplabv3 import DeepLabV3
 from segnet.models.decoders.deeplabv3plus import DeepLabV3Plus
+from segnet.models.decoders.upernet import UPerNet
 
 DECODERS: dict[str, Callable[..., Any]] = {
     "deeplabv3": DeepLabV3,
     "deeplabv3plus": DeepLabV3Plus,
+    "upernet": UPerNet,
 }
