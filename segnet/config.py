@@ -77,6 +77,8 @@ class OptimConfig:
     """Scale lr linearly from optim.batch_size to the images per step of this run."""
     backbone_lr_factor: float = 1.0
     """Factor on the learning rate of the backbone."""
+    layer_decay: float = 1.0
+    """Factor on the learning rate from each backbone stage to the one before it, above 0, at most 1; 1: none."""
     momentum: float = 0.9
     """Momentum of sgd, 0-1."""
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])

@@ -44,6 +44,12 @@ SCHEDULES: dict[str, Callable[[float, OptimConfig], float]] = {
     "cosine": cosine,
 }  # functions of the done fraction of the run
 
+# Weights of several dimensions without weight decay, in timm's names: embeddings, tokens, layer scale.
+UNDECAYED = {
+    *("pos_embed", "absolute_pos_embed", "relative_position_bias_table", "rel_pos_h", "rel_pos_w"),
+    *("cls_token", "reg_token", "dist_token", "mask_token", "logit_scale", "gamma", "layer_scale"),
+}
+
 # Defaults of null options. sgd: from PaddleSeg's and mmsegmentation's training from pretrained weights. adamw: from
 # segnet's recipes for random weights (conf/experiment/camvid_resnet18_vd.yaml gives the effect of each part).
 PLAIN_OPTIM: dict[str, dict[str, Any]] = {
@@ -80,6 +86,8 @@ def check_optim(optim: OptimConfig) -> None:
         value = getattr(optim, name)
         if not 0 <= value < math.inf:
             raise ConfigError(f"optim.{name}={value} must be 0 or more")
+    if not 0 < optim.layer_decay <= 1:
+        raise ConfigError(f"optim.layer_decay={optim.layer_decay} must be above 0, and at most 1")
     if optim.momentum >= 1:
         raise ConfigError(f"optim.momentum={optim.momentum} must be below 1")
     if len(optim.betas) != 2 or not all(0 <= beta < 1 for beta in optim.betas):
@@ -91,26 +99,52 @@ def check_optim(optim: OptimConfig) -> None:
 
 
 def parameter_groups(module: nn.Module, backbone: nn.Module, optim: OptimConfig) -> Groups:
-    """Group the trainable parameters by learning rate and weight decay; the backbone's groups come last.
+    """Group the trainable parameters by learning rate and weight decay; the backbone's first layers come last.
+
+    With layer decay, the learning rate of a stage is that of the next one times `optim.layer_decay` (ULMFiT, arXiv
+    1801.06146; by stages as for ConvNeXt, arXiv 2201.03545).
 
     Args:
-        backbone: the submodule of `module` that gets `optim.backbone_lr_factor`.
+        backbone: the submodule of `module` that gets `optim.backbone_lr_factor` and `optim.layer_decay`.
+
+    Raises:
+        ConfigError: layer decay for a backbone that does not expose its stages.
     """
     optim = complete_optim(optim)
-    backbone_ids = {id(parameter) for parameter in backbone.parameters()} if optim.backbone_lr_factor != 1 else set()
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in module.parameters():
+    depths = backbone_depths(backbone, optim)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            decays = optim.norm_decay or parameter.ndim > 1  # norms and biases have one dimension
-            groups.setdefault((id(parameter) in backbone_ids, decays), []).append(parameter)
+            # norms, biases and layer scale have one dimension
+            decays = optim.norm_decay or (parameter.ndim > 1 and name.rpartition(".")[2] not in UNDECAYED)
+            groups.setdefault((depths.get(id(parameter), 0), decays), []).append(parameter)
     return [
         {
-            "params": groups[slow, decays],
-            "lr": known(optim.lr) * (optim.backbone_lr_factor if slow else 1),
+            "params": groups[depth, decays],
+            "lr": known(optim.lr) * (optim.backbone_lr_factor if depth else 1) * optim.layer_decay**depth,
             "weight_decay": optim.weight_decay if decays else 0.0,
         }
-        for slow, decays in sorted(groups)
+        for depth, decays in sorted(groups)
     ]
+
+
+def backbone_depths(backbone: nn.Module, optim: OptimConfig) -> dict[int, int]:
+    """Return the number of stages from each of the backbone's parameters, by id, to the decoder: 1 in the last stage.
+
+    Without layer decay the backbone counts as one stage; it is empty if all parameters have the same learning rate.
+
+    Raises:
+        ConfigError: the backbone does not expose its stages.
+    """
+    if optim.layer_decay == 1:
+        return {id(parameter): 1 for parameter in backbone.parameters()} if optim.backbone_lr_factor != 1 else {}
+    parts = getattr(backbone, "parts", None)
+    if parts is None:
+        raise ConfigError(
+            f"optim.layer_decay={optim.layer_decay} needs a backbone with stages, and this one does not expose any: "
+            "leave it at 1"
+        )
+    return {id(parameter): len(parts) - index for index, part in enumerate(parts) for parameter in part.parameters()}
 
 
 def build_optimizer(groups: Groups, optim: OptimConfig, *, fused: bool = True) -> Optimizer:

@@ -25,6 +25,7 @@ from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.metrics import ConfusionMatrix, Scores, iou_metric
 from segnet.training.optim import (
     apply_hyperparameters,
+    backbone_depths,
     build_optimizer,
     build_schedule,
     check_optim,
@@ -80,6 +81,7 @@ class SegmentationTask(pl.LightningModule):
             )
         self.optim = OptimConfig(**optim)
         check_optim(self.optim)
+        backbone_depths(self.model.backbone, self.optim)  # refuses a backbone without stages before any data is read
         self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
         self.scores: Scores | None = None  # scores of the last evaluation
         self.inference = Inference()  # inference options of validations

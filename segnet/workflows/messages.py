@@ -7,13 +7,14 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from segnet.components import as_options
-from segnet.config import Config, known
+from segnet.config import Config, OptimConfig, known
 from segnet.data.augment.presets import augment_summary
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import listed
 from segnet.system.machine import machine_line
 from segnet.training.batches import step_summary
 from segnet.training.callbacks.budget_clock import budget_clock
+from segnet.training.optim import parameter_groups
 from segnet.training.plan import FEW_STEPS, Facts, chosen, num_steps, planned, steps_per_epoch
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer_options import LIGHTNING_PRECISIONS
@@ -41,6 +42,8 @@ def announce(
         log.info("chosen: %s", as_options(options))
     batch_size = known(config.data.batch_size)
     log.info(step_summary(config.optim, batch_size, trainer.world_size, trainer.accumulate_grad_batches))
+    if rates := range_of_rates(task, config.optim):
+        log.info(rates)
     if warning := few_steps(config, facts):
         log.warning(warning)
 
@@ -68,6 +71,17 @@ def greeting(
         f"length: {_length_line(config, trainer, facts)} of {known(config.data.batch_size)} crops of {height} x {width}"
         f"{validated}",
     ]
+
+
+def range_of_rates(task: SegmentationTask, optim: OptimConfig) -> str:
+    """Describe the peak learning rates of the model's parts; empty if all have the same."""
+    groups = parameter_groups(task, task.model.backbone, optim)
+    rates = list(dict.fromkeys(group["lr"] for group in groups))
+    if len(rates) < 2:
+        return ""
+    return f"learning rates: {rates[0]:.3g} in the decoder, {rates[1]:.3g} in the backbone" + (
+        f" down to {rates[-1]:.3g} in its first layers" if len(rates) > 2 else ""
+    )
 
 
 def _length_line(config: Config, trainer: pl.Trainer, facts: Facts) -> str:

@@ -146,6 +146,55 @@ def test_without_norm_decay_only_convolution_weights_decay(name):
     torch.testing.assert_close(whole[1].weight, torch.full_like(whole[1].weight, 0.95))
 
 
+class Staged(nn.Sequential):
+    """A backbone of a stem and two stages, with an embedding of two dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1))
+        self[0].pos_embed = nn.Parameter(torch.ones(1, 2))
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        return list(self)
+
+
+def named_rates(whole: nn.Module, backbone: nn.Module, optim: OptimConfig) -> dict[str, tuple[float, float]]:
+    """Learning rate and weight decay of each parameter."""
+    names = {id(parameter): name for name, parameter in whole.named_parameters()}
+    return {
+        names[id(parameter)]: (group["lr"], group["weight_decay"])
+        for group in parameter_groups(whole, backbone, optim)
+        for parameter in group["params"]
+    }
+
+
+def test_layer_decay_lowers_the_learning_rate_from_stage_to_stage():
+    backbone = Staged()
+    whole = nn.Sequential(backbone, nn.Conv2d(2, 2, 1))
+    optim = OptimConfig(name="adamw", lr=1.0, weight_decay=0.1, backbone_lr_factor=0.8, layer_decay=0.5)
+    found = named_rates(whole, backbone, optim)
+    assert found == {
+        "1.weight": (1.0, 0.1),
+        "1.bias": (1.0, 0.0),
+        "0.2.weight": (0.4, 0.1),
+        "0.2.bias": (0.4, 0.0),
+        "0.1.weight": (0.2, 0.1),
+        "0.1.bias": (0.2, 0.0),
+        "0.0.weight": (0.1, 0.1),
+        "0.0.bias": (0.1, 0.0),
+        "0.0.pos_embed": (0.1, 0.0),
+    }
+    assert [group["lr"] for group in parameter_groups(whole, backbone, optim)] == [1, 1, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1]
+    with_decay = OptimConfig(name="adamw", lr=1.0, weight_decay=0.1, norm_decay=True)
+    assert set(named_rates(whole, backbone, with_decay).values()) == {(1.0, 0.1)}
+
+
+def test_layer_decay_needs_a_backbone_with_stages():
+    whole, backbone = network()
+    with pytest.raises(ConfigError, match=r"optim\.layer_decay=0\.5 needs a backbone with stages"):
+        parameter_groups(whole, backbone, OptimConfig(layer_decay=0.5))
+
+
 def test_frozen_parameters_are_in_no_group():
     whole, backbone = network()
     backbone.requires_grad_(False)
@@ -165,6 +214,9 @@ def test_frozen_parameters_are_in_no_group():
         ({"scale_lr": True, "batch_size": None}, r"set optim\.batch_size"),
         ({"backbone_lr_factor": -1}, r"optim\.backbone_lr_factor=-1"),
         ({"warmup_steps": -1}, r"optim\.warmup_steps=-1"),
+        ({"layer_decay": 0}, r"optim\.layer_decay=0 must be above 0"),
+        ({"layer_decay": 1.1}, r"optim\.layer_decay=1\.1"),
+        ({"layer_decay": float("nan")}, r"optim\.layer_decay=nan"),
     ],
 )
 def test_impossible_options_are_refused(options, message):

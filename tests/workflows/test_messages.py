@@ -8,7 +8,7 @@ import pytest
 from tiny import CPU, SHAPES, configuration
 
 from segnet.cli.composition import composed
-from segnet.config import Config
+from segnet.config import Config, OptimConfig
 from segnet.training.plan import Facts
 from segnet.verb_config import InspectConfig
 from segnet.workflows.messages import few_steps, never_predicted, next_commands
@@ -17,13 +17,16 @@ from segnet.workflows.train import train
 
 def test_a_run_logs_data_model_machine_and_length_at_its_start(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        train(configuration(trainer={**CPU, "max_epochs": 1}, worst_images=0), tmp_path)
+        optim = OptimConfig(lr=0.05, layer_decay=0.5)
+        train(configuration(trainer={**CPU, "max_epochs": 1}, worst_images=0, optim=optim), tmp_path)
     said = "\n".join(caplog.messages)
     assert "data: 16 train and 5 val images; 6 classes: background, disk, ring, square, triangle, cross" in said
     assert "model: resnet [1, 1, 1, 1], deeplabv3plus, output stride 16, " in said
     assert "; float32\n" in said
     assert "augmentation: scale 0.5-2, flip 0.5, color jitter 0.4\n" in said
     assert "length: 4 steps (1.0 epochs) of 4 crops of 32 x 32\n" in said
+    rates = "learning rates: 0.05 in the decoder, 0.025 in the backbone down to 0.00156 in its first layers"
+    assert rates in said
     assert "4 steps are few: without trainer.max_epochs and trainer.max_steps the run would take 4,000" in said
 
 

@@ -37,6 +37,7 @@ class TimmBackbone(nn.Module):
         model: timm's name of the architecture ("regnety_008"), without a tag of weights.
         output_stride: stride of the last features [pixels].
         in_channels: channels of the images.
+        drop_path_rate: probability of dropping the last block in training (stochastic depth), [0, 1).
 
     Attributes:
         net: timm's feature extractor, with its weight names.
@@ -46,16 +47,18 @@ class TimmBackbone(nn.Module):
         ConfigError: an unknown model, or one without features at that stride.
     """
 
-    def __init__(self, model: str, output_stride: int = 16, in_channels: int = 3) -> None:
+    def __init__(self, model: str, output_stride: int = 16, in_channels: int = 3, drop_path_rate: float = 0.0) -> None:
         super().__init__()
         require_output_stride(output_stride)
+        if not 0 <= drop_path_rate < 1:
+            raise ConfigError(f"backbone.drop_path_rate={drop_path_rate} must be a probability in [0, 1)")
         if in_channels < 1:
             raise ConfigError(f"backbone.in_channels={in_channels} must be 1 or more")
         timm = import_timm()
         check_name(timm, model)
         self.model = model
         self.in_channels = in_channels
-        self.net = create_extractor(timm, model, output_stride, in_channels)
+        self.net = create_extractor(timm, model, output_stride, in_channels, drop_path_rate)
         info: Any = self.net.feature_info
         strides = info.reduction()
         if strides[-1] != output_stride:
@@ -254,18 +257,25 @@ def create(timm: ModuleType, model: str, options: Mapping[str, Any]) -> nn.Modul
             options = {key: value for key, value in options.items() if key not in unknown}
 
 
-def create_extractor(timm: ModuleType, model: str, output_stride: int, in_channels: int) -> nn.Module:
+def create_extractor(
+    timm: ModuleType, model: str, output_stride: int, in_channels: int, drop_path_rate: float = 0.0
+) -> nn.Module:
     """Build timm's feature extractor, with free image sizes if the model supports them.
 
     Raises:
-        ConfigError: the model provides no features at that stride.
+        ConfigError: the model provides no features at that stride, or has no stochastic depth.
     """
-    options = {"features_only": True, "in_chans": in_channels, **FREE_SIZE}
+    options: dict[str, Any] = {"features_only": True, "in_chans": in_channels, **FREE_SIZE}
+    if drop_path_rate:
+        options["drop_path_rate"] = drop_path_rate
     if output_stride != 32:  # the default of all timm models that support dilation
         options["output_stride"] = output_stride
     try:
         return create(timm, model, options)
     except Exception as error:
+        if drop_path_rate and "drop_path_rate" in str(error):
+            given = f"backbone.drop_path_rate={drop_path_rate}"
+            raise ConfigError(f"{given}: {model} has no stochastic depth: leave it out") from None
         reason = f"timm says: {first_line(error)}" if str(error) else "timm gives no reason"
         raise ConfigError(
             f"backbone.model={model} does not provide features at output_stride={output_stride} ({reason})"

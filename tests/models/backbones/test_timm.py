@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from segnet.components import build
+from segnet.config import OptimConfig
 from segnet.errors import ConfigError, MachineError
 from segnet.models.backbones import BACKBONES
 from segnet.models.backbones.timm import TimmBackbone
 from segnet.models.checkpoint import load_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.training.optim import parameter_groups
 
 SIZES = [(1, 1), (33, 97), (64, 50)]
 
@@ -52,6 +54,12 @@ class FakeNet(nn.Module):
         return features[:-1] if self.declares_wrongly else features
 
 
+def with_drop_path(features_only, in_chans, drop_path_rate=0.0):
+    net = FakeNet(in_chans)
+    net.drop_path_rate = drop_path_rate
+    return net
+
+
 def refuse_dilation(features_only, in_chans, output_stride=32):
     if output_stride != 32:
         raise AssertionError  # without a message, as in some families
@@ -79,6 +87,7 @@ def no_features(features_only, in_chans, **more):
 MODELS = {
     "plain": without_dilation,
     "dilated": with_dilation,
+    "dropping": with_drop_path,
     "undilated": refuse_dilation,
     "collecting": collects_unknown_options,
     "mixer": no_features,
@@ -153,6 +162,11 @@ def test_a_missing_model_name_is_refused(fake_timm):
             {"model": "plain", "output_stride": 16},
             "does not support output_stride=16, its features end at stride 32: choose output_stride=32",
         ),
+        ({"model": "dropping", "output_stride": 32, "drop_path_rate": 1.0}, "drop_path_rate=1.0 must be a probability"),
+        (
+            {"model": "plain", "output_stride": 32, "drop_path_rate": 0.1},
+            "backbone.drop_path_rate=0.1: plain has no stochastic depth: leave it out",
+        ),
         ({"model": "fine", "output_stride": 16}, "its features end at stride 4"),
         (
             {"model": "undilated", "output_stride": 8},
@@ -183,6 +197,11 @@ def test_features_are_channels_first_from_stride_4_and_round_up(fake_timm, name,
 @pytest.mark.parametrize(("output_stride", "strides"), [(8, (4, 8, 8, 8)), (16, (4, 8, 16, 16))])
 def test_output_stride_reaches_timm(fake_timm, output_stride, strides):
     assert TimmBackbone("dilated", output_stride).strides == strides
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_the_drop_path_rate_reaches_timm(fake_timm, rate):
+    assert TimmBackbone("dropping", 32, drop_path_rate=rate).net.drop_path_rate == rate
 
 
 def test_padding_changes_nothing_if_the_image_fills_the_stride(fake_timm):
@@ -265,6 +284,26 @@ def test_timm_families_fulfill_the_contract_or_are_refused(timm, name, output_st
         with torch.no_grad():
             features = model(torch.randn(2, 3, *size))
         assert [tuple(feature.shape) for feature in features] == shapes_of_contract(model, size)
+
+
+def test_the_recipe_of_convnext_lowers_learning_rates_and_drops_paths(timm):
+    """The factors of mmsegmentation's upernet_convnext_tiny: 0.9 ** 7 in the stem, 0.9 ** 3 in the last stage."""
+    model = TimmBackbone("convnext_tiny", 32, drop_path_rate=0.4)
+    drops = [layer.drop_prob for layer in model.modules() if type(layer).__name__ == "DropPath"]
+    assert max(drops) == pytest.approx(0.4)
+    optim = OptimConfig(name="adamw", lr=1.0, weight_decay=0.05, backbone_lr_factor=0.81, layer_decay=0.9)
+    groups = parameter_groups(model, model, optim)
+    rates = sorted({group["lr"] for group in groups})
+    assert rates == pytest.approx([0.9**power for power in (7, 6, 5, 4, 3)])
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    undecayed = {
+        names[id(parameter)].rpartition(".")[2]
+        for group in groups
+        for parameter in group["params"]
+        if not group["weight_decay"]
+    }
+    assert undecayed == {"weight", "bias", "gamma"}
+    assert sum(parameter.numel() for parameter in model.parameters()) == 27_818_592
 
 
 def test_vision_transformers_have_one_stride(timm):

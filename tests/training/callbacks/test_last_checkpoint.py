@@ -132,6 +132,16 @@ def test_a_resumed_run_equals_an_uninterrupted_run(trainer, method, number, step
     assert_equal(outcome(tmp_path / "run"), unbroken(trainer))
 
 
+def test_rates_by_stage_and_added_modules_resume_exactly(tmp_path, monkeypatch):
+    config = configuration(optim=OptimConfig(name="adamw", lr=0.01, layer_decay=0.5))
+    plugins = [{"name": "context", "position": "after_conv2"}, {"name": "squeeze_excite", "position": "after_conv1"}]
+    added = {"plugins": plugins, "deformable_stages": [False, False, True, True]}
+    config = replace(config, backbone={**config.backbone, **added})
+    train(config, tmp_path / "whole")
+    assert train_in_two_parts(config, tmp_path / "run", monkeypatch, "training_step", 10) == 8
+    assert_equal(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
+
+
 def test_a_run_interrupted_many_times_equals_an_uninterrupted_run(tmp_path, monkeypatch, unbroken):
     config = configuration(checkpoint="auto")
     for number, method in enumerate(["training_step", "training_step", "validation_step"] * 3):
