@@ -212,6 +212,8 @@ class Config:
     """Time budget of the whole run, such as 90s, 30min or 1h30m; null options are chosen for it. null: no limit."""
     worst_images: int = 8
     """Val images with the lowest mIoU in report.html."""
+    boundary: float | None = None
+    """Boundary IoU and trimap mIoU in the final evaluation, of this width, such as 0.02 of the diagonal; null: off."""
     init_from: str | None = None
     """Checkpoint or published model to fine-tune, of the same architecture; classes match by name, new ones: random."""
     checkpoint: str | None = None

@@ -26,6 +26,33 @@ class EvaluateConfig(ValidationConfig):
     """Dataset: a choice such as folder, and its options; without one, the dataset of the checkpoint's run."""
     split: str = "val"
     """Split to evaluate: train, val or test."""
+    boundary: float | None = None
+    """Boundary IoU and trimap mIoU with this width, such as 0.02 of the image diagonal; null: neither."""
+    per_image: bool = False
+    """Write the pixel counts of each image to per_image.json, for segnet compare."""
+    data: LoaderConfig = field(default_factory=LoaderConfig)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Arguments of Lightning's Trainer, such as trainer.accelerator=cpu."""
+
+
+@dataclass(slots=True, kw_only=True)
+class CompareConfig(ValidationConfig):
+    """Compare checkpoints on the same images: which differences of IoU are more than noise?"""
+
+    first: list[str] = field(default_factory=list)
+    """Checkpoints, run folders or evaluations with per_image.json: one recipe, each trained with another seed."""
+    second: list[str] = field(default_factory=list)
+    """The same for the other recipe; a positive difference means that it is better."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Dataset: a choice such as folder, and its options; without one, that of the first checkpoint's run."""
+    split: str = "val"
+    """Split to evaluate checkpoints on: train, val or test."""
+    block: int | None = None
+    """Neighboring images drawn together, as frames of a video; null: chosen from their correlation; 1: each alone."""
+    draws: int = 10_000
+    """Draws of the bootstrap."""
+    seed: int = 0
+    """Seed of the draws."""
     data: LoaderConfig = field(default_factory=LoaderConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
     """Arguments of Lightning's Trainer, such as trainer.accelerator=cpu."""

@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
 NAMES = "dataset.class_names"
+DATASET_OF_RUN = ("evaluate", "compare")  # verbs whose default dataset is that of the checkpoint's run
 NAMED_BY_VALUES = ("folder", "geotiff")  # datasets whose masks segnet inspect reads without class names
 OPEN_SECTIONS = (
     *("backbone", "decoder", "norm", "loss", "auxiliary_head", "distillation"),
@@ -162,7 +163,7 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
         OmegaConf.set_struct(tree, False)
         del tree["hydra"]
         own = {option.name for option in dataclasses.fields(schema)}  # type: ignore[arg-type]
-        if "dataset" in own and not tree.dataset and name != "evaluate":  # evaluate defaults to the run's dataset
+        if "dataset" in own and not tree.dataset and name not in DATASET_OF_RUN:
             choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
             raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
         missing = sorted(key for key in OmegaConf.missing_keys(tree) if re.split(r"[.[]", key)[0] in own)

@@ -35,6 +35,8 @@ def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
         say(f"dataset of the run: {' '.join(options)}")
     print_scores(evaluated(config, output_dir))
     say(f"results: {output_dir / 'results.json'}")
+    if config.per_image:
+        say(f"counts of each image: {output_dir / 'per_image.json'}")
 
 
 def on_dataset_of_run(config: EvaluateConfig) -> EvaluateConfig:
@@ -66,18 +68,28 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         ConfigError: a launcher started several processes.
         SegnetError: see `segnet.workflows.evaluate.evaluate`.
     """
-    from segnet.inference.tta import Inference
-    from segnet.training.distributed import detect_launcher
-    from segnet.workflows.evaluate import evaluate
     from segnet.workflows.messages import never_predicted
+    from segnet.workflows.per_image import PER_IMAGE
 
-    launcher, count = detect_launcher()
-    if count > 1:
-        raise ConfigError(f"{launcher} started {count} processes, but evaluate runs in one: start a single process")
+    results = scored(config)
+    results.write(output_dir / "results.json")
+    if config.per_image:
+        results.write_images(output_dir / PER_IMAGE)
+    if warning := never_predicted(results):
+        log.warning(warning)
+    return results
+
+
+def scored(config: EvaluateConfig) -> "Results":
+    """Evaluate a checkpoint and write nothing; otherwise as `evaluated`."""
+    from segnet.inference.tta import Inference
+    from segnet.workflows.evaluate import evaluate
+
+    require_no_launcher("evaluate")
     if "name" not in config.dataset:
         config = on_dataset_of_run(config)
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
-    results = evaluate(
+    return evaluate(
         [find_model(checkpoint) for checkpoint in named_checkpoints(config)],
         dataset=config.dataset,
         split=config.split,
@@ -86,8 +98,18 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
             name: value for name, value in config.trainer.items() if name != "max_epochs"
         },  # set by dataset=shapes
         inference=inference,
+        boundary=config.boundary,
     )
-    results.write(output_dir / "results.json")
-    if warning := never_predicted(results):
-        log.warning(warning)
-    return results
+
+
+def require_no_launcher(verb: str) -> None:
+    """Check that no launcher started several processes: each of them would evaluate all images.
+
+    Raises:
+        ConfigError: torchrun or SLURM did.
+    """
+    from segnet.training.distributed import detect_launcher
+
+    launcher, count = detect_launcher()
+    if count > 1:
+        raise ConfigError(f"{launcher} started {count} processes, but {verb} runs in one: start a single process")

@@ -68,6 +68,7 @@ WORDS = {
     "crossval": {"k n_splits n_folds num_folds": "folds={value}", "groups group_by": "group={value}", **_TRAIN_WORDS},
     "inspect": _TRAIN_WORDS,
     "evaluate": {**_CHECKPOINT_WORDS, **_TRAIN_WORDS},
+    "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_TRAIN_WORDS},
     "benchmark": {**_CHECKPOINT_WORDS, **_TRAIN_WORDS, "imgsz img_size crop_size": "image_size={value}"},
 }
 
@@ -100,18 +101,18 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     Args:
         verb: name of the verb ("train").
         schema: dataclass of the verb's options; boolean options need no value.
-        arguments: `name=value`, `--name value`, `--name=value`, a positional checkpoint or (train, crossval,
-            inspect) the folder of a dataset, Hydra's switches.
+        arguments: `name=value`, `--name value`, `--name=value`, a positional checkpoint, the folder of a dataset
+            (train, crossval, inspect) or the sides to compare, Hydra's switches.
 
     Raises:
         ConfigError: an argument of any other form, or several folders.
     """
-    folders: list[str] = []
+    positional: list[str] = []
     names = [field.name for field in dataclasses.fields(schema)]
-    overrides = list(_translated(verb, set(_flags(schema)), names, arguments, folders))
+    overrides = list(_translated(verb, set(_flags(schema)), names, arguments, positional))
     if verb == "evaluate":
         overrides = _one_ensemble(overrides)
-    return [*overrides, *_dataset_in(folders, overrides)]
+    return [*overrides, *(_sides_in(positional) if verb == "compare" else _dataset_in(positional, overrides))]
 
 
 def _one_ensemble(overrides: Sequence[str]) -> list[str]:
@@ -125,9 +126,9 @@ def _one_ensemble(overrides: Sequence[str]) -> list[str]:
 
 
 def _translated(
-    verb: str, flags: set[str], names: Sequence[str], arguments: Sequence[str], folders: list[str]
+    verb: str, flags: set[str], names: Sequence[str], arguments: Sequence[str], positional: list[str]
 ) -> Iterator[str]:
-    """The overrides for all arguments except positional folders of datasets, which are appended to `folders`."""
+    """The overrides for all arguments except folders of datasets and sides to compare, appended to `positional`."""
     waiting = list(arguments)
     while waiting:
         argument = waiting.pop(0)
@@ -138,6 +139,8 @@ def _translated(
             yield argument
             yield from waiting[:1]
             del waiting[:1]
+        elif verb == "compare" and (argument == "--" or Path(argument).exists()):
+            positional.append(argument)
         elif argument.startswith("--"):
             name, sign, value = argument[2:].partition("=")
             name = name.replace("-", "_")
@@ -151,7 +154,9 @@ def _translated(
             yield argument
         elif verb in ALL_OF_TRAIN and Path(argument).is_dir() and not stands_for_model(argument):
             _refuse_run_folder(verb, Path(argument))
-            folders.append(argument)
+            positional.append(argument)
+        elif verb == "compare":
+            positional.append(argument)
         else:
             yield _by_position(verb, names, argument)
 
@@ -169,6 +174,24 @@ def _dataset_in(folders: Sequence[str], overrides: Sequence[str]) -> list[str]:
         raise ConfigError(f"{given[1]}: a dataset has one folder, and {given[0]} is given too: name one of them")
     is_named = any(override.startswith("dataset=") for override in overrides)
     return [*([] if is_named else ["dataset=folder"]), f"dataset.root={as_typed(folders[0])}"]
+
+
+def _sides_in(paths: Sequence[str]) -> list[str]:
+    """The overrides for positional checkpoints: two, or the seeds of two recipes with `--` between them.
+
+    Raises:
+        ConfigError: they are not two sides.
+    """
+    if not paths:
+        return []
+    middle = paths.index("--") if "--" in paths else 0
+    sides = [paths[:middle], paths[middle + 1 :]] if middle else [[path] for path in paths]
+    if len(sides) != 2 or not all(sides) or "--" in sides[0] or "--" in sides[1]:
+        raise ConfigError(
+            f"compare {' '.join(paths)}: name two checkpoints, or several seeds of both recipes with -- between them: "
+            "segnet compare A1 A2 A3 -- B1 B2 B3"
+        )
+    return [f"{name}=[{','.join(map(as_typed, side))}]" for name, side in zip(("first", "second"), sides, strict=True)]
 
 
 def _is_value(argument: str, name: str, is_flag: bool, is_second: bool) -> bool:

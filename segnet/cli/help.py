@@ -14,12 +14,20 @@ from typing import Any
 import segnet
 from segnet.components import as_typed
 from segnet.config import Config
-from segnet.verb_config import BenchmarkConfig, CrossvalConfig, EvaluateConfig, InspectConfig, ShardConfig
+from segnet.verb_config import (
+    BenchmarkConfig,
+    CompareConfig,
+    CrossvalConfig,
+    EvaluateConfig,
+    InspectConfig,
+    ShardConfig,
+)
 
 SCHEMAS: dict[str, Any] = {
     "train": Config,
     "crossval": CrossvalConfig,
     "evaluate": EvaluateConfig,
+    "compare": CompareConfig,
     "inspect": InspectConfig,
     "shard": ShardConfig,
     "benchmark": BenchmarkConfig,
@@ -32,6 +40,7 @@ USAGE = {
     "train": "segnet train [option=value ...]",
     "crossval": "segnet crossval [folds=5] [option=value ...]",
     "evaluate": "segnet evaluate CHECKPOINT dataset=NAME [option=value ...]",
+    "compare": "segnet compare A B [option=value ...], or with seeds: segnet compare A1 A2 A3 -- B1 B2 B3",
     "inspect": "segnet inspect dataset=NAME [option=value ...]",
     "shard": "segnet shard dataset=NAME output=FOLDER [option=value ...]",
     "benchmark": "segnet benchmark [CHECKPOINT | backbone=NAME ...] [option=value ...]",

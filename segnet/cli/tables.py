@@ -34,7 +34,10 @@ def print_scores(results: Results) -> None:
     scores, classes = results.scores, results.classes
     Console().print(scores_table(results))
     say(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
-    say(f"pixel accuracy {percent(scores.pixel_accuracy)}")
+    say(f"pixel accuracy {percent(scores.pixel_accuracy)}, mean Dice {percent(scores.mean_dice)}")
+    if near := results.boundary:
+        width = f"up to {near.ratio:g} of the image diagonal from a boundary"
+        say(f"Boundary mIoU {percent(near.boundary_miou)}, trimap mIoU {percent(near.trimap_miou)}: {width}")
 
 
 def scores_table(results: Results) -> Table:
@@ -42,10 +45,14 @@ def scores_table(results: Results) -> Table:
     scores, classes = results.scores, results.classes
     files = ", ".join(path.name for path in results.checkpoints)
     table = Table(title=cell(f"{results.split}: {results.num_images:,} images, {files}"))
-    for column in ("class", "IoU %", "accuracy %", "precision %", "pixels"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for row in zip(classes.names, scores.iou, scores.accuracy, scores.precision, scores.pixels, strict=True):
-        name, *ratios, pixels = row
+    columns = {"IoU %": scores.iou, "Dice %": scores.dice}
+    columns |= {"accuracy %": scores.accuracy, "precision %": scores.precision}
+    if near := results.boundary:
+        columns |= {"Boundary IoU %": near.boundary_iou, "trimap IoU %": near.trimap_iou}
+    table.add_column("class")
+    for column in (*columns, "pixels"):
+        table.add_column(column, justify="right")
+    for name, pixels, *ratios in zip(classes.names, scores.pixels, *columns.values(), strict=True):
         table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios), f"{pixels:,}")
     return table
 

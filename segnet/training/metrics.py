@@ -25,6 +25,11 @@ def iou_metric(class_name: str) -> str:
 DEFINITION = "mean over classes of TP / (TP + FP + FN), summed over all pixels of the split; absent classes left out"
 
 
+def number(value: float) -> float | None:
+    """Return a score for JSON, which has no NaN: None stands for 0 / 0."""
+    return None if value != value else value
+
+
 def percent(ratio: float, unit: str = " %") -> str:
     """Format a ratio as a percentage with one decimal: "76.9 %"; NaN is "n/a"."""
     return "n/a" if ratio != ratio else f"{100 * ratio:.1f}{unit}"
@@ -69,19 +74,23 @@ class Scores:
 
     Attributes:
         iou: IoU per class.
+        dice: Dice score per class, also called F1: 2 TP / (2 TP + FP + FN).
         accuracy: recall per class: correctly predicted fraction of the class's true pixels.
         precision: precision per class: correct fraction of the class's predicted pixels.
         pixels: true pixels per class.
         miou: mean of `iou` without NaN.
-        num_averaged: number of classes in that mean.
+        mean_dice: mean of `dice` over the same classes.
+        num_averaged: number of classes in these means.
         pixel_accuracy: correct fraction of all counted pixels.
     """
 
     iou: list[float]
+    dice: list[float]
     accuracy: list[float]
     precision: list[float]
     pixels: list[int]
     miou: float
+    mean_dice: float
     num_averaged: int
     pixel_accuracy: float
 
@@ -91,31 +100,32 @@ class Scores:
         counts = matrix.cpu().double()
         hits, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
         iou = hits / (truth + predicted - hits)
-        present = iou[~iou.isnan()]
+        dice = 2 * hits / (truth + predicted)
+        present = ~iou.isnan()
         return cls(
             iou=iou.tolist(),
+            dice=dice.tolist(),
             accuracy=(hits / truth).tolist(),
             precision=(hits / predicted).tolist(),
             pixels=matrix.cpu().sum(1).tolist(),
-            miou=present.mean().item(),
-            num_averaged=len(present),
+            miou=iou[present].mean().item(),
+            mean_dice=dice[present].mean().item(),
+            num_averaged=int(present.sum()),
             pixel_accuracy=(hits.sum() / counts.sum()).item(),
         )
 
     def to_dict(self, classes: Classes) -> dict[str, object]:
         """Return the scores as JSON-compatible builtins; NaN becomes None."""
-
-        def number(value: float) -> float | None:
-            return None if value != value else value
-
         return {
             "miou": number(self.miou),
             "definition": DEFINITION,
+            "mean_dice": number(self.mean_dice),
             "num_classes_averaged": self.num_averaged,
             "pixel_accuracy": number(self.pixel_accuracy),
             "classes": {
                 name: {
                     "iou": number(self.iou[index]),
+                    "dice": number(self.dice[index]),
                     "accuracy": number(self.accuracy[index]),
                     "precision": number(self.precision[index]),
                     "pixels": self.pixels[index],

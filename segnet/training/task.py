@@ -21,6 +21,7 @@ from segnet.inference.tta import Inference, argmax_classes
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.training.boundary_metrics import BoundaryCounts
 from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.metrics import ConfusionMatrix, Scores, iou_metric
 from segnet.training.optim import (
@@ -84,6 +85,7 @@ class SegmentationTask(pl.LightningModule):
         backbone_depths(self.model.backbone, self.optim)  # refuses a backbone without stages before any data is read
         self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
         self.scores: Scores | None = None  # scores of the last evaluation
+        self.boundary: BoundaryCounts | None = None  # counted by an evaluation that asks for it
         self.inference = Inference()  # inference options of validations
         self.distillation: Distillation | None = None  # set for a training; no part of the state dict
         self.others = nn.ModuleList()  # models whose probabilities an evaluation averages with this one's
@@ -169,6 +171,8 @@ class SegmentationTask(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.confusion.reset()
+        if self.boundary is not None:
+            self.boundary.reset()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         loss = self.measure(batch["image"], batch["mask"])
@@ -177,7 +181,7 @@ class SegmentationTask(pl.LightningModule):
     def measure(self, images: Tensor, mask: Tensor) -> Tensor:
         """Predict images, update `confusion`, and return the loss.
 
-        Sliding-window inference keeps no full-size tensor except the mask. Its loss is the mean over the tiles,
+        Sliding-window inference keeps no full-size tensor except masks. Its loss is the mean over the tiles,
         weighted by their labeled pixels.
         """
         size = (images.shape[2], images.shape[3])
@@ -188,27 +192,36 @@ class SegmentationTask(pl.LightningModule):
             ).mean()
         if inference.is_plain and not self.others:
             logits = self.model(images)
-            self.confusion.update(argmax_classes(logits), mask)
+            predicted = argmax_classes(logits)
         else:
             probabilities = inference([self.model, *self.others], images)
-            self.confusion.update(argmax_classes(probabilities), mask)
+            predicted = argmax_classes(probabilities)
             logits = _as_logits(probabilities)
+        self.confusion.update(predicted, mask)
+        if self.boundary is not None:
+            self.boundary.update(predicted, mask)
         loss: Tensor = self.loss(logits, mask)
         return loss
 
     def _measure_windows(self, image: Tensor, mask: Tensor, inference: Inference) -> Tensor:
         total = labeled = 0.0
+        whole = torch.empty(mask.shape, dtype=torch.int16) if self.boundary is not None else None
 
         def count(part: Window, probabilities: Tensor) -> None:
             nonlocal total, labeled
             truth = mask[part.within()]
-            self.confusion.update(argmax_classes(probabilities), truth)
+            predicted = argmax_classes(probabilities)
+            self.confusion.update(predicted, truth)
+            if whole is not None:
+                whole[part.within()] = predicted.to("cpu", torch.int16)
             pixels = int((truth != self.classes.ignore_index).sum())
             total += pixels * float(self.loss(_as_logits(probabilities)[None], truth[None]))
             labeled += pixels
 
         size = (image.shape[1], image.shape[2])
         inference.slide([self.model, *self.others], size, lambda window: image[:, *window.within()], count)
+        if self.boundary is not None and whole is not None:  # boundaries do not end at the borders of tiles
+            self.boundary.update(whole, mask)
         return torch.tensor(total / max(labeled, 1.0), device=image.device)
 
     def on_validation_epoch_end(self) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor, nn
+from torch import nn
 
 from segnet.classes import Classes
 from segnet.config import DataConfig, LoaderConfig
@@ -23,10 +24,12 @@ from segnet.models.checkpoint import fitting, load_checkpoint, read_checkpoint
 from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
+from segnet.training.boundary_metrics import BOUNDARY_DEFINITION, TRIMAP_DEFINITION, BoundaryCounts, BoundaryScores
 from segnet.training.distributed import require_one_process
-from segnet.training.metrics import Scores
+from segnet.training.metrics import Scores, number
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import evaluation_trainer
+from segnet.workflows.per_image import CountImages, ImageCounts
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ class Results:
         classes: the classes.
         confusion: pixel counts, a row per true class and a column per predicted class.
         image_miou: mIoU per image, over the classes in the image or its prediction; NaN without a labeled pixel.
+        images: pixel counts of each class in each image.
+        boundary: scores near class boundaries; None: not computed.
     """
 
     checkpoints: tuple[Path, ...]
@@ -56,6 +61,8 @@ class Results:
     classes: Classes
     confusion: list[list[int]]
     image_miou: list[float]
+    images: ImageCounts
+    boundary: BoundaryScores | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -65,18 +72,49 @@ class Results:
     def write(self, path: Path, **more: Any) -> None:
         """Write the results as JSON; `more` is added at the top level."""
         record = {
-            "checkpoint": str(self.checkpoint) if len(self.checkpoints) == 1 else [str(it) for it in self.checkpoints],
+            "checkpoint": self._files(),
             "split": self.split,
-            "flip": self.inference.flip,
-            "scales": list(self.inference.scales),
-            "window": self.inference.window,
-            "overlap": self.inference.overlap if self.inference.window else None,
+            **self._inference_options(),
             "num_images": self.num_images,
             **self.scores.to_dict(self.classes),
+            **self._boundary_scores(),
             **more,
         }
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+    def write_images(self, path: Path) -> None:
+        """Write the pixel counts of each image as JSON, for `segnet compare`."""
+        self.images.write(path, self.image_miou, checkpoint=self._files(), **self._inference_options())
+
+    def _files(self) -> str | list[str]:
+        return str(self.checkpoint) if len(self.checkpoints) == 1 else [str(path) for path in self.checkpoints]
+
+    def _inference_options(self) -> dict[str, Any]:
+        return {
+            "flip": self.inference.flip,
+            "scales": list(self.inference.scales),
+            "window": self.inference.window,
+            "overlap": self.inference.overlap if self.inference.window else None,
+        }
+
+    def _boundary_scores(self) -> dict[str, Any]:
+        if self.boundary is None:
+            return {}
+        scores = self.boundary
+        ratios = zip(self.classes.names, scores.boundary_iou, scores.trimap_iou, strict=True)
+        return {
+            "boundary": {
+                "ratio": scores.ratio,
+                "boundary_miou": number(scores.boundary_miou),
+                "boundary_definition": BOUNDARY_DEFINITION,
+                "trimap_miou": number(scores.trimap_miou),
+                "trimap_definition": TRIMAP_DEFINITION,
+                "classes": {
+                    name: {"boundary_iou": number(near), "trimap_iou": number(trimap)} for name, near, trimap in ratios
+                },
+            }
+        }
 
 
 def evaluate(
@@ -87,6 +125,7 @@ def evaluate(
     data: LoaderConfig,
     trainer: Mapping[str, Any],
     inference: Inference | None = None,
+    boundary: float | None = None,
 ) -> Results:
     """Evaluate a checkpoint on a split, one whole image at a time.
 
@@ -97,6 +136,8 @@ def evaluate(
         data: options of data loading.
         trainer: arguments of Lightning's Trainer; more than one device is refused.
         inference: options of test-time augmentation and sliding windows; None: plain prediction of each image.
+        boundary: width of class boundaries for Boundary IoU and trimap mIoU, as a fraction of the image diagonal; None:
+            neither.
 
     Raises:
         SegnetError: a checkpoint, the data or an option cannot be used, or the dataset has other classes.
@@ -112,20 +153,29 @@ def evaluate(
     datamodule = SegmentationDataModule(
         dataset, loading, hyper_parameters["model"]["mean"], seed=0, classes=task.classes
     )
-    inference = inference or Inference()
-    task.inference = inference
+    task.inference = inference or Inference()
+    if boundary is not None:
+        task.boundary = BoundaryCounts(len(task.classes.names), task.classes.ignore_index, boundary)
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     samples.take_value_range(task.model.value_range, checkpoint)
-    by_image, clipping = ImageScores(), ClippingWarning(samples)
+    by_image, clipping = CountImages(), ClippingWarning(samples)
     runner = evaluation_trainer(trainer, [by_image, clipping])
     require_one_process(runner)
     with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):
         runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
     assert task.scores is not None
-    confusion = task.confusion.compute().tolist()
     return Results(
-        (checkpoint, *others), split, inference, len(samples), task.scores, task.classes, confusion, by_image.miou
+        (checkpoint, *others),
+        split,
+        task.inference,
+        len(samples),
+        task.scores,
+        task.classes,
+        task.confusion.compute().tolist(),
+        by_image.miou,
+        ImageCounts(checkpoint, split, task.classes.names, by_image.names, np.stack(by_image.counts)),
+        task.boundary.scores() if task.boundary else None,
     )
 
 
@@ -140,27 +190,6 @@ def _fitted(path: Path, task: SegmentationTask, checkpoint: Path) -> nn.Module:
     require_same_inputs(own, (model.in_channels, model.value_range), checkpoint, path)
     order = class_order(task.classes, classes, checkpoint, path)
     return model if order is None else Reordered(model, order)
-
-
-class ImageScores(Callback):
-    """Computes the mIoU of each image from its counts in the confusion matrix.
-
-    Attributes:
-        miou: one value per image, in the order of the images.
-    """
-
-    def __init__(self) -> None:
-        self.miou: list[float] = []
-        self._before: Tensor | None = None
-
-    def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, SegmentationTask)
-        self._before = pl_module.confusion.matrix.clone()
-
-    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, SegmentationTask)
-        assert self._before is not None
-        self.miou.append(Scores.from_matrix(pl_module.confusion.matrix - self._before).miou)
 
 
 class ClippingWarning(Callback):

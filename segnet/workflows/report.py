@@ -48,12 +48,16 @@ def write_report(
     counts = np.array(results.confusion, np.float64)
     curves, configuration = folder / "curves.png", folder / "config.yaml"
     top = {"val mIoU": percent(scores.miou), "pixel accuracy": percent(scores.pixel_accuracy)}
+    top["mean Dice"] = percent(scores.mean_dice)
+    if near := results.boundary:
+        top["Boundary mIoU"], top["trimap mIoU"] = percent(near.boundary_miou), percent(near.trimap_miou)
     page = render(
         title=folder.absolute().name,
         facts={name: _readable(fact) for name, fact in {**top, "val images": results.num_images, **facts}.items()},
         curves=curves.read_bytes() if curves.exists() else b"",
         classes=classes,
         scores=scores,
+        boundary=results.boundary,
         **_iou_over_time(folder / "metrics.csv", classes),
         confusion=(counts / np.where(counts.sum(1) > 0, counts.sum(1), math.nan)[:, None]).tolist(),
         worst=_worst_images(results, samples, worst, predictor),

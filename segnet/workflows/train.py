@@ -260,6 +260,7 @@ def _finish(
         data=config.data,
         trainer=device_options(config.trainer),
         inference=Inference(**asdict(config.validation)),
+        boundary=config.boundary,
     )
     facts = {
         "epochs": trainer.current_epoch,

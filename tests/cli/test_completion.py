@@ -21,6 +21,7 @@ from segnet.errors import ConfigError
         ("segnet train experiment=camvid_r", ["experiment=camvid_resnet18_vd "]),
         ("segnet train --multi", ["--multirun "]),
         ("segnet evaluate backbone", []),
+        ("segnet compare a.ckpt b.ckpt dra", ["draws="]),
         ("segnet predict a.jpg --save", ["--save ", "--save-frames "]),
         ("segnet predict a.jpg --runtime o", ["onnxruntime ", "openvino "]),
         ("segnet predict a.jpg --checkpoint ", []),  # the shell offers files

@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from segnet.cli import evaluate
 from segnet.errors import CheckpointError, ConfigError
+from segnet.workflows.per_image import ImageCounts
 
 
 def evaluated(folder, *arguments):
@@ -19,6 +21,28 @@ def test_the_dataset_of_the_run_is_the_default(run, tmp_path, capsys):
     found = evaluated(tmp_path / "evaluation", folder / "best.ckpt")
     assert found["miou"] == results.scores.miou
     assert "dataset of the run: name=shapes" in capsys.readouterr().out
+
+
+def test_the_counts_of_each_image_are_written_on_request(run, tmp_path):
+    folder, results = run
+    evaluated(tmp_path / "evaluation", folder / "best.ckpt", "per_image=true", "boundary=0.05")
+    counts = ImageCounts.read(tmp_path / "evaluation" / "per_image.json")
+    matrix = np.array(results.confusion)
+    assert counts.counts.sum(axis=0).tolist() == [
+        matrix.diagonal().tolist(),
+        matrix.sum(1).tolist(),
+        matrix.sum(0).tolist(),
+    ]
+    assert (len(counts.names), counts.split, list(counts.classes)) == (5, "val", list(results.classes.names))
+    record = json.loads((tmp_path / "evaluation" / "per_image.json").read_text())
+    np.testing.assert_allclose([image["miou"] for image in record["images"]], results.image_miou)
+    assert "boundary" in json.loads((tmp_path / "evaluation" / "results.json").read_text())
+
+
+def test_an_impossible_boundary_is_refused_before_the_evaluation(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"boundary=5\.0 .* write boundary=0\.02"):
+        evaluated(tmp_path / "evaluation", run[0] / "best.ckpt", "boundary=5")
+    assert not (tmp_path / "evaluation").exists()
 
 
 def test_dataset_options_override_those_of_the_run(run, tmp_path):

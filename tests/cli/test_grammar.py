@@ -10,7 +10,7 @@ from segnet.cli.grammar import to_overrides
 from segnet.cli.predict_options import parse
 from segnet.config import Config
 from segnet.errors import ConfigError
-from segnet.verb_config import BenchmarkConfig, EvaluateConfig, InspectConfig
+from segnet.verb_config import BenchmarkConfig, CompareConfig, EvaluateConfig, InspectConfig
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,25 @@ def test_train_takes_both_forms(arguments, overrides):
 )
 def test_evaluate_takes_a_checkpoint_in_every_form(arguments, overrides):
     assert to_overrides("evaluate", EvaluateConfig, arguments) == overrides
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides"),
+    [
+        (["a.ckpt", "b.ckpt"], ["first=[a.ckpt]", "second=[b.ckpt]"]),
+        (["runs/a", "my run", "--split", "test"], ["split=test", "first=[runs/a]", "second=['my run']"]),
+        (["--flip", "a1", "a2", "--", "b1", "draws=2000"], ["flip=true", "draws=2000", "first=[a1,a2]", "second=[b1]"]),
+        (["first=[a]", "second=[b]"], ["first=[a]", "second=[b]"]),
+    ],
+)
+def test_compare_takes_two_sides(arguments, overrides):
+    assert to_overrides("compare", CompareConfig, arguments) == overrides
+
+
+@pytest.mark.parametrize("arguments", [["a"], ["a", "b", "c"], ["a", "--"], ["--", "b"], ["a", "--", "b", "--", "c"]])
+def test_compare_refuses_other_than_two_sides(arguments):
+    with pytest.raises(ConfigError, match="segnet compare A1 A2 A3 -- B1 B2 B3"):
+        to_overrides("compare", CompareConfig, arguments)
 
 
 RUN = ("best.ckpt", "last.ckpt", "config.yaml")

@@ -73,6 +73,8 @@ def test_counts_beyond_32_bit_are_exact():
 def test_scores_by_hand():
     scores = Scores.from_matrix(torch.tensor([[50, 10, 0], [5, 30, 5], [0, 20, 80]]))
     assert scores.iou == pytest.approx([50 / 65, 30 / 70, 80 / 105])
+    assert scores.dice == pytest.approx([100 / 115, 60 / 100, 160 / 185])
+    assert scores.mean_dice == pytest.approx((100 / 115 + 60 / 100 + 160 / 185) / 3)
     assert scores.accuracy == pytest.approx([50 / 60, 30 / 40, 80 / 100])
     assert scores.precision == pytest.approx([50 / 55, 30 / 60, 80 / 85])
     assert scores.pixels == [60, 40, 100]
@@ -111,8 +113,9 @@ def test_to_dict_is_strict_json_with_none_for_nan():
     scores = Scores.from_matrix(torch.tensor([[3, 0, 1], [0, 0, 0], [0, 0, 4]]))
     record = json.loads(json.dumps(scores.to_dict(Classes.create(["a", "b", "c"])), allow_nan=False))
     assert list(record["classes"]) == ["a", "b", "c"]
-    assert record["classes"]["b"] == {"iou": None, "accuracy": None, "precision": None, "pixels": 0}
-    assert record["classes"]["a"] == {"iou": 0.75, "accuracy": 0.75, "precision": 1.0, "pixels": 4}
+    assert record["classes"]["b"] == {"iou": None, "dice": None, "accuracy": None, "precision": None, "pixels": 0}
+    assert record["classes"]["a"] == {"iou": 0.75, "dice": 6 / 7, "accuracy": 0.75, "precision": 1.0, "pixels": 4}
+    assert record["mean_dice"] == pytest.approx((6 / 7 + 8 / 9) / 2)
     assert record["miou"] == pytest.approx(0.775)
     assert record["num_classes_averaged"] == 2
     assert record["pixel_accuracy"] == pytest.approx(7 / 8)

@@ -19,6 +19,7 @@ from segnet.inference.predictor import Predictor
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import load_checkpoint
 from segnet.published.convert import convert, published_settings
+from segnet.training.boundary_metrics import BoundaryCounts
 from segnet.verb_config import EvaluateConfig
 from segnet.weights.load import read_weights
 from segnet.workflows.evaluate import evaluate
@@ -127,6 +128,41 @@ def evaluated_on_shapes(checkpoints, **options):
     return evaluate(
         checkpoints, dataset=SHAPES, split="val", data=DataConfig(num_workers=0), trainer=CPU, inference=inference
     )
+
+
+@pytest.mark.parametrize("options", [{}, {"window": 32}])
+def test_boundary_scores_are_those_of_whole_predicted_masks(run, tmp_path, options):
+    """With windows too: the borders of the tiles are no boundaries."""
+    folder, plain = run
+    inference = Inference(**options)
+    results = evaluate(
+        folder / "best.ckpt",
+        dataset=SHAPES,
+        split="val",
+        data=DataConfig(num_workers=0),
+        trainer=CPU,
+        inference=inference,
+        boundary=0.05,
+    )
+    predictor = Predictor(folder / "best.ckpt", "cpu", **options)
+    samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+    counts = BoundaryCounts(len(samples.classes.names), 255, 0.05)
+    for index in range(len(samples)):
+        sample = samples.load(index)
+        counts.update(torch.tensor(predictor(sample.image).mask), torch.tensor(sample.mask))
+    expected = counts.scores()
+    np.testing.assert_allclose(results.boundary.boundary_iou, expected.boundary_iou, atol=2e-3)  # a pixel of rounding
+    np.testing.assert_allclose(results.boundary.trimap_iou, expected.trimap_iou, atol=2e-3)
+    if not options:
+        assert results.scores.to_dict(results.classes) == plain.scores.to_dict(plain.classes)
+
+    results.write(tmp_path / "results.json")
+    record = json.loads((tmp_path / "results.json").read_text())["boundary"]
+    assert record["ratio"] == 0.05
+    assert record["boundary_miou"] == results.boundary.boundary_miou
+    assert record["trimap_miou"] == results.boundary.trimap_miou
+    assert list(record["classes"]) == list(CLASSES.names)
+    assert plain.boundary is None
 
 
 def test_a_dataset_of_other_classes_is_refused(run, tmp_path):

@@ -20,6 +20,7 @@ from segnet.data.datasets.shapes import Shapes
 from segnet.images.drawing import IGNORED, colorize
 from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
+from segnet.training.boundary_metrics import BoundaryScores
 from segnet.training.metrics import Scores
 from segnet.workflows.report import render, write_report
 
@@ -135,6 +136,18 @@ def test_a_run_without_validations_or_worst_images_has_a_report(run, val, tmp_pa
     assert Reader((tmp_path / "report.html").read_text(encoding="utf-8")).headings == ["Classes", "Confusion matrix"]
 
 
+def test_the_report_shows_boundary_scores_if_they_were_computed(run, val, tmp_path):
+    names = run[1].classes.names
+    near = BoundaryScores(0.02, [0.123] * len(names), [0.456] * len(names))
+    write_report(tmp_path, replace(run[1], boundary=near), val, {}, worst=0)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<td>12.3</td><td>45.6</td>") == len(names)
+    assert "<th>Boundary IoU %</th><th>trimap IoU %</th>" in page
+    assert "<dt>Boundary mIoU</dt><dd>12.3 %</dd>" in page
+    assert "up to 0.02 of the image diagonal" in page
+    assert "Boundary" not in (run[0] / "report.html").read_text(encoding="utf-8")
+
+
 NAMES = ["<script>", "a & b", "$x^2", "道路", '"quoted"']
 
 
@@ -142,7 +155,7 @@ def filled(names, confusion, **values):
     """Render a page with classes of the given names."""
     num_classes = len(names)
     scores = Scores.from_matrix(torch.eye(num_classes, dtype=torch.int64))
-    empty = {"curves": b"", "validations": [], "iou_by_class": [], "worst": [], "configuration": ""}
+    empty = {"curves": b"", "boundary": None, "validations": [], "iou_by_class": [], "worst": [], "configuration": ""}
     more = {"facts": {}, "classes": Classes.create(names, voc_palette(num_classes)), "scores": scores}
     return render(**{"title": "run", "not_labeled": IGNORED, **empty, **more, "confusion": confusion, **values})
 
