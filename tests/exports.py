@@ -1,6 +1,7 @@
 """A checkpoint of a tiny model and its exports, each created once for all tests."""
 
 import functools
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,22 @@ NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "on
 
 
 def write_checkpoint(path: Path, seed: int = 0) -> Path:
+    """Write a checkpoint; equal seeds give equal bytes."""
+    path.write_bytes(_checkpoint(seed))
+    return path
+
+
+@functools.cache
+def _checkpoint(seed: int) -> bytes:
     torch.manual_seed(seed)
     model = SegmentationModel(**SPEC)
     torch.nn.init.normal_(model.decoder.classifier.weight)  # logits far from 0
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
-    save_checkpoint({"state_dict": weights, "hyper_parameters": {"model": SPEC, "classes": CLASSES.to_dict()}}, path)
-    return path
+    content = {"state_dict": weights, "hyper_parameters": {"model": SPEC, "classes": CLASSES.to_dict()}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.ckpt"
+        save_checkpoint(content, path)
+        return path.read_bytes()
 
 
 class Exports:

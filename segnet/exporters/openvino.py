@@ -12,15 +12,18 @@ from segnet.models.metadata import Metadata
 from segnet.system.files import replacing
 
 
-def export_openvino(model: nn.Module, metadata: Metadata, path: Path) -> None:
+def export_openvino(model: nn.Module, metadata: Metadata, path: Path, onnx_file: Path | None = None) -> None:
     """Write both files by conversion from ONNX; OpenVINO keeps its metadata.
+
+    Args:
+        onnx_file: where to keep the ONNX file; None: it is removed.
 
     Raises:
         MachineError: openvino or onnx is not installed, or a file cannot be written.
     """
     import_extra("openvino", "openvino")  # before the slow part
     with tempfile.TemporaryDirectory(prefix="segnet-") as folder:
-        onnx_file = Path(folder) / "model.onnx"
+        onnx_file = onnx_file or Path(folder) / "model.onnx"
         export_onnx(model, metadata, onnx_file)
         convert_onnx(onnx_file, path)
 

@@ -9,6 +9,8 @@ import torch
 from exports import write_checkpoint
 
 from segnet.errors import Interrupted
+from segnet.exporters import EXPORTERS
+from segnet.exporters.onnx import export_onnx
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.cache import cache_places
 from segnet.inference.runtimes.onnx import OnnxRuntime
@@ -26,6 +28,27 @@ def images() -> torch.Tensor:
 
 def same(runtime, checkpoint) -> bool:
     return torch.allclose(runtime(images()), TorchRuntime(checkpoint, "cpu")(images()), rtol=1e-3, atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """ONNX files of the tests, by the digest of their checkpoint."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _export_a_checkpoint_once(monkeypatch, exported):
+    """An export takes seconds: write a second one of an equal checkpoint from the bytes of the first."""
+
+    def export(model, metadata, path):
+        if metadata.digest in exported:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(exported[metadata.digest])
+        else:
+            export_onnx(model, metadata, path)
+            exported[metadata.digest] = path.read_bytes()
+
+    monkeypatch.setitem(EXPORTERS, "onnx", export)
 
 
 @pytest.fixture
@@ -76,7 +99,7 @@ def test_a_signal_during_the_export_is_not_an_export_error(tmp_path, monkeypatch
         time.sleep(5)
 
     monkeypatch.setattr(torch.export, "export", interrupted)
-    path = write_checkpoint(tmp_path / "best.ckpt")
+    path = write_checkpoint(tmp_path / "best.ckpt", seed=2)  # exported by no other test
     with pytest.raises(Interrupted) as caught, ending_at_once("while predicting"):
         open_runtime(path, "cpu", "onnxruntime")
     assert caught.value.exit_code == 143
