@@ -41,9 +41,14 @@ def _no_network():
 @pytest.fixture(scope="session", autouse=True)
 def _warm_python(tmp_path_factory):
     """Let the commands of WARM_PYTHON share one server, also those of parallel tests."""
-    folder = tmp_path_factory.getbasetemp()
-    with warm_python.lease(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder):
+    with warm_python.lease(shared_folder(tmp_path_factory)):
         yield
+
+
+def shared_folder(tmp_path_factory):
+    """Return the temporary folder of all parallel tests, where files can be locked; else that of this process."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if warm_python.IS_SUPPORTED and "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
@@ -62,4 +67,4 @@ def exports(tmp_path_factory):
     """A checkpoint of a tiny model and its exports; tests must not change them."""
     from exports import Exports
 
-    return Exports(tmp_path_factory.mktemp("exports"))
+    return Exports(shared_folder(tmp_path_factory) / "exports")
