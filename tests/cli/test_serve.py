@@ -71,14 +71,14 @@ def serve(checkpoint):
     yield start
     for process in processes:
         process.terminate()  # SIGTERM, so that it removes its upload folder
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
 
 
 def ask(url, content=None):
     """(status, body, headers); OSError if the server has ended."""
     request = urllib.request.Request(url, content, {"Content-Type": "image/png"} if content else {})
     try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             return answer.status, answer.read(), answer.headers
     except urllib.error.HTTPError as error:
         return error.code, error.read(), error.headers
@@ -160,8 +160,8 @@ def test_a_signal_stops_it_after_requests_in_progress_are_answered(serve, signum
         while not json.loads(ask(f"{url}/health")[1])["places_taken"] and not under_way.done():
             time.sleep(0.005)
         process.send_signal(signum)
-        assert under_way.result(120)[0] == 200
-    _, errors = process.communicate(timeout=120)
+        assert under_way.result(600)[0] == 200
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 128 + signum
     assert errors.splitlines()[-1] == f"segnet: {name} ended the server"
     assert "Traceback" not in errors
@@ -179,7 +179,7 @@ def test_a_signal_during_loading_stops_it_cleanly(checkpoint, tmp_path):
     """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
-        [*WARM_PYTHON, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120
+        [*WARM_PYTHON, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600
     )
     assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "segnet: SIGTERM ended the server\n")
     assert not list(tmp_path.glob("segnet-*"))
@@ -217,9 +217,9 @@ def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
             if "Ctrl-C again to quit at once" in line:
                 break
         process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 130
+        assert process.wait(600) == 130
         with pytest.raises((urllib.error.URLError, ConnectionError)):
-            under_way.result(120)
+            under_way.result(600)
     assert process.stderr.read() == "segnet: quit\n"
     assert not list(tmp_path.glob("segnet-*"))
     process.communicate()
@@ -241,7 +241,7 @@ def test_serving_the_network_prints_a_warning(serve):
     assert socket.gethostname() in url
     assert ask(f"http://127.0.0.1:{url.rpartition(':')[2]}/health")[0] == 200
     process.terminate()
-    assert "without a password" in process.communicate(timeout=120)[1]
+    assert "without a password" in process.communicate(timeout=600)[1]
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def packing(tmp_path):
 def test_a_signal_stops_packing_and_leaves_nothing(packing, signum, name, tmp_path):
     process, _ = packing
     process.send_signal(signum)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert (process.returncode, errors) == (128 + signum, f"segnet: {name} while packing\n")
     assert os.listdir(tmp_path) == []
 
