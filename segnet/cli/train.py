@@ -8,7 +8,6 @@ from hydra.core.hydra_config import HydraConfig
 
 from segnet.cli.composition import run
 from segnet.cli.output import say
-from segnet.cli.repeating import config_folder, write_command
 from segnet.config import Config
 from segnet.errors import ExitCode
 
@@ -21,7 +20,9 @@ def main(arguments: Sequence[str]) -> int:
     finished: list[tuple[Config, float, Path]] = []
 
     def task(config: Config, output_dir: Path) -> None:
-        from segnet.cli.tables import print_scores  # late: a wrong option fails before Lightning is imported
+        # late: a wrong option fails before torch is imported
+        from segnet.cli.repeating import config_folder, write_command
+        from segnet.cli.tables import print_scores
         from segnet.system.machine import process_age
         from segnet.workflows.messages import next_commands
         from segnet.workflows.train import train
