@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from segnet.classes import Classes
 from segnet.cli.output import say
 from segnet.config import Config
 from segnet.data.scan.band_values import BandValues
 from segnet.data.scan.report import DatasetReport
 from segnet.errors import printable
 from segnet.system.files import GIB
+from segnet.training.boundary_metrics import BoundaryScores
 from segnet.training.metrics import DEFINITION, percent
 from segnet.training.run_config import flat_options
 from segnet.workflows.benchmark import Benchmark
@@ -33,11 +35,12 @@ def print_scores(results: Results) -> None:
     """Print the scores of each class and their means."""
     scores, classes = results.scores, results.classes
     Console().print(scores_table(results))
+    if results.boundary:
+        Console().print(boundary_table(results.classes, results.boundary))
     say(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
     say(f"pixel accuracy {percent(scores.pixel_accuracy)}, mean Dice {percent(scores.mean_dice)}")
     if near := results.boundary:
-        width = f"up to {near.ratio:g} of the image diagonal from a boundary"
-        say(f"Boundary mIoU {percent(near.boundary_miou)}, trimap mIoU {percent(near.trimap_miou)}: {width}")
+        say(f"Boundary mIoU {percent(near.boundary_miou)}, trimap mIoU {percent(near.trimap_miou)}")
 
 
 def scores_table(results: Results) -> Table:
@@ -47,8 +50,6 @@ def scores_table(results: Results) -> Table:
     table = Table(title=cell(f"{results.split}: {results.num_images:,} images, {files}"))
     columns = {"IoU %": scores.iou, "Dice %": scores.dice}
     columns |= {"accuracy %": scores.accuracy, "precision %": scores.precision}
-    if near := results.boundary:
-        columns |= {"Boundary IoU %": near.boundary_iou, "trimap IoU %": near.trimap_iou}
     table.add_column("class")
     for column in (*columns, "pixels"):
         table.add_column(column, justify="right")
@@ -72,6 +73,17 @@ def print_crossval(scores: CrossvalScores) -> None:
     Console().print(table)
     say(f"pooled mIoU {percent(scores.pooled.miou)} ({DEFINITION})")
     say(f"mean of the folds {percent(scores.miou.mean)}, standard deviation {percent(scores.miou.deviation)}")
+
+
+def boundary_table(classes: Classes, scores: BoundaryScores) -> Table:
+    """Build the table of the scores near class boundaries; "n/a" stands for 0 / 0."""
+    table = Table(title=cell(f"up to {scores.ratio:g} of the image diagonal from a class boundary"))
+    table.add_column("class")
+    for column in ("Boundary IoU %", "trimap IoU %"):
+        table.add_column(column, justify="right")
+    for name, *ratios in zip(classes.names, scores.boundary_iou, scores.trimap_iou, strict=True):
+        table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios))
+    return table
 
 
 def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:
