@@ -6,7 +6,7 @@ import pytest
 
 from segnet.cli.arguments import Parser, one_checkpoint, split_models
 from segnet.cli.composition import composed
-from segnet.cli.grammar import to_overrides
+from segnet.cli.grammar import in_other_words, to_overrides
 from segnet.cli.predict_options import parse
 from segnet.config import Config
 from segnet.errors import ConfigError
@@ -250,3 +250,9 @@ def test_two_checkpoints_are_refused():
     assert one_checkpoint("predict", None) is None
     with pytest.raises(ConfigError, match="two checkpoints"):
         one_checkpoint("predict", "a.ckpt", "b.ckpt")
+
+
+def test_weights_of_an_evaluation_are_a_checkpoint_not_those_of_a_backbone():
+    assert in_other_words("evaluate", "weights", "a.ckpt") == " Write checkpoint=a.ckpt"
+    assert in_other_words("evaluate", "augment", "true") == ' Write flip=true "scales=[0.75,1.0,1.25]"'
+    assert in_other_words("train", "augment", "aerial") == " Write data.augment=aerial"
