@@ -19,8 +19,9 @@ from warm_python import WARM_PYTHON
 from segnet.cli import VERBS
 from segnet.cli.arguments import verb_parser
 from segnet.cli.composition import composed
-from segnet.cli.grammar import to_overrides
+from segnet.cli.grammar import FILE_WORDS, WORDS, in_other_words, to_overrides
 from segnet.cli.help import SCHEMAS
+from segnet.config import Config
 from segnet.training.trainer_options import TRAINER_ARGUMENTS
 from segnet.weights.zoo import PUBLISHED_MODELS
 
@@ -241,6 +242,23 @@ def test_every_published_model_is_on_its_page():
     for model in PUBLISHED_MODELS:
         assert f"| `{model.name}` | {model.miou:.1f} |" in page
         assert model.url in page
+
+
+def test_the_answers_to_options_of_other_tools_are_options():
+    page = reference.other_tools_page().partition("## `segnet crossval`")[0]
+    answers = re.findall(r"\| `([^`]+)` \|$", page, flags=re.MULTILINE)
+    options = [word for answer in answers if not answer.startswith("...") for word in shlex.split(answer)]
+    assert len(options) > 25
+    assert composed("train", Config, options).trainer["max_steps"] == 40000
+
+
+def test_every_option_of_another_tool_is_on_its_page():
+    rows = [line.partition(" | ") for line in reference.other_tools_page().splitlines() if line.startswith("| `")]
+    for verb, table in {**WORDS, "predict": FILE_WORDS}.items():
+        for word in " ".join(table).split():
+            answers = [answer for words, _, answer in rows if re.search(rf"`{word}(=[^`]*)?`", words)]
+            option = re.split("[ =9]", in_other_words(verb, word, "9").removeprefix(" Write ").strip('"'))[0]
+            assert any(option in answer for answer in answers), (verb, word)
 
 
 def test_every_argument_of_the_trainer_is_on_its_page():

@@ -23,7 +23,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
+from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, in_other_words, to_overrides
 from segnet.cli.help import CONF_DIR
 from segnet.cli.schemas import accepted, narrowed, schema_node
 from segnet.components import did_you_mean
@@ -148,7 +148,7 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
     ConfigStore.instance().store("schema", node=schema_node(schema))
     arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
     is_sweep = bool({"--multirun", "-m"} & set(arguments))
-    single_job = [_first_of_sweep(override, is_sweep) for override in _without_switches(arguments)]
+    single_job = [_first_of_sweep(override, is_sweep, name) for override in _without_switches(arguments)]
     for flag in ("--config-dir", "-cd"):
         if flag in arguments[:-1]:
             folder = Path(arguments[list(arguments).index(flag) + 1]).absolute()
@@ -200,7 +200,7 @@ def run_folder_of(tree: DictConfig) -> Path:
         state.cfg = before
 
 
-def _first_of_sweep(override: str, is_sweep: bool) -> str:
+def _first_of_sweep(override: str, is_sweep: bool, verb: str) -> str:
     """The first value of `lr=0.1,0.2`, for the first job of --multirun.
 
     Raises:
@@ -215,6 +215,8 @@ def _first_of_sweep(override: str, is_sweep: bool) -> str:
     key, _, value = override.partition("=")
     if not is_sweep:
         name = key.lstrip("+~")
+        if answer := in_other_words(verb, name, value):
+            raise ConfigError(f"{name} is not an option of segnet {verb}.{answer}")
         raise ConfigError(f'{name}={value}: a list has brackets: "{name}=[{value}]"; --multirun tries each value')
     prefix = override[: len(override) - len(override.lstrip("+~"))]
     return f"{prefix}{parsed.get_key_element().lstrip('+~')}={next(iter(parsed.sweep_string_iterator()))}"
@@ -223,8 +225,12 @@ def _first_of_sweep(override: str, is_sweep: bool) -> str:
 def _refuse_unknown(schema: type, name: str, overrides: Sequence[str]) -> None:
     """Refuse options unknown to a verb: Hydra would accept `+option=1` and all options of train."""
     known = accepted(schema)
+    sections = {option.name for option in dataclasses.fields(schema) if dataclasses.is_dataclass(option.type)}
     for override in overrides:
-        option = override.lstrip("+~").partition("=")[0]
+        option, _, value = override.lstrip("+~").partition("=")
+        if option in sections and not value.startswith("{"):
+            answer = in_other_words(name, option, value) or f" Write {option}.NAME=VALUE, see segnet {name} --help"
+            raise ConfigError(f"{override}: {option} is a section of options.{answer}")
         section = option.partition(".")[0]
         is_open = section in OPEN_SECTIONS and section in known
         if option not in known and not is_open and not re.match(r"hydra[./]|experiment$", option):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from segnet.cli.foreign_values import translated
 from segnet.cli.help import ALL_OF_TRAIN
 from segnet.components import as_typed, nearest
 from segnet.errors import ConfigError
@@ -32,15 +33,25 @@ _TRAIN_WORDS = {
     "batch batch_size bs train_batch_size": "data.batch_size={value}",
     "imgsz img_size image_size input_size crop crop_size": "data.crop_size={value}",
     "workers num_workers": "data.num_workers={value}",
-    "resume resume_from": "checkpoint=auto",
+    "resume resume_from": "checkpoint={value}",
     "pretrained weights pretrained_weights": "backbone_weights={value}",
     "model arch encoder encoder_name": "backbone={value}",
-    "device gpu gpus": "trainer.accelerator=gpu trainer.devices=1",
-    "amp fp16 half mixed_precision bf16": "precision=bf16",
-    "classes names class_names num_classes nc": '"dataset.class_names=[road,tree,car]"',
+    "device accelerator": "trainer.accelerator={value}",
+    "gpu gpus devices num_gpus": "trainer.accelerator=gpu trainer.devices={value}",
+    "amp fp16 half mixed_precision bf16": "precision={value}",
+    "classes names class_names num_classes nc": '"dataset.class_names={value}"',
     "data root data_root data_dir dataset_root path": "dataset=folder dataset.root={value}",
     "project name save_dir work_dir output output_dir out_dir run_dir": "hydra.run.dir={value}",
-    "patience": "early_stopping.patience={value}",
+    "patience early_stopping": "early_stopping.patience={value}",
+    "save_period save_interval save_freq": "checkpoint_every={value}",
+    "log_interval print_freq": "trainer.log_every_n_steps={value}",
+    "freeze": "frozen_stages={value}",
+    "sync_bn syncbn": "norm.name=sync_batch",
+    "ema model_ema": "ema.decay=0.999",
+    "optim": "optim.name={value}",
+    "cos_lr scheduler lr_scheduler": "optim.schedule={value}",
+    "dropout": "decoder.dropout={value}",
+    "ignore_label ignore_index": "dataset.ignore_index={value}",
     "val_interval eval_interval": "trainer.check_val_every_n_epoch={value}",
     "grad_clip clip_grad": "trainer.gradient_clip_val={value}",
     "tta": '..., in segnet evaluate: flip=true "scales=[0.75,1.0,1.25]"',
@@ -53,7 +64,12 @@ _CHECKPOINT_WORDS = {
     "weights model pretrained ckpt": "checkpoint={value}",
     "tta augment": 'flip=true "scales=[0.75,1.0,1.25]"',
 }
-_FILE_WORDS = {
+_BENCHMARK_WORDS = {
+    **_CHECKPOINT_WORDS,
+    "imgsz img_size crop_size input_size": "image_size={value}",
+    "batch bs": "batch_size={value}",
+}
+FILE_WORDS = {
     "weights model pretrained ckpt": "--checkpoint {value}",
     "tta augment": "--flip --scales 0.75 1.0 1.25",
     "source input inputs image images data": "{value}, without a name before it",
@@ -67,20 +83,18 @@ WORDS = {
     "train": _TRAIN_WORDS,
     "crossval": {"k n_splits n_folds num_folds": "folds={value}", "groups group_by": "group={value}", **_TRAIN_WORDS},
     "inspect": _TRAIN_WORDS,
-    "evaluate": {**_CHECKPOINT_WORDS, **_TRAIN_WORDS},
+    "evaluate": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,  # the first row with a word counts
     "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_TRAIN_WORDS},
-    "benchmark": {**_CHECKPOINT_WORDS, **_TRAIN_WORDS, "imgsz img_size crop_size": "image_size={value}"},
+    "benchmark": _BENCHMARK_WORDS | _TRAIN_WORDS | _BENCHMARK_WORDS,
 }
 
 
 def in_other_words(verb: str, word: str, value: str = "") -> str:
     """Return segnet's option for an option of another tool (" Write optim.lr=0.1"); empty for an unknown word."""
     key = word.lstrip("-+~").replace("-", "_").lower()
-    if key == "pretrained" and value.lower() in ("", "true", "1", "yes", "imagenet") and verb in ALL_OF_TRAIN:
-        value = "imagenet"
-    for words, ours in WORDS.get(verb, _FILE_WORDS).items():
+    for words, ours in WORDS.get(verb, FILE_WORDS).items():
         if key in words.split():
-            return f" Write {ours.format(value=value or '...')}"
+            return f" Write {ours.format(value=translated(ours, key, value))}"
     return ""
 
 

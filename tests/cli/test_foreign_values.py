@@ -1,0 +1,59 @@
+"""Values of other tools' options in answers."""
+
+import pytest
+
+from segnet.cli.composition import composed
+from segnet.cli.grammar import in_other_words
+from segnet.config import Config
+from segnet.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"),
+    [
+        ("pretrained=true", "backbone_weights=imagenet"),
+        ("pretrained=False", "backbone_weights=null"),
+        ("weights=a.pth", "backbone_weights=a.pth"),
+        ("resume=true", "checkpoint=auto"),
+        ("resume=runs/a/last.ckpt", "checkpoint=runs/a/last.ckpt"),
+        ("device=cpu", "trainer.accelerator=cpu"),
+        ("device=cuda", "trainer.accelerator=gpu"),
+        ("device=0", "trainer.accelerator=gpu trainer.devices=1"),
+        ("device=cuda:1", 'trainer.accelerator=gpu "trainer.devices=[1]"'),
+        ("device=0,1", "trainer.accelerator=gpu trainer.devices=2"),
+        ("gpus=2", "trainer.accelerator=gpu trainer.devices=2"),
+        ("gpus=0,1", "trainer.accelerator=gpu trainer.devices=2"),
+        ("amp=true", "precision=bf16"),
+        ("amp=false", "precision=float32"),
+        ("fp16=true", "precision=fp16"),
+        ("classes=5", '"dataset.class_names=[road,tree,car]"'),
+        ("classes=[cat,dog]", '"dataset.class_names=[cat,dog]"'),
+        ("scheduler=CosineAnnealingLR", "optim.schedule=cosine"),
+        ("scheduler=poly", "optim.schedule=poly"),
+        ("epochs=", "trainer.max_epochs=..."),
+    ],
+)
+def test_a_value_is_translated(option, answer):
+    name, _, value = option.partition("=")
+    assert in_other_words("train", name, value) == f" Write {answer}"
+
+
+@pytest.mark.parametrize(
+    ("option", "answer"),
+    [
+        ("classes=cat,dog", r'classes is not an option of segnet train\. Write "dataset\.class_names=\[cat,dog\]"$'),
+        ("data=photos", r"data=photos: data is a section of options\. Write dataset=folder dataset\.root=photos$"),
+        ("early_stopping=5", r"Write early_stopping\.patience=5$"),
+        ("validation=5", r"is a section of options\. Write validation\.NAME=VALUE, see segnet train --help$"),
+    ],
+)
+def test_lists_and_sections_are_answered_too(option, answer):
+    with pytest.raises(ConfigError, match=answer):
+        composed("train", Config, ["dataset=shapes", option])
+
+
+def test_a_checkpoint_is_not_taken_for_weights_of_a_backbone():
+    for word in ("weights", "model"):
+        assert in_other_words("evaluate", word, "best.ckpt") == " Write checkpoint=best.ckpt"
+    assert in_other_words("benchmark", "imgsz", "512") == " Write image_size=512"
+    assert in_other_words("predict", "weights", "best.ckpt") == " Write --checkpoint best.ckpt"
