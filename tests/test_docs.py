@@ -19,7 +19,8 @@ from warm_python import WARM_PYTHON
 from segnet.cli import VERBS
 from segnet.cli.arguments import verb_parser
 from segnet.cli.composition import composed
-from segnet.cli.grammar import FILE_WORDS, WORDS, in_other_words, to_overrides
+from segnet.cli.foreign_options import FILE_WORDS, WORDS, in_other_words
+from segnet.cli.grammar import to_overrides
 from segnet.cli.help import SCHEMAS
 from segnet.config import Config
 from segnet.training.trainer_options import TRAINER_ARGUMENTS

@@ -340,7 +340,7 @@ def models_page() -> str:
 
 
 def other_tools_page() -> str:
-    grammar = importlib.import_module("segnet.cli.grammar")
+    foreign = importlib.import_module("segnet.cli.foreign_options")
     parts = [
         "# Options of other tools\n",
         "Options of other tools are refused in one line and with exit code 2, and the line names segnet's option with "
@@ -359,11 +359,11 @@ def other_tools_page() -> str:
     shown: set[tuple[str, str]] = set()
     for title, verb in tables.items():
         rows, seen = [], set[str]()
-        for words in grammar.WORDS.get(verb, grammar.FILE_WORDS):
+        for words in foreign.WORDS.get(verb, foreign.FILE_WORDS):
             example = EXAMPLES.get(words.split()[0], "VALUE")
             keys = [key for key in words.split() if key not in seen]  # the first row with a word counts
             seen |= {*keys}
-            answers = {key: grammar.in_other_words(verb, key, example).removeprefix(" Write ") for key in keys}
+            answers = {key: foreign.in_other_words(verb, key, example).removeprefix(" Write ") for key in keys}
             new = {key: answer for key, answer in answers.items() if (key, answer) not in shown}
             shown |= set(new.items())
             for answer in dict.fromkeys(new.values()):

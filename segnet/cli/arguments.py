@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from segnet.cli.grammar import MODEL_SUFFIXES, in_other_words, to_options
+from segnet.cli.foreign_options import in_other_words
+from segnet.cli.grammar import MODEL_SUFFIXES, to_options
 from segnet.components import nearest
 from segnet.errors import ConfigError
 from segnet.weights.zoo import stands_for_model

@@ -23,7 +23,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, in_other_words, to_overrides
+from segnet.cli.foreign_options import in_other_words
+from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
 from segnet.cli.help import CONF_DIR
 from segnet.cli.schemas import accepted, narrowed, schema_node
 from segnet.components import did_you_mean

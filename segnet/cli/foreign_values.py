@@ -29,13 +29,13 @@ def translated(ours: str, key: str, value: str) -> str:
     if ours.startswith("data.augment="):
         return "street" if plain in _YES else value
     if "dataset.class_names" in ours:
-        return _classes(value)
+        return _class_names(value)
     if "trainer.devices" in ours or ours.startswith("trainer.accelerator="):
         return _device(ours, value)
     return value or "..."
 
 
-def _classes(value: str) -> str:
+def _class_names(value: str) -> str:
     names = value.strip("[]")
     return f"[{names}]" if names and not re.fullmatch(r"\d+", names) else "[road,tree,car]"  # a number names no class
 

@@ -27,9 +27,8 @@ FEW_STEPS = 500  # a length set by hand below this number logs a warning
 VALIDATIONS = (5, 20)  # minimum and maximum number of validations
 VALIDATION_FRACTION = 0.15  # largest fraction of a run's computation spent on validations
 WARMUP_FRACTION, MOST_WARMUP = 0.04, 500
-# Shorter runs of adamw take a higher learning rate (measured for 142 and 374 steps, see docs/benchmarks.md).
-SHORT_RUN, LARGEST_FACTOR = 1_000, 2.0  # [steps]
 EMA_FRACTION = 0.1  # fraction of the run over which the EMA averages
+FEWEST_FOR_EMA = 200  # in shorter runs, averaged weights lag behind [steps]
 LENGTH_OPTIONS = ("max_epochs", "max_steps")  # options of the trainer that set the length by hand
 PLANNED = {
     *("data.batch_size", "data.crop_size", "data.scale_range", "data.flip", "data.color_jitter", "ema.decay"),
@@ -143,7 +142,7 @@ def _with_optimizer(config: Config, facts: Facts) -> Config:
     if follows:
         images = known(config.data.batch_size) * facts.num_processes * facts.accumulated
         optim = replace(optim, batch_size=optim.batch_size or images)
-        optim = replace(optim, lr=learning_rate(known(complete_optim(optim).name), known(optim.batch_size), steps))
+        optim = replace(optim, lr=learning_rate(known(complete_optim(optim).name), known(optim.batch_size)))
     if follows and optim.warmup_steps is None:
         optim = replace(optim, warmup_steps=min(MOST_WARMUP, int(WARMUP_FRACTION * steps)))
     ema = config.ema
@@ -152,28 +151,20 @@ def _with_optimizer(config: Config, facts: Facts) -> Config:
     return replace(config, optim=complete_optim(optim), ema=ema)
 
 
-def learning_rate(name: str, images: int, steps: int) -> float:
-    """Return the peak learning rate of an optimizer for an effective batch size and a number of steps.
+def learning_rate(name: str, images: int) -> float:
+    """Return the peak learning rate of an optimizer for an effective batch size.
 
     It is scaled from the value for `BATCH_SIZE` images: linearly for sgd (arXiv 1706.02677), by the square root for
-    adamw. For adamw it is higher in a run below `SHORT_RUN` steps.
-
-    Args:
-        images: images per step.
-        steps: optimizer steps of the run; 0: unlimited.
+    adamw.
     """
     factor = images / BATCH_SIZE
-    if name == "adamw":
-        factor = math.sqrt(factor)
-        if steps:
-            factor *= max(1.0, min(LARGEST_FACTOR, math.sqrt(SHORT_RUN / steps)))
-    return float(f"{PLAIN_OPTIM[name]['lr'] * factor:.3g}")
+    rate = PLAIN_OPTIM[name]["lr"] * (factor if name == "sgd" else math.sqrt(factor))
+    return float(f"{rate:.3g}")
 
 
 def ema_decay(steps: int) -> float:
     """Return the decay of an EMA that averages over `EMA_FRACTION` of the steps; 0 (no EMA) for a very short run."""
-    window = EMA_FRACTION * steps
-    return float(f"{1 - 1 / window:.5g}") if window > 2 else 0.0
+    return float(f"{1 - 1 / (EMA_FRACTION * steps):.5g}") if steps >= FEWEST_FOR_EMA else 0.0
 
 
 def filled(config: Config, values: Mapping[str, Any]) -> Config:

@@ -71,6 +71,7 @@ def test_random_weights_use_adamw_and_pretrained_weights_sgd():
 def test_the_ema_decay_matches_that_of_the_recipes():
     for steps, decay in ((1080, 0.99), (9000, 0.999), (22_000, 0.9995)):
         assert plan.ema_decay(steps) == pytest.approx(decay, abs=(1 - decay) / 4)
+    assert plan.ema_decay(199) == 0
 
 
 def test_the_learning_rate_follows_the_effective_batch_size():

@@ -95,7 +95,7 @@ class BudgetClock(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._is_resumed:
-            self._used_before = max(self._used_before, _noted_time(Path(trainer.default_root_dir)))
+            self._used_before = max(self._used_before, noted_time(Path(trainer.default_root_dir)))
             log.info("budget: %.0f of %.0f s used, with the time before the run stopped", self.used, self.budget)
         self._note(trainer)
         if self.training_left() <= 0:
@@ -174,7 +174,7 @@ class BudgetClock(Callback):
         self.validation, self.ending = float(state_dict["validation"]), float(state_dict["ending"])
 
 
-def _noted_time(folder: Path) -> float:
+def noted_time(folder: Path) -> float:
     """Return the used time that the file in a run folder stores [s]; 0 if there is none, or it is damaged."""
     try:
         seconds = float((folder / USED_TIME).read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """Runs by the clock, with a clock that goes on by a fixed time whenever it is read."""
 
 import csv
+import re
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from segnet.config import Config, DataConfig, OptimConfig
 from segnet.errors import ConfigError
 from segnet.models.checkpoint import read_checkpoint
 from segnet.training.callbacks import budget_clock
-from segnet.training.callbacks.budget_clock import BudgetClock
+from segnet.training.callbacks.budget_clock import BudgetClock, noted_time
 from segnet.workflows.train import train
 
 
@@ -98,22 +99,26 @@ def test_a_stopped_run_resumes_with_the_rest_of_its_budget(tmp_path, clock, monk
     assert read_checkpoint(tmp_path / "run" / "last.ckpt")["global_step"] == ended["global_step"]
 
 
-@pytest.mark.parametrize("noted", [True, False])
-def test_the_time_after_the_last_checkpoint_counts(tmp_path, clock, monkeypatch, caplog, noted):
+def test_the_time_after_the_last_checkpoint_counts(tmp_path, clock, monkeypatch, caplog):
     monkeypatch.setattr(budget_clock, "USED_TIME_INTERVAL", 0.5)
     stopped = killed(monkeypatch, configuration(), tmp_path / "run")
     used = stopped["callbacks"]["BudgetClock"]["used"]
-    file = tmp_path / "run" / "used_time.txt"
-    assert float(file.read_text()) > max(11.0, used + 0.5)
-    if not noted:
-        file.write_text("damaged")
+    noted = noted_time(tmp_path / "run")
+    assert noted > max(11.0, used + 0.5)
 
     caplog.set_level("INFO")
     start = clock.time
     train(configuration(checkpoint="auto"), tmp_path / "new")
-    assert (clock.time - start < 20 - 11) is noted
-    assert clock.time - start < 20 - used
-    assert "with the time before the run stopped" in caplog.text
+    assert clock.time - start < 20 - noted
+    resumed_at = float(re.search(r"budget: (\d+) of 20 s used, with the time before the run stopped", caplog.text)[1])
+    assert resumed_at >= int(noted)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("12.5\n", 12.5), ("damaged", 0.0), ("nan", 0.0), (None, 0.0)])
+def test_a_damaged_time_does_not_count(tmp_path, text, seconds):
+    if text is not None:
+        (tmp_path / "used_time.txt").write_text(text)
+    assert noted_time(tmp_path) == seconds
 
 
 def test_a_length_set_by_hand_can_end_a_run_before_its_budget(tmp_path, clock):

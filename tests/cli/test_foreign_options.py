@@ -3,7 +3,7 @@
 import pytest
 
 from segnet.cli.composition import composed
-from segnet.cli.grammar import in_other_words
+from segnet.cli.foreign_options import in_other_words
 from segnet.config import Config
 from segnet.errors import ConfigError
 

@@ -1,0 +1,76 @@
+"""Option names of other tools, and the option of segnet that answers each."""
+
+from segnet.cli.foreign_values import translated
+
+# Option names of other tools -> segnet's option. {value} stands for the given value.
+_TRAIN_WORDS = {
+    "epochs max_epochs num_epochs n_epochs": "trainer.max_epochs={value}",
+    "iters max_iters iterations steps max_steps num_steps": "trainer.max_steps={value}",
+    "lr lr0 learning_rate base_lr": "optim.lr={value}",
+    "optimizer": "optim.name={value}",
+    "batch batch_size bs train_batch_size": "data.batch_size={value}",
+    "imgsz img_size image_size input_size crop crop_size": "data.crop_size={value}",
+    "workers num_workers": "data.num_workers={value}",
+    "resume resume_from": "checkpoint={value}",
+    "pretrained weights pretrained_weights": "backbone_weights={value}",
+    "model arch encoder encoder_name": "backbone={value}",
+    "device accelerator": "trainer.accelerator={value}",
+    "gpu gpus devices num_gpus": "trainer.accelerator=gpu trainer.devices={value}",
+    "amp fp16 half mixed_precision bf16": "precision={value}",
+    "classes names class_names num_classes nc": '"dataset.class_names={value}"',
+    "data root data_root data_dir dataset_root path": "dataset=folder dataset.root={value}",
+    "project name save_dir work_dir output output_dir out_dir run_dir": "hydra.run.dir={value}",
+    "patience early_stopping": "early_stopping.patience={value}",
+    "save_period save_interval save_freq": "checkpoint_every={value}",
+    "log_interval print_freq": "trainer.log_every_n_steps={value}",
+    "freeze": "frozen_stages={value}",
+    "sync_bn syncbn": "norm.name=sync_batch",
+    "ema model_ema": "ema.decay=0.999",
+    "optim": "optim.name={value}",
+    "cos_lr scheduler lr_scheduler": "optim.schedule={value}",
+    "dropout": "decoder.dropout={value}",
+    "ignore_label ignore_index": "dataset.ignore_index={value}",
+    "val_interval eval_interval": "trainer.check_val_every_n_epoch={value}",
+    "grad_clip clip_grad": "trainer.gradient_clip_val={value}",
+    "tta": '..., in segnet evaluate: flip=true "scales=[0.75,1.0,1.25]"',
+    "augment augmentation augmentations aug transforms": "data.augment={value}",
+    "hflip fliplr": "data.flip={value}",
+    "jitter": "data.color_jitter={value}",
+    "accumulate accumulation": "trainer.accumulate_grad_batches={value}",
+}
+_CHECKPOINT_WORDS = {
+    "weights model pretrained ckpt": "checkpoint={value}",
+    "tta augment": 'flip=true "scales=[0.75,1.0,1.25]"',
+}
+_BENCHMARK_WORDS = {
+    **_CHECKPOINT_WORDS,
+    "imgsz img_size crop_size input_size": "image_size={value}",
+    "batch bs": "batch_size={value}",
+}
+FILE_WORDS = {
+    "weights model pretrained ckpt": "--checkpoint {value}",
+    "tta augment": "--flip --scales 0.75 1.0 1.25",
+    "source input inputs image images data": "{value}, without a name before it",
+    "imgsz img_size image_size tile tile_size": "--window {value}",
+    "batch bs": "--batch-size {value}",
+    "half fp16 amp": "--precision fp16",
+    "out out_dir output_dir save_dir project": "--output {value}",
+    "fmt": "--format {value}",
+}
+WORDS = {
+    "train": _TRAIN_WORDS,
+    "crossval": {"k n_splits n_folds num_folds": "folds={value}", "groups group_by": "group={value}", **_TRAIN_WORDS},
+    "inspect": _TRAIN_WORDS,
+    "evaluate": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,  # the first row with a word counts
+    "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_TRAIN_WORDS},
+    "benchmark": _BENCHMARK_WORDS | _TRAIN_WORDS | _BENCHMARK_WORDS,
+}
+
+
+def in_other_words(verb: str, word: str, value: str = "") -> str:
+    """Return segnet's option for an option of another tool (" Write optim.lr=0.1"); empty for an unknown word."""
+    key = word.lstrip("-+~").replace("-", "_").lower()
+    for words, ours in WORDS.get(verb, FILE_WORDS).items():
+        if key in words.split():
+            return f" Write {ours.format(value=translated(ours, key, value))}"
+    return ""
