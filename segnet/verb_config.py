@@ -74,6 +74,24 @@ class CrossvalConfig(Config):
 
 
 @dataclass(slots=True, kw_only=True)
+class DoubtConfig(ValidationConfig):
+    """Rank images by doubt about their labels, with predictions of models that were not trained on them."""
+
+    crossval: str | None = None
+    """Folder of segnet crossval: each image is judged by the model that was not trained on it."""
+    checkpoint: Any = None
+    """Instead of crossval: checkpoint that was not trained on the split; a list averages their probabilities."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Dataset: a choice such as folder, and its options; without one, the dataset of the checkpoint's run."""
+    split: str = "val"
+    """Split to judge with a checkpoint: val or test."""
+    device: str | None = None
+    """Device: cpu, cuda, cuda:1 or mps; null: a GPU if there is one."""
+    num_images: int = 40
+    """Images with the highest doubt on the page; doubt.json has all."""
+
+
+@dataclass(slots=True, kw_only=True)
 class ShardConfig:
     """Pack a dataset into tar files (WebDataset shards) for streaming."""
 

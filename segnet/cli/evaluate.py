@@ -2,10 +2,10 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from segnet.cli.composition import run
 from segnet.cli.output import say
@@ -41,24 +41,34 @@ def _evaluate(config: EvaluateConfig, output_dir: Path) -> None:
 
 def on_dataset_of_run(config: EvaluateConfig) -> EvaluateConfig:
     """Add the dataset of the checkpoint's run; options in `config.dataset` override its own."""
+    return replace(config, dataset=dataset_of_checkpoints(config.checkpoint, config.dataset))
+
+
+def dataset_of_checkpoints(checkpoint: object, dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the dataset of the first checkpoint's run; the options in `dataset` override its own.
+
+    Raises:
+        ConfigError: it is not that of a local run.
+    """
     from segnet.training.run_folder import dataset_of_run
 
-    [first, *_] = named_checkpoints(config)
+    [first, *_] = named_checkpoints(checkpoint)
     if stands_for_model(first):
         raise ConfigError(f"dataset is not set, and {first} is not a local run: add dataset=...")
-    return replace(config, dataset=dataset_of_run(find_model(first), config.dataset))
+    return dataset_of_run(find_model(first), dataset)
 
 
-def named_checkpoints(config: EvaluateConfig) -> list[str]:
-    """The checkpoints of the configuration: one, or those of an ensemble.
+def named_checkpoints(checkpoint: object) -> list[str]:
+    """The files of the option checkpoint: one, or those of an ensemble.
 
     Raises:
         ConfigError: none, or something else than text.
     """
-    given = config.checkpoint if isinstance(config.checkpoint, list | tuple) else [config.checkpoint]
-    if not given or not all(isinstance(one, str | os.PathLike) for one in given):
-        raise ConfigError(f"checkpoint={config.checkpoint}: name a file, or several as checkpoint=[a.ckpt,b.ckpt]")
-    return [os.fspath(one) for one in given]
+    given = list(checkpoint) if isinstance(checkpoint, list | tuple) else [checkpoint]
+    named = [os.fspath(one) for one in given if isinstance(one, str | os.PathLike)]
+    if not named or len(named) < len(given):
+        raise ConfigError(f"checkpoint={checkpoint}: name a file, or several as checkpoint=[a.ckpt,b.ckpt]")
+    return named
 
 
 def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
@@ -90,7 +100,7 @@ def scored(config: EvaluateConfig) -> "Results":
         config = on_dataset_of_run(config)
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     return evaluate(
-        [find_model(checkpoint) for checkpoint in named_checkpoints(config)],
+        [find_model(checkpoint) for checkpoint in named_checkpoints(config.checkpoint)],
         dataset=config.dataset,
         split=config.split,
         data=config.data,

@@ -63,6 +63,7 @@ WORDS = {
     "inspect": _TRAIN_WORDS,
     "evaluate": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,  # the first row with a word counts
     "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_TRAIN_WORDS},
+    "doubt": {"images top": "num_images={value}", **_CHECKPOINT_WORDS, **_TRAIN_WORDS},
     "benchmark": _BENCHMARK_WORDS | _TRAIN_WORDS | _BENCHMARK_WORDS,
 }
 

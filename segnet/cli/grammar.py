@@ -51,7 +51,7 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     positional: list[str] = []
     names = [field.name for field in dataclasses.fields(schema)]
     overrides = list(_translated(verb, set(_flags(schema)), names, arguments, positional))
-    if verb == "evaluate":
+    if verb in ("evaluate", "doubt"):
         overrides = _one_ensemble(overrides)
     return [*overrides, *(_sides_in(positional) if verb == "compare" else _dataset_in(positional, overrides))]
 
@@ -167,12 +167,14 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
         ConfigError: the verb takes no checkpoint, or the argument is not a model file.
     """
     is_model = Path(argument).suffix in MODEL_SUFFIXES or stands_for_model(argument)
-    if is_model and verb in ("evaluate", "benchmark"):
+    if is_model and verb in ("evaluate", "benchmark", "doubt"):
         return f"checkpoint={as_typed(argument)}"
     if stands_for_model(argument) and verb == "train":
         raise ConfigError(f"{argument}: init_from={argument} fine-tunes that model")
     if Path(argument).suffix == ".ckpt" and verb == "train":
         raise ConfigError(f"{argument}: checkpoint={argument} resumes that run, init_from={argument} fine-tunes it")
+    if verb == "doubt" and (Path(argument) / "folds.json").is_file():
+        return f"crossval={as_typed(argument)}"
     _refuse_run_folder(verb, Path(argument))
     if Path(argument).is_dir() and "dataset" in names:
         raise ConfigError(f"{argument}: write dataset=folder dataset.root={argument}, or see --help for other layouts")

@@ -21,9 +21,11 @@ from segnet.training.metrics import DEFINITION, percent
 from segnet.training.run_config import flat_options
 from segnet.workflows.benchmark import Benchmark
 from segnet.workflows.crossval_report import CrossvalScores
+from segnet.workflows.doubt import Suspect
 from segnet.workflows.evaluate import Results
 
 NUM_ERRORS = 50  # printed at most
+NUM_SUSPECTS = 20  # images with doubtful labels, printed at most
 
 
 def cell(text: str) -> Text:
@@ -84,6 +86,21 @@ def boundary_table(classes: Classes, scores: BoundaryScores) -> Table:
     for name, *ratios in zip(classes.names, scores.boundary_iou, scores.trimap_iou, strict=True):
         table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios))
     return table
+
+
+def print_doubt(ranked: Sequence[Suspect], classes: Classes) -> None:
+    """Print the images with the most doubt about their labels, each with its most doubtful region."""
+    table = Table(title=f"{min(NUM_SUSPECTS, len(ranked))} of {len(ranked):,} images, most doubt first")
+    for column in ("score", "image", "labeled", "looks like", "pixels", "x, y"):
+        table.add_column(column, justify="right" if column in ("score", "pixels") else "left")
+    for suspect in ranked[:NUM_SUSPECTS]:
+        words: list[Text] = []
+        for region in suspect.doubt.regions[:1]:
+            named = classes.names[region.label], classes.names[region.predicted]
+            words = list(map(cell, [*named, f"{region.pixels:,}", f"{region.box[0]}, {region.box[1]}"]))
+        name = str(Path(*Path(suspect.name).parts[-2:]))  # whole paths would be cut off; doubt.json has them
+        table.add_row(f"{suspect.doubt.score:.1f}", cell(name), *words)
+    Console().print(table)
 
 
 def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:

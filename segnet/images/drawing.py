@@ -15,6 +15,7 @@ from segnet.images.files import UInt8Array
 
 CAPTION_LENGTH = 40  # longest class name in a legend [characters]
 IGNORED = (255, 255, 255)  # color of pixels without a class
+DOUBT = (235, 40, 30)  # color of doubtful pixels
 
 
 def colorize(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
@@ -96,6 +97,28 @@ def contact_sheet(
         for image, mask, augmented, augmented_mask in rows
     ]
     return sheet(images, ("image", "mask", "augmented image", "augmented mask"), (), classes, width)
+
+
+def doubt_map(
+    image: UInt8Array, doubt: NDArray[np.floating], boxes: Sequence[tuple[int, int, int, int]] = ()
+) -> UInt8Array:
+    """Draw doubt in red over a dark gray image, with white boxes around regions.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        doubt: (H, W), 0-1.
+        boxes: (left, top, width, height) of each region [pixels].
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)[:, :, None] / 2
+    opacity = doubt.astype(np.float32)[:, :, None]
+    drawn = np.rint(gray * (1 - opacity) + np.array(DOUBT, np.float32) * opacity).astype(np.uint8)
+    for left, top, width, height in boxes:
+        corner = (min(left + width, image.shape[1] - 1), min(top + height, image.shape[0] - 1))
+        cv2.rectangle(drawn, (max(0, left - 1), max(0, top - 1)), corner, (255, 255, 255), 1)
+    return drawn
 
 
 def sheet(

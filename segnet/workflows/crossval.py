@@ -241,6 +241,28 @@ def _restored(folder: Path, record: Mapping[str, Any]) -> FinishedFold:
     return FinishedFold(folder, record["checkpoint"], len(miou), record["confusion"], miou)
 
 
+def read_crossval(folder: Path) -> tuple[FoldPlan, list[FinishedFold], dict[str, Any]]:
+    """Read a finished cross-validation.
+
+    Returns:
+        The folds, the finished folds, and the configuration as builtins.
+
+    Raises:
+        ConfigError: not the folder of a cross-validation, or not all folds are finished.
+    """
+    stored = _read_json(folder / PLAN)
+    if not {"images", "held_out", "config"} <= stored.keys():
+        raise ConfigError(f"crossval={folder}: is not the folder of a segnet crossval: it has no usable {PLAN}")
+    finished = [_finished(folder / f"fold{number + 1}") for number in range(len(stored["held_out"]))]
+    done = [fold for fold in finished if fold]
+    if len(done) < len(finished):
+        raise ConfigError(
+            f"crossval={folder}: {len(done)} of {len(finished)} folds are finished: resume it with checkpoint=auto"
+        )
+    config = stored["config"]
+    return FoldPlan(stored["images"], stored["held_out"], config["dataset"], config["splits"]), done, config
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; empty if the file is missing or damaged."""
     try:

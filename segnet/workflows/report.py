@@ -116,15 +116,15 @@ def _worst_images(
             {
                 "name": sample.name,
                 "miou": score,
-                "image": _encoded(displayable(sample.image), "jpeg"),
-                "truth": _encoded(colorize(sample.mask, results.classes), "png"),
-                "prediction": _encoded(colorize(predicted, results.classes), "png"),
+                "image": encoded_image(displayable(sample.image), "jpeg"),
+                "truth": encoded_image(colorize(sample.mask, results.classes), "png"),
+                "prediction": encoded_image(colorize(predicted, results.classes), "png"),
             }
         )
     return worst
 
 
-def _encoded(pixels: NDArray[np.uint8], file_format: str) -> bytes:
+def encoded_image(pixels: NDArray[np.uint8], file_format: str) -> bytes:
     """Encode (H, W, 3) uint8 RGB, at most `IMAGE_WIDTH` wide; PNG keeps the exact colors of masks."""
     height, width = pixels.shape[:2]
     image = Image.fromarray(pixels)

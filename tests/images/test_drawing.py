@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segnet.classes import Classes
-from segnet.images.drawing import colorize, comparison, contact_sheet, legend, overlay, plot_curves
+from segnet.images.drawing import DOUBT, colorize, comparison, contact_sheet, doubt_map, legend, overlay, plot_curves
 
 PALETTE = [[200, 10, 20], [30, 210, 40], [50, 60, 220]]
 CLASSES = Classes.create(["road", "tree", "sky"], PALETTE)
@@ -140,3 +140,15 @@ def test_curves_accept_missing_columns(tmp_path):
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "x" * 5000, "$\\frac", "\u202ea"])
 def test_a_legend_accepts_any_class_name(name):
     assert legend(Classes.create([name, "b"]), 300).shape[1:] == (300, 3)
+
+
+def test_doubt_is_red_over_dark_gray_with_white_boxes():
+    image = np.full((8, 10, 3), 200, np.uint8)
+    doubt = np.zeros((8, 10))
+    doubt[0, 0] = 1
+    drawn = doubt_map(image, doubt, [(4, 3, 3, 2)])
+    assert tuple(drawn[0, 0]) == DOUBT
+    assert tuple(drawn[7, 9]) == (100, 100, 100)
+    assert tuple(drawn[2, 3]) == (255, 255, 255)  # the box surrounds the region
+    assert tuple(drawn[3, 4]) == (100, 100, 100)
+    assert (image == 200).all()
