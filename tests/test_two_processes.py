@@ -94,6 +94,19 @@ def test_two_processes_equal_one_process_with_twice_the_batch(two, tmp_path):
     assert results["num_images"] == 5
 
 
+def test_distillation_in_two_processes_equals_one_process_with_twice_the_batch(two, tmp_path):
+    teacher = [f"teacher={the_run(two) / 'best.ckpt'}", "seed=1"]
+    folders = tmp_path / "two", tmp_path / "one"
+    for folder, options in zip(folders, (TWO, [*OPTIONS, "data.batch_size=4"]), strict=True):
+        folder.mkdir()
+        code, output = segnet([*options, *teacher], folder)
+        assert code == 0, output
+        assert "teacher: " in output
+    (weights, _), (expected, _) = map(outcome, folders)
+    for name in expected:
+        torch.testing.assert_close(weights[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
 def test_validation_scores_equal_those_of_one_process(two):
     """val/miou of the best epoch, counted by two processes over five images, and the final evaluation by one."""
     _, results = outcome(two)
