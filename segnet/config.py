@@ -64,6 +64,28 @@ class DataConfig(LoaderConfig):
 
 
 @dataclass(slots=True, kw_only=True)
+class ConsistencyConfig:
+    """Semi-supervised training on the images of `unlabeled` (UniMatch)."""
+
+    weight: float = 1.0
+    """Weight of the consistency loss of unlabeled images; the loss of labeled images has weight 1."""
+    warmup_steps: int = 0
+    """Steps in which the weight rises linearly from 0."""
+    threshold: float = 0.95
+    """Smallest probability of a pseudo-label, 0-1; less confident pixels have no loss."""
+    batch_size: int | None = None
+    """Unlabeled images in a training batch, per process; null: data.batch_size."""
+    teacher: str | None = None
+    """Network that predicts the pseudo-labels: model or ema, the EMA weights; null: ema if the run has an EMA."""
+    color_jitter: float = 0.5
+    """Strength of the random change of colors in strong views, 0-1; 0: no blur and no grayscale either."""
+    cutmix: float = 0.5
+    """Probability of CutMix in a strong view, 0-1."""
+    channel_dropout: float = 0.5
+    """Dropout probability of the feature channels of the feature perturbation stream; 0: no such stream."""
+
+
+@dataclass(slots=True, kw_only=True)
 class OptimConfig:
     """Optimizer and learning rate schedule; the learning rate changes every step."""
 
@@ -183,7 +205,10 @@ class Config:
     """Loss between the model and its teacher: cwd or dist, and its options; null: cwd."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Dataset: a choice such as folder, and its options."""
+    unlabeled: list[str] | None = None
+    """Folders, globs or files of images without masks, for semi-supervised training; null: none."""
     data: DataConfig = field(default_factory=DataConfig)
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)

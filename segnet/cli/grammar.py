@@ -23,6 +23,8 @@ SWITCHES_WITH_VALUE |= {"--package", "-p", "--experimental-rerun"}
 MODEL_SUFFIXES = {".ckpt", ".onnx", ".xml", ".pt2", ".safetensors"}
 RUN_CHECKPOINTS = ("best.ckpt", "last.ckpt")  # of a run folder
 PAIRS = {"data.crop_size", "image_size", "dataset.size", "dataset.window"}  # [height, width], or one number for both
+QUOTE_SIGNS = ("'", '"')
+SPELLINGS = {"unlabelled": "unlabeled"}  # other spellings of options -> segnet's
 
 
 def hint(verb: str, word: str, value: str, known: Iterable[str]) -> str:
@@ -155,9 +157,12 @@ def _override(verb: str, name: str, values: Sequence[str]) -> str:
 
 
 def _widened(override: str) -> str:
-    """Expand one number to [height, width]."""
+    """Expand one number to [height, width], and one path to a list; correct the spelling of the option."""
     name, _, value = override.partition("=")
-    return f"{name}=[{value},{value}]" if name.lstrip("+") in PAIRS and value.isdigit() else override
+    name = SPELLINGS.get(name, name)
+    if name == "unlabeled" and value not in ("", "null") and not value.startswith("[") and "," not in value:
+        return f"{name}=[{value if value[0] in QUOTE_SIGNS else as_typed(value)}]"
+    return f"{name}=[{value},{value}]" if name.lstrip("+") in PAIRS and value.isdigit() else f"{name}={value}"
 
 
 def _by_position(verb: str, names: Sequence[str], argument: str) -> str:

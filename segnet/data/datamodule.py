@@ -27,6 +27,8 @@ from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
 from segnet.data.samples import Batch, TrainSamples, WholeSamples
 from segnet.data.scan.report import DatasetReport, SplitReport
 from segnet.data.scan.scan import ScanCache, scan_split
+from segnet.data.semi_supervised import PADDED, UnlabeledStream, weak_options
+from segnet.data.unlabeled import OPTION
 from segnet.errors import ConfigError, DataError
 from segnet.system.machine import num_cores
 from segnet.system.signals import shield_worker
@@ -56,6 +58,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             name the classes.
         fixed_order: repeat the first epoch's order in every epoch, to overfit its first batches.
         splits: datasets that are built already.
+        unlabeled: images without masks; their views become a part of the training batches.
 
     Raises:
         ConfigError: an impossible option.
@@ -72,6 +75,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         *,
         fixed_order: bool = False,
         splits: Mapping[str, SegmentationDataset] | None = None,
+        unlabeled: UnlabeledStream | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= data.oversample_rare <= 1:
@@ -88,6 +92,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         self._reports: dict[str, SplitReport] = {}
         self._scan_cache: ScanCache | None = None
         self._given_classes = classes
+        self.unlabeled = unlabeled
         self.classes = self.split("train").classes
 
     def split(self, name: str) -> SegmentationDataset:
@@ -146,7 +151,8 @@ class SegmentationDataModule(pl.LightningDataModule):
     @cached_property
     def _read_splits(self) -> Mapping[str, SegmentationDataset]:
         """The splits that a training reads every epoch, with a cache if one is configured."""
-        splits = {name: self.split(name) for name in ("train", "val")}
+        unlabeled = {OPTION: self.unlabeled.images} if self.unlabeled is not None else {}
+        splits = {name: self.split(name) for name in ("train", "val")} | unlabeled
         if self._data.cache is None:
             return splits
         return with_cache(splits, self._data.cache, self._data.cache_size, self._spec, log_size=self._is_rank_zero)
@@ -187,18 +193,22 @@ class SegmentationDataModule(pl.LightningDataModule):
             if self._is_rank_zero:
                 for warning in report.warnings:
                     log.info("look at your data: %s", warning)
+        if self.unlabeled is not None:
+            val = self.report("val") if self._data.check else None
+            self.unlabeled.check(self._read_splits, val, self._fixed_order, self._is_rank_zero)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        dataset = self._read_splits["train"]
-        sampler = EpochSampler(
-            len(dataset), self._seed, self._rank, self._num_processes, self._repeats(), self._fixed_order
-        )
+        length = len(self.split("train"))
+        sampler = EpochSampler(length, self._seed, self._rank, self._num_processes, self._repeats(), self._fixed_order)
         if self._resumed:
             epoch, batches = self._resumed
             sampler.resume(epoch, batches * known(self._data.batch_size))
-        return self._loader(
-            self.train_samples(self._data), sampler=sampler, batch_size=known(self._data.batch_size), drop_last=True
-        )
+        samples, size = self.train_samples(self._data), known(self._data.batch_size)
+        if self.unlabeled is None:
+            return self._loader(samples, sampler=sampler, batch_size=size, drop_last=True)
+        weak = train_transform(weak_options(self._data), self._mean, PADDED, self._seed)
+        views = self.unlabeled.views(self._read_splits[OPTION], weak, self._seed)
+        return self._loader(**self.unlabeled.batches(samples, sampler, views, size, self._seed))
 
     def train_samples(self, data: DataConfig) -> TrainSamples:
         """The augmented train images, with the crops of a configuration.

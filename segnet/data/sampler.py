@@ -55,6 +55,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self._epoch = epoch
 
     @property
+    def epoch(self) -> int:
+        """The epoch of the next iteration."""
+        return self._epoch
+
+    def of_all(self, place: int) -> int:
+        """Return the place in an order over all processes of this process's sample at `place`."""
+        return place * self._num_processes + self._rank
+
+    @property
     def total(self) -> int:
         """Samples of an epoch, over all processes."""
         if self._repeats is None:

@@ -174,13 +174,15 @@ def plot_curves(metrics: Path, target: Path) -> None:
     # Margins for tick labels of 8 characters. A computed layout draws everything twice, and takes as long again.
     figure.subplots_adjust(left=0.06, right=0.99, bottom=0.14, top=0.91, wspace=0.3)
     panels = (
-        ("loss", (("train/loss", "train"), ("val/loss", "val"))),
+        ("loss", (("train/loss", "train"), ("train/consistency_loss", "consistency"), ("val/loss", "val"))),
         ("mIoU [%]", (("val/miou", "val"),)),
         ("learning rate", (("lr", ""),)),
     )
     for axes, (title, curves) in zip(figure.subplots(1, 3), panels, strict=True):
         for name, label in curves:
             steps, values = series(name)
+            if name == "train/consistency_loss" and not steps:  # no unlabeled images
+                continue
             axes.plot(steps, values, label=label, marker="." if len(steps) < 60 else None)
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.3)

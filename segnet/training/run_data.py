@@ -1,6 +1,6 @@
-"""Data of a run: the train and val splits, and a comparison with the dataset that a checkpoint was trained on."""
+"""Data of a run: its splits and unlabeled images, and a comparison with those that a checkpoint was trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ from segnet.data import build_splits
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.digest import SplitDigest, changes, split_digest
 from segnet.data.fold import base_spec
+from segnet.data.unlabeled import OPTION, UnlabeledImages
 from segnet.errors import CheckpointError
 
 STATE_KEY = "dataset_digest"  # key in checkpoints
@@ -22,10 +23,11 @@ class RunData(Callback):
 
     Args:
         spec: spec of the dataset.
+        unlabeled: folders, globs and files of images without masks; None: none.
     """
 
-    def __init__(self, spec: Mapping[str, Any]) -> None:
-        self._spec = spec
+    def __init__(self, spec: Mapping[str, Any], unlabeled: Sequence[str] | None = None) -> None:
+        self._spec, self._sources = spec, unlabeled
 
     @cached_property
     def splits(self) -> Mapping[str, SegmentationDataset]:
@@ -37,11 +39,21 @@ class RunData(Callback):
         return build_splits(self._spec, TRAINING_SPLITS)
 
     @cached_property
+    def unlabeled(self) -> UnlabeledImages | None:
+        """The images without masks; None without the option.
+
+        Raises:
+            SegnetError: an option or a file cannot be used.
+        """
+        return UnlabeledImages(self._sources, self.splits["train"]) if self._sources else None
+
+    @cached_property
     def _digests(self) -> Mapping[str, SplitDigest]:
         """Digests at the start of the run, so that later changes of files are detected when it resumes."""
         root = base_spec(self._spec).get("root", ())
         roots = [root] if isinstance(root, str) else root
-        return {name: split_digest(self.splits[name], roots) for name in TRAINING_SPLITS}
+        found = {name: split_digest(self.splits[name], roots) for name in TRAINING_SPLITS}
+        return {**found, OPTION: split_digest(self.unlabeled, roots)} if self.unlabeled is not None else found
 
     def changes_since(self, checkpoint: Mapping[str, Any], source: object) -> str:
         """Describe in one line how the dataset changed since a checkpoint was written; empty without a known change.
@@ -56,13 +68,14 @@ class RunData(Callback):
         stored = checkpoint.get(STATE_KEY)
         if stored is None:  # an older checkpoint
             return ""
-        try:
-            before = {name: SplitDigest.from_state(stored[name]) for name in TRAINING_SPLITS}
+        try:  # a run that gets unlabeled images has another configuration, which is reported as such
+            both = [name for name in self._digests if name in TRAINING_SPLITS or name in stored]
+            before = {name: SplitDigest.from_state(stored[name]) for name in both}
         except (LookupError, TypeError, ValueError):
             raise CheckpointError(
                 f"{source}: its digest of the dataset is damaged: start from its weights with init_from={source}"
             ) from None
-        found = {name: changes(before[name], self._digests[name]) for name in TRAINING_SPLITS}
+        found = {name: changes(before[name], self._digests[name]) for name in both}
         return "; ".join(f"{name}: {text}" for name, text in found.items() if text)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

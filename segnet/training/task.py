@@ -23,6 +23,8 @@ from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.training.boundary_metrics import BoundaryCounts
 from segnet.training.callbacks.budget_clock import budget_clock
+from segnet.training.consistency import Consistency
+from segnet.training.freezing import frozen_parts
 from segnet.training.metrics import ConfusionMatrix, Scores, iou_metric
 from segnet.training.optim import (
     apply_hyperparameters,
@@ -89,6 +91,7 @@ class SegmentationTask(pl.LightningModule):
         self.inference = Inference()  # inference options of validations
         self.distillation: Distillation | None = None  # set for a training; no part of the state dict
         self.others = nn.ModuleList()  # models whose probabilities an evaluation averages with this one's
+        self.consistency: Consistency | None = None  # loss of unlabeled images
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         for part in frozen_parts(self.model.backbone, frozen_stages):
             part.requires_grad_(False)
@@ -139,31 +142,43 @@ class SegmentationTask(pl.LightningModule):
         if self.distillation is not None:
             self.distillation.compile_teacher()
 
-    def _network(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _network(self, images: Tensor, num_decoded: int | None = None) -> tuple[list[Tensor], Tensor]:
         features = self.model.encode(images)
-        return features, self.model.decoder(features)
+        return features, self.model.decoder([feature[:num_decoded] for feature in features])
 
-    def losses(self, images: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def losses(
+        self, images: Tensor, mask: Tensor, unlabeled: dict[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total loss of a batch, and the unweighted losses that are added to that of the masks, by name.
 
         Args:
             images: uint8 (batch, channels, height, width).
             mask: class ids (batch, height, width).
+            unlabeled: views of unlabeled images, see `segnet.training.consistency`; None: without them.
         """
-        features, logits = self._network(images)
+        count, weak, decoded = len(images), images[:0], None
+        if unlabeled is not None and self.consistency is not None:
+            weak = unlabeled["weak"] if self.consistency.needs_weak_features else weak
+            decoded = None if self.consistency.teacher is None else count
+        features, logits = self._network(torch.cat([images, weak]) if len(weak) else images, decoded)
+        features, weak_features = [[part[:count] for part in features], [part[count:] for part in features]]
         # The loss resizes the logits itself, which avoids logits at full image size.
-        loss = self.loss(logits, mask, self.model.decoder.align_corners)
+        loss = self.loss(logits[:count], mask, self.model.decoder.align_corners)
         added: dict[str, Tensor] = {}
         if (head := self.auxiliary_head) is not None:
             added["auxiliary_loss"] = self.loss(head(features), mask, head.align_corners)
             loss = loss + head.weight * added["auxiliary_loss"]
         if self.distillation is not None:
-            added["distillation_loss"] = self.distillation.loss(images, logits)
+            added["distillation_loss"] = self.distillation.loss(images, logits[:count])
             loss = loss + self.distillation.weight * added["distillation_loss"]
+        if unlabeled is not None and self.consistency is not None:
+            found = self.consistency(self._network, self.model.decoder, unlabeled, weak_features, logits[count:])
+            added |= {"consistency_loss": found.loss, "confident_pixels": found.confident}
+            loss = loss + self.consistency.weight(self.global_step) * found.loss
         return loss, added
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss, added = self.losses(batch["image"], batch["mask"])
+        loss, added = self.losses(batch["image"], batch["mask"], batch.get("unlabeled"))
         self.log_dict({f"train/{name}": value for name, value in added.items()})
         self.log("train/loss", loss, prog_bar=True)
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True)
@@ -273,22 +288,3 @@ class SegmentationTask(pl.LightningModule):
 
 def _as_logits(probabilities: Tensor) -> Tensor:
     return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
-
-
-def frozen_parts(backbone: nn.Module, frozen_stages: int | None) -> list[nn.Module]:
-    """Return the frozen parts of a backbone: the stem and the first `frozen_stages` stages.
-
-    Raises:
-        ConfigError: the backbone has fewer stages, or does not expose them.
-    """
-    if frozen_stages is None:
-        return []
-    parts = getattr(backbone, "parts", None)
-    if parts is None:
-        raise ConfigError(f"frozen_stages={frozen_stages}: this backbone has no stages to freeze; leave it at null")
-    if not 0 <= frozen_stages < len(parts):
-        raise ConfigError(
-            f"frozen_stages={frozen_stages} is out of range: 0 freezes the stem, up to {len(parts) - 1} stages can be "
-            "frozen with it, and null freezes nothing"
-        )
-    return list(parts[: frozen_stages + 1])

@@ -63,6 +63,7 @@ def greeting(
     return [
         f"data: {facts.num_train:,} train and {facts.num_val:,} val images; {len(names)} classes: "
         f"{listed(names, MOST_CLASSES)}",
+        *_unlabeled_line(config, datamodule, task),
         f"model: {backbone['name']} {depth}, {decoder['name']}, output stride {config.output_stride}, "
         f"{parameters / 1e6:.2f} M parameters",
         *([f"teacher: {task.distillation.describe()}"] if task.distillation else []),
@@ -82,6 +83,17 @@ def range_of_rates(task: SegmentationTask, optim: OptimConfig) -> str:
     return f"learning rates: {rates[0]:.3g} in the decoder, {rates[1]:.3g} in the backbone" + (
         f" down to {rates[-1]:.3g} in its first layers" if len(rates) > 2 else ""
     )
+
+
+def _unlabeled_line(config: Config, datamodule: SegmentationDataModule, task: SegmentationTask) -> list[str]:
+    if datamodule.unlabeled is None or task.consistency is None:
+        return []
+    options, size = config.consistency, datamodule.unlabeled.size(known(config.data.batch_size))
+    teacher = "ema" if task.consistency.uses_ema else "model"
+    return [
+        f"unlabeled: {len(datamodule.unlabeled.images):,} images, {size} in a batch; consistency weight "
+        f"{options.weight:g}, threshold {options.threshold:g}, teacher {teacher}"
+    ]
 
 
 def _length_line(config: Config, trainer: pl.Trainer, facts: Facts) -> str:

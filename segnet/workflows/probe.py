@@ -1,5 +1,6 @@
 """Probe for a time budget: measure a few training steps and predictions on random images, and loading a few images."""
 
+import copy
 import io
 import math
 import statistics
@@ -11,11 +12,13 @@ import torch
 
 from segnet.config import Config, known
 from segnet.data.datamodule import SegmentationDataModule
+from segnet.data.semi_supervised import NUM_STRONG
 from segnet.errors import DataError
 from segnet.losses.class_weight import without_class_weights
 from segnet.system.machine import is_out_of_memory, num_cores
 from segnet.training.budget import LARGEST_BATCH, SMALLEST_BATCH, Speed
 from segnet.training.callbacks.progress import memory_used
+from segnet.training.consistency import consistency_of
 from segnet.training.optim import build_optimizer, complete_optim, parameter_groups
 from segnet.training.plan import Facts
 from segnet.training.task import SegmentationTask
@@ -67,6 +70,9 @@ def probe(
             auxiliary_head=config.auxiliary_head,
         ).to(device)
         task.distillation = distillation
+        task.consistency = consistency_of(config, datamodule.classes.ignore_index)
+        if task.consistency is not None and task.consistency.uses_ema:
+            task.consistency.teacher = copy.deepcopy(task.model).eval()
         trial = Trial(task, known(config.data.crop_size), config.precision, now)
         rate, largest = _largest_batch(trial, known(config.data.batch_size), left)
         size = max(facts.sizes, key=lambda found: facts.sizes[found], default=tuple(known(config.data.crop_size)))
@@ -81,6 +87,10 @@ def probe(
         cores=num_cores(),
     )
     validation = facts.num_val * speed.with_loading(VALIDATING * prediction) + SAVES * saving
+    if task.consistency is not None:  # each train image comes with unlabeled ones
+        batch_size = known(config.data.batch_size)
+        more = 1 + (config.consistency.batch_size or batch_size) / batch_size
+        speed = replace(speed, loading=more * speed.loading)
     return replace(speed, validation=validation)
 
 
@@ -170,11 +180,25 @@ class Trial:
 
     def _one_step(self, images: torch.Tensor, mask: torch.Tensor) -> None:
         with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
-            loss, _ = self._task.losses(images, mask)
+            loss, _ = self._task.losses(images, mask, self._random_views(images))
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
         self._finish()
+
+    def _random_views(self, images: torch.Tensor) -> dict[str, torch.Tensor] | None:
+        """Return views of unlabeled images made of `images`; None if the run has none."""
+        consistency = self._task.consistency
+        if consistency is None:
+            return None
+        number = consistency.options.batch_size or len(images)
+        weak = images[torch.arange(number) % len(images)]
+        return {
+            "weak": weak,
+            "strong": torch.stack([weak] * NUM_STRONG, 1),
+            "is_image": torch.ones(number, *images.shape[2:], dtype=torch.bool, device=images.device),
+            "boxes": torch.zeros(number, NUM_STRONG, 4, dtype=torch.int64, device=images.device),
+        }
 
     def prediction(self, size: tuple[int, int]) -> float:
         """Return the median duration of predicting an image of (height, width), after a warm-up [s]."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
 from segnet.classes import Classes
+from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import printable
 from segnet.images.bands import displayable
@@ -53,7 +55,10 @@ def write_report(
         top["Boundary mIoU"], top["trimap mIoU"] = percent(near.boundary_miou), percent(near.trimap_miou)
     page = render(
         title=folder.absolute().name,
-        facts={name: _readable(fact) for name, fact in {**top, "val images": results.num_images, **facts}.items()},
+        facts={
+            name.replace("_", " "): _readable(fact, name == "confident_pixels")
+            for name, fact in {**top, "val images": results.num_images, **facts}.items()
+        },
         curves=curves.read_bytes() if curves.exists() else b"",
         classes=classes,
         scores=scores,
@@ -66,6 +71,15 @@ def write_report(
     )
     with replacing(folder / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def unlabeled_facts(trainer: pl.Trainer, datamodule: SegmentationDataModule) -> dict[str, int | float]:
+    """Return the number of unlabeled images and the last fraction of confident pixels; empty without such images."""
+    if datamodule.unlabeled is None:
+        return {}
+    facts: dict[str, int | float] = {"unlabeled_images": len(datamodule.unlabeled.images)}
+    confident = trainer.callback_metrics.get("train/confident_pixels")
+    return facts if confident is None else {**facts, "confident_pixels": float(confident)}
 
 
 def render(template: str = "report.html.jinja", **values: Any) -> str:
@@ -136,8 +150,10 @@ def encoded_image(pixels: NDArray[np.uint8], file_format: str) -> bytes:
     return buffer.getvalue()
 
 
-def _readable(fact: object) -> str:
-    """Format a fact as text; numbers get thousands separators."""
+def _readable(fact: object, is_fraction: bool = False) -> str:
+    """Format a fact as text; numbers get thousands separators, fractions become a percentage."""
+    if is_fraction and isinstance(fact, float):
+        return percent(fact)
     return f"{fact:,}" if isinstance(fact, int | float) else str(fact)
 
 

@@ -16,6 +16,7 @@ from segnet.config import Config, DataConfig, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
 from segnet.data.scan.report import DatasetReport
+from segnet.data.semi_supervised import UnlabeledStream
 from segnet.errors import ConfigError
 from segnet.images.bands import displayable
 from segnet.images.drawing import comparison, plot_curves
@@ -30,6 +31,7 @@ from segnet.system.signals import ending_at_once
 from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.callbacks.configured import configured_callbacks
 from segnet.training.callbacks.restore_errors import RestoreErrors
+from segnet.training.consistency import consistency_of
 from segnet.training.distributed import (
     broadcast_checkpoint,
     is_rank_zero,
@@ -61,7 +63,7 @@ from segnet.weights.normalization import resolve_normalization
 from segnet.workflows.decisions import decided, fitted, start_clock
 from segnet.workflows.evaluate import Results, device_options, evaluate
 from segnet.workflows.messages import announce, never_predicted
-from segnet.workflows.report import write_report
+from segnet.workflows.report import unlabeled_facts, write_report
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +94,7 @@ def train(config: Config, output_dir: Path, elapsed: float = 0.0) -> Results | N
     config = with_found_model(config)
     given, config = complete_specs(config), resolve_backbone_weights(complete_specs(fitted(config, clock)))
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = RunData(config.dataset)
+    data = RunData(config.dataset, config.unlabeled)
     checkpoint = checkpoint_to_resume(config, output_dir, data) if is_rank_zero() else None
     folder = run_folder(checkpoint, output_dir)
     loggers = [build_logger(config.logger, folder)] if config.logger else []
@@ -151,15 +153,15 @@ def prepare(
     """
     resumed = read_checkpoint(checkpoint) if checkpoint else None
     started = read_checkpoint(config.init_from) if config.init_from and not resumed else None
-    splits = data.splits  # first, so that a missing folder is an error before weights are downloaded
+    splits, images = data.splits, data.unlabeled  # first: a missing folder is an error before weights are downloaded
     weights = None if resumed or started else read_backbone_weights(config.backbone_weights)
-    normalized_as = weights
-    if base := resumed or started:
-        normalized_as = _normalization_of(base, str(checkpoint or config.init_from))
+    base = resumed or started
+    normalized_as = _normalization_of(base, str(checkpoint or config.init_from)) if base else weights
     mean, std = resolve_normalization(config.mean, config.std, normalized_as, _num_channels(config))
     overfits = bool(config.trainer.get("overfit_batches"))
+    stream = UnlabeledStream(images, config.consistency) if images is not None else None
     datamodule = SegmentationDataModule(
-        config.dataset, config.data, mean, config.seed, fixed_order=overfits, splits=splits
+        config.dataset, config.data, mean, config.seed, fixed_order=overfits, splits=splits, unlabeled=stream
     )
     if resumed and checkpoint:
         config = with_choices_of_run(config, checkpoint, resumed["hyper_parameters"]["optim"])
@@ -179,7 +181,7 @@ def prepare(
         norm_eval=config.norm_eval,
         auxiliary_head=config.auxiliary_head,
     )
-    task.distillation = distillation
+    task.distillation, task.consistency = distillation, consistency_of(config, datamodule.classes.ignore_index)
     task.model.check_training_batch(known(config.data.batch_size), *known(config.data.crop_size))
     task.model.zero_unreached_taps(*known(config.data.crop_size))
     if resumed and checkpoint:
@@ -268,6 +270,7 @@ def _finish(
         "parameters": sum(p.numel() for p in task.model.parameters()),
         "seconds": round(time.monotonic() - start, 1),
     }
+    facts |= unlabeled_facts(trainer, datamodule)
     if clock := budget_clock(trainer):
         add_steps(folder, trainer.global_step, clock.interval)
     results.write(folder / "results.json", **facts, config=asdict(config))

@@ -256,3 +256,23 @@ def test_weights_of_an_evaluation_are_a_checkpoint_not_those_of_a_backbone():
     assert in_other_words("evaluate", "weights", "a.ckpt") == " Write checkpoint=a.ckpt"
     assert in_other_words("evaluate", "augment", "true") == ' Write flip=true "scales=[0.75,1.0,1.25]"'
     assert in_other_words("train", "augment", "aerial") == " Write data.augment=aerial"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "paths"),
+    [
+        (["unlabeled=photos/"], ["photos/"]),
+        (["unlabelled=photos/"], ["photos/"]),
+        (["--unlabelled", "photos/*.jpg"], ["photos/*.jpg"]),
+        (["unlabeled=[a,b]"], ["a", "b"]),
+        (["unlabelled='a b'"], ["a b"]),
+        (["unlabeled=my photos, 2"], None),
+        (["unlabelled=null"], None),
+    ],
+)
+def test_one_path_without_masks_is_a_list_and_both_spellings_are_taken(arguments, paths):
+    if paths is None and "null" not in arguments[0]:
+        with pytest.raises(ConfigError, match="a list has brackets"):
+            composed("train", Config, arguments)
+    else:
+        assert composed("train", Config, arguments).unlabeled == paths

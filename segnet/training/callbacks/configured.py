@@ -67,6 +67,24 @@ class ExponentialAverage(WeightAveraging):
         self._device = trainer.strategy.root_device  # the module itself moves there later
         super().setup(trainer, pl_module, stage)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the EMA teach the unlabeled images."""
+        consistency = getattr(pl_module, "consistency", None)
+        if consistency is not None and consistency.uses_ema and self._average_model is not None:
+            average = self._average_model.module
+            assert isinstance(average.model, nn.Module)
+            consistency.teacher = average.model.eval()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        consistency = getattr(pl_module, "consistency", None)
+        if trainer.world_size > 1 and consistency is not None and consistency.teacher is not None:
+            # Each process has running statistics of its own, but checkpoints store those of rank zero.
+            for buffer in consistency.teacher.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
 
 class StopWithoutProgress(EarlyStopping):
     """Early stopping: ends the run when val mIoU stops improving, and logs it.
