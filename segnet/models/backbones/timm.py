@@ -79,12 +79,11 @@ class TimmBackbone(nn.Module):
         if not self.pads:
             return self._features(images)
         stride = self.strides[-1]
-        # Zero is the mean color of normalized images.
-        features = self._features(F.pad(images, (0, -width % stride, 0, -height % stride)))
-        return [
-            feature[:, :, : -(-height // stride), : -(-width // stride)]
-            for feature, stride in zip(features, self.strides, strict=True)
-        ]
+        sizes = [((height + step - 1) // step, (width + step - 1) // step) for step in self.strides]
+        # Zero is the mean color. Padding to more and cutting needs no remainder, which ONNX rounds otherwise.
+        padded = F.pad(images, (0, stride - 1, 0, stride - 1))[:, :, : sizes[-1][0] * stride, : sizes[-1][1] * stride]
+        features = self._features(padded)
+        return [feature[:, :, :rows, :columns] for feature, (rows, columns) in zip(features, sizes, strict=True)]
 
     def _features(self, images: Tensor) -> list[Tensor]:
         features = list(self.net(images))[self.first :]

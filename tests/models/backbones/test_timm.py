@@ -222,6 +222,23 @@ def test_images_are_padded_right_and_below_with_the_mean_color(fake_timm):
         assert torch.equal(ours, whole[:, :, : ours.shape[2], : ours.shape[3]])
 
 
+def test_padding_is_exported_for_images_of_any_size(fake_timm, tmp_path):
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    model = TimmBackbone("rounding_down", 32).eval()
+    sizes = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    program = torch.export.export(model, (torch.zeros(2, 3, 65, 97),), dynamic_shapes=(sizes,))
+    path = tmp_path / "model.onnx"
+    torch.onnx.export(program, dynamo=True, verbose=False).save(path)
+    session = onnxruntime.InferenceSession(path)
+    for size in ((97, 255), (64, 33), (225, 161)):
+        images = torch.randn(1, 3, *size)
+        found = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        for ours, theirs in zip(found, model(images), strict=True):
+            torch.testing.assert_close(torch.tensor(ours), theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_building_leaves_the_model_in_training_mode(fake_timm):
     assert all(layer.training for layer in TimmBackbone("plain", 32).modules())
 
