@@ -127,4 +127,5 @@ def test_a_plan_keeps_options_set_by_hand():
         trainer={"max_steps": 7},
     )
     decided, _ = plan(600, config=config)
-    assert (decided.data, decided.trainer, decided.optim.lr) == (config.data, config.trainer, 0.1)
+    assert (decided.data.batch_size, decided.data.crop_size) == (5, [64, 96])
+    assert (decided.trainer, decided.optim.lr) == (config.trainer, 0.1)
