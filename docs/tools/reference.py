@@ -353,6 +353,7 @@ def other_tools_page() -> str:
         "`segnet crossval`": "crossval",
         "`segnet evaluate`": "evaluate",
         "`segnet compare`": "compare",
+        "`segnet doubt`": "doubt",
         "`segnet benchmark`": "benchmark",
         "Verbs that take files: `predict`, `serve`, `export`, `convert`, ...": "predict",
     }
