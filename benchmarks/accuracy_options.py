@@ -181,12 +181,12 @@ def measure(options: Sequence[str], output: Path, repeats: int = 3) -> dict[str,
     The step is the fastest of several, on random images. Time and memory are processor time and the growth of the
     process on a CPU, and elapsed time and torch's memory on a GPU.
     """
+    before = resident()  # with all imports, and without the model and its teacher
     config = complete_specs(composed("train", Config, list(options)))
     trainer = training_trainer(config, output / "measured")
     config, _, task = prepare(config, RunData(config.dataset), None, trainer)
     device = trainer.strategy.root_device
     on_gpu = device.type == "cuda"
-    before = resident()
     trial = Trial(
         task.to(device),
         known(config.data.crop_size),
