@@ -14,7 +14,15 @@ import yaml
 from PIL import Image
 from tiny import CPU, components, configuration
 
-from segnet.config import Config, DataConfig, EarlyStoppingConfig, EmaConfig, OptimConfig, ValidationConfig
+from segnet.config import (
+    Config,
+    ConsistencyConfig,
+    DataConfig,
+    EarlyStoppingConfig,
+    EmaConfig,
+    OptimConfig,
+    ValidationConfig,
+)
 from segnet.data.datasets.shapes import Shapes
 from segnet.errors import CheckpointError, ConfigError, DataError, MachineError
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
@@ -50,9 +58,12 @@ def test_the_complete_configuration_is_stored(run):
         "ema": EmaConfig,
         "early_stopping": EarlyStoppingConfig,
         "validation": ValidationConfig,
+        "consistency": ConsistencyConfig,
     }
     config = Config(**{**stored, **{name: section(**stored[name]) for name, section in sections.items()}})
-    assert config == complete_specs(configuration(mean=[0.5] * 3, std=[0.5] * 3))  # the resolved values
+    expected = complete_specs(configuration(mean=[0.5] * 3, std=[0.5] * 3))  # the resolved values
+    augmentation = {"scale_range": [0.5, 2.0], "flip": 0.5, "color_jitter": 0.4}  # those of a run without a preset
+    assert config == replace(expected, data=replace(expected.data, **augmentation))
 
 
 def test_metrics_csv_contains_loss_learning_rate_and_miou(run):
