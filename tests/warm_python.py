@@ -17,7 +17,7 @@ import socket
 import sys
 from pathlib import Path
 
-IS_SUPPORTED = hasattr(os, "pidfd_open")  # on Linux; elsewhere programs start anew
+IS_SUPPORTED = hasattr(os, "pidfd_open")  # on Linux; elsewhere each program is a new process
 WARM_PYTHON = [sys.executable, "-IS", os.path.abspath(__file__)] if IS_SUPPORTED else [sys.executable]
 FOLDER = "SEGNET_WARM_PYTHON"  # environment variable: folder of the server's files
 ADDRESS, LEASE, LOCK, LOG = "python.socket", "python.lease", "python.lock", "python.log"
@@ -71,7 +71,7 @@ def client(arguments):
     message = json.dumps(request).encode()
     socket.send_fds(connection, [len(message).to_bytes(4, "big")], [0, 1, 2])
     connection.sendall(message)
-    for descriptor in (0, 1):  # or whoever reads the program's output waits for this process, too
+    for descriptor in (0, 1):  # or the reader of the program's output waits for this process, too
         os.close(descriptor)
     running.append(int.from_bytes(connection.recv(4), "big"))
     send_pending()

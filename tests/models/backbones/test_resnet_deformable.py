@@ -5,14 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from exported import assert_export_equals_model
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from segnet.classes import Classes
 from segnet.errors import ConfigError
-from segnet.exporters import EXPORTERS, exportable, metadata_of
-from segnet.inference.runtimes import open_runtime
 from segnet.models.backbones.resnet import ResNet
 from segnet.models.backbones.resnet.deformable import DeformableConv
 from segnet.models.segmentation_model import SegmentationModel
@@ -188,9 +186,6 @@ def test_half_precision_samples_at_the_same_positions(dtype):
 @torch.no_grad()
 def test_exports_give_the_same_logits(format, tmp_path):
     """With plugins too: attention pooling of any size."""
-    if format != "pt2":
-        for package in ("onnx", "onnxscript", "onnxruntime" if format == "onnx" else "openvino"):
-            pytest.importorskip(package)
     torch.manual_seed(0)
     plugins = [
         {"name": "context", "position": "after_conv2", "ratio": 0.5, "fusion": ["channel_add", "channel_mul"]},
@@ -207,14 +202,7 @@ def test_exports_give_the_same_logits(format, tmp_path):
     for name, parameter in model.named_parameters():
         if name.removeprefix("backbone.") in model.backbone.added_weights:
             torch.nn.init.normal_(parameter, std=0.5)
-    metadata = metadata_of(model, Classes.create(["a", "b"]), "uint8", "logits", "0" * 64)
-    path = tmp_path / ("model.xml" if format == "openvino" else f"model.{format}")
-    EXPORTERS[format](exportable(model, metadata), metadata, path)
-    run = open_runtime(path, "cpu", {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}[format])
-    for size in ((1, 65, 97), (2, 48, 33), (1, 3, 5)):
-        images = torch.randint(0, 256, (size[0], 3, *size[1:]), dtype=torch.uint8)
-        expected = model(images)
-        assert (run(images) - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert_export_equals_model(model, ["a", "b"], format, tmp_path, sizes=((1, 65, 97), (2, 48, 33), (1, 3, 5)))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 import pytest
 import torch
+from exported import assert_export_equals_model
 from tiny import components
 from torch.nn import functional as F
 
-from segnet.classes import Classes
 from segnet.errors import ConfigError
-from segnet.exporters import EXPORTERS, exportable, metadata_of
-from segnet.inference.runtimes import open_runtime
 from segnet.models.auxiliary import FCNHead
 from segnet.models.decoders.upernet import GridPooling, UPerNet
 from segnet.models.segmentation_model import SegmentationModel
@@ -89,18 +87,8 @@ def test_every_weight_learns_from_a_batch_of_one_image():
 @pytest.mark.parametrize("format", ["onnx", "openvino", "pt2"])
 @torch.no_grad()
 def test_exports_give_the_same_logits(format, tmp_path):
-    if format != "pt2":
-        for package in ("onnx", "onnxscript", "onnxruntime" if format == "onnx" else "openvino"):
-            pytest.importorskip(package)
     net = model(32).eval()
-    metadata = metadata_of(net, Classes.create(["a", "b", "c"]), "uint8", "logits", "0" * 64)
-    path = tmp_path / ("model.xml" if format == "openvino" else f"model.{format}")
-    EXPORTERS[format](exportable(net, metadata), metadata, path)
-    run = open_runtime(path, "cpu", {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}[format])
-    for size in ((1, 65, 97), (2, 224, 33), (1, 3, 5)):
-        images = torch.randint(0, 256, (size[0], 3, *size[1:]), dtype=torch.uint8)
-        expected = net(images)
-        assert (run(images) - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert_export_equals_model(net, ["a", "b", "c"], format, tmp_path, sizes=((1, 65, 97), (2, 224, 33), (1, 3, 5)))
 
 
 @pytest.mark.parametrize(
