@@ -51,10 +51,10 @@ def write_half(source: Path, target: Path) -> None:
         for folder in (split, f"{split}annot"):
             way = cv2.INTER_NEAREST if folder.endswith("annot") else cv2.INTER_AREA
             (target / folder).mkdir(parents=True, exist_ok=True)
-            for path in sorted((source / folder).glob("*.png")):
+            for path in sorted((source / folder).iterdir()):
                 pixels = np.asarray(Image.open(path))
                 half = cv2.resize(pixels, (pixels.shape[1] // 2, pixels.shape[0] // 2), interpolation=way)
-                Image.fromarray(half).save(target / folder / path.name)
+                Image.fromarray(half).save(target / folder / f"{path.stem}.png")
         (target / f"{split}.txt").write_text((source / f"{split}.txt").read_text())
 
 

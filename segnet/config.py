@@ -116,7 +116,7 @@ class OptimConfig:
     min_lr: float = 0.0
     """Final learning rate of the schedule."""
     warmup_steps: int | None = None
-    """Steps of linear warm-up to lr before the schedule starts; null: 4 % of the run, or 0 if lr is set."""
+    """Steps of linear warm-up to lr before the schedule starts; null: 10 % of the run, at most 500; 0 if lr is set."""
 
 
 @dataclass(slots=True, kw_only=True)

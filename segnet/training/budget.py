@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from segnet.config import Config, default_backbone, known
-from segnet.data.scan.crop_fill import CROP_STEP
 from segnet.errors import ConfigError
 from segnet.training.callbacks.budget_clock import VALIDATION_TIME
 from segnet.training.plan import BATCH_SIZE, Facts, has_length, planned
@@ -24,6 +23,7 @@ SHORTEST = 20.0  # shortest budget [s]; a shorter one does not cover the start-u
 GPU_BACKBONE = {"block": "bottleneck", "depths": [3, 4, 6, 3]}  # ResNet50_vd
 LEAST_FOR_GPU_BACKBONE = 300.0  # smallest budget for it; below, a GPU trains ResNet18_vd [s]
 FEWEST_STEPS = 50  # for fewer steps, the batch and then the crop is made smaller
+CROP_STEP = 32  # sides of a crop that is made smaller are multiples of it [pixels]
 SMALLEST_CROP = 128  # smallest side of a crop, unless the images are smaller [pixels]
 SMALLEST_BATCH, LARGEST_BATCH = 4, 16
 STEPS_FOR_LARGEST_BATCH = 8_000
@@ -161,8 +161,10 @@ def plan_within(config: Config, facts: Facts, speed: Speed, seconds: float) -> t
 
 
 def crop_for(crop: list[int], area: float) -> list[int]:
-    """Shrink a crop to an area in pixels, in multiples of `CROP_STEP`; its sides stay at least `SMALLEST_CROP`."""
-    factor = min(1.0, math.sqrt(area / math.prod(crop)))
+    """Shrink a crop to an area in pixels, to multiples of `CROP_STEP`; its sides stay at least `SMALLEST_CROP`."""
+    factor = math.sqrt(area / math.prod(crop))
+    if factor >= 1:
+        return crop
     return [max(min(side, SMALLEST_CROP), int(side * factor) // CROP_STEP * CROP_STEP) for side in crop]
 
 

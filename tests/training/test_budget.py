@@ -95,7 +95,7 @@ def test_a_slow_machine_gets_smaller_batches_then_smaller_crops_and_a_fast_one_l
     decided, steps = plan(60, replace(SPEED, pixels_per_second=1e5))
     assert (decided.data.crop_size, decided.data.batch_size) == ([128, 128], 4)
     decided, _ = plan(3600, replace(SPEED, pixels_per_second=1e9), facts=replace(FACTS, device="cuda"))
-    assert (decided.data.crop_size, decided.data.batch_size) == ([384, 480], 16)
+    assert (decided.data.crop_size, decided.data.batch_size) == ([360, 480], 16)
     decided, _ = plan(3600, replace(SPEED, pixels_per_second=1e9, largest_batch=3))
     assert decided.data.batch_size == 3  # more do not fit
 
@@ -115,7 +115,7 @@ def test_a_plan_resolves_every_null_except_the_length():
     decided, steps = plan(600)
     assert {option for option in PLANNED if value_of(decided, option) is None} == {"trainer.max_steps"}
     assert decided.trainer["max_epochs"] == -1
-    assert decided.optim.warmup_steps == int(0.04 * steps)
+    assert decided.optim.warmup_steps == int(0.1 * steps)
     assert 600 * 0.12 / SPEED.validation - 1 <= steps / decided.trainer["val_check_interval"] <= 20
 
 

@@ -15,7 +15,7 @@ def test_the_filled_fraction_is_averaged_over_the_random_scales():
 def test_small_images_give_a_warning_with_a_fitting_crop_size():
     text = small_images("train", {(101, 101): 40, (90, 120): 2}, DataConfig(crop_size=[512, 512]))
     assert "images of 101 x 101 (median) fill 6." in text
-    assert text.endswith('set "data.crop_size=[128,128]"')
+    assert text.endswith('set "data.crop_size=[101,101]"')
 
 
 @pytest.mark.parametrize(("split", "size"), [("train", (480, 360)), ("val", (101, 101))])
@@ -28,7 +28,7 @@ def test_a_crop_that_follows_the_images_is_not_warned_about():
 
 
 def test_the_fitting_crop_covers_the_median_image_up_to_a_limit():
-    assert fitting_crop({(101, 300): 3, (10, 20): 2, (900, 900): 1}, 256) == [128, 256]
+    assert fitting_crop({(101, 300): 3, (10, 20): 2, (900, 900): 1}, 256) == [101, 256]
     assert fitting_crop({}, 256) == [256, 256]
 
 
