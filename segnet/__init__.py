@@ -8,12 +8,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segnet.api import evaluate, export, inspect, train
+    from segnet.api import compare, crossval, doubt, evaluate, export, inspect, train
     from segnet.config import Config
     from segnet.inference.predictor import Predictor
     from segnet.inference.segmentation import Segmentation
-    from segnet.models.checkpoint import load_checkpoint
     from segnet.models.segmentation_model import SegmentationModel
+    from segnet.published.zoo import load_checkpoint
 
 __all__ = [
     "Config",
@@ -21,6 +21,9 @@ __all__ = [
     "Segmentation",
     "SegmentationModel",
     "__version__",
+    "compare",
+    "crossval",
+    "doubt",
     "evaluate",
     "export",
     "inspect",
@@ -34,10 +37,13 @@ _MODULE_OF = {
     "Predictor": "segnet.inference.predictor",
     "Segmentation": "segnet.inference.segmentation",
     "SegmentationModel": "segnet.models.segmentation_model",
+    "compare": "segnet.api",
+    "crossval": "segnet.api",
+    "doubt": "segnet.api",
     "evaluate": "segnet.api",
     "export": "segnet.api",
     "inspect": "segnet.api",
-    "load_checkpoint": "segnet.models.checkpoint",
+    "load_checkpoint": "segnet.published.zoo",
     "train": "segnet.api",
 }
 

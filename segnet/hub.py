@@ -23,6 +23,7 @@ from segnet.models.checkpoint import load_checkpoint, read_checkpoint
 from segnet.models.digests import require_config_digests
 from segnet.models.pretrained import CONFIG, NO_MODEL, TAGS, WEIGHTS, model_card, save_pretrained
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.published.zoo import find_model
 from segnet.system.integrity import refusing_damage
 from segnet.weights.hub_files import HUB_NAME, hub_error
 
@@ -53,12 +54,14 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
         self._spec = {"backbone": backbone, "decoder": decoder, "num_classes": num_classes, "mean": mean, "std": std}
 
     @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike[str]) -> "HubModel":
-        """Load the model of a segnet checkpoint, in evaluation mode.
+    def from_checkpoint(cls, checkpoint: str | os.PathLike[str]) -> "HubModel":
+        """Load the model of a segnet checkpoint, or a published model by its name, in evaluation mode.
 
         Raises:
-            CheckpointError: the file cannot be used.
+            CheckpointError: the file cannot be used, or no published model has this name.
+            MachineError: the download failed.
         """
+        path = find_model(checkpoint)
         trained, classes = load_checkpoint(path)
         model = cls(**read_checkpoint(path)["hyper_parameters"]["model"], classes=classes.to_dict())
         model.load_state_dict(trained.state_dict())

@@ -15,10 +15,13 @@ PUBLIC = {
     "Segmentation": "segnet.inference.segmentation",
     "SegmentationModel": "segnet.models.segmentation_model",
     "__version__": None,
+    "compare": "segnet.api",
+    "crossval": "segnet.api",
+    "doubt": "segnet.api",
     "evaluate": "segnet.api",
     "export": "segnet.api",
     "inspect": "segnet.api",
-    "load_checkpoint": "segnet.models.checkpoint",
+    "load_checkpoint": "segnet.published.zoo",
     "train": "segnet.api",
 }
 
@@ -70,6 +73,9 @@ def test_a_consumer_sees_real_types(tmp_path):
         "run = segnet.train('dataset=shapes', optim__lr=0.1, output_dir='runs/mine')\n"
         "reveal_type(run.checkpoint)\n"
         "reveal_type(segnet.evaluate(checkpoint=run.checkpoint).results.scores.iou)\n"
+        "reveal_type(segnet.crossval(folds=2).checkpoints)\n"
+        "reveal_type(segnet.compare('a.ckpt', 'b.ckpt').verdict)\n"
+        "reveal_type(segnet.doubt(crossval='runs/folds').suspects)\n"
         "reveal_type(segnet.inspect('dataset=shapes').report.errors)\n"
         "reveal_type(segnet.export(run.checkpoint).path)\n"
         "reveal_type(segnet.Predictor(run.checkpoint)('a.png').mask)\n"
@@ -83,4 +89,4 @@ def test_a_consumer_sees_real_types(tmp_path):
     types = [line.split('"')[1] for line in found.stdout.splitlines() if "Revealed type" in line]
     assert found.returncode == 0, found.stdout
     assert not any("Any" in text for text in types if "ndarray" not in text), types
-    assert len(types) == 8
+    assert len(types) == 11

@@ -470,9 +470,7 @@ def python_page() -> str:
         if not name.startswith("_"):
             parts.append(f"::: segnet.{name}\n")
     api = importlib.import_module("segnet.api")
-    results = [
-        name for name, kind in vars(api).items() if dataclasses.is_dataclass(kind) and kind.__module__ == api.__name__
-    ]
+    results = [name for name in api.__all__ if dataclasses.is_dataclass(vars(api)[name])]
     parts.append("## Results\n\nThese objects are what the functions return.\n")
     parts += [f"::: segnet.api.{name}\n    options: {{heading_level: 3}}\n" for name in results]
     return "\n".join(parts)

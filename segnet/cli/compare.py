@@ -1,6 +1,6 @@
 """`segnet compare`: differences of IoU between checkpoints on the same images, and which of them are noise."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segnet.workflows.per_image import ImageCounts
 
 RIGHT = ("first %", "second %", "difference", "95 % interval", "p")  # columns of numbers
+COLUMNS = ("class", *RIGHT, "verdict")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,27 +25,42 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare(config: CompareConfig, output_dir: Path) -> None:
-    from segnet.workflows.compare import (  # late: a wrong option fails before Lightning is imported
-        compare_recipes,
-        facts,
-    )
+    from segnet.workflows.compare import facts  # late: a wrong option fails before Lightning is imported
+
+    comparison = compared(config, output_dir, say)
+    for name, paths in zip(("first", "second"), comparison.sides, strict=True):
+        say(f"{name + ':':8s}{', '.join(map(str, paths))}")
+    print_table(COLUMNS, rows(comparison), RIGHT)
+    for line in facts(comparison):
+        say(line)
+    say(f"comparison: {output_dir / 'comparison.json'}")
+
+
+def compared(
+    config: CompareConfig, output_dir: Path, report: Callable[[object], None] = lambda line: None
+) -> "RecipeComparison":
+    """Compare two sides and write comparison.json; checkpoints are evaluated on the dataset of the first one's run.
+
+    Args:
+        report: receives a line for each evaluation.
+
+    Raises:
+        ConfigError: a launcher started several processes.
+        SegnetError: see `segnet.workflows.compare.compare_recipes` and `segnet.workflows.evaluate.evaluate`.
+    """
+    from segnet.workflows.compare import compare_recipes
 
     require_no_launcher("compare")
     comparison = compare_recipes(
         config.first,
         config.second,
-        _Evaluations(config, output_dir),
+        _Evaluations(config, output_dir, report),
         block=config.block,
         draws=config.draws,
         seed=config.seed,
     )
-    for name, paths in zip(("first", "second"), comparison.sides, strict=True):
-        say(f"{name + ':':8s}{', '.join(map(str, paths))}")
-    print_table(["class", *RIGHT, "verdict"], rows(comparison), RIGHT)
-    for line in facts(comparison):
-        say(line)
     comparison.write(output_dir / "comparison.json")
-    say(f"comparison: {output_dir / 'comparison.json'}")
+    return comparison
 
 
 class _Evaluations:
@@ -53,8 +69,8 @@ class _Evaluations:
     The counts of each are stored in the run folder as per_image_1.json, ..., so that they need not be computed again.
     """
 
-    def __init__(self, config: CompareConfig, output_dir: Path) -> None:
-        self._config, self._folder, self._count = config, output_dir, 0
+    def __init__(self, config: CompareConfig, output_dir: Path, report: Callable[[object], None]) -> None:
+        self._config, self._folder, self._report, self._count = config, output_dir, report, 0
         self._dataset = config.dataset
 
     def __call__(self, checkpoint: Path) -> "ImageCounts":
@@ -74,12 +90,12 @@ class _Evaluations:
             options = on_dataset_of_run(options)
             self._dataset = options.dataset
             words = (f"{key}={value}" for key, value in options.dataset.items() if value is not None)
-            say(f"dataset of {checkpoint}: {' '.join(words)}")
+            self._report(f"dataset of {checkpoint}: {' '.join(words)}")
         results = scored(options)
         self._count += 1
         path = self._folder / f"per_image_{self._count}.json"
         results.write_images(path)
-        say(f"counts of each image of {checkpoint}: {path}")
+        self._report(f"counts of each image of {checkpoint}: {path}")
         return results.images
 
 

@@ -62,6 +62,13 @@ def scores_table(results: Results) -> Table:
 
 def print_crossval(scores: CrossvalScores) -> None:
     """Print the IoU of each class, pooled and by fold, and the mIoU."""
+    Console().print(crossval_table(scores))
+    say(f"pooled mIoU {percent(scores.pooled.miou)} ({DEFINITION})")
+    say(f"mean of the folds {percent(scores.miou.mean)}, standard deviation {percent(scores.miou.deviation)}")
+
+
+def crossval_table(scores: CrossvalScores) -> Table:
+    """Build the table of the IoU of each class and the mIoU, pooled and by fold."""
     table = Table(title=f"{len(scores.folds)} folds, {sum(fold.num_images for fold in scores.folds):,} held-out images")
     for column in ("IoU %", "pooled", "mean", "sd", *(fold.folder.name for fold in scores.folds)):
         table.add_column(column, justify="left" if column == "IoU %" else "right")
@@ -72,9 +79,7 @@ def print_crossval(scores: CrossvalScores) -> None:
     table.add_section()
     ratios = [scores.pooled.miou, scores.miou.mean, scores.miou.deviation, *(found.miou for found in by_fold)]
     table.add_row("mIoU", *(percent(ratio, "") for ratio in ratios))
-    Console().print(table)
-    say(f"pooled mIoU {percent(scores.pooled.miou)} ({DEFINITION})")
-    say(f"mean of the folds {percent(scores.miou.mean)}, standard deviation {percent(scores.miou.deviation)}")
+    return table
 
 
 def boundary_table(classes: Classes, scores: BoundaryScores) -> Table:
@@ -90,6 +95,11 @@ def boundary_table(classes: Classes, scores: BoundaryScores) -> Table:
 
 def print_doubt(ranked: Sequence[Suspect], classes: Classes) -> None:
     """Print the images with the most doubt about their labels, each with its most doubtful region."""
+    Console().print(doubt_table(ranked, classes))
+
+
+def doubt_table(ranked: Sequence[Suspect], classes: Classes) -> Table:
+    """Build the table of the images with the most doubt."""
     table = Table(title=f"{min(NUM_SUSPECTS, len(ranked))} of {len(ranked):,} images, most doubt first")
     for column in ("score", "image", "labeled", "looks like", "pixels", "x, y"):
         table.add_column(column, justify="right" if column in ("score", "pixels") else "left")
@@ -100,7 +110,21 @@ def print_doubt(ranked: Sequence[Suspect], classes: Classes) -> None:
             words = list(map(cell, [*named, f"{region.pixels:,}", f"{region.box[0]}, {region.box[1]}"]))
         name = str(Path(*Path(suspect.name).parts[-2:]))  # whole paths would be cut off; doubt.json has them
         table.add_row(f"{suspect.doubt.score:.1f}", cell(name), *words)
-    Console().print(table)
+    return table
+
+
+def comparison_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> Table:
+    """Build a table of cells for a notebook.
+
+    Args:
+        right: columns that are aligned to the right.
+    """
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
+    for row in rows:
+        table.add_row(*map(cell, row))
+    return table
 
 
 def print_ranking(finished: Sequence[tuple[Config, float, Path]]) -> None:

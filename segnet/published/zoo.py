@@ -5,10 +5,15 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segnet.config import Config
 from segnet.errors import ConfigError, MachineError
 from segnet.weights.zoo import MODEL_NAME, PublishedModel, published_model, stands_for_model
+
+if TYPE_CHECKING:
+    from segnet.classes import Classes
+    from segnet.models.segmentation_model import SegmentationModel
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,25 @@ def find_model(text: str | os.PathLike[str]) -> Path:
     if os.path.exists(path) or not MODEL_NAME.fullmatch(os.fspath(text)):
         return path
     return fetch_model(published_model(os.fspath(text)))
+
+
+def load_checkpoint(checkpoint: str | os.PathLike[str]) -> "tuple[SegmentationModel, Classes]":
+    """Load the model of a checkpoint, or a published model by its name.
+
+    Args:
+        checkpoint: path of a segnet checkpoint; or a name such as "cityscapes_resnet50_vd", whose model is downloaded
+            once. `segnet models` lists the names.
+
+    Returns:
+        The model on the CPU, in eval mode, and its classes.
+
+    Raises:
+        CheckpointError: the file cannot be read, its weights do not fit its description, or no model has this name.
+        MachineError: the backbone needs a package that is not installed, the download failed, or out of memory.
+    """
+    from segnet.models.checkpoint import load_checkpoint  # imports torch, which lists do not need
+
+    return load_checkpoint(find_model(checkpoint))
 
 
 def with_found_model(config: Config) -> Config:

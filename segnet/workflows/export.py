@@ -135,7 +135,7 @@ def require_equal(
         CheckpointError: at some size the fraction of pixels with the same class is below LEAST_AGREEMENT.
     """
     for images in example_images(metadata.channels):
-        comparison = compare(model, run, images, metadata.output)
+        comparison = compare_outputs(model, run, images, metadata.output)
         report(comparison)
         if not comparison.agreement >= LEAST_AGREEMENT:
             raise CheckpointError(
@@ -144,7 +144,7 @@ def require_equal(
             )
 
 
-def compare(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, output_kind: str) -> Comparison:
+def compare_outputs(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, output_kind: str) -> Comparison:
     """Compare model and export on images (B, C, H, W), uint8."""
     expected, given = _inference(model)(images), run(images)
     agreement = (expected.argmax(dim=1) == given.argmax(dim=1)).double().mean().item()

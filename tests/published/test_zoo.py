@@ -15,6 +15,7 @@ import torch
 from loopback import serving
 from PIL import Image
 
+import segnet
 from segnet.class_sets import CITYSCAPES_CLASSES
 from segnet.cli.evaluate import main as evaluate
 from segnet.cli.export import main as export
@@ -22,7 +23,7 @@ from segnet.cli.grammar import to_overrides
 from segnet.cli.info import main as info
 from segnet.cli.predict import main as predict
 from segnet.config import Config
-from segnet.errors import CheckpointError, ConfigError, MachineError
+from segnet.errors import CheckpointError, ConfigError, MachineError, SegnetError
 from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
 from segnet.published.zoo import find_model, with_found_model
@@ -133,6 +134,26 @@ def test_other_verbs_accept_the_name(server, tmp_path, capsys):
     with pytest.raises(ConfigError, match=f"init_from={NAME} fine-tunes it$"):
         with_found_model(Config(checkpoint=NAME))
     assert len(server.requests) == 1
+
+
+def test_the_functions_of_the_public_api_accept_the_name(server, tmp_path):
+    model, classes = segnet.load_checkpoint(NAME)
+    assert classes == CITYSCAPES_CLASSES
+    assert not model.training
+    assert segnet.load_checkpoint(find_model(NAME))[1] == classes
+    assert segnet.export(NAME, "safetensors").path == Path(f"{NAME}_pretrained")
+    Path("b.json").touch()
+    on_shapes = {"dataset": "shapes", "dataset__num_val": 1, "trainer__accelerator": "cpu"}
+    other_classes = "was trained on 19: road"
+    with pytest.raises(SegnetError, match=other_classes):
+        segnet.evaluate(checkpoint=NAME, **on_shapes)
+    with pytest.raises(SegnetError, match=other_classes):
+        segnet.compare(first=NAME, second=Path("b.json"), **on_shapes)
+    with pytest.raises(SegnetError, match=other_classes):
+        segnet.doubt(checkpoint=NAME, dataset="shapes", dataset__num_val=1, device="cpu")
+    assert len(server.requests) == 1
+    with pytest.raises(CheckpointError, match=f"Did you mean '{NAME}'"):
+        segnet.load_checkpoint(f"{NAME}s")
 
 
 def test_a_predictor_accepts_the_name(server):

@@ -1,0 +1,34 @@
+"""The functions of the public API: `segnet.train`, `segnet.crossval`, `segnet.evaluate`, `segnet.compare`,
+`segnet.doubt`, `segnet.inspect` and `segnet.export`.
+
+They match the verbs of the command line, with the same options, defaults and run folders. Options are given as
+
+* strings, as on the command line: ``segnet.train("dataset=folder", "dataset.root=photos")``;
+* keywords with two underscores for the dot: ``segnet.train(dataset="folder", dataset__root="photos")``;
+* a `Config`, and keywords for changes: ``segnet.train(config, optim__lr=0.02)``.
+
+Strings and keywords can be combined; keywords take precedence. User errors are subclasses of
+`segnet.errors.SegnetError`.
+"""
+
+from segnet.api.datasets import Inspection, inspect
+from segnet.api.exporting import Exported, export
+from segnet.api.measuring import Compared, DoubtRanking, Evaluation, compare, doubt, evaluate
+from segnet.api.training import CrossValidation, Run, crossval, train
+
+__all__ = [
+    "Compared",
+    "CrossValidation",
+    "DoubtRanking",
+    "Evaluation",
+    "Exported",
+    "Inspection",
+    "Run",
+    "compare",
+    "crossval",
+    "doubt",
+    "evaluate",
+    "export",
+    "inspect",
+    "train",
+]
