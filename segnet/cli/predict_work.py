@@ -182,7 +182,8 @@ def _work(prediction: Prediction, tasks: Sequence[Task], options: argparse.Names
         display.line(f"class shares: {write_shares(prediction.records, prediction.predictor.classes.names)}")
     display.end(f"{work.num_done - work.num_failed:,} of {len(tasks):,} inputs -> {options.output}")
     if work.num_failed:
-        display.error(f"segnet: {work.num_failed:,} of {len(tasks):,} inputs failed")
+        if len(tasks) > 1:  # the error of a single input says it
+            display.error(f"segnet: {work.num_failed:,} of {len(tasks):,} inputs failed")
         return ExitCode.PARTIAL if work.num_failed < len(tasks) else ExitCode.DATA
     return ExitCode.OK
 

@@ -58,6 +58,13 @@ def test_only_bad_images_exit_with_3(folder, checkpoint, capsys):
     assert "2 of 2 inputs failed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [[], ["--scene"]])
+def test_one_bad_input_is_one_line(folder, checkpoint, capsys, options):
+    assert main(["gone.png", "--checkpoint", str(checkpoint), *options]) == 3
+    assert capsys.readouterr().err.splitlines() == ["segnet: error: gone.png: no such file"]
+    assert written() == []
+
+
 def test_a_truncated_image_gives_no_result(folder, checkpoint):
     write_noise("good.png")
     whole = write_noise("bad.jpg", (100, 100)).read_bytes()
