@@ -92,6 +92,23 @@ class DoubtConfig(ValidationConfig):
 
 
 @dataclass(slots=True, kw_only=True)
+class AverageConfig:
+    """Average the weights of several checkpoints of one model, and estimate the statistics of its batch norms anew."""
+
+    checkpoint: Any = "???"
+    """Checkpoints (.ckpt) to average, as a list: of one run, or of runs from the same pretrained weights."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Dataset: a choice such as folder, and its options; without one, the dataset of the first checkpoint's run."""
+    split: str = "val"
+    """Split on which the average and each checkpoint are evaluated: train, val or test."""
+    num_images: int = 1_000
+    """Augmented train images that the statistics are estimated from; at most those of one epoch."""
+    data: LoaderConfig = field(default_factory=LoaderConfig)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Arguments of Lightning's Trainer, such as trainer.accelerator=cpu."""
+
+
+@dataclass(slots=True, kw_only=True)
 class ShardConfig:
     """Pack a dataset into tar files (WebDataset shards) for streaming."""
 

@@ -160,7 +160,9 @@ def test_no_choice_repeats_a_default(group):
                 assert own[section].get(key) != value, f"{group}={choice}: {section}.{key}"
 
 
-@pytest.mark.parametrize("verb", ["train", "crossval", "evaluate", "compare", "doubt", "inspect", "shard", "benchmark"])
+@pytest.mark.parametrize(
+    "verb", ["train", "crossval", "evaluate", "compare", "doubt", "average", "inspect", "shard", "benchmark"]
+)
 def test_the_file_of_a_verb_has_no_options(verb):
     assert set(yaml.safe_load((CONF / f"{verb}.yaml").read_text())) == {"defaults", "hydra"}
 

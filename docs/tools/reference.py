@@ -354,6 +354,7 @@ def other_tools_page() -> str:
         "`segnet evaluate`": "evaluate",
         "`segnet compare`": "compare",
         "`segnet doubt`": "doubt",
+        "`segnet average`": "average",
         "`segnet benchmark`": "benchmark",
         "Verbs that take files: `predict`, `serve`, `export`, `convert`, ...": "predict",
     }

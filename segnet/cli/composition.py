@@ -36,7 +36,12 @@ T = TypeVar("T")
 
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
 NAMES = "dataset.class_names"
-DATASET_OF_RUN = ("evaluate", "compare", "doubt")  # verbs whose default dataset is that of the checkpoint's run
+DATASET_OF_RUN = (
+    "evaluate",
+    "compare",
+    "doubt",
+    "average",
+)  # verbs whose default dataset is that of the checkpoint's run
 NAMED_BY_VALUES = ("folder", "geotiff")  # datasets whose masks segnet inspect reads without class names
 OPEN_SECTIONS = (
     *("backbone", "decoder", "norm", "loss", "auxiliary_head", "distillation"),

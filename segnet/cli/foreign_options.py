@@ -64,6 +64,7 @@ WORDS = {
     "evaluate": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,  # the first row with a word counts
     "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_TRAIN_WORDS},
     "doubt": {"images top": "num_images={value}", **_CHECKPOINT_WORDS, **_TRAIN_WORDS},
+    "average": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,
     "benchmark": _BENCHMARK_WORDS | _TRAIN_WORDS | _BENCHMARK_WORDS,
 }
 

@@ -53,7 +53,7 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     positional: list[str] = []
     names = [field.name for field in dataclasses.fields(schema)]
     overrides = list(_translated(verb, set(_flags(schema)), names, arguments, positional))
-    if verb in ("evaluate", "doubt"):
+    if verb in ("evaluate", "doubt", "average"):
         overrides = _one_ensemble(overrides)
     return [*overrides, *(_sides_in(positional) if verb == "compare" else _dataset_in(positional, overrides))]
 
@@ -172,7 +172,7 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
         ConfigError: the verb takes no checkpoint, or the argument is not a model file.
     """
     is_model = Path(argument).suffix in MODEL_SUFFIXES or stands_for_model(argument)
-    if is_model and verb in ("evaluate", "benchmark", "doubt"):
+    if is_model and verb in ("evaluate", "benchmark", "doubt", "average"):
         return f"checkpoint={as_typed(argument)}"
     if stands_for_model(argument) and verb == "train":
         raise ConfigError(f"{argument}: init_from={argument} fine-tunes that model")

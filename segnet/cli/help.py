@@ -15,6 +15,7 @@ import segnet
 from segnet.components import as_typed
 from segnet.config import Config
 from segnet.verb_config import (
+    AverageConfig,
     BenchmarkConfig,
     CompareConfig,
     CrossvalConfig,
@@ -30,6 +31,7 @@ SCHEMAS: dict[str, Any] = {
     "evaluate": EvaluateConfig,
     "compare": CompareConfig,
     "doubt": DoubtConfig,
+    "average": AverageConfig,
     "inspect": InspectConfig,
     "shard": ShardConfig,
     "benchmark": BenchmarkConfig,
@@ -44,6 +46,7 @@ USAGE = {
     "evaluate": "segnet evaluate CHECKPOINT dataset=NAME [option=value ...]",
     "compare": "segnet compare A B [option=value ...], or with seeds: segnet compare A1 A2 A3 -- B1 B2 B3",
     "doubt": "segnet doubt CROSSVAL_FOLDER | CHECKPOINT [option=value ...]",
+    "average": "segnet average CHECKPOINT CHECKPOINT ... [option=value ...]",
     "inspect": "segnet inspect dataset=NAME [option=value ...]",
     "shard": "segnet shard dataset=NAME output=FOLDER [option=value ...]",
     "benchmark": "segnet benchmark [CHECKPOINT | backbone=NAME ...] [option=value ...]",
