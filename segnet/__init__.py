@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from segnet.api import compare, crossval, doubt, evaluate, export, inspect, train
     from segnet.config import Config
     from segnet.inference.predictor import Predictor
+    from segnet.inference.refinement import Refinement
     from segnet.inference.segmentation import Segmentation
+    from segnet.inference.smoothing import Smoothing
     from segnet.models.segmentation_model import SegmentationModel
     from segnet.published.zoo import load_checkpoint
 
 __all__ = [
     "Config",
     "Predictor",
+    "Refinement",
     "Segmentation",
     "SegmentationModel",
+    "Smoothing",
     "__version__",
     "compare",
     "crossval",
@@ -35,8 +39,10 @@ __version__ = "0.2.0"
 _MODULE_OF = {
     "Config": "segnet.config",
     "Predictor": "segnet.inference.predictor",
+    "Refinement": "segnet.inference.refinement",
     "Segmentation": "segnet.inference.segmentation",
     "SegmentationModel": "segnet.models.segmentation_model",
+    "Smoothing": "segnet.inference.smoothing",
     "compare": "segnet.api",
     "crossval": "segnet.api",
     "doubt": "segnet.api",

@@ -12,8 +12,10 @@ import segnet
 PUBLIC = {
     "Config": "segnet.config",
     "Predictor": "segnet.inference.predictor",
+    "Refinement": "segnet.inference.refinement",
     "Segmentation": "segnet.inference.segmentation",
     "SegmentationModel": "segnet.models.segmentation_model",
+    "Smoothing": "segnet.inference.smoothing",
     "__version__": None,
     "compare": "segnet.api",
     "crossval": "segnet.api",

@@ -16,6 +16,7 @@ from segnet.cli.arguments import (
 from segnet.components import did_you_mean
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError
+from segnet.inference.refinement import Refinement
 
 EPILOG = """\
 inputs
@@ -36,6 +37,18 @@ kinds of --save
   labelme        NAME.json               polygons for labelme
   csv            shares.csv              the fraction of each class in each input of the output folder
 """
+THRESHOLD_HELP = (
+    "probability from which a pixel gets a class, such as disk=0.3; of several the largest ratio wins; default: the "
+    "most probable class"
+)
+REFUSE_HELP = "pixels whose largest probability is below get the ignored label, 0-1; default: 0 (none)"
+MIN_AREA_HELP = (
+    "smallest region, such as 50 or 50,disk=10; smaller ones get the class of their surroundings [pixels]; default: 0"
+)
+SMOOTH_HELP = (
+    "weight of the earlier frames in a moving average over a video, 0-0.99; 0.7 hides flicker and shows a change one "
+    "frame late; default: 0 (none)"
+)
 SIMPLIFY_HELP = "largest distance between a simplified polygon and the outline [pixels]; default: 0"
 SCALES_HELP = "test-time augmentation: average over scales, such as 0.5 1 1.5; default: 1"
 
@@ -73,6 +86,8 @@ def build_parser() -> Parser:
     add("--simplify", type=float, default=0.0, metavar="PIXELS", help=SIMPLIFY_HELP)
     add("--flip", action="store_true", help="test-time augmentation: average with the prediction of the mirrored image")
     add("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help=SCALES_HELP)
+    add_refinement(parser)
+    add("--smooth", type=float, default=0.0, metavar="WEIGHT", help=SMOOTH_HELP)
     add(
         "--window",
         type=int,
@@ -92,6 +107,23 @@ def build_parser() -> Parser:
     return parser
 
 
+def add_refinement(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a refinement: `read_refinement` reads their values."""
+    add = parser.add_argument
+    add("--threshold", action="append", default=[], metavar="CLASS=P,...", help=THRESHOLD_HELP)
+    add("--refuse", type=float, default=0.0, metavar="P", help=REFUSE_HELP)
+    add("--min-area", action="append", default=[], metavar="PIXELS,...", help=MIN_AREA_HELP)
+
+
+def read_refinement(options: argparse.Namespace) -> Refinement:
+    """The refinement of parsed options.
+
+    Raises:
+        ConfigError: a value is out of its range, or not of the form CLASS=NUMBER.
+    """
+    return Refinement.read(threshold=options.threshold, refuse=options.refuse, min_area=options.min_area)
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line.
 
@@ -102,6 +134,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     more, named = split_checkpoints(options.checkpoint)
     inputs, models = split_models(options.inputs)
     options.inputs, options.checkpoint = [*inputs, *more], [*models, *named]
+    options.refinement = read_refinement(options)
     _check_ranges(options)
     return options
 
@@ -112,6 +145,8 @@ def _check_ranges(options: argparse.Namespace) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} {getattr(options, name)} must be {least} or more")
     if not 0 <= options.simplify < float("inf"):
         raise ConfigError(f"--simplify {options.simplify:g} must be 0 pixels or more")
+    if not 0 <= options.smooth <= 0.99:
+        raise ConfigError(f"--smooth {options.smooth:g} must be the weight of earlier frames, 0-0.99")
     if options.scene and options.save != ("mask", "overlay"):
         raise ConfigError("--scene writes only the mask: remove --save")
 

@@ -48,6 +48,7 @@ def predict(options: argparse.Namespace) -> int:
                     scales=options.scales,
                     window=options.window,
                     batch_size=options.batch_size,
+                    refinement=options.refinement,
                 )
             named = ", ".join(map(str, checkpoints))
             display.line(f"checkpoint: {named}")
@@ -91,6 +92,7 @@ def _output_settings(options: argparse.Namespace, predictor: Predictor, checkpoi
         "--window": options.window,
         "--runtime": options.runtime,
         "--precision": options.precision,
+        **{f"--{name.replace('_', '-')}": value for name, value in options.refinement.to_dict().items()},
     }
     return OutputSettings(
         kinds=options.save,
@@ -99,6 +101,7 @@ def _output_settings(options: argparse.Namespace, predictor: Predictor, checkpoi
         batch_size=options.batch_size,
         private_urls=options.private_urls,
         max_frames=options.max_frames,
+        smooth=options.smooth,
         job=job,
         checkpoint=checkpoint,
     )
@@ -201,7 +204,8 @@ def outcome_line(report: Outcome) -> str:
     files = f" -> {', '.join([first, *others])}" if first else ""
     order = sorted((name for name in report.shares if report.shares[name]), key=lambda name: -report.shares[name])
     shares = ", ".join(f"{name} {100 * report.shares[name]:.1f}%" for name in order)
-    parts = ", ".join(filter(None, [f"{report.frames} frames" if report.frames else "", shares]))
+    refused = f"refused {100 * report.refused:.1f}%" if report.refused else ""
+    parts = ", ".join(filter(None, [f"{report.frames} frames" if report.frames else "", shares, refused]))
     return f"{files}: {parts}" if parts else files
 
 

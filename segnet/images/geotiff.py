@@ -18,6 +18,7 @@ from PIL import Image
 from segnet.classes import Classes
 from segnet.errors import DataError, MachineError
 from segnet.images.bands import Channels, arranged, require_channels, scale_channels
+from segnet.images.geotiff_masks import fill_mask, mask_profile, written_mask
 from segnet.images.header import read_tiff_layouts
 from segnet.images.masks import LabelValues, require_lossless, whole_labels
 from segnet.images.placement import MAX_OFFSET, georeference, offset
@@ -29,7 +30,6 @@ from segnet.images.windows import Window
 from segnet.system.files import replacing
 
 GDAL_CACHE = 256  # GDAL's block cache; its default is a fraction of the machine's memory [MB]
-TIFF_BLOCK = 256  # side of the tiles in written files [pixels]
 
 
 class Scene:
@@ -206,6 +206,7 @@ def segment_scene(
     classes: Classes,
     channels: int,
     value_range: ValueRange | None = None,
+    least_areas: NDArray[np.int64] | None = None,
 ) -> str:
     """Segment a scene tile by tile and write the mask as a GeoTIFF with the same georeference.
 
@@ -218,6 +219,8 @@ def segment_scene(
         classes: names and colors; with up to 256 classes the mask has their colors as palette.
         channels: input channels of the model.
         value_range: value range of the model, see `Scene.read`.
+        least_areas: smallest region by label [pixels], see `segnet.images.regions`; None: all stay. The mask is then
+            written to a temporary file first, and its regions are found in strips: tiles have no influence.
 
     Returns:
         A warning; empty without one.
@@ -227,23 +230,18 @@ def segment_scene(
         DataError: the scene cannot be read.
     """
     with opened(source) as scene:
-        import rasterio
-
         limits: list[tuple[float, float]] | None = None if value_range is None else []
         place = georeference(scene.dataset)
-        profile = _mask_profile(scene.size, classes) | place
-        with replacing(target) as temporary, rasterio.open(temporary, "w", **profile) as mask:
-            if profile["dtype"] == "uint8":
-                mask.write_colormap(1, {index: (*color, 255) for index, color in enumerate(classes.palette)})
+        profile = mask_profile(scene.size, classes) | place
+        with replacing(target) as temporary:
+            with written_mask(temporary, target, profile, classes) as put:
 
-            def write(part: Window, ids: NDArray[np.integer]) -> None:
-                known = np.where(scene.valid(part, channels), ids, classes.ignore_index)
-                try:
-                    mask.write(known.astype(profile["dtype"]), 1, window=part.ranges())
-                except rasterio.errors.RasterioError as error:
-                    raise MachineError(f"{target}: cannot be written ({error})") from None
+                def write(part: Window, ids: NDArray[np.integer]) -> None:
+                    put(part, np.where(scene.valid(part, channels), ids, classes.ignore_index))
 
-            segment(scene.size, lambda window: scene.read(window, channels, value_range, limits)[0], write)
+                segment(scene.size, lambda window: scene.read(window, channels, value_range, limits)[0], write)
+            if least_areas is not None:
+                fill_mask(temporary, target, profile, classes, least_areas)
     unplaced = "" if place.keys() - {"crs"} else "has no georeference; its mask has none either"
     return "; ".join(filter(None, [unplaced, _clipping_warning(limits or [], value_range)]))
 
@@ -255,20 +253,3 @@ def _clipping_warning(limits: Sequence[tuple[float, float]], value_range: ValueR
     stored = np.array([[[min(low for low, _ in limits)], [max(high for _, high in limits)]]])
     darkest, brightest = scaled(stored, np.inf, "", value_range).ravel().tolist()
     return clipping_warning(darkest, brightest, value_range, lambda: stored)
-
-
-def _mask_profile(size: tuple[int, int], classes: Classes) -> dict[str, Any]:
-    small = max(len(classes.names) - 1, classes.ignore_index) <= 255
-    return {
-        "driver": "GTiff",
-        "height": size[0],
-        "width": size[1],
-        "count": 1,
-        "dtype": "uint8" if small else "uint16",
-        "nodata": classes.ignore_index,
-        "compress": "deflate",
-        "tiled": True,
-        "blockxsize": TIFF_BLOCK,
-        "blockysize": TIFF_BLOCK,
-        "BIGTIFF": "IF_SAFER",
-    }

@@ -28,6 +28,7 @@ class Ensemble:
             in the order of the first model.
         classes: names, palette and ignore_index of the first model.
         channels, value_range, device: as in `segnet.inference.runtimes.Runtime`.
+        without_probabilities: the first file that returns class ids; None: all have probabilities.
 
     Raises:
         CheckpointError: a file cannot be used, or two models have other classes, channels or value ranges.
@@ -43,7 +44,10 @@ class Ensemble:
     ) -> None:
         if not models:
             raise ConfigError("no model: name at least one checkpoint")
-        first, *others = (open_runtime(model, device, runtime, precision) for model in models)
+        runtimes = [open_runtime(model, device, runtime, precision) for model in models]
+        first, *others = runtimes
+        ids_only = (path for path, one in zip(models, runtimes, strict=True) if not one.has_probabilities)
+        self.without_probabilities = next(ids_only, None)
         self.classes, self.device = first.classes, first.device
         self.channels, self.value_range = first.channels, first.value_range
         self.models: list[Model] = [first]

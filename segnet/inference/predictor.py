@@ -1,33 +1,46 @@
 """Predictor: segment an image with a trained model."""
 
-import logging
-import math
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segnet.choices import DEFAULT_WINDOW
-from segnet.errors import DataError, MachineError
+from segnet.errors import ConfigError, DataError
 from segnet.images.convert import ImageLike, as_bands
 from segnet.images.values import Bands
 from segnet.images.windows import Window
 from segnet.inference.ensemble import Ensemble, StrPath
+from segnet.inference.memory import FittingInference
+from segnet.inference.refinement import Refinement
+from segnet.inference.refining import Ids, Refiner
 from segnet.inference.segmentation import Segmentation
-from segnet.inference.tta import MAX_PIXELS, Inference, argmax_classes
+from segnet.inference.smoothing import Smoothing
+from segnet.inference.tta import MAX_PIXELS, Inference
 from segnet.published.zoo import find_model
-from segnet.system.machine import is_out_of_memory
 
-log = logging.getLogger(__name__)
 
-SMALLEST_WINDOW = 128  # lower limit after out of memory: smaller windows have too little context [pixels]
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What to make of the scores of images.
 
-Ids = NDArray[np.uint8 | np.uint16]
-T = TypeVar("T")
+    Attributes:
+        refiner: makes the masks.
+        keeps_probabilities: whether to return the probabilities of all classes.
+        smoothing: the earlier frames of a video; None: images.
+    """
+
+    refiner: Refiner
+    keeps_probabilities: bool
+    smoothing: Smoothing | None = None
+
+    @property
+    def needs_probabilities(self) -> bool:
+        return self.keeps_probabilities or bool(self.smoothing) or self.refiner.refinement.needs_probabilities
 
 
 class Predictor:
@@ -51,6 +64,7 @@ class Predictor:
         overlap: smallest overlap of adjacent windows, as a fraction of their side, 0-0.9.
         batch_size: number of windows, or of images of equal size, per batch.
         max_pixels: largest image to predict without windows, unless `window` is given [pixels].
+        refinement: thresholds, refusal of unsure pixels and smallest regions; each call may have its own.
 
     Attributes:
         classes: names, palette and ignore_index stored in the model.
@@ -74,63 +88,78 @@ class Predictor:
         overlap: float = 0.25,
         batch_size: int = 1,
         max_pixels: int = MAX_PIXELS,
+        refinement: Refinement | None = None,
     ) -> None:
-        self._inference = Inference(
-            flip=flip, scales=tuple(scales), window=window, overlap=overlap, batch_size=batch_size
-        )
-        self._max_pixels = max_pixels
-        self._fitting: int | None = None  # window side after out of memory
-        self._most = batch_size  # largest batch that fits
+        self._batch_size = batch_size
+        inference = Inference(flip=flip, scales=tuple(scales), window=window, overlap=overlap, batch_size=batch_size)
         named = [model] if isinstance(model, str | os.PathLike) else model
         ensemble = Ensemble([find_model(one) for one in named], device, runtime, precision)
         self._models, self._device = ensemble.models, ensemble.device
+        self._memory = FittingInference(inference, max_pixels, self._device)
+        self._without_probabilities = ensemble.without_probabilities
         self.classes = ensemble.classes
         self.channels = ensemble.channels
         self.value_range = ensemble.value_range
+        self.refinement = refinement or Refinement()
+        self._refiner = self._refiner_for(self.refinement)
 
-    def __call__(self, image: ImageLike, probabilities: bool = False) -> Segmentation:
+    def __call__(
+        self, image: ImageLike, probabilities: bool = False, refinement: Refinement | None = None
+    ) -> Segmentation:
         """Segment one image.
 
         Args:
             image: a path, a Pillow image, an array (H, W) or (H, W, channels), or a tensor (channels, H, W): uint8,
                 uint16 with values 0-65535, or floating point with values 0-1; see `segnet.images.convert.as_bands`.
             probabilities: whether to keep the probabilities of all classes.
+            refinement: replaces that of the predictor; None: that of the predictor.
 
         Raises:
             DataError: not an image for this model. MachineError: out of memory.
+            ConfigError: an unknown class in the refinement.
         """
-        return self.segment(as_bands(image, self.channels, self.value_range), probabilities=probabilities)
+        return self.segment(as_bands(image, self.channels, self.value_range), probabilities, refinement)
 
-    def segment(self, image: Bands, probabilities: bool = False) -> Segmentation:
+    def segment(self, image: Bands, probabilities: bool = False, refinement: Refinement | None = None) -> Segmentation:
         """Segment one image given as an array.
 
         Args:
             image: (H, W, channels), 0-255, any size: uint8 RGB, or the output of `segnet.images.bands.read_bands`.
-            probabilities: whether to keep the probabilities of all classes.
+            probabilities, refinement: as in a call.
         """
-        return self.batch([image], probabilities=probabilities)[0]
+        return self.batch([image], probabilities, refinement)[0]
 
-    def batch(self, images: Sequence[Bands], probabilities: bool = False) -> list[Segmentation]:
+    def batch(
+        self,
+        images: Sequence[Bands],
+        probabilities: bool = False,
+        refinement: Refinement | None = None,
+        smoothing: Smoothing | None = None,
+    ) -> list[Segmentation]:
         """Segment several images given as arrays; images of equal size are batched.
 
         Args:
             images: each as `segment` takes it.
-            probabilities: whether to keep those of all classes.
+            probabilities, refinement: as in a call.
+            smoothing: the earlier frames of the video whose next frames the images are; None: separate images.
         """
-        same_size: dict[tuple[int, ...], list[int]] = {}
-        for index, image in enumerate(images):
+        for image in images:
             self._check(image)
-            same_size.setdefault((*image.shape, image.dtype.num), []).append(index)
+        request = _Request(self._refiner_for(refinement), probabilities, smoothing)
         results: dict[int, Segmentation] = {}
-        for indices in same_size.values():
-            for first in range(0, len(indices), self._inference.batch_size):
-                some = indices[first : first + self._inference.batch_size]
-                segmented = self._segment([images[index] for index in some], probabilities)
+        for indices in _equal_sizes(images, in_order=smoothing is not None):
+            for first in range(0, len(indices), self._batch_size):
+                some = indices[first : first + self._batch_size]
+                segmented = self._segment([images[index] for index in some], request)
                 results.update(zip(some, segmented, strict=True))
         return [results[index] for index in range(len(images))]
 
     def stream(
-        self, size: tuple[int, int], read: Callable[[Window], Bands], write: Callable[[Window, Ids], None]
+        self,
+        size: tuple[int, int],
+        read: Callable[[Window], Bands],
+        write: Callable[[Window, Ids], None],
+        refinement: Refinement | None = None,
     ) -> None:
         """Segment a large image with sliding windows; it need not fit in memory.
 
@@ -139,92 +168,112 @@ class Predictor:
             read: returns a window of the image, (h, w, channels), 0-255; a window may be requested several times.
             write: receives the final class ids (h, w) of a tile. The tiles cover every pixel. After out of memory,
                 tiles may be written again.
+            refinement: as in a call.
+
+        Raises:
+            ConfigError: the refinement has a smallest region, which needs the whole mask.
         """
+        refiner = self._refiner_for(refinement)
+        if refiner.refinement.is_by_region:
+            raise ConfigError(
+                "min_area: tiles cut regions: stream with refinement.by_pixel(), then use fill_in_strips of "
+                "segnet.images.regions"
+            )
 
         def attempt(inference: Inference) -> None:
             inference.slide(
                 self._models,
                 size,
                 lambda window: self._tensor(read(window)),
-                lambda part, scores: write(part, self._ids(scores)),
+                lambda part, scores: write(part, refiner.by_pixel(scores)),
             )
 
-        self._within_memory(attempt, size, self._inference.batch_size)
+        self._memory.run(attempt, size, self._batch_size)
 
-    def _segment(self, images: Sequence[Bands], probabilities: bool) -> list[Segmentation]:
+    def _segment(self, images: Sequence[Bands], request: _Request) -> list[Segmentation]:
         """Segment at most `batch_size` images of equal size."""
         height, width = images[0].shape[:2]
 
-        def attempt(inference: Inference) -> list[Segmentation]:
+        def attempt(inference: Inference) -> tuple[list[Segmentation], Smoothing | None]:
+            own = replace(request, smoothing=request.smoothing and request.smoothing.copy())  # a retry starts again
             if inference.window is None or max(height, width) <= inference.window:
-                return self._whole(images, probabilities, inference)
-            return [self._windows(image, probabilities, inference) for image in images]
+                return self._whole(images, own, inference), own.smoothing
+            return [self._windows(image, own, inference) for image in images], own.smoothing
 
-        return self._within_memory(attempt, (height, width), len(images))
+        results, smoothing = self._memory.run(attempt, (height, width), len(images))
+        if request.smoothing and smoothing:
+            request.smoothing.take(smoothing)
+        return results
 
     @torch.inference_mode()
-    def _whole(self, images: Sequence[Bands], probabilities: bool, inference: Inference) -> list[Segmentation]:
+    def _whole(self, images: Sequence[Bands], request: _Request, inference: Inference) -> list[Segmentation]:
         num_passes = -(-len(images) // inference.batch_size)
         results = []
         for chunk in np.array_split(np.arange(len(images)), num_passes):
             batch = torch.stack([self._tensor(images[index]) for index in chunk])
             # Softmax preserves the order of classes except for rounding to ties. Without it, the mask equals that of
             # evaluate to the last pixel.
-            plain = inference.is_plain and not probabilities and len(self._models) == 1
+            plain = inference.is_plain and not request.needs_probabilities and len(self._models) == 1
             scores = self._models[0](batch) if plain else inference.averaged(self._models, batch)
-            for index, image_scores in zip(chunk, scores, strict=True):
-                kept = image_scores.half().cpu().numpy() if probabilities else None
-                results.append(Segmentation(images[index], self._ids(image_scores), self.classes, kept))
+            results += [
+                self._result(images[index], image_scores, request)
+                for index, image_scores in zip(chunk, scores, strict=True)
+            ]
         return results
 
-    def _windows(self, image: Bands, probabilities: bool, inference: Inference) -> Segmentation:
-        size = image.shape[:2]
-        mask = np.empty(size, self._id_type)
-        kept = np.empty((len(self.classes.names), *size), np.float16) if probabilities else None
+    def _windows(self, image: Bands, request: _Request, inference: Inference) -> Segmentation:
+        height, width = image.shape[:2]
+        refiner, num_classes = request.refiner, len(self.classes.names)
+        if request.smoothing:
+            whole = torch.empty((num_classes, height, width), device=self._device)
+        mask = np.empty((height, width), refiner.id_type)
+        kept = np.empty((num_classes, height, width), np.float16) if request.keeps_probabilities else None
 
         def write(part: Window, scores: Tensor) -> None:
-            mask[part.within()] = self._ids(scores)
+            if request.smoothing:
+                whole[:, *part.within()] = scores
+                return
+            mask[part.within()] = refiner.by_pixel(scores)
             if kept is not None:
                 kept[:, *part.within()] = scores.half().cpu().numpy()
 
-        height, width = size
         inference.slide(self._models, (height, width), lambda window: self._tensor(image[window.within()]), write)
-        return Segmentation(image, mask, self.classes, kept)
+        if request.smoothing:
+            return self._result(image, whole, request)
+        return Segmentation(image, refiner.by_region(mask), self.classes, kept)
 
-    def _within_memory(self, attempt: Callable[[Inference], T], size: tuple[int, int], batch_size: int) -> T:
-        """Run; after out of memory retry with batch size 1, then with smaller windows."""
-        inference = self._inference.with_window(self._side(size), min(batch_size, self._most))
-        while True:
-            try:
-                return attempt(inference)
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            inference = self._smaller(inference, size)  # outside of `except`: the error references memory
+    def _result(self, image: Bands, scores: Tensor, request: _Request) -> Segmentation:
+        """The result for an image, from its scores (classes, H, W)."""
+        if request.smoothing:
+            scores = request.smoothing(image, scores)
+        kept = scores.half().cpu().numpy() if request.keeps_probabilities else None
+        return Segmentation(image, request.refiner.mask(scores), self.classes, kept)
 
-    def _smaller(self, inference: Inference, size: tuple[int, int]) -> Inference:
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        if inference.batch_size > 1:
-            self._most = 1
-            log.warning("out of memory with batch size %d: retrying with batch size 1", inference.batch_size)
-            return inference.with_window(inference.window, 1)
-        window = min(inference.window or max(size), max(size))
-        tried = f"{size[0]} x {size[1]} pixels" if window == max(size) else f"windows of {window} pixels"
-        side = window // 2
-        if side < SMALLEST_WINDOW:
-            raise MachineError(f"out of memory even with {tried}: free some memory, or use another device")
-        self._fitting = side
-        log.warning("out of memory with %s: retrying with windows of %d", tried, side)
-        return inference.with_window(side)
+    @property
+    def may_refuse(self) -> bool:
+        """Whether the refinement of the predictor gives the ignored label to some pixels."""
+        return self._refiner.may_refuse
 
-    def _side(self, size: tuple[int, int]) -> int | None:
-        """Window side for an image of (height, width); None: without windows."""
-        pixels = math.prod(size)
-        side = self._inference.window or (DEFAULT_WINDOW if pixels > self._max_pixels else None)
-        if self._fitting is not None and (side or math.isqrt(pixels)) > self._fitting:
-            return self._fitting
-        return side
+    @property
+    def least_areas(self) -> NDArray[np.int64] | None:
+        """Smallest region by label [pixels], for `segnet.images.regions`; None: regions of any size stay."""
+        return self._refiner.least_areas if self.refinement.is_by_region else None
+
+    def _refiner_for(self, refinement: Refinement | None) -> Refiner:
+        """The refiner of a call; None: that of the predictor.
+
+        Raises:
+            ConfigError: an unknown class, or probabilities that the model does not have.
+        """
+        if refinement is None:
+            return self._refiner
+        if refinement.needs_probabilities and self._without_probabilities:
+            named = next(iter(refinement.to_dict()))
+            raise ConfigError(
+                f"{named}: {self._without_probabilities} gives class ids without probabilities: export it with "
+                "--output-kind logits"
+            )
+        return Refiner(refinement, self.classes)
 
     def _check(self, image: Bands) -> None:
         if image.ndim != 3 or image.shape[2] != self.channels or image.dtype not in (np.uint8, np.float32):
@@ -237,10 +286,13 @@ class Predictor:
         """(H, W, channels) -> (channels, H, W) on the model's device."""
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(self._device)
 
-    def _ids(self, scores: Tensor) -> Ids:
-        """(classes, H, W) -> (H, W)."""
-        return argmax_classes(scores).cpu().numpy().astype(self._id_type)
 
-    @property
-    def _id_type(self) -> type[np.uint8] | type[np.uint16]:
-        return np.uint8 if len(self.classes.names) <= 256 else np.uint16
+def _equal_sizes(images: Sequence[Bands], in_order: bool) -> Iterator[list[int]]:
+    """The indices of images that share a batch: of all of equal size, or of consecutive ones."""
+
+    def key(index: int) -> tuple[int, ...]:
+        return (*images[index].shape, images[index].dtype.num)
+
+    indices = range(len(images))
+    for _, group in groupby(indices if in_order else sorted(indices, key=key), key=key):
+        yield list(group)

@@ -27,7 +27,7 @@ class Segmentation:
 
     Attributes:
         image: (H, W, channels), 0-255: uint8 RGB, or the output of `segnet.images.bands.read_bands`.
-        mask: (H, W) class ids, uint8 for up to 256 classes, else uint16.
+        mask: (H, W) class ids, uint8 for up to 256 classes, else uint16. Refused pixels have `classes.ignore_index`.
         classes: names and palette of the class ids.
         probabilities: (classes, H, W) float16, 0-1; None unless requested.
     """
@@ -44,13 +44,18 @@ class Segmentation:
         return {name: int(counts[index]) for index, name in enumerate(self.classes.names)}
 
     @property
+    def refused(self) -> int:
+        """The number of pixels without a class, see `segnet.inference.refinement`."""
+        return self.mask.size - sum(self.pixels.values())
+
+    @property
     def shares(self) -> dict[str, float]:
-        """The fraction of pixels of each class, 0-1, by name."""
+        """The fraction of pixels of each class, 0-1, by name; refused pixels belong to none."""
         return {name: count / self.mask.size for name, count in self.pixels.items()}
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """The probability of each pixel's class, (H, W), 0-1; requires `probabilities`."""
+        """The largest probability of each pixel, (H, W), 0-1; requires `probabilities`."""
         assert self.probabilities is not None
         confidence: NDArray[np.float32] = self.probabilities.max(axis=0).astype(np.float32)
         return confidence

@@ -9,6 +9,7 @@ from typing import Any
 from segnet.images.values import Bands
 from segnet.inference.predictor import Predictor
 from segnet.inference.segmentation import Segmentation
+from segnet.inference.smoothing import Smoothing
 from segnet.prediction.inputs import Input, require_input_file
 from segnet.prediction.outputs import NEED_PROBABILITIES, WRITERS, Style
 from segnet.prediction.records import Origin, Records
@@ -27,6 +28,7 @@ class OutputSettings:
         batch_size: largest number of images per batch; images in a batch have equal size.
         private_urls: whether URLs may redirect from outside into this machine's own network.
         max_frames: most frames of a video or camera stream; 0: all.
+        smooth: weight of the earlier frames of a video, see `segnet.inference.smoothing`; 0: none.
         job: model and options that affect results, as JSON values.
         checkpoint: name of the model, for the table of class fractions.
     """
@@ -37,6 +39,7 @@ class OutputSettings:
     batch_size: int = 1
     private_urls: bool = False
     max_frames: int = 0
+    smooth: float = 0.0
     job: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
 
@@ -56,6 +59,7 @@ class Outcome:
     Attributes:
         files: written files; empty if they existed already.
         shares: class fractions, 0-1, by name; empty if not counted.
+        refused: fraction of pixels without a class, 0-1.
         frames: number of frames of a video.
         warning: a message for the user; empty if there is none.
         loses_place: whether the input is georeferenced but the results are not.
@@ -64,6 +68,7 @@ class Outcome:
 
     files: tuple[Path, ...] = ()
     shares: Mapping[str, float] = field(default_factory=dict)
+    refused: float = 0.0
     frames: int = 0
     warning: str = ""
     loses_place: bool = False
@@ -101,14 +106,22 @@ class Prediction:
         status = require_input_file(item.path)
         return Origin(os.path.abspath(item.path), [status.st_size, status.st_mtime_ns], self.settings.job)
 
-    def segment(self, images: list[Bands]) -> list[Segmentation]:
-        """Segment images of one size."""
-        return self.predictor.batch(images, probabilities=self._probabilities)
+    def segment(self, images: list[Bands], smoothing: Smoothing | None = None) -> list[Segmentation]:
+        """Segment images of one size, or the next frames of a video."""
+        return self.predictor.batch(images, probabilities=self._probabilities, smoothing=smoothing)
 
-    def facts(self, size: Sequence[int], pixels: Mapping[str, int], frames: int = 1) -> dict[str, Any]:
-        """Entries of a record for the table of class fractions."""
+    def facts(self, size: Sequence[int], pixels: Mapping[str, int], refused: int, frames: int = 1) -> dict[str, Any]:
+        """Entries of a record for the table of class fractions.
+
+        Args:
+            size: (height, width) of the image [pixels].
+            pixels: number of pixels by class, of all frames.
+            refused: number of pixels without a class.
+            frames: number of frames of a video.
+        """
         checkpoint = self.settings.checkpoint
-        return {"size": list(size), "pixels": dict(pixels), "frames": frames, "checkpoint": checkpoint}
+        facts = {"size": list(size), "pixels": dict(pixels), "frames": frames, "checkpoint": checkpoint}
+        return facts | {"refused": refused} if self.predictor.may_refuse else facts
 
     def write_files(self, name: str, kinds: Sequence[str], result: Segmentation, source: str) -> list[Path]:
         """Write the results with one file per image, and return their paths."""

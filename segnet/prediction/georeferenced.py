@@ -1,5 +1,7 @@
 """GeoTIFF scenes, tile by tile."""
 
+from functools import partial
+
 from segnet.errors import DataError
 from segnet.images.geotiff import segment_scene
 from segnet.prediction import DONE_BEFORE, Outcome, Prediction, Task
@@ -25,6 +27,12 @@ def segment_scene_file(prediction: Prediction, task: Task) -> Outcome:
     target = prediction.records.target(task.name, "scene")
     with prediction.records.taken(task.name, ["scene"], origin):
         warning = segment_scene(
-            predictor.stream, item.path, target, predictor.classes, predictor.channels, predictor.value_range
+            partial(predictor.stream, refinement=predictor.refinement.by_pixel()),
+            item.path,
+            target,
+            predictor.classes,
+            predictor.channels,
+            predictor.value_range,
+            predictor.least_areas,
         )
     return Outcome((target,), warning=warning)

@@ -74,10 +74,11 @@ def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) ->
 
 
 def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmentation) -> Outcome:
-    facts = prediction.facts(result.mask.shape, result.pixels)
+    facts = prediction.facts(result.mask.shape, result.pixels, result.refused)
     with prediction.records.taken(task.name, loaded.pending, loaded.origin, facts):
         files = prediction.write_files(task.name, loaded.pending, result, loaded.origin.source)
-    return Outcome(tuple(files), result.shares, warning=loaded.warning, loses_place=loaded.is_placed)
+    refused = result.refused / result.mask.size
+    return Outcome(tuple(files), result.shares, refused, warning=loaded.warning, loses_place=loaded.is_placed)
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ NEED_PROBABILITIES = frozenset({"confidence", "probabilities"})
 
 
 def write_shares(records: Records, class_names: Sequence[str]) -> Path:
-    """Write shares.csv: a row for each input whose record has counted pixels.
+    """Write shares.csv: a row for each input whose record has counted pixels; a column for refused ones if any may be.
 
     With concurrent predictions, the last one writes all rows.
 
@@ -100,24 +100,27 @@ def write_shares(records: Records, class_names: Sequence[str]) -> Path:
     with records.locked(SHARES):
         rows = [(name, record) for name, record in records.done() if "pixels" in record]
         names = list(dict.fromkeys([*class_names, *(key for _, record in rows for key in record["pixels"])]))
+        refused = ["refused"] if any("refused" in record for _, record in rows) else []
         with (
             replacing(path) as temporary,
             open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
         ):
             table = csv.writer(file)
-            table.writerow(map(_inert, ["result", "input", "checkpoint", "height", "width", "frames", *names]))
+            table.writerow(
+                map(_inert, ["result", "input", "checkpoint", "height", "width", "frames", *refused, *names])
+            )
             for name, record in rows:
-                table.writerow(
-                    map(_inert, [name, record["source"], record.get("checkpoint", ""), *_numbers(record, names)])
-                )
+                numbers = _numbers(record, names, bool(refused))
+                table.writerow(map(_inert, [name, record["source"], record.get("checkpoint", ""), *numbers]))
     return path
 
 
-def _numbers(record: dict[str, Any], names: Collection[str]) -> list[str]:
-    counts = record["pixels"]
-    total = max(1, sum(counts.values()))
+def _numbers(record: dict[str, Any], names: Collection[str], has_refused: bool) -> list[str]:
+    counts, refused = record["pixels"], record.get("refused", 0)
+    total = max(1, sum(counts.values()) + refused)
     height, width = record.get("size", ("", ""))
-    shares = [f"{counts[name] / total:.6f}" if name in counts else "" for name in names]
+    shares = [f"{refused / total:.6f}"] if has_refused else []
+    shares += [f"{counts[name] / total:.6f}" if name in counts else "" for name in names]
     return [str(height), str(width), str(record.get("frames", 1)), *shares]
 
 

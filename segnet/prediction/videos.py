@@ -11,6 +11,7 @@ from segnet.images.convert import as_bands
 from segnet.images.values import Bands
 from segnet.images.video import Frames, VideoWriter
 from segnet.inference.segmentation import Segmentation
+from segnet.inference.smoothing import Smoothing
 from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Outcome, Prediction, Task
 from segnet.system.files import replacing
 from segnet.system.pipeline import Steps, overlapped
@@ -39,7 +40,9 @@ def segment_video(
     if not kinds:
         raise DataError(f"{item.text}: --save overlay,csv works for videos; use --save-frames for other kinds")
     origin = prediction.origin(item)
-    origin = replace(origin, job={**origin.job, "--max-frames": settings.max_frames})
+    # None for 0: earlier results, without this option, stay valid.
+    job = {**origin.job, "--max-frames": settings.max_frames, "--smooth": settings.smooth or None}
+    origin = replace(origin, job=job)
     if not records.pending(task.name, whole, origin):
         record = records.read(task.name)
         if "frames" in record and set(kinds) <= set(record["saved"]):
@@ -48,11 +51,12 @@ def segment_video(
     with Frames(source) as frames, records.taken(task.name, kinds, origin) as facts:
         clip = _Clip(frames, settings.max_frames, item.kind == "camera", on_frame)
         files = _annotate(prediction, task, clip, "video" in kinds)
-        facts |= prediction.facts(clip.size, clip.pixels, clip.done)
+        facts |= prediction.facts(clip.size, clip.pixels, clip.refused, clip.done)
     if clip.interrupted:
         raise clip.interrupted
-    total = max(1, sum(clip.pixels.values()))
-    return Outcome(tuple(files), {name: count / total for name, count in clip.pixels.items()}, clip.done)
+    total = max(1, sum(clip.pixels.values()) + clip.refused)
+    shares = {name: count / total for name, count in clip.pixels.items()}
+    return Outcome(tuple(files), shares, clip.refused / total, clip.done)
 
 
 def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool) -> list[Path]:
@@ -76,11 +80,12 @@ def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool
             if outcome is not None:
                 raise DataError(f"{task.input.text}: frame {item[0]}: {outcome}")
 
+        smoothing = Smoothing(settings.smooth) if settings.smooth else None
         steps = Steps[tuple[int, Bands], Bands, Segmentation](
             weigh=lambda item: prediction.weight(item[1].shape[0] * item[1].shape[1]),
             read=lambda item: as_bands(item[1], 3, prediction.predictor.value_range),
             key=lambda image: image.shape,
-            compute=prediction.segment,
+            compute=lambda images: prediction.segment(images, smoothing),
             write=write,
             report=report,
         )
@@ -97,7 +102,7 @@ class _Clip:
         self.frames, self._limit, self._endless, self._on_frame = frames, limit, endless, on_frame
         self.pixels: dict[str, int] = {}
         self.size: tuple[int, ...] = ()
-        self.done = 0
+        self.done = self.refused = 0
         self.interrupted: Interrupted | None = None
 
     def __iter__(self) -> Iterator[tuple[int, Bands]]:
@@ -109,6 +114,7 @@ class _Clip:
     def count(self, result: Segmentation) -> None:
         """Add the result of a frame; called by the single writer thread."""
         self.done, self.size = self.done + 1, result.mask.shape
+        self.refused += result.refused
         for name, pixels in result.pixels.items():
             self.pixels[name] = self.pixels.get(name, 0) + pixels
         total = self.frames.total

@@ -129,7 +129,7 @@ def test_options_match_inference(path, options):
 
 
 def test_large_images_use_windows(path, monkeypatch):
-    monkeypatch.setattr("segnet.inference.predictor.DEFAULT_WINDOW", 32)
+    monkeypatch.setattr("segnet.inference.memory.DEFAULT_WINDOW", 32)
     predictor = Predictor(path, "cpu", max_pixels=40 * 50)
     image = noise(40, 51)
     assert_same_classes(predictor(image[:, :50]).mask, reference(path, image[:, :50]).argmax(axis=0))
@@ -183,6 +183,7 @@ class LimitedMemory:
         self._runtime, self._pixels, self._error = TorchRuntime(path, "cpu"), pixels, error
         self.classes, self.channels, self.device = self._runtime.classes, 3, self._runtime.device
         self.value_range = None
+        self.has_probabilities = True
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         if len(images) * images.shape[2] * images.shape[3] > self._pixels:
@@ -200,7 +201,7 @@ OUT_OF_MEMORY = [
 def limited(path, monkeypatch):
     def install(pixels: int, error: Exception = OUT_OF_MEMORY[0]) -> None:
         monkeypatch.setattr("segnet.inference.ensemble.open_runtime", lambda *_: LimitedMemory(path, pixels, error))
-        monkeypatch.setattr("segnet.inference.predictor.SMALLEST_WINDOW", 16)
+        monkeypatch.setattr("segnet.inference.memory.SMALLEST_WINDOW", 16)
 
     return install
 

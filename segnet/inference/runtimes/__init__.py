@@ -38,12 +38,14 @@ class Runtime(Protocol):
         classes: names, palette and ignore_index.
         channels, value_range: those of the images, for `segnet.images.bands.read_bands`.
         device: device of images and logits.
+        has_probabilities: False for an exported file that returns class ids: its probabilities are 0 and 1.
     """
 
     classes: Classes
     channels: int
     value_range: tuple[float, float] | None
     device: torch.device
+    has_probabilities: bool
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images (B, channels, H, W), uint8 or float32, 0-255, any H, W >= 1, to float32 logits (B, classes, H, W).

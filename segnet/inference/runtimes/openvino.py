@@ -65,6 +65,7 @@ class OpenVINORuntime:
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
         self.value_range = self.metadata.value_range
+        self.has_probabilities = self.metadata.output == "logits"
         self._requests = threading.local()  # an infer request is not thread-safe
         if not self.has_digest:
             require_working(self, path)

@@ -53,6 +53,7 @@ class ProgramRuntime:
         self.classes = self.metadata.classes
         self.channels = self.metadata.channels
         self.value_range = self.metadata.value_range
+        self.has_probabilities = self.metadata.output == "logits"
         require_working(self, path)
 
     @torch.inference_mode()

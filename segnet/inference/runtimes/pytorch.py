@@ -37,6 +37,7 @@ class TorchRuntime:
         model, self.classes = load(checkpoint)
         self.channels = model.in_channels
         self.value_range = model.value_range
+        self.has_probabilities = True
         self.device = choose_device(device)
         model.to(self.device)
         if precision == "fp16" and self.device.type == "cpu":

@@ -1,0 +1,108 @@
+"""From probabilities to the mask of one model: the steps of `segnet.inference.refinement` that follow the averages."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from segnet.classes import MAX_LABEL, Classes
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError
+from segnet.images.regions import fill_small_regions
+from segnet.inference.refinement import Refinement
+from segnet.inference.tta import argmax_classes
+
+Ids = NDArray[np.uint8 | np.uint16]
+
+
+class Refiner:
+    """Applies a refinement to the probabilities of one model.
+
+    Args:
+        refinement: the options.
+        classes: names of the classes, and the ignored label.
+
+    Attributes:
+        refinement: the options.
+        may_refuse: whether pixels may get the ignored label.
+        least_areas: smallest region by label [pixels], int64 (65536,); 0 for the ignored label.
+        id_type: type of the masks: uint8 if all ids fit, else uint16.
+
+    Raises:
+        ConfigError: an unknown class name.
+    """
+
+    def __init__(self, refinement: Refinement, classes: Classes) -> None:
+        self.refinement = refinement
+        thresholds = {
+            _class_id("threshold", name, classes): value for name, value in sorted(refinement.threshold.items())
+        }
+        num_classes = len(classes.names)
+        self._ids, self._thresholds = [*sorted(thresholds)], [thresholds[index] for index in sorted(thresholds)]
+        self._covers_all = len(thresholds) == num_classes
+        self._ignored = classes.ignore_index
+        self.may_refuse = refinement.refuse > 0 or self._covers_all
+        largest = max(num_classes - 1, classes.ignore_index if self.may_refuse else 0)
+        self.id_type: type[np.uint8] | type[np.uint16] = np.uint8 if largest <= 255 else np.uint16
+        self.least_areas = np.zeros(MAX_LABEL + 1, np.int64)
+        self.least_areas[:num_classes] = refinement.min_area
+        for name, area in refinement.class_min_area.items():
+            self.least_areas[_class_id("min_area", name, classes)] = area
+
+    def mask(self, scores: Tensor) -> Ids:
+        """The mask of a whole image.
+
+        Args:
+            scores: probabilities (classes, H, W), 0-1; logits are enough unless `refinement.needs_probabilities`.
+
+        Returns:
+            (H, W) class ids and the ignored label.
+        """
+        return self.by_region(self.by_pixel(scores))
+
+    @torch.inference_mode()
+    def label(self, scores: Tensor) -> Tensor:
+        """Give each pixel its class by thresholds, and refuse unsure ones: (..., classes, H, W) -> (..., H, W), int64.
+
+        Args:
+            scores: as `mask` takes them; the values are the same afterwards.
+        """
+        confidence = scores.amax(dim=-3) if self.refinement.refuse > 0 else None  # before the planes change
+        ids = self._above_thresholds(scores) if self._ids else argmax_classes(scores)
+        if confidence is not None:  # NaN is refused, too
+            ids = ids.masked_fill((confidence >= self.refinement.refuse).logical_not_(), self._ignored)
+        return ids
+
+    def by_pixel(self, scores: Tensor) -> Ids:
+        """What `label` gives, as an array: (classes, H, W) -> (H, W). Tiles of an image may be taken one by one."""
+        return self.label(scores).cpu().numpy().astype(self.id_type)
+
+    def by_region(self, mask: Ids) -> Ids:
+        """Replace the small regions of the mask of a whole image, (H, W)."""
+        return fill_small_regions(mask, self.least_areas) if self.refinement.is_by_region else mask
+
+    def _above_thresholds(self, scores: Tensor) -> Tensor:
+        place = torch.tensor(self._ids, device=scores.device)
+        planes = scores.index_select(-3, place)
+        limits = torch.tensor(self._thresholds, dtype=scores.dtype, device=scores.device)[:, None, None]
+        reached = planes >= limits
+        ratios = (planes / limits).masked_fill_(reached.logical_not(), -1.0)
+        chosen = place[argmax_classes(ratios)]
+        if self._covers_all:
+            others = torch.full_like(chosen, self._ignored)
+        else:
+            scores.index_fill_(-3, place, -1.0)  # without a copy of all planes
+            others = argmax_classes(scores)
+            scores.index_copy_(-3, place, planes)
+        return torch.where(reached.any(dim=-3), chosen, others)
+
+
+def _class_id(option: str, name: str, classes: Classes) -> int:
+    """The id of a class.
+
+    Raises:
+        ConfigError: an unknown class name.
+    """
+    if name not in classes.names:
+        raise ConfigError(f"{option}: '{name}' is no class of this model.{did_you_mean(name, classes.names)}")
+    return classes.names.index(name)
