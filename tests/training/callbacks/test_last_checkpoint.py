@@ -12,9 +12,12 @@ import signal
 from dataclasses import replace
 
 import pytest
+import torch
 from resumption import assert_equal, configuration
+from small_datasets import write
 
-from segnet.config import OptimConfig
+from segnet.cli.composition import composed
+from segnet.config import Config, OptimConfig
 from segnet.errors import ConfigError, Interrupted, MachineError
 from segnet.models.checkpoint import read_checkpoint, save_checkpoint
 from segnet.training.task import SegmentationTask
@@ -140,6 +143,58 @@ def test_rates_by_stage_and_added_modules_resume_exactly(tmp_path, monkeypatch):
     train(config, tmp_path / "whole")
     assert train_in_two_parts(config, tmp_path / "run", monkeypatch, "training_step", 10) == 8
     assert_equal(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
+
+
+RECIPE = [
+    *("experiment=camvid_scratch_trainval", "backbone=resnet18_vd", "backbone.base_channels=8", "data.batch_size=2"),
+    *("data.crop_size=[32,32]", "data.num_workers=0", "auxiliary_head.channels=8", "decoder.aspp_channels=8"),
+    *("trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2", "trainer.accelerator=cpu", "checkpoint=auto"),
+    "optim.warmup_steps=2",
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "action", "error", "step"),
+    [(4, lambda: os.kill(os.getpid(), signal.SIGTERM), Interrupted, 4), (8, kill, Killed, 6)],
+    ids=["time limit", "kill"],
+)
+def test_the_recipe_for_the_test_split_in_pieces_equals_one_run(
+    number, action, error, step, tmp_path, monkeypatch, whole_recipe
+):
+    """`timeout 10m` sends SIGTERM; each piece is the same command, with checkpoint=auto."""
+    config, expected = whole_recipe
+    with monkeypatch.context() as patch:
+        cut(patch, "training_step", number, action)
+        with pytest.raises(error):
+            train(config, tmp_path / "first")
+    assert read_checkpoint(tmp_path / "first" / "last.ckpt")["global_step"] == step
+    train(config, tmp_path / "second")
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+    assert_equal(recipe_outcome(tmp_path / "first"), expected)
+
+
+@pytest.fixture(scope="module")
+def whole_recipe(tmp_path_factory):
+    """The recipe, small, on a dataset of 3 train and 2 val images; and the outcome of an uninterrupted run."""
+    root = tmp_path_factory.mktemp("camvid")
+    write("camvid", root)
+    config = composed("train", Config, [*RECIPE, f"dataset.root={root}"])
+    assert config.dataset["train_splits"] == ["train", "val"]
+    assert (config.data.cutmix, config.ema.decay, config.optim.name) == (0.5, 0.9995, "adamw")
+    assert (config.backbone["drop_path_rate"], config.data.cache, config.output_stride) == (0.2, "memory", 8)
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(config, folder)
+    found = recipe_outcome(folder)
+    assert found["step"] == 8  # 4 epochs of 5 images: both splits are trained on
+    assert any(not torch.equal(value, found["trained"][name]) for name, value in found["weights"].items())
+    return config, found
+
+
+def recipe_outcome(folder):
+    """The outcome, and the trained weights, which are beside the EMA weights."""
+    checkpoint = read_checkpoint(folder / "last.ckpt")
+    trained = {"trained": checkpoint["current_model_state"], "step": checkpoint["global_step"]}
+    return {**outcome(folder), **trained}
 
 
 def test_a_run_interrupted_many_times_equals_an_uninterrupted_run(tmp_path, monkeypatch, unbroken):
