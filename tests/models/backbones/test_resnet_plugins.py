@@ -224,7 +224,7 @@ def test_a_stored_spec_has_every_option_of_a_plugin():
         ({"name": "contxt"}, "backbone.plugins.name=contxt is unknown. Did you mean 'context'?"),
         ({"name": None}, "backbone.plugins.name=None is unknown. Choose from: context, squeeze_excite."),
         ({"position": "after_conv4"}, "position=after_conv4 of 'context' is unknown. Did you mean 'after_conv"),
-        ({"position": None}, "backbone.plugins.position=None of 'context' is unknown"),
+        ({"position": None}, "backbone.plugins: 'context' needs a position, one of after_conv1, after_conv2"),
         ({"position": "after_conv3"}, "position=after_conv3 of 'context' is not available in basic blocks."),
         ({"stages": [True, True, True]}, "backbone.plugins.stages=[True, True, True] must be four of true and false"),
         ({"stages": [0, 1, 1, 1]}, "backbone.plugins.stages=[0, 1, 1, 1] must be four"),

@@ -164,6 +164,8 @@ def _checked(plugin: Any, block: str) -> dict[str, Any]:
     for key in spec:
         if key not in known:
             raise ConfigError(f"backbone.plugins.{key} is not an option of '{name}'.{did_you_mean(str(key), known)}")
+    if position is None:
+        raise ConfigError(f"backbone.plugins: '{name}' needs a position, one of {', '.join(POSITIONS[block])}")
     if position not in POSITIONS[block]:
         what = f"is not available in {block} blocks" if position in POSITIONS["bottleneck"] else "is unknown"
         raise ConfigError(
