@@ -6,7 +6,6 @@ import math
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -16,6 +15,7 @@ from segnet.data.semi_supervised import NUM_STRONG
 from segnet.errors import DataError
 from segnet.losses.class_weight import without_class_weights
 from segnet.system.machine import is_out_of_memory, num_cores
+from segnet.system.memory import free_memory
 from segnet.training.budget import LARGEST_BATCH, SMALLEST_BATCH, Speed
 from segnet.training.callbacks.progress import memory_used
 from segnet.training.consistency import consistency_of
@@ -24,7 +24,6 @@ from segnet.training.plan import Facts
 from segnet.training.task import SegmentationTask
 from segnet.training.teacher import Distillation
 
-MEMINFO = Path("/proc/meminfo")
 FIRST_BATCH = 2  # first batch size
 NUM_PREDICTIONS = 3  # timed predictions
 NUM_STEPS = 2  # timed steps per batch size
@@ -116,12 +115,12 @@ def loading_time(config: Config, datamodule: SegmentationDataModule, now: Callab
 
 def _largest_batch(trial: "Trial", wanted: int, left: float) -> tuple[float, int]:
     """Return the throughput [pixels/s] and the largest tested batch size that fits into memory."""
-    before, free = _process_memory()
+    before, free = memory_used(trial.device), free_memory()
     seconds = trial.step(FIRST_BATCH)
     if math.isinf(seconds):
         return trial.area / max(trial.step(1), 1e-9), 1
     rate, largest, spent = FIRST_BATCH * trial.area / max(seconds, 1e-9), FIRST_BATCH, seconds
-    per_image = max(0, _process_memory()[0] - before) / FIRST_BATCH
+    per_image = max(0, memory_used(trial.device) - before) / FIRST_BATCH
     batch = SMALLEST_BATCH
     while batch <= max(wanted, LARGEST_BATCH):
         too_large = trial.device.type != "cuda" and free and batch * per_image > MEMORY_FRACTION * free
@@ -223,13 +222,3 @@ class Trial:
     def _finish(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-def _process_memory() -> tuple[int, int]:
-    """Return the peak memory of the process and the free memory of the machine [bytes]; 0: unknown."""
-    try:
-        lines = MEMINFO.read_text(encoding="utf-8").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        free = 0
-    return memory_used(torch.device("cpu")), free
