@@ -28,6 +28,12 @@ class EvaluateConfig(ValidationConfig):
     """Split to evaluate: train, val or test."""
     boundary: float | None = None
     """Boundary IoU and trimap mIoU with this width, such as 0.02 of the image diagonal; null: neither."""
+    threshold: Any = None
+    """Probability from which a pixel gets a class, such as disk=0.3,ring=0.6; null: the most probable class."""
+    refuse: float = 0.0
+    """Leave pixels whose largest probability is below out of all scores, and report their fraction, 0-1."""
+    min_area: Any = 0
+    """Smallest region, such as 50 or 50,disk=10; smaller ones get the class of their surroundings [pixels]."""
     per_image: bool = False
     """Write the pixel counts of each image to per_image.json, for segnet compare."""
     data: LoaderConfig = field(default_factory=LoaderConfig)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from segnet.classes import Classes
+from segnet.inference.refinement import Refinement
 from segnet.inference.segmentation import Segmentation
 from segnet.serving.app import Limits, create_app
 from segnet.serving.jobs import JobQueue
@@ -30,11 +31,12 @@ class Threshold:
 
     def __init__(self, channels=3):
         self.classes, self.channels, self.value_range = CLASSES, channels, None
+        self.refinement = Refinement()
         self.gate, self.began = threading.Event(), threading.Semaphore(0)
         self.gate.set()
         self.num_calls = self.most = self._running = 0
 
-    def segment(self, image):
+    def segment(self, image, refinement=None):
         self.num_calls += 1
         self._running += 1
         self.most = max(self.most, self._running)

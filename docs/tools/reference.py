@@ -78,6 +78,8 @@ EXAMPLES = {
     "hflip": "0.5",
     "jitter": "0.4",
     "out": "masks",
+    "conf": "0.5",
+    "min_size": "50",
 }
 ARGUMENT = re.compile(r"^    ([\w*, ]+): ((?:.*\n?)(?:     +.*\n?)*)", flags=re.MULTILINE)
 INCLUDE = re.compile(r'--8<-- "([A-Z]+\.md)"')

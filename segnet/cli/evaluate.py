@@ -75,15 +75,20 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
     """Evaluate one or several checkpoints and write results.json; the dataset defaults to that of the first one's run.
 
     Raises:
-        ConfigError: a launcher started several processes.
+        ConfigError: a launcher started several processes, or options that exclude each other.
         SegnetError: see `segnet.workflows.evaluate.evaluate`.
     """
     from segnet.workflows.messages import never_predicted
     from segnet.workflows.per_image import PER_IMAGE
 
+    no_counts = "per_image and refuse cannot be combined: segnet compare needs all pixels of each image"
+    if config.per_image and config.refuse:
+        raise ConfigError(no_counts)
     results = scored(config)
     results.write(output_dir / "results.json")
     if config.per_image:
+        if results.refused:  # every class has a threshold
+            raise ConfigError(no_counts)
         results.write_images(output_dir / PER_IMAGE)
     if warning := never_predicted(results):
         log.warning(warning)
@@ -92,12 +97,14 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
 
 def scored(config: EvaluateConfig) -> "Results":
     """Evaluate a checkpoint and write nothing; otherwise as `evaluated`."""
+    from segnet.inference.refinement import Refinement
     from segnet.inference.tta import Inference
     from segnet.workflows.evaluate import evaluate
 
     require_no_launcher("evaluate")
     if "name" not in config.dataset:
         config = on_dataset_of_run(config)
+    refinement = Refinement.read(threshold=config.threshold, refuse=config.refuse, min_area=config.min_area)
     inference = Inference(flip=config.flip, scales=config.scales, window=config.window, overlap=config.overlap)
     return evaluate(
         [find_model(checkpoint) for checkpoint in named_checkpoints(config.checkpoint)],
@@ -109,6 +116,7 @@ def scored(config: EvaluateConfig) -> "Results":
         },  # set by dataset=shapes
         inference=inference,
         boundary=config.boundary,
+        refinement=refinement,
     )
 
 

@@ -56,6 +56,8 @@ FILE_WORDS = {
     "half fp16 amp": "--precision fp16",
     "out out_dir output_dir save_dir project": "--output {value}",
     "fmt": "--format {value}",
+    "conf conf_thres confidence": "--refuse {value}",
+    "min_size min_region_area": "--min-area {value}",
 }
 WORDS = {
     "train": _TRAIN_WORDS,

@@ -23,6 +23,7 @@ SWITCHES_WITH_VALUE |= {"--package", "-p", "--experimental-rerun"}
 MODEL_SUFFIXES = {".ckpt", ".onnx", ".xml", ".pt2", ".safetensors"}
 RUN_CHECKPOINTS = ("best.ckpt", "last.ckpt")  # of a run folder
 PAIRS = {"data.crop_size", "image_size", "dataset.size", "dataset.window"}  # [height, width], or one number for both
+BY_CLASS_OPTIONS = ("threshold", "min_area")  # text such as disk=0.3,ring=0.6, in one or several occurrences
 QUOTE_SIGNS = ("'", '"')
 SPELLINGS = {"unlabelled": "unlabeled"}  # other spellings of options -> segnet's
 
@@ -55,6 +56,8 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     overrides = list(_translated(verb, set(_flags(schema)), names, arguments, positional))
     if verb in ("evaluate", "doubt", "average"):
         overrides = _one_ensemble(overrides)
+    if verb == "evaluate":
+        overrides = _quoted_by_class(overrides)
     return [*overrides, *(_sides_in(positional) if verb == "compare" else _dataset_in(positional, overrides))]
 
 
@@ -66,6 +69,19 @@ def _one_ensemble(overrides: Sequence[str]) -> list[str]:
         return list(overrides)
     files = [name[1:-1] if name.startswith("[") and name.endswith("]") else name for name in named]
     return [*(word for word in overrides if not word.startswith(prefix)), f"{prefix}[{','.join(files)}]"]
+
+
+def _quoted_by_class(overrides: Sequence[str]) -> list[str]:
+    """The overrides with all values by class as one text: Hydra would read the commas as choices."""
+    given: dict[str, list[str]] = {}
+    others = []
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if name not in BY_CLASS_OPTIONS or value.startswith(("{", *QUOTE_SIGNS)) or value == "null":
+            others.append(override)
+        else:
+            given.setdefault(name, []).append(value[1:-1] if value.startswith("[") and value.endswith("]") else value)
+    return [*others, *(f"{name}={as_typed(','.join(values))}" for name, values in given.items())]
 
 
 def _translated(
@@ -143,6 +159,8 @@ def _is_value(argument: str, name: str, is_flag: bool, is_second: bool) -> bool:
         return argument.endswith(".ckpt") and not is_second
     if is_flag:
         return argument.lower() in ("true", "false", "yes", "no", "on", "off")
+    if name in BY_CLASS_OPTIONS:
+        return not is_second and not argument.startswith("--")
     if is_second:  # a list, as in --scales 0.75 1.0 1.25
         return re.fullmatch(r"-?[0-9.]+(e-?[0-9]+)?", argument) is not None
     return not argument.startswith("--") and ("=" not in argument or "/" in argument.partition("=")[0])

@@ -15,6 +15,7 @@ from segnet.choices import RUNTIMES
 from segnet.cli.arguments import CHECKPOINT_HELP, DEVICE_HELP, RUNTIME_HELP, Parser, add_checkpoints
 from segnet.cli.checkpoints import found_checkpoints
 from segnet.cli.output import say
+from segnet.cli.predict_options import add_refinement, read_refinement
 from segnet.config import PRECISIONS
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.system.signals import ending_at_once
@@ -35,7 +36,13 @@ def main(arguments: Sequence[str]) -> int:
         _bind(options.host, options.port) as listener,
         tempfile.TemporaryDirectory(prefix="segnet-", ignore_cleanup_errors=True) as uploads,
     ):
-        predictor = Predictor(checkpoints, options.device, runtime=options.runtime, precision=options.precision)
+        predictor = Predictor(
+            checkpoints,
+            options.device,
+            runtime=options.runtime,
+            precision=options.precision,
+            refinement=options.refinement,
+        )
         _serve(options, checkpoints, predictor, listener, Path(uploads))
     return ExitCode.OK
 
@@ -132,6 +139,7 @@ def build_parser() -> Parser:
     parser.add_argument("--device", help=DEVICE_HELP)
     parser.add_argument("--runtime", choices=RUNTIMES, help=RUNTIME_HELP)
     parser.add_argument("--precision", choices=PRECISIONS, help="default: float32")
+    add_refinement(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to bind; default: 127.0.0.1 (this machine only); 0.0.0.0: network"
     )
@@ -157,6 +165,7 @@ def build_parser() -> Parser:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options: argparse.Namespace = build_parser().parse_args(arguments)
     options.checkpoint = [*options.models, *(name for group in options.checkpoint for name in group)]
+    options.refinement = read_refinement(options)
     for name, least in (("max_megabytes", 1e-3), ("max_megapixels", 1e-3), ("timeout", 0.1), ("queue", 0), ("port", 0)):
         value = getattr(options, name)
         if not least <= value < float("inf"):

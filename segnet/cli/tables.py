@@ -41,6 +41,8 @@ def print_scores(results: Results) -> None:
         Console().print(boundary_table(results.classes, results.boundary))
     say(f"mIoU {percent(scores.miou)} over {scores.num_averaged} of {len(classes.names)} classes ({DEFINITION})")
     say(f"pixel accuracy {percent(scores.pixel_accuracy)}, mean Dice {percent(scores.mean_dice)}")
+    if results.refused:
+        say(f"refused {percent(results.refused_fraction)} of the labeled pixels: all scores are those of the others")
     if near := results.boundary:
         say(f"Boundary mIoU {percent(near.boundary_miou)}, trimap mIoU {percent(near.trimap_miou)}")
 

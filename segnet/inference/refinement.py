@@ -82,6 +82,16 @@ class Refinement:
             class_min_area={str(name): area for name, area in areas.items()},
         )
 
+    def changed(self, **given: Given | float) -> "Refinement":
+        """A copy with other values of some options, as `read` takes them; the others stay.
+
+        Raises:
+            ConfigError: not of the form, or a value is out of its range.
+        """
+        read = Refinement.read(**given)  # type: ignore[arg-type]  # each option has its own type
+        names = [*given, *(["class_min_area"] if "min_area" in given else [])]
+        return replace(self, **{name: getattr(read, name) for name in names})
+
     @property
     def needs_probabilities(self) -> bool:
         """Whether logits are not enough."""

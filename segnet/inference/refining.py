@@ -77,6 +77,13 @@ class Refiner:
         """What `label` gives, as an array: (classes, H, W) -> (H, W). Tiles of an image may be taken one by one."""
         return self.label(scores).cpu().numpy().astype(self.id_type)
 
+    def fill(self, ids: Tensor) -> Tensor:
+        """Replace the small regions of the masks of whole images, (B, H, W); on the device of `ids`."""
+        if not self.refinement.is_by_region:
+            return ids
+        masks = [self.by_region(one) for one in ids.cpu().numpy().astype(self.id_type)]
+        return torch.from_numpy(np.stack(masks).astype(np.int64)).to(ids.device)
+
     def by_region(self, mask: Ids) -> Ids:
         """Replace the small regions of the mask of a whole image, (H, W)."""
         return fill_small_regions(mask, self.least_areas) if self.refinement.is_by_region else mask

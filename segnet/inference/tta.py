@@ -148,6 +148,11 @@ def _ids_of_planes(scores: Tensor) -> Tensor:
     return classes - (is_best * ranks).amax(dim=-3).long()
 
 
+def as_logits(probabilities: Tensor) -> Tensor:
+    """Logits whose softmax gives the probabilities."""
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+
+
 def rescale_images(images: Tensor, scale: float) -> Tensor:
     """Resize images (B, channels, H, W) bilinearly, like training; the dtype is kept."""
     size = [max(1, round(side * scale)) for side in images.shape[2:]]

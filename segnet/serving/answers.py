@@ -5,7 +5,7 @@ import io
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from segnet.errors import ConfigError
 from segnet.images.bands import displayable
 from segnet.images.files import mask_image
 from segnet.inference.polygons import geojson
+from segnet.inference.refinement import Refinement
 from segnet.inference.segmentation import Segmentation
 
 ANSWER_TYPES = {  # output -> its content type
@@ -27,6 +28,7 @@ ANSWER_TYPES = {  # output -> its content type
     "polygons": "application/geo+json",
 }
 PARAMETERS = {"json": "image", "overlay": "opacity", "polygons": "tolerance"}  # output -> its parameter
+REFINEMENT = ("threshold", "refuse", "min_area")  # parameters of every output, see segnet.inference.refinement
 IMAGE_SIDE = 2048  # longest side of the image in JSON [pixels]
 
 
@@ -39,12 +41,14 @@ class Wanted:
         opacity: opacity of the overlay's colors, 0-1.
         tolerance: largest distance between a polygon and the exact outline [pixels].
         image: whether JSON also contains the image as seen by the model, and the raw class ids for the web page.
+        refinement: parameters of REFINEMENT that replace those of the server, by name.
     """
 
     output: str = "json"
     opacity: float = 0.5
     tolerance: float = 0.0
     image: bool = False
+    refinement: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> "Wanted":
@@ -56,18 +60,20 @@ class Wanted:
         output = query.get("output", "json")
         if output not in ANSWER_TYPES:
             raise ConfigError(f"output={output} must be one of {', '.join(ANSWER_TYPES)}")
-        known = ("output", *PARAMETERS.values())
+        known = ("output", *REFINEMENT, *PARAMETERS.values())
         for key in query:
             if key not in known:
                 raise ConfigError(f"{key}: no such parameter.{did_you_mean(key, known)}")
-            if key not in ("output", PARAMETERS.get(output)):
+            if key not in ("output", *REFINEMENT, PARAMETERS.get(output)):
                 raise ConfigError(f"{key} is not a parameter of output={output}")
         image = query.get("image", "false")
         if image not in ("true", "false"):
             raise ConfigError(f"image={image} must be true or false")
         opacity = _number(query, "opacity", 0.5, 1)
         tolerance = _number(query, "tolerance", 0, 1000)
-        return cls(output, opacity, tolerance, image == "true")
+        refinement = {key: query[key] for key in REFINEMENT if key in query}
+        Refinement().changed(**refinement)  # refuses wrong values before the image is received
+        return cls(output, opacity, tolerance, image == "true", refinement)
 
 
 def _number(query: Mapping[str, str], key: str, default: float, most: float) -> float:
@@ -98,6 +104,7 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
         "width": width,
         "height": height,
         "seconds": round(seconds, 4),
+        "refused": segmentation.refused / segmentation.mask.size,
         "classes": [{**entry, "share": shares[entry["name"]]} for entry in class_entries(segmentation.classes)],
         "mask": base64.b64encode(_mask_png(segmentation)).decode(),
     }

@@ -135,7 +135,8 @@ class _Service:
         """Segment the image in the request's body."""
         deadline = time.monotonic() + self._limits.timeout
         try:
-            wanted = Wanted.read(request.query_params)
+            query = request.query_params
+            wanted = Wanted.read({key: ",".join(query.getlist(key)) for key in query})
         except ConfigError as error:
             raise HTTPException(400, str(error)) from None
         require_content_type(request)
@@ -155,6 +156,8 @@ class _Service:
             return Response(status_code=400)  # the client is gone
         except DataError as error:
             raise HTTPException(422, str(error).replace(f"{folder}{os.sep}", "")) from None
+        except ConfigError as error:  # a parameter that does not fit the model
+            raise HTTPException(400, str(error)) from None
         except SegnetError as error:
             raise HTTPException(500, str(error)) from None
         return Response(body, media_type=ANSWER_TYPES[wanted.output], headers={"Cache-Control": "no-store"})
@@ -165,7 +168,8 @@ class _Service:
         for warning in read_warnings(path, image, self._predictor.value_range):
             logger.warning("%s: %s", path.name, warning)
         started = time.perf_counter()
-        segmentation = self._predictor.segment(image)
+        refinement = self._predictor.refinement.changed(**wanted.refinement)
+        segmentation = self._predictor.segment(image, refinement=refinement)
         seconds = time.perf_counter() - started
         logger.info("%d x %d pixels in %.2f s", image.shape[1], image.shape[0], seconds)
         return render_answer(segmentation, wanted, seconds)

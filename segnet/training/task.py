@@ -17,7 +17,9 @@ from segnet.components import build
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
 from segnet.images.windows import Window
-from segnet.inference.tta import Inference, argmax_classes
+from segnet.inference.refinement import Refinement
+from segnet.inference.refining import Refiner
+from segnet.inference.tta import Inference, as_logits
 from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
@@ -89,6 +91,7 @@ class SegmentationTask(pl.LightningModule):
         self.scores: Scores | None = None  # scores of the last evaluation
         self.boundary: BoundaryCounts | None = None  # counted by an evaluation that asks for it
         self.inference = Inference()  # inference options of validations
+        self.refiner, self.refused = Refiner(Refinement(), self.classes), 0  # masks; labeled pixels without a class
         self.distillation: Distillation | None = None  # set for a training; no part of the state dict
         self.others = nn.ModuleList()  # models whose probabilities an evaluation averages with this one's
         self.consistency: Consistency | None = None  # loss of unlabeled images
@@ -186,6 +189,7 @@ class SegmentationTask(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.confusion.reset()
+        self.refused = 0
         if self.boundary is not None:
             self.boundary.reset()
 
@@ -205,38 +209,46 @@ class SegmentationTask(pl.LightningModule):
             return torch.stack(
                 [self._measure_windows(*pair, inference) for pair in zip(images, mask, strict=True)]
             ).mean()
-        if inference.is_plain and not self.others:
-            logits = self.model(images)
-            predicted = argmax_classes(logits)
+        if inference.is_plain and not self.others and not self.refiner.refinement.needs_probabilities:
+            scores = logits = self.model(images)
         else:
-            probabilities = inference([self.model, *self.others], images)
-            predicted = argmax_classes(probabilities)
-            logits = _as_logits(probabilities)
-        self.confusion.update(predicted, mask)
-        if self.boundary is not None:
-            self.boundary.update(predicted, mask)
+            scores = inference([self.model, *self.others], images)
+            logits = as_logits(scores)
+        self._count(self.refiner.fill(self.refiner.label(scores)), mask)
         loss: Tensor = self.loss(logits, mask)
         return loss
 
+    def _count(self, predicted: Tensor, truth: Tensor) -> None:
+        """Count the masks of whole images, or of tiles unless boundaries are counted."""
+        if self.boundary is not None:
+            self.boundary.update(predicted, truth)
+        if self.refiner.may_refuse:  # refused pixels are in no score, and counted apart
+            refused = predicted == self.classes.ignore_index
+            self.refused += int((refused & (truth != self.classes.ignore_index)).sum())
+            truth = truth.masked_fill(refused, self.classes.ignore_index)
+        self.confusion.update(predicted, truth)
+
     def _measure_windows(self, image: Tensor, mask: Tensor, inference: Inference) -> Tensor:
         total = labeled = 0.0
-        whole = torch.empty(mask.shape, dtype=torch.int16) if self.boundary is not None else None
+        needs_whole = self.boundary is not None or self.refiner.refinement.is_by_region
+        whole = torch.empty(mask.shape, dtype=torch.int32) if needs_whole else None
 
         def count(part: Window, probabilities: Tensor) -> None:
             nonlocal total, labeled
             truth = mask[part.within()]
-            predicted = argmax_classes(probabilities)
-            self.confusion.update(predicted, truth)
-            if whole is not None:
-                whole[part.within()] = predicted.to("cpu", torch.int16)
+            predicted = self.refiner.label(probabilities)
+            if whole is None:
+                self._count(predicted, truth)
+            else:
+                whole[part.within()] = predicted.to("cpu", torch.int32)
             pixels = int((truth != self.classes.ignore_index).sum())
-            total += pixels * float(self.loss(_as_logits(probabilities)[None], truth[None]))
+            total += pixels * float(self.loss(as_logits(probabilities)[None], truth[None]))
             labeled += pixels
 
         size = (image.shape[1], image.shape[2])
         inference.slide([self.model, *self.others], size, lambda window: image[:, *window.within()], count)
-        if self.boundary is not None and whole is not None:  # boundaries do not end at the borders of tiles
-            self.boundary.update(whole, mask)
+        if whole is not None:  # boundaries and regions do not end at the borders of tiles
+            self._count(self.refiner.fill(whole[None])[0].to(mask.device), mask)
         return torch.tensor(total / max(labeled, 1.0), device=image.device)
 
     def on_validation_epoch_end(self) -> None:
@@ -284,7 +296,3 @@ class SegmentationTask(pl.LightningModule):
                 self.trainer.global_step,
                 num_steps,
             )
-
-
-def _as_logits(probabilities: Tensor) -> Tensor:
-    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from segnet.classes import Classes
 from segnet.config import DataConfig, LoaderConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
-from segnet.errors import DataError, counted
+from segnet.errors import ConfigError, DataError, counted
 from segnet.images.values import clipping_warning
 from segnet.inference.ensemble import Reordered, class_order, require_same_inputs
+from segnet.inference.refinement import Refinement
+from segnet.inference.refining import Refiner
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import fitting, load_checkpoint, read_checkpoint
 from segnet.system.files import replacing
@@ -51,6 +53,8 @@ class Results:
         image_miou: mIoU per image, over the classes in the image or its prediction; NaN without a labeled pixel.
         images: pixel counts of each class in each image.
         boundary: scores near class boundaries; None: not computed.
+        refinement: options from probabilities to masks.
+        refused: number of labeled pixels without a class, which are in no score.
     """
 
     checkpoints: tuple[Path, ...]
@@ -63,6 +67,13 @@ class Results:
     image_miou: list[float]
     images: ImageCounts
     boundary: BoundaryScores | None = None
+    refinement: Refinement = field(default_factory=Refinement)
+    refused: int = 0
+
+    @property
+    def refused_fraction(self) -> float:
+        """The fraction of labeled pixels without a class, 0-1."""
+        return self.refused / max(1, self.refused + sum(map(sum, self.confusion)))
 
     @property
     def checkpoint(self) -> Path:
@@ -76,6 +87,7 @@ class Results:
             "split": self.split,
             **self._inference_options(),
             "num_images": self.num_images,
+            **({"refused": self.refused_fraction} if self.refused else {}),
             **self.scores.to_dict(self.classes),
             **self._boundary_scores(),
             **more,
@@ -96,6 +108,7 @@ class Results:
             "scales": list(self.inference.scales),
             "window": self.inference.window,
             "overlap": self.inference.overlap if self.inference.window else None,
+            **self.refinement.to_dict(),
         }
 
     def _boundary_scores(self) -> dict[str, Any]:
@@ -126,6 +139,7 @@ def evaluate(
     trainer: Mapping[str, Any],
     inference: Inference | None = None,
     boundary: float | None = None,
+    refinement: Refinement | None = None,
 ) -> Results:
     """Evaluate a checkpoint on a split, one whole image at a time.
 
@@ -138,6 +152,7 @@ def evaluate(
         inference: options of test-time augmentation and sliding windows; None: plain prediction of each image.
         boundary: width of class boundaries for Boundary IoU and trimap mIoU, as a fraction of the image diagonal; None:
             neither.
+        refinement: options from probabilities to masks; None: the most probable class.
 
     Raises:
         SegnetError: a checkpoint, the data or an option cannot be used, or the dataset has other classes.
@@ -150,12 +165,10 @@ def evaluate(
         task = SegmentationTask(**hyper_parameters)
         task.load_state_dict(stored["state_dict"])
     task.others.extend(_fitted(other, task, checkpoint) for other in others)
-    datamodule = SegmentationDataModule(
-        dataset, loading, hyper_parameters["model"]["mean"], seed=0, classes=task.classes
-    )
+    mean = hyper_parameters["model"]["mean"]
+    datamodule = SegmentationDataModule(dataset, loading, mean, seed=0, classes=task.classes)
     task.inference = inference or Inference()
-    if boundary is not None:
-        task.boundary = BoundaryCounts(len(task.classes.names), task.classes.ignore_index, boundary)
+    _set_refinement(task, refinement or Refinement(), boundary)
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     samples.take_value_range(task.model.value_range, checkpoint)
@@ -164,19 +177,43 @@ def evaluate(
     require_one_process(runner)
     with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):
         runner.validate(task, dataloaders=datamodule.evaluation_dataloader(split), verbose=False)
+    counts = ImageCounts(checkpoint, split, task.classes.names, by_image.names, np.stack(by_image.counts))
+    return _results((checkpoint, *others), task, split, by_image.miou, counts)
+
+
+def _results(
+    checkpoints: tuple[Path, ...], task: SegmentationTask, split: str, image_miou: list[float], counts: ImageCounts
+) -> Results:
+    """The results of a task that has evaluated a split."""
     assert task.scores is not None
     return Results(
-        (checkpoint, *others),
-        split,
-        task.inference,
-        len(samples),
-        task.scores,
-        task.classes,
-        task.confusion.compute().tolist(),
-        by_image.miou,
-        ImageCounts(checkpoint, split, task.classes.names, by_image.names, np.stack(by_image.counts)),
-        task.boundary.scores() if task.boundary else None,
+        checkpoints=checkpoints,
+        split=split,
+        inference=task.inference,
+        num_images=len(counts.names),
+        scores=task.scores,
+        classes=task.classes,
+        confusion=task.confusion.compute().tolist(),
+        image_miou=image_miou,
+        images=counts,
+        boundary=task.boundary.scores() if task.boundary else None,
+        refinement=task.refiner.refinement,
+        refused=task.refused,
     )
+
+
+def _set_refinement(task: SegmentationTask, refinement: Refinement, boundary: float | None) -> None:
+    """Set how the task makes masks, and the width of boundaries to count.
+
+    Raises:
+        ConfigError: an unknown class, an impossible width, or both refused pixels and boundaries.
+    """
+    task.refiner = Refiner(refinement, task.classes)
+    if boundary is None:
+        return
+    if task.refiner.may_refuse:
+        raise ConfigError("boundary and refuse cannot be combined: Boundary IoU needs a class for every pixel")
+    task.boundary = BoundaryCounts(len(task.classes.names), task.classes.ignore_index, boundary)
 
 
 def _fitted(path: Path, task: SegmentationTask, checkpoint: Path) -> nn.Module:

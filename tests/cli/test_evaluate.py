@@ -5,9 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+from tiny import SHAPES
 
 from segnet.cli import evaluate
+from segnet.data.datasets.shapes import Shapes
 from segnet.errors import CheckpointError, ConfigError
+from segnet.inference.predictor import Predictor
+from segnet.inference.refinement import Refinement
 from segnet.workflows.per_image import ImageCounts
 
 
@@ -67,6 +71,42 @@ def test_several_checkpoints_are_averaged(run, tmp_path, capsys):
 def test_something_else_than_files_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"checkpoint=3: name a file, or several as checkpoint=\[a.ckpt,b.ckpt\]"):
         evaluated(tmp_path / "evaluation", "checkpoint=3")
+
+
+def test_thresholds_refusal_and_smallest_regions_are_measured(run, tmp_path, capsys):
+    folder, results = run
+    options = {"threshold": "disk=0.2,ring=0.9", "refuse": 0.3, "min_area": "6,disk=3"}
+    found = evaluated(
+        tmp_path / "a", folder / "best.ckpt", "threshold=disk=0.2,ring=0.9", "--refuse", 0.3, "--min-area", "6,disk=3"
+    )
+    assert (found["threshold"], found["min_area"]) == ({"disk": 0.2, "ring": 0.9}, {"": 6, "disk": 3})
+    predictor = Predictor(folder / "best.ckpt", "cpu", refinement=Refinement.read(**options))
+    matrix, refused = np.zeros((6, 6), int), 0
+    samples = Shapes("val", **{key: SHAPES[key] for key in ("num_val", "size")})
+    for sample in map(samples.load, range(len(samples))):
+        mask = predictor.segment(sample.image).mask
+        given = mask != predictor.classes.ignore_index
+        np.add.at(matrix, (sample.mask[given], mask[given]), 1)
+        refused += int((~given).sum())
+    assert found["refused"] == pytest.approx(refused / (matrix.sum() + refused), abs=1e-3)
+    assert [one["pixels"] for one in found["classes"].values()] == pytest.approx(matrix.sum(axis=1), abs=3)
+    assert found["pixel_accuracy"] == pytest.approx(matrix.diagonal().sum() / matrix.sum(), abs=1e-3)
+    assert "of the labeled pixels: all scores are those of the others" in capsys.readouterr().out
+    assert found["miou"] != results.scores.miou
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["per_image=true"], "per_image and refuse cannot be combined"),
+        (["boundary=0.02"], "boundary and refuse cannot be combined"),
+        (["threshold=dsk=0.5"], "threshold: 'dsk' is no class of this model. Did you mean 'disk'"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(run, tmp_path, options, message):
+    with pytest.raises(ConfigError) as error:
+        evaluated(tmp_path / "evaluation", run[0] / "best.ckpt", "refuse=0.5", *options)
+    assert str(error.value).startswith(message)
 
 
 def test_a_missing_checkpoint_is_reported_first(tmp_path):

@@ -43,9 +43,14 @@ def test_train_takes_both_forms(arguments, overrides):
         (["--checkpoint", "best.ckpt", "--flip"], ["checkpoint=best.ckpt", "flip=true"]),
         (["--flip", "best.ckpt"], ["flip=true", "checkpoint=best.ckpt"]),
         (["--scales", "0.75", "1", "1.25", "best.ckpt"], ["scales=[0.75,1,1.25]", "checkpoint=best.ckpt"]),
+        (["--threshold", "disk=0.3", "best.ckpt"], ["checkpoint=best.ckpt", "threshold='disk=0.3'"]),
+        (["threshold=a=0.3,b=0.6", "--threshold", "c=1"], ["threshold='a=0.3,b=0.6,c=1'"]),
+        (["threshold=[a=0.3,b=0.6]", "--min-area", "50"], ["threshold='a=0.3,b=0.6'", "min_area=50"]),
+        (["min_area=50,disk=10", "--flip"], ["flip=true", "min_area='50,disk=10'"]),
+        (["threshold={disk:0.3}", "min_area=null"], ["threshold={disk:0.3}", "min_area=null"]),
     ],
 )
-def test_evaluate_takes_a_checkpoint_in_every_form(arguments, overrides):
+def test_evaluate_takes_its_options_in_every_form(arguments, overrides):
     assert to_overrides("evaluate", EvaluateConfig, arguments) == overrides
 
 

@@ -71,3 +71,12 @@ def test_records_hold_what_is_set():
     assert found.to_dict() == {"threshold": {"disk": 0.3}, "refuse": 0.5, "min_area": {"": 9, "disk": 3}}
     assert found.by_pixel().to_dict() == {"threshold": {"disk": 0.3}, "refuse": 0.5}
     assert Refinement(min_area=4).to_dict() == {"min_area": 4}
+
+
+def test_some_options_are_changed():
+    before = Refinement.read(threshold="disk=0.3", refuse=0.5, min_area="9,disk=3")
+    assert before.changed() == before
+    assert before.changed(refuse="0.2") == Refinement.read(threshold="disk=0.3", refuse=0.2, min_area="9,disk=3")
+    assert before.changed(min_area="7") == Refinement.read(threshold="disk=0.3", refuse=0.5, min_area=7)
+    with pytest.raises(ConfigError, match="refuse=2 must be"):
+        before.changed(refuse=2)

@@ -26,6 +26,10 @@ RESULT = Segmentation(IMAGE, MASK, CLASSES)
         ({"output": "overlay", "opacity": "1"}, Wanted("overlay", opacity=1)),
         ({"output": "polygons", "tolerance": "1.5"}, Wanted("polygons", tolerance=1.5)),
         ({"image": "true"}, Wanted(image=True)),
+        (
+            {"output": "mask", "refuse": "0.7", "threshold": "a=0.3", "min_area": "5,b=2"},
+            Wanted("mask", refinement={"threshold": "a=0.3", "refuse": "0.7", "min_area": "5,b=2"}),
+        ),
     ],
 )
 def test_valid_queries_are_parsed(query, wanted):
@@ -44,6 +48,10 @@ def test_valid_queries_are_parsed(query, wanted):
         ({"output": "overlay", "opacity": "half"}, "opacity=half must be"),
         ({"output": "polygons", "tolerance": "-1"}, "tolerance=-1 must be"),
         ({"image": "1"}, "image=1 must be true or false"),
+        ({"refuse": "70"}, "refuse=70 must be a probability, 0-1"),
+        ({"refuse": "most"}, "refuse=most must be a number"),
+        ({"threshold": "0.5"}, "threshold=0.5 names no class"),
+        ({"min_area": "a"}, "min_area=a: write min_area=PIXELS"),
     ],
 )
 def test_invalid_queries_are_refused(query, message):
@@ -60,6 +68,19 @@ def test_the_mask_has_the_class_colors_as_palette():
     assert image.mode == "P"
     np.testing.assert_array_equal(np.array(image), MASK)
     np.testing.assert_array_equal(np.array(image.convert("RGB"))[0, 1], CLASSES.palette[1])
+
+
+def test_refused_pixels_are_white_and_reported():
+    mask = np.array([[0, 255, 1, 1], [255, 1, 1, 1]], np.uint8)
+    result = Segmentation(IMAGE, mask, CLASSES)
+    found = json.loads(render_answer(result, Wanted(), 0.1))
+    assert found["refused"] == 0.25
+    assert sum(entry["share"] for entry in found["classes"]) == 0.75
+    image = decoded(render_answer(result, Wanted("mask"), 0.1))
+    np.testing.assert_array_equal(np.array(image), mask)
+    np.testing.assert_array_equal(np.array(image.convert("RGB"))[mask == 255], 255)
+    polygons = json.loads(render_answer(result, Wanted("polygons"), 0.1))
+    assert sum(one["properties"]["area"] for one in polygons["features"]) == 6
 
 
 def test_json_contains_fractions_mask_and_optionally_the_image():
