@@ -9,7 +9,14 @@ from segnet.errors import ConfigError
 
 MAX_LABEL = 65535  # the largest value of a 16-bit mask
 
+BACKGROUND_NAMES = ("background", "_background_")
+
 Color = tuple[int, int, int]
+
+
+def is_background(name: str) -> bool:
+    """Return True if a class is named background, in any case."""
+    return name.strip().lower() in BACKGROUND_NAMES
 
 
 def voc_palette(num_colors: int) -> tuple[Color, ...]:

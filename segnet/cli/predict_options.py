@@ -35,6 +35,9 @@ kinds of --save
   geojson        NAME.geojson            polygons with holes, in pixels
   coco           NAME_coco.json          run-length encoding (RLE) in COCO's format
   labelme        NAME.json               polygons for labelme
+  yolo           yolo/                   polygons in YOLO's format: labels/train/NAME.txt, data.yaml, train.txt
+  cvat           cvat.zip                masks for CVAT: "Segmentation mask 1.1"; NAME_cvat.zip for a video
+  label-studio   label_studio.json       tasks with brush labels for Label Studio
   csv            shares.csv              the fraction of each class in each input of the output folder
 """
 THRESHOLD_HELP = (
@@ -50,6 +53,12 @@ SMOOTH_HELP = (
     "frame late; default: 0 (none)"
 )
 SIMPLIFY_HELP = "largest distance between a simplified polygon and the outline [pixels]; default: 0"
+LOCAL_FILES = "/data/local-files/?d="
+LABEL_STUDIO_ROOT_HELP = (
+    "folder that Label Studio serves, its LOCAL_FILES_DOCUMENT_ROOT; addresses of images are relative to it; default: "
+    "the current folder"
+)
+LABEL_STUDIO_URL_HELP = f"address of that folder, such as s3://bucket/; default: {LOCAL_FILES}"
 SCALES_HELP = "test-time augmentation: average over scales, such as 0.5 1 1.5; default: 1"
 
 
@@ -84,6 +93,8 @@ def build_parser() -> Parser:
     )
     add("--classes", action="append", default=[], metavar="NAME,...", help="classes to draw; default: all")
     add("--simplify", type=float, default=0.0, metavar="PIXELS", help=SIMPLIFY_HELP)
+    add("--label-studio-root", default=".", metavar="FOLDER", help=LABEL_STUDIO_ROOT_HELP)
+    add("--label-studio-url", default=LOCAL_FILES, metavar="URL", help=LABEL_STUDIO_URL_HELP)
     add("--flip", action="store_true", help="test-time augmentation: average with the prediction of the mirrored image")
     add("--scales", type=float, nargs="+", default=[1.0], metavar="FACTOR", help=SCALES_HELP)
     add_refinement(parser)
@@ -147,6 +158,8 @@ def _check_ranges(options: argparse.Namespace) -> None:
         raise ConfigError(f"--simplify {options.simplify:g} must be 0 pixels or more")
     if not 0 <= options.smooth <= 0.99:
         raise ConfigError(f"--smooth {options.smooth:g} must be the weight of earlier frames, 0-0.99")
+    if "cvat" in options.save_frames:
+        raise ConfigError("--save-frames cvat: CVAT takes one archive for a video: use --save cvat")
     if options.scene and options.save != ("mask", "overlay"):
         raise ConfigError("--scene writes only the mask: remove --save")
 

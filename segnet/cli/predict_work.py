@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import os
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,13 @@ from segnet.errors import ConfigError, ExitCode, Interrupted, MachineError, Segn
 from segnet.inference.predictor import Predictor
 from segnet.inference.segmentation import class_ids
 from segnet.prediction import Outcome, OutputSettings, Prediction, Task
+from segnet.prediction.folder_files import FolderSettings, check_folder_files, write_folder_files
 from segnet.prediction.georeferenced import segment_scene_file
 from segnet.prediction.images import segment_images
 from segnet.prediction.inputs import Collector, result_names, shard
 from segnet.prediction.outputs import Style, write_shares
 from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
+from segnet.prediction.tool_names import with_tool_names
 from segnet.prediction.videos import segment_video
 from segnet.system.files import removing_if_empty
 from segnet.system.signals import ending_at_once
@@ -54,8 +57,12 @@ def predict(options: argparse.Namespace) -> int:
             display.line(f"checkpoint: {named}")
             settings = _output_settings(options, predictor, named, digest.result())
             remove_stale_files(output_dir)
-            prediction = Prediction(predictor, Records(output_dir, options.overwrite), settings)
-            return _work(prediction, tasks, options, display)
+            records = Records(output_dir, options.overwrite)
+            check_folder_files(records, settings.folder_kinds, predictor.classes, {task.name for task in tasks})
+            root, url = Path(os.path.abspath(options.label_studio_root)), options.label_studio_url
+            folder = FolderSettings(predictor.classes, root, url)
+            tasks = with_tool_names(tasks, settings, folder, records)
+            return _work(Prediction(predictor, records, settings), tasks, options, folder, display)
 
 
 def find_tasks(options: argparse.Namespace) -> tuple[list[Task], list[str]]:
@@ -169,7 +176,13 @@ class _Work:
         self._display.step()
 
 
-def _work(prediction: Prediction, tasks: Sequence[Task], options: argparse.Namespace, display: Display) -> int:
+def _work(
+    prediction: Prediction,
+    tasks: Sequence[Task],
+    options: argparse.Namespace,
+    folder: FolderSettings,
+    display: Display,
+) -> int:
     work = _Work(prediction, options, display)
     try:
         work.run(tasks)
@@ -183,6 +196,8 @@ def _work(prediction: Prediction, tasks: Sequence[Task], options: argparse.Names
         )
     if "csv" in options.save:
         display.line(f"class shares: {write_shares(prediction.records, prediction.predictor.classes.names)}")
+    for path, number in write_folder_files(prediction.records, prediction.settings.folder_kinds, folder):
+        display.line(f"{path}: {number:,} {'image' if number == 1 else 'images'}")
     display.end(f"{work.num_done - work.num_failed:,} of {len(tasks):,} inputs -> {options.output}")
     if work.num_failed:
         if len(tasks) > 1:  # the error of a single input says it

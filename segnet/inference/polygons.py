@@ -1,19 +1,16 @@
-"""Convert class masks to polygons with holes along pixel edges; write GeoJSON, COCO RLE, LabelMe JSON.
+"""Convert class masks to polygons with holes along pixel edges.
 
 Coordinates are (x, y) [pixels] from the image's upper left corner, y downwards. Pixel (0, 0) has the corners (0, 0)
 and (1, 1), so the area of a polygon without its holes is its number of pixels. Regions are 4-connected: pixels that
 touch only at a corner belong to different polygons.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from segnet.classes import Classes
 
 # Offset (dx, dy) from the start of an edge to the pixel on its right, for edges to the east, south, west and north.
 INNER = np.array([(0, 0), (-1, 0), (-1, -1), (0, -1)])
@@ -138,105 +135,3 @@ def _straight_edges(where: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray
         ends.append(np.stack((last, across) if flat else (across, last), axis=1))
         ways.append(np.full(len(line), way))
     return np.concatenate(starts), np.concatenate(ends), np.concatenate(ways)
-
-
-def geojson(polygons: Sequence[Polygon], classes: Classes) -> dict[str, Any]:
-    """A FeatureCollection with one Polygon per region (RFC 7946, except that coordinates are pixels)."""
-
-    def closed(ring: Ring) -> list[list[float]]:
-        return [*ring.tolist(), ring[0].tolist()]
-
-    return {
-        "type": "FeatureCollection",
-        "features": [
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [closed(p.exterior), *map(closed, p.holes)]},
-                "properties": {
-                    "class": classes.names[p.class_id],
-                    "class_id": p.class_id,
-                    "area": p.area,
-                    "color": "#{:02x}{:02x}{:02x}".format(*classes.palette[p.class_id]),
-                },
-            }
-            for p in polygons
-        ],
-    }
-
-
-def run_lengths(where: NDArray[np.bool_]) -> list[int]:
-    """COCO's uncompressed RLE in column-major order: alternating counts of false and true, false first."""
-    flat = where.ravel(order="F")
-    changes = np.flatnonzero(np.diff(flat)) + 1
-    edges = np.concatenate(([0], changes, [flat.size]))
-    lengths = np.diff(edges).tolist()
-    return [0, *lengths] if flat.size and flat[0] else lengths
-
-
-def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes, file_name: str) -> dict[str, Any]:
-    """A COCO dataset of one image, with one RLE annotation per class."""
-    annotations: list[dict[str, Any]] = []
-    for class_id in sorted(class_ids):
-        where = mask == class_id
-        if not where.any():
-            continue
-        rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
-        left, top = int(columns[0]), int(rows[0])
-        annotations.append(
-            {
-                "id": len(annotations) + 1,
-                "image_id": 1,
-                "category_id": class_id + 1,  # COCO ids start at 1
-                "segmentation": {"size": list(mask.shape), "counts": run_lengths(where)},
-                "area": int(where.sum()),
-                "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
-                "iscrowd": 0,
-            }
-        )
-    return {
-        "images": [{"id": 1, "file_name": file_name, "height": mask.shape[0], "width": mask.shape[1]}],
-        "annotations": annotations,
-        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(classes.names)],
-    }
-
-
-def labelme(polygons: Sequence[Polygon], classes: Classes, size: tuple[int, int], file_name: str) -> dict[str, Any]:
-    """A labelme annotation file: one polygon per region, largest first.
-
-    Args:
-        polygons: the regions. labelme has no holes: each hole is connected to the exterior by a cut of zero width.
-        classes: the class names.
-        size: (height, width) of the image.
-        file_name: name of the image file.
-    """
-    return {
-        "version": "5.5.0",
-        "flags": {},
-        "shapes": [
-            {
-                "label": classes.names[polygon.class_id],
-                "points": _cut_open(polygon).tolist(),
-                "group_id": None,
-                "description": "",
-                "shape_type": "polygon",
-                "flags": {},
-                "mask": None,
-            }
-            for polygon in sorted(polygons, key=lambda polygon: -ring_area(polygon.exterior))
-        ],
-        "imagePath": file_name,
-        "imageData": None,
-        "imageHeight": size[0],
-        "imageWidth": size[1],
-    }
-
-
-def _cut_open(polygon: Polygon) -> Ring:
-    """Merge exterior and holes into one ring of equal area: each hole is joined by its shortest corner distance."""
-    ring = polygon.exterior
-    for hole in sorted(polygon.holes, key=lambda hole: float(hole[:, 0].min())):
-        start = int(hole[:, 0].argmin())
-        near = int(np.square(ring - hole[start]).sum(axis=1).argmin())
-        loop = np.concatenate((hole[start:], hole[: start + 1]))
-        ring = np.concatenate((ring[: near + 1], loop, ring[near:]))
-    return ring

@@ -5,17 +5,24 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segnet.classes import Classes
+from segnet.classes import Classes, is_background
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.images.bands import displayable
 from segnet.images.drawing import colorize, overlay
 from segnet.images.values import Bands
+from segnet.inference.annotations.coco import coco
+from segnet.inference.annotations.cvat import CVATArchive, MaskPair, cvat_masks
+from segnet.inference.annotations.geojson import geojson
+from segnet.inference.annotations.label_studio import label_studio_prediction
+from segnet.inference.annotations.labelme import labelme
+from segnet.inference.annotations.yolo import yolo_labels
 from segnet.inference.polygons import Polygon, find_polygons
 
 LARGEST_SHOWN = 2048  # longest side of the overlay in a notebook [pixels]
@@ -96,6 +103,74 @@ class Segmentation:
             ConfigError: an unknown class name.
         """
         return find_polygons(self.mask, class_ids(self.classes, only), tolerance)
+
+    def to_geojson(self, only: Collection[str] | None = None, tolerance: float = 0.0) -> dict[str, Any]:
+        """The regions as GeoJSON, in pixels. Arguments and errors are those of `polygons`."""
+        return geojson(self.polygons(only, tolerance), self.classes)
+
+    def to_coco(self, file_name: str, only: Collection[str] | None = None) -> dict[str, Any]:
+        """A COCO file of this image, with run lengths.
+
+        Args:
+            file_name: of the image.
+            only: names of the classes to include; None: all.
+
+        Raises:
+            ConfigError: an unknown class name.
+        """
+        return coco(self.mask, class_ids(self.classes, only), self.classes, file_name)
+
+    def to_labelme(self, file_name: str, only: Collection[str] | None = None, tolerance: float = 0.0) -> dict[str, Any]:
+        """A labelme file of this image.
+
+        Args:
+            file_name: path of the image, relative to the file.
+            only: names of the classes to include; None: all but a class named background, whose pixels stay unlabeled.
+            tolerance: as of `polygons`.
+
+        Raises:
+            ConfigError: an unknown class name.
+        """
+        if only is None:
+            only = [name for name in self.classes.names if not is_background(name)]
+        height, width = self.mask.shape
+        return labelme(self.polygons(only, tolerance), self.classes, (height, width), file_name)
+
+    def to_yolo(self, only: Collection[str] | None = None, tolerance: float = 0.0) -> str:
+        """YOLO's label file of this image. Arguments and errors are those of `polygons`."""
+        height, width = self.mask.shape
+        return yolo_labels(self.polygons(only, tolerance), self.classes, (height, width))
+
+    def to_label_studio(self, only: Collection[str] | None = None) -> dict[str, Any]:
+        """A prediction of Label Studio, for `predictions` of a task; with scores if there are `probabilities`.
+
+        Args:
+            only: names of the classes to include; None: all.
+
+        Raises:
+            ConfigError: an unknown class name.
+        """
+        confidence = None if self.probabilities is None else self.confidence
+        return label_studio_prediction(self.mask, class_ids(self.classes, only), self.classes, confidence)
+
+    def to_cvat(self, name: str, only: Collection[str] | None = None) -> bytes:
+        """An archive of this image, which CVAT imports as "Segmentation mask 1.1".
+
+        Args:
+            name: path of the image in its task, without extension.
+            only: names of the classes to include; None: all.
+
+        Raises:
+            ConfigError: an unknown class name, or one that CVAT's label map cannot hold.
+        """
+        buffer = io.BytesIO()
+        with CVATArchive(buffer, self.classes) as archive:
+            archive.add(name, self.cvat_masks(only))
+        return buffer.getvalue()
+
+    def cvat_masks(self, only: Collection[str] | None = None) -> MaskPair:
+        """The two masks of this image in CVAT's archive. Arguments and errors are those of `to_cvat`."""
+        return cvat_masks(self.mask, class_ids(self.classes, only), self.classes)
 
     def _repr_png_(self) -> bytes:
         """The overlay for a notebook; large images are subsampled."""

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segnet.choices import FOLDER_KINDS
 from segnet.images.values import Bands
 from segnet.inference.predictor import Predictor
 from segnet.inference.segmentation import Segmentation
 from segnet.inference.smoothing import Smoothing
+from segnet.prediction.folder_files import LABELS, labels_of
 from segnet.prediction.inputs import Input, require_input_file
 from segnet.prediction.outputs import NEED_PROBABILITIES, WRITERS, Style
-from segnet.prediction.records import Origin, Records
+from segnet.prediction.records import FOLDER, SAVE_FOLDERS, Origin, Records
 
 PIXELS_IN_WORK = 64e6  # limit for all images being read, computed or written
 
@@ -42,6 +44,11 @@ class OutputSettings:
     smooth: float = 0.0
     job: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
+
+    @property
+    def folder_kinds(self) -> tuple[str, ...]:
+        """The kinds that also have files for all images of a folder."""
+        return tuple(kind for kind in FOLDER_KINDS if kind in {*self.kinds, *self.frame_kinds})
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ class Prediction:
         return self.predictor.batch(images, probabilities=self._probabilities, smoothing=smoothing)
 
     def facts(self, size: Sequence[int], pixels: Mapping[str, int], refused: int, frames: int = 1) -> dict[str, Any]:
-        """Entries of a record for the table of class fractions.
+        """Entries of a record for the files that hold all inputs: class fractions, and files of annotation tools.
 
         Args:
             size: (height, width) of the image [pixels].
@@ -121,11 +128,13 @@ class Prediction:
         """
         checkpoint = self.settings.checkpoint
         facts = {"size": list(size), "pixels": dict(pixels), "frames": frames, "checkpoint": checkpoint}
+        if self.settings.folder_kinds:
+            facts[LABELS] = labels_of(self.predictor.classes)
         return facts | {"refused": refused} if self.predictor.may_refuse else facts
 
     def write_files(self, name: str, kinds: Sequence[str], result: Segmentation, source: str) -> list[Path]:
-        """Write the results with one file per image, and return their paths."""
+        """Write the results with one file per image, and return their paths, without those in the folder of records."""
         paths = {kind: self.records.target(name, kind) for kind in kinds if kind in WRITERS}
         for kind, path in paths.items():
             WRITERS[kind](path, result, self.settings.style, source)
-        return list(paths.values())
+        return [path for kind, path in paths.items() if SAVE_FOLDERS.get(kind) != FOLDER]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import zipfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,7 @@ import numpy as np
 
 from segnet.errors import printable
 from segnet.images.files import write_image, write_mask
-from segnet.inference.polygons import coco, geojson, labelme
-from segnet.inference.segmentation import Segmentation, class_ids
+from segnet.inference.segmentation import Segmentation
 from segnet.prediction.records import SHARES, Records
 from segnet.system.files import replacing
 
@@ -54,19 +54,31 @@ def _save_probabilities(path: Path, result: Segmentation, style: Style, source: 
 
 
 def _geojson(path: Path, result: Segmentation, style: Style, source: str) -> None:
-    _write_json(path, geojson(result.polygons(style.only, style.tolerance), result.classes))
+    _write_json(path, result.to_geojson(style.only, style.tolerance))
 
 
 def _coco(path: Path, result: Segmentation, style: Style, source: str) -> None:
-    ids = class_ids(result.classes, style.only)
-    _write_json(path, coco(result.mask, ids, result.classes, os.path.basename(source)))
+    _write_json(path, result.to_coco(os.path.basename(source), style.only))
 
 
 def _labelme(path: Path, result: Segmentation, style: Style, source: str) -> None:
     place = source if "://" in source else os.path.relpath(source, path.parent)
-    height, width = result.mask.shape
-    polygons = result.polygons(style.only, style.tolerance)
-    _write_json(path, labelme(polygons, result.classes, (height, width), place))
+    _write_json(path, result.to_labelme(place, style.only, style.tolerance))
+
+
+def _yolo(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(result.to_yolo(style.only, style.tolerance), encoding="utf-8", newline="\n")
+
+
+def _cvat(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
+        for member, png in result.cvat_masks(style.only)._asdict().items():
+            file.writestr(member, png)
+
+
+def _label_studio(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    _write_json(path, result.to_label_studio(style.only))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -84,8 +96,11 @@ WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
     "geojson": _geojson,
     "coco": _coco,
     "labelme": _labelme,
+    "yolo": _yolo,
+    "cvat": _cvat,
+    "label-studio": _label_studio,
 }
-NEED_PROBABILITIES = frozenset({"confidence", "probabilities"})
+NEED_PROBABILITIES = frozenset({"confidence", "probabilities", "label-studio"})
 
 
 def write_shares(records: Records, class_names: Sequence[str]) -> Path:

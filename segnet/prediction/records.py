@@ -35,11 +35,23 @@ SAVE_SUFFIXES = {
     "geojson": ".geojson",
     "coco": "_coco.json",
     "labelme": ".json",
+    "yolo": ".txt",
+    "cvat": ".cvat",
+    "label-studio": ".label-studio",
     "video": "_overlay.mp4",
+    "cvat-video": "_cvat.zip",
     "scene": "_mask.tif",
     "csv": "",  # one file for all inputs: SHARES
 }
+# Kinds in a folder of their own. Those in FOLDER are parts of a file that holds all images.
+SAVE_FOLDERS = {"yolo": "yolo/labels/train", "cvat": FOLDER, "label-studio": FOLDER}
 SHARES = "shares.csv"
+# Kind -> its files for all images of a folder, written by segnet.prediction.folder_files.
+FOLDER_FILES = {
+    "yolo": ("yolo/data.yaml", "yolo/train.txt"),
+    "cvat": ("cvat.zip", "cvat_labels.json"),
+    "label-studio": ("label_studio.json", "label_studio.xml"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +75,17 @@ class Records:
     Args:
         folder: the output folder.
         overwrite: whether existing results are replaced, regardless of their origin.
+
+    Attributes: as the arguments.
     """
 
     def __init__(self, folder: Path, overwrite: bool = False) -> None:
-        self.folder, self._overwrite = folder, overwrite
+        self.folder, self.overwrite = folder, overwrite
 
     def target(self, name: str, kind: str) -> Path:
         """The file of a result."""
-        return self.folder / (f"{name}{SAVE_SUFFIXES[kind]}" if SAVE_SUFFIXES[kind] else SHARES)
+        file_name = f"{name}{SAVE_SUFFIXES[kind]}" if SAVE_SUFFIXES[kind] else SHARES
+        return self.folder / SAVE_FOLDERS.get(kind, "") / file_name
 
     def _path(self, name: str) -> Path:
         return self.folder / FOLDER / f"{name}.json"
@@ -90,7 +105,7 @@ class Records:
         Raises:
             DataError: results of another origin exist.
         """
-        if self._overwrite:
+        if self.overwrite:
             return list(kinds)
         record = self.read(name)
         mine = record.get("saved", []) if not _difference(record, origin) else []
@@ -133,7 +148,7 @@ class Records:
             known = {key: value for key, value in before.items() if key not in (*base, "saved")} if ours else {}
             known |= facts or {}
             earlier = set(before["saved"]) if ours else set()
-            first = earlier - set(kinds) if self._overwrite else earlier | set(kinds)
+            first = earlier - set(kinds) if self.overwrite else earlier | set(kinds)
             claimed = {**base, "saved": sorted(first), **known}
             self._write(name, claimed)
             yield known
@@ -203,7 +218,8 @@ def is_result(path: Path) -> bool:
 def remove_stale_files(folder: Path) -> None:
     """Remove temporary files of killed predictions that are older than an hour."""
     endings = "|".join(re.escape(suffix) for suffix in SAVE_SUFFIXES.values() if suffix)
-    torn = re.compile(rf"\..*({endings}|{re.escape(SHARES)}|\.json)\.[a-z0-9_]{{8}}\.tmp")
+    whole = "|".join(re.escape(name.rpartition("/")[2]) for name in (SHARES, *sum(FOLDER_FILES.values(), ())))
+    torn = re.compile(rf"\..*({endings}|{whole}|\.json)\.[a-z0-9_]{{8}}\.tmp")
     for parent, _, files in os.walk(folder):
         for name in files:
             if name.endswith(".tmp") and torn.fullmatch(name):

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 
@@ -10,11 +10,16 @@ from segnet.errors import DataError, Interrupted, SegnetError
 from segnet.images.convert import as_bands
 from segnet.images.values import Bands
 from segnet.images.video import Frames, VideoWriter
+from segnet.inference.annotations.cvat import CVATArchive
 from segnet.inference.segmentation import Segmentation
 from segnet.inference.smoothing import Smoothing
 from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Outcome, Prediction, Task
+from segnet.prediction.folder_files import frame_file
 from segnet.system.files import replacing
 from segnet.system.pipeline import Steps, overlapped
+
+# Kind of --save -> the file that a video has of it.
+WHOLE_KINDS = {"overlay": "video", "cvat": "cvat-video", "csv": "csv"}
 
 
 def segment_video(
@@ -33,12 +38,17 @@ def segment_video(
         Interrupted: a signal ended a camera stream; its video is written.
     """
     item, settings, records = task.input, prediction.settings, prediction.records
+    if item.problem:
+        raise DataError(item.problem)
     if (channels := prediction.predictor.channels) != 3:
         raise DataError(f"{item.text}: a video has 3 channels, but the model takes {channels}")
-    whole = [*(["video"] if "overlay" in settings.kinds else []), *(["csv"] if "csv" in settings.kinds else [])]
+    whole = [kind for name, kind in WHOLE_KINDS.items() if name in settings.kinds]
     kinds = [*whole, *settings.frame_kinds]
     if not kinds:
-        raise DataError(f"{item.text}: --save overlay,csv works for videos; use --save-frames for other kinds")
+        known = ",".join(WHOLE_KINDS)
+        raise DataError(f"{item.text}: --save {known} works for videos; use --save-frames for other kinds")
+    if item.kind == "camera" and "cvat-video" in whole:
+        raise DataError(f"{item.text}: --save cvat needs a video file, which CVAT can open too")
     origin = prediction.origin(item)
     # None for 0: earlier results, without this option, stay valid.
     job = {**origin.job, "--max-frames": settings.max_frames, "--smooth": settings.smooth or None}
@@ -50,7 +60,7 @@ def segment_video(
     source: Path | int = item.path if item.path is not None else int(item.name.name.removeprefix("camera"))
     with Frames(source) as frames, records.taken(task.name, kinds, origin) as facts:
         clip = _Clip(frames, settings.max_frames, item.kind == "camera", on_frame)
-        files = _annotate(prediction, task, clip, "video" in kinds)
+        files = _annotate(prediction, task, clip, whole)
         facts |= prediction.facts(clip.size, clip.pixels, clip.refused, clip.done)
     if clip.interrupted:
         raise clip.interrupted
@@ -59,21 +69,27 @@ def segment_video(
     return Outcome(tuple(files), shares, clip.refused / total, clip.done)
 
 
-def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool) -> list[Path]:
-    """Segment all frames and return the path of the overlay video, if one is written."""
-    target = prediction.records.target(task.name, "video")
+def _annotate(prediction: Prediction, task: Task, clip: "_Clip", whole: Sequence[str]) -> list[Path]:
+    """Segment all frames and return the paths of the files for the whole video."""
     settings = prediction.settings
+    targets = {kind: prediction.records.target(task.name, kind) for kind in whole if kind != "csv"}
     with contextlib.ExitStack() as stack:
-        writer = None
-        if annotated:
-            writer = VideoWriter(stack.enter_context(replacing(target)), clip.frames.rate, str(target))
+        writer = archive = None
+        if "video" in targets:
+            path = stack.enter_context(replacing(targets["video"]))
+            writer = VideoWriter(path, clip.frames.rate, str(targets["video"]))
             stack.callback(writer.abandon)
+        if "cvat-video" in targets:
+            file = stack.enter_context(open(stack.enter_context(replacing(targets["cvat-video"])), "wb"))
+            archive = stack.enter_context(CVATArchive(file, prediction.predictor.classes))
 
         def write(item: tuple[int, Bands], image: Bands, result: Segmentation) -> None:
             if writer is not None:
                 writer.write(result.overlay(only=settings.style.only))
+            if archive is not None:
+                archive.add(f"frame_{item[0] - 1:06d}", result.cvat_masks(settings.style.only))  # CVAT counts from 0
             frame_name = str(PurePath(task.name) / f"{item[0]:06d}")
-            prediction.write_files(frame_name, settings.frame_kinds, result, task.input.text)
+            prediction.write_files(frame_name, settings.frame_kinds, result, frame_file(prediction.records, frame_name))
             clip.count(result)
 
         def report(item: tuple[int, Bands], outcome: SegnetError | None) -> None:
@@ -92,7 +108,7 @@ def _annotate(prediction: Prediction, task: Task, clip: "_Clip", annotated: bool
         clip.run(lambda: overlapped(clip, steps, settings.batch_size, PIXELS_IN_WORK, threading.Event(), writers=1))
         if writer is not None:
             writer.close()
-    return [target] if annotated else []
+    return list(targets.values())
 
 
 class _Clip:

@@ -17,7 +17,6 @@ from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.images.bands import displayable
 from segnet.images.files import mask_image
-from segnet.inference.polygons import geojson
 from segnet.inference.refinement import Refinement
 from segnet.inference.segmentation import Segmentation
 
@@ -97,7 +96,7 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
     if wanted.output == "overlay":
         return _image_bytes(Image.fromarray(segmentation.overlay(wanted.opacity)), "PNG")
     if wanted.output == "polygons":
-        return _json(geojson(segmentation.polygons(tolerance=wanted.tolerance), segmentation.classes))
+        return _json(segmentation.to_geojson(tolerance=wanted.tolerance))
     height, width = segmentation.mask.shape
     shares = segmentation.shares
     answer: dict[str, Any] = {

@@ -3,14 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.classes import Classes
+from segnet.classes import Classes, is_background
 from segnet.data.datasets.json_records import Record
 from segnet.data.datasets.labels import class_id, mask_type
 from segnet.errors import DataError
 
 Area = NDArray[np.bool_]  # bool (height, width): True for a shape's pixels
-
-BACKGROUND_NAMES = ("background", "_background_")
 
 
 def background_id(classes: Classes, unlabeled: str | int | None) -> int:
@@ -23,11 +21,6 @@ def background_id(classes: Classes, unlabeled: str | int | None) -> int:
         return class_id(unlabeled, classes, "dataset.unlabeled")
     named = [index for index, name in enumerate(classes.names) if is_background(name)]
     return named[0] if named else classes.ignore_index
-
-
-def is_background(name: str) -> bool:
-    """Return True if a class is named background, in any case."""
-    return name.strip().lower() in BACKGROUND_NAMES
 
 
 def empty_mask(size: tuple[int, int], value: int, classes: Classes) -> NDArray[np.uint8 | np.int32]:

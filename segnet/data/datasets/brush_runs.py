@@ -1,4 +1,4 @@
-"""Label Studio's run lengths of brush labels, decoded without native code.
+"""Label Studio's run lengths of brush labels, decoded and encoded without native code.
 
 Source: the format of @thi.ng/rle-pack, in which Label Studio stores the pixels of a canvas, (height, width, RGBA).
 Pixels with alpha above 0 belong to the brush. The format is a stream of bits, the highest bit first. The header has the
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segnet.data.datasets.annotations import Area
 from segnet.data.datasets.json_records import as_integer
@@ -19,6 +18,7 @@ from segnet.errors import DataError
 HEADER_BITS = 32 + 5 + 4 * 4
 VALUE_BITS = 8
 CHANNELS = 4
+LENGTH_BITS = np.array((3, 4, 8, 16))  # sizes of lengths that Label Studio writes [bits]
 
 
 def decode_brush(values: Sequence[Any], size: tuple[int, int], where: str) -> Area:
@@ -38,33 +38,61 @@ def decode_brush(values: Sequence[Any], size: tuple[int, int], where: str) -> Ar
     numbers = [as_integer(value) for value in values]
     if not all(number is not None and 0 <= number <= 255 for number in numbers):
         raise DataError(f"{where}: run lengths of a brush must be a list of numbers 0-255")
-    bits = np.unpackbits(np.array(numbers, np.uint8))
+    bits = "".join(f"{number:08b}" for number in numbers)
     if len(bits) < HEADER_BITS:
         raise DataError(f"{where}: run lengths of a brush are cut off")
     total = CHANNELS * size[0] * size[1]
-    stated, value_bits = _big_endian(bits[:32]), _big_endian(bits[32:37]) + 1
+    stated, value_bits = int(bits[:32], 2), int(bits[32:37], 2) + 1
     if (stated, value_bits) != (total, VALUE_BITS):
         raise DataError(
             f"{where}: run lengths of a brush have {stated:,} values of {value_bits} bits, but its image has "
             f"{size[1]} x {size[0]} pixels, {total:,} values of {VALUE_BITS}"
         )
-    length_bits = [_big_endian(bits[start : start + 4]) + 1 for start in range(37, HEADER_BITS, 4)]
-    pixels = np.zeros(total, np.uint8)
+    length_bits = [int(bits[start : start + 4], 2) + 1 for start in range(37, HEADER_BITS, 4)]
+    pixels = bytearray(total)
     place, filled = HEADER_BITS, 0
     while filled < total:
-        repeats, width = bits[place : place + 1].any(), length_bits[_big_endian(bits[place + 1 : place + 3])]
-        place += 3
-        end = filled + _big_endian(bits[place : place + width]) + 1
-        place += width
-        count = 1 if repeats else end - filled
-        part = bits[place : place + VALUE_BITS * count]
-        place += VALUE_BITS * count
-        if end > total or len(part) < VALUE_BITS * count:
+        head = bits[place : place + 3]
+        start = place + 3 + (length_bits[int(head[1:], 2)] if len(head) == 3 else 0)
+        length = int(bits[place + 3 : start] or "0", 2) + 1
+        count = 1 if head[:1] == "1" else length
+        place = start + VALUE_BITS * count
+        if filled + length > total or place > len(bits):
             raise DataError(f"{where}: run lengths of a brush are damaged or cut off")
-        pixels[filled:end] = np.packbits(part)
-        filled = end
-    return pixels.reshape(*size, CHANNELS)[:, :, 3] > 0
+        part = int(bits[start:place], 2).to_bytes(count, "big")
+        pixels[filled : filled + length] = part * length if count == 1 else part
+        filled += length
+    return np.frombuffer(pixels, np.uint8).reshape(*size, CHANNELS)[:, :, 3] > 0
 
 
-def _big_endian(bits: NDArray[np.uint8]) -> int:
-    return int.from_bytes(np.packbits(np.pad(bits, (-len(bits) % 8, 0))).tobytes(), "big")
+def encode_brush(area: Area) -> list[int]:
+    """Encode pixels as the run lengths of a brush label: the inverse of `decode_brush`.
+
+    The bytes are those of label-studio-sdk (converter/brush.py, mask2rle): all four channels of a pixel are 255 or 0.
+
+    Args:
+        area: (height, width) bool.
+
+    Returns:
+        Bytes, as numbers of 0-255.
+    """
+    flat = area.ravel()
+    ends = np.append(np.flatnonzero(np.diff(flat)) + 1, flat.size)
+    starts = np.append(0, ends[:-1])
+    most = 2 ** int(LENGTH_BITS[-1])
+    packets = -(-CHANNELS * (ends - starts) // most)  # a longer run takes several
+    lengths = np.full(int(packets.sum()), most)
+    lengths[np.cumsum(packets) - 1] = CHANNELS * (ends - starts) - most * (packets - 1)
+    values = np.repeat(np.where(flat[starts], 255, 0), packets)
+    sizes = np.searchsorted(2**LENGTH_BITS, np.repeat(CHANNELS * (ends - starts), packets).clip(max=most))
+    widths = LENGTH_BITS[sizes]
+    # A packet: the flag of a run (1 bit), the size of its length (2), the length less 1, the value.
+    words = (((4 | sizes) << widths | lengths - 1) << VALUE_BITS) | values
+    num_bits = 3 + widths + VALUE_BITS
+    places = np.arange(int(num_bits.sum())) - np.repeat(np.cumsum(num_bits) - num_bits, num_bits)
+    body = np.repeat(words, num_bits) >> (np.repeat(num_bits, num_bits) - 1 - places) & 1
+    head = f"{CHANNELS * flat.size:032b}{VALUE_BITS - 1:05b}" + "".join(f"{width - 1:04b}" for width in LENGTH_BITS)
+    bits = np.concatenate((np.array([int(bit) for bit in head]), body))
+    padding = np.zeros(8 - len(bits) % 8, np.int64)  # at least one bit, as in label-studio-sdk
+    encoded: list[int] = np.packbits(np.concatenate((bits, padding)).astype(np.uint8)).tolist()
+    return encoded

@@ -8,10 +8,10 @@ nothing else is. A category named background is class 0.
 from collections.abc import Sequence
 from pathlib import Path
 
-from segnet.classes import Classes
+from segnet.classes import Classes, is_background
 from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.datasets.annotations import is_background, require_size
+from segnet.data.datasets.annotations import require_size
 from segnet.data.datasets.coco_annotations import (
     Category,
     Strays,

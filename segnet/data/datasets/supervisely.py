@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from segnet.classes import Classes
+from segnet.classes import Classes, is_background
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.datasets.annotations import Area, background_id, empty_mask, is_background, require_size
+from segnet.data.datasets.annotations import Area, background_id, empty_mask, require_size
 from segnet.data.datasets.file_names import normal_form, walk
 from segnet.data.datasets.json_records import Record, read_record
 from segnet.data.datasets.outlines import draw_shape, points_of, stored_mask

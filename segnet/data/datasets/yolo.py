@@ -12,9 +12,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segnet.classes import Classes
+from segnet.classes import Classes, is_background
 from segnet.data.dataset import Sample, SegmentationDataset
-from segnet.data.datasets.annotations import is_background
 from segnet.data.datasets.clipping import Point
 from segnet.data.datasets.fronts import InstanceCanvas
 from segnet.data.datasets.pairing import require_root, require_split

@@ -1,0 +1,70 @@
+"""Names of images in the files of annotation tools: paths without extension, one a line of a list."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePath
+
+from segnet.errors import DataError
+from segnet.prediction import OutputSettings, Task
+from segnet.prediction.folder_files import FolderSettings, frame_file, image_address
+from segnet.prediction.inputs import Input
+from segnet.prediction.records import Records
+
+LISTED_KINDS = ("yolo", "cvat")  # kinds whose files have a list of names
+
+
+def with_tool_names(
+    tasks: Sequence[Task], settings: OutputSettings, folder: FolderSettings, records: Records
+) -> list[Task]:
+    """Give a problem to each input that the files of the chosen kinds cannot name; it fails, and others go on."""
+    if not settings.folder_kinds:
+        return list(tasks)
+    named = []
+    for task in tasks:
+        problem = task.input.problem
+        if not problem:
+            moving = task.input.kind in ("video", "camera")
+            chosen = settings.frame_kinds if moving else settings.kinds
+            kinds = [kind for kind in settings.folder_kinds if kind in chosen]
+            problem = _name_problem(task.input, task.name, kinds)
+            if not problem and "label-studio" in kinds:
+                problem = _address_problem(frame_file(records, task.name) if moving else _source(task.input), folder)
+        named.append(Task(replace(task.input, problem=problem), task.name))
+    return named
+
+
+def _source(item: Input) -> str:
+    return item.text if item.path is None else os.path.abspath(item.path)
+
+
+def _address_problem(source: str, folder: FolderSettings) -> str:
+    try:
+        image_address(source, folder)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _name_problem(item: Input, name: str, kinds: Sequence[str]) -> str:
+    """The reason why an input cannot be named; empty if it can."""
+    moving = item.kind in ("video", "camera")
+    listed = ",".join(kind for kind in kinds if kind in LISTED_KINDS)
+    if kinds and item.kind == "stdin":
+        return f"-: --save {','.join(kinds)} needs an image with a name: save it to a file"
+    if not listed:
+        return ""
+    if not moving and PurePath(name) != item.name.with_suffix(""):
+        return (
+            f"{item.text}: --save {listed} names images without extension, and '{item.name.with_suffix('')}' is too "
+            "long or not unique: rename the file, or predict its folder alone"
+        )
+    if name != name.strip() or name.startswith("#") or not name.isprintable():
+        return f"{item.text}: --save {listed} cannot list a name with {_unusual(name)}: rename the file"
+    return ""
+
+
+def _unusual(name: str) -> str:
+    if name.startswith("#"):
+        return "# at its start"
+    return "a space at an end" if name.isprintable() else "control characters, or in another encoding than UTF-8"
