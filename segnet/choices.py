@@ -11,3 +11,4 @@ EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}  # by exp
 FORMATS = (*EXPORT_SUFFIXES, "safetensors")
 OUTPUT_KINDS = ("logits", "classes")  # of an exported model
 DEFAULT_WINDOW = 1024  # side of the windows into which large images are cut [pixels]
+FOLDER_OPTIONS = "segnet.json"  # file with the options of dataset=folder, in the folder that they read

@@ -2,21 +2,27 @@
 
 import asyncio
 import io
+import json
+import struct
 import tempfile
 import threading
+import zlib
 from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
 from segnet.classes import Classes
 from segnet.inference.refinement import Refinement
 from segnet.inference.segmentation import Segmentation
-from segnet.serving.app import Limits, create_app
+from segnet.serving.app import STATIC, Limits, create_app
+from segnet.serving.collection import Collection, require_writable
 from segnet.serving.jobs import JobQueue
 
 CLASSES = Classes.create(["dark", "<b>light</b>", "never"], [[20, 40, 60], [240, 200, 10], [1, 2, 3]])
+SCHEMA = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
 PNG = {"Content-Type": "image/png"}
 
 
@@ -36,26 +42,35 @@ class Threshold:
         self.gate.set()
         self.num_calls = self.most = self._running = 0
 
-    def segment(self, image, refinement=None):
+    def segment(self, image, probabilities=False, refinement=None):
         self.num_calls += 1
         self._running += 1
         self.most = max(self.most, self._running)
         self.began.release()
         assert self.gate.wait(60)
         self._running -= 1
-        return Segmentation(image, (image[:, :, 0] > 127).astype(np.uint8), self.classes)
+        mask = (image[:, :, 0] > 127).astype(np.uint8)
+        sure = np.where(mask == 1, 0.75, 0.5)  # 191 and 128 of 255
+        scores = np.stack([np.where(mask == index, sure, (1 - sure) / 2) for index in range(3)])
+        return Segmentation(image, mask, self.classes, scores.astype(np.float16) if probabilities else None)
 
 
 class Server:
     """The application with a predictor, and requests to it: sequential, or concurrent in one event loop."""
 
-    def __init__(self, predictor=None, allow_hosts=(), **limits):
+    def __init__(self, predictor=None, allow_hosts=(), collect=None, **limits):
         self.predictor = predictor or Threshold()
         limits = Limits(**limits)
         self._folder = tempfile.TemporaryDirectory()
         self.uploads = Path(self._folder.name)
         self.queue = JobQueue(limits.waiting)
-        self.app = create_app(self.predictor, "run/best.ckpt", limits, self.queue, self.uploads, allow_hosts)
+        self.collection = None
+        if collect:
+            require_writable(collect)
+            self.collection = Collection(collect, self.predictor.classes, self.predictor.channels)
+        self.app = create_app(
+            self.predictor, "run/best.ckpt", limits, self.queue, self.uploads, allow_hosts, self.collection
+        )
 
     def client(self):
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
@@ -73,6 +88,10 @@ class Server:
 
     def predict(self, content, query="", headers=PNG):
         return self.request("POST", f"/predict{query}", content=content, headers=headers)
+
+    def collect(self, image, mask, name="street.png", headers=PNG, **options):
+        query = {"image_bytes": len(image), "name": name, **options}
+        return self.request("POST", "/collect", params=query, content=image + mask, headers=headers)
 
 
 def halves(height=6, width=10):
@@ -94,3 +113,19 @@ def error_of(response, status):
     assert set(response.json()) == {"error"}
     assert "\n" not in response.json()["error"]
     return response.json()["error"]
+
+
+def bomb(side):
+    """A PNG with a header of side x side pixels and no data."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def check_schema(name, value):
+    jsonschema = pytest.importorskip("jsonschema")
+    # References such as #/components/... are resolved within this document.
+    jsonschema.Draft202012Validator({**SCHEMA, "$ref": f"#/components/schemas/{name}"}).validate(value)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from segnet.cli.folder_options import folder_options
 from segnet.cli.foreign_options import in_other_words
 from segnet.cli.help import ALL_OF_TRAIN
 from segnet.components import as_typed, nearest
@@ -58,7 +59,8 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
         overrides = _one_ensemble(overrides)
     if verb == "evaluate":
         overrides = _quoted_by_class(overrides)
-    return [*overrides, *(_sides_in(positional) if verb == "compare" else _dataset_in(positional, overrides))]
+    overrides += _sides_in(positional) if verb == "compare" else _dataset_in(positional, overrides)
+    return [*overrides, *folder_options(overrides)]
 
 
 def _one_ensemble(overrides: Sequence[str]) -> list[str]:

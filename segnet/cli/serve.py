@@ -5,6 +5,7 @@ import errno
 import importlib.util
 import ipaddress
 import os
+import shlex
 import socket
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from segnet.system.signals import ending_at_once
 
 if TYPE_CHECKING:
     from segnet.inference.predictor import Predictor
+    from segnet.serving.collection import Collection
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,6 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     from segnet.inference.predictor import Predictor  # late: imports torch, and --help stays fast
 
     checkpoints = found_checkpoints(options.checkpoint)
+    if options.collect:
+        from segnet.serving.collection import require_writable
+
+        require_writable(options.collect)  # before the model is loaded
     with (
         ending_at_once("ended the server"),  # outermost: the folder is removed
         _bind(options.host, options.port) as listener,
@@ -57,6 +63,7 @@ def _serve(
     from PIL import Image
 
     from segnet.serving.app import Limits, create_app  # late: needs packages of the extra `serve`
+    from segnet.serving.collection import Collection
     from segnet.serving.jobs import JobQueue
     from segnet.serving.server import run_server
 
@@ -70,15 +77,34 @@ def _serve(
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.max_pixels // 2 + 1)
     queue = JobQueue(limits.waiting)
     name = ", ".join(str(Path(*checkpoint.absolute().parts[-2:])) for checkpoint in checkpoints)
-    app = create_app(predictor, name, limits, queue, uploads, (options.host, *options.allow_host))
+    collection = None
+    if options.collect:
+        collection = Collection(options.collect, predictor.classes, predictor.channels, predictor.value_range)
+    app = create_app(predictor, name, limits, queue, uploads, (options.host, *options.allow_host), collection)
     say(f"checkpoint: {', '.join(map(str, checkpoints))}")
+    if collection is not None:
+        _announce(collection)
     say(f"serving at {_url(listener)} (press Ctrl-C to stop)")
     if not _is_loopback(listener):
         say(
-            f"segnet: warning: --host {options.host} accepts requests from the network without a password",
+            f"segnet: warning: --host {options.host} accepts requests from the network without a password"
+            f"{' and lets them save into --collect' if collection else ''}",
             error=True,
         )
     run_server(app, listener, queue, limits.timeout, uploads)
+
+
+def _announce(collection: "Collection") -> None:
+    """Print where images are saved, and the command that trains on them."""
+    folder = collection.folder
+    say(f"collecting corrected masks in {folder}: {collection.count} so far")
+    say(f"to train on them: segnet train {shlex.quote(str(folder))}")
+    for name in collection.lonely()[:3]:
+        say(
+            f"segnet: warning: {folder / name} has no partner, left by a save that was cut off: delete it before a "
+            "training",
+            error=True,
+        )
 
 
 def _require_packages() -> None:
@@ -150,6 +176,12 @@ def build_parser() -> Parser:
         default=[],
         metavar="NAME",
         help="allowed Host header, such as a proxy's name; addresses and this machine's name are always allowed",
+    )
+    parser.add_argument(
+        "--collect",
+        type=Path,
+        metavar="FOLDER",
+        help="folder where the page saves images with corrected masks, for segnet train FOLDER; default: none",
     )
     parser.add_argument("--max-megabytes", type=float, default=50, metavar="N", help="largest file [MB]; default: 50")
     parser.add_argument(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, DataError
 from segnet.images.bands import displayable
 from segnet.images.files import mask_image
 from segnet.inference.refinement import Refinement
@@ -24,11 +24,17 @@ ANSWER_TYPES = {  # output -> its content type
     "json": "application/json",
     "mask": "image/png",
     "overlay": "image/png",
+    "confidence": "image/png",
     "polygons": "application/geo+json",
 }
-PARAMETERS = {"json": "image", "overlay": "opacity", "polygons": "tolerance"}  # output -> its parameter
+PARAMETERS = {  # output -> its parameters
+    "json": ("image", "confidence"),
+    "overlay": ("opacity",),
+    "polygons": ("tolerance",),
+}
 REFINEMENT = ("threshold", "refuse", "min_area")  # parameters of every output, see segnet.inference.refinement
 IMAGE_SIDE = 2048  # longest side of the image in JSON [pixels]
+MAX_PROBABILITIES = 2**30  # memory for the probabilities of all classes, which a confidence needs [bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Wanted:
         opacity: opacity of the overlay's colors, 0-1.
         tolerance: largest distance between a polygon and the exact outline [pixels].
         image: whether JSON also contains the image as seen by the model, and the raw class ids for the web page.
+        confidence: whether JSON also contains the largest probability of each pixel.
         refinement: parameters of REFINEMENT that replace those of the server, by name.
     """
 
@@ -47,6 +54,7 @@ class Wanted:
     opacity: float = 0.5
     tolerance: float = 0.0
     image: bool = False
+    confidence: bool = False
     refinement: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -59,20 +67,41 @@ class Wanted:
         output = query.get("output", "json")
         if output not in ANSWER_TYPES:
             raise ConfigError(f"output={output} must be one of {', '.join(ANSWER_TYPES)}")
-        known = ("output", *REFINEMENT, *PARAMETERS.values())
+        known = ("output", *REFINEMENT, *(key for keys in PARAMETERS.values() for key in keys))
         for key in query:
             if key not in known:
                 raise ConfigError(f"{key}: no such parameter.{did_you_mean(key, known)}")
-            if key not in ("output", *REFINEMENT, PARAMETERS.get(output)):
+            if key not in ("output", *REFINEMENT, *PARAMETERS.get(output, ())):
                 raise ConfigError(f"{key} is not a parameter of output={output}")
-        image = query.get("image", "false")
-        if image not in ("true", "false"):
-            raise ConfigError(f"image={image} must be true or false")
         opacity = _number(query, "opacity", 0.5, 1)
         tolerance = _number(query, "tolerance", 0, 1000)
         refinement = {key: query[key] for key in REFINEMENT if key in query}
         Refinement().changed(**refinement)  # refuses wrong values before the image is received
-        return cls(output, opacity, tolerance, image == "true", refinement)
+        return cls(output, opacity, tolerance, _switch(query, "image"), _switch(query, "confidence"), refinement)
+
+    def needs_probabilities(self, num_classes: int, num_pixels: int) -> bool:
+        """Whether the prediction must keep the probabilities of all classes.
+
+        Raises:
+            DataError: output=confidence of an image whose probabilities exceed MAX_PROBABILITIES; JSON leaves the
+                confidence out.
+        """
+        if not self.confidence and self.output != "confidence":
+            return False
+        fits = 2 * num_classes * num_pixels <= MAX_PROBABILITIES
+        if not fits and self.output == "confidence":
+            most = MAX_PROBABILITIES / 2 / num_classes / 1e6
+            raise DataError(
+                f"output=confidence takes at most {most:.1f} megapixels with {num_classes} classes: scale it down"
+            )
+        return fits
+
+
+def _switch(query: Mapping[str, str], key: str) -> bool:
+    value = query.get(key, "false")
+    if value not in ("true", "false"):
+        raise ConfigError(f"{key}={value} must be true or false")
+    return value == "true"
 
 
 def _number(query: Mapping[str, str], key: str, default: float, most: float) -> float:
@@ -95,6 +124,8 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
         return _mask_png(segmentation)
     if wanted.output == "overlay":
         return _image_bytes(Image.fromarray(segmentation.overlay(wanted.opacity)), "PNG")
+    if wanted.output == "confidence":
+        return _image_bytes(Image.fromarray(_confidence_levels(segmentation)), "PNG")
     if wanted.output == "polygons":
         return _json(segmentation.to_geojson(tolerance=wanted.tolerance))
     height, width = segmentation.mask.shape
@@ -112,6 +143,9 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
         image.thumbnail((IMAGE_SIDE, IMAGE_SIDE))
         answer["image"] = base64.b64encode(_image_bytes(image, "JPEG", quality=90)).decode()
         answer["ids"] = base64.b64encode(_ids(segmentation.mask)).decode()
+    if wanted.confidence and segmentation.probabilities is not None:
+        deflated = zlib.compress(_confidence_levels(segmentation).tobytes(), 1)
+        answer["confidence"] = base64.b64encode(deflated).decode()
     return _json(answer)
 
 
@@ -123,6 +157,12 @@ def class_entries(classes: Classes) -> list[dict[str, Any]]:
 
 def _mask_png(segmentation: Segmentation) -> bytes:
     return _image_bytes(mask_image(segmentation.mask, segmentation.classes.palette), "PNG")
+
+
+def _confidence_levels(segmentation: Segmentation) -> NDArray[np.uint8]:
+    """The largest probability of each pixel, (H, W), 0-255 for 0-1."""
+    confidence: NDArray[np.uint8] = (255 * segmentation.confidence).round().astype(np.uint8)
+    return confidence
 
 
 def _ids(mask: NDArray[np.uint8 | np.uint16]) -> bytes:

@@ -6,16 +6,17 @@ The number of places therefore bounds memory and disk use.
 """
 
 import asyncio
+import json
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -28,11 +29,16 @@ from starlette.staticfiles import StaticFiles
 from segnet import __version__
 from segnet.errors import ConfigError, DataError, SegnetError
 from segnet.images.bands import read_warnings
+from segnet.images.values import Bands
 from segnet.inference.predictor import Predictor
 from segnet.serving.answers import ANSWER_TYPES, Wanted, class_entries, render_answer
+from segnet.serving.collection import AlreadyCollectedError
+from segnet.serving.collection import Collection as CollectedImages
 from segnet.serving.guard import Guard
 from segnet.serving.jobs import JobQueue, QueueFullError
-from segnet.serving.uploads import Reception, read_upload, require_content_type
+from segnet.serving.uploads import Reception, Target, read_upload, require_content_type, split_body
+
+T = TypeVar("T")
 
 STATIC = Path(__file__).parent / "static"
 
@@ -63,6 +69,7 @@ def create_app(
     queue: JobQueue,
     uploads: Path,
     allow_hosts: Collection[str] = (),
+    collection: CollectedImages | None = None,
 ) -> Starlette:
     """Build the ASGI application.
 
@@ -71,11 +78,13 @@ def create_app(
         queue: the queue that runs predictions.
         uploads: folder for uploaded images during a request.
         allow_hosts: allowed Host headers, besides addresses and the machine's name.
+        collection: where POST /collect saves images with corrected masks; None: it is refused.
     """
-    service = _Service(predictor, name, limits, queue, uploads)
+    service = _Service(predictor, name, limits, queue, uploads, collection)
     return Starlette(
         routes=[
             Route("/predict", service.predict, methods=["POST"]),
+            Route("/collect", service.collect, methods=["POST"]),
             Route("/model", service.model),
             Route("/health", service.health),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
@@ -90,8 +99,8 @@ async def _error_answer(request: Request, error: Exception) -> Response:
     path = request.url.path
     if error.status_code not in (404, 405):
         return JSONResponse({"error": " ".join(error.detail.split())}, error.status_code, error.headers)
-    if path == "/predict":  # other methods than POST reach the static files
-        message = "/predict needs POST with an image as the body; see /openapi.json"
+    if path in ("/predict", "/collect"):  # other methods than POST reach the static files
+        message = f"{path} needs POST with an image as the body; see /openapi.json"
         return JSONResponse({"error": message}, 405, {"Allow": "POST"})
     message = f"{request.method} {path}: not found; /openapi.json lists all paths"
     return JSONResponse({"error": message}, error.status_code, error.headers)
@@ -102,12 +111,21 @@ async def _our_fault(request: Request, error: Exception) -> Response:
 
 
 class _Service:
-    def __init__(self, predictor: Predictor, name: str, limits: Limits, queue: JobQueue, uploads: Path) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        name: str,
+        limits: Limits,
+        queue: JobQueue,
+        uploads: Path,
+        collection: CollectedImages | None,
+    ) -> None:
         self._predictor = predictor
         self._name = name
         self._limits = limits
         self._queue = queue
         self._uploads = uploads
+        self._collection = collection
         self._reception = Reception()
 
     async def health(self, request: Request) -> Response:
@@ -123,6 +141,8 @@ class _Service:
                 "name": self._name,
                 "channels": self._predictor.channels,
                 "classes": class_entries(self._predictor.classes),
+                "ignore_index": self._predictor.classes.ignore_index,
+                "collects": self._collection is not None,
                 "limits": {
                     "bytes": self._limits.max_bytes,
                     "pixels": self._limits.max_pixels,
@@ -133,46 +153,99 @@ class _Service:
 
     async def predict(self, request: Request) -> Response:
         """Segment the image in the request's body."""
+        wanted = _parameters(Wanted.read, request)
+        limit = self._limits.max_bytes
+        too_large = f"the file has more than {limit / 1e6:g} MB: scale it down"
+        body = await self._result(request, lambda path: self._segment(path, wanted), limit, too_large)
+        return Response(body, media_type=ANSWER_TYPES[wanted.output], headers={"Cache-Control": "no-store"})
+
+    async def collect(self, request: Request) -> Response:
+        """Save the image and the corrected mask in the request's body."""
+        collection, limit = self._collection, self._limits.max_bytes
+        if collection is None:
+            raise HTTPException(403, "this server saves no images: start it with --collect FOLDER")
+        target = _parameters(Target.read, request)
+        if target.image_bytes > limit:
+            raise HTTPException(413, f"the image has more than {limit / 1e6:g} MB: scale it down")
+
+        def save(path: Path) -> bytes:
+            image, mask = split_body(path, target.image_bytes)
+            size = self._read(image).shape[:2]
+            labels = collection.read_mask(mask, (size[0], size[1]))
+            saved = collection.save(image, labels, target.name, target.replace)
+            logger.info("collected %s", saved.image)
+            return json.dumps(asdict(saved)).encode()
+
+        too_large = f"the mask has more than {limit / 1e6:g} MB: send a compressed PNG of class ids"
+        body = await self._result(request, save, target.image_bytes + limit, too_large)
+        return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    async def _result(self, request: Request, work: Callable[[Path], bytes], max_bytes: int, too_large: str) -> bytes:
+        """Receive a request's body into a file, and return the result of the queue's thread.
+
+        Args:
+            work: called with the file in the queue's thread.
+            max_bytes: largest body [bytes].
+            too_large: the error above it.
+
+        Raises:
+            HTTPException: the error for the client.
+        """
         deadline = time.monotonic() + self._limits.timeout
-        try:
-            query = request.query_params
-            wanted = Wanted.read({key: ",".join(query.getlist(key)) for key in query})
-        except ConfigError as error:
-            raise HTTPException(400, str(error)) from None
         require_content_type(request)
         try:
             self._queue.require_place()
             with ExitStack() as held:
                 folder = held.enter_context(tempfile.TemporaryDirectory(dir=self._uploads, ignore_cleanup_errors=True))
                 with self._reception.upload() as upload:
-                    path = await upload.receive(request, Path(folder), self._limits.max_bytes, deadline)
+                    path = await upload.receive(request, Path(folder), max_bytes, deadline, too_large)
                 held.enter_context(self._queue.place())
-                job = self._queue.submit(lambda: self._work(path, wanted), held.pop_all().close)
-            body = await _outcome(job, request, deadline)
+                job = self._queue.submit(lambda: work(path), held.pop_all().close)
+            return await _outcome(job, request, deadline)
         except QueueFullError as error:
             message = f"the server is busy: try again in {error.retry_after} s"
             raise HTTPException(503, message, {"Retry-After": str(error.retry_after)}) from None
         except ClientDisconnect:
-            return Response(status_code=400)  # the client is gone
+            raise HTTPException(400, "the request ended early") from None  # nobody reads it
+        except AlreadyCollectedError as error:
+            raise HTTPException(409, str(error)) from None
         except DataError as error:
             raise HTTPException(422, str(error).replace(f"{folder}{os.sep}", "")) from None
         except ConfigError as error:  # a parameter that does not fit the model
             raise HTTPException(400, str(error)) from None
         except SegnetError as error:
             raise HTTPException(500, str(error)) from None
-        return Response(body, media_type=ANSWER_TYPES[wanted.output], headers={"Cache-Control": "no-store"})
 
-    def _work(self, path: Path, wanted: Wanted) -> bytes:
+    def _segment(self, path: Path, wanted: Wanted) -> bytes:
         """Read and segment an uploaded image, and render the answer; runs in the queue's thread."""
+        image = self._read(path)
+        height, width = image.shape[:2]
+        started = time.perf_counter()
+        keep = wanted.needs_probabilities(len(self._predictor.classes.names), height * width)
+        refinement = self._predictor.refinement.changed(**wanted.refinement)
+        segmentation = self._predictor.segment(image, probabilities=keep, refinement=refinement)
+        seconds = time.perf_counter() - started
+        logger.info("%d x %d pixels in %.2f s", width, height, seconds)
+        return render_answer(segmentation, wanted, seconds)
+
+    def _read(self, path: Path) -> Bands:
         image = read_upload(path, self._predictor.channels, self._limits.max_pixels, self._predictor.value_range)
         for warning in read_warnings(path, image, self._predictor.value_range):
             logger.warning("%s: %s", path.name, warning)
-        started = time.perf_counter()
-        refinement = self._predictor.refinement.changed(**wanted.refinement)
-        segmentation = self._predictor.segment(image, refinement=refinement)
-        seconds = time.perf_counter() - started
-        logger.info("%d x %d pixels in %.2f s", image.shape[1], image.shape[0], seconds)
-        return render_answer(segmentation, wanted, seconds)
+        return image
+
+
+def _parameters(read: Callable[[Mapping[str, str]], T], request: Request) -> T:
+    """The parameters of a request.
+
+    Raises:
+        HTTPException: an unknown or invalid one.
+    """
+    try:
+        query = request.query_params
+        return read({key: ",".join(query.getlist(key)) for key in query})
+    except ConfigError as error:
+        raise HTTPException(400, str(error)) from None
 
 
 async def _outcome(job: Future[bytes], request: Request, deadline: float) -> bytes:

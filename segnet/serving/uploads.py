@@ -1,15 +1,18 @@
 """Uploaded images: limits of size and rate while receiving, and of pixels while reading."""
 
 import asyncio
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from segnet.errors import MachineError
+from segnet.components import did_you_mean
+from segnet.errors import ConfigError, MachineError
 from segnet.images.bands import read_bands
 from segnet.images.formats import IMAGE_CONTENT_TYPES, TIFF_STARTS
 from segnet.images.header import TooManyPixelsError, read_header
@@ -37,6 +40,63 @@ def require_content_type(request: Request) -> None:
             f"Content-Type '{content_type}' is not supported: send the bytes of an image, as one of "
             f"{', '.join(CONTENT_TYPES)}",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request to save an image asks for. Its body is the image's file, followed by the mask's PNG.
+
+    Attributes:
+        image_bytes: size of the image's file [bytes].
+        name: name of the image's file.
+        replace: name of the same image in the folder, whose mask is replaced; None: a new name.
+    """
+
+    image_bytes: int
+    name: str = "image"
+    replace: str | None = None
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> "Target":
+        """Read the query of a request.
+
+        Raises:
+            ConfigError: an unknown, missing or invalid parameter.
+        """
+        known = ("image_bytes", "name", "replace")
+        for key in query:
+            if key not in known:
+                raise ConfigError(f"{key}: no such parameter.{did_you_mean(key, known)}")
+        size = query.get("image_bytes", "")
+        if not size.isascii() or not size.isdecimal() or not 0 < int(size[:19]) < 10**18:
+            raise ConfigError(f"image_bytes={size} must be the size of the image's file, which precedes the mask's")
+        return cls(int(size), query.get("name", "image"), query.get("replace"))
+
+
+def split_body(path: Path, image_bytes: int) -> tuple[Path, Path]:
+    """Cut the mask off an uploaded image.
+
+    Args:
+        path: an image's file, followed by a mask's PNG.
+        image_bytes: size of the image's file [bytes].
+
+    Returns:
+        The files of the image and of the mask.
+
+    Raises:
+        HTTPException: there is no mask. MachineError: the files cannot be written.
+    """
+    if path.stat().st_size <= image_bytes:
+        raise HTTPException(400, "the body has no mask: send the image's file, followed by the mask's PNG")
+    mask = path.with_name("mask.png")
+    try:
+        with open(path, "r+b") as file, open(mask, "wb") as rest:
+            file.seek(image_bytes)
+            shutil.copyfileobj(file, rest)
+            file.truncate(image_bytes)
+    except OSError as error:
+        raise MachineError(f"the server cannot store the image ({error.strerror})") from None
+    return path, mask
 
 
 class Reception:
@@ -87,7 +147,9 @@ class Upload:
         self._limit.reschedule(asyncio.get_running_loop().time())
         return True
 
-    async def receive(self, request: Request, folder: Path, max_bytes: int, deadline: float) -> Path:
+    async def receive(
+        self, request: Request, folder: Path, max_bytes: int, deadline: float, too_large_message: str
+    ) -> Path:
         """Write the body into a file; its suffix depends on the content, because TIFF readers need it.
 
         Args:
@@ -95,12 +157,13 @@ class Upload:
             folder: folder for the file.
             max_bytes: largest body.
             deadline: for the last byte, on the clock of `time.monotonic` [seconds].
+            too_large_message: the error above `max_bytes`.
 
         Raises:
             HTTPException: the body is empty, too large or too slow. ClientDisconnect: it ended early.
             MachineError: the file cannot be written.
         """
-        too_large = HTTPException(413, f"the file has more than {max_bytes / 1e6:g} MB: scale it down")
+        too_large = HTTPException(413, too_large_message)
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > max_bytes:
             raise too_large

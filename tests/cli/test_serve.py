@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -63,7 +64,9 @@ def serve(checkpoint):
             text=True,
         )
         processes.append(process)
+        process.printed = []
         for line in process.stdout:
+            process.printed.append(line)
             if line.startswith("serving at "):
                 return process, line.split()[2]
         pytest.fail(process.communicate()[1])
@@ -84,11 +87,15 @@ def ask(url, content=None):
         return error.code, error.read(), error.headers
 
 
-def noise(height, width):
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+def noise(height, width, seed=0):
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return image, encoded(image)
+
+
+def encoded(image):
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
-    return image, buffer.getvalue()
+    return buffer.getvalue()
 
 
 @needs_extra
@@ -113,6 +120,52 @@ def test_concurrent_clients_get_the_predictors_results(serve, checkpoint):
     np.testing.assert_array_equal(mask, Predictor(checkpoint, "cpu")(image).mask)
     assert all(seconds >= 1 for seconds in busy)
     assert json.loads(ask(f"{url}/health")[1])["places_taken"] == 0
+
+
+@needs_extra
+def test_collected_masks_train_the_next_model(serve, checkpoint, tmp_path):
+    """Serve, predict, correct, save, and train on the folder with the printed command."""
+    folder = tmp_path / "my masks"
+    process, url = serve("--collect", folder)
+    assert json.loads(ask(f"{url}/model")[1])["collects"]
+    for number in range(4):
+        image, content = noise(40, 48, number)
+        mask = np.array(Image.open(io.BytesIO(ask(f"{url}/predict?output=mask", content)[1])))
+        np.testing.assert_array_equal(mask, Predictor(checkpoint, "cpu")(image).mask)
+        mask[:20] = number % 3  # the correction
+        mask[30:] = 255  # not sure
+        query = f"image_bytes={len(content)}&name=photo%20{number}.png"
+        status, body, _ = ask(f"{url}/collect?{query}", content + encoded(mask))
+        assert (status, json.loads(body)["count"]) == (200, number + 1)
+    process.terminate()
+    assert "warning" not in process.communicate(timeout=600)[1]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+    command = next(line for line in process.printed if line.startswith("to train on them: segnet "))
+    options = ["backbone.depths=[1,1,1,1]", "backbone.base_channels=8", "decoder.decoder_channels=8"]
+    options += ["backbone_weights=null", "data.batch_size=2", "data.crop_size=32", "data.num_workers=0"]
+    options += ["trainer.max_epochs=1", "trainer.accelerator=cpu", f"hydra.run.dir={tmp_path / 'run'}"]
+    trained = subprocess.run(
+        [*WARM_PYTHON, "-m", "segnet", *shlex.split(command.partition("segnet ")[2]), *options],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert Predictor(tmp_path / "run" / "best.ckpt", "cpu").classes == Predictor(checkpoint, "cpu").classes
+
+
+@needs_extra
+def test_a_folder_that_cannot_collect_is_refused(checkpoint, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--collect .*file: is a file, not a folder"):
+        main(["--checkpoint", str(checkpoint), "--port", "0", "--collect", str(tmp_path / "file")])
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(noise(5, 5)[1])
+    with pytest.raises(ConfigError, match=r"--collect .*: holds images or masks, but no segnet\.json"):
+        main(["--checkpoint", str(checkpoint), "--device", "cpu", "--port", "0", "--collect", str(tmp_path)])
 
 
 @needs_extra

@@ -39,7 +39,7 @@ def test_valid_queries_are_parsed(query, wanted):
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({"output": "png"}, "output=png must be one of json, mask, overlay, polygons"),
+        ({"output": "png"}, "output=png must be one of json, mask, overlay, confidence, polygons"),
         ({"ouput": "mask"}, "ouput: no such parameter. Did you mean 'output'?"),
         ({"opacity": "0.3"}, "opacity is not a parameter of output=json"),
         ({"output": "mask", "image": "true"}, "image is not a parameter of output=mask"),

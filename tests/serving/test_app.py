@@ -1,11 +1,10 @@
 """All limits and errors of the HTTP interface, without a network; answers are validated against the OpenAPI schema."""
 
 import asyncio
+import base64
 import errno
 import io
-import json
 import re
-import struct
 import zlib
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 pytest.importorskip("starlette")
 pytest.importorskip("httpx")
 from PIL import Image
-from served import CLASSES, PNG, Server, Threshold, encoded, error_of, halves
+from served import CLASSES, PNG, SCHEMA, Server, Threshold, bomb, check_schema, encoded, error_of, halves
 from tiny import components
 
 from segnet.config import OptimConfig
@@ -27,14 +26,6 @@ from segnet.inference.segmentation import Segmentation
 from segnet.models.checkpoint import save_checkpoint
 from segnet.serving.app import STATIC
 from segnet.training.task import SegmentationTask
-
-SCHEMA = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
-
-
-def check_schema(name, value):
-    jsonschema = pytest.importorskip("jsonschema")
-    # References such as #/components/... are resolved within this document.
-    jsonschema.Draft202012Validator({**SCHEMA, "$ref": f"#/components/schemas/{name}"}).validate(value)
 
 
 def until(condition):
@@ -62,7 +53,8 @@ def test_the_requested_output_is_returned():
     check_schema("Segmentation", found)
     assert [entry["share"] for entry in found["classes"]] == [0.5, 0.5, 0]
     check_schema("Segmentation", server.predict(encoded(halves()), "?image=true").json())
-    for output, kind in (("mask", "image/png"), ("overlay", "image/png"), ("polygons", "application/geo+json")):
+    kinds = {"mask": "image/png", "overlay": "image/png", "confidence": "image/png", "polygons": "application/geo+json"}
+    for output, kind in kinds.items():
         answer = server.predict(encoded(halves()), f"?output={output}")
         assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
     check_schema("FeatureCollection", answer.json())
@@ -81,9 +73,21 @@ def test_model_and_health_match_the_schema():
 
 
 def test_the_schema_lists_every_path_parameter_and_status():
-    assert set(SCHEMA["paths"]) == {"/predict", "/model", "/health"}
+    assert set(SCHEMA["paths"]) == {"/predict", "/collect", "/model", "/health"}
     predict = SCHEMA["paths"]["/predict"]["post"]
-    assert [entry["name"] for entry in predict["parameters"]] == ["output", "opacity", "tolerance", "image"]
+    assert [entry["name"] for entry in predict["parameters"]] == [
+        "output",
+        "opacity",
+        "tolerance",
+        "image",
+        "confidence",
+        "threshold",
+        "refuse",
+        "min_area",
+    ]
+    collect = SCHEMA["paths"]["/collect"]["post"]
+    assert [entry["name"] for entry in collect["parameters"]] == ["image_bytes", "name", "replace"]
+    assert set(collect["responses"]) == set(predict["responses"]) | {"409"}
     assert set(predict["responses"]) == {"200", "400", "403", "408", "413", "415", "422", "500", "503", "504"}
     assert Server().get("/openapi.json").json() == SCHEMA
 
@@ -180,16 +184,6 @@ def test_too_large_files_are_refused_by_length_and_while_receiving():
     assert "MB" in error_of(server.predict(chunks()), 413)
     assert server.queue.num_taken == 0
     assert Server(max_bytes=len(content)).predict(chunks()).status_code == 200
-
-
-def bomb(side):
-    """A PNG with a header of side x side pixels and no data."""
-
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_too_many_pixels_are_refused_from_the_header():
@@ -367,7 +361,7 @@ def test_concurrent_requests_get_identical_answers():
 
 def test_machine_errors_are_reported_and_internal_errors_hidden():
     class Failing(Threshold):
-        def segment(self, image):
+        def segment(self, image, probabilities=False, refinement=None):
             raise self.error
 
     server = Server(Failing())
@@ -405,7 +399,8 @@ def test_only_the_page_is_served(path):
 
 def test_the_page_loads_no_external_resources():
     names = {path.name for path in STATIC.iterdir()}
-    assert names == {"index.html", "page.css", "page.js", "view.js", "icon.svg", "openapi.json"}
+    scripts = {f"{name}.js" for name in ("page", "images", "input", "view", "tools", "paint", "save", "png", "server")}
+    assert names == {"index.html", "page.css", *scripts, "icon.svg", "openapi.json"}
     server = Server()
     kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
     for name in names - {"openapi.json"}:
@@ -416,11 +411,26 @@ def test_the_page_loads_no_external_resources():
         assert not re.search(r"//\w", text)
 
 
+def test_the_confidence_is_the_probability_of_each_pixels_class(monkeypatch):
+    server = Server()
+    expected = np.where(halves()[:, :, 0] > 127, 191, 128)
+    np.testing.assert_array_equal(mask_of(server.predict(encoded(halves()), "?output=confidence")), expected)
+    found = server.predict(encoded(halves()), "?confidence=true").json()
+    check_schema("Segmentation", found)
+    values = np.frombuffer(zlib.decompress(base64.b64decode(found["confidence"])), np.uint8)
+    np.testing.assert_array_equal(values.reshape(6, 10), expected)
+    assert "confidence" not in server.predict(encoded(halves())).json()
+    assert "of output=mask" in error_of(server.predict(encoded(halves()), "?output=mask&confidence=true"), 400)
+    monkeypatch.setattr("segnet.serving.answers.MAX_PROBABILITIES", 2 * 3 * 6 * 10 - 1)
+    assert "confidence" not in server.predict(encoded(halves()), "?confidence=true").json()
+    assert "takes at most 0.0 megapixels" in error_of(server.predict(encoded(halves()), "?output=confidence"), 422)
+
+
 def test_more_than_256_classes_keep_their_ids():
     from segnet.classes import Classes, voc_palette
 
     class Wide(Threshold):
-        def segment(self, image):
+        def segment(self, image, probabilities=False, refinement=None):
             ids = np.array([[0, 299], [256, 7]], np.uint16)
             return Segmentation(image, ids, self.classes)
 

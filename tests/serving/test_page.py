@@ -1,10 +1,6 @@
 """The web page in a headless browser: user actions and their visible results."""
 
-import io
 import json
-import shutil
-import socket
-import threading
 
 import numpy as np
 import pytest
@@ -13,104 +9,24 @@ pytest.importorskip("starlette")
 pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
 pytest.importorskip("playwright.sync_api", reason="needs pip install playwright, and a Chromium")
-import uvicorn
+from browsing import canvas, choose, legend, seen, shown
 from PIL import Image
 from playwright import sync_api as playwright
-from served import CLASSES, Server, encoded, halves
+from served import CLASSES, encoded, halves
 
 from segnet.classes import Classes, voc_palette
+from segnet.errors import MachineError
 from segnet.inference.segmentation import Segmentation
+from segnet.serving.jobs import QueueFullError
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--force-color-profile=srgb"]
-QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 DARK, LIGHT = CLASSES.palette[:2]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def server():
-    """The application on a local port, with `url` and `stop()`."""
-    server = Server(max_bytes=100_000)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    running = uvicorn.Server(uvicorn.Config(server.app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-
-    def stop():
-        server.predictor.gate.set()
-        running.should_exit = True
-        thread.join(60)
-
-    server.stop = stop
-    yield server
-    stop()
-
-
-@pytest.fixture
-def page(browser, server):
-    """The opened page; requests to other servers and script errors are failures."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
-    page = context.new_page()
-    page.wrong = []
-    page.on(
-        "request",
-        lambda request: request.url.startswith((server.url, "blob:", "data:")) or page.wrong.append(request.url),
-    )
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("console", lambda line: "Security" in line.text and page.wrong.append(line.text))
-    page.goto(server.url)
-    page.wait_for_selector("#classes li")
-    yield page
-    assert page.wrong == []
-    context.close()
-
-
-def choose(page, content=None, name="street.png"):
-    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content or encoded(halves())})
-
-
-def shown(page, content=None, name="street.png"):
-    choose(page, content, name)
-    page.wait_for_function("name => document.querySelector('#facts').textContent.startsWith(name)", arg=name)
-
-
-def canvas(page):
-    """The overlay as (H, W, 4), without opacity."""
-    size, values = page.evaluate(
-        """() => {
-            const canvas = document.querySelector("#overlay");
-            const context = canvas.getContext("2d");
-            return [[canvas.height, canvas.width], [...context.getImageData(0, 0, canvas.width, canvas.height).data]];
-        }"""
-    )
-    return np.array(values, np.uint8).reshape(*size, 4)
-
-
-def seen(page):
-    """The colors in the middle of the left and of the right half, as displayed."""
-    image = np.array(Image.open(io.BytesIO(page.locator("#frame").screenshot())).convert("RGB")).astype(int)
-    middle = image.shape[0] // 2
-    return image[middle, image.shape[1] // 4], image[middle, image.shape[1] * 3 // 4]
-
-
-def legend(page):
-    return [" ".join(text.split()) for text in page.locator("#classes li").all_inner_texts()]
 
 
 def test_a_chosen_image_is_shown_with_its_overlay(page):
     assert page.locator("#model").inner_text() == "run/best.ckpt · 3 classes"
     assert legend(page) == ["dark", "<b>light</b>", "never"]
     assert page.locator("#mask").is_disabled()
+    assert not page.locator("#saving").is_visible()
     shown(page)
     drawn = canvas(page)
     assert drawn.shape == (6, 10, 4)
@@ -154,9 +70,9 @@ def test_the_opacity_slider_works_with_the_keyboard(page):
 def test_downloads_are_named_after_the_image(page, server, tmp_path):
     shown(page, name="my.street.png")
     page.get_by_role("button", name="Hide all").click()  # affects neither download
-    for button, name in (("Mask", "my.street_mask.png"), ("Polygons", "my.street.geojson")):
+    for button, name in (("#mask", "my.street_mask.png"), ("#polygons", "my.street.geojson")):
         with page.expect_download() as download:
-            page.get_by_role("button", name=button).click()
+            page.locator(button).click()
         assert download.value.suggested_filename == name
         download.value.save_as(tmp_path / name)
     mask = Image.open(tmp_path / "my.street_mask.png")
@@ -206,40 +122,85 @@ def test_errors_name_the_file_and_keep_the_shown_image(page, server):
     assert not alert.is_visible()
     server.stop()
     choose(page)
-    playwright.expect(alert).to_have_text("The server does not answer: is 'segnet serve' still running?")
+    playwright.expect(alert).to_contain_text("The server does not answer: is 'segnet serve' still running?")
 
 
-def test_a_newer_image_replaces_the_request_in_progress(page, server):
+def test_images_are_segmented_one_after_another_the_newest_choice_first(page, server):
     server.predictor.gate.clear()
-    choose(page, name="first.png")
-    playwright.expect(page.get_by_role("status")).to_have_text("Segmenting first.png …")
+    many = [("first.png", (6, 10)), ("second.png", (4, 8)), ("third.png", (2, 4))]
+    files = [{"name": name, "mimeType": "image/png", "buffer": encoded(halves(*size))} for name, size in many]
+    page.set_input_files("#file", files)
+    playwright.expect(page.locator("#status")).to_have_text("Segmenting first.png … 2 more")
     assert server.predictor.began.acquire(timeout=60)
-    choose(page, encoded(halves(4, 8)), "second.png")
-    playwright.expect(page.get_by_role("status")).to_have_text("Segmenting second.png …")
+    choose(page, encoded(halves(8, 12)), "newest.png")
+    playwright.expect(page.locator("#images small")).to_have_text(["segmenting", "waiting", "waiting", "waiting"])
+    assert server.queue.num_taken == 1
     server.predictor.gate.set()
-    page.wait_for_selector("body.shown")
-    assert "second.png · 8 × 4" in page.locator("#facts").inner_text()
-    playwright.expect(page.get_by_role("status")).to_have_text("")
+    playwright.expect(page.locator("#images small")).to_have_text(["segmented"] * 4)
+    playwright.expect(page.locator("#facts")).to_contain_text("newest.png · 12 × 8")
+    playwright.expect(page.locator("#status")).to_have_text("")
+    assert page.locator("#images [aria-current=true]").inner_text().startswith("newest.png")
+    assert server.predictor.most == 1
+    page.keyboard.press("p")
+    playwright.expect(page.locator("#facts")).to_contain_text("third.png · 4 × 2")
+    page.get_by_role("button", name="Remove third.png").click()
+    playwright.expect(page.locator("#facts")).to_contain_text("first.png · 10 × 6")
+    playwright.expect(page.locator("#images li")).to_have_count(3)
     assert not page.get_by_role("alert").is_visible()
+
+
+def test_a_full_queue_is_waited_for(page, server):
+    refusals = [QueueFullError(1)]
+
+    def require_place():
+        if refusals:
+            raise refusals.pop()
+
+    server.queue.require_place = require_place
+    shown(page)
+    assert refusals == []
+    assert not page.get_by_role("alert").is_visible()
+
+
+def test_a_failed_image_keeps_its_place_and_can_be_tried_again(page, server):
+    right = server.predictor.segment
+
+    def fail(image, **options):
+        server.predictor.segment = right
+        raise MachineError("GPU out of memory")
+
+    server.predictor.segment = fail
+    choose(page)
+    playwright.expect(page.locator("#images small")).to_have_text(["failed"])
+    playwright.expect(page.get_by_role("alert")).to_contain_text("GPU out of memory")
+    page.get_by_role("button", name="Try again").click()
+    playwright.expect(page.locator("#facts")).to_contain_text("street.png")
+    playwright.expect(page.locator("#images small")).to_have_text(["segmented"])
+    choose(page, b"hello", "notes.txt")
+    playwright.expect(page.get_by_role("alert")).to_contain_text("notes.txt")
+    assert not page.get_by_role("button", name="Try again").is_visible()
 
 
 def test_the_class_under_the_pointer_is_reported(page):
     shown(page)
     box = page.locator("#frame").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + box["height"] * 0.99)
-    assert page.locator("#pointed").inner_text() == "<b>light</b> at 9, 5"
+    assert page.locator("#pointed").inner_text() == "<b>light</b> 75% at 9, 5"
 
 
 def test_all_controls_are_reachable_by_keyboard(page):
     shown(page)
     reached = []
-    for _ in range(14):
+    for _ in range(22):
         page.keyboard.press("Tab")
         reached.append(
             page.evaluate("document.activeElement.id || document.activeElement.type || document.activeElement.tagName")
         )
-    wanted = ["file", "opacity", "all", "none", "checkbox", "checkbox", "checkbox", "mask", "polygons", "A"]
-    assert [name for name in reached if name in wanted][: len(wanted)] == wanted
+    wanted = ["file", "radio", "compared", "in", "frame", "opacity", "all", "none", *["checkbox"] * 3, "only", "mask"]
+    wanted += ["overlaid", "polygons", "SUMMARY", "A"]
+    assert set(reached) >= set(wanted)
+    order = [reached.index(name) for name in wanted]
+    assert order == sorted(order)
 
 
 @pytest.mark.parametrize("size", [(360, 640), (820, 1100), (1366, 768)])
@@ -256,7 +217,10 @@ def test_the_page_reads_class_ids_of_one_and_two_bytes(page, server, num_classes
     ids = np.arange(num_classes - 4, num_classes).reshape(2, 2)
     mask = ids.clip(0).astype(np.uint8 if num_classes <= 256 else np.uint16)
     classes = Classes.create([f"c{i}" for i in range(num_classes)], voc_palette(num_classes), 65535)
-    server.predictor.segment = lambda image: Segmentation(image, mask, classes)
+    server.predictor.classes = classes
+    server.predictor.segment = lambda image, **options: Segmentation(image, mask, classes)
+    page.reload()
+    page.wait_for_selector("#classes li")
     shown(page, encoded(halves(2, 2)))
     frame = page.locator("#frame").bounding_box()
     for (y, x), index in np.ndenumerate(mask):

@@ -1,84 +1,200 @@
-// One image at a time: dropped, pasted or chosen, sent to POST /predict, and shown with the answer.
+// The page: its state, and what happens on each action. One image is shown; images.js has all of them.
 
-import { classAt, drawOverlay, listClasses } from "./view.js";
+import { answer } from "./server.js";
+import { close, Images, open } from "./images.js";
+import { complain, connectFiles, tell } from "./input.js";
+import { saveCorrected, saveMask, saveOverlay, savePolygons, showSaving } from "./save.js";
+import { brushSize, connectKeys, connectTools, setZoom, tool } from "./tools.js";
+import { classColors, describePixel, drawIds, element, heatColors, listClasses, showLayers } from "./view.js";
 
 const at = (id) => document.getElementById(id);
 const hidden = new Set(); // ids of classes, kept from one image to the next
 let model; // the answer of GET /model
-let shown; // {file, stem, classes, mask: {width, height, ids}, png}: the image on the page
-let asking = new AbortController(); // cancels the request in progress when a newer image arrives
+let images; // the list
+let wanted = null; // the entry to show as soon as it is segmented
+let turn = Promise.resolve(); // images are opened and closed one after another
+let counts = null; // pixels by id: {all, painted}, of the shown image
+
+const page = { shown: null, repaint, endStep, point, pick, reveal, undo, redo, compare, step }; // for tools.js
+const nameOf = (id) => (id === model.ignore_index ? "ignored" : model.classes[id]?.name ?? "no class");
 
 async function start() {
   model = await answer(fetch("model")).then((response) => response.json());
   const megabytes = model.limits.bytes / 1e6, megapixels = model.limits.pixels / 1e6;
   at("model").textContent = `${model.name} · ${model.classes.length} classes`;
   at("limits").textContent = `JPEG, PNG, TIFF, WebP, BMP or GIF, up to ${megabytes} MB and ${megapixels} megapixels`;
+  images = new Images(at("images"), model.limits, { onChange: changed, onSelect: select, onRemove: removed });
+  at("with").append(...model.classes.map(({ id, name }) => element("option", { value: id, textContent: name })));
+  at("with").append(element("option", { value: model.ignore_index, textContent: "ignored (no label)" }));
+  at("saving").hidden = !model.collects;
+  if (model.collects) at("fate").textContent += " Only what you save for training is kept.";
   listClasses(at("classes"), model.classes, hidden, toggle);
 }
 
-/** The response, or an Error with the server's one line. */
-async function answer(request) {
-  const response = await request.catch((error) => {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer: is 'segnet serve' still running?");
-  });
-  if (response.ok) return response;
-  const answer = await response.json().catch(() => ({}));
-  throw new Error(answer.error ?? `The server answered ${response.status}.`);
-}
-
-/** Send an image; the server recognizes its format. */
-function predict(file, query, signal) {
-  const headers = { "Content-Type": "application/octet-stream" };
-  return answer(fetch(`predict?${query}`, { method: "POST", body: file, headers, signal }));
-}
-
-async function segment(file) {
-  asking.abort();
-  const own = (asking = new AbortController());
-  const name = file.name || "pasted image";
-  tell(`Segmenting ${name} …`, true);
+/** Takes what was dropped, pasted or chosen. */
+function take(files, otherwise) {
+  if (!files.length) return otherwise && complain(otherwise);
+  if (!images) return;
   complain("");
-  try {
-    if (model && file.size > model.limits.bytes) {
-      throw new Error(`upload: has ${(file.size / 1e6).toFixed(1)} MB, more than ${model.limits.bytes / 1e6}: scale it down`);
-    }
-    const result = await (await predict(file, "image=true", own.signal)).json();
-    const { width, height } = result;
-    const png = fromBase64(result.mask);
-    const mask = { width, height, ids: await inflate(fromBase64(result.ids), width * height) };
-    if (own.signal.aborted) return;
-    shown = { file, png, mask, stem: name.replace(/\.[^.]*$/, ""), classes: result.classes };
-    await show(result, name);
-    tell("");
-  } catch (error) {
-    if (own.signal.aborted) return; // a newer image is on the page
-    tell("");
-    complain(named(error.message, name));
+  select(images.add([...files])[0]);
+}
+
+function select(entry) {
+  wanted = entry;
+  images.mark(entry);
+  complain("");
+  if (entry.state === "failed") complainOf(entry);
+  if (entry.state === "done") show(entry);
+  else tellProgress();
+}
+
+/** The state of an entry has changed. */
+function changed(entry) {
+  tellProgress();
+  if (entry.state === "failed") {
+    complainOf(entry);
+    if (entry === wanted && page.shown) images.mark((wanted = page.shown.entry));
+    else if (entry === wanted) followOn();
+  }
+  if (entry.state === "done" && entry === wanted) show(entry);
+}
+
+function complainOf(entry) {
+  complain(entry.error, entry.mayWork && "Try again", () => {
+    images.retry(entry);
+    select(entry);
+  });
+}
+
+/** Show the first image that can be shown. */
+function followOn() {
+  const next = images.entries.find(({ state }) => state !== "failed");
+  wanted = next ?? null;
+  if (next?.state === "done") show(next);
+}
+
+function tellProgress() {
+  const busy = images.entries.find(({ state }) => state === "busy");
+  const waiting = images.entries.filter(({ state }) => state === "waiting").length;
+  tell(busy ? `Segmenting ${busy.name} …${waiting ? ` ${waiting} more` : ""}` : "", Boolean(busy) && busy === wanted);
+}
+
+function removed(entry) {
+  tellProgress();
+  if (page.shown?.entry === entry || wanted === entry) {
+    const next = images.entries.find(({ state }) => state === "done") ?? images.entries[0];
+    if (next) return select(next);
+    wanted = null;
+    turn = turn.then(hide);
   }
 }
 
-async function show(result, name) {
-  const image = at("image");
-  image.src = `data:image/jpeg;base64,${result.image}`;
-  image.alt = name;
-  await image.decode();
-  at("frame").style.setProperty("--ratio", result.width / result.height);
-  at("facts").textContent = `${name} · ${result.width} × ${result.height} · ${result.seconds.toFixed(2)} s`;
-  at("pointed").textContent = "";
-  at("drop").hidden = true;
-  at("view").hidden = at("another").hidden = false;
-  document.body.classList.add("shown");
-  for (const id of ["opacity", "mask", "polygons"]) at(id).disabled = false;
-  draw();
-  listClasses(at("classes"), shown.classes, hidden, toggle);
+function show(entry) {
+  turn = turn.then(async () => {
+    if (entry !== wanted || page.shown?.entry === entry) return;
+    if (page.shown) await leave();
+    const opened = await open(entry);
+    at("image").src = opened.image;
+    at("image").alt = entry.name;
+    await at("image").decode();
+    page.shown = opened;
+    present(opened);
+  }).catch((error) => complain(error.message));
 }
 
-function draw() {
-  if (!shown) return;
-  drawOverlay(at("overlay"), shown.mask, shown.classes, hidden);
-  const seen = shown.classes.filter((entry) => entry.share && !hidden.has(entry.id)).map((entry) => entry.name);
+async function leave() {
+  const left = page.shown;
+  page.shown = null;
+  await close(left);
+  images.label(left.entry);
+}
+
+async function hide() {
+  if (page.shown) await leave();
+  document.body.classList.remove("shown");
+  at("drop").hidden = false;
+  for (const id of ["view", "another", "tools", "bar"]) at(id).hidden = true;
+  for (const id of ["opacity", "mask", "overlaid", "polygons", "save"]) at(id).disabled = true;
+  listClasses(at("classes"), model.classes, hidden, toggle);
+}
+
+function present({ entry, editor, confidence }) {
+  at("view").style.setProperty("--ratio", editor.width / editor.height);
+  at("facts").textContent = `${entry.name} · ${editor.width} × ${editor.height} · ${entry.seconds.toFixed(2)} s`;
+  at("drop").hidden = true;
+  for (const id of ["view", "another", "tools", "bar"]) at(id).hidden = false;
+  document.body.classList.add("shown");
+  for (const id of ["opacity", "mask", "overlaid"]) at(id).disabled = false;
+  const view = document.querySelector("input[name=view][value=confidence]");
+  view.disabled = at("compared").querySelector("[value=confidence]").disabled = !confidence;
+  view.parentElement.title = confidence ? "" : "Too large: the probabilities of all classes would not fit into memory";
+  if (!confidence && view.checked) document.querySelector("input[name=view][value=overlay]").checked = true;
+  if (!confidence && at("compared").value === "confidence") at("compared").value = "";
+  if (confidence) drawIds(at("heat"), editor, heatColors(confidence));
+  images.mark(entry);
+  setZoom(1);
+  setLayers();
+  draw();
+  setSize();
+  count();
+}
+
+const colors = () => classColors(page.shown.editor, model.classes, model.ignore_index, hidden, at("only").checked);
+
+function draw(area) {
+  if (!page.shown) return;
+  drawIds(at("overlay"), page.shown.editor, colors(), area);
+  if (area) return;
+  const ids = new Set(page.shown.editor.ids);
+  const seen = model.classes.filter(({ id }) => ids.has(id) && !hidden.has(id)).map(({ name }) => name);
   at("overlay").setAttribute("aria-label", `Classes shown: ${seen.join(", ") || "none"}`);
+}
+
+/** Draw a changed area; null: nothing has changed. */
+function repaint(area) {
+  if (area) draw(area);
+}
+
+/** A step of painting has ended. */
+function endStep() {
+  page.shown.editor.end();
+  count();
+}
+
+/** Count the pixels of each class, and show all that depends on it. */
+function count() {
+  const { editor, entry } = page.shown, { ids, painted } = editor, all = new Uint32Array(65536);
+  let ignoredByHand = 0;
+  for (let index = 0; index < ids.length; index++) {
+    all[ids[index]]++;
+    if (painted[index] && ids[index] === model.ignore_index) ignoredByHand++;
+  }
+  counts = { all: all[model.ignore_index], painted: ignoredByHand };
+  const entries = model.classes.map((one) => ({ ...one, share: all[one.id] / ids.length }));
+  const share = counts.all / ids.length;
+  if (share) entries.push({ id: model.ignore_index, name: "ignored", isIgnored: true, share });
+  listClasses(at("classes"), entries, hidden, toggle);
+  at("undo").disabled = !editor.done.length;
+  at("redo").disabled = !editor.undone.length;
+  at("reset").disabled = !editor.numPainted;
+  at("polygons").disabled = editor.numPainted > 0;
+  at("polygons").title = editor.numPainted ? "Polygons are those of the prediction: undo the corrections first" : "";
+  showSaving(page.shown, model.ignore_index, counts);
+  images.label(entry);
+}
+
+function undo() {
+  change((editor) => editor.undo());
+}
+
+function redo() {
+  change((editor) => editor.redo());
+}
+
+function change(work) {
+  if (!page.shown) return;
+  repaint(work(page.shown.editor));
+  count();
 }
 
 function toggle(ids, visible) {
@@ -91,98 +207,116 @@ function toggle(ids, visible) {
 
 function toggleAll(visible) {
   for (const box of at("classes").querySelectorAll("input")) box.checked = visible;
-  toggle(model.classes.map((entry) => entry.id), visible);
+  toggle([...model.classes.map(({ id }) => id), model.ignore_index], visible);
 }
 
-function setOpacity() {
-  const text = `${at("opacity").value}%`;
-  at("overlay").style.opacity = at("opacity").value / 100;
-  at("percent").textContent = text;
-  at("opacity").setAttribute("aria-valuetext", text);
+/** A class that is painted must be visible. */
+function reveal(id) {
+  if (!hidden.has(id)) return;
+  toggle([id], true);
+  const box = at("classes").querySelector(`input[value="${id}"]`);
+  if (box) box.checked = true;
 }
 
-async function savePolygons() {
-  const { file, stem } = shown;
-  at("polygons").disabled = true;
-  tell("Drawing polygons …", true);
+function setLayers() {
+  const other = at("compared").value, percent = `${at("opacity").value}%`;
+  const view = document.querySelector("input[name=view]:checked").value;
+  showLayers(view, other, at("opacity").value / 100, at("split").value);
+  at("percent").textContent = percent;
+  at("opacity").setAttribute("aria-valuetext", percent);
+  at("divider").hidden = at("split").hidden = !other;
+  at("divider").style.left = `${at("split").value}%`;
+  at("scale").hidden = view !== "confidence" && other !== "confidence";
+}
+
+function setSize() {
+  at("pixels").textContent = `${brushSize(page)} px`;
+  at("size").setAttribute("aria-valuetext", `${brushSize(page)} pixels`);
+}
+
+function setTool() {
+  document.body.dataset.tool = tool();
+  at("ring").hidden = true;
+}
+
+/** Tell what is at a pixel; `aloud` for screen readers. */
+function point(pixel, aloud = false) {
+  const text = pixel ? describePixel(pixel, page.shown, nameOf) : "";
+  at("pointed").textContent = text;
+  if (aloud) at("spoken").textContent = text;
+}
+
+/** Paint with the class at a pixel. */
+function pick(pixel) {
+  const { ids, width } = page.shown.editor;
+  at("with").value = ids[Math.floor(pixel.y) * width + Math.floor(pixel.x)];
+}
+
+function compare() {
+  at("compared").value = at("compared").value ? "" : "image";
+  setLayers();
+}
+
+function step(by) {
+  const next = wanted && images.neighbor(wanted, by);
+  if (next) select(next);
+}
+
+/** Run what a button does: it is disabled meanwhile, and an error is shown. */
+async function run(button, text, work) {
+  if (!page.shown) return;
+  const { entry } = page.shown;
+  button.disabled = true;
+  tell(text, true);
   complain("");
   try {
-    save(await (await predict(file, "output=polygons")).blob(), `${stem}.geojson`);
+    await work(page.shown);
   } catch (error) {
-    complain(named(error.message, file.name));
+    complain(error.message.replace(/^(upload(\.tif)?|mask\.png)(?=:)/, entry.name));
+    const replace = /replace=(\S+) replaces/.exec(error.message)?.[1];
+    if (error.status === 409 && replace) {
+      complain(`${entry.name}: is in the folder already, as ${replace}.`, "Replace its mask", () => store(replace));
+    }
   }
-  at("polygons").disabled = false;
-  tell("");
+  button.disabled = false;
+  tellProgress();
+  if (page.shown) count();
 }
 
-function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
-function fromBase64(text) {
-  const binary = atob(text), bytes = new Uint8Array(binary.length);
-  for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
-  return bytes;
-}
-
-/** The mask's class ids: a byte for each pixel, or two. A canvas would give a PNG's colors instead. */
-async function inflate(deflated, pixels) {
-  const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const ids = await new Response(stream).arrayBuffer();
-  return ids.byteLength > pixels ? new Uint16Array(ids) : new Uint8Array(ids);
-}
-
-/** The server knows an uploaded file by no name. */
-function named(message, name) {
-  return message.replace(/^upload(\.tif)?(?=:)/, name);
-}
-
-function tell(text, busy = false) {
-  at("status").textContent = text;
-  document.body.classList.toggle("busy", busy);
-}
-
-function complain(text) {
-  at("error").textContent = text;
-  at("error").hidden = !text;
-}
-
-/** Takes the first file of what was dropped, pasted or chosen. */
-function take(files, otherwise) {
-  if (files.length) segment(files[0]);
-  else if (otherwise) complain(otherwise);
-}
-
-at("file").addEventListener("change", () => {
-  take(at("file").files);
-  at("file").value = ""; // the same file can be chosen again
-});
-document.addEventListener("paste", (event) => take(event.clipboardData.files, "The clipboard holds no image: copy one, or its file."));
-document.addEventListener("dragover", (event) => {
-  event.preventDefault();
-  document.body.classList.add("dragging");
-});
-document.addEventListener("dragleave", (event) => {
-  if (!event.relatedTarget) document.body.classList.remove("dragging");
-});
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  document.body.classList.remove("dragging");
-  take(event.dataTransfer.files, "This is no file: save the image first, then drop it.");
-});
-at("opacity").addEventListener("input", setOpacity);
-at("all").addEventListener("click", () => toggleAll(true));
-at("none").addEventListener("click", () => toggleAll(false));
-at("mask").addEventListener("click", () => save(new Blob([shown.png], { type: "image/png" }), `${shown.stem}_mask.png`));
-at("polygons").addEventListener("click", savePolygons);
-for (const kind of ["pointermove", "pointerdown"]) {
-  at("frame").addEventListener(kind, (event) => {
-    at("pointed").textContent = classAt(event, shown.mask, shown.classes);
+function store(replace) {
+  const keeps = at("predicted").checked;
+  return run(at("save"), "Saving …", async (shown) => {
+    const saved = await saveCorrected(shown, model.classes, model.ignore_index, keeps, replace);
+    images.label(shown.entry);
+    at("collected").textContent = `${saved.count} ${saved.count === 1 ? "mask" : "masks"} in the folder`;
   });
 }
-at("frame").addEventListener("pointerleave", () => (at("pointed").textContent = ""));
 
-setOpacity();
+for (const id of ["opacity", "split", "compared"]) at(id).addEventListener("input", setLayers);
+at("size").addEventListener("input", setSize);
+at("only").addEventListener("change", () => draw());
+for (const id of ["ignored", "predicted"]) at(id).addEventListener("change", () => page.shown && count());
+document.addEventListener("change", (event) => {
+  if (event.target.name === "view") setLayers();
+  if (event.target.name === "tool") setTool();
+});
+at("all").addEventListener("click", () => toggleAll(true));
+at("none").addEventListener("click", () => toggleAll(false));
+at("undo").addEventListener("click", undo);
+at("redo").addEventListener("click", redo);
+at("reset").addEventListener("click", () => change((editor) => editor.reset()));
+at("mask").addEventListener("click", () => run(at("mask"), "Writing the mask …", (shown) => saveMask(shown, model.classes)));
+at("overlaid").addEventListener("click", () => run(at("overlaid"), "Drawing the overlay …", (shown) => saveOverlay(shown, colors(), at("opacity").value / 100)));
+at("polygons").addEventListener("click", () => run(at("polygons"), "Drawing polygons …", savePolygons));
+at("save").addEventListener("click", () => store(page.shown?.entry.saved?.name));
+window.addEventListener("beforeunload", (event) => {
+  const unsaved = ({ editor, edits, version, saved }) =>
+    (editor ? editor.numPainted : edits) && saved?.version !== (editor?.version ?? version);
+  if (images?.entries.some(unsaved)) event.preventDefault();
+});
+connectFiles(take);
+connectTools(page);
+connectKeys(page);
+setLayers();
+setTool();
 start().catch((error) => complain(error.message));

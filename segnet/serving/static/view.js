@@ -1,36 +1,87 @@
-// The image under its classes, and the legend. Class names are text, never markup.
+// The layers of the image (image, classes, confidence) and the legend. Class names are text, never markup.
 
-const LONGEST = 2048; // side of the canvas [pixels]: phones refuse larger ones
+const LONGEST = 4096; // side of a canvas [pixels]: phones refuse larger ones
+const HEAT = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis: 0, 25, ..., 100%
+const LAYERS = {
+  overlay: (opacity) => ({ image: 1, overlay: opacity, heat: 0 }),
+  image: () => ({ image: 1, overlay: 0, heat: 0 }),
+  mask: () => ({ image: 0, overlay: 1, heat: 0 }),
+  confidence: () => ({ image: 0, overlay: 0, heat: 1 }),
+};
+
 const at = (id) => document.getElementById(id);
 
-/** Draw the classes that are not hidden; the canvas has its own opacity. */
-export function drawOverlay(canvas, { width, height, ids }, classes, hidden) {
+/** Show a view, or two of them left and right of a line. */
+export function showLayers(view, other, opacity, split) {
+  const left = LAYERS[view](opacity), right = LAYERS[other || view](opacity);
+  for (const id of ["image", "overlay", "heat"]) {
+    const { style } = at(id);
+    style.opacity = left[id] === right[id] ? left[id] : 1;
+    const sides = `rgb(0 0 0/${left[id]}) ${split}%, rgb(0 0 0/${right[id]}) ${split}%`;
+    style.maskImage = left[id] === right[id] ? "none" : `linear-gradient(to right, ${sides})`;
+  }
+}
+
+/**
+ * Draw class ids, in an area or everywhere; the canvas has its own opacity.
+ * @param colorAt the color of an id at x, y, as an integer of a canvas's bytes; 0: nothing
+ */
+export function drawIds(canvas, { width, height }, colorAt, area) {
   const scale = Math.min(1, LONGEST / Math.max(width, height));
-  canvas.width = Math.max(1, Math.round(width * scale));
-  canvas.height = Math.max(1, Math.round(height * scale));
+  if (!area) {
+    canvas.width = Math.max(1, Math.round(width * scale));
+    canvas.height = Math.max(1, Math.round(height * scale));
+  }
+  const all = area ?? { left: 0, top: 0, right: width, bottom: height };
+  const left = Math.max(0, Math.floor((all.left * canvas.width) / width) - 1);
+  const top = Math.max(0, Math.floor((all.top * canvas.height) / height) - 1);
+  const right = Math.min(canvas.width, Math.ceil((all.right * canvas.width) / width) + 1);
+  const bottom = Math.min(canvas.height, Math.ceil((all.bottom * canvas.height) / height) + 1);
+  if (right <= left || bottom <= top) return;
   const context = canvas.getContext("2d");
-  const pixels = context.createImageData(canvas.width, canvas.height);
-  const table = new Uint32Array(65536).fill(0xffffffff); // unknown ids are white
-  for (const { id, color: [red, green, blue] } of classes) {
-    table[id] = hidden.has(id) ? 0 : ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
-  }
+  const pixels = context.createImageData(right - left, bottom - top);
   const target = new Uint32Array(pixels.data.buffer);
-  for (let y = 0, to = 0; y < canvas.height; y++) {
-    const row = Math.floor(((y + 0.5) * height) / canvas.height) * width;
-    for (let x = 0; x < canvas.width; x++, to++) {
-      target[to] = table[ids[row + Math.floor(((x + 0.5) * width) / canvas.width)]];
-    }
+  const columns = Array.from({ length: right - left }, (_, x) => Math.floor(((left + x + 0.5) * width) / canvas.width));
+  for (let y = top, to = 0; y < bottom; y++) {
+    const row = Math.floor(((y + 0.5) * height) / canvas.height);
+    for (const x of columns) target[to++] = colorAt(row * width + x, x, row);
   }
-  context.putImageData(pixels, 0, 0);
+  context.putImageData(pixels, left, top);
+}
+
+/** A function for `drawIds`: visible classes in their colors, ignored pixels as a checkerboard. */
+export function classColors(editor, classes, ignored, hidden, paintedOnly) {
+  const table = new Uint32Array(65536).fill(0xffffffff); // unknown ids are white
+  for (const { id, color } of classes) table[id] = hidden.has(id) ? 0 : packed(color);
+  const squares = hidden.has(ignored) ? [0, 0] : [0xffffffff, 0xff404040];
+  return (index, x, y) => {
+    if (paintedOnly && !editor.painted[index]) return 0;
+    const id = editor.ids[index];
+    return id === ignored ? squares[((x >> 2) + (y >> 2)) & 1] : table[id];
+  };
+}
+
+/** A function for `drawIds`: the confidence from dark blue (0) to yellow (1). */
+export function heatColors(confidence) {
+  const table = Uint32Array.from({ length: 256 }, (_, value) => {
+    const place = (value / 255) * (HEAT.length - 1), low = Math.min(HEAT.length - 2, Math.floor(place));
+    return packed(HEAT[low].map((start, band) => Math.round(start + (place - low) * (HEAT[low + 1][band] - start))));
+  });
+  return (index) => table[confidence[index]];
+}
+
+function packed([red, green, blue]) {
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
 /** List the classes, the largest share first; without an image in their own order. */
 export function listClasses(list, classes, hidden, onToggle) {
+  const focused = list.contains(document.activeElement) ? document.activeElement.value : null;
   const rows = classes.map((entry) => {
-    const box = element("input", { type: "checkbox", checked: !hidden.has(entry.id) });
+    const box = element("input", { type: "checkbox", checked: !hidden.has(entry.id), value: entry.id });
     box.addEventListener("change", () => onToggle([entry.id], box.checked));
-    const swatch = element("span", { className: "swatch" });
-    swatch.style.background = `rgb(${entry.color})`;
+    const swatch = element("span", { className: entry.isIgnored ? "swatch ignored" : "swatch" });
+    if (!entry.isIgnored) swatch.style.background = `rgb(${entry.color})`;
     const label = element("label", {}, box, swatch, element("span", { className: "name", textContent: entry.name }));
     if (entry.share !== undefined) {
       label.append(element("span", { className: "share", textContent: percent(entry.share) }));
@@ -43,23 +94,34 @@ export function listClasses(list, classes, hidden, onToggle) {
   });
   rows.sort((a, b) => b.share - a.share);
   list.replaceChildren(...rows.map(({ item }) => item));
+  if (focused !== null) list.querySelector(`input[value="${focused}"]`)?.focus();
 }
 
-/** 0.1234 -> "12.3%"; a class that occurs never shows as 0.0%. */
+/** 0.1234 -> "12.3%"; a class that occurs never shows as 0.0%, and one that does not fill the image not as 100.0%. */
 export function percent(share) {
-  return share > 0 && share < 0.0005 ? "<0.1%" : `${(100 * share).toFixed(1)}%`;
+  if (share > 0 && share < 0.0005) return "<0.1%";
+  return share < 1 && share >= 0.9995 ? ">99.9%" : `${(100 * share).toFixed(1)}%`;
 }
 
-/** The class under a pointer. */
-export function classAt(event, { width, height, ids }, classes) {
+/** The pixel under a pointer, with fractions; null outside of the image. */
+export function pixelAt(event, { width, height }) {
   const box = at("frame").getBoundingClientRect();
-  const x = Math.floor(((event.clientX - box.left) / box.width) * width);
-  const y = Math.floor(((event.clientY - box.top) / box.height) * height);
-  if (x < 0 || y < 0 || x >= width || y >= height) return "";
-  return `${classes[ids[y * width + x]]?.name ?? "no class"} at ${x}, ${y}`;
+  const x = ((event.clientX - box.left) / box.width) * width;
+  const y = ((event.clientY - box.top) / box.height) * height;
+  return x < 0 || y < 0 || x >= width || y >= height ? null : { x, y };
 }
 
-function element(tag, properties, ...children) {
+/** Text about a pixel: its class, and what the model predicted with which confidence. */
+export function describePixel({ x, y }, { editor, confidence }, nameOf) {
+  const index = Math.floor(y) * editor.width + Math.floor(x);
+  const sure = confidence ? ` ${Math.round((100 * confidence[index]) / 255)}%` : "";
+  const place = `at ${Math.floor(x)}, ${Math.floor(y)}`;
+  const name = nameOf(editor.ids[index]);
+  if (!editor.painted[index]) return `${name}${sure} ${place}`;
+  return `${name}, painted (predicted: ${nameOf(editor.predicted[index])}${sure}) ${place}`;
+}
+
+export function element(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
