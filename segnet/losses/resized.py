@@ -96,7 +96,7 @@ class _CrossEntropySum(torch.autograd.Function):
             logs = _log_probabilities(_pixel_rows(large.detach()))
             label, true_weight, even_weight = _truth(truth, logs, options)
             losses = _losses(logs, label, true_weight, even_weight, options)
-            value, slope = _value_and_slope(losses, weight, function)
+            value, slope = _value_and_slope(losses, weight, function, wanted)
             sums.append(value)
             if wanted:
                 gradient = _gradient(logs, label, slope * true_weight, slope * even_weight, options)
@@ -168,13 +168,15 @@ def _losses(
 
 
 def _value_and_slope(
-    losses: Tensor, weight: Tensor | None, function: Callable[[Tensor], Tensor] | None
+    losses: Tensor, weight: Tensor | None, function: Callable[[Tensor], Tensor] | None, wanted: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the weighted sum of function(losses), losses (N,), and its gradient (N,)."""
+    """Return the weighted sum of function(losses), losses (N,), and its gradient (N,), if that is wanted."""
     if weight is None:
         weight = torch.ones_like(losses)
     if function is None:
         return (weight * losses).sum(), weight
+    if not wanted:  # a validation: inference mode allows no gradient at all
+        return (weight * function(losses)).sum(), weight
     with torch.enable_grad():
         losses = losses.detach().requires_grad_()
         value = (weight * function(losses)).sum()

@@ -49,6 +49,16 @@ def test_ignored_pixels_affect_neither_loss_nor_gradients(spec):
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
+def test_a_loss_is_the_same_in_inference_mode(spec):
+    """Validations in sliding windows use it, and it allows no gradient at all."""
+    logits, mask = sample()
+    loss = make(spec)
+    expected = loss(logits.clone().requires_grad_(), mask).item()
+    with torch.inference_mode():
+        assert loss(logits, mask).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["name"])
 def test_gradients_match_finite_differences(spec):
     """Logits are float64. The steps are wide, because the loss itself is float32."""
     logits, mask = sample()
