@@ -23,13 +23,14 @@ from segnet.data.augment.presets import complete_augment
 from segnet.data.augment.transforms import TrainTransform
 from segnet.data.cache.decoded import with_cache
 from segnet.data.dataset import SegmentationDataset
+from segnet.data.requirements import require_enough_images, require_model_channels
 from segnet.data.sampler import EpochSampler, class_factors, repeat_factors
 from segnet.data.samples import Batch, TrainSamples, WholeSamples
 from segnet.data.scan.report import DatasetReport, SplitReport
 from segnet.data.scan.scan import ScanCache, scan_split
 from segnet.data.semi_supervised import PADDED, UnlabeledStream, weak_options
 from segnet.data.unlabeled import OPTION
-from segnet.errors import ConfigError, DataError
+from segnet.errors import ConfigError
 from segnet.system.machine import num_cores
 from segnet.system.signals import shield_worker
 
@@ -161,6 +162,14 @@ class SegmentationDataModule(pl.LightningDataModule):
         """Let the next train loader resume within an epoch, after the batches that each process has trained on."""
         self._resumed = (epoch, batches)
 
+    def check_options(self, num_processes: int = 1) -> None:
+        """Check what needs no file: channels, augmentation, cache, and the number of images; raises as `check` does."""
+        train, val = self.split("train"), self.split("val")
+        require_model_channels(train, len(self._mean))
+        # refuses an impossible augmentation or cache
+        self.train_samples(self._data).transform.try_listed(len(self.classes.names))
+        require_enough_images(len(train), len(val), known(self._data.batch_size), num_processes)
+
     def check(self, num_processes: int = 1) -> None:
         """Check for what would fail later: unreadable files, wrong labels, fewer images than a batch.
 
@@ -168,25 +177,7 @@ class SegmentationDataModule(pl.LightningDataModule):
             ConfigError: an impossible augmentation, or images of other channels than the model takes.
             DataError: names the file, or the numbers.
         """
-        channels = self.split("train").channels
-        if channels != len(self._mean):
-            raise ConfigError(
-                f"the dataset's images have {channels} channels, but the model takes {len(self._mean)}: set "
-                "dataset.channels and backbone.in_channels alike"
-            )
-        # refuses an impossible augmentation or cache
-        self.train_samples(self._data).transform.try_listed(len(self.classes.names))
-        needed = known(self._data.batch_size) * num_processes
-        if len(self.split("train")) < needed:
-            raise DataError(
-                f"the train split has {len(self.split('train'))} images, fewer than one batch of {needed}: "
-                "lower data.batch_size or add images"
-            )
-        if len(self.split("val")) < num_processes:
-            raise DataError(
-                f"the val split has {len(self.split('val'))} images, fewer than the {num_processes} processes that "
-                "share them: lower trainer.devices or add images"
-            )
+        self.check_options(num_processes)
         if self._data.check:
             report = DatasetReport([self.report("train"), self.report("val")], data=self._data)
             report.require_sound()

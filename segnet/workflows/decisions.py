@@ -72,8 +72,11 @@ def decided(
     sizes = datamodule.sizes("train") if needs_sizes(config) or clock else {}
     facts = replace(facts_of(config, datamodule, trainer), sizes=sizes)
     if clock and not resumed:
+        plan = planned(config, facts)
+        datamodule.use(plan.data)
+        datamodule.check_options(facts.num_processes)  # first: the probe would fail without saying why
         device, left = trainer.strategy.root_device, clock.left
-        speed = probe(planned(config, facts), datamodule, facts, device, left, clocks.now, distillation)
+        speed = probe(plan, datamodule, facts, device, left, clocks.now, distillation)
         config = _within_budget(config, facts, clock, speed)
     config = planned(config, facts)
     images = known(config.data.batch_size) * facts.num_processes * facts.accumulated

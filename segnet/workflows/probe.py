@@ -51,27 +51,12 @@ def probe(
         left: remaining time of the budget [s].
         now: clock, returns a time [s].
         distillation: teacher of the run, which costs time and memory too.
+
+    Raises:
+        ConfigError: crops too small to train on.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        channels = datamodule.split("train").channels
-        task = SegmentationTask.create(
-            model={
-                "backbone": config.backbone,
-                "decoder": config.decoder,
-                "mean": [0.5] * channels,
-                "std": [0.5] * channels,
-            },
-            classes=datamodule.classes,
-            loss=without_class_weights(config.loss),
-            optim=complete_optim(config.optim),
-            frozen_stages=config.frozen_stages,
-            norm_eval=config.norm_eval,
-            auxiliary_head=config.auxiliary_head,
-        ).to(device)
-        task.distillation = distillation
-        task.consistency = consistency_of(config, datamodule.classes.ignore_index)
-        if task.consistency is not None and task.consistency.uses_ema:
-            task.consistency.teacher = copy.deepcopy(task.model).eval()
+        task = _untrained_task(config, datamodule, device, distillation)
         trial = Trial(task, known(config.data.crop_size), config.precision, now)
         rate, largest = _largest_batch(trial, known(config.data.batch_size), left)
         size = max(facts.sizes, key=lambda found: facts.sizes[found], default=tuple(known(config.data.crop_size)))
@@ -91,6 +76,37 @@ def probe(
         more = 1 + (config.consistency.batch_size or batch_size) / batch_size
         speed = replace(speed, loading=more * speed.loading)
     return replace(speed, validation=validation)
+
+
+def _untrained_task(
+    config: Config, datamodule: SegmentationDataModule, device: torch.device, distillation: Distillation | None
+) -> SegmentationTask:
+    """Build the task of a run, with random weights and without class weights.
+
+    Raises:
+        ConfigError: crops too small to train on.
+    """
+    channels = datamodule.split("train").channels
+    task = SegmentationTask.create(
+        model={
+            "backbone": config.backbone,
+            "decoder": config.decoder,
+            "mean": [0.5] * channels,
+            "std": [0.5] * channels,
+        },
+        classes=datamodule.classes,
+        loss=without_class_weights(config.loss),
+        optim=complete_optim(config.optim),
+        frozen_stages=config.frozen_stages,
+        norm_eval=config.norm_eval,
+        auxiliary_head=config.auxiliary_head,
+    ).to(device)
+    task.model.check_training_batch(known(config.data.batch_size), *known(config.data.crop_size))
+    task.distillation = distillation
+    task.consistency = consistency_of(config, datamodule.classes.ignore_index)
+    if task.consistency is not None and task.consistency.uses_ema:
+        task.consistency.teacher = copy.deepcopy(task.model).eval()
+    return task
 
 
 def loading_time(config: Config, datamodule: SegmentationDataModule, now: Callable[[], float]) -> float:
