@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segnet.api import compare, crossval, doubt, evaluate, export, inspect, train
+    from segnet.api import compare, crossval, doubt, evaluate, export, inspect, rank, train
     from segnet.config import Config
     from segnet.inference.predictor import Predictor
     from segnet.inference.refinement import Refinement
@@ -32,6 +32,7 @@ __all__ = [
     "export",
     "inspect",
     "load_checkpoint",
+    "rank",
     "train",
 ]
 __version__ = "0.2.0"
@@ -50,6 +51,7 @@ _MODULE_OF = {
     "export": "segnet.api",
     "inspect": "segnet.api",
     "load_checkpoint": "segnet.published.zoo",
+    "rank": "segnet.api",
     "train": "segnet.api",
 }
 

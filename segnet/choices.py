@@ -12,3 +12,8 @@ FORMATS = (*EXPORT_SUFFIXES, "safetensors")
 OUTPUT_KINDS = ("logits", "classes")  # of an exported model
 DEFAULT_WINDOW = 1024  # side of the windows into which large images are cut [pixels]
 FOLDER_OPTIONS = "segnet.json"  # file with the options of dataset=folder, in the folder that they read
+RANK_METHODS = (  # of segnet rank: a measure of uncertainty, diversity, or both
+    *("entropy", "margin", "bald", "diversity"),
+    *("entropy+diversity", "margin+diversity", "bald+diversity"),
+    "random",
+)

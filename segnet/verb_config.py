@@ -115,6 +115,34 @@ class AverageConfig:
 
 
 @dataclass(slots=True, kw_only=True)
+class RankConfig(ValidationConfig):
+    """Rank unlabeled images: those to label next, by the uncertainty of a checkpoint and by diversity."""
+
+    images: list[str] = field(default_factory=list)
+    """Images to rank: folders with their subfolders, globs, image files, or @list.txt with a file a line."""
+    checkpoint: Any = "???"
+    """Checkpoint (.ckpt), or the name of a published model; a list averages their probabilities."""
+    number: int = 20
+    """Number of images to label next; the others are ranked behind them."""
+    method: str = "entropy+diversity"
+    """Method: entropy, margin or bald (uncertainty), diversity, uncertainty and diversity (entropy+diversity,
+    margin+diversity, bald+diversity), or random."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Labeled images, which are left out and far from which diversity chooses: a choice such as folder, and its
+    options; without one, the dataset of the checkpoint's run."""
+    splits: list[str] = field(default_factory=lambda: ["train", "val"])
+    """Splits of the labeled images; [] ranks all images as if none was labeled."""
+    device: str | None = None
+    """Device: cpu, cuda, cuda:1 or mps; null: a GPU if there is one."""
+    batch_size: int = 1
+    """Images of equal size, or windows of a large image, that are predicted together."""
+    num_images: int = 40
+    """Images on the page at most; rank.json has all."""
+    seed: int = 0
+    """Seed of method=random."""
+
+
+@dataclass(slots=True, kw_only=True)
 class ShardConfig:
     """Pack a dataset into tar files (WebDataset shards) for streaming."""
 

@@ -161,7 +161,7 @@ def test_no_choice_repeats_a_default(group):
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "crossval", "evaluate", "compare", "doubt", "average", "inspect", "shard", "benchmark"]
+    "verb", ["train", "crossval", "evaluate", "compare", "doubt", "average", "rank", "inspect", "shard", "benchmark"]
 )
 def test_the_file_of_a_verb_has_no_options(verb):
     assert set(yaml.safe_load((CONF / f"{verb}.yaml").read_text())) == {"defaults", "hydra"}

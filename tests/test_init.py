@@ -24,6 +24,7 @@ PUBLIC = {
     "export": "segnet.api",
     "inspect": "segnet.api",
     "load_checkpoint": "segnet.published.zoo",
+    "rank": "segnet.api",
     "train": "segnet.api",
 }
 

@@ -73,6 +73,7 @@ EXAMPLES = {
     "source": "photo.jpg",
     "augment": "street",
     "k": "5",
+    "strategy": "entropy",
     "checkpoint": "best.ckpt",
     "groups": "patient",
     "hflip": "0.5",
@@ -357,6 +358,7 @@ def other_tools_page() -> str:
         "`segnet compare`": "compare",
         "`segnet doubt`": "doubt",
         "`segnet average`": "average",
+        "`segnet rank`": "rank",
         "`segnet benchmark`": "benchmark",
         "Verbs that take files: `predict`, `serve`, `export`, `convert`, ...": "predict",
     }

@@ -1,5 +1,5 @@
 """The functions of the public API: `segnet.train`, `segnet.crossval`, `segnet.evaluate`, `segnet.compare`,
-`segnet.doubt`, `segnet.inspect` and `segnet.export`.
+`segnet.doubt`, `segnet.rank`, `segnet.inspect` and `segnet.export`.
 
 They match the verbs of the command line, with the same options, defaults and run folders. Options are given as
 
@@ -13,8 +13,9 @@ Strings and keywords can be combined; keywords take precedence. User errors are 
 
 from segnet.api.datasets import Inspection, inspect
 from segnet.api.exporting import Exported, export
-from segnet.api.measuring import Compared, DoubtRanking, Evaluation, compare, doubt, evaluate
+from segnet.api.measuring import Compared, DoubtRanking, Evaluation, compare, doubt, evaluate, rank
 from segnet.api.training import CrossValidation, Run, crossval, train
+from segnet.workflows.rank_files import Ranking
 
 __all__ = [
     "Compared",
@@ -23,6 +24,7 @@ __all__ = [
     "Evaluation",
     "Exported",
     "Inspection",
+    "Ranking",
     "Run",
     "compare",
     "crossval",
@@ -30,5 +32,6 @@ __all__ = [
     "evaluate",
     "export",
     "inspect",
+    "rank",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""`segnet.evaluate`, `segnet.compare` and `segnet.doubt`: what a model, a difference and a label are worth."""
+"""`segnet.evaluate`, `segnet.compare`, `segnet.doubt` and `segnet.rank`: the worth of models, labels and images."""
 
 import os
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from segnet.classes import Classes
 from segnet.cli.compare import COLUMNS, RIGHT, compared, rows
 from segnet.cli.doubt import doubted
 from segnet.cli.evaluate import evaluated
+from segnet.cli.rank import ranked
 from segnet.cli.tables import comparison_table, doubt_table, scores_table
 from segnet.config import Config
 from segnet.errors import ConfigError
 from segnet.inference.ensemble import StrPath
 from segnet.training.metrics import percent
-from segnet.verb_config import CompareConfig, DoubtConfig, EvaluateConfig
+from segnet.verb_config import CompareConfig, DoubtConfig, EvaluateConfig, RankConfig
 from segnet.workflows.compare import RecipeComparison
 from segnet.workflows.doubt import Suspect
 from segnet.workflows.evaluate import Results
+from segnet.workflows.rank_files import Ranking
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -158,3 +160,25 @@ def doubt(*options: str | Config | DoubtConfig, output_dir: StrPath | None = Non
     config, folder = configured("doubt", DoubtConfig, options, values, output_dir)
     with made_folder(folder):
         return DoubtRanking(folder, *doubted(config, folder))
+
+
+def rank(*options: str | Config | RankConfig, output_dir: StrPath | None = None, **values: Any) -> Ranking:
+    """Rank unlabeled images, those to label next at the top, as `segnet rank` does.
+
+    Args:
+        *options: "name=value", as on the command line; or one configuration. Of a training's `Config` only the dataset
+            counts, that of the labeled images.
+        output_dir: where rank.json, rank.csv, rank.txt and rank.html are written; None: runs/DATE_rank.
+        **values: options as keywords: images (folders, globs and files), checkpoint, number, method, ...
+
+    Returns:
+        The ranking: `chosen` has the paths of the images to label next, `failed` the files that cannot be read.
+
+    Raises:
+        SegnetError: an option, a file or the machine does not allow it.
+    """
+    if options and isinstance(options[0], Config):
+        options = (RankConfig(dataset=options[0].dataset), *options[1:])
+    config, folder = configured("rank", RankConfig, options, values, output_dir)
+    with made_folder(folder):
+        return ranked(config, folder)

@@ -23,6 +23,7 @@ VERBS = {
     "compare": "tell differences of IoU from noise: segnet compare A.ckpt B.ckpt, or A1 A2 A3 -- B1 B2 B3",
     "doubt": "find label errors by held-out predictions: segnet doubt CROSSVAL_FOLDER | best.ckpt [option=value ...]",
     "average": "average the weights of checkpoints of one model: segnet average A.ckpt B.ckpt [option=value ...]",
+    "rank": "choose the unlabeled images to label next: segnet rank photos/ --checkpoint best.ckpt [number=20]",
     "benchmark": "measure speed and memory: segnet benchmark [checkpoint=best.ckpt | backbone=... output_stride=...]",
     "predict": "segment images: segnet predict img.png [more files, folders, globs]",
     "serve": "segment images on a local web page: segnet serve [--checkpoint best.ckpt] [--port 8000]",

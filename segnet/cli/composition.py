@@ -41,6 +41,7 @@ DATASET_OF_RUN = (
     "compare",
     "doubt",
     "average",
+    "rank",
 )  # verbs whose default dataset is that of the checkpoint's run
 NAMED_BY_VALUES = ("folder", "geotiff")  # datasets whose masks segnet inspect reads without class names
 OPEN_SECTIONS = (

@@ -47,6 +47,15 @@ _BENCHMARK_WORDS = {
     "imgsz img_size crop_size input_size": "image_size={value}",
     "batch bs": "batch_size={value}",
 }
+_RANK_WORDS = {
+    "k budget n top num": "number={value}",
+    "strategy query acquisition": "method={value}",
+    "source input inputs image img folder": "{value}, without a name before it",
+    **_CHECKPOINT_WORDS,
+    "batch bs": "batch_size={value}",
+    "imgsz img_size image_size tile tile_size": "window={value}",
+    **{words: option for words, option in _TRAIN_WORDS.items() if words.startswith(("data ", "project "))},
+}
 FILE_WORDS = {
     "weights model pretrained ckpt": "--checkpoint {value}",
     "tta augment": "--flip --scales 0.75 1.0 1.25",
@@ -67,6 +76,7 @@ WORDS = {
     "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_TRAIN_WORDS},
     "doubt": {"images top": "num_images={value}", **_CHECKPOINT_WORDS, **_TRAIN_WORDS},
     "average": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,
+    "rank": _RANK_WORDS,
     "benchmark": _BENCHMARK_WORDS | _TRAIN_WORDS | _BENCHMARK_WORDS,
 }
 

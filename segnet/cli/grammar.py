@@ -47,7 +47,7 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
         verb: name of the verb ("train").
         schema: dataclass of the verb's options; boolean options need no value.
         arguments: `name=value`, `--name value`, `--name=value`, a positional checkpoint, the folder of a dataset
-            (train, crossval, inspect) or the sides to compare, Hydra's switches.
+            (train, crossval, inspect), the sides to compare or images to rank, Hydra's switches.
 
     Raises:
         ConfigError: an argument of any other form, or several folders.
@@ -55,11 +55,14 @@ def to_overrides(verb: str, schema: type, arguments: Sequence[str]) -> list[str]
     positional: list[str] = []
     names = [field.name for field in dataclasses.fields(schema)]
     overrides = list(_translated(verb, set(_flags(schema)), names, arguments, positional))
-    if verb in ("evaluate", "doubt", "average"):
+    if verb in ("evaluate", "doubt", "average", "rank"):
         overrides = _one_ensemble(overrides)
     if verb == "evaluate":
         overrides = _quoted_by_class(overrides)
-    overrides += _sides_in(positional) if verb == "compare" else _dataset_in(positional, overrides)
+    if verb == "rank":
+        overrides += _images_in(positional, overrides)
+    else:
+        overrides += _sides_in(positional) if verb == "compare" else _dataset_in(positional, overrides)
     return [*overrides, *folder_options(overrides)]
 
 
@@ -113,10 +116,10 @@ def _translated(
             yield _widened(argument)
         elif argument.startswith("~"):
             yield argument
-        elif verb in ALL_OF_TRAIN and Path(argument).is_dir() and not stands_for_model(argument):
-            _refuse_run_folder(verb, Path(argument))
-            positional.append(argument)
         elif verb == "compare":
+            positional.append(argument)
+        elif not _is_model(argument) and (verb == "rank" or (verb in ALL_OF_TRAIN and Path(argument).is_dir())):
+            _refuse_run_folder(verb, Path(argument))
             positional.append(argument)
         else:
             yield _by_position(verb, names, argument)
@@ -135,6 +138,17 @@ def _dataset_in(folders: Sequence[str], overrides: Sequence[str]) -> list[str]:
         raise ConfigError(f"{given[1]}: a dataset has one folder, and {given[0]} is given too: name one of them")
     is_named = any(override.startswith("dataset=") for override in overrides)
     return [*([] if is_named else ["dataset=folder"]), f"dataset.root={as_typed(folders[0])}"]
+
+
+def _images_in(paths: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The override for positional folders, globs and images to rank.
+
+    Raises:
+        ConfigError: the option images names others.
+    """
+    if paths and any(override.startswith("images=") for override in overrides):
+        raise ConfigError(f"{paths[0]}: images=... names the images, too: name all of them in one way")
+    return [f"images=[{','.join(map(as_typed, paths))}]"] if paths else []
 
 
 def _sides_in(paths: Sequence[str]) -> list[str]:
@@ -180,7 +194,7 @@ def _widened(override: str) -> str:
     """Expand one number to [height, width], and one path to a list; correct the spelling of the option."""
     name, _, value = override.partition("=")
     name = SPELLINGS.get(name, name)
-    if name == "unlabeled" and value not in ("", "null") and not value.startswith("[") and "," not in value:
+    if name in ("unlabeled", "images") and value not in ("", "null") and not value.startswith("[") and "," not in value:
         return f"{name}=[{value if value[0] in QUOTE_SIGNS else as_typed(value)}]"
     return f"{name}=[{value},{value}]" if name.lstrip("+") in PAIRS and value.isdigit() else f"{name}={value}"
 
@@ -191,8 +205,7 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
     Raises:
         ConfigError: the verb takes no checkpoint, or the argument is not a model file.
     """
-    is_model = Path(argument).suffix in MODEL_SUFFIXES or stands_for_model(argument)
-    if is_model and verb in ("evaluate", "benchmark", "doubt", "average"):
+    if _is_model(argument) and verb in ("evaluate", "benchmark", "doubt", "average", "rank"):
         return f"checkpoint={as_typed(argument)}"
     if stands_for_model(argument) and verb == "train":
         raise ConfigError(f"{argument}: init_from={argument} fine-tunes that model")
@@ -207,6 +220,11 @@ def _by_position(verb: str, names: Sequence[str], argument: str) -> str:
     if not answer and verb in ("evaluate", "benchmark"):
         answer = nearest(argument, [model.name for model in PUBLISHED_MODELS])
     raise ConfigError(f"'{argument}' is not an option: write option=value, or see --help.{answer}")
+
+
+def _is_model(argument: str) -> bool:
+    """Whether an argument is a checkpoint, an exported model or the name of a published one."""
+    return Path(argument).suffix in MODEL_SUFFIXES or stands_for_model(argument)
 
 
 def _refuse_run_folder(verb: str, folder: Path) -> None:

@@ -22,6 +22,7 @@ from segnet.verb_config import (
     DoubtConfig,
     EvaluateConfig,
     InspectConfig,
+    RankConfig,
     ShardConfig,
 )
 
@@ -32,6 +33,7 @@ SCHEMAS: dict[str, Any] = {
     "compare": CompareConfig,
     "doubt": DoubtConfig,
     "average": AverageConfig,
+    "rank": RankConfig,
     "inspect": InspectConfig,
     "shard": ShardConfig,
     "benchmark": BenchmarkConfig,
@@ -47,6 +49,7 @@ USAGE = {
     "compare": "segnet compare A B [option=value ...], or with seeds: segnet compare A1 A2 A3 -- B1 B2 B3",
     "doubt": "segnet doubt CROSSVAL_FOLDER | CHECKPOINT [option=value ...]",
     "average": "segnet average CHECKPOINT CHECKPOINT ... [option=value ...]",
+    "rank": "segnet rank FOLDER --checkpoint CHECKPOINT [number=20] [option=value ...]",
     "inspect": "segnet inspect dataset=NAME [option=value ...]",
     "shard": "segnet shard dataset=NAME output=FOLDER [option=value ...]",
     "benchmark": "segnet benchmark [CHECKPOINT | backbone=NAME ...] [option=value ...]",

@@ -80,13 +80,21 @@ class Inference:
 
         They are averaged over test-time augmentation and models, one after the other: two tensors are in memory.
         """
-        views = [(scale, mirrored) for scale in self.scales for mirrored in ((False, True) if self.flip else (False,))]
-        models = list(model) if isinstance(model, Sequence) else [model]
-        passes = [(one, *view) for one in models for view in views]
-        total = _view_probabilities(passes[0][0], images, *passes[0][1:])
-        for one, scale, mirrored in passes[1:]:
-            total += _view_probabilities(one, images, scale, mirrored)
-        return total if len(passes) == 1 else total.div_(len(passes))
+        found = self.views(model, images)
+        total, count = next(found), 1
+        for probabilities in found:
+            total += probabilities
+            count += 1
+            del probabilities  # before the next view is predicted
+        return total if count == 1 else total.div_(count)
+
+    @torch.inference_mode()
+    def views(self, model: Models, images: Tensor) -> Iterator[Tensor]:
+        """Yield the probabilities (B, classes, H, W) that `averaged` takes the mean of, a tensor per model and view."""
+        for one in list(model) if isinstance(model, Sequence) else [model]:
+            for scale in self.scales:
+                for mirrored in (False, True) if self.flip else (False,):
+                    yield _view_probabilities(one, images, scale, mirrored)
 
     @torch.inference_mode()
     def slide(self, model: Models, size: tuple[int, int], read: Read, write: Write) -> None:

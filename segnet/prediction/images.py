@@ -44,7 +44,7 @@ def segment_images(
     batch_size = prediction.settings.batch_size
     least = PIXELS_IN_WORK / (16 + 2 * batch_size)  # also limits the number of small images
     steps = Steps[Task, _Loaded, Segmentation](
-        weigh=lambda task: max(least, prediction.weight(_num_pixels(task.input))),
+        weigh=lambda task: max(least, prediction.weight(num_pixels(task.input))),
         read=lambda task: _read_input(prediction, task, stopped),
         key=lambda loaded: (loaded.image.shape, loaded.image.dtype),
         compute=lambda batch: prediction.segment([loaded.image for loaded in batch]),
@@ -115,7 +115,7 @@ def _copy_stdin(file: BinaryIO) -> None:
         file.write(chunk)
 
 
-def _num_pixels(item: Input) -> float:
+def num_pixels(item: Input) -> float:
     """Number of pixels of an image from its header; 0 if it cannot be read: the reader reports the error."""
     try:
         if item.path is None:

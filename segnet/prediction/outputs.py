@@ -122,11 +122,11 @@ def write_shares(records: Records, class_names: Sequence[str]) -> Path:
         ):
             table = csv.writer(file)
             table.writerow(
-                map(_inert, ["result", "input", "checkpoint", "height", "width", "frames", *refused, *names])
+                map(inert_cell, ["result", "input", "checkpoint", "height", "width", "frames", *refused, *names])
             )
             for name, record in rows:
                 numbers = _numbers(record, names, bool(refused))
-                table.writerow(map(_inert, [name, record["source"], record.get("checkpoint", ""), *numbers]))
+                table.writerow(map(inert_cell, [name, record["source"], record.get("checkpoint", ""), *numbers]))
     return path
 
 
@@ -139,7 +139,7 @@ def _numbers(record: dict[str, Any], names: Collection[str], has_refused: bool) 
     return [str(height), str(width), str(record.get("frames", 1)), *shares]
 
 
-def _inert(cell: str) -> str:
+def inert_cell(cell: str) -> str:
     """A cell without control characters that spreadsheets do not evaluate as a formula."""
     text = printable(cell, keep="\t")
     return f"'{text}" if cell.lstrip(" \n").startswith(("=", "+", "-", "@", "\t", "\r")) else text

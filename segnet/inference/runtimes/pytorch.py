@@ -1,6 +1,7 @@
 """Runtime for checkpoints and safetensors exports: torch."""
 
 import os
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,9 +55,27 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        normalized = self._normalize(images).to(self._dtype, memory_format=torch.channels_last)
-        logits = self._network(normalized).float()
-        return F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=self._align_corners)
+        logits: Tensor = self._network(self._normalized(images))
+        return self._resized(logits, images)
+
+    @torch.inference_mode()
+    def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict images as `__call__` does; return the logits, and the features (B, channels) of the images.
+
+        They are the backbone's last features, float32, averaged over each image.
+        """
+        network: Any = self._network
+        features = network.backbone(self._normalized(images))
+        return self._resized(network.decoder(features), images), features[-1].float().mean(dim=(2, 3))
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        normalized: Tensor = self._normalize(images)
+        return normalized.to(self._dtype, memory_format=torch.channels_last)
+
+    def _resized(self, logits: Tensor, images: Tensor) -> Tensor:
+        size, align = images.shape[2:], self._align_corners
+        resized: Tensor = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=align)
+        return resized
 
 
 class _Network(nn.Module):
