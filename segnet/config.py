@@ -239,6 +239,8 @@ class Config:
     """Val images with the lowest mIoU in report.html."""
     boundary: float | None = None
     """Boundary IoU and trimap mIoU in the final evaluation, of this width, such as 0.02 of the diagonal; null: off."""
+    calibrate: str | None = "global"
+    """Temperature of the probabilities in best.ckpt, fitted to val at the end: global, class (by class), null: none."""
     init_from: str | None = None
     """Checkpoint or published model to fine-tune, of the same architecture; classes match by name, new ones: random."""
     checkpoint: str | None = None

@@ -23,6 +23,7 @@ from segnet.models.checkpoint import load_checkpoint, read_checkpoint
 from segnet.models.digests import require_config_digests
 from segnet.models.pretrained import CONFIG, NO_MODEL, TAGS, WEIGHTS, model_card, save_pretrained
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.models.temperature import Temperature
 from segnet.published.zoo import find_model
 from segnet.system.integrity import refusing_damage
 from segnet.weights.hub_files import HUB_NAME, hub_error
@@ -33,7 +34,8 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
 
     Args:
         classes: arguments of `Classes.create`.
-        backbone, decoder, num_classes, mean, std: see SegmentationModel.
+        backbone, decoder, num_classes, mean, std, value_range: see SegmentationModel.
+        temperature: values of that of the probabilities, see `segnet.models.temperature`; None: 1.
 
     Attributes:
         classes: names, palette and ignore_index.
@@ -48,10 +50,15 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
         mean: Sequence[float],
         std: Sequence[float],
         classes: Mapping[str, Any],
+        value_range: Sequence[float] | None = None,
+        temperature: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(backbone=backbone, decoder=decoder, num_classes=num_classes, mean=mean, std=std)
+        spec: dict[str, Any] = {"backbone": backbone, "decoder": decoder, "num_classes": num_classes}
+        spec |= {"mean": mean, "std": std, **({} if value_range is None else {"value_range": value_range})}
+        super().__init__(**spec)
         self.classes = Classes.create(**classes)
-        self._spec = {"backbone": backbone, "decoder": decoder, "num_classes": num_classes, "mean": mean, "std": std}
+        self.temperature = Temperature.read(temperature, num_classes)
+        self._spec = spec
 
     @classmethod
     def from_checkpoint(cls, checkpoint: str | os.PathLike[str]) -> "HubModel":
@@ -65,6 +72,7 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
         trained, classes = load_checkpoint(path)
         model = cls(**read_checkpoint(path)["hyper_parameters"]["model"], classes=classes.to_dict())
         model.load_state_dict(trained.state_dict())
+        model.temperature = trained.temperature
         return model.eval()
 
     @classmethod
@@ -107,7 +115,7 @@ class HubModel(SegmentationModel, PyTorchModelHubMixin, library_name="segnet", t
         return super()._load_as_safetensor(model, model_file, map_location, True)
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save_pretrained(self._spec, self.state_dict(), self.classes, Path(save_directory))
+        save_pretrained(self._spec, self.state_dict(), self.classes, Path(save_directory), self.temperature)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """Return the model card."""

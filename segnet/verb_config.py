@@ -34,6 +34,8 @@ class EvaluateConfig(ValidationConfig):
     """Leave pixels whose largest probability is below out of all scores, and report their fraction, 0-1."""
     min_area: Any = 0
     """Smallest region, such as 50 or 50,disk=10; smaller ones get the class of their surroundings [pixels]."""
+    calibrate: str | None = None
+    """Fit the temperature of the probabilities to val or test, and store it in the checkpoint: global or class."""
     per_image: bool = False
     """Write the pixel counts of each image to per_image.json, for segnet compare."""
     data: LoaderConfig = field(default_factory=LoaderConfig)
@@ -75,6 +77,8 @@ class CrossvalConfig(Config):
     """Splits whose images are divided into folds: train, or train and val."""
     group: str | None = None
     """Regular expression; images with the same matched text in their paths are in one fold; null: dataset.group."""
+    calibrate: str | None = None
+    """Temperature of each fold's probabilities, fitted to its held-out images: global, class; null: none."""
     save_probabilities: bool = False
     """Store the probabilities of all classes of each held-out image, 8 bits each, besides its mask."""
 

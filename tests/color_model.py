@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from segnet.classes import Classes
+from segnet.models.temperature import UNCALIBRATED
 
 CLASSES = Classes.create(["red", "green", "blue"], [[200, 0, 0], [0, 200, 0], [0, 0, 200]])
 SCALE = 16.0  # values that a logit takes
@@ -13,6 +14,7 @@ class ColorModel:
     """A runtime: images (B, 3, H, W), 0-255 -> logits (B, 3, H, W)."""
 
     has_probabilities = True
+    temperature = UNCALIBRATED
     channels, value_range, device = 3, None, torch.device("cpu")
 
     def __init__(self, classes=CLASSES, pixels=10**9):

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 import torch
-from exports import CLASSES, write_checkpoint
+from exports import CLASSES, TEMPERATURE, write_checkpoint
 
 from segnet.errors import CheckpointError, MachineError
 from segnet.models.checkpoint import load_checkpoint
@@ -54,6 +54,7 @@ def test_save_and_load_round_trip(tmp_path):
     for folder in ("saved", "exported"):
         model = HubModel.from_pretrained(tmp_path / folder).eval()
         assert model.classes == CLASSES
+        assert model.temperature.values == (TEMPERATURE,)
         assert torch.equal(model(images), expected)
         assert torch.equal(load_pretrained(tmp_path / folder)[0](images), expected)
         assert "| 1 | Straße |" in (tmp_path / folder / "README.md").read_text(encoding="utf-8")

@@ -78,14 +78,17 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
         ConfigError: a launcher started several processes, or options that exclude each other.
         SegnetError: see `segnet.workflows.evaluate.evaluate`.
     """
+    from segnet.workflows.calibrate import store_fitted_temperature
     from segnet.workflows.messages import never_predicted
     from segnet.workflows.per_image import PER_IMAGE
 
     no_counts = "per_image and refuse cannot be combined: segnet compare needs all pixels of each image"
     if config.per_image and config.refuse:
         raise ConfigError(no_counts)
-    results = scored(config)
+    kind = calibration_of(config)
+    results = scored(config, kind)
     results.write(output_dir / "results.json")
+    store_fitted_temperature(results, kind)
     if config.per_image:
         if results.refused:  # every class has a threshold
             raise ConfigError(no_counts)
@@ -95,8 +98,38 @@ def evaluated(config: EvaluateConfig, output_dir: Path) -> "Results":
     return results
 
 
-def scored(config: EvaluateConfig) -> "Results":
-    """Evaluate a checkpoint and write nothing; otherwise as `evaluated`."""
+def calibration_of(config: EvaluateConfig) -> str | None:
+    """The kind of temperature to fit and store; None: none.
+
+    Raises:
+        ConfigError: an unknown kind, the train split, several checkpoints or a published model.
+    """
+    from segnet.training.calibration import calibration_kind
+
+    kind = calibration_kind(config.calibrate)
+    if kind is None:
+        return None
+    if config.split == "train":
+        raise ConfigError(
+            "calibrate: the model is too sure of the images that it was trained on: use split=val, or split=test"
+        )
+    named = named_checkpoints(config.checkpoint)
+    if len(named) > 1:
+        raise ConfigError(f"calibrate={kind} stores a temperature in one checkpoint: name one of the {len(named)}")
+    if stands_for_model(named[0]):
+        raise ConfigError(
+            f"calibrate={kind} changes the checkpoint, and {named[0]} is a published model: calibrate a copy of "
+            f"{find_model(named[0])}"
+        )
+    return kind
+
+
+def scored(config: EvaluateConfig, calibrate: str | None = None) -> "Results":
+    """Evaluate a checkpoint and write nothing; otherwise as `evaluated`.
+
+    Args:
+        calibrate: kind of temperature to fit; None: none.
+    """
     from segnet.inference.refinement import Refinement
     from segnet.inference.tta import Inference
     from segnet.workflows.evaluate import evaluate
@@ -117,6 +150,7 @@ def scored(config: EvaluateConfig) -> "Results":
         inference=inference,
         boundary=config.boundary,
         refinement=refinement,
+        calibrate=calibrate,
     )
 
 

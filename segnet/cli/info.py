@@ -51,6 +51,7 @@ def info_lines(path: str, info: Mapping[str, Any]) -> list[str]:
         facts["trained"] = f"{info['step']:,} steps, {info['epoch'] + 1:,} epochs"
     if "val_miou" in info:
         facts["val mIoU"] = f"{100 * info['val_miou']:.1f} %"
+    facts["temperature"] = _temperature(info["temperature"], info.get("calibration", {}))
     if info.get("training"):
         facts["loss"] = _component(info["training"].get("loss") or {})
         facts["optimizer"] = _component(info["training"].get("optim") or {})
@@ -58,6 +59,15 @@ def info_lines(path: str, info: Mapping[str, Any]) -> list[str]:
     facts["classes"] = f"{classes['number']}, ignored label {classes['ignore_index']}"
     lines = [f"{name + ':':15s}{text}" for name, text in facts.items()]
     return lines + [f"{index:6d}  {name}" for index, name in enumerate(classes["names"])]
+
+
+def _temperature(values: Sequence[float], source: Mapping[str, Any]) -> str:
+    """The temperature of the probabilities, and the split that it was fitted to."""
+    from segnet.models.temperature import Temperature  # late: imports torch
+
+    temperature = Temperature(tuple(values))
+    text = "1 (not calibrated)" if temperature.is_one else str(temperature)
+    return f"{text} (fitted to {source['num_images']} images of {source['split']})" if "split" in source else text
 
 
 def _component(spec: Mapping[str, Any]) -> str:

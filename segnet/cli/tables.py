@@ -43,6 +43,11 @@ def print_scores(results: Results) -> None:
     say(f"pixel accuracy {percent(scores.pixel_accuracy)}, mean Dice {percent(scores.mean_dice)}")
     if results.refused:
         say(f"refused {percent(results.refused_fraction)} of the labeled pixels: all scores are those of the others")
+    sure = results.confidence
+    say(
+        f"expected calibration error {percent(sure.ece)} at temperature {results.temperature}; "
+        f"{percent(sure.risk(0.8))} of the most confident 80 % of the pixels are wrong"
+    )
     if near := results.boundary:
         say(f"Boundary mIoU {percent(near.boundary_miou)}, trimap mIoU {percent(near.trimap_miou)}")
 

@@ -63,7 +63,7 @@ def metadata_of(model: SegmentationModel, classes: Classes, input: str, output: 
         [round(value, 7) for value in (buffer.flatten() / 255).tolist()]  # as in the configuration, not as float32
         for buffer in (model.normalize.mean, model.normalize.std)
     )
-    return Metadata(classes, mean, std, input, output, digest, model.value_range)
+    return Metadata(classes, mean, std, input, output, digest, model.value_range, model.temperature)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from segnet.errors import CheckpointError, ConfigError, listed
 from segnet.images.values import ValueRange
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.tta import Model
+from segnet.models.temperature import combined
 
 StrPath = str | os.PathLike[str]
 Inputs = tuple[int, ValueRange | None]  # channels and value range of a model's images
@@ -29,6 +30,7 @@ class Ensemble:
         classes: names, palette and ignore_index of the first model.
         channels, value_range, device: as in `segnet.inference.runtimes.Runtime`.
         without_probabilities: the first file that returns class ids; None: all have probabilities.
+        temperature: that of the averaged probabilities, see `segnet.models.temperature.combined`.
 
     Raises:
         CheckpointError: a file cannot be used, or two models have other classes, channels or value ranges.
@@ -51,6 +53,7 @@ class Ensemble:
         self.classes, self.device = first.classes, first.device
         self.channels, self.value_range = first.channels, first.value_range
         self.models: list[Model] = [first]
+        temperatures = [first.temperature]
         for path, other in zip(models[1:], others, strict=True):
             inputs = (self.channels, self.value_range), (other.channels, other.value_range)
             require_same_inputs(*inputs, models[0], path)
@@ -58,6 +61,8 @@ class Ensemble:
                 raise ConfigError(f"{path} runs on {other.device}, but {models[0]} on {self.device}: use device=cpu")
             order = class_order(self.classes, other.classes, models[0], path)
             self.models.append(other if order is None else Reordered(other, order))
+            temperatures.append(other.temperature.in_order(order))
+        self.temperature = combined(temperatures)
 
 
 class Reordered(nn.Module):

@@ -69,6 +69,7 @@ class Predictor:
     Attributes:
         classes: names, palette and ignore_index stored in the model.
         channels, value_range: those of the images, for `segnet.images.bands.read_bands`.
+        temperature: that of the probabilities, see `segnet.models.temperature`.
 
     Raises:
         CheckpointError: a file cannot be used, or several models have other classes, channels or value ranges.
@@ -100,6 +101,7 @@ class Predictor:
         self.classes = ensemble.classes
         self.channels = ensemble.channels
         self.value_range = ensemble.value_range
+        self.temperature = ensemble.temperature
         self.refinement = refinement or Refinement()
         self._refiner = self._refiner_for(self.refinement)
 
@@ -185,7 +187,7 @@ class Predictor:
                 self._models,
                 size,
                 lambda window: self._tensor(read(window)),
-                lambda part, scores: write(part, refiner.by_pixel(scores)),
+                lambda part, scores: write(part, refiner.finish(scores, self.temperature)[0]),
             )
 
         self._memory.run(attempt, size, self._batch_size)
@@ -233,9 +235,9 @@ class Predictor:
             if request.smoothing:
                 whole[:, *part.within()] = scores
                 return
-            mask[part.within()] = refiner.by_pixel(scores)
+            mask[part.within()], probabilities = refiner.finish(scores, self.temperature, kept is not None)
             if kept is not None:
-                kept[:, *part.within()] = scores.half().cpu().numpy()
+                kept[:, *part.within()] = probabilities
 
         inference.slide(self._models, (height, width), lambda window: self._tensor(image[window.within()]), write)
         if request.smoothing:
@@ -245,9 +247,9 @@ class Predictor:
     def _result(self, image: Bands, scores: Tensor, request: _Request) -> Segmentation:
         """The result for an image, from its scores (classes, H, W)."""
         if request.smoothing:
-            scores = request.smoothing(image, scores)
-        kept = scores.half().cpu().numpy() if request.keeps_probabilities else None
-        return Segmentation(image, request.refiner.mask(scores), self.classes, kept)
+            scores = request.smoothing(image, scores).clone()  # the next frame needs it unchanged
+        mask, kept = request.refiner.finish(scores, self.temperature, request.keeps_probabilities)
+        return Segmentation(image, request.refiner.by_region(mask), self.classes, kept)
 
     @property
     def may_refuse(self) -> bool:

@@ -3,7 +3,8 @@
 A prediction takes these steps, in this order:
 
 1. The probabilities of test-time augmentation, windows and models (an ensemble) are averaged.
-2. `smooth` averages them over the frames of a video, see `segnet.inference.smoothing`.
+2. `smooth` averages them over the frames of a video, see `segnet.inference.smoothing`, and the temperature of the model
+   calibrates them, see `segnet.models.temperature`.
 3. `threshold` gives each pixel its class; without it, the most probable one.
 4. `refuse` replaces the class of unsure pixels by the ignored label.
 5. `min_area` replaces small regions by their surroundings.

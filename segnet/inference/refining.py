@@ -10,7 +10,8 @@ from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.images.regions import fill_small_regions
 from segnet.inference.refinement import Refinement
-from segnet.inference.tta import argmax_classes
+from segnet.inference.tta import argmax_classes, calibrated
+from segnet.models.temperature import Temperature
 
 Ids = NDArray[np.uint8 | np.uint16]
 
@@ -59,6 +60,29 @@ class Refiner:
             (H, W) class ids and the ignored label.
         """
         return self.by_region(self.by_pixel(scores))
+
+    def finish(
+        self, scores: Tensor, temperature: Temperature, keep: bool = False
+    ) -> tuple[Ids, NDArray[np.float16] | None]:
+        """Give each pixel its class, and calibrate the probabilities, after all averages.
+
+        A mask without thresholds and refusal is taken before the calibration: it is the same for every temperature.
+
+        Args:
+            scores: probabilities (classes, H, W), 0-1, which are overwritten; logits are enough unless
+                `refinement.needs_probabilities` or `keep`.
+            temperature: that of the probabilities.
+            keep: whether to return the probabilities.
+
+        Returns:
+            The mask by pixel (H, W), and the probabilities (classes, H, W).
+        """
+        decides = self.refinement.needs_probabilities
+        ids = None if decides else self.by_pixel(scores)
+        if decides or keep:
+            scores = calibrated(scores, temperature)
+        kept = scores.half().cpu().numpy() if keep else None
+        return self.by_pixel(scores) if ids is None else ids, kept
 
     @torch.inference_mode()
     def label(self, scores: Tensor) -> Tensor:

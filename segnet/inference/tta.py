@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from segnet.choices import DEFAULT_WINDOW
 from segnet.errors import ConfigError
 from segnet.images.windows import Mosaic, Piece, Window
+from segnet.models.temperature import Temperature
 
 Model = Callable[[Tensor], Tensor]  # images (B, channels, H, W), 0-255 -> logits (B, classes, H, W), to be overwritten
 Models = Model | Sequence[Model]  # the probabilities of several models, with one order of classes, are averaged
@@ -159,6 +160,21 @@ def _ids_of_planes(scores: Tensor) -> Tensor:
 def as_logits(probabilities: Tensor) -> Tensor:
     """Logits whose softmax gives the probabilities."""
     return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+
+
+def calibrated(probabilities: Tensor, temperature: Temperature) -> Tensor:
+    """Apply a temperature to final probabilities (..., classes, H, W), which it overwrites; their argmax stays.
+
+    It follows the averages of windows, test-time augmentation and models. Masks are therefore the same for every
+    temperature, and a single prediction gets softmax(logits / temperature).
+    """
+    if temperature.is_one:
+        return probabilities
+    divisor: Tensor | float = temperature.values[0]
+    if temperature.is_by_class:
+        divisor = temperature.of_pixels(argmax_classes(probabilities)).unsqueeze(-3)
+    logits = probabilities.clamp_min_(torch.finfo(probabilities.dtype).tiny).log_().div_(divisor)
+    return _softmax(logits) if logits.ndim == 4 else _softmax(logits[None])[0]
 
 
 def rescale_images(images: Tensor, scale: float) -> Tensor:

@@ -17,11 +17,13 @@ from segnet.classes import Classes
 from segnet.components import are_numbers
 from segnet.errors import CheckpointError, ConfigError, MachineError, first_line
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.models.temperature import Temperature
 from segnet.system.files import replacing
 from segnet.system.integrity import refusing_damage
 from segnet.system.torch_files import load_torch
 
 MODEL_PREFIX = "model."  # prefix of the model's weights in a checkpoint: SegmentationTask's attribute
+TEMPERATURE_KEY = "temperature"
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: str | os.PathLike[str]) -> None:
@@ -83,9 +85,40 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
     checkpoint = read_checkpoint(path)
     hyper_parameters, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     with fitting(path):
-        return build_model(hyper_parameters["model"], model_weights(state)), Classes.create(
-            **hyper_parameters["classes"]
+        model, classes = (
+            build_model(hyper_parameters["model"], model_weights(state)),
+            Classes.create(**hyper_parameters["classes"]),
         )
+    model.temperature = stored_temperature(checkpoint, path)
+    return model, classes
+
+
+def stored_temperature(checkpoint: Mapping[str, Any], path: str | os.PathLike[str]) -> Temperature:
+    """The temperature of a checkpoint's probabilities; 1 if it has none, as those of older versions.
+
+    Args:
+        checkpoint: from `read_checkpoint`.
+        path: its file, for messages.
+
+    Raises:
+        CheckpointError: it is no temperature.
+    """
+    record = checkpoint.get(TEMPERATURE_KEY)
+    with refusing_damage(path, "its temperature is damaged"):
+        values = record["values"] if record is not None else None
+        return Temperature.read(values, len(checkpoint["hyper_parameters"]["classes"]["names"]))
+
+
+def store_temperature(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """Write a temperature into a checkpoint, atomically; everything else in it stays the same.
+
+    Args:
+        record: "values" of a `Temperature`, and builtins that say where it comes from.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read. MachineError: it cannot be written, and is unchanged.
+    """
+    save_checkpoint({**read_checkpoint(path), TEMPERATURE_KEY: dict(record)}, path)
 
 
 def fitting(path: str | os.PathLike[str]) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from segnet.choices import OUTPUT_KINDS
 from segnet.classes import Classes
 from segnet.errors import CheckpointError
+from segnet.models.temperature import UNCALIBRATED, Temperature
 from segnet.system.integrity import refusing_damage
 
 KEY = "segnet"
@@ -25,6 +26,7 @@ class Metadata:
         output: "logits" (B, classes, H, W), float32, or "classes" (B, H, W), ids as uint8, or int32 above 256 classes.
         digest: SHA-256 of the exported checkpoint; empty if unknown.
         value_range: the stored image values that become 0 and 255; None: 0 and the largest value of their dtype.
+        temperature: that of the probabilities; the logits are not divided by it.
     """
 
     classes: Classes
@@ -34,11 +36,17 @@ class Metadata:
     output: str
     digest: str = ""
     value_range: tuple[float, float] | None = None
+    temperature: Temperature = UNCALIBRATED
 
     @property
     def channels(self) -> int:
         """Number of image channels."""
         return len(self.mean)
+
+    @property
+    def temperature_of_logits(self) -> Temperature:
+        """The temperature for the output; class ids have no probabilities to calibrate."""
+        return self.temperature if self.output == "logits" else UNCALIBRATED
 
     def to_json(self) -> str:
         """Serialize to one line of JSON for `read`."""
@@ -50,6 +58,7 @@ class Metadata:
             "output": self.output,
             "checkpoint_sha256": self.digest,
             "value_range": self.value_range and list(self.value_range),
+            "temperature": list(self.temperature.values),
             "integrity": "sha256",  # the file ends in a digest: segnet.models.digests
         }
         return json.dumps(record)
@@ -63,6 +72,7 @@ class Metadata:
             "ignore_index": str(self.classes.ignore_index),
             "mean": json.dumps(list(self.mean)),
             "std": json.dumps(list(self.std)),
+            "temperature": json.dumps(list(self.temperature.values)),
         }
 
     @classmethod
@@ -80,14 +90,16 @@ class Metadata:
             raise CheckpointError(f"{path}: was not exported by segnet: its metadata contain no classes")
         with refusing_damage(path, "its metadata are damaged"):
             record = json.loads(text)
+            classes = Classes.create(**record["classes"])
             found = cls(
-                Classes.create(**record["classes"]),
+                classes,
                 tuple(float(value) for value in record["mean"]),
                 tuple(float(value) for value in record["std"]),
                 record["input"],
                 record["output"],
                 str(record["checkpoint_sha256"]),
                 (float(limits[0]), float(limits[1])) if (limits := record.get("value_range")) else None,
+                Temperature.read(record.get("temperature"), len(classes.names)),
             )
         if found.input not in INPUTS or found.output not in OUTPUT_KINDS:
             raise CheckpointError(f"{path}: was exported by another version of segnet: export it again")

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from segnet.classes import Classes
 from segnet.errors import CheckpointError, printable
-from segnet.models.checkpoint import build_model, require_description
+from segnet.models.checkpoint import TEMPERATURE_KEY, build_model, require_description
 from segnet.models.digests import require_config_digests, with_config_digests
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.models.temperature import UNCALIBRATED, Temperature
 from segnet.system.files import replacing
 from segnet.system.integrity import refusing_damage
 
@@ -33,7 +34,13 @@ def is_pretrained(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix == ".safetensors" or (Path(path) / CONFIG).is_file()
 
 
-def save_pretrained(spec: Mapping[str, Any], state: Mapping[str, Tensor], classes: Classes, folder: Path) -> None:
+def save_pretrained(
+    spec: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    classes: Classes,
+    folder: Path,
+    temperature: Temperature = UNCALIBRATED,
+) -> None:
     """Write the three files, each atomically.
 
     Args:
@@ -41,13 +48,15 @@ def save_pretrained(spec: Mapping[str, Any], state: Mapping[str, Tensor], classe
         state: the model's weights.
         classes: the model's classes.
         folder: the output folder.
+        temperature: that of the model's probabilities.
 
     Raises:
         MachineError: a file cannot be written.
     """
     with replacing(folder / WEIGHTS) as temporary:
         save_file({name: value.contiguous() for name, value in state.items()}, temporary, metadata={"format": "pt"})
-    config = with_config_digests({**spec, "classes": classes.to_dict()}, folder / WEIGHTS)
+    calibration = {} if temperature.is_one else {TEMPERATURE_KEY: list(temperature.values)}  # older versions have none
+    config = with_config_digests({**spec, "classes": classes.to_dict(), **calibration}, folder / WEIGHTS)
     for name, text in ((CONFIG, json.dumps(config, indent=2) + "\n"), (CARD, model_card(spec, classes))):
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -71,9 +80,11 @@ def load_pretrained(path: str | os.PathLike[str]) -> tuple[SegmentationModel, Cl
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         state = load_file(weights)
         config = require_config_digests(config, weights)
-        classes = config.pop("classes", None)
+        classes, temperature = config.pop("classes", None), config.pop(TEMPERATURE_KEY, None)
         require_description(config, classes)
-        return build_model(config, state), Classes.create(**classes)
+        model = build_model(config, state)
+        model.temperature = Temperature.read(temperature, len(classes["names"]))
+        return model, Classes.create(**classes)
 
 
 def markdown_text(text: str) -> str:

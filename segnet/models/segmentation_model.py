@@ -15,6 +15,7 @@ from segnet.models.decoders import DECODERS
 from segnet.models.depthwise import shift_dilated_depthwise
 from segnet.models.layers import Normalize
 from segnet.models.norms import PooledBatchNorm, PooledSyncBatchNorm, num_processes
+from segnet.models.temperature import Temperature
 
 
 class SegmentationModel(nn.Module):
@@ -28,6 +29,9 @@ class SegmentationModel(nn.Module):
             backbone's weights.
         value_range: the stored values that become 0 and 255 when images are read, before they reach the model; None: 0
             and the largest value of their dtype.
+
+    Attributes:
+        temperature: calibrated probabilities are the softmax of the logits, divided by it; stored with the weights.
 
     Raises:
         ConfigError: an unknown or impossible option.
@@ -48,6 +52,7 @@ class SegmentationModel(nn.Module):
         self.in_channels: int = self.backbone.in_channels
         self.normalize = Normalize(mean, std, self.in_channels)
         self.value_range = None if value_range is None else (float(value_range[0]), float(value_range[1]))
+        self.temperature = Temperature()
         self.decoder = build(
             "decoder",
             DECODERS,

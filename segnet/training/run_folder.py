@@ -29,6 +29,7 @@ FREE = {
     "logger",
     "profile",
     "worst_images",
+    "calibrate",
     *["data.num_workers", "data.timeout", "data.check", "data.cache", "data.cache_size"],
     *["trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly"],
 }

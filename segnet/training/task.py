@@ -24,6 +24,7 @@ from segnet.losses import LOSSES
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.training.boundary_metrics import BoundaryCounts
+from segnet.training.calibration import ConfidenceMetrics, label_and_count
 from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.consistency import Consistency
 from segnet.training.freezing import frozen_parts
@@ -90,6 +91,7 @@ class SegmentationTask(pl.LightningModule):
         self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
         self.scores: Scores | None = None  # scores of the last evaluation
         self.boundary: BoundaryCounts | None = None  # counted by an evaluation that asks for it
+        self.confidence: ConfidenceMetrics | None = None  # counted by evaluations, not by validations
         self.inference = Inference()  # inference options of validations
         self.refiner, self.refused = Refiner(Refinement(), self.classes), 0  # masks; labeled pixels without a class
         self.distillation: Distillation | None = None  # set for a training; no part of the state dict
@@ -188,10 +190,10 @@ class SegmentationTask(pl.LightningModule):
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        self.confusion.reset()
         self.refused = 0
-        if self.boundary is not None:
-            self.boundary.reset()
+        for counts in (self.confusion, self.boundary, self.confidence):
+            if counts is not None:
+                counts.reset()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         loss = self.measure(batch["image"], batch["mask"])
@@ -214,7 +216,7 @@ class SegmentationTask(pl.LightningModule):
         else:
             scores = inference([self.model, *self.others], images)
             logits = as_logits(scores)
-        self._count(self.refiner.fill(self.refiner.label(scores)), mask)
+        self._count(self.refiner.fill(label_and_count(scores, logits, mask, self.refiner, self.confidence)), mask)
         loss: Tensor = self.loss(logits, mask)
         return loss
 
@@ -235,14 +237,14 @@ class SegmentationTask(pl.LightningModule):
 
         def count(part: Window, probabilities: Tensor) -> None:
             nonlocal total, labeled
-            truth = mask[part.within()]
-            predicted = self.refiner.label(probabilities)
+            truth, logits = mask[part.within()][None], as_logits(probabilities)[None]
+            predicted = label_and_count(probabilities[None], logits, truth, self.refiner, self.confidence)[0]
             if whole is None:
-                self._count(predicted, truth)
+                self._count(predicted, truth[0])
             else:
                 whole[part.within()] = predicted.to("cpu", torch.int32)
             pixels = int((truth != self.classes.ignore_index).sum())
-            total += pixels * float(self.loss(as_logits(probabilities)[None], truth[None]))
+            total += pixels * float(self.loss(logits, truth))
             labeled += pixels
 
         size = (image.shape[1], image.shape[2])

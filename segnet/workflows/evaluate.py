@@ -1,39 +1,36 @@
 """Evaluate a checkpoint on a split of a dataset, without Hydra."""
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from segnet.classes import Classes
 from segnet.config import DataConfig, LoaderConfig
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError, counted
-from segnet.images.values import clipping_warning
 from segnet.inference.ensemble import Reordered, class_order, require_same_inputs
 from segnet.inference.refinement import Refinement
 from segnet.inference.refining import Refiner
 from segnet.inference.tta import Inference
-from segnet.models.checkpoint import fitting, load_checkpoint, read_checkpoint
+from segnet.models.checkpoint import fitting, load_checkpoint, read_checkpoint, stored_temperature
+from segnet.models.temperature import Temperature, combined
 from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
 from segnet.training.boundary_metrics import BOUNDARY_DEFINITION, TRIMAP_DEFINITION, BoundaryCounts, BoundaryScores
+from segnet.training.calibration import ConfidenceMetrics, FittedTemperature, num_trained_images
+from segnet.training.confidence_metrics import ConfidenceScores
 from segnet.training.distributed import require_one_process
 from segnet.training.metrics import Scores, number
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import evaluation_trainer
+from segnet.workflows.clipping import ClippingWarning
 from segnet.workflows.per_image import CountImages, ImageCounts
-
-log = logging.getLogger(__name__)
 
 LOWER_EVALUATION = "the size of the images, or set window=1024 (segnet evaluate) or trainer.accelerator=cpu"
 
@@ -52,7 +49,10 @@ class Results:
         confusion: pixel counts, a row per true class and a column per predicted class.
         image_miou: mIoU per image, over the classes in the image or its prediction; NaN without a labeled pixel.
         images: pixel counts of each class in each image.
+        confidence: scores of the probabilities, of all labeled pixels.
+        temperature: that of the evaluated probabilities.
         boundary: scores near class boundaries; None: not computed.
+        fitted: the temperature that was fitted; None: not requested, or too few labeled pixels.
         refinement: options from probabilities to masks.
         refused: number of labeled pixels without a class, which are in no score.
     """
@@ -66,7 +66,10 @@ class Results:
     confusion: list[list[int]]
     image_miou: list[float]
     images: ImageCounts
+    confidence: ConfidenceScores
+    temperature: Temperature
     boundary: BoundaryScores | None = None
+    fitted: FittedTemperature | None = None
     refinement: Refinement = field(default_factory=Refinement)
     refused: int = 0
 
@@ -90,6 +93,7 @@ class Results:
             **({"refused": self.refused_fraction} if self.refused else {}),
             **self.scores.to_dict(self.classes),
             **self._boundary_scores(),
+            "confidence": self._confidence_scores(),
             **more,
         }
         with replacing(path) as temporary:
@@ -110,6 +114,17 @@ class Results:
             "overlap": self.inference.overlap if self.inference.window else None,
             **self.refinement.to_dict(),
         }
+
+    def fitted_record(self) -> dict[str, Any] | None:
+        """The fitted temperature, and what it was fitted to, as builtins; None without one."""
+        if self.fitted is None:
+            return None
+        source = {"split": self.split, "num_images": self.num_images, **self._inference_options()}
+        return {**self.fitted.to_dict(), **source}
+
+    def _confidence_scores(self) -> dict[str, Any]:
+        scores = self.confidence.to_dict(self.temperature)
+        return scores if self.fitted is None else {**scores, "fitted_temperature": self.fitted_record()}
 
     def _boundary_scores(self) -> dict[str, Any]:
         if self.boundary is None:
@@ -140,6 +155,7 @@ def evaluate(
     inference: Inference | None = None,
     boundary: float | None = None,
     refinement: Refinement | None = None,
+    calibrate: str | None = None,
 ) -> Results:
     """Evaluate a checkpoint on a split, one whole image at a time.
 
@@ -153,6 +169,7 @@ def evaluate(
         boundary: width of class boundaries for Boundary IoU and trimap mIoU, as a fraction of the image diagonal; None:
             neither.
         refinement: options from probabilities to masks; None: the most probable class.
+        calibrate: kind of temperature to fit, "global" or "class"; None: none. The checkpoint is not changed.
 
     Raises:
         SegnetError: a checkpoint, the data or an option cannot be used, or the dataset has other classes.
@@ -164,11 +181,19 @@ def evaluate(
     with fitting(checkpoint):
         task = SegmentationTask(**hyper_parameters)
         task.load_state_dict(stored["state_dict"])
-    task.others.extend(_fitted(other, task, checkpoint) for other in others)
+    further = [_further_model(other, task, checkpoint) for other in others]
+    task.others.extend(model for model, _ in further)
+    temperature = combined([stored_temperature(stored, checkpoint), *(own for _, own in further)])
     mean = hyper_parameters["model"]["mean"]
     datamodule = SegmentationDataModule(dataset, loading, mean, seed=0, classes=task.classes)
     task.inference = inference or Inference()
     _set_refinement(task, refinement or Refinement(), boundary)
+    if calibrate and (seen := num_trained_images(datamodule, split)):
+        raise ConfigError(
+            f"calibrate={calibrate}: {counted(seen, 'image')} of {split} were trained on, and there the model is too "
+            "confident: use another split, or calibrate=null"
+        )
+    task.confidence = ConfidenceMetrics(len(task.classes.names), task.classes.ignore_index, temperature, calibrate)
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     samples.take_value_range(task.model.value_range, checkpoint)
@@ -186,6 +211,7 @@ def _results(
 ) -> Results:
     """The results of a task that has evaluated a split."""
     assert task.scores is not None
+    assert task.confidence is not None
     return Results(
         checkpoints=checkpoints,
         split=split,
@@ -196,6 +222,9 @@ def _results(
         confusion=task.confusion.compute().tolist(),
         image_miou=image_miou,
         images=counts,
+        confidence=task.confidence.counts.scores(),
+        temperature=task.confidence.temperature,
+        fitted=task.confidence.fitted(),
         boundary=task.boundary.scores() if task.boundary else None,
         refinement=task.refiner.refinement,
         refused=task.refused,
@@ -216,8 +245,8 @@ def _set_refinement(task: SegmentationTask, refinement: Refinement, boundary: fl
     task.boundary = BoundaryCounts(len(task.classes.names), task.classes.ignore_index, boundary)
 
 
-def _fitted(path: Path, task: SegmentationTask, checkpoint: Path) -> nn.Module:
-    """Load a further model of an ensemble, with the classes in the order of the task's.
+def _further_model(path: Path, task: SegmentationTask, checkpoint: Path) -> tuple[nn.Module, Temperature]:
+    """Load a further model of an ensemble and its temperature, with the classes in the order of the task's.
 
     Raises:
         CheckpointError: it cannot be used, or has other classes, channels or another value range.
@@ -226,37 +255,7 @@ def _fitted(path: Path, task: SegmentationTask, checkpoint: Path) -> nn.Module:
     own = (task.model.in_channels, task.model.value_range)
     require_same_inputs(own, (model.in_channels, model.value_range), checkpoint, path)
     order = class_order(task.classes, classes, checkpoint, path)
-    return model if order is None else Reordered(model, order)
-
-
-class ClippingWarning(Callback):
-    """Warns at the end about images that the value range clips to one color.
-
-    Args:
-        samples: the evaluated samples, in the order of the batches.
-    """
-
-    def __init__(self, samples: SegmentationDataset) -> None:
-        self._samples = samples
-        self._warnings: list[str] = []
-
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
-    ) -> None:
-        samples, image = self._samples, batch["image"]
-        assert isinstance(pl_module, SegmentationTask)
-        is_labeled = bool((batch["mask"] != pl_module.classes.ignore_index).any())  # a window without data is even
-        if not samples.has_value_range or samples.value_range is None or not is_labeled:
-            return
-        limits = image.min().item(), image.max().item()
-        if text := clipping_warning(*limits, samples.value_range, lambda: samples.stored_values(batch_idx)[0]):
-            self._warnings.append(f"{batch['name'][0]}: {text}")
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._warnings:
-            more = len(self._warnings) - 1
-            also = f" (and {counted(more, 'more image')} like it)" if more else ""
-            log.warning("%s%s", self._warnings[0], also)
+    return model if order is None else Reordered(model, order), model.temperature.in_order(order)
 
 
 def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -> None:

@@ -85,7 +85,7 @@ def export(
         onnx_file = written.with_suffix(".onnx")
         if format == "safetensors":
             spec = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
-            save_pretrained(spec, model.state_dict(), classes, written)
+            save_pretrained(spec, model.state_dict(), classes, written, model.temperature)
             run: Callable[[Tensor], Tensor] = _inference(load_pretrained(written)[0])
         else:
             if calibrate and format == "openvino":  # its ONNX file is quantized: tracing a model takes long

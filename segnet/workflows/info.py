@@ -10,7 +10,7 @@ import torch
 from segnet.classes import Classes
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.exported import require_model_file
-from segnet.models.checkpoint import load_checkpoint, read_checkpoint
+from segnet.models.checkpoint import TEMPERATURE_KEY, load_checkpoint, read_checkpoint
 from segnet.models.pretrained import CONFIG, is_pretrained, load_pretrained
 from segnet.system.integrity import refusing_damage
 
@@ -49,6 +49,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     score = _best_score(stored.get("callbacks", {}))
     if score is not None:
         info["val_miou"] = score
+    info |= {"temperature": list(model.temperature.values)} | _calibrated(stored)
     training = {key: value for key, value in hyper_parameters.items() if key not in ("model", "classes")}
     return {**info, "training": training, "classes": _classes(classes)}
 
@@ -63,6 +64,7 @@ def _pretrained(path: Path) -> dict[str, Any]:
         "size": size,
         **_architecture(config),
         "parameters": _num_parameters(model),
+        "temperature": list(model.temperature.values),
         "classes": _classes(classes),
     }
 
@@ -80,6 +82,7 @@ def _exported(path: Path) -> dict[str, Any]:
         "output": metadata.output,
         "mean": list(metadata.mean),
         "std": list(metadata.std),
+        "temperature": list(metadata.temperature.values),
         "made_from": metadata.digest,
         "classes": _classes(metadata.classes),
     }
@@ -106,6 +109,12 @@ def _best_score(callbacks: Mapping[str, Any]) -> float | None:
         if name.startswith("BestCheckpoint") and state.get("current_score") is not None:
             return float(state["current_score"])
     return None
+
+
+def _calibrated(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the temperature was fitted to; empty for a checkpoint without one."""
+    record = stored.get(TEMPERATURE_KEY)
+    return {} if record is None else {"calibration": {key: value for key, value in record.items() if key != "values"}}
 
 
 def _classes(classes: Classes) -> dict[str, Any]:

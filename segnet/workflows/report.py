@@ -19,12 +19,15 @@ from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import printable
 from segnet.images.bands import displayable
-from segnet.images.drawing import IGNORED, colorize
+from segnet.images.drawing import IGNORED, colorize, comparison
+from segnet.images.files import write_image
 from segnet.inference.predictor import Predictor
 from segnet.system.files import replacing
+from segnet.training.confidence_metrics import COVERAGES
 from segnet.training.metrics import iou_metric, percent
 from segnet.workflows.evaluate import Results
 
+NUM_PREVIEWS = 6  # images in preview.png
 IMAGE_WIDTH = 400  # width of a val image on the page [pixels]
 
 
@@ -66,11 +69,23 @@ def write_report(
         **_iou_over_time(folder / "metrics.csv", classes),
         confusion=(counts / np.where(counts.sum(1) > 0, counts.sum(1), math.nan)[:, None]).tolist(),
         worst=_worst_images(results, samples, worst, predictor),
+        confidence=results.confidence,
+        risks=list(zip(COVERAGES, results.confidence.risks, strict=True)),
+        temperature=results.temperature,
+        fitted=results.fitted,
         not_labeled=IGNORED,
         configuration=configuration.read_text(encoding="utf-8") if configuration.exists() else "",
     )
     with replacing(folder / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def write_preview(predictor: Predictor, samples: SegmentationDataset, target: Path) -> None:
+    """Write a sheet of images, truths and predictions, evenly spread over the split."""
+    count = min(NUM_PREVIEWS, len(samples))
+    chosen = [samples.load(index * len(samples) // count) for index in range(count)]
+    rows = [(displayable(sample.image), sample.mask, predictor.segment(sample.image).mask) for sample in chosen]
+    write_image(target, comparison(rows, predictor.classes))
 
 
 def unlabeled_facts(trainer: pl.Trainer, datamodule: SegmentationDataModule) -> dict[str, int | float]:

@@ -14,13 +14,10 @@ import torch
 
 from segnet.config import Config, DataConfig, known
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.data.dataset import SegmentationDataset
 from segnet.data.scan.report import DatasetReport
 from segnet.data.semi_supervised import UnlabeledStream
 from segnet.errors import ConfigError
-from segnet.images.bands import displayable
-from segnet.images.drawing import comparison, plot_curves
-from segnet.images.files import write_image
+from segnet.images.drawing import plot_curves
 from segnet.inference.predictor import Predictor
 from segnet.inference.tta import Inference
 from segnet.losses.class_weight import LabelCounts, with_class_weights
@@ -28,6 +25,7 @@ from segnet.models.checkpoint import fitting, read_checkpoint
 from segnet.published.zoo import with_found_model
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
+from segnet.training.calibration import calibration_kind, num_trained_images
 from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.callbacks.configured import configured_callbacks
 from segnet.training.callbacks.restore_errors import RestoreErrors
@@ -60,14 +58,14 @@ from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_
 from segnet.weights.load import load_backbone_weights
 from segnet.weights.names import Weights
 from segnet.weights.normalization import resolve_normalization
+from segnet.workflows.calibrate import store_fitted_temperature
 from segnet.workflows.decisions import decided, fitted, start_clock
 from segnet.workflows.evaluate import Results, device_options, evaluate
 from segnet.workflows.messages import announce, never_predicted
-from segnet.workflows.report import unlabeled_facts, write_report
+from segnet.workflows.report import unlabeled_facts, write_preview, write_report
 
 log = logging.getLogger(__name__)
 
-NUM_PREVIEWS = 6
 LOWER_TRAINING = "data.batch_size or data.crop_size, or set precision=bf16 or backbone.activation_checkpointing=true"
 
 
@@ -91,7 +89,7 @@ def train(config: Config, output_dir: Path, elapsed: float = 0.0) -> Results | N
     """
     start = time.monotonic() - elapsed
     clock = start_clock(config, elapsed)
-    config = with_found_model(config)
+    config = replace(with_found_model(config), calibrate=calibration_kind(config.calibrate))
     given, config = complete_specs(config), resolve_backbone_weights(complete_specs(fitted(config, clock)))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = RunData(config.dataset, config.unlabeled)
@@ -255,6 +253,10 @@ def _finish(
     best = best_checkpoint(trainer, folder)
     task = trainer.lightning_module
     assert isinstance(task, SegmentationTask)
+    calibrate = config.calibrate
+    if calibrate and num_trained_images(datamodule, "val"):
+        log.info("not calibrated: the model was trained on images of val")
+        calibrate = None
     results = evaluate(
         best,
         dataset=config.dataset,
@@ -263,7 +265,9 @@ def _finish(
         trainer=device_options(config.trainer),
         inference=Inference(**asdict(config.validation)),
         boundary=config.boundary,
+        calibrate=calibrate,
     )
+    store_fitted_temperature(results, calibrate)
     facts = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
@@ -286,11 +290,3 @@ def _finish(
 
 def _crops(data: DataConfig) -> str:
     return f"data.batch_size={data.batch_size} and data.crop_size={data.crop_size}"
-
-
-def write_preview(predictor: Predictor, samples: SegmentationDataset, target: Path) -> None:
-    """Write a sheet of images, truths and predictions, evenly spread over the split."""
-    count = min(NUM_PREVIEWS, len(samples))
-    chosen = [samples.load(index * len(samples) // count) for index in range(count)]
-    rows = [(displayable(sample.image), sample.mask, predictor.segment(sample.image).mask) for sample in chosen]
-    write_image(target, comparison(rows, predictor.classes))

@@ -14,8 +14,9 @@ from segnet.images.windows import Window
 from segnet.inference.predictor import Predictor
 from segnet.inference.runtimes.pytorch import TorchRuntime
 from segnet.inference.tta import Inference
-from segnet.models.checkpoint import save_checkpoint
+from segnet.models.checkpoint import save_checkpoint, store_temperature
 from segnet.models.segmentation_model import SegmentationModel
+from segnet.models.temperature import UNCALIBRATED
 
 SPEC = {
     **components(),
@@ -128,6 +129,24 @@ def test_options_match_inference(path, options):
     assert_same_classes(Predictor(path, "cpu", **options)(image).mask, expected)
 
 
+@pytest.mark.parametrize("options", [{}, {"flip": True, "scales": (0.75, 1.0)}, {"window": 32}])
+@pytest.mark.parametrize("values", [[2.5], [0.4, 1.0, 2.0, 3.0]])
+def test_a_temperature_changes_probabilities_but_no_bit_of_a_mask(path, options, values):
+    image = noise(40, 100)
+    plain = Predictor(path, "cpu", **options)
+    before, mask = plain(image, probabilities=True), plain(image).mask
+    store_temperature(path, {"values": values})
+    predictor = Predictor(path, "cpu", **options)
+    after = predictor(image, probabilities=True)
+    np.testing.assert_array_equal(after.mask, before.mask)
+    np.testing.assert_array_equal(predictor(image).mask, mask)
+    probabilities = reference(path, image, **options).astype(np.float64)
+    divisor = np.resize(values, 4)[probabilities.argmax(axis=0)]
+    expected = np.exp(np.log(probabilities) / divisor)
+    np.testing.assert_allclose(after.probabilities, expected / expected.sum(axis=0), atol=2e-3)
+    assert (np.abs(after.confidence - before.confidence) > 0.05).any()
+
+
 def test_large_images_use_windows(path, monkeypatch):
     monkeypatch.setattr("segnet.inference.memory.DEFAULT_WINDOW", 32)
     predictor = Predictor(path, "cpu", max_pixels=40 * 50)
@@ -184,6 +203,7 @@ class LimitedMemory:
         self.classes, self.channels, self.device = self._runtime.classes, 3, self._runtime.device
         self.value_range = None
         self.has_probabilities = True
+        self.temperature = UNCALIBRATED
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         if len(images) * images.shape[2] * images.shape[3] > self._pixels:

@@ -8,6 +8,7 @@ from segnet.classes import Classes
 from segnet.errors import ConfigError
 from segnet.inference.refinement import Refinement
 from segnet.inference.refining import Refiner
+from segnet.models.temperature import UNCALIBRATED, Temperature
 
 NAMES = ["road", "tree", "sky", "car"]
 CLASSES = Classes.create(NAMES)
@@ -102,3 +103,20 @@ def test_masks_are_16_bit_if_they_hold_an_ignored_label_above_255():
 def test_an_unknown_class_gets_a_suggestion(option):
     with pytest.raises(ConfigError, match=f"^{option}: 'cat' is no class of this model. Did you mean 'car'"):
         Refiner(Refinement.read(**{option: "cat=1"}), CLASSES)
+
+
+def test_refusal_goes_by_the_calibrated_probabilities():
+    """sqrt(0.9) / (sqrt(0.9) + sqrt(0.1)) = 0.75, and 0.98 becomes 0.875."""
+    scores = torch.tensor([[[0.9, 0.98]], [[0.1, 0.02]], [[0.0, 0.0]], [[0.0, 0.0]]])
+    refiner = Refiner(Refinement.read(refuse=0.8), CLASSES)
+    mask, kept = refiner.finish(scores.clone(), Temperature((2.0,)), keep=True)
+    assert mask.tolist() == [[CLASSES.ignore_index, 0]]
+    np.testing.assert_allclose(kept[0], [[0.75, 0.875]], atol=1e-3)
+    assert refiner.finish(scores.clone(), UNCALIBRATED)[0].tolist() == [[0, 0]]
+
+
+def test_without_refinement_a_temperature_leaves_the_mask_and_logits_as_they_are():
+    scores = torch.randn(4, 40, 50, generator=torch.Generator().manual_seed(0))
+    mask, kept = Refiner(Refinement(), CLASSES).finish(scores.clone(), Temperature((9.0,)))
+    assert kept is None
+    np.testing.assert_array_equal(mask, scores.argmax(0))

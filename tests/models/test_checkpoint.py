@@ -10,7 +10,7 @@ from warm_python import WARM_PYTHON
 
 from segnet.classes import Classes
 from segnet.errors import CheckpointError, MachineError
-from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
+from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint, store_temperature
 from segnet.models.segmentation_model import SegmentationModel
 
 SPEC = {
@@ -249,3 +249,25 @@ def test_errors_of_torch_for_other_files_are_not_shown(content, message, tmp_pat
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(tmp_path / "a.ckpt")
     assert str(caught.value) == f"{tmp_path}/{message}"
+
+
+def test_a_temperature_is_stored_and_nothing_else_changes(tmp_path, content):
+    path = tmp_path / "a.ckpt"
+    save_checkpoint(content, path)
+    assert load_checkpoint(path)[0].temperature.is_one  # as of older versions
+    store_temperature(path, {"values": [1.5], "split": "val"})
+    assert load_checkpoint(path)[0].temperature.values == (1.5,)
+    stored = read_checkpoint(path)
+    assert stored.pop("temperature") == {"values": [1.5], "split": "val"}
+    weights, before = stored.pop("state_dict"), content["state_dict"]
+    assert stored == {key: value for key, value in content.items() if key != "state_dict"}
+    assert list(weights) == list(before)
+    assert all(torch.equal(weights[name], before[name]) for name in before)
+    assert os.listdir(tmp_path) == ["a.ckpt"]
+
+
+@pytest.mark.parametrize("record", [[1.5], {}, {"values": 1.5}, {"values": [1.0, 2.0]}, {"values": [-1.0]}])
+def test_a_damaged_temperature_is_refused(tmp_path, content, record):
+    save_checkpoint({**content, "temperature": record}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: its temperature is damaged"):
+        load_checkpoint(tmp_path / "a.ckpt")

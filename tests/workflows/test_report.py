@@ -21,6 +21,7 @@ from segnet.images.drawing import IGNORED, colorize
 from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
 from segnet.training.boundary_metrics import BoundaryScores
+from segnet.training.confidence_metrics import ConfidenceScores
 from segnet.training.metrics import Scores
 from segnet.workflows.report import render, write_report
 
@@ -71,7 +72,7 @@ def pixels(image):
 def test_the_report_has_all_sections_and_is_self_contained(report):
     reader = Reader(report)
     assert reader.headings == [
-        *["Curves", "Classes", "IoU of each class over the validations", "Confusion matrix"],
+        *["Curves", "Classes", "IoU of each class over the validations", "Confusion matrix", "Confidence"],
         *["The 5 worst val images", "Configuration"],
     ]
     assert all(address.startswith("data:image/") for address in reader.addresses)
@@ -133,7 +134,8 @@ def test_the_confusion_matrix_shows_fractions_of_the_truth(run, report):
 def test_a_run_without_validations_or_worst_images_has_a_report(run, val, tmp_path):
     results = replace(run[1], image_miou=[float("nan")] * 5)
     write_report(tmp_path, results, val, {"steps": 3}, worst=8)
-    assert Reader((tmp_path / "report.html").read_text(encoding="utf-8")).headings == ["Classes", "Confusion matrix"]
+    headings = Reader((tmp_path / "report.html").read_text(encoding="utf-8")).headings
+    assert headings == ["Classes", "Confusion matrix", "Confidence"]
 
 
 def test_the_report_shows_boundary_scores_if_they_were_computed(run, val, tmp_path):
@@ -148,6 +150,29 @@ def test_the_report_shows_boundary_scores_if_they_were_computed(run, val, tmp_pa
     assert "Boundary" not in (run[0] / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_reliability_diagrams_show_the_accuracy_of_each_bin(run, val, tmp_path):
+    confidence = ConfidenceScores(
+        pixels=[0] * 13 + [100, 300],
+        confidence=[math.nan] * 13 + [0.9, 0.99],
+        accuracy=[math.nan] * 13 + [0.5, 0.75],
+        ece=0.28,
+        mean_confidence=0.9675,
+        risks=[0.1, 0.2, 0.25, 0.3, 0.3125],
+        aurc=0.2,
+    )
+    write_report(tmp_path, replace(run[1], confidence=confidence, fitted=None), val, {}, worst=0)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    bars = re.findall(r'<rect class="accuracy" x="([\d.]+)" y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', page)
+    assert bars == [("173.33", "100.00", "100.00"), ("186.67", "50.00", "150.00")]
+    assert "<title>accuracy 75.0 %, confidence 99.0 %, 75.0 % of the pixels</title>" in page
+    assert "calibration error 28.0 %, mean confidence 96.8 %" in page
+    assert "<tr><td>80 %</td><td>20.0 %</td></tr>" in page
+    assert "after calibration" not in page
+    both = (run[0] / "report.html").read_text(encoding="utf-8")
+    assert f"now {run[1].fitted.temperature}, fitted to" in both
+    assert both.count('<svg class="reliability"') == 2
+
+
 NAMES = ["<script>", "a & b", "$x^2", "道路", '"quoted"']
 
 
@@ -156,6 +181,7 @@ def filled(names, confusion, **values):
     num_classes = len(names)
     scores = Scores.from_matrix(torch.eye(num_classes, dtype=torch.int64))
     empty = {"curves": b"", "boundary": None, "validations": [], "iou_by_class": [], "worst": [], "configuration": ""}
+    empty |= {"confidence": None}
     more = {"facts": {}, "classes": Classes.create(names, voc_palette(num_classes)), "scores": scores}
     return render(**{"title": "run", "not_labeled": IGNORED, **empty, **more, "confusion": confusion, **values})
 

@@ -24,6 +24,7 @@ from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
 from segnet.inference.runtimes.program import ProgramRuntime
 from segnet.inference.runtimes.pytorch import TorchRuntime
+from segnet.models.temperature import Temperature
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Runtime(Protocol):
         channels, value_range: those of the images, for `segnet.images.bands.read_bands`.
         device: device of images and logits.
         has_probabilities: False for an exported file that returns class ids: its probabilities are 0 and 1.
+        temperature: softmax of the logits, divided by it, gives calibrated probabilities.
     """
 
     classes: Classes
@@ -46,6 +48,7 @@ class Runtime(Protocol):
     value_range: tuple[float, float] | None
     device: torch.device
     has_probabilities: bool
+    temperature: Temperature
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map images (B, channels, H, W), uint8 or float32, 0-255, any H, W >= 1, to float32 logits (B, classes, H, W).

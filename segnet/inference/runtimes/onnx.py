@@ -52,6 +52,7 @@ class OnnxRuntime:
         self.channels = self.metadata.channels
         self.value_range = self.metadata.value_range
         self.has_probabilities = self.metadata.output == "logits"
+        self.temperature = self.metadata.temperature_of_logits
         self._input = self._session.get_inputs()[0].name
         if not self.has_digest:
             require_working(self, path)

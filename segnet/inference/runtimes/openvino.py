@@ -66,6 +66,7 @@ class OpenVINORuntime:
         self.channels = self.metadata.channels
         self.value_range = self.metadata.value_range
         self.has_probabilities = self.metadata.output == "logits"
+        self.temperature = self.metadata.temperature_of_logits
         self._requests = threading.local()  # an infer request is not thread-safe
         if not self.has_digest:
             require_working(self, path)

@@ -54,6 +54,7 @@ class ProgramRuntime:
         self.channels = self.metadata.channels
         self.value_range = self.metadata.value_range
         self.has_probabilities = self.metadata.output == "logits"
+        self.temperature = self.metadata.temperature_of_logits
         require_working(self, path)
 
     @torch.inference_mode()

@@ -39,6 +39,7 @@ class TorchRuntime:
         self.channels = model.in_channels
         self.value_range = model.value_range
         self.has_probabilities = True
+        self.temperature = model.temperature
         self.device = choose_device(device)
         model.to(self.device)
         if precision == "fp16" and self.device.type == "cpu":

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from exports import CLASSES
+from exports import CLASSES, TEMPERATURE
 
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.inference.runtimes import open_runtime
@@ -33,6 +33,7 @@ def test_exports_match_the_logits_of_the_checkpoint(exports, format, runtime):
     need(runtime)
     opened = open_runtime(exports.get(format), "cpu", runtime)
     assert opened.classes == CLASSES
+    assert opened.temperature.values == (TEMPERATURE,)
     assert opened.channels == 3
     assert opened.device == torch.device("cpu")
     assert opened.metadata.mean == pytest.approx([0.485, 0.456, 0.406])
@@ -49,7 +50,10 @@ def test_exports_match_the_logits_of_the_checkpoint(exports, format, runtime):
 @pytest.mark.parametrize(("format", "runtime"), FILES[:2] + FILES[3:])
 def test_exported_class_ids_become_one_hot_logits(exports, format, runtime):
     need(runtime)
-    logits = open_runtime(exports.get(format, "classes"), "cpu", runtime)(images(2, 3, 33, 47))
+    opened = open_runtime(exports.get(format, "classes"), "cpu", runtime)
+    assert opened.temperature.is_one
+    assert opened.metadata.temperature.values == (TEMPERATURE,)
+    logits = opened(images(2, 3, 33, 47))
     expected = TorchRuntime(exports.checkpoint, "cpu")(images(2, 3, 33, 47))
     assert logits.shape == expected.shape
     assert (logits.softmax(dim=1).amax(dim=1) > 0.999999).all()
@@ -114,7 +118,9 @@ def test_safetensors_run_only_in_torch(exports, name, runtime, tmp_path):
     export(exports.checkpoint, "safetensors", tmp_path / "folder", "logits", lambda _: None)
     with pytest.raises(ConfigError, match=f"runtime={runtime} does not run .*{name}: use torch"):
         open_runtime(tmp_path / name, "cpu", runtime)
-    assert type(open_runtime(tmp_path / name, "cpu")).__name__ == "TorchRuntime"
+    opened = open_runtime(tmp_path / name, "cpu")
+    assert type(opened).__name__ == "TorchRuntime"
+    assert opened.temperature.values == (TEMPERATURE,)
 
 
 def test_exports_refuse_unsupported_runtimes(exports):
