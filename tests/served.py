@@ -32,18 +32,20 @@ class Threshold:
     Attributes:
         gate: while closed, predictions start but do not end.
         num_calls: number of started predictions.
+        refinements: of each started prediction.
         most: largest number of concurrent predictions.
     """
 
     def __init__(self, channels=3):
         self.classes, self.channels, self.value_range = CLASSES, channels, None
-        self.refinement = Refinement()
+        self.refinement, self.refinements = Refinement(), []
         self.gate, self.began = threading.Event(), threading.Semaphore(0)
         self.gate.set()
         self.num_calls = self.most = self._running = 0
 
     def segment(self, image, probabilities=False, refinement=None):
         self.num_calls += 1
+        self.refinements.append(refinement)
         self._running += 1
         self.most = max(self.most, self._running)
         self.began.release()

@@ -143,6 +143,7 @@ class _Service:
                 "classes": class_entries(self._predictor.classes),
                 "ignore_index": self._predictor.classes.ignore_index,
                 "collects": self._collection is not None,
+                "refinement": self._predictor.refinement.to_dict(),
                 "limits": {
                     "bytes": self._limits.max_bytes,
                     "pixels": self._limits.max_pixels,

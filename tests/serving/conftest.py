@@ -30,6 +30,8 @@ def server(request, tmp_path):
 
     collects = "collected" in request.fixturenames
     server = Server(max_bytes=100_000, collect=tmp_path / "collected" if collects else None)
+    if "predictor_refinement" in request.fixturenames:
+        server.predictor.refinement = request.getfixturevalue("predictor_refinement")
     listener = socket.create_server(("127.0.0.1", 0))
     server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     running = uvicorn.Server(uvicorn.Config(server.app, log_level="error", lifespan="off"))

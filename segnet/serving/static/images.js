@@ -1,6 +1,7 @@
 // The list of images: one after another is sent to the server, so that a page never takes more than one place of its queue.
 // Results stay as Blobs, which browsers may move to disk.
 
+import { readRefinement } from "./input.js";
 import { fromBase64, pack, predict, unpack } from "./server.js";
 import { Editor } from "./paint.js";
 import { element } from "./view.js";
@@ -81,7 +82,8 @@ export class Images {
       if (file.size > most) {
         throw new Error(`upload: has ${(file.size / 1e6).toFixed(1)} MB, more than ${most / 1e6}: scale it down`);
       }
-      const response = await predict(file, "image=true&confidence=true", entry.abort.signal);
+      entry.refinement = readRefinement();
+      const response = await predict(file, `image=true&confidence=true&${entry.refinement}`, entry.abort.signal);
       const { image, ids, confidence, width, height, seconds } = await response.json();
       const blobs = { image: new Blob([fromBase64(image)], { type: "image/jpeg" }), ids: new Blob([fromBase64(ids)]) };
       if (confidence) blobs.confidence = new Blob([fromBase64(confidence)]);

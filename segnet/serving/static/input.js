@@ -4,6 +4,23 @@ import { element } from "./view.js";
 
 const at = (id) => document.getElementById(id);
 
+const REFINEMENT = ["threshold", "refuse", "min_area"]; // ids of fields, and names of parameters of POST /predict
+
+/** Show the options of the server in the empty fields of refinement. */
+export function showRefinement(options) {
+  const text = (value) => Object.entries(value).map(([name, one]) => (name ? `${name}=${one}` : one)).join(",");
+  for (const name of REFINEMENT) {
+    const value = options[name];
+    if (value) at(name).placeholder = typeof value === "object" ? text(value) : value;
+  }
+}
+
+/** The filled fields of refinement as parameters; the server has values for the others. */
+export function readRefinement() {
+  const filled = REFINEMENT.filter((name) => at(name).value.trim());
+  return new URLSearchParams(filled.map((name) => [name, at(name).value.trim()]));
+}
+
 /** The status over the image. */
 export function tell(text, busy = false) {
   at("status").textContent = text;

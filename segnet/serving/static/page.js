@@ -2,7 +2,7 @@
 
 import { answer } from "./server.js";
 import { close, Images, open } from "./images.js";
-import { complain, connectFiles, tell } from "./input.js";
+import { complain, connectFiles, showRefinement, tell } from "./input.js";
 import { saveCorrected, saveMask, saveOverlay, savePolygons, showSaving } from "./save.js";
 import { brushSize, connectKeys, connectTools, setZoom, tool } from "./tools.js";
 import { classColors, describePixel, drawIds, element, heatColors, listClasses, showLayers } from "./view.js";
@@ -26,6 +26,7 @@ async function start() {
   images = new Images(at("images"), model.limits, { onChange: changed, onSelect: select, onRemove: removed });
   at("with").append(...model.classes.map(({ id, name }) => element("option", { value: id, textContent: name })));
   at("with").append(element("option", { value: model.ignore_index, textContent: "ignored (no label)" }));
+  showRefinement(model.refinement);
   at("saving").hidden = !model.collects;
   if (model.collects) at("fate").textContent += " Only what you save for training is kept.";
   listClasses(at("classes"), model.classes, hidden, toggle);
@@ -114,17 +115,18 @@ async function hide() {
   document.body.classList.remove("shown");
   at("drop").hidden = false;
   for (const id of ["view", "another", "tools", "bar"]) at(id).hidden = true;
-  for (const id of ["opacity", "mask", "overlaid", "polygons", "save"]) at(id).disabled = true;
+  for (const id of ["opacity", "mask", "overlaid", "polygons", "save", "again"]) at(id).disabled = true;
   listClasses(at("classes"), model.classes, hidden, toggle);
 }
 
 function present({ entry, editor, confidence }) {
   at("view").style.setProperty("--ratio", editor.width / editor.height);
-  at("facts").textContent = `${entry.name} · ${editor.width} × ${editor.height} · ${entry.seconds.toFixed(2)} s`;
+  const size = `${editor.width} × ${editor.height}`, options = [...entry.refinement].map(([name, value]) => `${name}=${value}`);
+  at("facts").textContent = [entry.name, size, `${entry.seconds.toFixed(2)} s`, ...options].join(" · ");
   at("drop").hidden = true;
   for (const id of ["view", "another", "tools", "bar"]) at(id).hidden = false;
   document.body.classList.add("shown");
-  for (const id of ["opacity", "mask", "overlaid"]) at(id).disabled = false;
+  for (const id of ["opacity", "mask", "overlaid", "again"]) at(id).disabled = false;
   const view = document.querySelector("input[name=view][value=confidence]");
   view.disabled = at("compared").querySelector("[value=confidence]").disabled = !confidence;
   view.parentElement.title = confidence ? "" : "Too large: the probabilities of all classes would not fit into memory";
@@ -300,6 +302,7 @@ document.addEventListener("change", (event) => {
   if (event.target.name === "view") setLayers();
   if (event.target.name === "tool") setTool();
 });
+at("again").addEventListener("click", () => page.shown && take([page.shown.entry.file])); // corrections of both stay
 at("all").addEventListener("click", () => toggleAll(true));
 at("none").addEventListener("click", () => toggleAll(false));
 at("undo").addEventListener("click", undo);

@@ -52,7 +52,7 @@ async function bestImage(entry) {
 }
 
 export async function savePolygons({ entry }) {
-  download(await (await predict(entry.file, "output=polygons")).blob(), `${entry.stem}.geojson`);
+  download(await (await predict(entry.file, `output=polygons&${entry.refinement}`)).blob(), `${entry.stem}.geojson`);
 }
 
 /**

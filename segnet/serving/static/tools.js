@@ -164,11 +164,12 @@ const VIEW_KEYS = { 1: "overlay", 2: "image", 3: "mask", 4: "confidence" };
 export function connectKeys(page) {
   document.addEventListener("keydown", (event) => {
     const key = event.key.toLowerCase(), changes = event.ctrlKey || event.metaKey;
+    if (event.target.matches?.("select, input[type=text], input[type=number]")) return; // the field has these keys
     if (changes && (key === "z" || key === "y")) {
       event.preventDefault();
       return key === "y" || event.shiftKey ? page.redo() : page.undo();
     }
-    if (changes || event.altKey || event.target.matches?.("select, input[type=text]")) return;
+    if (changes || event.altKey) return;
     if (TOOL_KEYS[key]) choose("tool", TOOL_KEYS[key]);
     else if (VIEW_KEYS[key]) choose("view", VIEW_KEYS[key]);
     else if (key === "c") page.compare();
