@@ -25,7 +25,7 @@ from segnet.inference.predictor import Predictor
 from segnet.inference.runtimes.pytorch import TorchRuntime
 from segnet.prediction import Outcome
 from segnet.prediction.outputs import WRITERS
-from segnet.prediction.records import SAVE_SUFFIXES
+from segnet.prediction.records import FOLDER_FILES, SAVE_SUFFIXES
 
 
 def test_good_and_bad_images_in_one_call(folder, checkpoint):
@@ -254,9 +254,14 @@ def test_the_model_digest_depends_on_content_only(folder):
 
 def test_all_kinds_of_results(folder, checkpoint):
     write_noise("in/deep/a.png", (33, 47))
-    kinds = "mask,overlay,colors,confidence,probabilities,geojson,coco,labelme,csv"
-    assert main(["in", "--checkpoint", str(checkpoint), "--save", kinds]) == 0
-    assert written() == sorted(["shares.csv", *(f"deep/a{SAVE_SUFFIXES[kind]}" for kind in WRITERS)])
+    assert main(["in", "--checkpoint", str(checkpoint), "--save", ",".join([*WRITERS, "csv"])]) == 0
+    own_files = [f"deep/a{SAVE_SUFFIXES[kind]}" for kind in WRITERS if kind not in FOLDER_FILES]
+    shared_files = [
+        "shares.csv",
+        "yolo/labels/train/deep/a.txt",
+        *(name for names in FOLDER_FILES.values() for name in names),
+    ]
+    assert written() == sorted([*own_files, *shared_files])
     mask = read_mask("predictions/deep/a_mask.png")
     stored = np.load("predictions/deep/a_probabilities.npz")
     assert stored["classes"].tolist() == list(CLASSES.names)
