@@ -27,7 +27,7 @@ USED_TIME_INTERVAL = 5.0  # time between two writes of this file [s]
 now = time.monotonic  # tests replace it by a simulated clock
 VALIDATION_TIME = 0.12  # largest duration of a validation, as a fraction of the time between two
 NEVER = 2**31  # validation interval without any validation [batches]
-RESERVE = 1.1  # safety factor on estimated durations
+RESERVE = 1.25  # safety factor on estimated durations
 
 
 class BudgetClock(Callback):

@@ -67,10 +67,10 @@ class Killed(Exception):
 
 
 def killed(monkeypatch, config, folder):
-    """Train until 12 of the 20 s are used; return the last checkpoint."""
+    """Train until 10 of the 20 s are used; return the last checkpoint."""
 
     def kill(self, trainer, *arguments):
-        if self.used > 12:
+        if self.used > 10:
             raise Killed
         original(self, trainer, *arguments)
 
@@ -85,7 +85,7 @@ def killed(monkeypatch, config, folder):
 def test_a_stopped_run_resumes_with_the_rest_of_its_budget(tmp_path, clock, monkeypatch):
     stopped = killed(monkeypatch, configuration(checkpoint_every=1), tmp_path / "run")
     used = stopped["callbacks"]["BudgetClock"]["used"]
-    assert 8 < used < 12.5
+    assert 6 < used < 10.5
 
     start = clock.time
     train(configuration(checkpoint_every=1, checkpoint="auto"), tmp_path / "new")
@@ -103,7 +103,7 @@ def test_the_time_after_the_last_checkpoint_counts(tmp_path, clock, monkeypatch,
     monkeypatch.setattr(budget_clock, "USED_TIME_INTERVAL", 0.5)
     stopped = killed(monkeypatch, configuration(checkpoint_every=4), tmp_path / "run")
     used = stopped["callbacks"]["BudgetClock"]["used"]
-    assert noted_time(tmp_path / "run") > 11
+    assert noted_time(tmp_path / "run") > 9
     noted = max(14.0, used)  # as if the last checkpoint were older
     (tmp_path / "run" / "used_time.txt").write_text(f"{noted}\n")
 
