@@ -205,7 +205,7 @@ def test_training_learns(tmp_path):
 
 
 def test_a_batch_of_one_trains_and_a_run_without_validation_keeps_its_weights(tmp_path):
-    config = configuration(data=DataConfig(batch_size=1, crop_size=[32, 32], num_workers=0))
+    config = configuration(data=DataConfig(batch_size=1, crop_size=[32, 32], num_workers=0), calibrate=None)
     config.trainer = {**CPU, "max_steps": 3, "limit_val_batches": 0}
     results = train(config, tmp_path)
     assert json.loads((tmp_path / "results.json").read_text())["steps"] == 3
