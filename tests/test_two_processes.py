@@ -378,7 +378,7 @@ def test_the_end_of_one_process_ends_all_under_slurm_and_torchrun(tmp_path, how)
 def test_fewer_val_images_than_processes_are_refused(tmp_path):
     code, output = segnet([*TWO, "dataset.num_val=1"], tmp_path)
     assert code == 3
-    assert "the val split has 1 images, fewer than the 2 processes" in output
+    assert "the val split has 1 image, fewer than the 2 processes" in output
 
 
 @pytest.mark.parametrize("launcher", ["segnet", "torchrun"])

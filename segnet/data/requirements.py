@@ -1,7 +1,7 @@
 """What the images of a run must fulfill besides being readable: their channels and their number."""
 
 from segnet.data.dataset import SegmentationDataset
-from segnet.errors import ConfigError, DataError
+from segnet.errors import ConfigError, DataError, counted
 
 
 def require_model_channels(samples: SegmentationDataset, channels: int) -> None:
@@ -26,11 +26,11 @@ def require_enough_images(num_train: int, num_val: int, batch_size: int, num_pro
     needed = batch_size * num_processes
     if num_train < needed:
         raise DataError(
-            f"the train split has {num_train} images, fewer than one batch of {needed}: lower data.batch_size or add "
-            "images"
+            f"the train split has {counted(num_train, 'image')}, fewer than one batch of {needed}: lower "
+            "data.batch_size or add images"
         )
     if num_val < num_processes:
         raise DataError(
-            f"the val split has {num_val} images, fewer than the {num_processes} processes that share them: lower "
-            "trainer.devices or add images"
+            f"the val split has {counted(num_val, 'image')}, fewer than the {num_processes} processes that share "
+            "them: lower trainer.devices or add images"
         )
