@@ -73,3 +73,41 @@ def test_to_dict_returns_builtins_and_create_inverts_it():
 def test_classes_are_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Classes.create(["a"]).ignore_index = 0
+
+
+def test_multilabel_classes_keep_their_task_and_thresholds():
+    plain = Classes.create(["a", "b"], task="multilabel")
+    assert plain.is_multilabel
+    assert plain.decision_thresholds == (0.5, 0.5)
+    assert plain.mask_shape((4, 5)) == (2, 4, 5)
+    fitted = Classes.create(["a", "b"], task="multilabel", thresholds=[0.25, 0.75])
+    assert Classes.create(**fitted.to_dict()) == fitted
+    assert fitted.decision_thresholds == (0.25, 0.75)
+
+
+def test_what_multiclass_checkpoints_store_has_not_changed():
+    classes = Classes.create(["a", "b"])
+    assert set(classes.to_dict()) == {"names", "palette", "ignore_index"}
+    assert classes.task == "multiclass"
+    assert classes.mask_shape((4, 5)) == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "both"}, "task=both is unknown"),
+        ({"task": "multilabel", "ignore_index": 9}, "ignore_index=9"),
+        ({"thresholds": [0.5, 0.5]}, "2 thresholds for 2 multiclass classes"),
+        ({"task": "multilabel", "thresholds": [0.5]}, "1 thresholds for 2 multilabel classes"),
+        ({"task": "multilabel", "thresholds": [0.5, 1.5]}, "must be probabilities"),
+    ],
+)
+def test_tasks_and_thresholds_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Classes.create(["a", "b"], **options)
+
+
+def test_one_class_per_pixel_is_required_in_one_line():
+    Classes.create(["a"]).require_one_class("segnet doubt")
+    with pytest.raises(ConfigError, match=r"segnet doubt needs one class per pixel, .*task=multilabel"):
+        Classes.create(["a"], task="multilabel").require_one_class("segnet doubt")

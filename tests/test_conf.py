@@ -28,6 +28,7 @@ from segnet.training.run_config import flat_options
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer_options import resolve_trainer_options
+from segnet.verb_config import InspectConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
@@ -185,3 +186,11 @@ def test_label_maps_from_error_messages_work_on_the_command_line():
     assert dataset["id_map"] == {0: 0, 255: 1, "other": "ignore"}
     assert dataset["color_map"] == [[128, 64, 128, "road"], [0, 0, 0, "ignore"]]
     assert dataset["group"] == "^(patient[0-9]+)"
+
+
+def test_a_task_chooses_the_loss_and_the_command_line_overrides_it():
+    config = composed("task=multilabel", "dataset=folder", "dataset.root=x", "dataset.class_names=[a,b]")
+    assert (config.dataset["task"], config.loss["name"]) == ("multilabel", "bce_dice")
+    assert composed("task=multilabel", "loss=ohem").loss["name"] == "ohem"  # refused when the loss is built
+    assert composed("task=multiclass").loss == composed().loss
+    assert compose_verb("inspect", InspectConfig, ["task=multilabel", "dataset=shapes"]).dataset["task"] == "multilabel"

@@ -237,13 +237,19 @@ def components_page() -> str:
         for name, target in components(place).items():
             parts.append(f"### {kind}: `{name}`\n")
             parts.append(component(kind, target, contexts.get(kind, set())))
+    parts.append("## task\n\n`task=NAME` says how many classes a pixel has.\n")
+    parts += [f"### task: `{name}`\n\n```text\n{header_of('task', name)}\n```\n" for name in choices_of("task")]
     parts.append("## experiment\n\nA recipe sets several choices and options at once: `experiment=NAME`.\n")
     for name in choices_of("experiment"):
-        lines = (CONF_DIR / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-        header = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
-        text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in header if "@package" not in line)
-        parts.append(f"### experiment: `{name}`\n\n```text\n{text}\n```\n")
+        parts.append(f"### experiment: `{name}`\n\n```text\n{header_of('experiment', name)}\n```\n")
     return "\n".join(parts)
+
+
+def header_of(kind: str, name: str) -> str:
+    """The comment at the beginning of a choice."""
+    lines = (CONF_DIR / kind / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    header = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in header if "@package" not in line)
 
 
 def components(place: str) -> Mapping[str, Callable[..., Any]]:

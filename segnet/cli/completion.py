@@ -76,6 +76,8 @@ def _of_schema(verb: str, current: str) -> Iterator[str]:
     kinds = dict(_flat_fields(SCHEMAS[verb]))
     if verb in ALL_OF_TRAIN:
         kinds["experiment"] = str
+    if "dataset" in kinds:
+        kinds["task"] = str
     name, sign, _ = current.removeprefix(dashes).partition("=")
     if not sign:
         yield from (f"{dashes}{option}=" for option in kinds)

@@ -240,7 +240,7 @@ def _refuse_unknown(schema: type, name: str, overrides: Sequence[str]) -> None:
             raise ConfigError(f"{override}: {option} is a section of options.{answer}")
         section = option.partition(".")[0]
         is_open = section in OPEN_SECTIONS and section in known
-        if option not in known and not is_open and not re.match(r"hydra[./]|experiment$", option):
+        if option not in known and not is_open and not re.match(r"hydra[./]|(experiment|task)$", option):
             raise ConfigError(unknown_option(option, name, overrides, known))
 
 

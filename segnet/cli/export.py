@@ -96,6 +96,8 @@ def _describe(format: str, metadata: "Metadata") -> str:
         return f"{num_classes} classes; segnet.hub.HubModel.from_pretrained reads it"
     if metadata.output == "logits":
         return f"{image} -> logits (batch, {num_classes}, height, width), float32"
+    if metadata.classes.is_multilabel:
+        return f"{image} -> planes (batch, {num_classes}, height, width) of 0 and 1, uint8"
     return f"{image} -> class ids (batch, height, width), {'uint8' if num_classes <= 256 else 'int32'}"
 
 

@@ -83,6 +83,7 @@ def help_lines(verb: str, width: int = 100) -> Iterator[str]:
     yield 'Options are written name=value or --name value; lists have brackets: "data.crop_size=[512,512]".'
     choices = {field.name: choices_of(field.name) for field in fields if choices_of(field.name)}
     if "dataset" in choices:
+        choices["task"] = choices_of("task")
         choices["experiment"] = choices_of("experiment") if verb in ALL_OF_TRAIN else []
     yield ""
     yield "choices"

@@ -57,8 +57,13 @@ def info_lines(path: str, info: Mapping[str, Any]) -> list[str]:
         facts["optimizer"] = _component(info["training"].get("optim") or {})
     classes = info["classes"]
     facts["classes"] = f"{classes['number']}, ignored label {classes['ignore_index']}"
+    thresholds = [""] * len(classes["names"])
+    if "task" in classes:
+        facts["classes"] = f"{classes['number']}, which may overlap (task={classes['task']})"
+        thresholds = [f"  (from probability {value:.3f})" for value in classes["thresholds"]] or thresholds
     lines = [f"{name + ':':15s}{text}" for name, text in facts.items()]
-    return lines + [f"{index:6d}  {name}" for index, name in enumerate(classes["names"])]
+    listed = zip(classes["names"], thresholds, strict=True)
+    return lines + [f"{index:6d}  {name}{threshold}" for index, (name, threshold) in enumerate(listed)]
 
 
 def _temperature(values: Sequence[float], source: Mapping[str, Any]) -> str:

@@ -27,7 +27,8 @@ inputs
   @list.txt                          the files in a list, as --list
 
 kinds of --save
-  mask           NAME_mask.png           class ids, with the class colors as palette
+  mask           NAME_mask.png           class ids, with the class colors as palette; NAME_mask.tif with a page of
+                                         0 and 255 per class, if classes may overlap (task=multilabel)
   overlay        NAME_overlay.png        the image blended with the class colors; NAME_overlay.mp4 for a video
   colors         NAME_colors.png         the class colors
   confidence     NAME_confidence.png     the probability of each pixel's class, 0-255

@@ -22,7 +22,7 @@ from segnet.prediction.folder_files import FolderSettings, check_folder_files, w
 from segnet.prediction.georeferenced import segment_scene_file
 from segnet.prediction.images import segment_images
 from segnet.prediction.inputs import Collector, result_names, shard
-from segnet.prediction.outputs import Style, write_shares
+from segnet.prediction.outputs import Style, fitting_kinds, write_shares
 from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
 from segnet.prediction.tool_names import with_tool_names
 from segnet.prediction.videos import segment_video
@@ -53,6 +53,8 @@ def predict(options: argparse.Namespace) -> int:
                     batch_size=options.batch_size,
                     refinement=options.refinement,
                 )
+            if options.scene:
+                predictor.classes.require_one_class("--scene")
             named = ", ".join(map(str, checkpoints))
             display.line(f"checkpoint: {named}")
             settings = _output_settings(options, predictor, named, digest.result())
@@ -102,8 +104,8 @@ def _output_settings(options: argparse.Namespace, predictor: Predictor, checkpoi
         **{f"--{name.replace('_', '-')}": value for name, value in options.refinement.to_dict().items()},
     }
     return OutputSettings(
-        kinds=options.save,
-        frame_kinds=options.save_frames,
+        kinds=fitting_kinds(options.save, predictor.classes),
+        frame_kinds=fitting_kinds(options.save_frames, predictor.classes),
         style=Style(only, options.simplify),
         batch_size=options.batch_size,
         private_urls=options.private_urls,

@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             precision=options.precision,
             refinement=options.refinement,
         )
+        predictor.classes.require_one_class("segnet serve")
         _serve(options, checkpoints, predictor, listener, Path(uploads))
     return ExitCode.OK
 

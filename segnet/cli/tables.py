@@ -17,7 +17,7 @@ from segnet.data.scan.report import DatasetReport
 from segnet.errors import printable
 from segnet.system.files import GIB
 from segnet.training.boundary_metrics import BoundaryScores
-from segnet.training.metrics import DEFINITION, percent
+from segnet.training.metrics import DEFINITION, Scores, percent
 from segnet.training.run_config import flat_options
 from segnet.workflows.benchmark import Benchmark
 from segnet.workflows.crossval_report import CrossvalScores
@@ -43,11 +43,13 @@ def print_scores(results: Results) -> None:
     say(f"pixel accuracy {percent(scores.pixel_accuracy)}, mean Dice {percent(scores.mean_dice)}")
     if results.refused:
         say(f"refused {percent(results.refused_fraction)} of the labeled pixels: all scores are those of the others")
-    sure = results.confidence
-    say(
-        f"expected calibration error {percent(sure.ece)} at temperature {results.temperature}; "
-        f"{percent(sure.risk(0.8))} of the most confident 80 % of the pixels are wrong"
-    )
+    if sure := results.confidence:
+        say(
+            f"expected calibration error {percent(sure.ece)} at temperature {results.temperature}; "
+            f"{percent(sure.risk(0.8))} of the most confident 80 % of the pixels are wrong"
+        )
+    if results.at_half is not None:
+        say(_about_thresholds(results, results.at_half))
     if near := results.boundary:
         say(f"Boundary mIoU {percent(near.boundary_miou)}, trimap mIoU {percent(near.trimap_miou)}")
 
@@ -59,12 +61,28 @@ def scores_table(results: Results) -> Table:
     table = Table(title=cell(f"{results.split}: {results.num_images:,} images, {files}"))
     columns = {"IoU %": scores.iou, "Dice %": scores.dice}
     columns |= {"accuracy %": scores.accuracy, "precision %": scores.precision}
+    if results.at_half is not None:
+        columns["IoU % with 0.5"] = results.at_half.iou
     table.add_column("class")
     for column in (*columns, "pixels"):
         table.add_column(column, justify="right")
-    for name, pixels, *ratios in zip(classes.names, scores.pixels, *columns.values(), strict=True):
-        table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios), f"{pixels:,}")
+    if results.at_half is not None:
+        table.add_column("threshold", justify="right")
+    for label, (name, pixels, *ratios) in enumerate(zip(classes.names, scores.pixels, *columns.values(), strict=True)):
+        threshold = [f"{classes.decision_thresholds[label]:.3f}"] if results.at_half is not None else []
+        table.add_row(cell(name), *(percent(ratio, "") for ratio in ratios), f"{pixels:,}", *threshold)
     return table
+
+
+def _about_thresholds(results: Results, at_half: Scores) -> str:
+    """What the scores of several classes per pixel depend on."""
+    task, plain = results.classes.task, f"mIoU {percent(at_half.miou)} with threshold 0.5 for each class"
+    if results.refinement.threshold:
+        return f"several classes per pixel (task={task}), thresholds as given; {plain}"
+    if not results.classes.thresholds:
+        return f"several classes per pixel (task={task}); the checkpoint has no thresholds of its own: 0.5"
+    fitted = "; on val, scores with them are optimistic" if results.split == "val" else ""
+    return f"several classes per pixel (task={task}), thresholds chosen on val{fitted}; {plain}"
 
 
 def print_crossval(scores: CrossvalScores) -> None:
@@ -190,7 +208,7 @@ def report_table(report: DatasetReport) -> Table:
     for label, name in [*enumerate(classes.names), (classes.ignore_index, "(ignored)")]:
         cells = []
         for split in report.splits:
-            cells += [f"{100 * split.pixels[label] / max(1, split.pixels.total()):.2f}", f"{split.images[label]:,}"]
+            cells += [f"{100 * split.pixels[label] / max(1, split.num_pixels):.2f}", f"{split.images[label]:,}"]
         table.add_row(str(label), cell(name), *cells)
     return table
 

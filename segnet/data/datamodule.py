@@ -167,7 +167,7 @@ class SegmentationDataModule(pl.LightningDataModule):
         train, val = self.split("train"), self.split("val")
         require_model_channels(train, len(self._mean))
         # refuses an impossible augmentation or cache
-        self.train_samples(self._data).transform.try_listed(len(self.classes.names))
+        self.train_samples(self._data).transform.try_listed(self.classes.num_ids)
         require_enough_images(len(train), len(val), known(self._data.batch_size), num_processes)
 
     def check(self, num_processes: int = 1) -> None:

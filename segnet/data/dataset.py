@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from segnet.classes import Classes
 from segnet.data.datasets.labels import Labels, Mask
 from segnet.data.datasets.notes import Notes
+from segnet.data.datasets.planes import PlaneLabels
 from segnet.data.scan.finding import Finding
 from segnet.errors import ConfigError, DataError
 from segnet.images.bands import nodata_pixels, read_bands, read_channels
@@ -32,7 +33,8 @@ class Sample:
 
     Attributes:
         image: (H, W, channels), 0-255: uint8 RGB, or uint8 or float32 as `segnet.images.bands` reads it.
-        mask: (H, W) class ids or `ignore_index`; uint8 where they fit, else int32.
+        mask: (H, W) class ids or `ignore_index`; uint8 where they fit, else int32. With multilabel classes, planes
+            (classes, H, W) uint8 of 0, 1 and 255, which is ignored.
         name: path or number, for messages.
     """
 
@@ -157,7 +159,8 @@ class FileDataset(SegmentationDataset):
     Args:
         pairs: paths of image and mask of each sample.
         classes: the classes.
-        labels: reader of the masks; None: masks contain the ids of `classes`.
+        labels: reader of the masks, with its own pairing of several files to one image; None: masks contain the ids of
+            `classes`.
         channels: image channels; `segnet.images.bands` describes numbers other than 3.
         value_range: the stored values that become 0 and 255; None: 0 and the largest value of their dtype.
     """
@@ -168,7 +171,7 @@ class FileDataset(SegmentationDataset):
         self,
         pairs: Sequence[tuple[Path, Path]],
         classes: Classes,
-        labels: Labels | None = None,
+        labels: Labels | PlaneLabels | None = None,
         channels: int = 3,
         value_range: ValueRange | None = None,
     ) -> None:
@@ -188,7 +191,8 @@ class FileDataset(SegmentationDataset):
         return Sample(image, mask, str(image_path))
 
     def files(self, index: int) -> Sequence[Path]:
-        return self.pairs[index]
+        image_path, mask_path = self.pairs[index]
+        return [image_path, *self.labels.files(mask_path)]
 
     def stored_labels(self, index: int) -> LabelValues:
         return read_label_values(self.pairs[index][1], ALL_LABELS)
@@ -254,8 +258,8 @@ def refuse_other_size(mask: Mask, image: Image, mask_path: Path, image_path: Pat
     Raises:
         DataError: they differ in size.
     """
-    if mask.shape != image.shape[:2]:
+    if mask.shape[-2:] != image.shape[:2]:
         raise DataError(
-            f"{mask_path}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image {image_path} has "
+            f"{mask_path}: {mask.shape[-1]} x {mask.shape[-2]} pixels, but its image {image_path} has "
             f"{image.shape[1]} x {image.shape[0]}: a mask must have the size of its image"
         )

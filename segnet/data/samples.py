@@ -12,7 +12,7 @@ from segnet.data.augment.mixing import CutMix
 from segnet.data.augment.transforms import TrainTransform
 from segnet.data.dataset import Sample, SegmentationDataset
 
-# "image" (B, channels, H, W) uint8 or float32, "mask" (B, H, W) uint8 or int32, "name" list of str
+# "image" (B, channels, H, W) uint8 or float32; "mask" (B, H, W) integer, or (B, classes, H, W) uint8; "name" list
 Batch = dict[str, Any]
 
 
@@ -52,7 +52,7 @@ class WholeSamples(Dataset[Batch]):
 
 
 def to_tensors(sample: Sample) -> Batch:
-    """Copy a sample into tensors: image (channels, H, W), mask (H, W)."""
+    """Copy a sample into tensors: image (channels, H, W), mask (H, W) or (classes, H, W)."""
     height, width, channels = sample.image.shape
     planes = np.empty((channels, height, width), sample.image.dtype)
     cv2.split(sample.image, list(planes))  # several times faster than a transposed copy

@@ -1,6 +1,7 @@
 """The exported graph: images in, as uint8 or float, and logits or class ids out."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,21 +18,30 @@ EXAMPLE = (2, 65, 97)  # batch, height and width of the images that the model is
 
 
 class _Exportable(nn.Module):
-    """A model with logits or class ids as output.
+    """A model with logits or masks as output.
 
     Args:
         model: images -> logits.
         ids: dtype of class ids to return instead of logits; None: return logits.
+        thresholds: with several classes per pixel, the probability of each class from which its plane has a 1.
     """
 
-    def __init__(self, model: nn.Module, ids: torch.dtype | None) -> None:
+    thresholds: Tensor
+
+    def __init__(self, model: nn.Module, ids: torch.dtype | None, thresholds: Sequence[float] = ()) -> None:
         super().__init__()
         self.model = model
         self.ids = ids
+        self.several = bool(thresholds)
+        self.register_buffer("thresholds", torch.tensor(list(thresholds))[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(images)
-        return logits if self.ids is None else logits.argmax(dim=1).to(self.ids)
+        if self.ids is None:
+            return logits
+        if self.several:
+            return (logits.sigmoid() >= self.thresholds).to(self.ids)
+        return logits.argmax(dim=1).to(self.ids)
 
 
 class _EvenPool(nn.Module):
@@ -54,7 +64,8 @@ def exportable(model: nn.Module, metadata: Metadata) -> nn.Module:
             model.set_submodule(name, _EvenPool())
     small = len(metadata.classes.names) <= 256
     ids = None if metadata.output == "logits" else (torch.uint8 if small else torch.int32)
-    return _Exportable(model, ids).eval()
+    thresholds = metadata.classes.decision_thresholds if metadata.classes.is_multilabel else ()
+    return _Exportable(model, ids, thresholds).eval()
 
 
 def metadata_of(model: SegmentationModel, classes: Classes, input: str, output: str, digest: str) -> Metadata:

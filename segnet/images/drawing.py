@@ -15,11 +15,18 @@ from segnet.images.files import UInt8Array
 
 CAPTION_LENGTH = 40  # longest class name in a legend [characters]
 IGNORED = (255, 255, 255)  # color of pixels without a class
+OUTLINES_PER_SIDE = 400  # width of an outline, as a fraction of the longer side of an image
 DOUBT = (235, 40, 30)  # color of doubtful pixels
 
 
 def colorize(mask: NDArray[np.integer], classes: Classes) -> UInt8Array:
-    """Map class ids (H, W) to class colors (H, W, 3) uint8 RGB; unknown ids become white."""
+    """Map class ids (H, W) to class colors (H, W, 3) uint8 RGB; unknown ids become white.
+
+    In planes (classes, H, W) a pixel has the mean color of its classes, and outlines have the color of their class;
+    pixels without a class are white.
+    """
+    if classes.is_multilabel:
+        return _outlined(_mean_colors(mask, classes), mask, classes)
     table = np.array([*classes.palette, IGNORED], np.uint8)
     num_classes = len(classes.names)
     return table[np.where((mask >= 0) & (mask < num_classes), mask, num_classes)]
@@ -30,10 +37,35 @@ def overlay(image: UInt8Array, mask: NDArray[np.integer], classes: Classes, opac
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) class ids.
+        mask: (H, W) class ids, or planes (classes, H, W), whose outlines are opaque.
         opacity: opacity of the colors, 0-1.
     """
+    if classes.is_multilabel:
+        mixed = np.asarray(cv2.addWeighted(image, 1 - opacity, _mean_colors(mask, classes), opacity, 0), np.uint8)
+        return _outlined(np.where((mask == 1).any(axis=0)[:, :, None], mixed, image), mask, classes)
     return np.asarray(cv2.addWeighted(image, 1 - opacity, colorize(mask, classes), opacity, 0), np.uint8)
+
+
+def _mean_colors(planes: NDArray[np.integer], classes: Classes) -> UInt8Array:
+    """The mean color of each pixel's classes (H, W, 3); white without a class."""
+    total = np.zeros((*planes.shape[1:], 3), np.float32)
+    count = np.zeros(planes.shape[1:], np.float32)
+    for plane, color in zip(planes, classes.palette, strict=True):
+        total[plane == 1] += np.array(color, np.float32)
+        count += plane == 1
+    mean = np.rint(total / np.maximum(count, 1)[:, :, None])
+    return np.where(count[:, :, None] > 0, mean, np.array(IGNORED, np.float32)).astype(np.uint8)
+
+
+def _outlined(image: UInt8Array, planes: NDArray[np.integer], classes: Classes) -> UInt8Array:
+    """Draw the outline of each class in its color, inside of its regions, onto a copy of an image."""
+    image = image.copy()
+    thickness = max(1, round(max(image.shape[:2]) / OUTLINES_PER_SIDE))
+    kernel = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
+    for plane, color in zip(planes, classes.palette, strict=True):
+        region = (plane == 1).astype(np.uint8)
+        image[(region > cv2.erode(region, kernel))] = color
+    return image
 
 
 def legend(classes: Classes, width: int) -> UInt8Array:

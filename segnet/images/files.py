@@ -17,6 +17,7 @@ from segnet.images.values import ValueRange
 from segnet.system.files import replacing
 
 UInt8Array = NDArray[np.uint8]
+PAGE_NAME = 285  # TIFF tag
 
 
 def read_image(path: str | os.PathLike[str], value_range: ValueRange | None = None) -> UInt8Array:
@@ -56,6 +57,26 @@ def mask_image(mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> I
 def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette: Sequence[Sequence[int]]) -> None:
     """Write class ids as a PNG, see `mask_image`."""
     write_image(path, mask_image(mask, palette))
+
+
+def write_planes(path: str | os.PathLike[str], planes: NDArray[np.integer], names: Sequence[str]) -> None:
+    """Write planes (classes, H, W) as a TIFF with a page of 0 and 255 per class, which is named in the page's title.
+
+    Raises:
+        MachineError: the file cannot be written.
+    """
+    pages = [Image.fromarray(np.where(plane == 1, 255, 0).astype(np.uint8)) for plane in planes]
+    for page, name in zip(pages, names, strict=True):
+        page.encoderinfo = {"tiffinfo": {PAGE_NAME: name}}
+    with replacing(Path(path)) as temporary:
+        pages[0].save(
+            temporary,
+            format="TIFF",
+            save_all=True,
+            append_images=pages[1:],
+            compression="tiff_deflate",
+            tiffinfo={PAGE_NAME: names[0]},
+        )
 
 
 def write_image(path: str | os.PathLike[str], image: Image.Image | UInt8Array) -> None:

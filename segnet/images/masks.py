@@ -123,11 +123,14 @@ def read_mask_colors(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         return np.array(image.convert("RGB"))
 
 
-def require_lossless(path: Path) -> None:
+def require_lossless(path: Path, num_pages: int = 1) -> None:
     """Check that a mask file is lossless and has one page.
 
+    Args:
+        num_pages: number of pages that is accepted as well, of masks with a page per class.
+
     Raises:
-        DataError: a lossy format, a lossy compression inside a TIFF, or several pages.
+        DataError: a lossy format, a lossy compression inside a TIFF, or another number of pages.
     """
     if path.suffix.lower() in LOSSY_SUFFIXES:
         raise DataError(f"{path}: {path.suffix} does not keep label values: save masks as PNG")
@@ -135,8 +138,9 @@ def require_lossless(path: Path) -> None:
         if layout.compression in LOSSY_COMPRESSIONS:
             name = LOSSY_COMPRESSIONS[layout.compression]
             raise DataError(f"{path}: {name} compression inside does not keep label values: save masks as PNG")
-        if layout.num_pages > 1:
-            raise DataError(f"{path}: has {layout.num_pages} pages: save the class ids as one page")
+        if layout.num_pages not in (1, num_pages):
+            wanted = "the class ids as one page" if num_pages == 1 else f"{num_pages} pages, one per class"
+            raise DataError(f"{path}: has {layout.num_pages} pages: save {wanted}")
 
 
 def whole_labels(

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
-from segnet.classes import Classes
+from segnet.classes import THRESHOLD_STEPS, Classes
 from segnet.errors import CheckpointError, ConfigError, listed
 from segnet.images.values import ValueRange
 from segnet.inference.runtimes import open_runtime
@@ -27,7 +28,8 @@ class Ensemble:
     Attributes:
         models: functions from images to logits, for `segnet.inference.tta.Inference`; all on `device`, with the classes
             in the order of the first model.
-        classes: names, palette and ignore_index of the first model.
+        classes: names, palette and ignore_index of the first model; with several classes per pixel, the thresholds are
+            means over the models.
         channels, value_range, device: as in `segnet.inference.runtimes.Runtime`.
         without_probabilities: the first file that returns class ids; None: all have probabilities.
         temperature: that of the averaged probabilities, see `segnet.models.temperature.combined`.
@@ -53,7 +55,7 @@ class Ensemble:
         self.classes, self.device = first.classes, first.device
         self.channels, self.value_range = first.channels, first.value_range
         self.models: list[Model] = [first]
-        temperatures = [first.temperature]
+        temperatures, together = [first.temperature], [first.classes]
         for path, other in zip(models[1:], others, strict=True):
             inputs = (self.channels, self.value_range), (other.channels, other.value_range)
             require_same_inputs(*inputs, models[0], path)
@@ -62,6 +64,8 @@ class Ensemble:
             order = class_order(self.classes, other.classes, models[0], path)
             self.models.append(other if order is None else Reordered(other, order))
             temperatures.append(other.temperature.in_order(order))
+            together.append(other.classes)
+        self.classes = with_mean_thresholds(together)
         self.temperature = combined(temperatures)
 
 
@@ -83,6 +87,19 @@ class Reordered(nn.Module):
         return logits[:, self.order]
 
 
+def with_mean_thresholds(together: Sequence[Classes]) -> Classes:
+    """Return the first model's classes, with the thresholds averaged over the models, as their probabilities are.
+
+    They are rounded to a multiple of 1 / `THRESHOLD_STEPS`, as the thresholds of a single model are.
+    """
+    first = together[0]
+    if len(together) == 1 or not any(classes.thresholds for classes in together):
+        return first
+    by_name = [dict(zip(one.names, one.decision_thresholds, strict=True)) for one in together]
+    means = [sum(found[name] for found in by_name) / len(by_name) for name in first.names]
+    return replace(first, thresholds=tuple(round(value * THRESHOLD_STEPS) / THRESHOLD_STEPS for value in means))
+
+
 def class_order(first: Classes, other: Classes, path: StrPath, other_path: StrPath) -> list[int] | None:
     """The ids in `other` of the classes of `first`, in its order; None if both have one order.
 
@@ -90,8 +107,13 @@ def class_order(first: Classes, other: Classes, path: StrPath, other_path: StrPa
         path, other_path: the files of the two models, for messages.
 
     Raises:
-        CheckpointError: one lacks a class of the other.
+        CheckpointError: one lacks a class of the other, or their tasks differ.
     """
+    if first.task != other.task:
+        raise CheckpointError(
+            f"{other_path}: is a {other.task} model, but {path} is a {first.task} one: only models of one task can be "
+            "averaged"
+        )
     for one, two, source, target in ((first, other, path, other_path), (other, first, other_path, path)):
         lacking = [f"'{name}'" for name in one.names if name not in two.names]
         if lacking:

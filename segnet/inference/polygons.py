@@ -48,18 +48,24 @@ def find_polygons(mask: NDArray[np.integer], class_ids: Collection[int], toleran
     """Find the regions of the given classes, in order of class id.
 
     Args:
-        mask: (H, W) class ids.
+        mask: (H, W) class ids, or planes (classes, H, W) of 0 and 1.
         class_ids: ids of the classes to include.
         tolerance: largest distance between the simplified and the exact outline [pixels]; 0 keeps every corner.
     """
     found: list[Polygon] = []
     for class_id in sorted(class_ids):
-        where = mask == class_id
+        where = pixels_of(mask, class_id)
         if not where.any():
             continue
         rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
         top, left = int(rows[0]), int(columns[0])
         found += _regions(where[top : rows[-1] + 1, left : columns[-1] + 1], class_id, (left, top), tolerance)
+    return found
+
+
+def pixels_of(mask: NDArray[np.integer], class_id: int) -> NDArray[np.bool_]:
+    """Return the pixels (H, W) of a class in a mask of class ids (H, W), or in planes (classes, H, W) of 0 and 1."""
+    found: NDArray[np.bool_] = mask[class_id] == 1 if mask.ndim == 3 else mask == class_id
     return found
 
 

@@ -14,6 +14,7 @@ from segnet.errors import ConfigError, DataError
 from segnet.images.convert import ImageLike, as_bands
 from segnet.images.values import Bands
 from segnet.images.windows import Window
+from segnet.inference.decisions import decision_of
 from segnet.inference.ensemble import Ensemble, StrPath
 from segnet.inference.memory import FittingInference
 from segnet.inference.refinement import Refinement
@@ -40,7 +41,7 @@ class _Request:
 
     @property
     def needs_probabilities(self) -> bool:
-        return self.keeps_probabilities or bool(self.smoothing) or self.refiner.refinement.needs_probabilities
+        return self.keeps_probabilities or bool(self.smoothing) or self.refiner.needs_probabilities
 
 
 class Predictor:
@@ -96,11 +97,10 @@ class Predictor:
         named = [model] if isinstance(model, str | os.PathLike) else model
         ensemble = Ensemble([find_model(one) for one in named], device, runtime, precision)
         self._models, self._device = ensemble.models, ensemble.device
-        self._memory = FittingInference(inference, max_pixels, self._device)
-        self._without_probabilities = ensemble.without_probabilities
         self.classes = ensemble.classes
-        self.channels = ensemble.channels
-        self.value_range = ensemble.value_range
+        self._memory = FittingInference(decision_of(self.classes).fitted(inference), max_pixels, self._device)
+        self._without_probabilities = ensemble.without_probabilities
+        self.channels, self.value_range = ensemble.channels, ensemble.value_range
         self.temperature = ensemble.temperature
         self.refinement = refinement or Refinement()
         self._refiner = self._refiner_for(self.refinement)
@@ -168,8 +168,8 @@ class Predictor:
         Args:
             size: (height, width) of the image [pixels].
             read: returns a window of the image, (h, w, channels), 0-255; a window may be requested several times.
-            write: receives the final class ids (h, w) of a tile. The tiles cover every pixel. After out of memory,
-                tiles may be written again.
+            write: receives the final mask (h, w) of a tile, or planes (classes, h, w). The tiles cover every pixel.
+                After out of memory, tiles may be written again.
             refinement: as in a call.
 
         Raises:
@@ -228,14 +228,14 @@ class Predictor:
         refiner, num_classes = request.refiner, len(self.classes.names)
         if request.smoothing:
             whole = torch.empty((num_classes, height, width), device=self._device)
-        mask = np.empty((height, width), refiner.id_type)
+        mask = np.empty(self.classes.mask_shape((height, width)), refiner.id_type)
         kept = np.empty((num_classes, height, width), np.float16) if request.keeps_probabilities else None
 
         def write(part: Window, scores: Tensor) -> None:
             if request.smoothing:
                 whole[:, *part.within()] = scores
                 return
-            mask[part.within()], probabilities = refiner.finish(scores, self.temperature, kept is not None)
+            mask[(..., *part.within())], probabilities = refiner.finish(scores, self.temperature, kept is not None)
             if kept is not None:
                 kept[:, *part.within()] = probabilities
 

@@ -33,7 +33,8 @@ class Refinement:
         threshold: by class name, the probability from which a pixel gets the class, above 0, at most 1. If several
             classes reach theirs, the one with the largest ratio of probability and threshold wins (the first of equal
             ones). If none does, the most probable class without a threshold wins. If every class has one, the pixel
-            gets the ignored label.
+            gets the ignored label. With several classes per pixel (task=multilabel), it replaces the class's threshold
+            that the model stores; the other options need one class per pixel.
         refuse: pixels whose largest probability is below get the ignored label, 0-1; 0: none.
         min_area: smallest region [pixels]; smaller ones get the label of their surroundings, as defined in
             `segnet.images.regions.fill_small_regions`. Regions of the ignored label are never replaced, but small

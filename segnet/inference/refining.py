@@ -1,14 +1,18 @@
 """From probabilities to the mask of one model: the steps of `segnet.inference.refinement` that follow the averages."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from segnet.classes import MAX_LABEL, Classes
+from segnet.classes import MAX_LABEL, THRESHOLD_STEPS, Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
 from segnet.images.regions import fill_small_regions
+from segnet.inference.decisions import decision_of
 from segnet.inference.refinement import Refinement
 from segnet.inference.tta import argmax_classes, calibrated
 from segnet.models.temperature import Temperature
@@ -25,12 +29,14 @@ class Refiner:
 
     Attributes:
         refinement: the options.
+        classes: the classes; with several classes per pixel, given thresholds replace those of the model.
         may_refuse: whether pixels may get the ignored label.
         least_areas: smallest region by label [pixels], int64 (65536,); 0 for the ignored label.
         id_type: type of the masks: uint8 if all ids fit, else uint16.
+        needs_probabilities: whether logits are not enough.
 
     Raises:
-        ConfigError: an unknown class name.
+        ConfigError: an unknown class name, or an option that does not suit several classes per pixel.
     """
 
     def __init__(self, refinement: Refinement, classes: Classes) -> None:
@@ -39,10 +45,13 @@ class Refiner:
             _class_id("threshold", name, classes): value for name, value in sorted(refinement.threshold.items())
         }
         num_classes = len(classes.names)
+        self.classes = _with_thresholds(classes, thresholds, refinement) if classes.is_multilabel else classes
+        self._decision = decision_of(self.classes) if classes.is_multilabel else None
+        self.needs_probabilities = refinement.needs_probabilities or self._decision is not None
         self._ids, self._thresholds = [*sorted(thresholds)], [thresholds[index] for index in sorted(thresholds)]
         self._covers_all = len(thresholds) == num_classes
         self._ignored = classes.ignore_index
-        self.may_refuse = refinement.refuse > 0 or self._covers_all
+        self.may_refuse = refinement.refuse > 0 or (self._covers_all and self._decision is None)
         largest = max(num_classes - 1, classes.ignore_index if self.may_refuse else 0)
         self.id_type: type[np.uint8] | type[np.uint16] = np.uint8 if largest <= 255 else np.uint16
         self.least_areas = np.zeros(MAX_LABEL + 1, np.int64)
@@ -57,7 +66,7 @@ class Refiner:
             scores: probabilities (classes, H, W), 0-1; logits are enough unless `refinement.needs_probabilities`.
 
         Returns:
-            (H, W) class ids and the ignored label.
+            (H, W) class ids and the ignored label; with several classes per pixel, planes (classes, H, W) of 0 and 1.
         """
         return self.by_region(self.by_pixel(scores))
 
@@ -91,14 +100,20 @@ class Refiner:
         Args:
             scores: as `mask` takes them; the values are the same afterwards.
         """
+        if self._decision is not None:
+            return self._decision.masks(scores)
         confidence = scores.amax(dim=-3) if self.refinement.refuse > 0 else None  # before the planes change
         ids = self._above_thresholds(scores) if self._ids else argmax_classes(scores)
         if confidence is not None:  # NaN is refused, too
             ids = ids.masked_fill((confidence >= self.refinement.refuse).logical_not_(), self._ignored)
         return ids
 
+    def counted(self, scores: Tensor) -> Tensor:
+        """What the metric of the task counts (`segnet.training.label_metrics.metric_of`): labels, or probabilities."""
+        return self.label(scores) if self._decision is None else self._decision.counted(scores)
+
     def by_pixel(self, scores: Tensor) -> Ids:
-        """What `label` gives, as an array: (classes, H, W) -> (H, W). Tiles of an image may be taken one by one."""
+        """What `label` gives, as an array: (classes, H, W) -> the mask. Tiles of an image may be taken one by one."""
         return self.label(scores).cpu().numpy().astype(self.id_type)
 
     def fill(self, ids: Tensor) -> Tensor:
@@ -126,6 +141,21 @@ class Refiner:
             others = argmax_classes(scores)
             scores.index_copy_(-3, place, planes)
         return torch.where(reached.any(dim=-3), chosen, others)
+
+
+def _with_thresholds(classes: Classes, thresholds: Mapping[int, float], refinement: Refinement) -> Classes:
+    """The classes with other thresholds for some, rounded to steps that a metric counts exactly.
+
+    Raises:
+        ConfigError: an option that needs one class per pixel.
+    """
+    for name in [key for key in refinement.to_dict() if key != "threshold"]:
+        classes.require_one_class(name)
+    if not thresholds:
+        return classes
+    given = {index: round(value * THRESHOLD_STEPS) / THRESHOLD_STEPS for index, value in thresholds.items()}
+    own = [given.get(index, value) for index, value in enumerate(classes.decision_thresholds)]
+    return replace(classes, thresholds=tuple(own))
 
 
 def _class_id(option: str, name: str, classes: Classes) -> int:

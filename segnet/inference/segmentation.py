@@ -23,18 +23,19 @@ from segnet.inference.annotations.geojson import geojson
 from segnet.inference.annotations.label_studio import label_studio_prediction
 from segnet.inference.annotations.labelme import labelme
 from segnet.inference.annotations.yolo import yolo_labels
-from segnet.inference.polygons import Polygon, find_polygons
+from segnet.inference.polygons import Polygon, find_polygons, pixels_of
 
 LARGEST_SHOWN = 2048  # longest side of the overlay in a notebook [pixels]
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """An image with the class of each of its pixels.
+    """An image with the class, or the classes, of each of its pixels.
 
     Attributes:
         image: (H, W, channels), 0-255: uint8 RGB, or the output of `segnet.images.bands.read_bands`.
         mask: (H, W) class ids, uint8 for up to 256 classes, else uint16. Refused pixels have `classes.ignore_index`.
+            Of a model with several classes per pixel: planes (classes, H, W) uint8, 1 where a pixel has the class.
         classes: names and palette of the class ids.
         probabilities: (classes, H, W) float16, 0-1; None unless requested.
     """
@@ -47,23 +48,46 @@ class Segmentation:
     @cached_property
     def pixels(self) -> dict[str, int]:
         """The number of pixels of each class, by name."""
+        if self.classes.is_multilabel:
+            return dict(zip(self.classes.names, self.mask.sum(axis=(1, 2), dtype=np.int64).tolist(), strict=True))
         counts = np.bincount(self.mask.ravel(), minlength=len(self.classes.names))
         return {name: int(counts[index]) for index, name in enumerate(self.classes.names)}
 
     @property
     def refused(self) -> int:
         """The number of pixels without a class, see `segnet.inference.refinement`."""
-        return self.mask.size - sum(self.pixels.values())
+        return 0 if self.classes.is_multilabel else self.mask.size - sum(self.pixels.values())
 
     @property
     def shares(self) -> dict[str, float]:
         """The fraction of pixels of each class, 0-1, by name; refused pixels belong to none."""
-        return {name: count / self.mask.size for name, count in self.pixels.items()}
+        return {name: count / math.prod(self.size) for name, count in self.pixels.items()}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of image and mask [pixels]."""
+        return self.mask.shape[-2], self.mask.shape[-1]
+
+    def pixels_of(self, name: str) -> NDArray[np.bool_]:
+        """The pixels of a class, (H, W).
+
+        Raises:
+            ConfigError: an unknown class name.
+        """
+        return pixels_of(self.mask, class_ids(self.classes, [name])[0])
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """The largest probability of each pixel, (H, W), 0-1; requires `probabilities`."""
+        """The largest probability of each pixel, (H, W), 0-1; requires `probabilities`.
+
+        With several classes per pixel: that of its least certain answer, which is the probability of a class that it
+        has, and 1 - the probability of a class that it lacks.
+        """
         assert self.probabilities is not None
+        if self.classes.is_multilabel:
+            found = self.probabilities.astype(np.float32)
+            least: NDArray[np.float32] = np.where(self.mask == 1, found, 1 - found).min(axis=0)
+            return least
         confidence: NDArray[np.float32] = self.probabilities.max(axis=0).astype(np.float32)
         return confidence
 
@@ -78,6 +102,8 @@ class Segmentation:
             ConfigError: an unknown class name.
         """
         shown = displayable(self.image)
+        if self.classes.is_multilabel:
+            return overlay(shown, self._only(only), self.classes, opacity)
         mixed = overlay(shown, self.mask, self.classes, opacity)
         return mixed if only is None else np.where(self._is_one_of(only)[:, :, None], mixed, shown)
 
@@ -87,10 +113,16 @@ class Segmentation:
         Raises:
             ConfigError: an unknown class name.
         """
-        mask: NDArray[np.integer] = self.mask
-        if only is not None:
-            mask = np.where(self._is_one_of(only), mask, np.int32(-1))
-        return colorize(mask, self.classes)
+        return colorize(self._only(only), self.classes)
+
+    def _only(self, only: Collection[str] | None) -> NDArray[np.integer]:
+        """The mask, without other classes."""
+        if only is None:
+            return self.mask
+        if self.classes.is_multilabel:
+            wanted = np.isin(np.arange(len(self.mask)), class_ids(self.classes, only))
+            return self.mask * wanted[:, None, None]
+        return np.where(self._is_one_of(only), self.mask, np.int32(-1))
 
     def polygons(self, only: Collection[str] | None = None, tolerance: float = 0.0) -> list[Polygon]:
         """The regions of the classes as polygons with holes, in pixels.
@@ -133,13 +165,11 @@ class Segmentation:
         """
         if only is None:
             only = [name for name in self.classes.names if not is_background(name)]
-        height, width = self.mask.shape
-        return labelme(self.polygons(only, tolerance), self.classes, (height, width), file_name)
+        return labelme(self.polygons(only, tolerance), self.classes, self.size, file_name)
 
     def to_yolo(self, only: Collection[str] | None = None, tolerance: float = 0.0) -> str:
         """YOLO's label file of this image. Arguments and errors are those of `polygons`."""
-        height, width = self.mask.shape
-        return yolo_labels(self.polygons(only, tolerance), self.classes, (height, width))
+        return yolo_labels(self.polygons(only, tolerance), self.classes, self.size)
 
     def to_label_studio(self, only: Collection[str] | None = None) -> dict[str, Any]:
         """A prediction of Label Studio, for `predictions` of a task; with scores if there are `probabilities`.
@@ -174,8 +204,9 @@ class Segmentation:
 
     def _repr_png_(self) -> bytes:
         """The overlay for a notebook; large images are subsampled."""
-        step = math.ceil(max(self.mask.shape) / LARGEST_SHOWN)
-        shown = replace(self, image=np.ascontiguousarray(self.image[::step, ::step]), mask=self.mask[::step, ::step])
+        step = math.ceil(max(self.size) / LARGEST_SHOWN)
+        mask = self.mask[..., ::step, ::step]
+        shown = replace(self, image=np.ascontiguousarray(self.image[::step, ::step]), mask=mask)
         buffer = io.BytesIO()
         Image.fromarray(shown.overlay()).save(buffer, "PNG")
         return buffer.getvalue()

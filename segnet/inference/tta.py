@@ -42,6 +42,7 @@ class Inference:
         window: side of the sliding windows on larger images [pixels]; None: no windows.
         overlap: smallest overlap of adjacent windows, as a fraction of their side, 0-0.9.
         batch_size: number of windows per batch.
+        activation: from logits to probabilities, which may overwrite the logits; None: softmax.
 
     Raises:
         ConfigError: an option is out of range.
@@ -52,6 +53,7 @@ class Inference:
     window: int | None = None
     overlap: float = 0.25
     batch_size: int = 1
+    activation: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
@@ -95,7 +97,7 @@ class Inference:
         for one in list(model) if isinstance(model, Sequence) else [model]:
             for scale in self.scales:
                 for mirrored in (False, True) if self.flip else (False,):
-                    yield _view_probabilities(one, images, scale, mirrored)
+                    yield (self.activation or _softmax)(_view_logits(one, images, scale, mirrored))
 
     @torch.inference_mode()
     def slide(self, model: Models, size: tuple[int, int], read: Read, write: Write) -> None:
@@ -186,12 +188,12 @@ def rescale_images(images: Tensor, scale: float) -> Tensor:
     return values if images.is_floating_point() else values.round().to(images.dtype)
 
 
-def _view_probabilities(model: Model, images: Tensor, scale: float, mirrored: bool) -> Tensor:
+def _view_logits(model: Model, images: Tensor, scale: float, mirrored: bool) -> Tensor:
     seen = rescale_images(images, scale)
     logits = model(seen.flip(3)).flip(3) if mirrored else model(seen)
     if logits.shape[2:] != images.shape[2:]:
         logits = F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=False)
-    return _softmax(logits)
+    return logits
 
 
 def _softmax(logits: Tensor) -> Tensor:

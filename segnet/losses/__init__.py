@@ -5,6 +5,9 @@ The contract: a loss is an ``nn.Module`` built with ``ignore_index`` (ignored ma
 * ``forward(logits, mask, align_corners=False)``: logits (B, num_classes, h, w), float, and mask (B, H, W), integer
   -> scalar, float32. Logits of another size are resized bilinearly to the mask's size.
 
+Losses with ``multilabel = True`` are for several classes per pixel, and take masks (B, num_classes, H, W) instead; see
+`segnet.losses.multilabel`. All others need exactly one class per pixel. `build_loss` checks that a loss fits the task.
+
 Ignored pixels affect neither the loss nor the gradients. If all pixels are ignored, the loss and its gradients are 0.
 In distributed training each process computes the loss of its own batch, and gradients are averaged.
 """
@@ -15,8 +18,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from segnet.classes import MULTICLASS, MULTILABEL, Classes
 from segnet.components import build, did_you_mean
 from segnet.errors import ConfigError
+from segnet.losses.multilabel import BCEDice
 from segnet.losses.pixels import OHEM, CrossEntropy, Focal
 from segnet.losses.regions import Dice, LovaszSoftmax, Tversky
 from segnet.losses.rmi import RMI
@@ -57,7 +62,26 @@ class WeightedSum(nn.Module):
         return sum(values[1:], values[0])
 
 
+def build_loss(spec: Mapping[str, Any], classes: Classes) -> nn.Module:
+    """Build the loss of a spec for the task of the classes.
+
+    Raises:
+        ConfigError: an unknown loss or option, or a loss for the other task.
+    """
+    num_classes = len(classes.names)
+    loss = build("loss", LOSSES, spec, ignore_index=classes.ignore_index, num_classes=num_classes)
+    named = spec.get("terms") if isinstance(loss, WeightedSum) else {spec["name"]: None}
+    for name in named or {}:
+        if getattr(LOSSES[str(name)], "multilabel", False) != classes.is_multilabel:
+            what = "one class per pixel" if classes.is_multilabel else "several classes per pixel"
+            other = f"loss=bce_dice (task={MULTILABEL} chooses it)" if classes.is_multilabel else "loss=cross_entropy"
+            task = MULTILABEL if classes.is_multilabel else MULTICLASS
+            raise ConfigError(f"loss={name} is for {what}, but the dataset's task is {task}: use {other}")
+    return loss
+
+
 LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "bce_dice": BCEDice,
     "cross_entropy": CrossEntropy,
     "dice": Dice,
     "focal": Focal,

@@ -20,11 +20,11 @@ VALUES_AT_ONCE = 2**25  # limit on full-size values in memory at a time; one ima
 
 
 def resize_logits(logits: Tensor, mask: Tensor, align_corners: bool) -> Tensor:
-    """Resize logits (B, K, h, w) bilinearly to a mask's (B, H, W): (B, K, H, W), at least float32."""
+    """Resize logits (B, K, h, w) bilinearly to a mask's (..., H, W): (B, K, H, W), at least float32."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    if logits.shape[2:] == mask.shape[1:]:
+    if logits.shape[2:] == mask.shape[-2:]:
         return logits
-    return F.interpolate(logits, size=mask.shape[1:], mode="bilinear", align_corners=align_corners)
+    return F.interpolate(logits, size=mask.shape[-2:], mode="bilinear", align_corners=align_corners)
 
 
 @dataclass(frozen=True, slots=True)

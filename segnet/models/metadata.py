@@ -23,7 +23,8 @@ class Metadata:
         classes: names, palette and ignore_index.
         mean, std: one value per channel, for images scaled to 0-1. Information only: the model normalizes its input.
         input: dtype of the images (B, C, H, W), 0-255; one of INPUTS.
-        output: "logits" (B, classes, H, W), float32, or "classes" (B, H, W), ids as uint8, or int32 above 256 classes.
+        output: "logits" (B, classes, H, W), float32, or "classes" (B, H, W), ids as uint8, or int32 above 256 classes;
+            with several classes per pixel, "classes" is (B, classes, H, W) uint8, 1 where a pixel has the class.
         digest: SHA-256 of the exported checkpoint; empty if unknown.
         value_range: the stored image values that become 0 and 255; None: 0 and the largest value of their dtype.
         temperature: that of the probabilities; the logits are not divided by it.
@@ -65,8 +66,11 @@ class Metadata:
 
     def to_props(self) -> Mapping[str, str]:
         """Return metadata entries: the complete JSON for segnet, and single fields for other programs."""
+        own = self.classes
+        task = {"task": own.task, "thresholds": json.dumps(own.decision_thresholds)} if own.is_multilabel else {}
         return {
             KEY: self.to_json(),
+            **task,
             "class_names": json.dumps(list(self.classes.names)),
             "palette": json.dumps([list(color) for color in self.classes.palette]),
             "ignore_index": str(self.classes.ignore_index),

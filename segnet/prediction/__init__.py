@@ -13,7 +13,7 @@ from segnet.inference.segmentation import Segmentation
 from segnet.inference.smoothing import Smoothing
 from segnet.prediction.folder_files import LABELS, labels_of
 from segnet.prediction.inputs import Input, require_input_file
-from segnet.prediction.outputs import NEED_PROBABILITIES, WRITERS, Style
+from segnet.prediction.outputs import NEED_PROBABILITIES, WRITERS, WRITERS_OF_SEVERAL, Style
 from segnet.prediction.records import FOLDER, SAVE_FOLDERS, Origin, Records
 
 PIXELS_IN_WORK = 64e6  # limit for all images being read, computed or written
@@ -100,7 +100,8 @@ class Prediction:
 
     def weight(self, pixels: float) -> float:
         """Weight of an image in the memory limit: its probabilities may be many times as large as the image itself."""
-        return pixels * (1 + len(self.predictor.classes.names) if self._probabilities else 1)
+        classes = self.predictor.classes
+        return pixels * (1 + len(classes.names) if self._probabilities or classes.is_multilabel else 1)
 
     def origin(self, item: Input) -> Origin:
         """Origin of the results of an input, for its record.
@@ -134,7 +135,8 @@ class Prediction:
 
     def write_files(self, name: str, kinds: Sequence[str], result: Segmentation, source: str) -> list[Path]:
         """Write the results with one file per image, and return their paths, without those in the folder of records."""
-        paths = {kind: self.records.target(name, kind) for kind in kinds if kind in WRITERS}
+        writers = {**WRITERS, **WRITERS_OF_SEVERAL}
+        paths = {kind: self.records.target(name, kind) for kind in kinds if kind in writers}
         for kind, path in paths.items():
-            WRITERS[kind](path, result, self.settings.style, source)
+            writers[kind](path, result, self.settings.style, source)
         return [path for kind, path in paths.items() if SAVE_FOLDERS.get(kind) != FOLDER]

@@ -1,6 +1,7 @@
 """Images: reading, computing and writing overlap. Inputs from stdin or the web are saved to a temporary file first."""
 
 import contextlib
+import math
 import sys
 import tempfile
 import threading
@@ -74,10 +75,10 @@ def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) ->
 
 
 def _write(prediction: Prediction, task: Task, loaded: _Loaded, result: Segmentation) -> Outcome:
-    facts = prediction.facts(result.mask.shape, result.pixels, result.refused)
+    facts = prediction.facts(result.size, result.pixels, result.refused)
     with prediction.records.taken(task.name, loaded.pending, loaded.origin, facts):
         files = prediction.write_files(task.name, loaded.pending, result, loaded.origin.source)
-    refused = result.refused / result.mask.size
+    refused = result.refused / math.prod(result.size)
     return Outcome(tuple(files), result.shares, refused, warning=loaded.warning, loses_place=loaded.is_placed)
 
 

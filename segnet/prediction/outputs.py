@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from segnet.classes import Classes
 from segnet.errors import printable
-from segnet.images.files import write_image, write_mask
+from segnet.images.files import write_image, write_mask, write_planes
 from segnet.inference.segmentation import Segmentation
 from segnet.prediction.records import SHARES, Records
 from segnet.system.files import replacing
@@ -33,6 +34,10 @@ class Style:
 
 def _mask(path: Path, result: Segmentation, style: Style, source: str) -> None:
     write_mask(path, result.mask, result.classes.palette)
+
+
+def _planes(path: Path, result: Segmentation, style: Style, source: str) -> None:
+    write_planes(path, result.mask, result.classes.names)
 
 
 def _overlay(path: Path, result: Segmentation, style: Style, source: str) -> None:
@@ -100,7 +105,21 @@ WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
     "cvat": _cvat,
     "label-studio": _label_studio,
 }
+PLANES = "planes"
+WRITERS_OF_SEVERAL = {PLANES: _planes}  # for models with several classes per pixel
+SEVERAL_CLASSES = {"mask": PLANES}  # requested kind -> the kind that they write instead
 NEED_PROBABILITIES = frozenset({"confidence", "probabilities", "label-studio"})
+
+
+def fitting_kinds(kinds: Sequence[str], classes: Classes) -> tuple[str, ...]:
+    """Return the kinds of results that a model with these classes writes for the requested ones.
+
+    Raises:
+        ConfigError: a format that holds one class per pixel, and classes overlap.
+    """
+    if "cvat" in kinds:
+        classes.require_one_class("--save cvat")
+    return tuple(SEVERAL_CLASSES.get(kind, kind) if classes.is_multilabel else kind for kind in kinds)
 
 
 def write_shares(records: Records, class_names: Sequence[str]) -> Path:
@@ -132,8 +151,10 @@ def write_shares(records: Records, class_names: Sequence[str]) -> Path:
 
 def _numbers(record: dict[str, Any], names: Collection[str], has_refused: bool) -> list[str]:
     counts, refused = record["pixels"], record.get("refused", 0)
-    total = max(1, sum(counts.values()) + refused)
     height, width = record.get("size", ("", ""))
+    # Classes may overlap: their pixels can be more, or fewer, than those of the image.
+    every = height * width * record.get("frames", 1) if "size" in record else sum(counts.values()) + refused
+    total = max(1, every)
     shares = [f"{refused / total:.6f}"] if has_refused else []
     shares += [f"{counts[name] / total:.6f}" if name in counts else "" for name in names]
     return [str(height), str(width), str(record.get("frames", 1)), *shares]

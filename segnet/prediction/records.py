@@ -28,6 +28,7 @@ FOLDER = ".segnet"
 STALE = 3600  # age of temporary files left by killed predictions [seconds]
 SAVE_SUFFIXES = {
     "mask": "_mask.png",
+    "planes": "_mask.tif",
     "overlay": "_overlay.png",
     "colors": "_colors.png",
     "probabilities": "_probabilities.npz",

@@ -1,6 +1,7 @@
 """Videos and cameras: an overlay video, and further results for each frame."""
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -64,7 +65,7 @@ def segment_video(
         facts |= prediction.facts(clip.size, clip.pixels, clip.refused, clip.done)
     if clip.interrupted:
         raise clip.interrupted
-    total = max(1, sum(clip.pixels.values()) + clip.refused)
+    total = max(1, clip.done * math.prod(clip.size))
     shares = {name: count / total for name, count in clip.pixels.items()}
     return Outcome(tuple(files), shares, clip.refused / total, clip.done)
 
@@ -129,7 +130,7 @@ class _Clip:
 
     def count(self, result: Segmentation) -> None:
         """Add the result of a frame; called by the single writer thread."""
-        self.done, self.size = self.done + 1, result.mask.shape
+        self.done, self.size = self.done + 1, result.size
         self.refused += result.refused
         for name, pixels in result.pixels.items():
             self.pixels[name] = self.pixels.get(name, 0) + pixels

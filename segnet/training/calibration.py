@@ -160,11 +160,11 @@ def label_and_count(
         metrics: what to count, and the temperature; None: nothing, and 1.
 
     Returns:
-        Class ids (B, H, W), and the ignored label for refused pixels.
+        Class ids (B, H, W), and the ignored label for refused pixels; without metrics, what `Refiner.counted` gives.
     """
     decides = refiner.refinement.needs_probabilities
     if metrics is None:
-        return refiner.label(scores)
+        return refiner.counted(scores)
     likeliest = argmax_classes(scores) if decides else refiner.label(scores)
     metrics.update(logits, likeliest, truth)
     return refiner.label(calibrated(scores, metrics.temperature)) if decides else likeliest

@@ -67,6 +67,15 @@ class ConfusionMatrix(Metric):
         """Return the counts: int64 (num_classes, num_classes), rows the truth, columns the prediction."""
         return self.matrix
 
+    def by_class(self, counts: Tensor) -> Tensor:
+        """Return the correct, true and predicted pixels of each class of a matrix, (3, num_classes) int64."""
+        matrix = counts.cpu()
+        return torch.stack([matrix.diag(), matrix.sum(1), matrix.sum(0)])
+
+    def scores(self, counts: Tensor) -> "Scores":
+        """Compute the scores of a matrix."""
+        return Scores.from_matrix(counts)
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -97,8 +106,14 @@ class Scores:
     @classmethod
     def from_matrix(cls, matrix: Tensor) -> "Scores":
         """Compute the scores in float64 from counts (num_classes, num_classes), rows the truth."""
-        counts = matrix.cpu().double()
-        hits, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
+        matrix = matrix.cpu()
+        accuracy = (matrix.diag().sum().double() / matrix.sum().double()).item()
+        return cls.from_counts(matrix.diag(), matrix.sum(1), matrix.sum(0), accuracy)
+
+    @classmethod
+    def from_counts(cls, correct: Tensor, true: Tensor, found: Tensor, pixel_accuracy: float) -> "Scores":
+        """Compute the scores in float64 from the correct, true and predicted pixels of each class (num_classes,)."""
+        hits, truth, predicted = correct.double(), true.double(), found.double()
         iou = hits / (truth + predicted - hits)
         dice = 2 * hits / (truth + predicted)
         present = ~iou.isnan()
@@ -107,11 +122,11 @@ class Scores:
             dice=dice.tolist(),
             accuracy=(hits / truth).tolist(),
             precision=(hits / predicted).tolist(),
-            pixels=matrix.cpu().sum(1).tolist(),
+            pixels=true.tolist(),
             miou=iou[present].mean().item(),
             mean_dice=dice[present].mean().item(),
             num_averaged=int(present.sum()),
-            pixel_accuracy=(hits.sum() / counts.sum()).item(),
+            pixel_accuracy=pixel_accuracy,
         )
 
     def to_dict(self, classes: Classes) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """SegmentationTask, the LightningModule: training and validation steps, logging and optimizers."""
 
-import logging
 import math
 from dataclasses import asdict
 from typing import Any
@@ -10,27 +9,28 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.lr_scheduler import LambdaLR
 
 from segnet.classes import Classes
 from segnet.components import build
 from segnet.config import OptimConfig
 from segnet.errors import ConfigError
 from segnet.images.windows import Window
+from segnet.inference.decisions import decision_of
 from segnet.inference.refinement import Refinement
 from segnet.inference.refining import Refiner
-from segnet.inference.tta import Inference, as_logits
-from segnet.losses import LOSSES
+from segnet.inference.tta import Inference
+from segnet.losses import build_loss
 from segnet.models.auxiliary import AUXILIARY_HEADS, FCNHead
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.training.boundary_metrics import BoundaryCounts
 from segnet.training.calibration import ConfidenceMetrics, label_and_count
 from segnet.training.callbacks.budget_clock import budget_clock
+from segnet.training.changed_options import apply_changed_options
 from segnet.training.consistency import Consistency
 from segnet.training.freezing import frozen_parts
-from segnet.training.metrics import ConfusionMatrix, Scores, iou_metric
+from segnet.training.label_metrics import ProbabilityHistogram, metric_of
+from segnet.training.metrics import Scores, iou_metric
 from segnet.training.optim import (
-    apply_hyperparameters,
     backbone_depths,
     build_optimizer,
     build_schedule,
@@ -39,8 +39,6 @@ from segnet.training.optim import (
     parameter_groups,
 )
 from segnet.training.teacher import TEACHER_KEY, Distillation
-
-log = logging.getLogger(__name__)
 
 
 class SegmentationTask(pl.LightningModule):
@@ -77,23 +75,22 @@ class SegmentationTask(pl.LightningModule):
         self.classes = Classes.create(**classes)
         self.model = SegmentationModel(**model)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; all layers preserve it
-        num_classes = len(self.classes.names)
-        self.loss = build("loss", LOSSES, loss, ignore_index=self.classes.ignore_index, num_classes=num_classes)
+        self.loss = build_loss(loss, self.classes)
         self.auxiliary_head: FCNHead | None = None
         if auxiliary_head:
-            channels = self.model.backbone.channels
+            channels, number = self.model.backbone.channels, len(self.classes.names)
             self.auxiliary_head = build(
-                "auxiliary_head", AUXILIARY_HEADS, auxiliary_head, backbone_channels=channels, num_classes=num_classes
+                "auxiliary_head", AUXILIARY_HEADS, auxiliary_head, backbone_channels=channels, num_classes=number
             )
         self.optim = OptimConfig(**optim)
         check_optim(self.optim)
         backbone_depths(self.model.backbone, self.optim)  # refuses a backbone without stages before any data is read
-        self.confusion = ConfusionMatrix(num_classes, self.classes.ignore_index)
+        self.use_classes(self.classes)
+        self.thresholds: list[float] = []  # chosen by the last validation, with several classes per pixel
         self.scores: Scores | None = None  # scores of the last evaluation
         self.boundary: BoundaryCounts | None = None  # counted by an evaluation that asks for it
         self.confidence: ConfidenceMetrics | None = None  # counted by evaluations, not by validations
         self.inference = Inference()  # inference options of validations
-        self.refiner, self.refused = Refiner(Refinement(), self.classes), 0  # masks; labeled pixels without a class
         self.distillation: Distillation | None = None  # set for a training; no part of the state dict
         self.others = nn.ModuleList()  # models whose probabilities an evaluation averages with this one's
         self.consistency: Consistency | None = None  # loss of unlabeled images
@@ -101,6 +98,12 @@ class SegmentationTask(pl.LightningModule):
         for part in frozen_parts(self.model.backbone, frozen_stages):
             part.requires_grad_(False)
         self.train()  # Lightning keeps the mode that a module has when training starts
+
+    def use_classes(self, classes: Classes, refinement: Refinement | None = None) -> None:
+        """Decide about pixels and count them by these classes, which differ from the task's in thresholds at most."""
+        self.refiner, self.refused = Refiner(refinement or Refinement(), classes), 0  # labeled pixels without a class
+        self.classes = self.refiner.classes
+        self.decision, self.confusion = decision_of(self.classes), metric_of(self.classes)
 
     @classmethod
     def create(
@@ -158,7 +161,7 @@ class SegmentationTask(pl.LightningModule):
 
         Args:
             images: uint8 (batch, channels, height, width).
-            mask: class ids (batch, height, width).
+            mask: class ids (batch, height, width), or planes (batch, classes, height, width).
             unlabeled: views of unlabeled images, see `segnet.training.consistency`; None: without them.
         """
         count, weak, decoded = len(images), images[:0], None
@@ -206,16 +209,17 @@ class SegmentationTask(pl.LightningModule):
         weighted by their labeled pixels.
         """
         size = (images.shape[2], images.shape[3])
-        inference = self.inference.for_size(size)
+        inference = self.decision.fitted(self.inference).for_size(size)
         if inference.window is not None and max(size) > inference.window:
             return torch.stack(
                 [self._measure_windows(*pair, inference) for pair in zip(images, mask, strict=True)]
             ).mean()
         if inference.is_plain and not self.others and not self.refiner.refinement.needs_probabilities:
-            scores = logits = self.model(images)
+            logits = self.model(images)
+            scores = self.decision.scores(logits)
         else:
             scores = inference([self.model, *self.others], images)
-            logits = as_logits(scores)
+            logits = self.decision.as_logits(scores)
         self._count(self.refiner.fill(label_and_count(scores, logits, mask, self.refiner, self.confidence)), mask)
         loss: Tensor = self.loss(logits, mask)
         return loss
@@ -237,7 +241,7 @@ class SegmentationTask(pl.LightningModule):
 
         def count(part: Window, probabilities: Tensor) -> None:
             nonlocal total, labeled
-            truth, logits = mask[part.within()][None], as_logits(probabilities)[None]
+            truth, logits = mask[(..., *part.within())][None], self.decision.as_logits(probabilities)[None]
             predicted = label_and_count(probabilities[None], logits, truth, self.refiner, self.confidence)[0]
             if whole is None:
                 self._count(predicted, truth[0])
@@ -254,7 +258,9 @@ class SegmentationTask(pl.LightningModule):
         return torch.tensor(total / max(labeled, 1.0), device=image.device)
 
     def on_validation_epoch_end(self) -> None:
-        self.scores = Scores.from_matrix(self.confusion.compute())
+        self.scores = self.confusion.scores(counts := self.confusion.compute())
+        if isinstance(self.confusion, ProbabilityHistogram):
+            self.thresholds = self.confusion.best_thresholds(counts)
         self.log("val/miou", self.scores.miou, prog_bar=True)
         self.log("val/pixel_accuracy", self.scores.pixel_accuracy)
         self.log_dict({iou_metric(name): iou for name, iou in zip(self.classes.names, self.scores.iou, strict=True)})
@@ -280,21 +286,14 @@ class SegmentationTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.distillation is not None:
             checkpoint[TEACHER_KEY] = self.distillation.state()
+        if self.thresholds:  # in the description of the model: predictions and exports use them
+            hyper_parameters = checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]
+            hyper_parameters["classes"] = {**hyper_parameters["classes"], "thresholds": self.thresholds}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.thresholds = list(checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY]["classes"].get("thresholds", []))
 
     def on_train_start(self) -> None:
         """Apply changed optimizer options when a run resumes; the checkpoint restored the old ones."""
-        if self.trainer.ckpt_path is None:
-            return
-        schedule, num_steps = self.trainer.lr_scheduler_configs[0].scheduler, self.trainer.estimated_stepping_batches
-        assert isinstance(schedule, LambdaLR)
-        if schedule.last_epoch + 1 >= num_steps:  # only a validation is left, for which one more step is counted
-            return
-        before, now = apply_hyperparameters(schedule, self._configured)
-        if before != now and self.trainer.is_global_zero and budget_clock(self.trainer) is None:
-            log.warning(
-                "the learning rate changes from %.3g to %.3g at step %d of %d: the options differ from the run's start",
-                before,
-                now,
-                self.trainer.global_step,
-                num_steps,
-            )
+        if self.trainer.ckpt_path is not None:
+            apply_changed_options(self.trainer, self._configured)

@@ -17,6 +17,7 @@ import yaml
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from segnet.classes import Classes
 from segnet.config import DataConfig, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.scan.crop_fill import fitting_crop
@@ -98,6 +99,7 @@ def averaged(checkpoints: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Ten
     """
     first = read_checkpoint(checkpoints[0])
     hyper_parameters, state = first["hyper_parameters"], first["state_dict"]
+    Classes.create(**hyper_parameters["classes"]).require_one_class("segnet average")  # thresholds cannot be averaged
     sums = {name: value.double() for name, value in state.items() if value.is_floating_point()}
     for path in checkpoints[1:]:
         other = read_checkpoint(path)

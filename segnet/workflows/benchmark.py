@@ -23,11 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from segnet.classes import Classes
 from segnet.errors import ConfigError, MachineError
+from segnet.inference.decisions import decision_of
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.onnx import OnnxRuntime
 from segnet.inference.runtimes.openvino import OpenVINORuntime
 from segnet.inference.runtimes.pytorch import TORCH_DTYPES, choose_device
-from segnet.inference.tta import argmax_classes
 from segnet.models.checkpoint import fitting, read_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.files import replacing
@@ -201,10 +201,10 @@ def measure_prediction(checkpoint: Path, config: BenchmarkConfig) -> Cost:
     """Measure prediction of batches, as a Predictor does it; call it in a fresh process."""
     before = resident()
     runtime = open_runtime(checkpoint, config.device, config.runtime, config.precision)
-    images = _noise(config.batch_size, runtime.channels, config.image_size)
+    images, decision = _noise(config.batch_size, runtime.channels, config.image_size), decision_of(runtime.classes)
 
     def predict() -> Tensor:
-        return argmax_classes(runtime(images.to(runtime.device))).cpu()
+        return decision.masks(decision.scores(runtime(images.to(runtime.device)))).cpu()
 
     library = {OnnxRuntime: "onnxruntime", OpenVINORuntime: "openvino"}.get(type(runtime), "torch")
     return cost(predict, config.batch_size, config.seconds, runtime.device, before, library)
@@ -224,7 +224,7 @@ def measure_training(checkpoint: Path, config: BenchmarkConfig) -> Cost:
     groups = parameter_groups(task, task.model.backbone, task.optim)
     optimizer = build_optimizer(groups, task.optim, fused=not scaler.is_enabled())
     images = _noise(config.batch_size, task.model.in_channels, config.image_size).to(device)
-    mask = _patches(config, len(task.classes.names)).to(device)
+    mask = _patches(config, task.classes).to(device)
 
     def step() -> None:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -243,10 +243,13 @@ def _noise(batch_size: int, channels: int, image_size: list[int]) -> Tensor:
     return torch.randint(0, 256, (batch_size, channels, *image_size), dtype=torch.uint8, generator=generator)
 
 
-def _patches(config: BenchmarkConfig, num_classes: int) -> Tensor:
-    """Return a mask (B, H, W) of random classes in patches of 32 x 32 pixels."""
+def _patches(config: BenchmarkConfig, classes: Classes) -> Tensor:
+    """Return masks (B, H, W) of random classes in patches of 32 x 32 pixels, or their planes (B, classes, H, W)."""
+    num_classes = len(classes.names)
     height, width = config.image_size
     size = (config.batch_size, -(-height // 32), -(-width // 32))
     patches = torch.randint(0, num_classes, size, generator=torch.Generator().manual_seed(0))
     mask = patches.repeat_interleave(32, 1).repeat_interleave(32, 2)[:, :height, :width]
+    if classes.is_multilabel:
+        return torch.stack([mask == label for label in range(num_classes)], 1).to(torch.uint8)
     return mask.to(torch.uint8 if num_classes <= 256 else torch.int32)

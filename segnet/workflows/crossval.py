@@ -170,6 +170,7 @@ def _plan(config: CrossvalConfig, folder: Path) -> FoldPlan:
         ConfigError: too few images or groups. DataError: a file cannot be used, or the dataset has other images now.
     """
     samples = JoinedSplits(list(build_splits(config.dataset, config.splits).values()))
+    samples.classes.require_one_class("segnet crossval")
     sources = [source_name(samples, index) for index in range(len(samples))]
     names = out_of_fold_names(sources)
     stored = _read_json(folder / PLAN)

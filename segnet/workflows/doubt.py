@@ -109,6 +109,7 @@ def doubt(config: DoubtConfig, output_dir: Path) -> tuple[list[Suspect], Classes
     """
     sources = _sources(config)
     classes = sources[0].samples.classes
+    classes.require_one_class("segnet doubt")
     evidence, found = [], []
     with ending_at_once("while looking for label errors: nothing was written"):
         for number, source in enumerate(sources, 1):

@@ -7,29 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from segnet.classes import Classes
 from segnet.config import DataConfig, LoaderConfig
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.errors import ConfigError, DataError, counted
-from segnet.inference.ensemble import Reordered, class_order, require_same_inputs
+from segnet.errors import ConfigError, DataError
 from segnet.inference.refinement import Refinement
-from segnet.inference.refining import Refiner
 from segnet.inference.tta import Inference
-from segnet.models.checkpoint import fitting, load_checkpoint, read_checkpoint, stored_temperature
+from segnet.models.checkpoint import fitting, read_checkpoint, stored_temperature
 from segnet.models.temperature import Temperature, combined
 from segnet.system.files import replacing
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
 from segnet.training.boundary_metrics import BOUNDARY_DEFINITION, TRIMAP_DEFINITION, BoundaryCounts, BoundaryScores
-from segnet.training.calibration import ConfidenceMetrics, FittedTemperature, num_trained_images
+from segnet.training.calibration import FittedTemperature
 from segnet.training.confidence_metrics import ConfidenceScores
 from segnet.training.distributed import require_one_process
+from segnet.training.label_metrics import scores_at_half
 from segnet.training.metrics import Scores, number
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import evaluation_trainer
 from segnet.workflows.clipping import ClippingWarning
+from segnet.workflows.evaluated_models import add_models, confidence_metrics
 from segnet.workflows.per_image import CountImages, ImageCounts
 
 LOWER_EVALUATION = "the size of the images, or set window=1024 (segnet evaluate) or trainer.accelerator=cpu"
@@ -44,17 +43,19 @@ class Results:
         split: the evaluated split.
         inference: options of test-time augmentation and sliding windows.
         num_images: number of images.
-        scores: the metrics.
+        scores: the metrics; with several classes per pixel, at the thresholds of the checkpoint.
         classes: the classes.
-        confusion: pixel counts, a row per true class and a column per predicted class.
+        confusion: pixel counts, a row per true class and a column per predicted class; empty with several classes per
+            pixel.
         image_miou: mIoU per image, over the classes in the image or its prediction; NaN without a labeled pixel.
         images: pixel counts of each class in each image.
-        confidence: scores of the probabilities, of all labeled pixels.
+        confidence: scores of the probabilities, of all labeled pixels; None with several classes per pixel.
         temperature: that of the evaluated probabilities.
         boundary: scores near class boundaries; None: not computed.
         fitted: the temperature that was fitted; None: not requested, or too few labeled pixels.
         refinement: options from probabilities to masks.
         refused: number of labeled pixels without a class, which are in no score.
+        at_half: with several classes per pixel, the metrics with a threshold of 0.5 for each class.
     """
 
     checkpoints: tuple[Path, ...]
@@ -66,12 +67,22 @@ class Results:
     confusion: list[list[int]]
     image_miou: list[float]
     images: ImageCounts
-    confidence: ConfidenceScores
+    confidence: ConfidenceScores | None
     temperature: Temperature
     boundary: BoundaryScores | None = None
     fitted: FittedTemperature | None = None
     refinement: Refinement = field(default_factory=Refinement)
     refused: int = 0
+    at_half: Scores | None = None
+
+    @property
+    def totals(self) -> list[tuple[int, int]]:
+        """True and predicted pixels of each class."""
+        if self.confusion:
+            matrix = np.array(self.confusion)
+            return list(zip(matrix.sum(1).tolist(), matrix.sum(0).tolist(), strict=True))
+        _, truth, predicted = self.images.counts.sum(axis=0).tolist()
+        return list(zip(truth, predicted, strict=True))
 
     @property
     def refused_fraction(self) -> float:
@@ -93,7 +104,8 @@ class Results:
             **({"refused": self.refused_fraction} if self.refused else {}),
             **self.scores.to_dict(self.classes),
             **self._boundary_scores(),
-            "confidence": self._confidence_scores(),
+            **self._confidence_scores(),
+            **self._thresholds(),
             **more,
         }
         with replacing(path) as temporary:
@@ -123,8 +135,21 @@ class Results:
         return {**self.fitted.to_dict(), **source}
 
     def _confidence_scores(self) -> dict[str, Any]:
+        if self.confidence is None:
+            return {}
         scores = self.confidence.to_dict(self.temperature)
-        return scores if self.fitted is None else {**scores, "fitted_temperature": self.fitted_record()}
+        fitted = {} if self.fitted is None else {"fitted_temperature": self.fitted_record()}
+        return {"confidence": {**scores, **fitted}}
+
+    def _thresholds(self) -> dict[str, Any]:
+        if self.at_half is None:
+            return {}
+        return {
+            "task": self.classes.task,
+            "thresholds": dict(zip(self.classes.names, self.classes.decision_thresholds, strict=True)),
+            "thresholds_chosen_on": "val" if self.classes.thresholds and not self.refinement.threshold else None,
+            "with_threshold_0.5": self.at_half.to_dict(self.classes),
+        }
 
     def _boundary_scores(self) -> dict[str, Any]:
         if self.boundary is None:
@@ -181,19 +206,12 @@ def evaluate(
     with fitting(checkpoint):
         task = SegmentationTask(**hyper_parameters)
         task.load_state_dict(stored["state_dict"])
-    further = [_further_model(other, task, checkpoint) for other in others]
-    task.others.extend(model for model, _ in further)
-    temperature = combined([stored_temperature(stored, checkpoint), *(own for _, own in further)])
+    temperature = combined([stored_temperature(stored, checkpoint), *add_models(task, checkpoint, others)])
     mean = hyper_parameters["model"]["mean"]
     datamodule = SegmentationDataModule(dataset, loading, mean, seed=0, classes=task.classes)
     task.inference = inference or Inference()
     _set_refinement(task, refinement or Refinement(), boundary)
-    if calibrate and (seen := num_trained_images(datamodule, split)):
-        raise ConfigError(
-            f"calibrate={calibrate}: {counted(seen, 'image')} of {split} were trained on, and there the model is too "
-            "confident: use another split, or calibrate=null"
-        )
-    task.confidence = ConfidenceMetrics(len(task.classes.names), task.classes.ignore_index, temperature, calibrate)
+    task.confidence = confidence_metrics(task.classes, temperature, calibrate, datamodule, split)
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     samples.take_value_range(task.model.value_range, checkpoint)
@@ -211,7 +229,7 @@ def _results(
 ) -> Results:
     """The results of a task that has evaluated a split."""
     assert task.scores is not None
-    assert task.confidence is not None
+    sure = task.confidence
     return Results(
         checkpoints=checkpoints,
         split=split,
@@ -219,15 +237,16 @@ def _results(
         num_images=len(counts.names),
         scores=task.scores,
         classes=task.classes,
-        confusion=task.confusion.compute().tolist(),
+        confusion=[] if task.classes.is_multilabel else task.confusion.compute().tolist(),
         image_miou=image_miou,
         images=counts,
-        confidence=task.confidence.counts.scores(),
-        temperature=task.confidence.temperature,
-        fitted=task.confidence.fitted(),
+        confidence=sure.counts.scores() if sure else None,
+        temperature=sure.temperature if sure else Temperature(),
+        fitted=sure.fitted() if sure else None,
         boundary=task.boundary.scores() if task.boundary else None,
         refinement=task.refiner.refinement,
         refused=task.refused,
+        at_half=scores_at_half(task.confusion),
     )
 
 
@@ -237,33 +256,26 @@ def _set_refinement(task: SegmentationTask, refinement: Refinement, boundary: fl
     Raises:
         ConfigError: an unknown class, an impossible width, or both refused pixels and boundaries.
     """
-    task.refiner = Refiner(refinement, task.classes)
+    task.use_classes(task.classes, refinement)
     if boundary is None:
         return
+    task.classes.require_one_class(f"boundary={boundary}")
     if task.refiner.may_refuse:
         raise ConfigError("boundary and refuse cannot be combined: Boundary IoU needs a class for every pixel")
     task.boundary = BoundaryCounts(len(task.classes.names), task.classes.ignore_index, boundary)
-
-
-def _further_model(path: Path, task: SegmentationTask, checkpoint: Path) -> tuple[nn.Module, Temperature]:
-    """Load a further model of an ensemble and its temperature, with the classes in the order of the task's.
-
-    Raises:
-        CheckpointError: it cannot be used, or has other classes, channels or another value range.
-    """
-    model, classes = load_checkpoint(path)
-    own = (task.model.in_channels, task.model.value_range)
-    require_same_inputs(own, (model.in_channels, model.value_range), checkpoint, path)
-    order = class_order(task.classes, classes, checkpoint, path)
-    return model if order is None else Reordered(model, order), model.temperature.in_order(order)
 
 
 def require_same_classes(trained: Classes, present: Classes, checkpoint: Path) -> None:
     """Check that a dataset has the checkpoint's classes; scores would be meaningless otherwise.
 
     Raises:
-        DataError: the classes differ; the message names the first difference.
+        DataError: the classes or the task differ; the message names the first difference.
     """
+    if trained.task != present.task:
+        raise DataError(
+            f"the dataset's task is {present.task}, but {checkpoint} was trained for {trained.task}: set "
+            f"dataset.task={trained.task}"
+        )
     if len(trained.names) != len(present.names):
         raise DataError(
             f"the dataset has {len(present.names)} classes, but {checkpoint} was trained on {len(trained.names)}: "

@@ -15,6 +15,7 @@ from segnet.classes import Classes
 from segnet.errors import CheckpointError
 from segnet.exporters import EXPORTERS, exportable, metadata_of
 from segnet.exporters.openvino import convert_onnx, export_openvino
+from segnet.inference.decisions import Decision, decision_of
 from segnet.inference.runtimes import Runtime, open_runtime
 from segnet.inference.runtimes.cache import file_digest
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
@@ -36,7 +37,7 @@ class Comparison:
         size: batch, height, width.
         error: largest absolute difference of the logits; None if the export returns class ids.
         largest: largest absolute logit of the model.
-        agreement: fraction of pixels with the same class, 0-1.
+        agreement: fraction of pixels with the same class, or of planes' pixels with the same value, 0-1.
     """
 
     size: tuple[int, int, int]
@@ -135,7 +136,7 @@ def require_equal(
         CheckpointError: at some size the fraction of pixels with the same class is below LEAST_AGREEMENT.
     """
     for images in example_images(metadata.channels):
-        comparison = compare_outputs(model, run, images, metadata.output)
+        comparison = compare_outputs(model, run, images, metadata.output, decision_of(metadata.classes))
         report(comparison)
         if not comparison.agreement >= LEAST_AGREEMENT:
             raise CheckpointError(
@@ -144,10 +145,13 @@ def require_equal(
             )
 
 
-def compare_outputs(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, output_kind: str) -> Comparison:
+def compare_outputs(
+    model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor, output_kind: str, decision: Decision
+) -> Comparison:
     """Compare model and export on images (B, C, H, W), uint8."""
     expected, given = _inference(model)(images), run(images)
-    agreement = (expected.argmax(dim=1) == given.argmax(dim=1)).double().mean().item()
+    masks = [decision.masks(decision.scores(logits)) for logits in (expected, given)]
+    agreement = (masks[0] == masks[1]).double().mean().item()
     error = (expected - given).abs().max().item() if output_kind == "logits" else None
     batch, _, height, width = images.shape
     return Comparison((batch, height, width), error, expected.abs().max().item(), agreement)

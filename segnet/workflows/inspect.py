@@ -71,7 +71,7 @@ def with_sheet_crop(data: DataConfig, sizes: Mapping[tuple[int, int], int]) -> D
 def write_contact_sheet(samples: SegmentationDataset, usable: list[int], config: InspectConfig, target: Path) -> None:
     """Write a sheet of samples, evenly spread over the usable ones, each before and after augmentation."""
     transform = train_transform(config.data, [0.5] * samples.channels, samples.classes.ignore_index, config.seed)
-    transform.try_listed(len(samples.classes.names))
+    transform.try_listed(samples.classes.num_ids)
     mix = CutMix(config.data.cutmix, config.seed)
     count = min(config.num_images, len(usable))
     keys = [(0, usable[number * len(usable) // count]) for number in range(count)]  # (epoch, sample number)

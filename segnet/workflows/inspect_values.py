@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segnet.classes import MULTILABEL
 from segnet.data import DATASETS, build_splits
 from segnet.data.augment.listed import checked_augment
 from segnet.data.datasets.pairing import lost_files
@@ -46,6 +47,8 @@ def inspect_values(config: InspectConfig, output_dir: Path) -> tuple[ValuesRepor
     for option in NEEDS_NAMES:
         if spec.get(option) is not None:
             raise ConfigError(f"dataset.{option} needs dataset.class_names: set both, or leave out dataset.{option}")
+    if spec.get("task") == MULTILABEL:
+        raise ConfigError('dataset.class_names is not set: add "dataset.class_names=[disk,ring]", one a plane')
     with lost_files() as lost:
         datasets = build_splits({**spec, "class_names": list(PLACEHOLDER)}, config.splits)
     report = ValuesReport(spec, read_contents(datasets), list(dict.fromkeys(lost)), config.data)

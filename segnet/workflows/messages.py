@@ -61,7 +61,8 @@ def greeting(
     interval = config.trainer.get("val_check_interval")
     validated = f", validated every {interval:,} batches" if isinstance(interval, int) else ""
     return [
-        f"data: {facts.num_train:,} train and {facts.num_val:,} val images; {len(names)} classes: "
+        f"data: {facts.num_train:,} train and {facts.num_val:,} val images; {len(names)} "
+        f"{'overlapping ' if datamodule.classes.is_multilabel else ''}classes: "
         f"{listed(names, MOST_CLASSES)}",
         *_unlabeled_line(config, datamodule, task),
         f"model: {backbone['name']} {depth}, {decoder['name']}, output stride {config.output_stride}, "
@@ -116,12 +117,8 @@ def few_steps(config: Config, facts: Facts) -> str:
 
 def never_predicted(results: Results) -> str:
     """Return a warning about classes that occur in the true masks but in no prediction; empty otherwise."""
-    predicted = [sum(column) for column in zip(*results.confusion, strict=True)]
-    missing = [
-        name
-        for name, row, count in zip(results.classes.names, results.confusion, predicted, strict=True)
-        if sum(row) and not count
-    ]
+    counts = zip(results.classes.names, results.totals, strict=True)
+    missing = [name for name, (true, predicted) in counts if true and not predicted]
     if not missing:
         return ""
     one = len(missing) == 1

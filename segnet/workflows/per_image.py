@@ -15,7 +15,7 @@ from torch import Tensor
 from segnet.data.datasets.json_records import Record, as_integer, read_record
 from segnet.errors import DataError
 from segnet.system.files import replacing
-from segnet.training.metrics import Scores, number
+from segnet.training.metrics import number
 from segnet.training.task import SegmentationTask
 
 PER_IMAGE = "per_image.json"
@@ -114,6 +114,5 @@ class CountImages(Callback):
         assert self._before is not None
         added = (pl_module.confusion.matrix - self._before).cpu()
         self.names.append(batch["name"][0])
-        self.miou.append(Scores.from_matrix(added).miou)
-        matrix = added.numpy()
-        self.counts.append(np.stack([matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)]))
+        self.miou.append(pl_module.confusion.scores(added).miou)
+        self.counts.append(pl_module.confusion.by_class(added).numpy())

@@ -177,10 +177,10 @@ class Trial:
 
     def step(self, batch_size: int) -> float:
         """Return the mean duration of a training step after a warm-up step [s]; infinity if out of memory."""
-        channels = self._task.model.in_channels
+        channels, shape = self._task.model.in_channels, self._task.classes.mask_shape(self._crop_size)
         try:
             images = torch.randint(0, 256, (batch_size, channels, *self._crop_size), dtype=torch.uint8).to(self.device)
-            mask = torch.randint(0, len(self._task.classes.names), (batch_size, *self._crop_size)).to(self.device)
+            mask = torch.randint(0, len(self._task.classes.names), (batch_size, *shape)).to(self.device)
             self._one_step(images, mask)
             start = self._now()
             for _ in range(NUM_STEPS):
@@ -218,7 +218,7 @@ class Trial:
     def prediction(self, size: tuple[int, int]) -> float:
         """Return the median duration of predicting an image of (height, width), after a warm-up [s]."""
         images = torch.zeros(1, self._task.model.in_channels, *size, dtype=torch.uint8, device=self.device)
-        mask = torch.zeros(1, *size, dtype=torch.uint8, device=self.device)
+        mask = torch.zeros(self._task.classes.mask_shape(size), dtype=torch.uint8, device=self.device)[None]
         self._task.eval()
         durations = []
         with torch.no_grad():

@@ -22,10 +22,10 @@ from segnet.data.dataset import SegmentationDataset
 from segnet.errors import ConfigError, DataError
 from segnet.exporters.onnx import INPUT
 from segnet.extras import import_extra
+from segnet.inference.decisions import decision_of
 from segnet.inference.runtimes import Runtime
-from segnet.inference.tta import argmax_classes
 from segnet.models.digests import DIGEST_KEY, with_onnx_digest
-from segnet.training.metrics import ConfusionMatrix, Scores
+from segnet.training.label_metrics import metric_of
 
 MAX_SIDE = 1024  # center crop of calibration images [pixels]: all activations of an image are kept in memory
 
@@ -60,6 +60,7 @@ class Calibration:
         """
         spec: dict[str, Any] = {"name": name} if root is None else {"name": name, "root": root}
         own = {"class_names": list(classes.names), "palette": classes.palette, "ignore_index": classes.ignore_index}
+        own["task"] = classes.task
         options = inspect.signature(DATASETS[name]).parameters if name in DATASETS else {}
         spec |= {key: value for key, value in own.items() if key in options}
         if num_images < 1:
@@ -77,12 +78,12 @@ class Calibration:
 
     def measure(self, runtime: Runtime) -> float:
         """Measure the mIoU on the val split, one whole image at a time."""
-        confusion = ConfusionMatrix(len(runtime.classes.names), self.val.classes.ignore_index)
+        counts, decision = metric_of(runtime.classes), decision_of(runtime.classes)
         for index in range(len(self.val)):
             sample = self.val.load(index)
             image = torch.from_numpy(np.ascontiguousarray(sample.image.transpose(2, 0, 1)))[None]
-            confusion.update(argmax_classes(runtime(image))[0], torch.from_numpy(sample.mask))
-        return Scores.from_matrix(confusion.compute()).miou
+            counts.update(decision.counted(decision.scores(runtime(image)))[0], torch.from_numpy(sample.mask))
+        return counts.scores(counts.compute()).miou
 
 
 def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str) -> None:

@@ -68,6 +68,7 @@ def rank(config: RankConfig, inputs: Sequence[Input], output_dir: Path, report: 
     with ending_at_once("while ranking: nothing was written"):
         named = config.checkpoint if isinstance(config.checkpoint, list | tuple) else [config.checkpoint]
         observer = _observer(config, [find_model(one) for one in named])
+        observer.classes.require_one_class("segnet rank")
         labeled = read_labeled(config, observer, named[0], DIVERSITY in config.method)
         pool = Pool(observer, labeled, report, named[0])
         pool.read(inputs, config.batch_size)

@@ -50,10 +50,13 @@ def write_report(
         predictor: of the best checkpoint; None: opened if images are shown.
     """
     scores, classes = results.scores, results.classes
-    counts = np.array(results.confusion, np.float64)
+    counts = np.array(results.confusion, np.float64).reshape([len(results.confusion)] * 2)
     curves, configuration = folder / "curves.png", folder / "config.yaml"
     top = {"val mIoU": percent(scores.miou), "pixel accuracy": percent(scores.pixel_accuracy)}
     top["mean Dice"] = percent(scores.mean_dice)
+    if results.at_half is not None:
+        top["task"] = classes.task
+        top["val mIoU with threshold 0.5"] = percent(results.at_half.miou)
     if near := results.boundary:
         top["Boundary mIoU"], top["trimap mIoU"] = percent(near.boundary_miou), percent(near.trimap_miou)
     page = render(
@@ -66,11 +69,12 @@ def write_report(
         classes=classes,
         scores=scores,
         boundary=results.boundary,
+        at_half=results.at_half,
         **_iou_over_time(folder / "metrics.csv", classes),
         confusion=(counts / np.where(counts.sum(1) > 0, counts.sum(1), math.nan)[:, None]).tolist(),
         worst=_worst_images(results, samples, worst, predictor),
         confidence=results.confidence,
-        risks=list(zip(COVERAGES, results.confidence.risks, strict=True)),
+        risks=list(zip(COVERAGES, results.confidence.risks, strict=True)) if results.confidence else [],
         temperature=results.temperature,
         fitted=results.fitted,
         not_labeled=IGNORED,

@@ -50,6 +50,7 @@ def write_shards(config: ShardConfig) -> Index:
     require_webdataset()
     splits = list(dict.fromkeys(config.splits))
     datasets = build_splits(config.dataset, splits)
+    datasets[splits[0]].classes.require_one_class("segnet shard")
     for split, dataset in datasets.items():
         for note in dataset.notes.lines():
             log.info("look at your data: %s: %s", split, note)

@@ -53,6 +53,7 @@ from segnet.training.run_folder import (
 from segnet.training.run_lock import locked
 from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
+from segnet.training.task_limits import require_fitting_task
 from segnet.training.teacher import Distillation
 from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_batch_norm, training_trainer
 from segnet.weights.load import load_backbone_weights
@@ -156,11 +157,11 @@ def prepare(
     base = resumed or started
     normalized_as = _normalization_of(base, str(checkpoint or config.init_from)) if base else weights
     mean, std = resolve_normalization(config.mean, config.std, normalized_as, _num_channels(config))
-    overfits = bool(config.trainer.get("overfit_batches"))
     stream = UnlabeledStream(images, config.consistency) if images is not None else None
-    datamodule = SegmentationDataModule(
-        config.dataset, config.data, mean, config.seed, fixed_order=overfits, splits=splits, unlabeled=stream
-    )
+    options: dict[str, Any] = {"splits": splits, "unlabeled": stream}
+    options["fixed_order"] = bool(config.trainer.get("overfit_batches"))
+    datamodule = SegmentationDataModule(config.dataset, config.data, mean, config.seed, **options)
+    require_fitting_task(config, datamodule.classes, resumed, checkpoint)
     if resumed and checkpoint:
         config = with_choices_of_run(config, checkpoint, resumed["hyper_parameters"]["optim"])
     distillation = distillation_of(config, datamodule, resumed, checkpoint)
@@ -253,7 +254,7 @@ def _finish(
     best = best_checkpoint(trainer, folder)
     task = trainer.lightning_module
     assert isinstance(task, SegmentationTask)
-    calibrate = config.calibrate
+    calibrate = None if datamodule.classes.is_multilabel else config.calibrate  # each class has its own sigmoid
     if calibrate and num_trained_images(datamodule, "val"):
         log.info("not calibrated: the model was trained on images of val")
         calibrate = None

@@ -152,3 +152,23 @@ def test_doubt_is_red_over_dark_gray_with_white_boxes():
     assert tuple(drawn[2, 3]) == (255, 255, 255)  # the box surrounds the region
     assert tuple(drawn[3, 4]) == (100, 100, 100)
     assert (image == 200).all()
+
+
+def test_overlapping_classes_have_their_mean_color_and_outlines():
+    classes = Classes.create(["disk", "ring"], [[200, 0, 0], [0, 100, 0]], task="multilabel")
+    planes = np.zeros((2, 12, 16), np.uint8)
+    planes[0, 1:9, 1:9] = 1
+    planes[1, 3:11, 4:14] = 1
+    planes[1, 0, 0] = 255  # ignored
+    colors = colorize(planes, classes)
+    assert colors[2, 2].tolist() == [200, 0, 0]
+    assert colors[5, 6].tolist() == [100, 50, 0]  # both
+    assert colors[6, 11].tolist() == [0, 100, 0]
+    assert colors[0, 0].tolist() == [255, 255, 255]
+    assert colors[3, 6].tolist() == [0, 100, 0]  # the outline of the ring, inside of the disk
+    image = np.full((12, 16, 3), 50, np.uint8)
+    mixed = overlay(image, planes, classes, 0.5)
+    assert mixed[5, 6].tolist() == [75, 50, 25]
+    assert mixed[3, 6].tolist() == [0, 100, 0]
+    assert (mixed[11] == 50).all()  # no class
+    assert (image == 50).all()

@@ -120,3 +120,16 @@ def test_without_refinement_a_temperature_leaves_the_mask_and_logits_as_they_are
     mask, kept = Refiner(Refinement(), CLASSES).finish(scores.clone(), Temperature((9.0,)))
     assert kept is None
     np.testing.assert_array_equal(mask, scores.argmax(0))
+
+
+def test_a_threshold_replaces_that_of_an_overlapping_class():
+    classes = Classes.create(["disk", "ring"], task="multilabel", thresholds=[0.25, 0.75])
+    probabilities = [[[0.3, 0.2, 0.8]], [[0.3, 0.76, 0.7]]]
+    assert refined(probabilities, classes).tolist() == [[[1, 0, 1]], [[0, 1, 0]]]
+    assert refined(probabilities, classes, threshold="ring=0.3").tolist() == [[[1, 0, 1]], [[1, 1, 1]]]
+    both = Refiner(Refinement.read(threshold="disk=0.3,ring=0.3"), classes)
+    assert both.needs_probabilities
+    assert not both.may_refuse
+    for options in ({"refuse": 0.5}, {"min_area": 5}, {"min_area": "disk=5"}):
+        with pytest.raises(ConfigError, match=rf"{next(iter(options))} needs one class per pixel"):
+            refined(probabilities, classes, **options)

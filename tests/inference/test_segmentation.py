@@ -71,3 +71,31 @@ def test_only_selected_classes_are_drawn():
 def test_an_unknown_class_is_refused():
     with pytest.raises(ConfigError, match="'roda' is no class of this model"):
         Segmentation(np.zeros((2, 2, 3), np.uint8), MASK, CLASSES).polygons(["roda"])
+
+
+OVERLAPPING = Classes.create(["disk", "ring"], [[200, 0, 0], [0, 100, 0]], task="multilabel")
+PLANES = np.array([[[1, 1], [0, 0]], [[1, 0], [0, 0]]], np.uint8)
+
+
+def test_a_pixel_counts_for_each_of_its_classes():
+    found = Segmentation(np.zeros((2, 2, 3), np.uint8), PLANES, OVERLAPPING)
+    assert found.pixels == {"disk": 2, "ring": 1}
+    assert found.shares == {"disk": 0.5, "ring": 0.25}
+    assert (found.size, found.refused) == ((2, 2), 0)
+    np.testing.assert_array_equal(found.pixels_of("ring"), [[True, False], [False, False]])
+    with pytest.raises(ConfigError, match="'rings' is no class"):
+        found.pixels_of("rings")
+    assert [(polygon.class_id, polygon.area) for polygon in found.polygons()] == [(0, 2), (1, 1)]
+    assert found._repr_png_().startswith(b"\x89PNG")
+
+
+def test_only_some_of_the_overlapping_classes_are_drawn():
+    found = Segmentation(np.full((2, 2, 3), 50, np.uint8), PLANES, OVERLAPPING)
+    assert found.colors(["ring"])[0].tolist() == [[0, 100, 0], [255, 255, 255]]
+    np.testing.assert_array_equal(found.overlay(0.5, ["ring"])[0, 1], [50, 50, 50])
+
+
+def test_the_confidence_of_several_answers_is_that_of_the_least_certain():
+    probabilities = np.array([[[0.9, 0.3], [0.1, 0.5]], [[0.6, 0.25], [0.5, 0.0]]], np.float16)
+    found = Segmentation(np.zeros((2, 2, 3), np.uint8), PLANES, OVERLAPPING, probabilities)
+    np.testing.assert_allclose(found.confidence, [[0.6, 0.3], [0.5, 0.5]], atol=1e-3)

@@ -43,10 +43,10 @@ class CutMix:
         rng = np.random.default_rng([self._seed, *key, 1])
         if rng.random() >= self._probability:
             return sample
-        rows, columns = _draw_rectangle(rng, *sample.mask.shape)
+        rows, columns = _draw_rectangle(rng, *sample.mask.shape[-2:])
         image, mask = sample.image.copy(), sample.mask.copy()
         image[rows, columns] = other.image[rows, columns]
-        mask[rows, columns] = other.mask[rows, columns]
+        mask[..., rows, columns] = other.mask[..., rows, columns]  # of planes too
         return Sample(image, mask, sample.name)
 
 

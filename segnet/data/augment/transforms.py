@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segnet.data.augment.crops import cut_at_random
 from segnet.data.augment.listed import ListedTransforms
+from segnet.data.augment.plane_codes import to_codes, to_planes
 from segnet.data.augment.presets import listed_transforms
 from segnet.data.augment.turns import apply_turns, before_turns
 from segnet.errors import ConfigError
@@ -27,7 +28,8 @@ class TrainTransform:
         flip: probability of a horizontal flip.
         color_jitter: strength of brightness, contrast and saturation jitter, 0 for none; hue jitter is a quarter of it.
             Only RGB images have saturation and hue.
-        category_max_ratio: a crop with a larger fraction of one class is drawn again; 1: never.
+        category_max_ratio: a crop with a larger fraction of one class is drawn again; 1: never. In multilabel masks, a
+            combination of classes counts as a class, and pixels without any class as another.
         fill: value of padded pixels in each channel before color jitter, 0-255.
         ignore_index: mask value of padded pixels.
         seed: the only source of randomness, together with the epoch and the index of the image.
@@ -74,7 +76,11 @@ class TrainTransform:
     def __call__(
         self, image: NDArray[np.uint8 | np.float32], mask: NDArray[np.uint8 | np.int32], *, epoch: int, index: int
     ) -> tuple[NDArray[np.uint8 | np.float32], NDArray[np.uint8 | np.int32]]:
-        """Augment an image (H, W, channels), 0-255, and its mask (H, W); both keep their types."""
+        """Augment an image (H, W, channels), 0-255, and its mask (H, W) or (classes, H, W); both keep their types."""
+        if mask.ndim == 3:
+            codes, table = to_codes(mask)  # type: ignore[arg-type]  # planes are uint8
+            image, codes = self(image, codes, epoch=epoch, index=index)
+            return image, to_planes(codes, table)
         sequence = np.random.SeedSequence([self._seed, epoch, index])
         rng = np.random.default_rng(sequence)
         first, second, third = sequence.spawn(3)

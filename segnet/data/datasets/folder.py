@@ -1,7 +1,8 @@
 """Your own dataset: images and masks in folders or lists, paired by file name.
 
 The splits are folders, ``images/train`` and ``masks/train`` (or ``train/images`` and ``train/masks``), likewise for
-val; or list files; or random fractions of ``images`` and ``masks``. All folders may have folders inside.
+val; or list files; or random fractions of ``images`` and ``masks``. All folders may have folders inside. Masks of
+several classes per pixel have layouts of their own, see `segnet.data.datasets.plane_files`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segnet.classes import Classes
+from segnet.classes import MULTICLASS, MULTILABEL, Classes
 from segnet.data.dataset import FileDataset
 from segnet.data.datasets.labels import Labels
 from segnet.data.datasets.layouts import layout_hint
 from segnet.data.datasets.lists import listed_pairs
 from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import Pair, pair_folders, refuse_missing, require_folder, require_root, require_split
+from segnet.data.datasets.planes import PlaneLabels, require_plane_options
 from segnet.data.datasets.splits import SPLIT_OF_NAME, Division, split_folder
 from segnet.errors import ConfigError
 from segnet.images.values import checked_value_range
@@ -34,13 +36,15 @@ class Folder(FileDataset):
         ignore_index: value in the masks that is ignored.
         images, masks: names of the two folders.
         image_suffix, mask_suffix: end of the names before the file ending: "_mask" pairs a.jpg with a_mask.png.
-        id_map, color_map: meaning of the values or colors of masks, see `segnet.data.datasets.labels`.
+        id_map, color_map: meaning of the values or colors of masks, see `segnet.data.datasets.labels`; with
+            task=multilabel, an id_map gives 0, 1 or ignore for the values of each plane.
         train_list, val_list, test_list: list files, relative to each root; a line is an image, or image and mask.
         val_fraction, test_fraction: fractions of the pairs, for splits without a folder or list.
         split_seed: of that random choice.
         group: regular expression; images with the same matched text in their paths stay in one split.
         channels: of the images.
         value_range: [low, high], the stored values that become black and white; null: 0 and the largest of their type.
+        task: "multiclass": a mask holds one class id per pixel. "multilabel": a plane per class, which may overlap.
 
     Raises:
         ConfigError: a value outside these.
@@ -69,6 +73,7 @@ class Folder(FileDataset):
         group: str | None = None,
         channels: int = 3,
         value_range: Sequence[float] | None = None,
+        task: str = MULTICLASS,
     ) -> None:
         require_split(split)
         division = Division(val_fraction, test_fraction, split_seed, group)
@@ -81,9 +86,9 @@ class Folder(FileDataset):
         roots = [root] if isinstance(root, str) else list(root)
         if not roots:
             raise ConfigError("dataset.root=[]: name at least one folder")
-        classes = Classes.create(class_names, palette, ignore_index)
+        labels = _mask_reader(class_names, palette, ignore_index, task, id_map, color_map)
         limits = checked_value_range(value_range)
-        names = Names(images, masks, image_suffix, mask_suffix)
+        names = Names(images, masks, image_suffix, mask_suffix, labels)
         lists = {"train": train_list, "val": val_list, "test": test_list}
         pairs: list[Pair] = []
         undivided: list[tuple[Pair, str]] = []
@@ -99,17 +104,37 @@ class Folder(FileDataset):
             where = str(undivided[0][0][0].parent)
             items, keys = [pair for pair, _ in undivided], [key for _, key in undivided]
             pairs += division.choose(items, keys, split, where, self.notes)
-        super().__init__(pairs, classes, Labels(classes, id_map, color_map, configurable=True), channels, limits)
+        super().__init__(pairs, labels.classes, labels, channels, limits)
+
+
+def _mask_reader(
+    class_names: Sequence[str],
+    palette: Sequence[Sequence[int]] | None,
+    ignore_index: int,
+    task: str,
+    id_map: Mapping[Any, Any] | None,
+    color_map: Sequence[Sequence[int | str]] | str | None,
+) -> Labels | PlaneLabels:
+    """The reader of the masks."""
+    if task == MULTILABEL:
+        require_plane_options(color_map, ignore_index)
+        return PlaneLabels(Classes.create(class_names, palette, task=task), id_map)
+    return Labels(Classes.create(class_names, palette, ignore_index, task), id_map, color_map, configurable=True)
 
 
 class Names:
-    """Folder names and file suffixes of images and masks."""
+    """Folder names and file suffixes of images and masks, which `labels` reads."""
 
-    def __init__(self, images: str, masks: str, image_suffix: str, mask_suffix: str) -> None:
+    def __init__(
+        self, images: str, masks: str, image_suffix: str, mask_suffix: str, labels: Labels | PlaneLabels
+    ) -> None:
         self.images, self.masks = images, masks
         self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
+        self._labels = labels
 
     def pairs(self, images: Path, masks: Path, notes: Notes) -> list[Pair]:
+        if isinstance(self._labels, PlaneLabels):
+            return self._labels.pair(images, masks, notes, self.image_suffix, self.mask_suffix)
         return pair_folders(images, masks, notes, self.image_suffix, self.mask_suffix)
 
     def split_folders(self, root: Path, split: str, notes: Notes) -> tuple[Path, Path] | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from segnet.components import forwards_to
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.folder import Folder
+from segnet.data.datasets.labels import Labels
 from segnet.errors import ConfigError
 from segnet.images.geotiff import common_size, opened
 from segnet.images.masks import ALL_LABELS, LabelValues
@@ -42,6 +43,7 @@ class GeoTIFF(SegmentationDataset):
             raise ConfigError(f"dataset.window={list(window)} is not [height, width], each 1 or more")
         self.classes, self.channels, self.notes = scenes.classes, scenes.channels, scenes.notes
         self.value_range = scenes.value_range
+        assert isinstance(scenes.labels, Labels)  # `geotiff` has no option task
         self._labels = scenes.labels
         self._windows: list[tuple[Path, Path, Window]] = []
         for scene, mask in scenes.pairs:
@@ -91,7 +93,7 @@ class GeoTIFF(SegmentationDataset):
         return self._labels.advice(labels, colors, num_colors)
 
 
-@forwards_to(Folder, without=["color_map"])
+@forwards_to(Folder, without=["color_map", "task"])
 def geotiff(window: Sequence[int] = SAMPLE_SIZE, **options: Any) -> GeoTIFF:
     """Windows of GeoTIFF scenes; masks hold class ids.
 

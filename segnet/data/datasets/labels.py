@@ -77,6 +77,10 @@ class Labels:
         # A value in the id map is a label, even if the file declares it as nodata.
         self.kept = {int(key) for key in id_map or () if str(key).isdecimal()}
 
+    def files(self, path: Path) -> list[Path]:
+        """Return the files of a mask: itself."""
+        return [path]
+
     def read(self, path: Path) -> Mask:
         """Read a mask: (H, W) class ids or `ignore_index`, in the smallest dtype for all of them.
 

@@ -1,7 +1,8 @@
 """Built-in dataset: images of shapes, generated from (seed, index), without files.
 
 Each class has a typical hue with a spread that almost reaches the next class: color helps, but outlines decide. Shapes
-overlap, surfaces have textures, the lighting varies across the image, and noise is added.
+overlap, surfaces have textures, the lighting varies across the image, and noise is added. With task=multilabel, disks
+and rings are translucent: a pixel may be part of both, which no single class per pixel describes.
 """
 
 import colorsys
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from segnet.classes import Classes
+from segnet.classes import MULTICLASS, MULTILABEL, TASKS, Classes
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.pairing import SPLITS, require_split
 from segnet.errors import ConfigError
@@ -22,8 +23,12 @@ CLASSES = Classes.create(
     names=["background", "disk", "ring", "square", "triangle", "cross"],
     palette=[[40, 40, 40], [230, 60, 60], [250, 190, 40], [70, 140, 240], [60, 190, 90], [170, 90, 220]],
 )
+OVERLAPPING = Classes.create(["disk", "ring"], [[230, 60, 60], [70, 140, 240]], task=MULTILABEL)
+OVERLAPPING_HUES = (0.0, 180.0)  # typical hue of each of these classes [degrees]
+OPACITY = 0.6  # of translucent shapes
 RADII = (11.0, 21.0)  # range of the shapes' radii [pixels]
 AREA_PER_SHAPE = 1600  # image area per shape, on average [pixels]
+AREA_PER_OVERLAPPING = 500  # the same for translucent shapes: most of them overlap
 HUE_SPREAD = 32  # around the typical hue of a class; five classes share 360 degrees [degrees]
 SHIFT = 4  # fractional bits of coordinates in OpenCV: 1/16 pixel
 
@@ -64,9 +69,10 @@ class Shapes(SegmentationDataset):
         num_train, num_val, num_test: number of images in each split.
         size: (height, width) [pixels].
         seed: of the whole dataset.
+        task: "multiclass", or "multilabel" for translucent disks and rings that overlap.
 
     Raises:
-        ConfigError: an unknown split, a count below 1 or a size below 16.
+        ConfigError: an unknown split or task, a count below 1 or a size below 16.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class Shapes(SegmentationDataset):
         num_test: int = 100,
         size: tuple[int, int] = (64, 64),
         seed: int = 0,
+        task: str = MULTICLASS,
     ) -> None:
         counts = {"train": num_train, "val": num_val, "test": num_test}
         require_split(split)
@@ -84,7 +91,9 @@ class Shapes(SegmentationDataset):
             raise ConfigError(f"dataset.num_{split}={counts[split]} must be 1 or more")
         if len(size) != 2 or min(size) < 16:
             raise ConfigError(f"dataset.size={list(size)} is not [height, width], each 16 or more")
-        self.classes = CLASSES
+        if task not in TASKS:
+            raise ConfigError(f"dataset.task={task} is unknown: choose from {', '.join(TASKS)}")
+        self.classes = OVERLAPPING if task == MULTILABEL else CLASSES
         self.split = split
         self.size = (int(size[0]), int(size[1]))
         self.seed = seed
@@ -95,7 +104,7 @@ class Shapes(SegmentationDataset):
 
     def load(self, index: int) -> Sample:
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), index])
-        image, mask = draw(rng, self.size)
+        image, mask = (draw_overlapping if self.classes.is_multilabel else draw)(rng, self.size)
         return Sample(image, mask, f"shapes/{self.split}/{index}")
 
 
@@ -114,10 +123,33 @@ def draw(rng: Generator, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDAr
         hue = 360 * kind / len(names) + rng.uniform(-HUE_SPREAD, HUE_SPREAD)
         image[shape] = texture(rng, size, hue, saturation=rng.uniform(0.4, 0.9))[shape]
         mask[shape] = kind + 1
-    image *= lighting(rng, size)[:, :, None]
+    return photographed(rng, image), mask
+
+
+def draw_overlapping(rng: Generator, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Draw one image of translucent shapes.
+
+    Returns:
+        Image (H, W, 3) uint8 RGB and planes (2, H, W) uint8 of 0 and 1: disks and rings.
+    """
+    image = texture(rng, size, hue=rng.uniform(0, 360), saturation=rng.uniform(0, 0.2))
+    planes = np.zeros((len(OVERLAPPING.names), *size), np.uint8)
+    for _ in range(round(size[0] * size[1] / AREA_PER_OVERLAPPING * rng.uniform(0.6, 1.4))):
+        kind = int(rng.integers(len(planes)))
+        shape = outline(rng, OVERLAPPING.names[kind], size)
+        hue = OVERLAPPING_HUES[kind] + rng.uniform(-HUE_SPREAD, HUE_SPREAD)
+        painted = texture(rng, size, hue, saturation=rng.uniform(0.6, 0.9))
+        image[shape] = (1 - OPACITY) * image[shape] + OPACITY * painted[shape]
+        planes[kind][shape] = 1
+    return photographed(rng, image), planes
+
+
+def photographed(rng: Generator, image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Add lighting, blur and noise to an image (H, W, 3), 0-255, which is changed: uint8."""
+    image *= lighting(rng, (image.shape[0], image.shape[1]))[:, :, None]
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.8)), np.float32)
     image += rng.normal(0, rng.uniform(2, 10), image.shape).astype(np.float32)
-    return np.clip(np.round(image), 0, 255).astype(np.uint8), mask
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
 
 def outline(rng: Generator, name: str, size: tuple[int, int]) -> NDArray[np.bool_]:

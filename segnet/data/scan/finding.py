@@ -13,7 +13,8 @@ class Finding:
         name: path or number of the sample, for messages.
         problem: the reason why it cannot be used; empty: it can be used, and the other attributes are set.
         size: (height, width) [pixels].
-        pixels: class id or `ignore_index` -> number of pixels.
+        pixels: class id or `ignore_index` -> number of pixels. In multilabel masks a pixel counts for each of its
+            classes, and `ignore_index` counts the pixels that are ignored in all planes.
         image_hash, mask_hash: hashes of the values, not of the files.
         labels: value -> number of pixels, of a mask with unknown labels.
         colors: the first colors of a color mask; `num_colors` is their total number.
@@ -55,5 +56,5 @@ class Finding:
         return replace(found, values=[[*map(float, row)] for row in values], limits=[*map(float, limits)])
 
     def labeled(self, ignore_index: int) -> int:
-        """Return the number of labeled pixels."""
-        return sum(count for label, count in self.pixels.items() if label != ignore_index)
+        """Return the number of labeled pixels; in multilabel masks, of pixels that are not ignored in all planes."""
+        return self.size[0] * self.size[1] - self.pixels.get(ignore_index, 0)

@@ -61,6 +61,13 @@ class SplitReport:
         """Class id or `ignore_index` -> number of images that contain it."""
         return Counter(label for finding in self.findings for label in finding.pixels)
 
+    @property
+    def num_pixels(self) -> int:
+        """Number of pixels that `pixels` is a part of."""
+        if self.classes.is_multilabel:  # a pixel counts for each of its classes
+            return sum(height * width * number for (height, width), number in self.sizes.items())
+        return self.pixels.total()
+
     @cached_property
     def labeled_where_present(self) -> Counter[int]:
         """Class id -> number of labeled pixels in all images that contain it."""
@@ -90,12 +97,11 @@ class SplitReport:
     def near_constant(self) -> list[str]:
         """The samples with (almost) only one class in the mask."""
         ignore_index = self.classes.ignore_index
-        return [
-            finding.name
+        largest = [
+            (finding, max((n for label, n in finding.pixels.items() if label != ignore_index), default=0))
             for finding in self.readable
-            if (labeled := finding.labeled(ignore_index))
-            and max(n for label, n in finding.pixels.items() if label != ignore_index) >= NEAR_CONSTANT * labeled
         ]
+        return [f.name for f, most in largest if most and most >= NEAR_CONSTANT * f.labeled(ignore_index)]
 
     @property
     def errors(self) -> list[str]:
@@ -104,7 +110,7 @@ class SplitReport:
         option = value_range_option([finding.limits for finding in unusable])
         problems = grouped(unusable, {**self.advice, "values": f"for this split: {option}" if option else ""})
         ignore_index = self.classes.ignore_index
-        if self.readable and set(self.pixels) <= {ignore_index}:
+        if self.readable and set(self.pixels) <= {ignore_index} and len(self.ignored) == len(self.readable):
             problems.append(
                 f"the {self.split} split has no labeled pixel: all of its {len(self.readable):,} masks are "
                 f"ignore_index={ignore_index} throughout"

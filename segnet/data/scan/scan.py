@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from segnet.classes import Classes
+from segnet.classes import IGNORED_IN_PLANE, Classes
 from segnet.data.cache.fingerprints import cache_folder, cache_key, dataset_digest, fingerprint_of
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.labels import UnknownLabelError
@@ -145,7 +145,7 @@ def scan_sample(dataset: SegmentationDataset, index: int) -> Finding:
     finding = finding_of(sample)
     finding = replace(finding, num_pages=_num_pages(dataset, index), nodata=dataset.declared_nodata(index))
     if no_data is not None:
-        finding = replace(finding, has_nodata=bool((sample.mask[no_data] != dataset.classes.ignore_index).any()))
+        finding = replace(finding, has_nodata=bool((sample.mask[..., no_data] != dataset.classes.ignore_index).any()))
     if dataset.has_value_range and dataset.value_range is None and fill_little(finding.values):
         values, full = dataset.stored_values(index)
         finding = replace(
@@ -185,22 +185,26 @@ def _problem(name: str, error: DataError, classes: Classes) -> Finding:
 
 def finding_of(sample: Sample) -> Finding:
     """Build the finding of a readable sample."""
-    labels, counts = _counted(sample.mask)
     return Finding(
         sample.name,
         "",
         (sample.image.shape[0], sample.image.shape[1]),
-        dict(zip(labels, counts, strict=True)),
+        _counted(sample.mask),
         content_hash(sample.image),
         content_hash(sample.mask),
         values=measured(sample.image),
     )
 
 
-def _counted(mask: NDArray[np.integer]) -> tuple[list[int], list[int]]:
-    counts = np.bincount(mask.ravel())
-    labels = np.flatnonzero(counts)
-    return labels.tolist(), counts[labels].tolist()
+def _counted(mask: NDArray[np.integer]) -> dict[int, int]:
+    """The pixels of each class id, or of each plane of a multilabel mask; pixels ignored in all planes are ignored."""
+    if mask.ndim == 3:
+        counts = {label: int((plane == 1).sum()) for label, plane in enumerate(mask)}
+        counts[IGNORED_IN_PLANE] = int((mask == IGNORED_IN_PLANE).all(axis=0).sum())
+        return {label: count for label, count in counts.items() if count}
+    bins = np.bincount(mask.ravel())
+    labels = np.flatnonzero(bins)
+    return dict(zip(labels.tolist(), bins[labels].tolist(), strict=True))
 
 
 def content_hash(values: NDArray[Any]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.classes import Classes
+from segnet.inference.polygons import pixels_of
 
 
 def run_lengths(where: NDArray[np.bool_]) -> list[int]:
@@ -22,7 +23,7 @@ def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes
     """A COCO dataset of one image, with one RLE annotation per class."""
     annotations: list[dict[str, Any]] = []
     for class_id in sorted(class_ids):
-        where = mask == class_id
+        where = pixels_of(mask, class_id)
         if not where.any():
             continue
         rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
@@ -32,14 +33,14 @@ def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes
                 "id": len(annotations) + 1,
                 "image_id": 1,
                 "category_id": class_id + 1,  # COCO ids start at 1
-                "segmentation": {"size": list(mask.shape), "counts": run_lengths(where)},
+                "segmentation": {"size": list(where.shape), "counts": run_lengths(where)},
                 "area": int(where.sum()),
                 "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
                 "iscrowd": 0,
             }
         )
     return {
-        "images": [{"id": 1, "file_name": file_name, "height": mask.shape[0], "width": mask.shape[1]}],
+        "images": [{"id": 1, "file_name": file_name, "height": mask.shape[-2], "width": mask.shape[-1]}],
         "annotations": annotations,
         "categories": [{"id": index + 1, "name": name} for index, name in enumerate(classes.names)],
     }

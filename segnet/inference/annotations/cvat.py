@@ -37,8 +37,9 @@ def cvat_labels(classes: Classes) -> dict[str, Color]:
     A class keeps its color where it can. Without a class named background, one is added in front.
 
     Raises:
-        ConfigError: a class name that a label map cannot hold.
+        ConfigError: a class name that a label map cannot hold, or classes that overlap.
     """
+    classes.require_one_class("--save cvat")
     for name in classes.names:
         if ":" in name or name.startswith("#") or name != name.strip() or not name.isprintable():
             raise ConfigError(f"--save cvat: the class name {name!r} cannot stand in CVAT's label map: leave it out")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segnet.classes import Classes, is_background
+from segnet.inference.polygons import pixels_of
 
 # Names of the tags in `labeling_config`, and the key of the image in a task.
 BRUSH_TAG, IMAGE_TAG, IMAGE_KEY = "brush", "image", "image"
@@ -35,7 +36,7 @@ def label_studio_prediction(
 
     results = []
     for class_id in sorted(class_ids):
-        where = mask == class_id
+        where = pixels_of(mask, class_id)
         if is_background(classes.names[class_id]) or not where.any():
             continue
         region: dict[str, Any] = {
@@ -43,8 +44,8 @@ def label_studio_prediction(
             "from_name": BRUSH_TAG,
             "to_name": IMAGE_TAG,
             "type": "brushlabels",
-            "original_width": mask.shape[1],
-            "original_height": mask.shape[0],
+            "original_width": mask.shape[-1],
+            "original_height": mask.shape[-2],
             "image_rotation": 0,
             "value": {"format": "rle", "rle": encode_brush(where), "brushlabels": [classes.names[class_id]]},
         }

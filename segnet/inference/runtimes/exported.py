@@ -17,7 +17,7 @@ from segnet.models.digests import require_export_digest
 from segnet.models.metadata import Metadata
 from segnet.system.integrity import refusing_damage
 
-CERTAIN = 100.0  # logit of the predicted class for a file with class ids as output; other classes get 0
+CERTAIN = 100.0  # logit of the predicted class for a file with masks as output; other classes get 0, or -100
 TRIAL_SIDE = 32  # side of the test image for a file without a digest [pixels]
 
 
@@ -93,9 +93,11 @@ def to_input(images: Tensor, metadata: Metadata) -> Tensor:
 
 
 def to_logits(output: NDArray[np.generic] | Tensor, metadata: Metadata) -> Tensor:
-    """Convert the output of a file to float32 logits (B, classes, H, W); class ids become one-hot logits."""
+    """Convert the output of a file to float32 logits (B, classes, H, W); masks become certain logits."""
     result = torch.as_tensor(output)
     if metadata.output == "logits":
         return result
+    if metadata.classes.is_multilabel:
+        return (2 * result.float() - 1) * CERTAIN
     one_hot = torch.nn.functional.one_hot(result.long(), len(metadata.classes.names))
     return one_hot.permute(0, 3, 1, 2).float() * CERTAIN

@@ -90,3 +90,18 @@ def test_shapes_contrast_with_their_surroundings():
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Shapes(**{"split": "train", **options})
+
+
+def test_translucent_shapes_overlap():
+    samples = Shapes("train", num_train=20, task="multilabel")
+    assert samples.classes.is_multilabel
+    both = 0
+    for index in range(20):
+        sample = samples.load(index)
+        assert sample.mask.shape == (2, *sample.image.shape[:2])
+        assert set(np.unique(sample.mask)) <= {0, 1}
+        both += int(sample.mask.all(axis=0).sum())
+    assert both > 1000
+    assert digest(samples, 3) == digest(Shapes("train", task="multilabel"), 3)
+    with pytest.raises(ConfigError, match=r"dataset\.task=both is unknown"):
+        Shapes("train", task="both")

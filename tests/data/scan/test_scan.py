@@ -10,6 +10,7 @@ from PIL import Image
 from segnet.classes import Classes
 from segnet.data.cache.fingerprints import dataset_digest
 from segnet.data.dataset import FileDataset
+from segnet.data.datasets.planes import PlaneLabels
 from segnet.data.scan import scan as module
 from segnet.data.scan.scan import ScanCache, content_hash, scan_split
 
@@ -126,3 +127,27 @@ def test_a_dataset_with_an_id_map_of_numbers_and_words_can_be_cached(tmp_path):
         == dataset_digest(turned, THREE)
         != dataset_digest({**spec, "id_map": {0: 1}}, THREE)
     )
+
+
+def test_overlapping_classes_are_counted_by_plane(tmp_path):
+    planes = np.zeros((2, 2, 3), np.uint8)
+    planes[0, 0], planes[1, :, 0], planes[:, 1, 2], planes[0, 1, 1] = 1, 1, 255, 255
+    np.save(tmp_path / "mask.npy", planes)
+    Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(tmp_path / "image.png")
+    classes = Classes.create(["disk", "ring"], task="multilabel")
+    pairs = [(tmp_path / "image.png", tmp_path / "mask.npy")]
+    labels = PlaneLabels(classes, {0: 0, 1: 1, 255: "ignore"})
+    report = scan_split(FileDataset(pairs, classes, labels), "train", progress=False)
+    [finding] = report.readable
+    assert finding.pixels == {0: 3, 1: 2, 255: 1}  # one pixel is ignored in all planes
+    assert finding.labeled(255) == 5
+    assert report.num_pixels == 6
+    assert report.labeled_where_present == {0: 5, 1: 5, 255: 5}
+    assert report.errors == []
+    np.save(tmp_path / "mask.npy", np.full((2, 2, 3), 255, np.uint8))
+    report = scan_split(FileDataset(pairs, classes, labels), "train", progress=False)
+    assert "has no labeled pixel" in report.errors[0]
+    np.save(tmp_path / "mask.npy", np.zeros((2, 2, 3), np.uint8))
+    report = scan_split(FileDataset(pairs, classes, labels), "train", progress=False)
+    assert report.errors == []
+    assert report.missing == ["disk", "ring"]
