@@ -116,6 +116,7 @@ def test_a_region_is_filled(page):
     page.keyboard.press("f")
     page.select_option("#with", label="never")
     page.mouse.click(*place(page, 1, 2))
+    assert page.locator("#pointed").inner_text() == "never, painted (predicted: dark 50%) at 1, 2"
     expected = np.where(predicted == 0, 2, predicted)
     np.testing.assert_array_equal(drawn(page), expected)
     page.select_option("#with", label="dark")

@@ -13,7 +13,7 @@ let model; // the answer of GET /model
 let images; // the list
 let wanted = null; // the entry to show as soon as it is segmented
 let turn = Promise.resolve(); // images are opened and closed one after another
-let counts = null; // pixels by id: {all, painted}, of the shown image
+let counts = null; // pixels of the shown image: {all: by id, ignored, ignoredByHand}
 
 const page = { shown: null, repaint, endStep, point, pick, reveal, undo, redo, compare, step }; // for tools.js
 const nameOf = (id) => (id === model.ignore_index ? "ignored" : model.classes[id]?.name ?? "no class");
@@ -136,9 +136,9 @@ function present({ entry, editor, confidence }) {
   images.mark(entry);
   setZoom(1);
   setLayers();
-  draw();
   setSize();
   count();
+  draw();
 }
 
 const colors = () => classColors(page.shown.editor, model.classes, model.ignore_index, hidden, at("only").checked);
@@ -146,9 +146,12 @@ const colors = () => classColors(page.shown.editor, model.classes, model.ignore_
 function draw(area) {
   if (!page.shown) return;
   drawIds(at("overlay"), page.shown.editor, colors(), area);
-  if (area) return;
-  const ids = new Set(page.shown.editor.ids);
-  const seen = model.classes.filter(({ id }) => ids.has(id) && !hidden.has(id)).map(({ name }) => name);
+  if (!area) describe();
+}
+
+/** Name the visible classes for screen readers. */
+function describe() {
+  const seen = model.classes.filter(({ id }) => counts.all[id] && !hidden.has(id)).map(({ name }) => name);
   at("overlay").setAttribute("aria-label", `Classes shown: ${seen.join(", ") || "none"}`);
 }
 
@@ -171,9 +174,10 @@ function count() {
     all[ids[index]]++;
     if (painted[index] && ids[index] === model.ignore_index) ignoredByHand++;
   }
-  counts = { all: all[model.ignore_index], painted: ignoredByHand };
+  counts = { all, ignored: all[model.ignore_index], ignoredByHand };
+  describe();
   const entries = model.classes.map((one) => ({ ...one, share: all[one.id] / ids.length }));
-  const share = counts.all / ids.length;
+  const share = counts.ignored / ids.length;
   if (share) entries.push({ id: model.ignore_index, name: "ignored", isIgnored: true, share });
   listClasses(at("classes"), entries, hidden, toggle);
   at("undo").disabled = !editor.done.length;

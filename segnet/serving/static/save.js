@@ -2,6 +2,7 @@
 
 import { collect, predict } from "./server.js";
 import { encodeMask } from "./png.js";
+import { percent } from "./view.js";
 
 const at = (id) => document.getElementById(id);
 const MOST_PIXELS = 16.7e6; // of an overlay: the largest canvas of phones
@@ -75,14 +76,14 @@ export async function saveCorrected({ entry, editor }, classes, ignored, keepsPr
 }
 
 /** The state of the button that saves: what would be saved, and whether something is left to save. */
-export function showSaving({ entry, editor }, ignored, numIgnored) {
+export function showSaving({ entry, editor }, ignored, counts) {
   const { numPainted, width, height, version } = editor, all = width * height;
-  const keeps = at("predicted").checked, labeled = keeps ? all - numIgnored.all : numPainted - numIgnored.painted;
+  const keeps = at("predicted").checked, labeled = keeps ? all - counts.ignored : numPainted - counts.ignoredByHand;
   const isSaved = entry.saved?.version === version && entry.saved.keepsPrediction === keeps;
   at("save").disabled = !labeled || isSaved;
   at("save").textContent = entry.saved ? "Save again" : "Save image and mask";
-  const share = `${((100 * labeled) / all).toFixed(1)}% of the pixels are labeled`;
   if (isSaved) at("saved").textContent = `Saved as ${entry.saved.name}.`;
   else if (!labeled) at("saved").textContent = "Paint the pixels that you are sure of, or keep the prediction.";
-  else at("saved").textContent = `${share}, the rest is ignored in a training (${ignored}).`;
+  else if (labeled === all) at("saved").textContent = "All pixels are labeled.";
+  else at("saved").textContent = `${percent(labeled / all)} of the pixels are labeled, the rest is ignored in a training (${ignored}).`;
 }

@@ -96,11 +96,12 @@ function move(page, event) {
   }
 }
 
-function release(page) {
+function release(page, event) {
   dragged = null;
   if (!last) return;
   last = null;
   page.endStep();
+  follow(page, event); // the pixel under the pointer has another class now
 }
 
 /** Arrow keys move a cursor, space and Enter apply the tool there. */
@@ -130,7 +131,7 @@ export function connectTools(page) {
   const frame = at("frame"), ground = at("ground");
   frame.addEventListener("pointerdown", (event) => press(page, event));
   frame.addEventListener("pointermove", (event) => move(page, event));
-  for (const kind of ["pointerup", "pointercancel"]) frame.addEventListener(kind, () => release(page));
+  for (const kind of ["pointerup", "pointercancel"]) frame.addEventListener(kind, (event) => release(page, event));
   frame.addEventListener("pointerleave", () => {
     page.point(null);
     if (!last) at("ring").hidden = true;
