@@ -57,7 +57,7 @@ def test_a_moving_object_is_no_cut():
     smoothing, probabilities = Smoothing(0.9), frames(2)
     image = np.full((64, 64, 3), 100, np.uint8)
     before, after = image.copy(), image.copy()
-    before[:20, :20] = after[40:60, 40:60] = 255
+    before[:14, :14] = after[40:54, 40:54] = 255  # a mean difference of 14.8
     smoothing(before, probabilities[0])
     assert not torch.equal(smoothing(after, probabilities[1]), probabilities[1])
 
