@@ -181,7 +181,7 @@ def filled(names, confusion, **values):
     num_classes = len(names)
     scores = Scores.from_matrix(torch.eye(num_classes, dtype=torch.int64))
     empty = {"curves": b"", "boundary": None, "validations": [], "iou_by_class": [], "worst": [], "configuration": ""}
-    empty |= {"confidence": None}
+    empty |= {"confidence": None, "at_half": None}
     more = {"facts": {}, "classes": Classes.create(names, voc_palette(num_classes)), "scores": scores}
     return render(**{"title": "run", "not_labeled": IGNORED, **empty, **more, "confusion": confusion, **values})
 
