@@ -31,7 +31,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _rank(config: RankConfig, output_dir: Path) -> ExitCode:
     ranking = ranked(config, output_dir)
-    print_table(["rank", "value", "entropy", "margin", "bald", "image"], ranking_rows(ranking), ("rank", "value"))
+    columns = ["rank", "value", *ranking.images[0].scores, "image"]
+    print_table(columns, ranking_rows(ranking), ("rank", "value"))
     others = (
         (ranking.num_left_out, "labeled already"),
         (ranking.num_repeated, "repeated"),

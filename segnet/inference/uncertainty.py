@@ -34,7 +34,7 @@ class Observation:
     """What a model says about an image, without its labels.
 
     Attributes:
-        scores: by name of `MEASURES`: the mean over the pixels, 0-1; 0 is certain.
+        scores: by name of `MEASURES`: the mean over the pixels, 0-1; 0 is certain. One view alone has no "bald".
         features: (channels,) float32, the backbone's last features averaged over the image.
         maps: by name of `MEASURES`: (H, W) float32, 0-1; empty unless requested.
     """
@@ -161,7 +161,8 @@ def uncertainty_of(views: Iterable[Tensor]) -> dict[str, Tensor]:
 
     Returns:
         By name of `MEASURES`, (B, H, W) float32, 0-1: entropy of the mean in units of log(classes); 1 - the difference
-        of the two largest mean probabilities; entropy of the mean - mean entropy, in the same units (bald).
+        of the two largest mean probabilities; entropy of the mean - mean entropy, in the same units (bald), which one
+        view alone does not have.
     """
     total: Tensor | None = None
     entropies: Tensor | None = None
@@ -177,8 +178,8 @@ def uncertainty_of(views: Iterable[Tensor]) -> dict[str, Tensor]:
     mean = total.div_(count)
     of_mean = _entropy(mean)
     best = mean.topk(2, dim=1).values if mean.shape[1] > 1 else mean.new_ones(len(mean), 2, *mean.shape[2:])
-    bald = (of_mean - entropies.div_(count)).clamp_(0, 1) if count > 1 else torch.zeros_like(of_mean)
-    return {"entropy": of_mean, "margin": (1 - (best[:, 0] - best[:, 1])).clamp_(0, 1), "bald": bald}
+    found = {"entropy": of_mean, "margin": (1 - (best[:, 0] - best[:, 1])).clamp_(0, 1)}
+    return found if count == 1 else {**found, "bald": (of_mean - entropies.div_(count)).clamp_(0, 1)}
 
 
 def _entropy(probabilities: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The images of `segnet rank`: labeled ones, and a pool of unlabeled ones that is read in bounded memory."""
 
+import logging
 import math
 import os
 import threading
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from segnet.data import build_splits
 from segnet.data.scan.scan import content_hash, progress_shown
 from segnet.errors import CheckpointError, ConfigError, DataError, SegnetError
-from segnet.images.bands import read_bands
+from segnet.images.bands import read_bands, read_warnings
 from segnet.images.values import Bands
 from segnet.inference.uncertainty import Observation, Observer
 from segnet.prediction import PIXELS_IN_WORK
@@ -22,6 +23,8 @@ from segnet.prediction.inputs import Input, require_input_file
 from segnet.system.machine import num_cores
 from segnet.system.pipeline import Steps, overlapped
 from segnet.verb_config import RankConfig
+
+log = logging.getLogger(__name__)
 
 OnImage = Callable[[Input, SegnetError | None], None]
 
@@ -120,7 +123,11 @@ class Pool:
         if item.problem or item.path is None:
             raise DataError(item.problem)
         require_input_file(item.path)
-        return read_bands(item.path, self._observer.channels, self._observer.value_range)
+        value_range = self._observer.value_range
+        image = read_bands(item.path, self._observer.channels, value_range)
+        for warning in read_warnings(item.path, image, value_range):
+            log.warning("segnet: %s: %s", item.text, warning)
+        return image
 
     def _take(self, item: Input, found: tuple[str, Observation] | SegnetError) -> None:
         if isinstance(found, SegnetError):
