@@ -48,15 +48,18 @@ class Observer(Predictor):
     """Measures the uncertainty of predictions, and describes images by features. Arguments as of `Predictor`.
 
     Raises:
-        ConfigError: a model is an exported file, which does not give its features.
+        ConfigError: a model is an exported file, which does not give its features, or has several classes per pixel.
         CheckpointError, MachineError: as by `Predictor`.
     """
 
     def __init__(self, model: StrPath | Sequence[StrPath], device: str | None = None, **options: Any) -> None:
-        for one in [model] if isinstance(model, str | os.PathLike) else model:
+        named = [model] if isinstance(model, str | os.PathLike) else model
+        for one in named:
             if Path(one).suffix in OF_SUFFIX:
                 raise ConfigError(f"checkpoint={one}: an exported model gives no features: name its checkpoint")
-        super().__init__(model, device, **options, runtime="torch")
+        super().__init__(named, device, **options, runtime="torch")
+        if self.classes.is_multilabel:
+            raise ConfigError(f"checkpoint={named[0]}: rank takes models of one class per pixel, not task=multilabel")
         assert isinstance(self._models[0], TorchRuntime)
         self._first = self._models[0]
 

@@ -127,8 +127,11 @@ def test_after_out_of_memory_smaller_windows_are_tried(checkpoints, monkeypatch)
     assert max(tried[1:]) == 150
 
 
-def test_other_images_and_exported_models_are_refused(tmp_path):
+def test_other_images_and_models_are_refused(checkpoints, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="the model takes"):
         Observer(checkpoint_of(5, tmp_path / "five.ckpt"), "cpu").observe([noise(20, 20)])
     with pytest.raises(ConfigError, match=r"model\.onnx: an exported model gives no features: name its checkpoint"):
         Observer([tmp_path / "model.onnx"], "cpu")
+    monkeypatch.setattr(Classes, "is_multilabel", True)
+    with pytest.raises(ConfigError, match="rank takes models of one class per pixel, not task=multilabel"):
+        Observer(checkpoints[0], "cpu")
