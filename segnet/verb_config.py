@@ -124,6 +124,8 @@ class RankConfig(ValidationConfig):
 
     images: list[str] = field(default_factory=list)
     """Images to rank: folders with their subfolders, globs, image files, or @list.txt with a file a line."""
+    root: str | None = None
+    """Folder that contains the files of a list; null: the folder of the list."""
     checkpoint: Any = "???"
     """Checkpoint (.ckpt), or the name of a published model; a list averages their probabilities."""
     number: int = 20

@@ -57,7 +57,7 @@ def ranked(config: RankConfig, output_dir: Path) -> "Ranking":
 
     require_no_launcher("rank")
     config = _with_labeled(config)
-    inputs, notes = images_to_rank(config.images)
+    inputs, notes = images_to_rank(config.images, config.root)
     with Display(len(inputs)) as display:
         for note in notes:
             display.error(f"segnet: {note}")

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 DIVERSITY, RANDOM = "diversity", "random"
 
 
-def images_to_rank(arguments: Sequence[str]) -> tuple[list[Input], list[str]]:
-    """Find the images of folders, globs, lists and paths, as `segnet predict` does.
+def images_to_rank(arguments: Sequence[str], root: str | None = None) -> tuple[list[Input], list[str]]:
+    """Find the images of folders, globs, lists and paths, as `segnet predict` does; `root` is that of lists.
 
     Returns:
         The images, and notes about skipped files.
@@ -40,7 +40,7 @@ def images_to_rank(arguments: Sequence[str]) -> tuple[list[Input], list[str]]:
         raise ConfigError("rank: no image; name a folder: segnet rank photos/ checkpoint=best.ckpt")
     collector = Collector(is_result)
     for argument in arguments:
-        collector.add(argument)
+        collector.add(argument, root)
     images = [item for item in collector.inputs if item.kind == "image"]
     if other := next((item for item in collector.inputs if item.kind not in ("image", "video")), None):
         raise ConfigError(f"{other.text}: rank takes image files, folders, globs and @lists: save it as an image first")

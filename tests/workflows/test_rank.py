@@ -15,6 +15,7 @@ from segnet.data import build_dataset
 from segnet.errors import CheckpointError, ConfigError, DataError
 from segnet.images.files import read_image
 from segnet.inference.uncertainty import Observer
+from segnet.workflows.rank import images_to_rank
 from segnet.workflows.rank_order import order_by_diversity
 
 CLASSES = Classes.create(["road", "tree", "sky"])
@@ -95,6 +96,14 @@ def test_random_depends_on_the_seed_alone(place, tmp_path):
     ]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
+
+
+def test_the_list_of_chosen_images_can_be_read_again(place, tmp_path):
+    chosen = [item.path for item in images_to_rank([str(place / "pool")])[0]][:2]
+    (tmp_path / "rank.txt").write_text("".join(f"{path}\n" for path in chosen))
+    items, _ = images_to_rank([f"@{tmp_path / 'rank.txt'}"], root="/")
+    assert [item.path for item in items] == chosen
+    assert not any(item.problem for item in items)
 
 
 def test_labeled_repeated_and_unreadable_images_are_left_out(place, tmp_path, capsys):
