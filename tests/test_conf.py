@@ -43,7 +43,8 @@ TABLES = {
 }
 SHARED_BY_READERS = """annotations brush_runs by_name clipping coco_annotations coco_masks cvat_images
 cvat_subsets file_names fronts json_records label_advice label_studio_regions label_studio_tasks labels layouts
-lists notes outlines pairing polygon_fill run_lengths splits text_files xml_records yaml_records yolo_files"""
+lists notes outlines pairing plane_files planes polygon_fill run_lengths splits text_files xml_records yaml_records
+yolo_files"""
 
 
 def menu(group: str) -> list[str]:
