@@ -30,7 +30,11 @@ PACKAGE = Path(configuration.__file__).parent
 OPTIONS = {**vars(configuration), **vars(verb_config)}
 SECTIONS = [value for value in OPTIONS.values() if dataclasses.is_dataclass(value)]
 OWN = {"name": "folder", "root": "mydata", "class_names": ["road", "tree"]}
-REQUIRED = {"evaluate": {"checkpoint": "best.ckpt"}, "shard": {"output": "shards"}}
+REQUIRED = {
+    "evaluate": {"checkpoint": "best.ckpt"},
+    "average": {"checkpoint": "best.ckpt"},
+    "shard": {"output": "shards"},
+}
 ALLOWED_VALUES = {
     "Config.output_stride": OUTPUT_STRIDES,
     "Config.precision": PRECISIONS,
@@ -43,6 +47,7 @@ ALLOWED_VALUES = {
     "DataConfig.cache": CACHE_KINDS,
     "DataConfig.augment": PRESETS,
     "EvaluateConfig.split": SPLITS,
+    "AverageConfig.split": SPLITS,
     "ShardConfig.splits": SPLITS,
     "InspectConfig.splits": SPLITS,
     "BenchmarkConfig.output_stride": OUTPUT_STRIDES,
