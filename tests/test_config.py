@@ -30,11 +30,8 @@ PACKAGE = Path(configuration.__file__).parent
 OPTIONS = {**vars(configuration), **vars(verb_config)}
 SECTIONS = [value for value in OPTIONS.values() if dataclasses.is_dataclass(value)]
 OWN = {"name": "folder", "root": "mydata", "class_names": ["road", "tree"]}
-REQUIRED = {
-    "evaluate": {"checkpoint": "best.ckpt"},
-    "average": {"checkpoint": "best.ckpt"},
-    "shard": {"output": "shards"},
-}
+CHECKPOINT = {"checkpoint": "best.ckpt"}
+REQUIRED = {"evaluate": CHECKPOINT, "average": CHECKPOINT, "rank": CHECKPOINT, "shard": {"output": "shards"}}
 ALLOWED_VALUES = {
     "Config.output_stride": OUTPUT_STRIDES,
     "Config.precision": PRECISIONS,
