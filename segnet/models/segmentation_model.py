@@ -15,6 +15,7 @@ from segnet.models.decoders import DECODERS
 from segnet.models.depthwise import shift_dilated_depthwise
 from segnet.models.layers import Normalize
 from segnet.models.norms import PooledBatchNorm, PooledSyncBatchNorm, num_processes
+from segnet.models.strided_pointwise import slice_strided_pointwise
 from segnet.models.temperature import Temperature
 
 
@@ -62,6 +63,7 @@ class SegmentationModel(nn.Module):
             num_classes=num_classes,
         )
         shift_dilated_depthwise(self)
+        slice_strided_pointwise(self)
 
     @property
     def output_stride(self) -> int:
