@@ -131,11 +131,9 @@ class RankConfig(ValidationConfig):
     number: int = 20
     """Number of images to label next; the others are ranked behind them."""
     method: str = "entropy+diversity"
-    """Method: entropy, margin or bald (uncertainty), diversity, uncertainty and diversity (entropy+diversity,
-    margin+diversity, bald+diversity), or random."""
+    """Method: entropy, margin or bald, each also with diversity (entropy+diversity); diversity alone; or random."""
     dataset: dict[str, Any] = field(default_factory=dict)
-    """Labeled images, which are left out and far from which diversity chooses: a choice such as folder, and its
-    options; without one, the dataset of the checkpoint's run."""
+    """Labeled images, not ranked again: a choice such as folder, and its options; default: the checkpoint's run."""
     splits: list[str] = field(default_factory=lambda: ["train", "val"])
     """Splits of the labeled images; [] ranks all images as if none was labeled."""
     device: str | None = None
