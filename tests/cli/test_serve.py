@@ -245,7 +245,7 @@ def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
     script = f"""if True:
         import threading
         from segnet.inference.predictor import Predictor
-        def never(self, image):
+        def never(self, image, **options):
             print("predicting", flush=True)
             threading.Event().wait()
         Predictor.segment = never
