@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segnet.api import compare, crossval, doubt, evaluate, export, inspect, rank, train
+    from segnet.api import average, compare, crossval, doubt, evaluate, export, inspect, rank, train
     from segnet.config import Config
     from segnet.inference.predictor import Predictor
     from segnet.inference.refinement import Refinement
@@ -25,6 +25,7 @@ __all__ = [
     "SegmentationModel",
     "Smoothing",
     "__version__",
+    "average",
     "compare",
     "crossval",
     "doubt",
@@ -44,6 +45,7 @@ _MODULE_OF = {
     "Segmentation": "segnet.inference.segmentation",
     "SegmentationModel": "segnet.models.segmentation_model",
     "Smoothing": "segnet.inference.smoothing",
+    "average": "segnet.api",
     "compare": "segnet.api",
     "crossval": "segnet.api",
     "doubt": "segnet.api",

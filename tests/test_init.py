@@ -17,6 +17,7 @@ PUBLIC = {
     "SegmentationModel": "segnet.models.segmentation_model",
     "Smoothing": "segnet.inference.smoothing",
     "__version__": None,
+    "average": "segnet.api",
     "compare": "segnet.api",
     "crossval": "segnet.api",
     "doubt": "segnet.api",

@@ -1,5 +1,5 @@
 """The functions of the public API: `segnet.train`, `segnet.crossval`, `segnet.evaluate`, `segnet.compare`,
-`segnet.doubt`, `segnet.rank`, `segnet.inspect` and `segnet.export`.
+`segnet.average`, `segnet.doubt`, `segnet.rank`, `segnet.inspect` and `segnet.export`.
 
 They match the verbs of the command line, with the same options, defaults and run folders. Options are given as
 
@@ -13,11 +13,13 @@ Strings and keywords can be combined; keywords take precedence. User errors are 
 
 from segnet.api.datasets import Inspection, inspect
 from segnet.api.exporting import Exported, export
-from segnet.api.measuring import Compared, DoubtRanking, Evaluation, compare, doubt, evaluate, rank
+from segnet.api.measuring import Compared, DoubtRanking, Evaluation, average, compare, doubt, evaluate, rank
 from segnet.api.training import CrossValidation, Run, crossval, train
+from segnet.workflows.average import Average
 from segnet.workflows.rank_files import Ranking
 
 __all__ = [
+    "Average",
     "Compared",
     "CrossValidation",
     "DoubtRanking",
@@ -26,6 +28,7 @@ __all__ = [
     "Inspection",
     "Ranking",
     "Run",
+    "average",
     "compare",
     "crossval",
     "doubt",

@@ -1,4 +1,4 @@
-"""`segnet.evaluate`, `segnet.compare`, `segnet.doubt` and `segnet.rank`: the worth of models, labels and images."""
+"""`segnet.evaluate`, `compare`, `average`, `doubt` and `rank`: the worth of models, labels and images."""
 
 import os
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 from segnet.api.calls import configured, evaluation_options, made_folder, notebook_bundle
 from segnet.classes import Classes
+from segnet.cli.average import average_of
 from segnet.cli.compare import COLUMNS, RIGHT, compared, rows
 from segnet.cli.doubt import doubted
 from segnet.cli.evaluate import evaluated
@@ -16,7 +17,8 @@ from segnet.config import Config
 from segnet.errors import ConfigError
 from segnet.inference.ensemble import StrPath
 from segnet.training.metrics import percent
-from segnet.verb_config import CompareConfig, DoubtConfig, EvaluateConfig, RankConfig
+from segnet.verb_config import AverageConfig, CompareConfig, DoubtConfig, EvaluateConfig, RankConfig
+from segnet.workflows.average import Average
 from segnet.workflows.compare import RecipeComparison
 from segnet.workflows.doubt import Suspect
 from segnet.workflows.evaluate import Results
@@ -141,6 +143,25 @@ def compare(*options: str | Config | CompareConfig, output_dir: StrPath | None =
     config, folder = configured("compare", CompareConfig, options, values, output_dir)
     with made_folder(folder):
         return Compared(folder, compared(config, folder))
+
+
+def average(*options: str | AverageConfig, output_dir: StrPath | None = None, **values: Any) -> Average:
+    """Average the weights of several checkpoints of one model, as `segnet average` does.
+
+    Args:
+        *options: "name=value", as on the command line; or one configuration.
+        output_dir: where average.ckpt and results.json are written; None: runs/DATE_average.
+        **values: options as keywords: checkpoint (a list of files), dataset, split, num_images, ...
+
+    Returns:
+        The path of the average, its scores, and those of each checkpoint.
+
+    Raises:
+        SegnetError: a checkpoint, the data or an option does not allow it.
+    """
+    config, folder = configured("average", AverageConfig, options, values, output_dir)
+    with made_folder(folder):
+        return average_of(config, folder)
 
 
 def doubt(*options: str | Config | DoubtConfig, output_dir: StrPath | None = None, **values: Any) -> DoubtRanking:

@@ -1,13 +1,16 @@
-"""segnet.evaluate, compare and doubt match the command line."""
+"""segnet.evaluate, compare, average and doubt match the command line."""
 
 import json
+from pathlib import Path
 
 import pytest
+import torch
 from calling import command_line
 from tiny import configuration
 
 import segnet
-from segnet.cli import compare, doubt
+from segnet.cli import average, compare, doubt
+from segnet.models.checkpoint import read_checkpoint
 from segnet.verb_config import CompareConfig, DoubtConfig, EvaluateConfig
 
 DATASET = ["dataset=shapes", "dataset.num_val=5", "dataset.size=[48,40]", "data.num_workers=0"]
@@ -64,6 +67,16 @@ def test_compare_matches_the_command_line(trained, evaluations, tmp_path, capsys
     of_file = segnet.compare(first=trained.checkpoint, second=flip, draws=1000, output_dir=tmp_path / "file")
     assert of_file.comparison.differences.first.tolist() == found.comparison.differences.first.tolist()
     assert (of_file.folder / "per_image_1.json").is_file()
+
+
+def test_average_matches_the_command_line(trained, tmp_path):
+    checkpoints = [str(trained.checkpoint), str(trained.folder / "last.ckpt")]
+    values = {"num_images": 4, "data__num_workers": 0}
+    average.main([*checkpoints, "num_images=4", "data.num_workers=0", f"hydra.run.dir={tmp_path / 'a'}"])
+    found = segnet.average(checkpoint=checkpoints, output_dir=tmp_path / "b", **values)
+    expected = read_checkpoint(tmp_path / "a" / "average.ckpt")["state_dict"]
+    assert all(torch.equal(value, expected[name]) for name, value in read_checkpoint(found.path)["state_dict"].items())
+    assert [result.checkpoint for result in (*found.inputs, found.results)] == [*map(Path, checkpoints), found.path]
 
 
 def test_doubt_matches_the_command_line(trained, tmp_path):
