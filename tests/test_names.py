@@ -15,7 +15,7 @@ ALLOWED = {
     "log": "the logger of a module, named after it",
     "build_parser": "the parser of a verb, which the docs read",
     **dict.fromkeys(
-        ["train", "crossval", "evaluate", "doubt", "inspect", "export", "rank"],
+        ["train", "crossval", "evaluate", "average", "doubt", "inspect", "export", "rank"],
         "a public function, and the workflow that it runs",
     ),
     "load_checkpoint": "the public function takes names of published models too",

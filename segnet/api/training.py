@@ -116,8 +116,10 @@ def crossval(*options: str | Config, output_dir: StrPath | None = None, **values
     from segnet.cli.crossval import cross_validated
 
     if options and isinstance(options[0], Config) and not isinstance(options[0], CrossvalConfig):
-        given = {option.name: getattr(options[0], option.name) for option in fields(Config)}
-        options = (CrossvalConfig(**given), *options[1:])
+        given, plain = options[0], Config()
+        names = [option.name for option in fields(Config)]
+        changed = {name: getattr(given, name) for name in names if getattr(given, name) != getattr(plain, name)}
+        options = (CrossvalConfig(**changed), *options[1:])  # defaults such as calibrate are crossval's own
     config, folder = configured("crossval", CrossvalConfig, options, values, output_dir)
     with made_folder(folder), handlers_restored():
         return CrossValidation(*cross_validated(config, folder))

@@ -88,11 +88,12 @@ def require_resumable(checkpoint: Mapping[str, Any], path: Path) -> None:
 def _newest(config: Config, parent: Path, data: RunData) -> Path | None:
     """Return the usable checkpoint with the most steps among the run folders of one configuration.
 
-    Copying files and clocks of other machines change modification times. They only decide between equal steps.
+    Copying files and clocks of other machines change modification times. They only decide between runs of equal steps.
+    In a folder last.ckpt is preferred: best.ckpt of a finished run is written again with its temperature.
     """
     found = [path for path in parent.glob("*/*.ckpt") if not _differs(path.parent, config)]
-    usable: list[tuple[int, int, Path]] = []
-    of_other_files: list[tuple[int, int, Path, str]] = []
+    usable: list[tuple[int, bool, int, Path]] = []
+    of_other_files: list[tuple[int, bool, int, Path, str]] = []
     for path in sorted(found):
         if in_use(path.parent):
             log.warning("checkpoint=auto: skipped %s: another run uses that folder", path)
@@ -105,7 +106,8 @@ def _newest(config: Config, parent: Path, data: RunData) -> Path | None:
             log.warning("checkpoint=auto: skipped a file: %s", error)
             continue
         step = checkpoint.get("global_step", 0)
-        candidate = (step if isinstance(step, int) else 0, path.stat().st_mtime_ns, path)
+        is_last = path.name == "last.ckpt"
+        candidate = (step if isinstance(step, int) else 0, is_last, path.stat().st_mtime_ns, path)
         if changed:
             of_other_files.append((*candidate, changed))
         else:
@@ -116,7 +118,7 @@ def _newest(config: Config, parent: Path, data: RunData) -> Path | None:
             "checkpoint=auto: skipped %s: the dataset has changed (%s): checkpoint=%s resumes it anyway",
             *(path, changed, path),
         )
-    return max(usable)[2] if usable else None
+    return max(usable)[-1] if usable else None
 
 
 def _differs(folder: Path, config: Config) -> list[str]:

@@ -36,6 +36,9 @@ def test_class_names_are_printed_literally(name, printed, monkeypatch):
         num_images=3,
         checkpoints=(Path("[x].ckpt"),),
         boundary=BoundaryScores(0.02, [0.111, float("nan")], [0.222, 0.333]),
+        at_half=None,
+        refused=0,
+        confidence=None,
     )
     output = io.StringIO()
     with redirect_stdout(output):
