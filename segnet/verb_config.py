@@ -103,7 +103,7 @@ class DoubtConfig(ValidationConfig):
 
 @dataclass(slots=True, kw_only=True)
 class AverageConfig:
-    """Average the weights of several checkpoints of one model, and estimate the statistics of its batch norms anew."""
+    """Average the weights of several checkpoints of one model, and re-estimate the statistics of its batch norms."""
 
     checkpoint: Any = "???"
     """Checkpoints (.ckpt) to average, as a list: of one run, or of runs from the same pretrained weights."""

@@ -2,7 +2,7 @@
 
 The mean of several runs from the same pretrained weights, or of several checkpoints of one run, predicts at the cost of
 one model (SWA, arXiv 1803.05407; model soups, arXiv 2203.05482). The mean of their running statistics does not fit the
-averaged weights. They are estimated anew on augmented train images, as torch's `update_bn` does.
+averaged weights. They are re-estimated on augmented train images, as torch's `update_bn` does.
 """
 
 import itertools
