@@ -92,7 +92,9 @@ def check_options(
     for key, value in options.items():
         if key not in allowed:
             other = "" if nearest(key, allowed) else _owner_of(key, kind, others or {}, exclude)
-            raise ConfigError(f"{kind}.{key} is not an option of {owner}{other}.{did_you_mean(key, allowed)}")
+            removal = f": remove it with ~{kind}.{key}." if other else "."  # an experiment may have set it
+            choices = did_you_mean(key, allowed) if allowed else " It has no options."
+            raise ConfigError(f"{kind}.{key} is not an option of {owner}{other}{removal}{choices}")
         annotation = parameters[key].annotation
         if not _fits(value, annotation):
             wanted = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

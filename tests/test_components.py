@@ -52,12 +52,12 @@ def test_build_names_the_option_that_is_wrong_and_the_choices(spec, words):
 @pytest.mark.parametrize(
     ("names", "option", "hint"),
     [
-        (["net"], "widht", "; backbone 'net' has 'width'."),
-        (["net"], "width", "; backbone 'net' has 'width'."),
-        (["net", "net2"], "width", "; backbone 'net' and 'net2' have 'width'."),
-        (["net", "net2", "net3"], "width", "; backbone 'net' and 2 others have 'width'."),
-        (["net"], "channels", "backbone 'other'. Choose"),  # the program's, not an option
-        (["net"], "zzzz", "backbone 'other'. Choose"),
+        (["net"], "widht", "; backbone 'net' has 'width': remove it with ~backbone.widht. It has no options."),
+        (["net"], "width", "; backbone 'net' has 'width': remove it with ~backbone.widht. It has no options."),
+        (["net", "net2"], "width", "; backbone 'net' and 'net2' have 'width': remove it"),
+        (["net", "net2", "net3"], "width", "; backbone 'net' and 2 others have 'width': remove it"),
+        (["net"], "channels", "backbone 'other'. It has no options."),  # the program's, not an option
+        (["net"], "zzzz", "backbone 'other'. It has no options."),
     ],
 )
 def test_an_option_of_another_component_names_its_owner(names, option, hint):
@@ -65,6 +65,11 @@ def test_an_option_of_another_component_names_its_owner(names, option, hint):
     with pytest.raises(ConfigError) as error:
         build("backbone", table, {"name": "other", option: 1}, channels=7)
     assert hint in str(error.value)
+
+
+def test_a_component_without_options_is_named_so():
+    with pytest.raises(ConfigError, match=r"has 'width': remove it with ~backbone\.width\. It has no options\.$"):
+        build("backbone", {"bare": lambda channels: None, "net": Net}, {"name": "bare", "width": 1}, channels=7)
 
 
 def test_did_you_mean_ignores_distant_words_and_sorts_choices():

@@ -13,7 +13,8 @@ In distributed training each process computes the loss of its own batch, and gra
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,21 +27,37 @@ from segnet.losses.pixels import OHEM, CrossEntropy, Focal
 from segnet.losses.regions import Dice, LovaszSoftmax, Tversky
 from segnet.losses.rmi import RMI
 
+CLASS_WEIGHT = "class_weight"  # option of the losses that weight classes
+
 
 class WeightedSum(nn.Module):
     """Weighted sum of several losses.
 
     Args:
         terms: name of a loss -> its ``weight`` (1 unless given) and its options.
+        class_weight: one factor per class, for the terms that have class weights, unless a term sets its own.
 
     Raises:
-        ConfigError: no terms, an unknown loss or option, or a weight below 0.
+        ConfigError: no terms, an unknown loss or option, a weight below 0, or class weights that no term has.
     """
 
-    def __init__(self, ignore_index: int, num_classes: int, *, terms: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        ignore_index: int,
+        num_classes: int,
+        *,
+        terms: Mapping[str, Any],
+        class_weight: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(terms, Mapping) or not terms:
             raise ConfigError(f"loss.terms={terms} names no losses: set for example loss.terms.dice.weight=0.5")
+        weighting = {name for name in terms if name in LOSSES and CLASS_WEIGHT in signature(LOSSES[name]).parameters}
+        if class_weight is not None and not weighting:
+            raise ConfigError(
+                f"loss.class_weight: none of the terms {', '.join(map(str, terms))} has class weights: "
+                "remove it with ~loss.class_weight, or add loss.terms.cross_entropy.weight=0.5"
+            )
         self.weights: list[float] = []
         self.terms = nn.ModuleList()
         for name, given in terms.items():
@@ -51,6 +68,8 @@ class WeightedSum(nn.Module):
             if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
                 raise ConfigError(f"loss.terms.{name}.weight={weight} must be 0 or more")
             self.weights.append(weight)
+            if name in weighting and options.get(CLASS_WEIGHT) is None:
+                options[CLASS_WEIGHT] = class_weight
             spec = {**options, "name": name}
             self.terms.append(
                 build(f"loss.terms.{name}", LOSSES, spec, ignore_index=ignore_index, num_classes=num_classes)

@@ -94,6 +94,26 @@ def test_a_sum_equals_the_weighted_sum_of_its_terms():
     assert make(SUM)(logits, mask).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+def test_class_weights_of_a_sum_reach_the_terms_that_have_them():
+    weights, own = [1.0, 2.0, 0.5, 3.0], [4.0, 1.0, 1.0, 1.0]
+    logits, mask = sample()
+    terms = {"cross_entropy": {"weight": 0.5}, "rmi": {"weight": 0.5}, "focal": {"class_weight": own}}
+    single = [
+        (0.5, {"name": "cross_entropy", "class_weight": weights}),
+        (0.5, {"name": "rmi"}),
+        (1.0, {"name": "focal", "class_weight": own}),
+    ]
+    expected = sum(weight * make(spec)(logits, mask) for weight, spec in single)
+    found = make({"name": "sum", "terms": terms, "class_weight": weights})(logits, mask)
+    torch.testing.assert_close(found, expected)
+    assert found != make({"name": "sum", "terms": terms})(logits, mask)
+
+
+def test_class_weights_that_no_term_has_are_refused():
+    with pytest.raises(ConfigError, match=r"none of the terms rmi, dice has class weights: remove .* ~loss\.class_weight"):
+        make({"name": "sum", "terms": {"rmi": {}, "dice": {}}, "class_weight": [1.0] * NUM_CLASSES})
+
+
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
