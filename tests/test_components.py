@@ -52,8 +52,8 @@ def test_build_names_the_option_that_is_wrong_and_the_choices(spec, words):
 @pytest.mark.parametrize(
     ("names", "option", "hint"),
     [
-        (["net"], "widht", "; backbone 'net' has 'width': remove it with ~backbone.widht. It has no options."),
-        (["net"], "width", "; backbone 'net' has 'width': remove it with ~backbone.widht. It has no options."),
+        (["net"], "widht", "; backbone 'net' has 'width': remove it with ~backbone."),
+        (["net"], "width", "; backbone 'net' has 'width': remove it with ~backbone."),
         (["net", "net2"], "width", "; backbone 'net' and 'net2' have 'width': remove it"),
         (["net", "net2", "net3"], "width", "; backbone 'net' and 2 others have 'width': remove it"),
         (["net"], "channels", "backbone 'other'. It has no options."),  # the program's, not an option

@@ -110,7 +110,7 @@ def test_class_weights_of_a_sum_reach_the_terms_that_have_them():
 
 
 def test_class_weights_that_no_term_has_are_refused():
-    with pytest.raises(ConfigError, match=r"none of the terms rmi, dice has class weights: remove .* ~loss\.class_weight"):
+    with pytest.raises(ConfigError, match=r"none of the terms rmi, dice has class weights: .* ~loss\.class_w"):
         make({"name": "sum", "terms": {"rmi": {}, "dice": {}}, "class_weight": [1.0] * NUM_CLASSES})
 
 
