@@ -1,7 +1,8 @@
 """Clock of a run with a time budget: drive the learning rate schedule, and end the run in time.
 
 Progress is the used fraction of the training time. The training time is the budget without the remaining validations,
-the final evaluation and the report; their durations are first estimated, then measured.
+the final evaluation and the report; their durations are first estimated, then measured. If the last steps take longer
+than the steps at the time of that measurement, the machine has become busier, and the durations grow as much.
 
 Every checkpoint stores the time used, and a small file in the run folder stores it every few seconds. A killed run
 resumes with the rest of its budget: what it did after its last checkpoint is lost, but its time counts.
@@ -27,7 +28,10 @@ USED_TIME_INTERVAL = 5.0  # time between two writes of this file [s]
 now = time.monotonic  # tests replace it by a simulated clock
 VALIDATION_TIME = 0.12  # largest duration of a validation, as a fraction of the time between two
 NEVER = 2**31  # validation interval without any validation [batches]
-RESERVE = 1.25  # safety factor on estimated durations
+RESERVE = 1.25  # safety factor on estimated durations, which covers a machine that becomes a quarter slower
+FIRST_STEPS = 10  # steps after which their duration is that of the probe's time
+RECENT_WEIGHT = 0.2  # weight of the last step in the recent duration of a step
+MAX_RESERVE = 4.0  # limit on the factor, if the machine has become even slower
 
 
 class BudgetClock(Callback):
@@ -56,6 +60,8 @@ class BudgetClock(Callback):
         self._used_before = 0.0  # before the run was resumed [s]
         self._trained = 0.0  # duration of all training steps of the run [s]
         self._steps = 0  # number of these training steps
+        self._recent = 0.0  # duration of the last steps, exponentially averaged [s]
+        self._recent_then = 0.0  # the same when `validation` and `ending` were estimated [s]; 0: unknown
         self._mark: float | None = None
         self._validation_start: float | None = None
         self._progress = 0.0
@@ -79,10 +85,15 @@ class BudgetClock(Callback):
 
     def training_left(self) -> float:
         """Return the time left for training steps, without the remaining validations [s]."""
-        remaining = self.left - RESERVE * (self.validation + self.ending)
+        remaining = self.left - self._reserve() * (self.validation + self.ending)
         others = self.interval and self.step and not self._last_part
         share = self.validation / (self.interval * self.step) if self.interval and others else 0.0
         return remaining / (1 + share)
+
+    def _reserve(self) -> float:
+        """Return the factor on estimated durations: `RESERVE`, or how much slower the machine has become since."""
+        slowdown = self._recent / self._recent_then if self._recent_then else 1.0
+        return min(max(RESERVE, slowdown), MAX_RESERVE)
 
     def progress(self) -> float:
         """Return the used fraction of the training time, 0-1; it never decreases."""
@@ -115,6 +126,7 @@ class BudgetClock(Callback):
             self.ending = max(0.0, self.ending + self._mark - self._validation_start - self.validation)
             self.validation = self._mark - self._validation_start
             self._validation_start = None
+            self._recent_then = self._recent
             if self.interval and self.step:
                 steps = math.ceil(self.validation / (VALIDATION_TIME * self.step * trainer.accumulate_grad_batches))
                 self.interval = trainer.val_check_batch = max(self.interval, steps * trainer.accumulate_grad_batches)
@@ -123,8 +135,13 @@ class BudgetClock(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         end = now()
-        self._trained += end - (end if self._mark is None else self._mark)
+        if self._mark is not None:
+            duration = end - self._mark
+            self._trained += duration
+            self._recent += (RECENT_WEIGHT if self._recent else 1.0) * (duration - self._recent)
         self._steps += 1
+        if self._steps == FIRST_STEPS and not self._recent_then:
+            self._recent_then = self._recent  # the probe estimated the durations just before
         self._mark = end
         left = self.training_left()
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and left < self.step / 2:

@@ -146,6 +146,24 @@ def test_progress_never_decreases_and_ends_at_one(clock):
     assert found[-1] == 1
 
 
+def test_slower_steps_keep_more_time_for_the_end(clock):
+    watch = BudgetClock(1000.0)
+    watch.validation, watch.ending = 1.0, 3.0
+
+    def reserve(tick, steps):
+        clock.tick = tick
+        for _ in range(steps):
+            watch.on_train_batch_end(StoppableTrainer(), None, None, None, 0)
+        clock.tick = 0.0
+        return watch.left - watch.training_left()
+
+    usual = reserve(0.05, 40)
+    assert usual == pytest.approx(budget_clock.RESERVE * 4.0)
+    assert reserve(0.15, 40) == pytest.approx(3 * 4.0, rel=0.15)  # another program has started
+    assert reserve(5.0, 40) == pytest.approx(budget_clock.MAX_RESERVE * 4.0)
+    assert reserve(0.01, 80) == pytest.approx(usual)  # a faster machine needs no less
+
+
 class StoppableTrainer:
     accumulate_grad_batches = 1
     default_root_dir = "gone"
