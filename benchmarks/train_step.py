@@ -28,6 +28,7 @@ from segnet.config import Config
 from segnet.errors import MachineError
 from segnet.system.machine import usable_precision
 from segnet.training.optim import build_optimizer, parameter_groups
+from segnet.training.specs import complete_specs
 from segnet.training.task import SegmentationTask
 
 IGNORED = 255
@@ -154,7 +155,7 @@ def ours(case: Case, device: torch.device, dtype: torch.dtype, compiled: bool) -
 def _task(case: Case) -> SegmentationTask:
     torch.manual_seed(0)
     overrides = [f"backbone=resnet{case.depth}_vd", f"output_stride={case.stride}"]
-    config = composed("train", Config, overrides)
+    config = complete_specs(composed("train", Config, overrides))
     return SegmentationTask(
         model={
             "backbone": config.backbone,

@@ -28,7 +28,7 @@ class DilatedDepthwiseConv(nn.Conv2d):
         if min(self.dilation) < FAR and not (dtype == torch.bfloat16 and torch.is_grad_enabled()):
             return super().forward(input)
         bias = None if self.bias is None else self.bias.to(dtype)
-        result: Tensor = _ShiftedProducts.apply(  # type: ignore[no-untyped-call]
+        result: Tensor = ShiftedProducts.apply(  # type: ignore[no-untyped-call]
             input.to(dtype), self.weight.to(dtype), bias, self.dilation
         )
         return result
@@ -54,7 +54,9 @@ def shift_dilated_depthwise(model: nn.Module) -> None:
             layer.__class__ = DilatedDepthwiseConv
 
 
-class _ShiftedProducts(torch.autograd.Function):
+class ShiftedProducts(torch.autograd.Function):
+    """Dilated depthwise convolution of (B, C, H, W): the sum of shifted images, each times the weights of a tap."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(x, weight)
