@@ -2,7 +2,8 @@
 
 Per pixel: entropy of the averaged probabilities; margin between the two most probable classes (Scheffer et al. 2001);
 mutual information between class and model (BALD, Houlsby et al. 2011, arXiv 1112.5745), whose models are here the
-views of test-time augmentation and the members of an ensemble. An image has the mean over its pixels.
+views of test-time augmentation and the members of an ensemble. An image has the mean over its pixels. The temperature
+of a calibrated model applies to each view: otherwise pixels on which a model is overconfident would count too little.
 """
 
 import math
@@ -24,7 +25,8 @@ from segnet.inference.ensemble import StrPath
 from segnet.inference.predictor import Predictor
 from segnet.inference.runtimes import OF_SUFFIX
 from segnet.inference.runtimes.pytorch import TorchRuntime
-from segnet.inference.tta import Inference, rescale_images
+from segnet.inference.tta import Inference, calibrated, rescale_images
+from segnet.models.temperature import UNCALIBRATED, Temperature
 
 MEASURES = ("entropy", "margin", "bald")
 
@@ -112,7 +114,7 @@ class Observer(Predictor):
             return logits
 
         batch = torch.stack([self._tensor(image) for image in images])
-        return uncertainty_of(inference.views([first, *self._models[1:]], batch)), features[0]
+        return uncertainty_of(inference.views([first, *self._models[1:]], batch), self.temperature), features[0]
 
     @torch.inference_mode()
     def _features(self, images: Sequence[Bands], inference: Inference) -> Tensor:
@@ -156,11 +158,12 @@ class _Average:
             kept[place.within()] += values * math.prod(self._size)
 
 
-def uncertainty_of(views: Iterable[Tensor]) -> dict[str, Tensor]:
+def uncertainty_of(views: Iterable[Tensor], temperature: Temperature = UNCALIBRATED) -> dict[str, Tensor]:
     """Measure the uncertainty of each pixel.
 
     Args:
         views: probabilities (B, classes, H, W) of one prediction each; they may be overwritten.
+        temperature: calibrates each view before the mean.
 
     Returns:
         By name of `MEASURES`, (B, H, W) float32, 0-1: entropy of the mean in units of log(classes); 1 - the difference
@@ -172,6 +175,7 @@ def uncertainty_of(views: Iterable[Tensor]) -> dict[str, Tensor]:
     count = 0
     for probabilities in views:
         count += 1
+        probabilities = calibrated(probabilities, temperature)
         entropy = _entropy(probabilities)
         total = probabilities if total is None else total.add_(probabilities)
         entropies = entropy if entropies is None else entropies.add_(entropy)

@@ -6,25 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from segnet.choices import RANK_METHODS
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, DataError
 from segnet.inference.ensemble import StrPath
-from segnet.inference.uncertainty import MEASURES, Observer
+from segnet.inference.uncertainty import Observer
 from segnet.prediction.inputs import Collector, Input
 from segnet.prediction.records import is_result
 from segnet.published.zoo import find_model
 from segnet.system.signals import ending_at_once
 from segnet.verb_config import RankConfig
 from segnet.workflows.rank_files import RankedImage, Ranking, write_page, write_ranking
-from segnet.workflows.rank_order import Order, order_by_diversity, order_by_score
-from segnet.workflows.rank_pool import LabeledImages, OnImage, Pool, read_labeled
+from segnet.workflows.rank_order import DIVERSITY, measure_of, order_images
+from segnet.workflows.rank_pool import OnImage, Pool, read_labeled
 
 log = logging.getLogger(__name__)
-
-DIVERSITY, RANDOM = "diversity", "random"
 
 
 def images_to_rank(arguments: Sequence[str], root: str | None = None) -> tuple[list[Input], list[str]]:
@@ -74,7 +70,7 @@ def rank(config: RankConfig, inputs: Sequence[Input], output_dir: Path, report: 
         pool.read(inputs, config.batch_size)
         if not pool.images:
             raise DataError(_nothing_to_rank(pool, len(inputs)))
-        order = _order(config, pool, labeled)
+        order = order_images(config.method, pool.scores, pool.features, labeled.features, config.number, config.seed)
         images = [
             RankedImage(path, pool.scores[index], value if math.isfinite(value) else None)
             for index, value in order
@@ -83,7 +79,7 @@ def rank(config: RankConfig, inputs: Sequence[Input], output_dir: Path, report: 
         counts = (labeled.count, pool.num_left_out, pool.num_repeated)
         ranking = Ranking(output_dir, images, config.number, observer.classes, *counts, pool.failed)
         write_ranking(ranking, config)
-        write_page(ranking, config, _measure(config.method), observer)
+        write_page(ranking, config, measure_of(config.method), observer)
     return ranking
 
 
@@ -100,15 +96,10 @@ def _with_views(config: RankConfig) -> RankConfig:
     if config.num_images < 0:
         raise ConfigError(f"num_images={config.num_images} must be 0 or more")
     several = isinstance(config.checkpoint, list | tuple) and len(config.checkpoint) > 1
-    if _measure(config.method) == "bald" and not (several or config.flip or len(config.scales) > 1):
+    if measure_of(config.method) == "bald" and not (several or config.flip or len(config.scales) > 1):
         log.info("method=%s compares predictions: flip=true adds those of mirrored images", config.method)
         return replace(config, flip=True)
     return config
-
-
-def _measure(method: str) -> str:
-    """The measure of uncertainty of a method; for those without one that of the page."""
-    return next((name for name in MEASURES if method.startswith(name)), MEASURES[0])
 
 
 def _observer(config: RankConfig, checkpoints: Sequence[StrPath]) -> Observer:
@@ -120,15 +111,3 @@ def _nothing_to_rank(pool: Pool, count: int) -> str:
     if pool.failed:
         return f"none of {count:,} images can be ranked: {len(pool.failed):,} cannot be read"
     return f"none of {count:,} images is left: all are labeled already; splits=[] ranks them anyway"
-
-
-def _order(config: RankConfig, pool: Pool, labeled: LabeledImages) -> Order:
-    if config.method == RANDOM:
-        order = np.random.default_rng(config.seed).permutation(len(pool.images))
-        return [(index, math.nan) for index in order.tolist()]
-    scores = [found[_measure(config.method)] for found in pool.scores]
-    if DIVERSITY not in config.method:
-        return order_by_score(scores)
-    features = np.stack(pool.features)
-    seeds = np.stack(labeled.features) if labeled.features else np.empty((0, features.shape[1]), np.float32)
-    return order_by_diversity(features, seeds, config.number, None if config.method == DIVERSITY else scores)

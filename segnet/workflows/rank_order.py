@@ -5,14 +5,54 @@ one whose features are farthest from those of all labeled and chosen images. Wit
 the uncertainty of the image.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.inference.uncertainty import MEASURES
+
+DIVERSITY, RANDOM = "diversity", "random"
 DISTANCES_AT_ONCE = 1024  # images whose distances from all labeled images are computed together
 
 Order = list[tuple[int, float]]  # indices of all images, and the values by which they were chosen
+
+
+def measure_of(method: str) -> str:
+    """The measure of uncertainty of a method from `segnet.choices.RANK_METHODS`; for those without one the first."""
+    return next((name for name in MEASURES if method.startswith(name)), MEASURES[0])
+
+
+def order_images(
+    method: str,
+    scores: Sequence[Mapping[str, float]],
+    features: Sequence[NDArray[np.float32]],
+    labeled: Sequence[NDArray[np.float32]],
+    count: int,
+    seed: int = 0,
+) -> Order:
+    """Order unlabeled images by a method of `segnet rank`.
+
+    Args:
+        method: from `segnet.choices.RANK_METHODS`.
+        scores, features: of the images, as in `segnet.inference.uncertainty.Observation`.
+        labeled: features of the labeled images; a method without diversity needs none.
+        count: number of images to label next.
+        seed: of random images.
+
+    Returns:
+        Indices and values of all images; the value of a random image is NaN.
+    """
+    if method == RANDOM:
+        order = np.random.default_rng(seed).permutation(len(scores))
+        return [(index, math.nan) for index in order.tolist()]
+    values = [found[measure_of(method)] for found in scores]
+    if DIVERSITY not in method:
+        return order_by_score(values)
+    points = np.stack(features)
+    seeds = np.stack(labeled) if len(labeled) else np.empty((0, points.shape[1]), np.float32)
+    return order_by_diversity(points, seeds, count, None if method == DIVERSITY else values)
 
 
 def order_by_score(scores: Sequence[float]) -> Order:

@@ -1,5 +1,7 @@
 """Measures of uncertainty against NumPy in float64, and their means over whole images and windows."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from segnet.classes import Classes
 from segnet.errors import ConfigError, DataError
 from segnet.inference.predictor import Predictor
 from segnet.inference.uncertainty import MEASURES, Observer, uncertainty_of
-from segnet.models.checkpoint import load_checkpoint
+from segnet.models.checkpoint import load_checkpoint, store_temperature
+from segnet.models.temperature import Temperature
 
 CLASSES = Classes.create(["road", "tree", "sky", "car"])
 
@@ -58,6 +61,34 @@ def test_extremes():
         )
     found = uncertainty_of([certain.clone(), certain.flip(1)])
     assert found["bald"].item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("values", [(2.0,), (0.5, 3.0, 1.0, 1.5, 2.0)])
+def test_a_temperature_calibrates_each_view(values):
+    """softmax(logits / temperature of the predicted class), before the mean over the views."""
+    random = np.random.default_rng(0)
+    views = [random.dirichlet([0.3] * 5, (1, 7, 9)).transpose(0, 3, 1, 2).astype(np.float32) for _ in range(2)]
+    views = [np.maximum(view, 1e-6) for view in views]
+    calibrated = []
+    for [view] in views:
+        powers = view.astype(np.float64) ** (1 / np.array(values)[view.argmax(0) % len(values)])
+        calibrated.append(powers / powers.sum(0))
+    found = uncertainty_of((torch.from_numpy(view.copy()) for view in views), Temperature(values))
+    for name, expected in reference(calibrated).items():
+        np.testing.assert_allclose(found[name][0].numpy(), expected, atol=3e-6)
+
+
+def test_an_observer_takes_the_temperature_of_its_checkpoint(checkpoints, tmp_path):
+    shutil.copy(checkpoints[0], tmp_path / "calibrated.ckpt")
+    store_temperature(tmp_path / "calibrated.ckpt", {"values": [3.0]})
+    image = noise(21, 30)
+    model, _ = load_checkpoint(checkpoints[0])
+    with torch.inference_mode():
+        logits = model.eval()(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])[0]
+    expected = reference([(logits / 3).softmax(0).numpy()])
+    [found] = Observer(tmp_path / "calibrated.ckpt", "cpu").observe([image])
+    assert found.scores["entropy"] == pytest.approx(expected["entropy"].mean(), rel=1e-4)
+    assert found.scores["margin"] == pytest.approx(expected["margin"].mean(), rel=1e-4)
 
 
 def test_scores_are_the_means_of_the_views_of_all_models(checkpoints):

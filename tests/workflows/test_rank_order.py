@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segnet.workflows.rank_order import order_by_diversity, order_by_score
+from segnet.workflows.rank_order import order_by_diversity, order_by_score, order_images
 
 LINE = np.array([[0.0], [1.0], [10.0], [4.0]], np.float32)
 NONE = np.empty((0, 1), np.float32)
@@ -57,3 +57,32 @@ def test_the_greedy_algorithm_agrees_with_all_distances():
 
 def test_no_image_has_no_order():
     assert order_by_diversity(np.empty((0, 3), np.float32), NONE, 5) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("entropy", [1, 3, 2, 0]),
+        ("margin", [3, 2, 1, 0]),
+        ("bald", [0, 1, 2, 3]),
+        ("diversity", [2, 3, 1, 0]),
+        ("entropy+diversity", [3, 2, 1, 0]),
+        ("margin+diversity", [3, 2, 1, 0]),
+        ("bald+diversity", [1, 2, 3, 0]),
+    ],
+)
+def test_each_method_orders_by_its_own_values(method, expected):
+    scores = [
+        {"entropy": entropy, "margin": margin, "bald": bald}
+        for entropy, margin, bald in zip([0.1, 0.9, 0.2, 0.8], [0, 0.1, 0.2, 0.9], [0.9, 0.8, 0.05, 0.02], strict=True)
+    ]
+    assert indices(order_images(method, scores, list(LINE), [LINE[0]], 1)) == expected
+    alone = order_images(method, scores, list(LINE), [], 4)
+    assert sorted(indices(alone)) == [0, 1, 2, 3]
+
+
+def test_random_images_have_no_value():
+    orders = [order_images("random", [{}] * 20, [], [], 5, seed) for seed in (1, 1, 2)]
+    assert indices(orders[0]) == indices(orders[1]) != indices(orders[2])
+    assert sorted(indices(orders[0])) == list(range(20))
+    assert all(np.isnan(value) for _, value in orders[0])
