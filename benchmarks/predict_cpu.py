@@ -1,27 +1,33 @@
-"""Prediction on a CPU: segnet's runtimes against segmentation_models.pytorch's DeepLabV3+ in eager float32.
+"""Prediction on a CPU: segnet's runtimes against segmentation_models.pytorch's DeepLabV3+ in the same runtimes.
 
-    python benchmarks/predict_cpu.py --peer peer-env/bin/python
+    python benchmarks/predict_cpu.py --peer peer-env/bin/python --output-strides 16 --sizes 512x512 --seconds 100
 
-`benchmarks/peer.py` says how to create the peer's environment; segnet needs the extras onnx and openvino. Both models
-are DeepLabV3+ on a ResNet-50-d with random weights and 19 classes. They take one uint8 image and return logits of its
-size. The decoders differ (smp's rates, one separable convolution less), so weights cannot be shared. Before the timing,
-segnet's runtimes are compared with its eager model; only the output shape of the peer is checked.
+`benchmarks/peer.py` says how to create the peer's environment, and how it exports its model. segnet needs the extras
+onnx and openvino. Both models are DeepLabV3+ on a ResNet-50-d with random weights and 19 classes. They take one uint8
+image and return logits of its size. The decoders differ (smp's rates, one separable convolution less), so weights
+cannot be shared. Before the timing, segnet's runtimes are compared with its eager model; only the output shape of the
+peer is checked.
 
-Each round runs everything once, one after the other, in two processes that wait for each other. The script prints the
-median time, and the median over rounds of peer time / time.
+Each round runs everything once, and a large convolution, one after the other in two processes that wait for each other.
+The script prints medians over the rounds:
+
+* the time,
+* the speed as a ratio to smp in eager mode, and to smp's own export in the same runtime,
+* the speed in floating point operations per second, as a fraction of that of the large convolution.
 """
 
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from peer import NUM_CLASSES, Peer
-from side_by_side import ceilings, machine
+from peer import NUM_CLASSES, WAYS, Peer
+from side_by_side import LargeConvolution, ceilings, machine
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,11 +36,12 @@ from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.errors import SegnetError
 from segnet.inference.runtimes import open_runtime
-from segnet.models.checkpoint import load_checkpoint, save_checkpoint
+from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from segnet.models.segmentation_model import SegmentationModel
 from segnet.system.machine import cpu_has_bf16
+from segnet.workflows.benchmark import count
 
-SIZES = ((512, 512), (512, 1024), (1024, 1024))
+SIZES = ("512x512", "512x1024", "1024x1024")
 ENCODERS = {
     "resnet50_vd": ("tu-resnet50d", {"depths": [3, 4, 6, 3]}),
     "resnet101_vd": ("tu-resnet101d", {"depths": [3, 4, 23, 3]}),
@@ -48,6 +55,23 @@ OURS = (
 )
 CPU = torch.device("cpu")
 PAUSE = 0.05  # lets the threads of the previous run go to sleep [seconds]
+WARM_UP = 2  # rounds
+CONVOLUTION = "large convolution"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to predict.
+
+    Attributes:
+        run: predicts one image; returns the seconds that it took.
+        flops: floating point operations of its convolutions.
+        rival: name of the rival in the same runtime; None: it is a rival itself.
+    """
+
+    run: Callable[[], float]
+    flops: float
+    rival: str | None = None
 
 
 def main() -> int:
@@ -56,25 +80,29 @@ def main() -> int:
     parser.add_argument("--peer", required=True, metavar="PYTHON", help="Python of the peer's environment")
     parser.add_argument("--backbone", choices=ENCODERS, default="resnet50_vd")
     parser.add_argument("--output-strides", type=int, nargs="+", default=[16, 8])
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="HxW", help="sizes of the image [pixels]")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--threads", type=int, help="threads of segnet; for the peer set OMP_NUM_THREADS")
+    parser.add_argument("--seconds", type=float, help="time for the rounds of a table, instead of --rounds")
+    parser.add_argument("--threads", type=int, help="threads of segnet and of the peer")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    with Peer(options.peer) as peer, tempfile.TemporaryDirectory() as folder:
+    encoder, backbone = ENCODERS[options.backbone]
+    with Peer(options.peer, options.threads) as peer, tempfile.TemporaryDirectory() as folder:
         print(f"{machine(CPU)}; peer: {peer.versions}")
         for dtype in (torch.float32, torch.bfloat16) if cpu_has_bf16() else (torch.float32,):
             print(ceilings(CPU, dtype))
         for output_stride in options.output_strides:
             checkpoint = Path(folder) / f"{options.backbone}-{output_stride}.ckpt"
-            write_checkpoint(checkpoint, ENCODERS[options.backbone][1], output_stride)
+            write_checkpoint(checkpoint, backbone, output_stride)
             runs = open_all(checkpoint)
-            for size in SIZES:
-                print(f"\n{options.backbone}, output stride {output_stride}, {size[0]} x {size[1]}")
-                compare_outputs(checkpoint, runs, size)
-                measure(
-                    runs, partial(peer.run, ENCODERS[options.backbone][0], output_stride, *size), size, options.rounds
-                )
+            for text in options.sizes:
+                height, width = map(int, text.split("x"))
+                print(f"\n{options.backbone}, output stride {output_stride}, {height} x {width}")
+                compare_outputs(checkpoint, runs, (height, width))
+                ask = partial(peer.run, encoder=encoder, output_stride=output_stride, height=height, width=width)
+                ways = {f"smp {way}": Way(partial(ask, way), ask("flops")) for way in WAYS}
+                measure(ways | our_ways(checkpoint, runs, (height, width)), options.rounds, options.seconds)
     return 0
 
 
@@ -124,26 +152,62 @@ def compare_outputs(checkpoint: Path, runs: Mapping[str, Callable[[Tensor], Tens
         print(f"  {name:22s} argmax agreement {100 * agreement:7.3f}%, largest error {error:.1e} of the largest logit")
 
 
-def measure(
-    runs: Mapping[str, Callable[[Tensor], Tensor]], run_peer: Callable[[], float], size: tuple[int, int], rounds: int
-) -> None:
-    """Time all runtimes in turn, and print the medians."""
+def our_ways(checkpoint: Path, runs: Mapping[str, Callable[[Tensor], Tensor]], size: tuple[int, int]) -> dict[str, Way]:
+    """The runtimes of segnet, and the large convolution."""
+    flops = 2 * count(read_checkpoint(checkpoint)["hyper_parameters"]["model"], list(size))[1]
     image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
-    seconds: dict[str, list[float]] = {name: [] for name in ("smp eager", *runs)}
-    for round_ in range(-2, rounds):  # two warm-up rounds
-        time.sleep(PAUSE)
-        taken = {"smp eager": run_peer()}
-        for name, run in runs.items():
+    ways = {}
+    for name, run in runs.items():
+        rival = f"smp {name.split()[0].replace('torch', 'eager')}"
+        ways[name] = Way(partial(timed, partial(run, image)), flops, rival)
+    large = LargeConvolution(CPU, torch.float32)
+    return ways | {CONVOLUTION: Way(partial(timed, large), large.flops)}
+
+
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def measure(ways: Mapping[str, Way], rounds: int, limit: float | None = None) -> None:
+    """Time all ways in turn, and print the medians.
+
+    Args:
+        rounds: rounds after the warm-up.
+        limit: time for the rounds, which replaces their number [seconds]; None: as many as `rounds`.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    round_ = -WARM_UP  # the first run of each exports the peer's model
+    while round_ < rounds:
+        start = time.perf_counter()
+        for name, way in ways.items():
             time.sleep(PAUSE)
-            start = time.perf_counter()
-            run(image)
-            taken[name] = time.perf_counter() - start
-        if round_ >= 0:
-            for name, value in taken.items():
-                seconds[name].append(value)
-    for name, values in seconds.items():
-        ratio = statistics.median(peer / ours for peer, ours in zip(seconds["smp eager"], values, strict=True))
-        print(f"  {name:22s} {1000 * statistics.median(values):7.0f} ms   {ratio:5.2f}x")
+            taken = way.run()
+            if round_ >= 0:
+                seconds[name].append(taken)
+        round_ += 1
+        if round_ == 0 and limit:
+            rounds = max(1, int(limit / (time.perf_counter() - start)))
+            print(f"  {rounds} rounds fit into {limit:g} s")
+    rates = {name: [way.flops / value for value in seconds[name]] for name, way in ways.items()}
+
+    def ratio(name: str, other: str) -> float:
+        return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
+
+    for name, way in ways.items():
+        same = f"{speed(seconds, name, way.rival):5.2f}x {way.rival}" if way.rival else ""
+        print(
+            f"  {name:22s} {1000 * statistics.median(seconds[name]):7.0f} ms   "
+            f"{speed(seconds, name, 'smp eager'):5.2f}x smp eager   {way.flops / 1e9:6.1f} GFLOP, "
+            f"{100 * ratio(name, CONVOLUTION):5.1f}% of the convolution   {same}".rstrip()
+        )
+
+
+def speed(seconds: Mapping[str, list[float]], name: str, rival: str) -> float:
+    """Median over the rounds of the rival's time / the time."""
+    return statistics.median(a / b for a, b in zip(seconds[rival], seconds[name], strict=True))
 
 
 if __name__ == "__main__":

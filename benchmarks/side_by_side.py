@@ -3,13 +3,15 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from segnet.system.machine import machine_line as machine
 
-__all__ = ["ceilings", "machine", "ratio", "synchronize", "times"]
+__all__ = ["Ceilings", "LargeConvolution", "ceilings", "machine", "ratio", "synchronize", "times"]
 
 
 def times(ways: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
@@ -37,34 +39,73 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def ceilings(device: torch.device, dtype: torch.dtype) -> str:
-    """Measure a large matrix product, convolution and copy, as one line: no network is much faster.
+class LargeConvolution:
+    """A 3x3 convolution of many channels, which reaches about what convolutions reach on a machine.
+
+    Attributes:
+        flops: its floating point operations.
+    """
+
+    CHANNELS, SIDE = 512, 64
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        batch_size = 16 if device.type == "cuda" else 4
+        features = torch.randn(batch_size, self.CHANNELS, self.SIDE, self.SIDE, device=device).to(dtype)
+        self._features = features.to(memory_format=torch.channels_last)
+        self._kernel = torch.randn(self.CHANNELS, self.CHANNELS, 3, 3, device=device).to(dtype)
+        self.flops = 2 * 9 * features.numel() * self.CHANNELS
+
+    @torch.inference_mode()
+    def __call__(self) -> Tensor:
+        return functional.conv2d(self._features, self._kernel, padding=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What a machine reaches in large operations: no network is much faster.
+
+    Attributes:
+        dtype: dtype of product and convolution.
+        side: rows and columns of the matrices.
+        product, convolution: floating point operations per second.
+        bandwidth: bytes per second, read and written.
+    """
+
+    dtype: torch.dtype
+    side: int
+    product: float
+    convolution: float
+    bandwidth: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.dtype}: {self.product / 1e12:.2f} TFLOP/s (product of two {self.side} x {self.side}), "
+            f"{self.convolution / 1e12:.2f} TFLOP/s (3x3 convolution of {LargeConvolution.CHANNELS} channels), "
+            f"{self.bandwidth / 1e9:.0f} GB/s (copy)"
+        )
+
+
+def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
+    """Measure a large matrix product, convolution and copy.
 
     The convolution is measured too, because on a CPU torch uses another library for products, which is slow on some
     machines.
     """
-    size = 8192 if device.type == "cuda" else 2048
-    matrix = torch.randn(size, size, device=device).to(dtype)
+    side = 8192 if device.type == "cuda" else 2048
+    matrix = torch.randn(side, side, device=device).to(dtype)
     block = torch.empty(2**28 if device.type == "cuda" else 2**25, dtype=torch.float32, device=device)
     other = torch.empty_like(block)
-    channels, side = 512, 64
-    features = torch.randn(size // 512, channels, side, side, device=device).to(dtype)
-    features = features.to(memory_format=torch.channels_last)
-    kernel = torch.randn(channels, channels, 3, 3, device=device).to(dtype)
+    convolution = LargeConvolution(device, dtype)
     with torch.inference_mode():
         taken = times(
-            {
-                "product": lambda: matrix @ matrix,
-                "convolution": lambda: functional.conv2d(features, kernel, padding=1),
-                "copy": lambda: other.copy_(block),
-            },
+            {"product": lambda: matrix @ matrix, "convolution": convolution, "copy": lambda: other.copy_(block)},
             10,
             device,
         )
-    product = 2 * size**3 / min(taken["product"]) / 1e12
-    convolution = 2 * 9 * features.numel() * channels / min(taken["convolution"]) / 1e12
-    bandwidth = 2 * block.numel() * block.element_size() / min(taken["copy"]) / 1e9
-    return (
-        f"{dtype}: {product:.2f} TFLOP/s (product of two {size} x {size}), {convolution:.2f} TFLOP/s (3x3 convolution "
-        f"of {channels} channels), {bandwidth:.0f} GB/s (copy)"
+    return Ceilings(
+        dtype,
+        side,
+        2 * side**3 / min(taken["product"]),
+        convolution.flops / min(taken["convolution"]),
+        2 * block.numel() * block.element_size() / min(taken["copy"]),
     )
