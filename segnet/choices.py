@@ -1,6 +1,7 @@
 """Allowed values of options; importable without torch, for `--help` and usage errors."""
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")  # runtimes of a model
+PREDICTION_PRECISIONS = ("float32", "bf16", "fp16", "auto")  # those of a training, and the measured one
 IMAGE_KINDS = (  # kinds of results for an image, written by segnet.prediction.outputs
     *("mask", "overlay", "colors", "confidence", "probabilities"),
     *("geojson", "coco", "labelme", "yolo", "cvat", "label-studio"),

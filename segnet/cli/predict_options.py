@@ -3,10 +3,11 @@
 import argparse
 from collections.abc import Sequence
 
-from segnet.choices import DEFAULT_WINDOW, IMAGE_KINDS, RUNTIMES, SAVE_KINDS
+from segnet.choices import DEFAULT_WINDOW, IMAGE_KINDS, PREDICTION_PRECISIONS, RUNTIMES, SAVE_KINDS
 from segnet.cli.arguments import (
     CHECKPOINT_HELP,
     DEVICE_HELP,
+    PRECISION_HELP,
     RUNTIME_HELP,
     Parser,
     add_checkpoints,
@@ -14,7 +15,6 @@ from segnet.cli.arguments import (
     split_models,
 )
 from segnet.components import did_you_mean
-from segnet.config import PRECISIONS
 from segnet.errors import ConfigError
 from segnet.inference.refinement import Refinement
 
@@ -109,7 +109,7 @@ def build_parser() -> Parser:
     add("--batch-size", type=int, default=1, metavar="N", help="images of equal size per batch; default: 1")
     add("--device", help=DEVICE_HELP)
     add("--runtime", choices=RUNTIMES, help=RUNTIME_HELP)
-    add("--precision", choices=PRECISIONS, help="default: float32")
+    add("--precision", choices=PREDICTION_PRECISIONS, help=PRECISION_HELP)
     add("--shard", metavar="I/N", help="process the i-th of n parts of the inputs, to share them among machines")
     add("--overwrite", action="store_true", help="replace existing results")
     add("--private-urls", action="store_true", help="follow redirects of URLs into this machine's own network")

@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segnet.choices import RUNTIMES
-from segnet.cli.arguments import CHECKPOINT_HELP, DEVICE_HELP, RUNTIME_HELP, Parser, add_checkpoints
+from segnet.choices import PREDICTION_PRECISIONS, RUNTIMES
+from segnet.cli.arguments import CHECKPOINT_HELP, DEVICE_HELP, PRECISION_HELP, RUNTIME_HELP, Parser, add_checkpoints
 from segnet.cli.checkpoints import found_checkpoints
 from segnet.cli.output import say
 from segnet.cli.predict_options import add_refinement, read_refinement
-from segnet.config import PRECISIONS
 from segnet.errors import ConfigError, ExitCode, MachineError
 from segnet.system.signals import ending_at_once
 
@@ -165,7 +164,7 @@ def build_parser() -> Parser:
     add_checkpoints(parser, CHECKPOINT_HELP)
     parser.add_argument("--device", help=DEVICE_HELP)
     parser.add_argument("--runtime", choices=RUNTIMES, help=RUNTIME_HELP)
-    parser.add_argument("--precision", choices=PRECISIONS, help="default: float32")
+    parser.add_argument("--precision", choices=PREDICTION_PRECISIONS, help=PRECISION_HELP)
     add_refinement(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to bind; default: 127.0.0.1 (this machine only); 0.0.0.0: network"

@@ -57,7 +57,7 @@ class Predictor:
             are matched by name, in the order of the first one. Each model keeps its normalization.
         device: "cpu", "cuda", "cuda:1", "mps"; None: a GPU if available.
         runtime: "torch", "onnxruntime" or "openvino"; None: torch, or on a CPU an existing export.
-        precision: "float32", "bf16" or "fp16"; None: float32.
+        precision: "float32", "bf16", "fp16" or "auto", the fastest with nearly the same masks; None: float32.
         flip: test-time augmentation: whether to average with the prediction of the mirrored image.
         scales: test-time augmentation: factors on the image size to average over.
         window: side of the sliding windows on larger images [pixels]; None: 1024 on images with more than

@@ -22,6 +22,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from segnet.classes import Classes
+from segnet.components import did_you_mean
+from segnet.config import PRECISIONS
 from segnet.errors import ConfigError, MachineError
 from segnet.inference.decisions import decision_of
 from segnet.inference.runtimes import open_runtime
@@ -118,6 +120,10 @@ def _check(config: BenchmarkConfig) -> None:
     for name in ("num_classes", "batch_size"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name}={getattr(config, name)} must be 1 or more")
+    if config.precision not in PRECISIONS:
+        raise ConfigError(
+            f"precision={config.precision} cannot be measured.{did_you_mean(config.precision, PRECISIONS)}"
+        )
     if not 0 < config.seconds <= 3600:
         raise ConfigError(f"seconds={config.seconds} must be above 0, at most 3600")
     if len(config.image_size) != 2 or min(config.image_size) < SMALLEST_SIDE:

@@ -103,6 +103,7 @@ def test_out_of_memory_names_the_options_to_lower(tmp_path, error):
         ("num_classes", 0),
         ("image_size", [64]),
         ("image_size", [32, 64]),
+        ("precision", "auto"),
         ("seconds", 0.0),
         ("seconds", float("nan")),
         ("loss", {"name": "cross_entropy", "class_weight": "auto"}),
