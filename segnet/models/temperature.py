@@ -87,6 +87,8 @@ def combined(temperatures: Sequence[Temperature]) -> Temperature:
     Args:
         temperatures: of the models, with the classes in one order.
     """
+    if len(temperatures) == 1:
+        return temperatures[0]  # exactly: exp(log(x)) differs from some x in the last digit
     num_values = max(len(one.values) for one in temperatures)
     columns = zip(*(one.values if one.is_by_class else one.values * num_values for one in temperatures), strict=True)
     return Temperature(tuple(math.exp(math.fsum(map(math.log, column)) / len(column)) for column in columns))
