@@ -3,6 +3,7 @@
 Imports of torch and segnet take seconds, and are late: the process that distributes parallel tests needs none of them.
 """
 
+import gc
 import ipaddress
 import os
 import socket
@@ -14,11 +15,29 @@ import warm_python
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# Imports create a million objects that stay: garbage collections would visit them again and again.
+gc.disable()
+
+
+def pytest_collection_finish(session):
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory):
     """Keep the scan cache in a folder of this session, also for subprocesses."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync():
+    """Do not wait for the disk, which takes longer than many tests: no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

@@ -2,8 +2,9 @@
 
 ``[*WARM_PYTHON, "-m", "segnet", "train"]`` replaces ``[sys.executable, ...]`` in tests that need a process of their
 own, but not its start, which takes seconds. Arguments, working folder, environment, umask, standard streams, signals
-and the exit code are those of a new process. The process group, resource limits and open files are not, and imports
-have happened before. Tests of these, of variables that an import reads, and of encodings use `sys.executable`.
+and the exit code are those of a new process. The process group, resource limits and open files are not, imports have
+happened before, and fsync does not wait for the disk. Tests of these, of variables that an import reads, and of
+encodings use `sys.executable`.
 
 As a program, this file is the client, which hands a program over and waits for it. The first client starts the server.
 """
@@ -142,6 +143,7 @@ def preload():
             importlib.import_module(name)
         except ImportError:  # optional
             continue
+    os.fsync = lambda descriptor: None  # as in the tests' own processes
     gc.freeze()  # a collection would copy the pages of all objects
 
 
