@@ -32,15 +32,18 @@ from segnet.data.semi_supervised import PADDED, UnlabeledStream, weak_options
 from segnet.data.unlabeled import OPTION
 from segnet.errors import ConfigError
 from segnet.system.machine import num_cores
+from segnet.system.memory import keep_freed_memory
 from segnet.system.signals import shield_worker
 
 log = logging.getLogger(__name__)
 
 NUM_SIZES = 32  # samples read for their sizes if not all are checked
+LARGEST_ARRAY, KEPT_MEMORY = 2**25, 2**28  # that each worker keeps for its next images [bytes]
 
 
 def _prepare_worker(_: int) -> None:
     cv2.setNumThreads(0)  # workers are the parallelism
+    keep_freed_memory(LARGEST_ARRAY, KEPT_MEMORY)
     shield_worker()
 
 

@@ -22,6 +22,7 @@ from segnet.data.scan.finding import Finding
 from segnet.errors import ConfigError, DataError
 from segnet.images.bands import nodata_pixels, read_bands, read_channels
 from segnet.images.masks import ALL_LABELS, LabelValues, read_label_values, read_mask_colors
+from segnet.images.partial import LazyPixels, lazy_rgb
 from segnet.images.values import ValueRange
 
 Image = NDArray[np.uint8 | np.float32]
@@ -40,6 +41,15 @@ class Sample:
 
     image: Image
     mask: Mask
+    name: str
+
+
+@dataclass(slots=True)
+class LazySample:
+    """A sample whose image and mask are decoded when a crop of them is used, where their files allow it."""
+
+    image: Image | LazyPixels
+    mask: Mask | LazyPixels
     name: str
 
 
@@ -71,6 +81,13 @@ class SegmentationDataset(ABC):
     def load_many(self, indices: Sequence[int]) -> Iterator[Sample]:
         """Read several samples, in that order. A remote dataset overrides this to request all of them at once."""
         return map(self.load, indices)
+
+    def open_many(self, indices: Sequence[int]) -> Iterator[Sample | LazySample]:
+        """Open several samples for training crops, in that order; by default they are read as a whole.
+
+        Slices of their pixels are those of `load`, and raise its errors for what they show.
+        """
+        return self.load_many(indices)
 
     def findings(self) -> Sequence[Finding] | None:
         """The findings of a scan that are stored with the samples; None: there are none.
@@ -190,6 +207,21 @@ class FileDataset(SegmentationDataset):
         refuse_other_size(mask, image, mask_path, image_path)
         return Sample(image, mask, str(image_path))
 
+    def open_many(self, indices: Sequence[int]) -> Iterator[Sample | LazySample]:
+        return map(self._open, indices)
+
+    def _open(self, index: int) -> LazySample:
+        image_path, mask_path = self.pairs[index]
+        image = lazy_rgb(image_path) if self.channels == 3 and self.value_range is None else None
+        mask = self.labels.lazy(mask_path) if isinstance(self.labels, Labels) else None
+        opened = LazySample(
+            read_bands(image_path, self.channels, self.value_range) if image is None else image,
+            self.labels.read(mask_path) if mask is None else mask,
+            str(image_path),
+        )
+        refuse_other_size(opened.mask, opened.image, mask_path, image_path)
+        return opened
+
     def files(self, index: int) -> Sequence[Path]:
         image_path, mask_path = self.pairs[index]
         return [image_path, *self.labels.files(mask_path)]
@@ -252,7 +284,7 @@ class WrappedDataset(SegmentationDataset):
         return self._dataset.advice(labels, colors, num_colors)
 
 
-def refuse_other_size(mask: Mask, image: Image, mask_path: Path, image_path: Path) -> None:
+def refuse_other_size(mask: Mask | LazyPixels, image: Image | LazyPixels, mask_path: Path, image_path: Path) -> None:
     """Check that mask and image have the same size.
 
     Raises:

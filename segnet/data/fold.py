@@ -1,12 +1,13 @@
 """A fold of a cross-validation: a dataset's samples, divided into train and val by the indices of the held-out ones."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.data.dataset import Sample, SegmentationDataset, WrappedDataset
+from segnet.data.dataset import LazySample, Sample, SegmentationDataset, WrappedDataset
 from segnet.data.datasets.notes import Notes
 from segnet.data.scan.finding import Finding
 from segnet.errors import DataError, counted
@@ -44,6 +45,12 @@ class JoinedSplits(SegmentationDataset):
         if all(self._places[index][0] is part for index in indices):
             return part.load_many([self._places[index][1] for index in indices])
         return map(self.load, indices)
+
+    def open_many(self, indices: Sequence[int]) -> Iterator[Sample | LazySample]:
+        part = self._places[indices[0]][0] if indices else self._parts[0]
+        if all(self._places[index][0] is part for index in indices):
+            return part.open_many([self._places[index][1] for index in indices])
+        return chain.from_iterable(part.open_many([place]) for part, place in (self._places[i] for i in indices))
 
     def findings(self) -> Sequence[Finding] | None:
         found = [part.findings() for part in self._parts]
@@ -110,6 +117,9 @@ class Fold(WrappedDataset):
 
     def load_many(self, indices: Sequence[int]) -> Iterator[Sample]:
         return self._dataset.load_many([self._indices[index] for index in indices])
+
+    def open_many(self, indices: Sequence[int]) -> Iterator[Sample | LazySample]:
+        return self._dataset.open_many([self._indices[index] for index in indices])
 
     def findings(self) -> Sequence[Finding] | None:
         found = self._dataset.findings()

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from segnet.data.augment.mixing import CutMix
 from segnet.data.augment.transforms import TrainTransform
-from segnet.data.dataset import Sample, SegmentationDataset
+from segnet.data.dataset import LazySample, Sample, SegmentationDataset
 
 # "image" (B, channels, H, W) uint8 or float32; "mask" (B, H, W) integer, or (B, classes, H, W) uint8; "name" list
 Batch = dict[str, Any]
@@ -28,12 +28,15 @@ class TrainSamples(Dataset[Batch]):
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Batch]:
-        """The samples of a batch. DataLoader prefers this method; the dataset can then read them all at once."""
-        samples = self._dataset.load_many([number % len(self._dataset) for _, number in keys])
+        """The samples of a batch. DataLoader prefers this method; the dataset can then read them all at once.
+
+        Files are decoded only as far as the crops need them, see `segnet.images.partial`.
+        """
+        samples = self._dataset.open_many([number % len(self._dataset) for _, number in keys])
         crops = [self._augmented(sample, *key) for sample, key in zip(samples, keys, strict=True)]
         return [to_tensors(crop) for crop in (self._mix(crops, keys) if self._mix else crops)]
 
-    def _augmented(self, sample: Sample, epoch: int, number: int) -> Sample:
+    def _augmented(self, sample: Sample | LazySample, epoch: int, number: int) -> Sample:
         image, mask = self.transform(sample.image, sample.mask, epoch=epoch, index=number)
         return Sample(image, mask, sample.name)
 

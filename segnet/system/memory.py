@@ -1,15 +1,37 @@
 """The memory that a process may still use: of the machine, or of its container or job if that has less (Linux).
 
+Also the reuse of freed memory.
+
 Sources: proc(5), and the kernel's documentation of memory in control groups, v2 (memory.max, memory.current) and v1
 (memory.limit_in_bytes, memory.usage_in_bytes). Docker, Kubernetes and SLURM set these limits, and /proc/meminfo does
 not know them. A process above its limit is killed without a message.
 """
 
+import ctypes
 from collections.abc import Iterator
 from pathlib import Path
 
 V2 = ("memory.max", "memory.current", "inactive_file")  # limit, use, and the part of it that is a cache of files
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def keep_freed_memory(largest: int, kept: int) -> None:
+    """Make glibc keep freed memory for the next arrays; by default it returns large ones to the system at once.
+
+    The kernel clears new memory page by page. For an image this takes as long as decoding it.
+
+    Args:
+        largest: larger arrays are still returned [bytes].
+        kept: the most that the process keeps [bytes].
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    set_option(M_MMAP_THRESHOLD, largest)
+    set_option(M_TRIM_THRESHOLD, kept)
 
 
 def free_memory(root: Path = Path("/")) -> int:

@@ -2,12 +2,14 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from segnet.config import DataConfig
+from segnet.data import datamodule
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import ConfigError, DataError
 
@@ -305,3 +307,17 @@ def test_a_wrong_number_of_image_channels_is_refused(tmp_path, write_pairs):
     gray = SegmentationDataModule(spec, data, [0.5], seed=0)
     assert next(iter(gray.train_dataloader()))["image"].shape == (3, 1, 24, 28)
     assert next(iter(gray.val_dataloader()))["image"].shape == (1, 1, 6, 8)
+
+
+def test_workers_reuse_freed_memory(monkeypatch):
+    """Reading an image is otherwise as slow as decoding it twice."""
+    calls = []
+    monkeypatch.setattr(datamodule, "keep_freed_memory", lambda *sizes: calls.append(sizes))
+    monkeypatch.setattr(datamodule, "shield_worker", lambda: None)
+    threads = cv2.getNumThreads()
+    try:
+        datamodule._prepare_worker(0)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(threads)
+    assert calls == [(2**25, 2**28)]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from segnet.classes import Classes
 from segnet.data.dataset import FileDataset
+from segnet.data.datasets.labels import Labels
 from segnet.errors import DataError
 
 THREE = Classes.create(["road", "tree", "sky"], ignore_index=255)
@@ -57,3 +58,27 @@ def test_the_mask_must_match_the_image_after_exif_rotation(tmp_path):
     Image.new("L", (10, 12)).save(tmp_path / "mask.png")
     sample = FileDataset([(tmp_path / "image.jpg", tmp_path / "mask.png")], THREE).load(0)
     assert sample.image.shape == (12, 10, 3)
+
+
+def test_opened_samples_of_another_size_or_kind_are_refused_or_read_as_a_whole(tmp_path):
+    Image.new("RGB", (12, 10)).save(tmp_path / "image.jpg")
+    Image.new("L", (10, 12)).save(tmp_path / "mask.png")
+    Image.new("RGB", (12, 10), (1, 2, 3)).save(tmp_path / "color.png")
+    with pytest.raises(DataError, match=r"mask\.png: 10 x 12 pixels"):
+        next(FileDataset([(tmp_path / "image.jpg", tmp_path / "mask.png")], THREE).open_many([0]))
+    colored = FileDataset(
+        [(tmp_path / "image.jpg", tmp_path / "color.png")], THREE, Labels(THREE, color_map=[[1, 2, 3, 2]])
+    )
+    (opened,) = colored.open_many([0])
+    np.testing.assert_array_equal(opened.mask, np.full((10, 12), 2))
+    (ranged,) = FileDataset(colored.pairs, THREE, colored.labels, value_range=(0, 128)).open_many([0])
+    assert isinstance(ranged.image, np.ndarray)
+
+
+def test_opened_masks_have_an_id_map_applied(tmp_path):
+    mask = np.array([[7, 8, 8], [8, 7, 9]], np.uint8)
+    own = dataset(tmp_path, [mask])
+    own.labels = Labels(THREE, {7: "tree", 8: "ignore", 9: 0})
+    (opened,) = own.open_many([0])
+    assert opened.mask.dtype == np.uint8
+    np.testing.assert_array_equal(opened.mask[0:2, 1:3], [[255, 255], [1, 0]])

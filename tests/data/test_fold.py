@@ -54,3 +54,12 @@ def test_notes_of_both_splits_are_kept_once():
     other.add("b", "image", "left out")
     notes.include(other)
     assert notes.lines() == ["a: 1 image left out", "b: 1 image left out"]
+
+
+def test_samples_are_opened_in_order_from_both_splits(spec):
+    fold = build_splits(spec, ["train", "val"])
+    for split in ("train", "val"):
+        indices = [2, 0, 1]
+        for opened, index in zip(fold[split].open_many(indices), indices, strict=True):
+            np.testing.assert_array_equal(opened.image, fold[split].load(index).image)
+    assert list(fold["val"].open_many([])) == []

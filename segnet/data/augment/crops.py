@@ -18,6 +18,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from segnet.images.partial import Pixels
+
 NUM_REDRAWS = 10  # as in mmsegmentation; the last crop is used in any case
 
 
@@ -46,7 +48,7 @@ class Crop:
     columns: Span
 
     def cut(
-        self, values: NDArray[Any], crop_size: Sequence[int], fill: Sequence[int] | int, interpolation: int
+        self, values: Pixels, crop_size: Sequence[int], fill: Sequence[int] | int, interpolation: int
     ) -> NDArray[Any]:
         """Crop an image (H, W, channels) or mask (H, W) into a new array of the same type.
 
@@ -58,7 +60,7 @@ class Crop:
         size = (self.rows.target_length, self.columns.target_length)
         part = values[self.rows.taken(), self.columns.taken()]
         resized = part if part.shape[:2] == size else cv2.resize(part, size[::-1], interpolation=interpolation)
-        if resized.ndim < values.ndim:  # OpenCV drops a single channel
+        if resized.ndim < len(values.shape):  # OpenCV drops a single channel
             resized = resized[..., None]
         if size == tuple(crop_size):
             return part.copy() if resized is part else resized
@@ -99,8 +101,8 @@ def is_one_class(mask: NDArray[np.integer], max_ratio: float, ignore_index: int)
 
 def cut_at_random(
     rng: Generator,
-    image: NDArray[Any],
-    mask: NDArray[Any],
+    image: Pixels,
+    mask: Pixels,
     *,
     crop_size: Sequence[int],
     scale: float,
@@ -108,7 +110,7 @@ def cut_at_random(
     ignore_index: int,
     category_max_ratio: float = 1.0,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scale and crop an image (H, W, channels) and its mask (H, W) together.
+    """Scale and crop an image (H, W, channels) and its mask (H, W) together. Of lazy ones, only the crop is decoded.
 
     Args:
         crop_size: (height, width) of the result [pixels].
@@ -118,6 +120,8 @@ def cut_at_random(
         category_max_ratio: a crop with a larger fraction of one class is drawn again; 1: never.
     """
     height, width = mask.shape
+    if category_max_ratio < 1:
+        mask = mask[:, :]  # decode it once for all draws
 
     def draw() -> tuple[Crop, NDArray[Any]]:
         crop = draw_crop(rng, (height, width), crop_size, scale)

@@ -17,6 +17,7 @@ from segnet.data.augment.plane_codes import to_codes, to_planes
 from segnet.data.augment.presets import listed_transforms
 from segnet.data.augment.turns import apply_turns, before_turns
 from segnet.errors import ConfigError
+from segnet.images.partial import Pixels
 
 
 class TrainTransform:
@@ -74,10 +75,10 @@ class TrainTransform:
         self._seed = seed
 
     def __call__(
-        self, image: NDArray[np.uint8 | np.float32], mask: NDArray[np.uint8 | np.int32], *, epoch: int, index: int
+        self, image: Pixels, mask: Pixels, *, epoch: int, index: int
     ) -> tuple[NDArray[np.uint8 | np.float32], NDArray[np.uint8 | np.int32]]:
         """Augment an image (H, W, channels), 0-255, and its mask (H, W) or (classes, H, W); both keep their types."""
-        if mask.ndim == 3:
+        if len(mask.shape) == 3:
             codes, table = to_codes(mask)  # type: ignore[arg-type]  # planes are uint8
             image, codes = self(image, codes, epoch=epoch, index=index)
             return image, to_planes(codes, table)
@@ -86,7 +87,7 @@ class TrainTransform:
         first, second, third = sequence.spawn(3)
         scale = rng.uniform(*self._scale_range)
         turns = self._listed.draw_turns(rng)
-        image, mask = cut_at_random(
+        part, ids = cut_at_random(
             rng,
             image,
             mask,
@@ -97,14 +98,14 @@ class TrainTransform:
             category_max_ratio=self._category_max_ratio,
         )
         if turns:
-            image, mask = apply_turns(image, turns), apply_turns(mask, turns)
+            part, ids = apply_turns(part, turns), apply_turns(ids, turns)
         # Set before each sample: otherwise albumentations repeats its randomness in every worker and epoch.
         self._pipeline.set_random_seed(_seed_of(first))
-        result = self._pipeline(image=image, mask=mask)
-        image, mask = result["image"], result["mask"]
+        result = self._pipeline(image=part, mask=ids)
+        part, ids = result["image"], result["mask"]
         if self._band_jitter > 0:
-            image = jitter_bands(np.random.default_rng(second), image, self._band_jitter)
-        return self._listed(image, mask, _seed_of(third))
+            part = jitter_bands(np.random.default_rng(second), part, self._band_jitter)
+        return self._listed(part, ids, _seed_of(third))
 
     def try_listed(self, num_classes: int) -> None:
         """Try the transforms of data.augment on a crop.

@@ -27,6 +27,7 @@ from segnet.images.masks import (
     read_mask_colors,
     rgb_to_code,
 )
+from segnet.images.partial import LazyPixels, lazy_ids
 
 IGNORE, OTHER, SAME, PALETTE = "ignore", "other", "same", "palette"
 NUM_VALUES = 65536  # values of a 16-bit mask: a lookup table is faster than a search
@@ -95,6 +96,20 @@ class Labels:
             way_out = "set dataset.color_map" if self.configurable else "save class ids instead"
             raise ColoredMaskError(f"{error}: {way_out}", error.colors, error.num_colors) from None
         return self.apply(found, path)
+
+    def lazy(self, path: Path) -> LazyPixels | None:
+        """Open a mask whose parts are read as `read` reads the whole; None if it has to be read as a whole.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        if self._colors is not None or path.suffix.lower() not in EXTENSIONS["PNG"]:
+            return None
+        found = lazy_ids(path)
+        if found is None:
+            return None
+        dtype = np.dtype(mask_type(self.classes))
+        return LazyPixels(found.shape, dtype, lambda rows, columns: self.convert(found[rows, columns], path))
 
     def apply(self, found: LabelValues, path: Path) -> Mask:
         """Convert the content of a mask file to class ids; nodata pixels become `ignore_index`.

@@ -17,7 +17,7 @@ from segnet.inference.runtimes.exported import (
     to_input,
     to_logits,
 )
-from segnet.inference.runtimes.optimization import REPEATED, keep_freed_memory
+from segnet.inference.runtimes.optimization import REPEATED, keep_layer_memory
 from segnet.models.metadata import KEY, Metadata
 from segnet.system.integrity import refusing_damage
 from segnet.system.machine import usable_precision
@@ -80,7 +80,7 @@ class OpenVINORuntime:
         self._of_shape: OrderedDict[Shape, _Compiled] = OrderedDict()  # the least recently used first
         self._of_any: _Compiled | None = None
         self._lately: tuple[Shape, int] = ((), 0)  # the last shape without a model, and how often it came in a row
-        keep_freed_memory()
+        keep_layer_memory()
         if not self.has_digest:
             require_working(self, path)
 

@@ -5,7 +5,6 @@ layout, and a following ReLU is fused. ``torch.compile`` with freezing gives abo
 """
 
 import copy
-import ctypes
 from typing import Any
 
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from segnet.models.norms import PooledBatchNorm, PooledSyncBatchNorm
+from segnet.system.memory import keep_freed_memory
 
 PROBE = 64  # side of the image for tracing the model [pixels]
 USUAL = 512  # image side for the initial weight layout [pixels]; other sizes work too
 REPEATED = 3  # consecutive inputs of another shape before weights are packed for it; flips come in pairs
 KEPT_BYTES = 2**29  # freed memory to keep [bytes]
 LARGEST = 72 * 2**20  # largest array to keep: above 64 channels of 512 x 512, the features of a window [bytes]
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 OUTPUT_TOLERANCE = 1e-3  # allowed difference relative to the largest output; rounding stays far below
 
 
@@ -62,19 +61,13 @@ def _to_channels_last(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model.to(dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def keep_freed_memory() -> None:
-    """Make glibc keep freed memory for the next layers; by default it returns all of it after each image.
+def keep_layer_memory() -> None:
+    """Make the whole process keep freed memory for the next layers. It saves up to a third of the time.
 
-    Affects the whole process, which keeps at most KEPT_BYTES. The saved page faults take up to a third of the time.
     Arrays above LARGEST, such as the scores of a window, are still returned: fragmentation would make the peak memory
     unpredictable.
     """
-    try:
-        set_option = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library
-        return
-    set_option(M_MMAP_THRESHOLD, LARGEST)
-    set_option(M_TRIM_THRESHOLD, KEPT_BYTES)
+    keep_freed_memory(LARGEST, KEPT_BYTES)
 
 
 def packable(dtype: torch.dtype) -> bool:

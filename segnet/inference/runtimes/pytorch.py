@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segnet.errors import ConfigError, MachineError, first_line
-from segnet.inference.runtimes.optimization import PROBE, keep_freed_memory, optimize
+from segnet.inference.runtimes.optimization import PROBE, keep_layer_memory, optimize
 from segnet.models.checkpoint import load_checkpoint
 from segnet.models.pretrained import is_pretrained, load_pretrained
 from segnet.models.segmentation_model import SegmentationModel
@@ -48,7 +48,7 @@ class TorchRuntime:
         self._normalize = model.normalize
         self._align_corners: bool = model.decoder.align_corners
         if self.device.type == "cpu":
-            keep_freed_memory()
+            keep_layer_memory()
         generator = torch.Generator().manual_seed(0)
         image = torch.randint(0, 256, (1, self.channels, PROBE, PROBE), generator=generator)
         with torch.inference_mode():
