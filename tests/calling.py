@@ -11,6 +11,8 @@ from segnet.models.checkpoint import read_checkpoint
 
 OPTIONS = {
     "backbone.depths": [1, 1, 1, 1],
+    "backbone.base_channels": 16,
+    "backbone.stem_channels": 16,
     "decoder.aspp_channels": 8,
     "decoder.decoder_channels": 8,
     "decoder.low_level_channels": 4,

@@ -23,7 +23,6 @@ except ImportError:  # Windows, where parallel tests share no folder
 CLASSES = Classes.create(["sky", "Straße", "tree", "car"], ignore_index=200)
 SPEC = {**components(), "num_classes": 4, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 TEMPERATURE = 1.75
-TEMPERATURE = 1.75
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "pt2": ()}
 
 
@@ -40,7 +39,6 @@ def _checkpoint(seed: int) -> bytes:
     torch.nn.init.normal_(model.decoder.classifier.weight)  # logits far from 0
     weights = {f"model.{name}": value for name, value in model.state_dict().items()}
     content = {"state_dict": weights, "hyper_parameters": {"model": SPEC, "classes": CLASSES.to_dict()}}
-    content["temperature"] = {"values": [TEMPERATURE]}
     content["temperature"] = {"values": [TEMPERATURE]}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.ckpt"

@@ -50,8 +50,9 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 # Options that shorten documented trainings: two steps of a model with every part. The checkpoint of `run` has them too.
 TINY = ["trainer.max_steps=2", "trainer.accelerator=cpu", "data.num_workers=0", "data.batch_size=2", "worst_images=1"]
-TINY += ["data.crop_size=[32,32]", "backbone.depths=[1,1,1,1]", "decoder.aspp_channels=8"]
-TINY += ["decoder.low_level_channels=4", "decoder.decoder_channels=8"]
+TINY += ["data.crop_size=[32,32]", "backbone.depths=[1,1,1,1]", "backbone.base_channels=16"]
+TINY += ["backbone.stem_channels=16", "decoder.aspp_channels=8", "decoder.low_level_channels=4"]
+TINY += ["decoder.decoder_channels=8"]
 TINY_SHAPES = ["dataset.num_train=24", "dataset.num_val=4"]
 SHORTER = {"train": TINY, "evaluate": ["data.num_workers=0"], "inspect": ["data.num_workers=0"]}
 SEGNET = f"""\

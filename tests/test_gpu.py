@@ -59,6 +59,8 @@ main()
 """
 OPTIONS = [
     "backbone.depths=[1,1,1,1]",
+    "backbone.base_channels=16",
+    "backbone.stem_channels=16",
     "decoder.aspp_channels=8",
     "decoder.low_level_channels=4",
     "decoder.decoder_channels=8",

@@ -9,7 +9,7 @@ import pytest
 from layouts import HEIGHT, WIDTH, write
 from PIL import Image
 from served import Server
-from tiny import CPU, assert_same_classes, classes_of, configuration
+from tiny import CPU, WIDE, assert_same_classes, classes_of, configuration
 
 from segnet.cli.predict import main as predict
 from segnet.config import DataConfig
@@ -39,6 +39,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     spec = write("supervisely", root, dict.fromkeys(NAMES, STORED))
     config = configuration(dataset={**spec, "value_range": [0, TOP]}, data=DataConfig(batch_size=4, crop_size=[32, 32]))
+    config.backbone |= WIDE
     folder = tmp_path_factory.mktemp("run")
     return spec, folder / "best.ckpt", train(config, folder)
 

@@ -8,13 +8,21 @@ import torch
 from segnet.config import Config, DataConfig, OptimConfig
 
 CPU = {"accelerator": "cpu", "devices": 1}
+WIDE = {"base_channels": 64, "stem_channels": 64}  # of a backbone that must learn something in a few epochs
 SHAPES = {"name": "shapes", "num_train": 16, "num_val": 5, "size": [48, 40]}
 
 
 def components(output_stride: int = 16) -> dict[str, Any]:
-    """Return new specs of a ResNet_vd of four basic blocks and a DeepLabV3+ decoder."""
+    """Return new specs of a narrow ResNet_vd of four basic blocks and a DeepLabV3+ decoder."""
     return {
-        "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "output_stride": output_stride},
+        "backbone": {
+            "name": "resnet",
+            "block": "basic",
+            "depths": [1, 1, 1, 1],
+            "base_channels": 16,
+            "stem_channels": 16,
+            "output_stride": output_stride,
+        },
         "decoder": {
             "name": "deeplabv3plus",
             "output_stride": output_stride,

@@ -157,7 +157,7 @@ def test_a_distillation_resumes_exactly_and_refuses_another_teacher(distilled, t
     config, folder = distilled
     caplog.set_level(logging.INFO, "segnet")
     interrupted(config, tmp_path / "run", monkeypatch, step=3)
-    assert f"teacher: {config.teacher}, 5.04 M parameters; " in caplog.text
+    assert f"teacher: {config.teacher}, 0.32 M parameters; " in caplog.text
     assert "distillation=cwd distillation.weight=3 distillation.temperature=4" in caplog.text
     last = tmp_path / "run" / "last.ckpt"
     resumed = replace(config, checkpoint=str(last))

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tiny import CPU, components, configuration
+from tiny import CPU, WIDE, components, configuration
 
 from segnet.config import (
     Config,
@@ -201,6 +201,7 @@ def test_training_learns(tmp_path):
         data=DataConfig(batch_size=4, crop_size=[48, 48], num_workers=0),
         trainer={**CPU, "max_epochs": 12},
     )
+    config.backbone |= WIDE
     assert train(config, tmp_path / "run").scores.miou > 0.85
 
 
