@@ -20,6 +20,7 @@ def configuration(trainer=None, **changes):
         "optim": OptimConfig(lr=0.05),
         "trainer": {**CPU, "max_epochs": 3, "log_every_n_steps": 1, **(trainer or {})},
         "checkpoint_every": 2,
+        "worst_images": 0,
     }
     return Config(**{**sections, **changes})
 

@@ -71,6 +71,12 @@ def train_in_two_parts(config, folder, monkeypatch, method, number, action=kill,
     return step
 
 
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch):
+    """Leave out the plot at the end of each run, which takes as long as an epoch here; tests of `train` check it."""
+    monkeypatch.setattr("segnet.workflows.train.plot_curves", lambda metrics, target: None)
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     """Return a function that gives the outcome of an uninterrupted run, cached per set of options."""
@@ -138,7 +144,7 @@ def test_a_resumed_run_equals_an_uninterrupted_run(trainer, method, number, step
 def test_rates_by_stage_and_added_modules_resume_exactly(tmp_path, monkeypatch):
     config = configuration(optim=OptimConfig(name="adamw", lr=0.01, layer_decay=0.5))
     plugins = [{"name": "context", "position": "after_conv2"}, {"name": "squeeze_excite", "position": "after_conv1"}]
-    added = {"plugins": plugins, "deformable_stages": [False, False, True, True]}
+    added = {"base_channels": 32, "plugins": plugins, "deformable_stages": [False, False, True, True]}
     config = replace(config, backbone={**config.backbone, **added})
     train(config, tmp_path / "whole")
     assert train_in_two_parts(config, tmp_path / "run", monkeypatch, "training_step", 10) == 8
