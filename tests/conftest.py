@@ -82,6 +82,21 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def several(tmp_path_factory):
+    """A finished run of a tiny model with several classes per pixel, EMA and CutMix: (folder, results)."""
+    from dataclasses import replace
+
+    from tiny import OVERLAPPING, configuration
+
+    from segnet.config import EmaConfig
+    from segnet.workflows.train import train
+
+    folder = tmp_path_factory.mktemp("several")
+    config = configuration(dataset=OVERLAPPING, loss={"name": "bce_dice"}, ema=EmaConfig(decay=0.9), worst_images=1)
+    return folder, train(replace(config, data=replace(config.data, cutmix=1.0)), folder)
+
+
+@pytest.fixture(scope="session")
 def exports(tmp_path_factory):
     """A checkpoint of a tiny model and its exports; tests must not change them."""
     from exports import Exports

@@ -57,6 +57,24 @@ class Threshold:
         return Segmentation(image, mask, self.classes, scores.astype(np.float16) if probabilities else None)
 
 
+SEVERAL = Classes.create(["red", "green", "both"], [[240, 0, 0], [0, 200, 0], [0, 0, 90]], 255, "multilabel", [0.5] * 3)
+
+
+class Overlapping(Threshold):
+    """A predictor of several classes per pixel: red and green where the channel is bright, and both where both are."""
+
+    def __init__(self):
+        super().__init__()
+        self.classes = SEVERAL
+
+    def segment(self, image, probabilities=False, refinement=None):
+        self.refinements.append(refinement)
+        bright = image[:, :, :2] > 127
+        planes = np.stack([bright[:, :, 0], bright[:, :, 1], bright.all(axis=2)]).astype(np.uint8)
+        scores = np.where(planes == 1, [[[0.75]], [[0.875]], [[0.625]]], 0.25)
+        return Segmentation(image, planes, SEVERAL, scores.astype(np.float16) if probabilities else None)
+
+
 class Server:
     """The application with a predictor, and requests to it: sequential, or concurrent in one event loop."""
 

@@ -7,44 +7,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from exports import NEEDS
 from PIL import Image
-from tiny import CPU, configuration
+from resumption import assert_equal
+from tiny import CPU, OVERLAPPING, configuration
 
 from segnet.classes import Classes
 from segnet.cli.info import info_lines
 from segnet.cli.predict import main as predict
 from segnet.cli.serve import main as serve
-from segnet.config import EmaConfig, LoaderConfig
+from segnet.config import LoaderConfig
 from segnet.data.datasets.planes import PlaneLabels
 from segnet.data.datasets.shapes import Shapes
 from segnet.errors import CheckpointError, ConfigError, DataError
 from segnet.exporters.graph import exportable, metadata_of
+from segnet.images.video import Frames, VideoWriter
 from segnet.inference.ensemble import Ensemble
 from segnet.inference.predictor import Predictor
 from segnet.inference.runtimes.exported import to_logits
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-from segnet.verb_config import CrossvalConfig, DoubtConfig, ShardConfig
-from segnet.workflows.crossval import crossval
+from segnet.training.task import SegmentationTask
+from segnet.verb_config import DoubtConfig
 from segnet.workflows.doubt import doubt
 from segnet.workflows.evaluate import Results, evaluate
+from segnet.workflows.export import export
 from segnet.workflows.info import model_info
-from segnet.workflows.shard import write_shards
 from segnet.workflows.train import train
-
-SPEC = {"name": "shapes", "num_train": 8, "num_val": 3, "size": [40, 48], "task": "multilabel"}
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory) -> tuple[Path, Results]:
-    """A finished run with EMA and CutMix."""
-    folder = tmp_path_factory.mktemp("several")
-    config = configuration(dataset=SPEC, loss={"name": "bce_dice"}, ema=EmaConfig(decay=0.9), worst_images=1)
-    return folder, train(replace(config, data=replace(config.data, cutmix=1.0)), folder)
 
 
 def scored(checkpoint: Path, **options) -> Results:
-    arguments = {"dataset": SPEC, "split": "val", "data": LoaderConfig(num_workers=0), "trainer": CPU}
+    arguments = {"dataset": OVERLAPPING, "split": "val", "data": LoaderConfig(num_workers=0), "trainer": CPU}
     return evaluate(checkpoint, **{**arguments, **options})
 
 
@@ -70,7 +63,7 @@ def test_an_evaluation_counts_the_masks_of_a_prediction(several):
     again = scored(folder / "best.ckpt")
     assert again.scores == results.scores
     samples, predictor = (
-        Shapes("val", **{key: SPEC[key] for key in SPEC.keys() - {"name"}}),
+        Shapes("val", **{key: OVERLAPPING[key] for key in OVERLAPPING.keys() - {"name"}}),
         Predictor(folder / "best.ckpt"),
     )
     for index, (correct, true, predicted) in enumerate(again.images.counts):
@@ -154,7 +147,7 @@ def test_an_ensemble_averages_thresholds_by_name_and_has_one_task(several, run, 
 
 
 def test_a_dataset_of_the_other_task_is_refused(several, run):
-    plain = {key: value for key, value in SPEC.items() if key != "task"}
+    plain = {key: value for key, value in OVERLAPPING.items() if key != "task"}
     with pytest.raises(DataError, match=r"the dataset's task is multiclass, but .* set dataset\.task=multilabel"):
         scored(several[0] / "best.ckpt", dataset=plain)
     with pytest.raises(DataError, match=r"the dataset's task is multilabel, but .* set dataset\.task=multiclass"):
@@ -163,17 +156,82 @@ def test_a_dataset_of_the_other_task_is_refused(several, run):
 
 def test_verbs_of_one_class_per_pixel_refuse_in_one_line(several, tmp_path):
     best = several[0] / "best.ckpt"
-    config = configuration(dataset=SPEC, loss={"name": "bce_dice"})
-    options = {name: getattr(config, name) for name in type(config).__dataclass_fields__}
-    with pytest.raises(ConfigError, match="segnet crossval needs one class per pixel"):
-        crossval(CrossvalConfig(**options), tmp_path / "crossval")
     with pytest.raises(ConfigError, match="segnet doubt needs one class per pixel"):
-        doubt(DoubtConfig(checkpoint=str(best), dataset=SPEC), tmp_path)
+        doubt(DoubtConfig(checkpoint=str(best), dataset=OVERLAPPING), tmp_path)
     with pytest.raises(ConfigError, match=r"boundary=0\.02 needs one class per pixel"):
         scored(best, boundary=0.02)
-    pytest.importorskip("webdataset")
-    with pytest.raises(ConfigError, match="segnet shard needs one class per pixel"):
-        write_shards(ShardConfig(dataset=SPEC, output=str(tmp_path / "shards")))
     pytest.importorskip("uvicorn")
-    with pytest.raises(ConfigError, match="segnet serve needs one class per pixel"):
-        serve([str(best), "--port", "0"])
+    with pytest.raises(ConfigError, match="segnet serve --collect needs one class per pixel"):
+        serve([str(best), "--port", "0", "--collect", str(tmp_path / "collected")])
+    assert not (tmp_path / "collected").exists()
+
+
+@pytest.mark.parametrize(("file_format", "kind"), [("onnx", "classes"), ("openvino", "logits")])
+def test_an_exported_file_predicts_the_planes_of_its_checkpoint(several, tmp_path, file_format, kind):
+    for package in NEEDS[file_format]:
+        pytest.importorskip(package)
+    folder, _ = several
+    path = tmp_path / {"onnx": "a.onnx", "openvino": "a.xml"}[file_format]
+    export(folder / "best.ckpt", file_format, path, kind, lambda _: None)
+    exported, own = Predictor(path), Predictor(folder / "best.ckpt", runtime="torch")
+    assert exported.classes == own.classes
+    for index in range(2):
+        image = Shapes("val", task="multilabel", size=(40 + index, 51)).load(index).image
+        found, expected = exported(image), own(image)
+        assert found.mask.shape == expected.mask.shape == (2, 40 + index, 51)
+        assert np.sum(found.mask != expected.mask) <= 2  # rounding at a threshold
+
+
+class Killed(BaseException):
+    """Simulates SIGKILL: no code of segnet catches it."""
+
+
+def test_a_killed_run_resumes_to_the_bit(tmp_path, monkeypatch):
+    """The chosen thresholds and the histogram are part of the state; it stops before and after a validation."""
+    config = configuration(dataset=OVERLAPPING, loss={"name": "bce_dice"}, checkpoint_every=1, calibrate=None)
+    whole = train(config, tmp_path / "whole")
+    original = SegmentationTask.training_step
+    for stop in (2, 3):  # an epoch has two steps
+        steps = []
+
+        def killing(self, *arguments, steps=steps, stop=stop):
+            steps.append(1)
+            if len(steps) == stop:
+                raise Killed
+            return original(self, *arguments)
+
+        folder = tmp_path / str(stop)
+        with monkeypatch.context() as patch:
+            patch.setattr(SegmentationTask, "training_step", killing)
+            with pytest.raises(Killed):
+                train(config, folder)
+        results = train(replace(config, checkpoint=str(folder / "last.ckpt")), folder)
+        assert (results.scores, results.at_half) == (whole.scores, whole.at_half)
+        assert results.classes.thresholds == whole.classes.thresholds
+        found, expected = (read_checkpoint(top / "last.ckpt") for top in (folder, tmp_path / "whole"))
+        assert_equal(found["state_dict"], expected["state_dict"])
+        assert_equal(found["hyper_parameters"], expected["hyper_parameters"])
+        assert_equal(found["optimizer_states"], expected["optimizer_states"])
+
+
+def test_a_video_has_an_overlay_and_the_planes_of_each_frame(several, tmp_path, monkeypatch):
+    folder, _ = several
+    monkeypatch.chdir(tmp_path)
+    frames = [Shapes("val", task="multilabel").load(index).image for index in range(3)]
+    writer = VideoWriter(Path("a.mp4"), 5.0, "a.mp4")
+    for frame in frames:
+        writer.write(frame)
+    writer.close()
+    arguments = ["a.mp4", "--checkpoint", str(folder / "best.ckpt"), "--save-frames", "mask,geojson"]
+    assert predict([*arguments, "--save", "overlay,csv", "--runtime", "torch"]) == 0
+    output, labels = tmp_path / "predictions", PlaneLabels(Classes.create(["disk", "ring"], task="multilabel"))
+    predictor, totals = Predictor(folder / "best.ckpt", runtime="torch"), np.zeros(2)
+    for number, frame in enumerate(Frames(Path("a.mp4")), start=1):
+        planes = labels.read(output / "a" / f"{number:06d}_mask.tif")
+        np.testing.assert_array_equal(planes, predictor(frame).mask)
+        totals += planes.sum(axis=(1, 2))
+    assert number == 3
+    shares = dict(zip(*(line.split(",") for line in (output / "shares.csv").read_text().splitlines()), strict=True))
+    assert shares["frames"] == "3"
+    np.testing.assert_allclose([float(shares["disk"]), float(shares["ring"])], totals / 3 / planes[0].size, atol=1e-5)
+    assert len(list(Frames(output / "a_overlay.mp4"))) == 3

@@ -10,6 +10,7 @@ from segnet.config import Config, DataConfig, OptimConfig
 CPU = {"accelerator": "cpu", "devices": 1}
 WIDE = {"base_channels": 64, "stem_channels": 64}  # of a backbone that must learn something in a few epochs
 SHAPES = {"name": "shapes", "num_train": 16, "num_val": 5, "size": [48, 40]}
+OVERLAPPING = {"name": "shapes", "num_train": 8, "num_val": 3, "size": [40, 48], "task": "multilabel"}
 
 
 def components(output_stride: int = 16) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
 
     checkpoints = found_checkpoints(options.checkpoint)
     if options.collect:
-        from segnet.serving.collection import require_writable
+        from segnet.serving.collection import discard_empty, require_writable
 
         require_writable(options.collect)  # before the model is loaded
     with (
@@ -48,7 +48,9 @@ def main(arguments: Sequence[str]) -> int:
             precision=options.precision,
             refinement=options.refinement,
         )
-        predictor.classes.require_one_class("segnet serve")
+        if options.collect and predictor.classes.is_multilabel:
+            discard_empty(options.collect)
+            predictor.classes.require_one_class("segnet serve --collect")
         _serve(options, checkpoints, predictor, listener, Path(uploads))
     return ExitCode.OK
 

@@ -90,6 +90,8 @@ def print_crossval(scores: CrossvalScores) -> None:
     Console().print(crossval_table(scores))
     say(f"pooled mIoU {percent(scores.pooled.miou)} ({DEFINITION})")
     say(f"mean of the folds {percent(scores.miou.mean)}, standard deviation {percent(scores.miou.deviation)}")
+    if scores.about_thresholds:
+        say(scores.about_thresholds)
 
 
 def crossval_table(scores: CrossvalScores) -> Table:

@@ -2,7 +2,8 @@
 
 A folder of shards contains ``train-000000.tar``, ... for each split; ``index.json`` with the offset of each sample; and
 ``train-findings.json``, the dataset scan from when the samples were written. A sample is three members with one key:
-``000000012.jpg`` (png, webp, npz), ``000000012.mask.png``, and ``000000012.json`` with its name and checksums.
+``000000012.jpg`` (png, webp, npz), ``000000012.mask.png``, and ``000000012.json`` with its name and checksums. With
+several classes per pixel, the mask's PNG has the planes of 0, 1 and 255 one below the other.
 
 https://github.com/webdataset/webdataset writes and reads the samples. Its own readers go through a shard from the
 beginning; here the index gives the bytes of any sample, so that order and augmentation are those of a dataset in files.
@@ -10,152 +11,31 @@ Its openers can run commands; here it receives bytes only.
 """
 
 import io
-import itertools
 import json
 import math
-import re
 import tarfile
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from segnet.classes import Classes
+from segnet.classes import IGNORED_IN_PLANE, Classes
 from segnet.data.dataset import Image as Pixels
 from segnet.data.dataset import Sample
 from segnet.data.datasets.json_records import Record, parse_json
 from segnet.data.datasets.labels import Mask, checked_mask
-from segnet.errors import ConfigError, DataError, MachineError
+from segnet.data.shard_index import INDEX
+from segnet.errors import DataError, MachineError
 from segnet.images.bands import PILLOW_MODES
-from segnet.images.values import ValueRange, checked_value_range
 
-FORMAT = 1
-INDEX = "index.json"
 MASK = "mask.png"
 ARRAY = "npz"
 PILLOW_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}  # member -> Pillow's name
 COPIED_SUFFIXES = {".jpg": "jpg", ".jpeg": "jpg", ".png": "png", ".webp": "webp"}  # files that are copied unchanged
 BLOCK = 512  # of a tar file [bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A tar file and the offsets of its samples.
-
-    Attributes:
-        name: file name.
-        offsets: first byte of each sample, and the end of the last one.
-    """
-
-    name: str
-    offsets: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """Contents of a folder of shards: the classes, the channels of the images, and the shards of each split."""
-
-    classes: Classes
-    channels: int
-    splits: Mapping[str, Sequence[Shard]]
-    value_range: ValueRange | None = None  # by which the images were read
-
-    def to_json(self) -> str:
-        splits = {
-            split: [{"shard": shard.name, "offsets": list(shard.offsets)} for shard in shards]
-            for split, shards in self.splits.items()
-        }
-        record: dict[str, Any] = {"format": FORMAT, "classes": self.classes.to_dict(), "channels": self.channels}
-        if self.value_range is not None:
-            record["value_range"] = list(self.value_range)
-        return json.dumps(record | {"splits": splits})
-
-    @classmethod
-    def from_json(cls, text: bytes, where: str) -> "Index":
-        """Parse an index; `where` is the file name for messages.
-
-        Raises:
-            DataError: the text is not an index.
-        """
-        try:
-            record = Record(parse_json(text, where), where)
-            index_format = record.integer("format")
-            if index_format == FORMAT:
-                classes = _stored_classes(record.record("classes"))
-                channels = record.integer("channels")
-                if channels < 1:
-                    raise record.error("channels", "a number of channels from 1")
-                value_range = _stored_value_range(record)
-                entries = record.record("splits")
-                splits = {
-                    split: [_stored_shard(entry) for entry in entries.records(split)] for split in entries.values()
-                }
-        except DataError as error:
-            reason = str(error).removeprefix(f"{where}: ")
-            raise DataError(
-                f"{where}: is not an index of `segnet shard`, or is damaged ({reason}): shard it again"
-            ) from None
-        if index_format != FORMAT:
-            raise DataError(f"{where}: has format {index_format} of another segnet version: shard it again")
-        owners = [(shard.name, split) for split, shards in splits.items() for shard in shards]
-        repeated = [name for name, number in Counter(name for name, _ in owners).items() if number > 1]
-        if repeated:
-            raise DataError(f"{where}: lists the shard {repeated[0]} twice: shard it again")
-        return cls(classes, channels, splits, value_range)
-
-
-def _stored_value_range(record: Record) -> ValueRange | None:
-    """Read the value range of an index.
-
-    Raises:
-        DataError: it is not a pair of ascending numbers.
-    """
-    if not record.has("value_range"):
-        return None
-    try:
-        return checked_value_range(record.items("value_range"))
-    except ConfigError:
-        raise record.error("value_range", "[low, high]") from None
-
-
-def _stored_classes(record: Record) -> Classes:
-    """Read the classes of an index.
-
-    Raises:
-        DataError: the record does not describe classes.
-    """
-    names, palette = record.items("names"), record.items("palette")
-    try:
-        return Classes.create(names, palette, record.integer("ignore_index"))
-    except (ConfigError, TypeError) as error:
-        raise DataError(f"{record.source}: 'classes': {error}") from None
-
-
-def _stored_shard(record: Record) -> Shard:
-    """Read a shard of an index.
-
-    Raises:
-        DataError: the record does not describe a shard.
-    """
-    name = record.text("shard")
-    if not re.fullmatch(r"\w[\w-]*\.tar", name):
-        raise record.error("shard", "the name of a tar file")
-    offsets = record.items("offsets")
-    valid = all(type(offset) is int and 0 <= offset < 2**62 for offset in offsets)
-    if len(offsets) < 2 or not valid or not all(start < end for start, end in itertools.pairwise(offsets)):
-        raise record.error("offsets", "a list of two or more growing numbers of bytes")
-    return Shard(name, offsets)
-
-
-def findings_name(split: str) -> str:
-    """Return the name of the file with a split's findings."""
-    return f"{split}-findings.json"
 
 
 def tar_writer(file: IO[bytes]) -> Any:
@@ -172,7 +52,7 @@ def pack(sample: Sample, source: Path | None) -> dict[str, bytes]:
             are stored without loss.
     """
     suffix, data = _encode_image(sample.image, source)
-    members = {suffix: data, MASK: _encoded_mask(sample.mask)}
+    members = {suffix: data, MASK: _encoded_mask(sample.mask.reshape(-1, sample.mask.shape[-1]))}  # planes stacked
     checksums = {member: zlib.crc32(data) for member, data in members.items()}
     return {**members, "json": json.dumps({"name": sample.name, "crc32": checksums}).encode()}
 
@@ -195,15 +75,20 @@ def unpack(data: bytes, where: str, classes: Classes, channels: int) -> Sample:
             raise ValueError("checksum")
         image = _decoded(suffix, members[suffix], channels)
         with Image.open(io.BytesIO(members[MASK]), formats=["PNG"]) as stored:
-            if (stored.height, stored.width) != image.shape[:2]:
+            shape = classes.mask_shape(image.shape[:2])
+            if (stored.height, stored.width) != (math.prod(shape[:-1]), shape[-1]):
                 raise ValueError("shape")
             mask = np.asarray(stored)
-        if mask.shape != image.shape[:2] or image.shape[2] != channels or mask.dtype.kind not in "iu":
+        if mask.ndim != 2 or image.shape[2] != channels or mask.dtype.kind not in "iu":
             raise ValueError("shape")
+        if classes.is_multilabel and not np.isin(mask, (0, 1, IGNORED_IN_PLANE)).all():
+            raise ValueError("values")
     except MemoryError:
         raise
     except Exception:  # tar, JSON and decoders raise many kinds for damaged bytes
         raise DataError(f"{where}: is damaged, or not the shard of this {INDEX}: copy it again") from None
+    if classes.is_multilabel:
+        return Sample(image, mask.reshape(shape).astype(np.uint8), str(name))
     return Sample(image, checked_mask(mask, classes, where), str(name))
 
 

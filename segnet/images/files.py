@@ -4,6 +4,7 @@ OpenCV never gets a path: it reads truncated JPEGs as garbage rows, converts pal
 file names that are not UTF-8.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,24 +60,36 @@ def write_mask(path: str | os.PathLike[str], mask: NDArray[np.integer], palette:
     write_image(path, mask_image(mask, palette))
 
 
-def write_planes(path: str | os.PathLike[str], planes: NDArray[np.integer], names: Sequence[str]) -> None:
-    """Write planes (classes, H, W) as a TIFF with a page of 0 and 255 per class, which is named in the page's title.
+def encoded_planes(planes: NDArray[np.integer], names: Sequence[str]) -> bytes:
+    """The bytes of a TIFF with a page of 0 and 255 per class, which is named in the page's title.
 
-    Raises:
-        MachineError: the file cannot be written.
+    Args:
+        planes: (classes, H, W), 1 where a pixel has the class.
+        names: names of the classes.
     """
     pages = [Image.fromarray(np.where(plane == 1, 255, 0).astype(np.uint8)) for plane in planes]
     for page, name in zip(pages, names, strict=True):
         page.encoderinfo = {"tiffinfo": {PAGE_NAME: name}}
+    buffer = io.BytesIO()
+    pages[0].save(
+        buffer,
+        format="TIFF",
+        save_all=True,
+        append_images=pages[1:],
+        compression="tiff_deflate",
+        tiffinfo={PAGE_NAME: names[0]},
+    )
+    return buffer.getvalue()
+
+
+def write_planes(path: str | os.PathLike[str], planes: NDArray[np.integer], names: Sequence[str]) -> None:
+    """Write planes as a TIFF, see `encoded_planes`.
+
+    Raises:
+        MachineError: the file cannot be written.
+    """
     with replacing(Path(path)) as temporary:
-        pages[0].save(
-            temporary,
-            format="TIFF",
-            save_all=True,
-            append_images=pages[1:],
-            compression="tiff_deflate",
-            tiffinfo={PAGE_NAME: names[0]},
-        )
+        temporary.write_bytes(encoded_planes(planes, names))
 
 
 def write_image(path: str | os.PathLike[str], image: Image.Image | UInt8Array) -> None:

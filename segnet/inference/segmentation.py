@@ -85,8 +85,10 @@ class Segmentation:
         """
         assert self.probabilities is not None
         if self.classes.is_multilabel:
-            found = self.probabilities.astype(np.float32)
-            least: NDArray[np.float32] = np.where(self.mask == 1, found, 1 - found).min(axis=0)
+            least = np.ones(self.size, np.float32)
+            for plane, found in zip(self.mask, self.probabilities, strict=True):  # not all planes in float32 at once
+                probability = found.astype(np.float32)
+                np.minimum(least, np.where(plane == 1, probability, 1 - probability), out=least)
             return least
         confidence: NDArray[np.float32] = self.probabilities.max(axis=0).astype(np.float32)
         return confidence

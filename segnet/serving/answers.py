@@ -1,4 +1,7 @@
-"""The answers of POST /predict: JSON with the mask, the mask or overlay as a PNG, polygons."""
+"""The answers of POST /predict: JSON with the mask, the mask or overlay as an image, polygons.
+
+A mask of one class per pixel is a PNG of class ids; of several, a TIFF with a page per class, as predict writes it.
+"""
 
 import base64
 import io
@@ -14,9 +17,10 @@ from PIL import Image
 
 from segnet.classes import Classes
 from segnet.components import did_you_mean
+from segnet.data.augment.plane_codes import to_codes
 from segnet.errors import ConfigError, DataError
 from segnet.images.bands import displayable
-from segnet.images.files import mask_image
+from segnet.images.files import encoded_planes, mask_image
 from segnet.inference.refinement import Refinement
 from segnet.inference.segmentation import Segmentation
 
@@ -46,7 +50,7 @@ class Wanted:
         opacity: opacity of the overlay's colors, 0-1.
         tolerance: largest distance between a polygon and the exact outline [pixels].
         image: whether JSON also contains the image as seen by the model, and the raw class ids for the web page.
-        confidence: whether JSON also contains the largest probability of each pixel.
+        confidence: whether JSON also contains the confidence of each pixel.
         refinement: parameters of REFINEMENT that replace those of the server, by name.
     """
 
@@ -121,28 +125,31 @@ def render_answer(segmentation: Segmentation, wanted: Wanted, seconds: float) ->
         seconds: duration of the prediction, for the JSON [seconds].
     """
     if wanted.output == "mask":
-        return _mask_png(segmentation)
+        return _mask_file(segmentation)
     if wanted.output == "overlay":
         return _image_bytes(Image.fromarray(segmentation.overlay(wanted.opacity)), "PNG")
     if wanted.output == "confidence":
         return _image_bytes(Image.fromarray(_confidence_levels(segmentation)), "PNG")
     if wanted.output == "polygons":
         return _json(segmentation.to_geojson(tolerance=wanted.tolerance))
-    height, width = segmentation.mask.shape
+    height, width = segmentation.size
     shares = segmentation.shares
     answer: dict[str, Any] = {
         "width": width,
         "height": height,
         "seconds": round(seconds, 4),
-        "refused": segmentation.refused / segmentation.mask.size,
+        "refused": segmentation.refused / (height * width),
         "classes": [{**entry, "share": shares[entry["name"]]} for entry in class_entries(segmentation.classes)],
-        "mask": base64.b64encode(_mask_png(segmentation)).decode(),
+        "mask": base64.b64encode(_mask_file(segmentation)).decode(),
     }
     if wanted.image:
         image = Image.fromarray(displayable(segmentation.image))
         image.thumbnail((IMAGE_SIDE, IMAGE_SIDE))
         answer["image"] = base64.b64encode(_image_bytes(image, "JPEG", quality=90)).decode()
-        answer["ids"] = base64.b64encode(_ids(segmentation.mask)).decode()
+        ids, combinations = _page_ids(segmentation)
+        answer["ids"] = base64.b64encode(_packed(ids)).decode()
+        if combinations is not None:
+            answer["combinations"] = combinations
     if wanted.confidence and segmentation.probabilities is not None:
         deflated = zlib.compress(_confidence_levels(segmentation).tobytes(), 1)
         answer["confidence"] = base64.b64encode(deflated).decode()
@@ -155,19 +162,36 @@ def class_entries(classes: Classes) -> list[dict[str, Any]]:
     return [{"id": index, "name": name, "color": list(color)} for index, (name, color) in enumerate(pairs)]
 
 
-def _mask_png(segmentation: Segmentation) -> bytes:
-    return _image_bytes(mask_image(segmentation.mask, segmentation.classes.palette), "PNG")
+def content_type(output: str, classes: Classes) -> str:
+    """The content type of an answer."""
+    return "image/tiff" if output == "mask" and classes.is_multilabel else ANSWER_TYPES[output]
+
+
+def _mask_file(segmentation: Segmentation) -> bytes:
+    classes = segmentation.classes
+    if classes.is_multilabel:
+        return encoded_planes(segmentation.mask, classes.names)
+    return _image_bytes(mask_image(segmentation.mask, classes.palette), "PNG")
 
 
 def _confidence_levels(segmentation: Segmentation) -> NDArray[np.uint8]:
-    """The largest probability of each pixel, (H, W), 0-255 for 0-1."""
+    """The confidence of each pixel, (H, W), 0-255 for 0-1."""
     confidence: NDArray[np.uint8] = (255 * segmentation.confidence).round().astype(np.uint8)
     return confidence
 
 
-def _ids(mask: NDArray[np.uint8 | np.uint16]) -> bytes:
-    """Deflated class ids, row by row: one byte each, or two bytes (little-endian) for a 16-bit mask."""
-    return zlib.compress(mask.astype(mask.dtype.newbyteorder("<"), copy=False).tobytes(), 1)
+def _page_ids(segmentation: Segmentation) -> tuple[NDArray[np.unsignedinteger], list[list[int]] | None]:
+    """One number for each pixel (H, W): its class; or that of its combination of classes, and the combinations."""
+    if not segmentation.classes.is_multilabel:
+        return segmentation.mask, None
+    codes, table = to_codes(segmentation.mask.astype(np.uint8, copy=False))
+    combinations = [np.flatnonzero(row == 1).tolist() for row in table]
+    return codes.astype(np.min_scalar_type(len(table) - 1)), combinations
+
+
+def _packed(ids: NDArray[np.unsignedinteger]) -> bytes:
+    """Deflated numbers, row by row, in as many bytes as their type has (little-endian)."""
+    return zlib.compress(ids.astype(ids.dtype.newbyteorder("<"), copy=False).tobytes(), 1)
 
 
 def _image_bytes(image: Image.Image, file_format: str, **options: int) -> bytes:

@@ -31,7 +31,7 @@ from segnet.errors import ConfigError, DataError, SegnetError
 from segnet.images.bands import read_warnings
 from segnet.images.values import Bands
 from segnet.inference.predictor import Predictor
-from segnet.serving.answers import ANSWER_TYPES, Wanted, class_entries, render_answer
+from segnet.serving.answers import Wanted, class_entries, content_type, render_answer
 from segnet.serving.collection import AlreadyCollectedError
 from segnet.serving.collection import Collection as CollectedImages
 from segnet.serving.guard import Guard
@@ -136,14 +136,19 @@ class _Service:
 
     async def model(self, request: Request) -> Response:
         """Report the model, its classes and the limits."""
+        classes, refinement = self._predictor.classes, self._predictor.refinement.to_dict()
+        if classes.is_multilabel:  # the thresholds in force
+            own = dict(zip(classes.names, classes.decision_thresholds, strict=True))
+            refinement["threshold"] = own | dict(self._predictor.refinement.threshold)
         return JSONResponse(
             {
                 "name": self._name,
                 "channels": self._predictor.channels,
-                "classes": class_entries(self._predictor.classes),
-                "ignore_index": self._predictor.classes.ignore_index,
+                "task": classes.task,
+                "classes": class_entries(classes),
+                "ignore_index": classes.ignore_index,
                 "collects": self._collection is not None,
-                "refinement": self._predictor.refinement.to_dict(),
+                "refinement": refinement,
                 "limits": {
                     "bytes": self._limits.max_bytes,
                     "pixels": self._limits.max_pixels,
@@ -158,7 +163,8 @@ class _Service:
         limit = self._limits.max_bytes
         too_large = f"the file has more than {limit / 1e6:g} MB: scale it down"
         body = await self._result(request, lambda path: self._segment(path, wanted), limit, too_large)
-        return Response(body, media_type=ANSWER_TYPES[wanted.output], headers={"Cache-Control": "no-store"})
+        media_type = content_type(wanted.output, self._predictor.classes)
+        return Response(body, media_type=media_type, headers={"Cache-Control": "no-store"})
 
     async def collect(self, request: Request) -> Response:
         """Save the image and the corrected mask in the request's body."""

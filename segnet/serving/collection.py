@@ -79,6 +79,13 @@ def require_writable(folder: Path) -> None:
         ) from None
 
 
+def discard_empty(folder: Path) -> None:
+    """Remove the folders that `require_writable` has created, if nothing is in them."""
+    for path in (folder / IMAGE_FOLDER, folder / MASK_FOLDER, folder):
+        with suppress(OSError):
+            path.rmdir()
+
+
 class Collection:
     """A folder of collected images. The caller saves one after another; other processes may save too.
 

@@ -6,11 +6,13 @@ of 1 / `NUM_CELLS`, and with them the threshold with the highest IoU of each cla
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from segnet.classes import DEFAULT_THRESHOLD, THRESHOLD_STEPS, Classes
+from segnet.classes import DEFAULT_THRESHOLD, IGNORED_IN_PLANE, THRESHOLD_STEPS, Classes
 from segnet.training.metrics import ConfusionMatrix, Scores
 
 NUM_CELLS = THRESHOLD_STEPS  # a power of two: the bin of a float32 probability is exact
@@ -92,6 +94,27 @@ def scores_at_half(metric: "ConfusionMatrix | ProbabilityHistogram") -> Scores |
     if isinstance(metric, ConfusionMatrix):
         return None
     return metric.scores(metric.compute(), [DEFAULT_THRESHOLD] * metric.num_classes)
+
+
+def count_planes(found: NDArray[np.integer], truth: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Count the correct, true, predicted and labeled pixels of each class, (4, classes).
+
+    Args:
+        found: planes (classes, H, W) of 0 and 1.
+        truth: planes of the same shape, of 0, 1 and `IGNORED_IN_PLANE`.
+    """
+    labeled = truth != IGNORED_IN_PLANE
+    has, says = truth == 1, (found == 1) & labeled
+    return np.stack([planes.sum(axis=(1, 2), dtype=np.int64) for planes in (has & says, has, says, labeled)])
+
+
+def scores_of_planes(counts: NDArray[np.int64]) -> Scores:
+    """Compute the scores of counts (4, classes) as `count_planes` returns them; sums of them are counts, too."""
+    correct, truth, predicted, labeled = (torch.from_numpy(row) for row in counts)
+    total = int(labeled.sum())
+    wrong = int((truth + predicted - 2 * correct).sum())
+    accuracy = 1 - wrong / total if total else float("nan")
+    return Scores.from_counts(correct, truth, predicted, accuracy)
 
 
 def metric_of(classes: Classes) -> ConfusionMatrix | ProbabilityHistogram:

@@ -2,7 +2,8 @@
 
 The mean of several runs from the same pretrained weights, or of several checkpoints of one run, predicts at the cost of
 one model (SWA, arXiv 1803.05407; model soups, arXiv 2203.05482). The mean of their running statistics does not fit the
-averaged weights. They are re-estimated on augmented train images, as torch's `update_bn` does.
+averaged weights. They are re-estimated on augmented train images, as torch's `update_bn` does. With several classes per
+pixel, the thresholds of the average are chosen on val, as those of a training are.
 """
 
 import itertools
@@ -17,11 +18,10 @@ import yaml
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from segnet.classes import Classes
 from segnet.config import DataConfig, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.data.scan.crop_fill import fitting_crop
-from segnet.errors import CheckpointError, ConfigError
+from segnet.errors import CheckpointError, ConfigError, printable
 from segnet.models.checkpoint import fitting, read_checkpoint, save_checkpoint
 from segnet.system.files import replacing
 from segnet.system.signals import ending_at_once
@@ -80,6 +80,8 @@ def average(config: AverageConfig, checkpoints: Sequence[Path], output_dir: Path
         data = _train_data(config, checkpoints[0], task)
         num_images = reestimate_norms(task.to(device), _crop_batches(data, config.num_images))
         save_checkpoint({"state_dict": task.cpu().state_dict(), "hyper_parameters": hyper_parameters}, path)
+        if task.classes.is_multilabel:
+            _choose_thresholds(path, config)
     with replacing(output_dir / "config.yaml") as temporary:  # the dataset of the average, for evaluate and export
         temporary.write_text(yaml.safe_dump({"dataset": dict(config.dataset)}, sort_keys=False), encoding="utf-8")
     *inputs, results = (_scores(checkpoint, config) for checkpoint in (*checkpoints, path))
@@ -99,17 +101,36 @@ def averaged(checkpoints: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Ten
     """
     first = read_checkpoint(checkpoints[0])
     hyper_parameters, state = first["hyper_parameters"], first["state_dict"]
-    Classes.create(**hyper_parameters["classes"]).require_one_class("segnet average")  # thresholds cannot be averaged
     sums = {name: value.double() for name, value in state.items() if value.is_floating_point()}
     for path in checkpoints[1:]:
         other = read_checkpoint(path)
         for part in ("model", "classes"):
-            _require_equal(hyper_parameters[part], other["hyper_parameters"][part], part, checkpoints[0], path)
+            ours, theirs = (_comparable(one["hyper_parameters"][part]) for one in (first, other))
+            _require_equal(ours, theirs, part, checkpoints[0], path)
         _require_equal(_shapes(state), _shapes(other["state_dict"]), "weights", checkpoints[0], path)
         for name, total in sums.items():
             total += other["state_dict"][name].double()
     means = {name: (total / len(checkpoints)).to(state[name].dtype) for name, total in sums.items()}
-    return hyper_parameters, {**state, **means}
+    return {**hyper_parameters, "classes": _comparable(hyper_parameters["classes"])}, {**state, **means}
+
+
+def _comparable(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of the hyperparameters without the thresholds of a model: they belong to its weights."""
+    return {name: value for name, value in part.items() if name != "thresholds"}
+
+
+def _choose_thresholds(path: Path, config: AverageConfig) -> None:
+    """Choose the threshold of each class on val, and store them in the checkpoint.
+
+    Raises:
+        SegnetError: the dataset has no val split that can be evaluated.
+    """
+    found = evaluate(path, dataset=config.dataset, split="val", data=config.data, trainer=config.trainer)
+    stored = read_checkpoint(path)
+    stored["hyper_parameters"]["classes"]["thresholds"] = list(found.best_thresholds)
+    save_checkpoint({key: stored[key] for key in ("state_dict", "hyper_parameters")}, path)
+    pairs = zip(found.classes.names, found.best_thresholds, strict=True)
+    log.info("thresholds chosen on val: %s", ", ".join(f"{printable(name)} {value:.3f}" for name, value in pairs))
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, list[int]]:

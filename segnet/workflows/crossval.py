@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from segnet.config import Config
 from segnet.data import build_splits
 from segnet.data.dataset import SegmentationDataset
@@ -21,18 +19,16 @@ from segnet.data.scan.scan import ScanCache, scan_split
 from segnet.errors import ConfigError, DataError, counted
 from segnet.system.files import replacing
 from segnet.training.distributed import detect_launcher
-from segnet.training.metrics import Scores
 from segnet.training.run_folder import AUTO_RESUME, differences
 from segnet.training.run_lock import in_use, locked
 from segnet.verb_config import CrossvalConfig
-from segnet.workflows.evaluate import Results
+from segnet.workflows.finished_folds import FOLD_RECORD, FinishedFold, read_fold, read_object, write_fold
 from segnet.workflows.out_of_fold import out_of_fold_names, write_out_of_fold
 from segnet.workflows.train import train
 
 log = logging.getLogger(__name__)
 
 PLAN = "folds.json"  # the folds and the configuration, in the folder of the cross-validation
-FOLD_RECORD = "fold.json"  # the scores of a finished fold, in its run folder
 DIVIDED_SPLITS = ("train", "val")
 
 
@@ -56,30 +52,6 @@ class FoldPlan:
         """The dataset of a fold, counted from 0."""
         held_out = list(self.held_out[fold])
         return {"name": FOLD, "of": dict(self.dataset), "held_out": held_out, "splits": list(self.splits)}
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedFold:
-    """A finished fold.
-
-    Attributes:
-        folder: its run folder, with best.ckpt and report.html.
-        checkpoint: name of the evaluated checkpoint.
-        num_images: number of held-out images.
-        confusion: pixel counts of the held-out images, a row per true class and a column per predicted class.
-        image_miou: mIoU of each held-out image by its name; NaN without a labeled pixel.
-    """
-
-    folder: Path
-    checkpoint: str
-    num_images: int
-    confusion: list[list[int]]
-    image_miou: dict[str, float]
-
-    @property
-    def scores(self) -> Scores:
-        """The scores of the held-out images."""
-        return Scores.from_matrix(torch.tensor(self.confusion))
 
 
 def crossval(config: CrossvalConfig, output_dir: Path, elapsed: float = 0.0) -> tuple[Path, list[FinishedFold]]:
@@ -107,7 +79,7 @@ def crossval(config: CrossvalConfig, output_dir: Path, elapsed: float = 0.0) -> 
         finished = []
         for fold in range(config.folds):
             path = folder / f"fold{fold + 1}"
-            done = _finished(path)
+            done = read_fold(path)
             log.info("fold %d of %d: %s", fold + 1, config.folds, "done already" if done else path)
             finished.append(done or _run_fold(config, plan, fold, path, elapsed if fold == 0 else 0.0))
             gc.collect()  # a Trainer has reference cycles: its model would stay in memory
@@ -150,7 +122,7 @@ def _folder_of(config: CrossvalConfig, output_dir: Path) -> Path:
         return output_dir
     found = []
     for path in output_dir.absolute().parent.glob(f"*/{PLAN}"):
-        stored = _read_json(path).get("config")
+        stored = read_object(path).get("config")
         if not isinstance(stored, dict) or differences(stored, config):
             continue
         if in_use(path.parent):
@@ -170,10 +142,9 @@ def _plan(config: CrossvalConfig, folder: Path) -> FoldPlan:
         ConfigError: too few images or groups. DataError: a file cannot be used, or the dataset has other images now.
     """
     samples = JoinedSplits(list(build_splits(config.dataset, config.splits).values()))
-    samples.classes.require_one_class("segnet crossval")
     sources = [source_name(samples, index) for index in range(len(samples))]
     names = out_of_fold_names(sources)
-    stored = _read_json(folder / PLAN)
+    stored = read_object(folder / PLAN)
     if stored:
         if stored.get("images") != names:
             raise DataError(
@@ -215,31 +186,8 @@ def _run_fold(config: CrossvalConfig, plan: FoldPlan, fold: int, folder: Path, e
     results = train(run, folder, elapsed)
     assert results is not None  # one process
     names = [plan.names[index] for index in plan.held_out[fold]]
-    write_out_of_fold(run, results, folder.parent, names, config.save_probabilities)
-    record = _record(results, names)
-    with replacing(folder / FOLD_RECORD) as temporary:
-        temporary.write_text(json.dumps(record, allow_nan=False) + "\n", encoding="utf-8")
-    return _restored(folder, record)
-
-
-def _record(results: Results, names: Sequence[str]) -> dict[str, Any]:
-    scores = [None if score != score else score for score in results.image_miou]
-    return {
-        "checkpoint": results.checkpoint.name,
-        "confusion": results.confusion,
-        "image_miou": dict(zip(names, scores, strict=True)),
-        **results.scores.to_dict(results.classes),
-    }
-
-
-def _finished(folder: Path) -> FinishedFold | None:
-    record = _read_json(folder / FOLD_RECORD)
-    return _restored(folder, record) if record else None
-
-
-def _restored(folder: Path, record: Mapping[str, Any]) -> FinishedFold:
-    miou = {name: float("nan") if score is None else score for name, score in record["image_miou"].items()}
-    return FinishedFold(folder, record["checkpoint"], len(miou), record["confusion"], miou)
+    counts = write_out_of_fold(run, results, folder.parent, names, config.save_probabilities)
+    return write_fold(folder, results, names, counts)
 
 
 def read_crossval(folder: Path) -> tuple[FoldPlan, list[FinishedFold], dict[str, Any]]:
@@ -251,10 +199,10 @@ def read_crossval(folder: Path) -> tuple[FoldPlan, list[FinishedFold], dict[str,
     Raises:
         ConfigError: not the folder of a cross-validation, or not all folds are finished.
     """
-    stored = _read_json(folder / PLAN)
+    stored = read_object(folder / PLAN)
     if not {"images", "held_out", "config"} <= stored.keys():
         raise ConfigError(f"crossval={folder}: is not the folder of a segnet crossval: it has no usable {PLAN}")
-    finished = [_finished(folder / f"fold{number + 1}") for number in range(len(stored["held_out"]))]
+    finished = [read_fold(folder / f"fold{number + 1}") for number in range(len(stored["held_out"]))]
     done = [fold for fold in finished if fold]
     if len(done) < len(finished):
         raise ConfigError(
@@ -262,12 +210,3 @@ def read_crossval(folder: Path) -> tuple[FoldPlan, list[FinishedFold], dict[str,
         )
     config = stored["config"]
     return FoldPlan(stored["images"], stored["held_out"], config["dataset"], config["splits"]), done, config
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; empty if the file is missing or damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

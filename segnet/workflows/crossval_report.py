@@ -8,13 +8,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import torch
-
-from segnet.classes import Classes
+from segnet.classes import DEFAULT_THRESHOLD, Classes
 from segnet.system.files import replacing
 from segnet.training.metrics import Scores
-from segnet.workflows.crossval import FinishedFold
-from segnet.workflows.out_of_fold import MASKS
+from segnet.workflows.finished_folds import FinishedFold, pooled_scores
+from segnet.workflows.out_of_fold import MASKS, mask_suffix
 from segnet.workflows.report import render
 
 NUM_WORST = 20  # images with the lowest mIoU on the page
@@ -41,7 +39,7 @@ class CrossvalScores:
     Attributes:
         classes: the classes.
         folds: the folds.
-        pooled: scores of all held-out images together, from the sum of the confusion matrices.
+        pooled: scores of all held-out images together, from the sum of the pixel counts.
         miou: mean and deviation of the folds' mIoU.
         iou: the same for each class.
     """
@@ -55,10 +53,20 @@ class CrossvalScores:
     @classmethod
     def of(cls, folds: Sequence[FinishedFold], classes: Classes) -> "CrossvalScores":
         """Compute the scores of finished folds."""
-        pooled = Scores.from_matrix(torch.tensor([fold.confusion for fold in folds]).sum(0))
+        pooled = pooled_scores(folds)
         by_fold = [fold.scores for fold in folds]
         iou = [Spread.of([scores.iou[label] for scores in by_fold]) for label in range(len(classes.names))]
         return cls(classes, folds, pooled, Spread.of([scores.miou for scores in by_fold]), iou)
+
+    @property
+    def about_thresholds(self) -> str:
+        """What the scores of several classes per pixel depend on; empty with one class per pixel."""
+        if not self.classes.is_multilabel:
+            return ""
+        return (
+            f"Several classes per pixel, each from the probability {DEFAULT_THRESHOLD:g}: the thresholds of a fold's "
+            "checkpoint were chosen on its held-out images, so scores with them would be optimistic."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as JSON-compatible builtins; NaN becomes None."""
@@ -69,6 +77,7 @@ class CrossvalScores:
         return {
             "num_folds": len(self.folds),
             "num_images": sum(fold.num_images for fold in self.folds),
+            **({"task": self.classes.task, "threshold": DEFAULT_THRESHOLD} if self.classes.is_multilabel else {}),
             "pooled": {**record, "classes": classes},
             "mean_miou": _or_null(self.miou.mean),
             "sd_miou": _or_null(self.miou.deviation),
@@ -79,6 +88,7 @@ class CrossvalScores:
                     "num_images": fold.num_images,
                     "miou": _or_null(fold.scores.miou),
                     "iou": [_or_null(iou) for iou in fold.scores.iou],
+                    **({"thresholds": fold.thresholds} if fold.thresholds else {}),
                 }
                 for fold in self.folds
             ],
@@ -96,7 +106,8 @@ def write_crossval_report(folder: Path, scores: CrossvalScores) -> None:
         temporary.write_text(json.dumps(scores.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     images = [(miou, name, fold) for fold in scores.folds for name, miou in fold.image_miou.items()]
     worst = sorted((image for image in images if not math.isnan(image[0])), key=lambda image: image[:2])[:NUM_WORST]
-    page = render("crossval.html.jinja", title=folder.absolute().name, found=scores, worst=worst, masks=MASKS)
+    options = {"masks": MASKS, "suffix": mask_suffix(scores.classes), "about": scores.about_thresholds}
+    page = render("crossval.html.jinja", title=folder.absolute().name, found=scores, worst=worst, **options)
     with replacing(folder / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
 

@@ -56,6 +56,7 @@ class Results:
         refinement: options from probabilities to masks.
         refused: number of labeled pixels without a class, which are in no score.
         at_half: with several classes per pixel, the metrics with a threshold of 0.5 for each class.
+        best_thresholds: with several classes per pixel, the threshold of each class with the highest IoU on this split.
     """
 
     checkpoints: tuple[Path, ...]
@@ -74,6 +75,7 @@ class Results:
     refinement: Refinement = field(default_factory=Refinement)
     refused: int = 0
     at_half: Scores | None = None
+    best_thresholds: tuple[float, ...] = ()
 
     @property
     def totals(self) -> list[tuple[int, int]]:
@@ -247,6 +249,7 @@ def _results(
         refinement=task.refiner.refinement,
         refused=task.refused,
         at_half=scores_at_half(task.confusion),
+        best_thresholds=tuple(task.thresholds),
     )
 
 

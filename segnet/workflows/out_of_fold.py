@@ -1,4 +1,8 @@
-"""Out-of-fold predictions: masks, and on request probabilities, of images by a model that was not trained on them."""
+"""Out-of-fold predictions: masks, and on request probabilities, of images by a model that was not trained on them.
+
+With several classes per pixel, a pixel has a class from the probability 0.5: the thresholds of a fold's checkpoint were
+chosen on the very images that are predicted.
+"""
 
 import os
 import re
@@ -8,14 +12,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from segnet.classes import DEFAULT_THRESHOLD, Classes
 from segnet.config import Config
 from segnet.data import build_dataset
 from segnet.errors import DataError
-from segnet.images.files import write_mask
+from segnet.images.files import write_mask, write_planes
 from segnet.inference.predictor import Predictor
+from segnet.inference.refinement import Refinement
 from segnet.system.files import replacing
 from segnet.system.integrity import refusing_damage
 from segnet.system.signals import ending_at_once
+from segnet.training.label_metrics import count_planes
 from segnet.workflows.evaluate import Results
 
 MASKS, PROBABILITIES = "masks", "probabilities"  # folders
@@ -49,9 +56,14 @@ def _are_paths(sources: Sequence[str]) -> bool:
     return all(PurePosixPath(name).is_absolute() for name in sources)
 
 
+def mask_suffix(classes: Classes) -> str:
+    """The ending of the masks: a TIFF has a page per class if a pixel may have several."""
+    return ".tif" if classes.is_multilabel else ".png"
+
+
 def write_out_of_fold(
     config: Config, results: Results, folder: Path, names: Sequence[str], save_probabilities: bool
-) -> None:
+) -> list[NDArray[np.int64]]:
     """Predict the val split of a run as its evaluation did, and write masks/NAME.png, and probabilities/NAME.npz.
 
     Args:
@@ -61,10 +73,14 @@ def write_out_of_fold(
         names: name of each image of the split.
         save_probabilities: whether to write probabilities.
 
+    Returns:
+        With several classes per pixel, the counts of each image (`count_planes`); else an empty list.
+
     Raises:
         DataError: an image cannot be read. MachineError: a file cannot be written, or out of memory.
     """
-    validation = config.validation
+    validation, classes, counts = config.validation, results.classes, []
+    halves = dict.fromkeys(classes.names, DEFAULT_THRESHOLD) if classes.is_multilabel else {}
     predictor = Predictor(
         results.checkpoint,
         DEVICES.get(str(config.trainer.get("accelerator"))),
@@ -72,14 +88,22 @@ def write_out_of_fold(
         scales=validation.scales,
         window=validation.window,
         overlap=validation.overlap,
+        refinement=Refinement(threshold=halves),
     )
-    samples = build_dataset(config.dataset, "val", results.classes)
+    samples = build_dataset(config.dataset, "val", classes)
     with ending_at_once("while predicting the held-out images: the same command with checkpoint=auto resumes it"):
         for index, name in enumerate(names):
-            found = predictor.segment(samples.load(index).image, probabilities=save_probabilities)
-            write_mask(folder / MASKS / f"{name}.png", found.mask, results.classes.palette)
+            sample = samples.load(index)
+            found = predictor.segment(sample.image, probabilities=save_probabilities)
+            path = folder / MASKS / f"{name}{mask_suffix(classes)}"
+            if classes.is_multilabel:
+                write_planes(path, found.mask, classes.names)
+                counts.append(count_planes(found.mask, sample.mask))
+            else:
+                write_mask(path, found.mask, classes.palette)
             if found.probabilities is not None:
-                write_probabilities(folder / PROBABILITIES / f"{name}.npz", found.probabilities, results.classes.names)
+                write_probabilities(folder / PROBABILITIES / f"{name}.npz", found.probabilities, classes.names)
+    return counts
 
 
 def write_probabilities(path: Path, probabilities: NDArray[np.floating], names: Sequence[str]) -> None:

@@ -21,7 +21,8 @@ from segnet.data.datasets.pairing import SPLITS
 from segnet.data.scan.finding import Finding
 from segnet.data.scan.report import DatasetReport, SplitReport
 from segnet.data.scan.scan import finding_of
-from segnet.data.shards import INDEX, Index, Shard, findings_name, pack, require_webdataset, sample_offsets, tar_writer
+from segnet.data.shard_index import INDEX, Index, Shard, findings_name
+from segnet.data.shards import pack, require_webdataset, sample_offsets, tar_writer
 from segnet.errors import ConfigError, MachineError
 from segnet.system.machine import num_cores
 from segnet.system.signals import ending_at_once
@@ -50,7 +51,6 @@ def write_shards(config: ShardConfig) -> Index:
     require_webdataset()
     splits = list(dict.fromkeys(config.splits))
     datasets = build_splits(config.dataset, splits)
-    datasets[splits[0]].classes.require_one_class("segnet shard")
     for split, dataset in datasets.items():
         for note in dataset.notes.lines():
             log.info("look at your data: %s: %s", split, note)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segnet.classes import Classes
 from segnet.data.dataset import Sample
-from segnet.data.shards import Index, Shard, pack, sample_offsets, tar_writer, unpack
+from segnet.data.shards import pack, sample_offsets, tar_writer, unpack
 from segnet.errors import DataError
 from segnet.images.bands import read_bands
 from segnet.images.files import read_image
@@ -202,70 +202,6 @@ def test_labels_unknown_to_the_index_are_refused(tmp_path):
 
 # The index
 
-INDEX = Index(
-    THREE, 3, {"train": [Shard("train-000000.tar", [0, 1024, 4096])], "val": [Shard("val-000000.tar", [0, 512])]}
-)
-
-
-def test_an_index_is_read_unchanged():
-    assert Index.from_json(INDEX.to_json().encode(), "index.json") == INDEX
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"channels": 0},
-        {"channels": "x"},
-        {"channels": True},
-        {"channels": 2.5},
-        {"classes": {"names": "abc", "palette": [[0, 0, 0]] * 3, "ignore_index": 255}},
-        {"classes": {"names": ["a"], "palette": [0], "ignore_index": 255}},
-        {"classes": {"names": ["a"], "palette": [[0, 0, 0]], "ignore_index": None}},
-        {"splits": {"train": {}}},
-        {"splits": {"train": [[]]}},
-        {"splits": {"train": [{"shard": "a.tar", "offsets": "abc"}]}},
-        {"splits": {"train": [{"shard": "a.tar", "offsets": [0, 512.5]}]}},
-        {"splits": {"train": [{"shard": "a.tar", "offsets": [False, True]}]}},
-        {"splits": {"train": [{"shard": "a.tar", "offsets": [-512, 0]}]}},
-        {"classes": {"names": []}},
-        {"classes": None},
-        {"splits": []},
-        {"splits": {"train": [{"shard": "../secret.tar", "offsets": [0, 512]}]}},
-        {"splits": {"train": [{"shard": "/etc/x.tar", "offsets": [0, 512]}]}},
-        {"splits": {"train": [{"shard": "a.tar", "offsets": [0]}]}},
-        {"splits": {"train": [{"shard": "a.tar", "offsets": [512, 0]}]}},
-        {"splits": {"train": [{"shard": "a.tar", "offsets": [0, 10**30]}]}},
-        {"splits": {"train": [{"shard": "a.tar", "offsets": ["x", "y"]}]}},
-        {"splits": {"train": [{"shard": 3, "offsets": [0, 512]}]}},
-        {"splits": {"train": [{"offsets": [0, 512]}]}},
-    ],
-)
-def test_an_invalid_index_is_refused(change):
-    text = json.dumps({**json.loads(INDEX.to_json()), **change}).encode()
-    with pytest.raises(DataError, match=r"^index\.json: is not an index of `segnet shard`, or is damaged"):
-        Index.from_json(text, "index.json")
-
-
-@pytest.mark.parametrize("text", [b"", b"[]", b"\xff\xfe", b"<html>", b"{}", INDEX.to_json().encode()[:-9]])
-def test_a_file_that_is_not_an_index_is_refused(text):
-    with pytest.raises(DataError, match=r"^index\.json: is not an index of `segnet shard`, or is damaged"):
-        Index.from_json(text, "index.json")
-
-
-def test_an_index_of_another_format_is_refused():
-    text = INDEX.to_json().replace('"format": 1', '"format": 2').encode()
-    with pytest.raises(DataError, match=r"index\.json: has format 2 of another segnet version"):
-        Index.from_json(text, "index.json")
-
-
-@pytest.mark.parametrize("splits", [("train", "train"), ("train", "val")])
-def test_a_shard_that_is_named_twice_is_refused(splits):
-    entry = {"shard": "a.tar", "offsets": [0, 512]}
-    record = json.loads(INDEX.to_json())
-    record["splits"] = {splits[0]: [entry, entry]} if len(set(splits)) == 1 else {split: [entry] for split in splits}
-    with pytest.raises(DataError, match=r"index\.json: lists the shard a\.tar twice"):
-        Index.from_json(json.dumps(record).encode(), "index.json")
-
 
 def npz(header: dict, data: bytes) -> bytes:
     """Return an NPZ file of one array with an arbitrary header."""
@@ -297,3 +233,15 @@ def test_an_invalid_array_is_refused_before_it_is_unpacked(tmp_path, header, siz
     offsets = shard_of(tmp_path / "x.tar", {"npz": data, "mask.png": mask.getvalue(), "json": description})
     with pytest.raises(DataError, match="is damaged"):
         unpack((tmp_path / "x.tar").read_bytes()[: offsets[1]], "x.tar", THREE, 8)
+
+
+def test_planes_of_several_classes(tmp_path):
+    classes = Classes.create(["a", "b", "c"], task="multilabel")
+    planes = RNG.choice(np.array([0, 1, 255], np.uint8), (3, 20, 30))
+    sample = Sample(NOISE, planes, "a")
+    back, members = through(tmp_path, sample, classes=classes)
+    same(back, sample)
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(members["mask.png"]))), planes.reshape(60, 30))
+    for wrong in (planes[:2], np.where(planes == 0, np.uint8(7), planes)):
+        with pytest.raises(DataError, match=r"x\.tar: is damaged"):
+            through(tmp_path, Sample(NOISE, wrong, "a"), classes=classes)

@@ -26,10 +26,11 @@ def browser():
 def server(request, tmp_path):
     """The application on a local port, with `url` and `stop()`; tests of saving collect into a folder."""
     uvicorn = pytest.importorskip("uvicorn")
-    from served import Server
+    from served import Overlapping, Server
 
     collects = "collected" in request.fixturenames
-    server = Server(max_bytes=100_000, collect=tmp_path / "collected" if collects else None)
+    predictor = Overlapping() if "overlapping" in request.fixturenames else None
+    server = Server(predictor, max_bytes=100_000, collect=tmp_path / "collected" if collects else None)
     if "predictor_refinement" in request.fixturenames:
         server.predictor.refinement = request.getfixturevalue("predictor_refinement")
     listener = socket.create_server(("127.0.0.1", 0))
@@ -65,6 +66,11 @@ def page(browser, server):
     yield page
     assert page.wrong == []
     context.close()
+
+
+@pytest.fixture
+def overlapping():
+    """Several classes per pixel."""
 
 
 @pytest.fixture

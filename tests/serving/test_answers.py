@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from segnet.classes import Classes, voc_palette
+from segnet.data.datasets.planes import PlaneLabels
 from segnet.errors import ConfigError
 from segnet.inference.segmentation import Segmentation
-from segnet.serving.answers import Wanted, render_answer
+from segnet.serving.answers import Wanted, content_type, render_answer
 
 CLASSES = Classes.create(["a", "b", "c"], [[9, 8, 7], [200, 100, 0], [0, 0, 255]])
 MASK = np.array([[0, 1, 1, 1], [2, 1, 1, 1]], np.uint8)
@@ -126,3 +127,34 @@ def test_polygons_are_geojson_in_pixels():
     assert found["type"] == "FeatureCollection"
     areas = {feature["properties"]["class"]: feature["properties"]["area"] for feature in found["features"]}
     assert areas == {"a": 1, "b": 6, "c": 1}
+
+
+def overlapping(num_classes, size):
+    classes = Classes.create([f"c{index}" for index in range(num_classes)], task="multilabel")
+    planes = np.random.default_rng(0).integers(0, 2, (num_classes, *size), np.uint8)
+    return Segmentation(np.zeros((*size, 3), np.uint8), planes, classes)
+
+
+def test_the_mask_of_several_classes_has_a_page_for_each(tmp_path):
+    result = overlapping(3, (5, 7))
+    path = tmp_path / "a.tif"
+    path.write_bytes(render_answer(result, Wanted("mask"), 0))
+    np.testing.assert_array_equal(PlaneLabels(result.classes).read(path), result.mask)
+    assert content_type("mask", result.classes) == "image/tiff"
+    assert content_type("mask", CLASSES) == content_type("overlay", result.classes) == "image/png"
+    found = json.loads(render_answer(result, Wanted(), 0))
+    assert base64.b64decode(found["mask"]) == path.read_bytes()
+    assert (found["width"], found["height"], found["refused"]) == (7, 5, 0)
+    assert [entry["share"] for entry in found["classes"]] == result.mask.mean(axis=(1, 2)).tolist()
+    assert "combinations" not in found
+
+
+@pytest.mark.parametrize(("num_classes", "kind"), [(2, np.uint8), (12, np.uint16)])
+def test_the_page_gets_the_combinations_of_classes(num_classes, kind):
+    result = overlapping(num_classes, (40, 60))
+    found = json.loads(render_answer(result, Wanted(image=True), 0))
+    ids = np.frombuffer(zlib.decompress(base64.b64decode(found["ids"])), np.dtype(kind).newbyteorder("<"))
+    for code, members in enumerate(found["combinations"]):
+        planes = result.mask[:, ids.reshape(40, 60) == code]
+        expected = np.isin(np.arange(num_classes), members)[:, None]
+        assert (planes == expected).all()

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from segnet.classes import Classes
-from segnet.training.label_metrics import NUM_CELLS, ProbabilityHistogram, metric_of, scores_at_half
+from segnet.training.label_metrics import (
+    NUM_CELLS,
+    ProbabilityHistogram,
+    count_planes,
+    metric_of,
+    scores_at_half,
+    scores_of_planes,
+)
 from segnet.training.metrics import ConfusionMatrix
 
 IGNORED, K = 255, 3
@@ -111,3 +118,17 @@ def test_the_metric_follows_the_task():
     exclusive = metric_of(Classes.create(["a", "b"]))
     assert isinstance(exclusive, ConfusionMatrix)
     assert scores_at_half(exclusive) is None
+
+
+def test_counts_of_planes_are_those_of_the_histogram():
+    probabilities, truth = batch(1)
+    metric = ProbabilityHistogram(classes())
+    metric.update(probabilities, truth)
+    found = [
+        count_planes((planes >= 0.5).numpy(), true.numpy()) for planes, true in zip(probabilities, truth, strict=True)
+    ]
+    np.testing.assert_array_equal(np.sum(found, axis=0)[:3], metric.by_class(metric.compute()).numpy())
+    assert str(scores_of_planes(np.sum(found, axis=0))) == str(scores_at_half(metric))  # NaN is no NaN
+    ignored = count_planes(np.ones((1, 2, 2), int), np.full((1, 2, 2), IGNORED))
+    assert ignored.tolist() == [[0], [0], [0], [0]]
+    assert np.isnan(scores_of_planes(ignored).miou)

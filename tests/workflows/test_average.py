@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from tiny import CPU, SHAPES
+from tiny import CPU, OVERLAPPING, SHAPES
 from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
@@ -115,3 +115,19 @@ def test_one_checkpoint_and_too_few_images_are_refused(run, tmp_path):
     with pytest.raises(ConfigError, match="num_images=1 must be 2 or more"):
         average(AverageConfig(dataset=SHAPES, num_images=1), [first, first], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_thresholds_of_an_average_are_chosen_on_val(several, tmp_path):
+    first = several[0] / "best.ckpt"
+    other = changed(first, tmp_path / "other.ckpt", lambda options, _: options["classes"].update(thresholds=[0.9, 0.1]))
+    config = AverageConfig(dataset=OVERLAPPING, split="train", data=LoaderConfig(num_workers=0), trainer=CPU)
+    folder = tmp_path / "average"
+    folder.mkdir()
+    made = average(config, [first, other], folder)
+    thresholds = made.results.classes.thresholds
+    on_val = evaluate(made.path, dataset=OVERLAPPING, split="val", data=config.data, trainer=CPU)
+    assert thresholds == on_val.classes.thresholds == on_val.best_thresholds
+    assert on_val.scores.miou >= on_val.at_half.miou
+    assert json.loads((folder / "results.json").read_text())["thresholds"] == dict(
+        zip(("disk", "ring"), thresholds, strict=True)
+    )

@@ -5,16 +5,23 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from resumption import assert_equal, configuration
+from tiny import OVERLAPPING
 
+from segnet.classes import Classes
 from segnet.data import build_dataset
+from segnet.data.datasets.planes import PlaneLabels
 from segnet.errors import ConfigError, DataError
 from segnet.inference.predictor import Predictor
+from segnet.inference.refinement import Refinement
 from segnet.models.checkpoint import read_checkpoint
+from segnet.training.metrics import Scores
 from segnet.training.task import SegmentationTask
 from segnet.verb_config import CrossvalConfig
 from segnet.workflows.crossval import crossval
+from segnet.workflows.crossval_report import CrossvalScores, write_crossval_report
 from segnet.workflows.out_of_fold import read_probabilities
 
 
@@ -133,3 +140,40 @@ def test_groups_are_found_in_the_names(tmp_path, monkeypatch):
     assert plan["held_out"] == [list(range(10)), [10]]
     with pytest.raises(DataError, match="000000: group=x is not found in its path"):
         crossval(options(group="x"), tmp_path / "wrong")
+
+
+HALVES = Refinement(threshold={"disk": 0.5, "ring": 0.5})
+
+
+def test_several_classes_per_pixel_are_scored_at_one_half(tmp_path):
+    """Masks and scores agree, and the thresholds that a fold chose on its held-out images are only reported."""
+    changes = {"dataset": OVERLAPPING, "loss": {"name": "bce_dice"}, "folds": 2}
+    folder, folds = crossval(options(**changes, save_probabilities=False), tmp_path / "several")
+    plan = json.loads((folder / "folds.json").read_text())
+    classes = Classes.create(["disk", "ring"], task="multilabel")
+    labels, whole = PlaneLabels(classes), build_dataset(OVERLAPPING, "train")
+    counts = np.zeros((3, 2), int)
+    for number, (held, fold) in enumerate(zip(plan["held_out"], folds, strict=True), 1):
+        predictor = Predictor(folder / f"fold{number}" / "best.ckpt", "cpu")
+        for index in held:
+            sample, name = whole.load(index), plan["images"][index]
+            planes = labels.read(folder / "masks" / f"{name}.tif")
+            np.testing.assert_array_equal(planes, predictor.segment(sample.image, refinement=HALVES).mask)
+            parts = ((planes == 1) & (sample.mask == 1), sample.mask == 1, planes == 1)
+            one = np.stack([part.sum(axis=(1, 2)) for part in parts])
+            counts += one
+            expected = Scores.from_counts(*map(torch.from_numpy, one), 0).miou
+            assert fold.image_miou[name] == pytest.approx(expected, nan_ok=True)
+        assert predictor.classes.thresholds != (0.5, 0.5)
+        assert fold.thresholds == dict(zip(classes.names, predictor.classes.thresholds, strict=True))
+    scores = CrossvalScores.of(folds, classes)
+    np.testing.assert_allclose(scores.pooled.iou, counts[0] / (counts[1] + counts[2] - counts[0]))
+    write_crossval_report(folder, scores)
+    record = json.loads((folder / "crossval.json").read_text())
+    assert (record["task"], record["threshold"]) == ("multilabel", 0.5)
+    assert record["folds"][0]["thresholds"] == folds[0].thresholds
+    page = (folder / "report.html").read_text()
+    assert "scores with them would be optimistic" in page
+    assert f"masks/{plan['images'][0]}.tif" in page
+    _, again = crossval(options(**changes, save_probabilities=False, checkpoint="auto"), tmp_path / "again")
+    assert again == folds

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from segnet.classes import Classes
-from segnet.workflows.crossval import FinishedFold
 from segnet.workflows.crossval_report import CrossvalScores, write_crossval_report
+from segnet.workflows.finished_folds import FinishedFold
 
 CLASSES = Classes.create(["road", "<sky>", "tree"])
 # tree is in the second fold alone

@@ -13,7 +13,7 @@ from PIL import Image
 from warm_python import WARM_PYTHON
 
 from segnet import cli
-from segnet.data.shards import Index
+from segnet.data.shard_index import Index
 from segnet.errors import ConfigError, DataError, MachineError
 from segnet.verb_config import ShardConfig
 from segnet.workflows.shard import write_shards

@@ -15,7 +15,8 @@ from segnet.components import did_you_mean
 from segnet.data.dataset import Sample, SegmentationDataset
 from segnet.data.datasets.json_records import parse_json
 from segnet.data.scan.finding import Finding
-from segnet.data.shards import INDEX, Index, findings_name, require_webdataset, unpack
+from segnet.data.shard_index import INDEX, Index, findings_name
+from segnet.data.shards import require_webdataset, unpack
 from segnet.errors import ConfigError, DataError
 from segnet.system.storage import is_local, place, read_file, read_ranges
 
@@ -34,16 +35,17 @@ class Streaming(SegmentationDataset):
     Args:
         split: one of those that were sharded.
         root: path or URL of the folder: s3://, gs://, https:// or another scheme of fsspec.
+        task: "multiclass" or "multilabel", which must be the task of the shards; None: that of the shards.
 
     Raises:
-        ConfigError: a split that was not sharded, or a URL of an unknown kind.
+        ConfigError: a split that was not sharded, a URL of an unknown kind, or another task.
         DataError: the index is missing or damaged.
         MachineError: a package is missing, or the folder cannot be reached.
     """
 
     classes_from_files = True
 
-    def __init__(self, split: str, root: str) -> None:
+    def __init__(self, split: str, root: str, task: str | None = None) -> None:
         require_webdataset()
         self._root = str(Path(os.path.expanduser(root))) if is_local(root) else root
         try:
@@ -53,6 +55,10 @@ class Streaming(SegmentationDataset):
         index = Index.from_json(text, place(self._root, INDEX))
         if not index.splits.get(split):
             raise ConfigError(f"split={split} is not in {place(self._root, INDEX)}.{did_you_mean(split, index.splits)}")
+        if task not in (None, index.classes.task):
+            raise ConfigError(
+                f"dataset.task={task}, but the masks of {root} are for task={index.classes.task}: use that"
+            )
         self._split = split
         self.classes, self.channels = index.classes, index.channels
         self.value_range = index.value_range

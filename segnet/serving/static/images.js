@@ -84,10 +84,11 @@ export class Images {
       }
       entry.refinement = readRefinement();
       const response = await predict(file, `image=true&confidence=true&${entry.refinement}`, entry.abort.signal);
-      const { image, ids, confidence, width, height, seconds } = await response.json();
+      const { image, ids, combinations, confidence, width, height, seconds } = await response.json();
       const blobs = { image: new Blob([fromBase64(image)], { type: "image/jpeg" }), ids: new Blob([fromBase64(ids)]) };
       if (confidence) blobs.confidence = new Blob([fromBase64(confidence)]);
-      Object.assign(entry, { width, height, seconds, blobs, state: "done", thumb: await thumbnail(blobs.image) });
+      Object.assign(entry, { width, height, seconds, combinations, blobs });
+      Object.assign(entry, { thumb: await thumbnail(blobs.image), state: "done" });
     } catch (error) {
       if (entry.abort.signal.aborted) return;
       // The server knows an uploaded file by no name.

@@ -3,9 +3,10 @@
 import { answer } from "./server.js";
 import { close, Images, open } from "./images.js";
 import { complain, connectFiles, showRefinement, tell } from "./input.js";
-import { saveCorrected, saveMask, saveOverlay, savePolygons, showSaving } from "./save.js";
+import { overlapColors, pixelsOf } from "./overlap.js";
+import { saveCorrected, saveMask, saveOverlay, savePlanes, savePolygons, showSaving } from "./save.js";
 import { brushSize, connectKeys, connectTools, setZoom, tool } from "./tools.js";
-import { classColors, describePixel, drawIds, element, heatColors, listClasses, showLayers } from "./view.js";
+import { classColors, describePixel, drawIds, element, heatColors, listClasses, packed, showLayers } from "./view.js";
 
 const at = (id) => document.getElementById(id);
 const hidden = new Set(); // ids of classes, kept from one image to the next
@@ -13,15 +14,25 @@ let model; // the answer of GET /model
 let images; // the list
 let wanted = null; // the entry to show as soon as it is segmented
 let turn = Promise.resolve(); // images are opened and closed one after another
-let counts = null; // pixels of the shown image: {all: by id, ignored, ignoredByHand}
+let counts = null; // pixels of the shown image: {all: by class, ignored, ignoredByHand}
 
 const page = { shown: null, repaint, endStep, point, pick, reveal, undo, redo, compare, step }; // for tools.js
-const nameOf = (id) => (id === model.ignore_index ? "ignored" : model.classes[id]?.name ?? "no class");
+
+/** The name of an id; with several classes per pixel, of its combination. */
+function nameOf(id) {
+  const { combinations } = page.shown.entry;
+  if (combinations) return combinations[id].map((one) => model.classes[one].name).join(" + ") || "no class";
+  return id === model.ignore_index ? "ignored" : model.classes[id]?.name ?? "no class";
+}
 
 async function start() {
   model = await answer(fetch("model")).then((response) => response.json());
   const megabytes = model.limits.bytes / 1e6, megapixels = model.limits.pixels / 1e6;
-  at("model").textContent = `${model.name} · ${model.classes.length} classes`;
+  const several = model.task === "multilabel";
+  document.body.dataset.task = model.task;
+  at("model").textContent = `${model.name} · ${model.classes.length} ${several ? "overlapping " : ""}classes`;
+  if (several) at("mask").querySelector("small").textContent = "TIFF, a page per class";
+  if (several) at("refining").querySelector("summary").textContent = "Thresholds";
   at("limits").textContent = `JPEG, PNG, TIFF, WebP, BMP or GIF, up to ${megabytes} MB and ${megapixels} megapixels`;
   images = new Images(at("images"), model.limits, { onChange: changed, onSelect: select, onRemove: removed });
   at("with").append(...model.classes.map(({ id, name }) => element("option", { value: id, textContent: name })));
@@ -141,7 +152,11 @@ function present({ entry, editor, confidence }) {
   draw();
 }
 
-const colors = () => classColors(page.shown.editor, model.classes, model.ignore_index, hidden, at("only").checked);
+function colors() {
+  const { editor, entry } = page.shown, { classes } = model;
+  if (entry.combinations) return overlapColors(editor, classes, entry.combinations, hidden, packed);
+  return classColors(editor, classes, model.ignore_index, hidden, at("only").checked);
+}
 
 function draw(area) {
   if (!page.shown) return;
@@ -168,12 +183,14 @@ function endStep() {
 
 /** Count the pixels of each class, and show all that depends on it. */
 function count() {
-  const { editor, entry } = page.shown, { ids, painted } = editor, all = new Uint32Array(65536);
+  const { editor, entry } = page.shown, { ids, painted } = editor, { combinations } = entry;
+  const byId = new Uint32Array(Math.max(65536, combinations?.length ?? 0));
   let ignoredByHand = 0;
   for (let index = 0; index < ids.length; index++) {
-    all[ids[index]]++;
+    byId[ids[index]]++;
     if (painted[index] && ids[index] === model.ignore_index) ignoredByHand++;
   }
+  const all = combinations ? pixelsOf(combinations, byId) : byId;
   counts = { all, ignored: all[model.ignore_index], ignoredByHand };
   describe();
   const entries = model.classes.map((one) => ({ ...one, share: all[one.id] / ids.length }));
@@ -254,6 +271,7 @@ function point(pixel, aloud = false) {
 
 /** Paint with the class at a pixel. */
 function pick(pixel) {
+  if (page.shown.entry.combinations) return;
   const { ids, width } = page.shown.editor;
   at("with").value = ids[Math.floor(pixel.y) * width + Math.floor(pixel.x)];
 }
@@ -312,7 +330,8 @@ at("none").addEventListener("click", () => toggleAll(false));
 at("undo").addEventListener("click", undo);
 at("redo").addEventListener("click", redo);
 at("reset").addEventListener("click", () => change((editor) => editor.reset()));
-at("mask").addEventListener("click", () => run(at("mask"), "Writing the mask …", (shown) => saveMask(shown, model.classes)));
+const writeMask = (shown) => (shown.entry.combinations ? savePlanes(shown) : saveMask(shown, model.classes));
+at("mask").addEventListener("click", () => run(at("mask"), "Writing the mask …", writeMask));
 at("overlaid").addEventListener("click", () => run(at("overlaid"), "Drawing the overlay …", (shown) => saveOverlay(shown, colors(), at("opacity").value / 100)));
 at("polygons").addEventListener("click", () => run(at("polygons"), "Drawing polygons …", savePolygons));
 at("save").addEventListener("click", () => store(page.shown?.entry.saved?.name));

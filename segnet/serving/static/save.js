@@ -18,6 +18,11 @@ export async function saveMask({ entry, editor }, classes) {
   download(await encodeMask(editor, classes.map(({ color }) => color)), `${entry.stem}_mask.png`);
 }
 
+/** A page per class; the server writes it, as its masks are not corrected. */
+export async function savePlanes({ entry }) {
+  download(await (await predict(entry.file, `output=mask&${entry.refinement}`)).blob(), `${entry.stem}_mask.tif`);
+}
+
 /** The image with the visible classes, in full size up to MOST_PIXELS. `colorAt` as in `drawIds`. */
 export async function saveOverlay({ entry, editor }, colorAt, opacity) {
   const { width, height } = editor, scale = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));

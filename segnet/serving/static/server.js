@@ -61,9 +61,10 @@ export function pack(array) {
   return new Response(new Blob([array]).stream().pipeThrough(new CompressionStream("deflate"))).blob();
 }
 
-/** One value for each pixel: a byte, or two for more than 256 classes. A canvas would give a PNG's colors instead. */
+/** One value for each pixel: in one, two or four bytes. A canvas would give a PNG's colors instead. */
 export async function unpack(blob, pixels) {
   const stream = blob.stream().pipeThrough(new DecompressionStream("deflate"));
   const bytes = await new Response(stream).arrayBuffer();
-  return bytes.byteLength > pixels ? new Uint16Array(bytes) : new Uint8Array(bytes);
+  const type = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array }[bytes.byteLength / pixels];
+  return new type(bytes);
 }

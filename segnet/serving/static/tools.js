@@ -171,7 +171,7 @@ export function connectKeys(page) {
       return key === "y" || event.shiftKey ? page.redo() : page.undo();
     }
     if (changes || event.altKey) return;
-    if (TOOL_KEYS[key]) choose("tool", TOOL_KEYS[key]);
+    if (TOOL_KEYS[key] && document.body.dataset.task !== "multilabel") choose("tool", TOOL_KEYS[key]);
     else if (VIEW_KEYS[key]) choose("view", VIEW_KEYS[key]);
     else if (key === "c") page.compare();
     else if (key === "[" || key === "]") {

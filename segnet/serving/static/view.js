@@ -70,7 +70,7 @@ export function heatColors(confidence) {
   return (index) => table[confidence[index]];
 }
 
-function packed([red, green, blue]) {
+export function packed([red, green, blue]) {
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
@@ -111,7 +111,7 @@ export function pixelAt(event, { width, height }) {
   return x < 0 || y < 0 || x >= width || y >= height ? null : { x, y };
 }
 
-/** Text about a pixel: its class, and what the model predicted with which confidence. */
+/** Text about a pixel: its class or classes, and what the model predicted with which confidence. */
 export function describePixel({ x, y }, { editor, confidence }, nameOf) {
   const index = Math.floor(y) * editor.width + Math.floor(x);
   const sure = confidence ? ` ${Math.round((100 * confidence[index]) / 255)}%` : "";

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from range_server import serving
+from tiny import OVERLAPPING
 
 from segnet.components import build
 from segnet.config import DataConfig
@@ -208,3 +209,19 @@ def test_a_missing_webdataset_package_is_named(shards, monkeypatch):
     monkeypatch.setitem(sys.modules, "webdataset", None)
     with pytest.raises(MachineError, match=r'webdataset, which is not installed: pip install "segnet\[streaming\]"'):
         Streaming("train", str(shards))
+
+
+def test_shards_of_several_classes_per_pixel_equal_their_source(tmp_path):
+    folder = tmp_path / "planes"
+    write_shards(ShardConfig(dataset=OVERLAPPING, output=str(folder)))
+    spec = {"name": "streaming", "root": str(folder), "task": "multilabel"}
+    there, here = dataset(spec), dataset(OVERLAPPING)
+    assert there.classes == here.classes
+    for index in range(len(here)):
+        np.testing.assert_array_equal(there.load(index).mask, here.load(index).mask)
+    with pytest.raises(ConfigError, match=r"dataset\.task=multiclass, but .*planes are for task=multilabel"):
+        dataset({**spec, "task": "multiclass"})
+    ours, theirs = (module(one) for one in (spec, OVERLAPPING))
+    for found, expected in zip(ours.train_dataloader(), theirs.train_dataloader(), strict=True):
+        assert torch.equal(found["mask"], expected["mask"])
+        assert torch.equal(found["image"], expected["image"])
