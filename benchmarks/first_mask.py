@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from limited_processes import Ended, run
 from PIL import Image
-from random_configurations import Ended, run
 from range_server import serving
 
 from segnet.system.machine import machine_line

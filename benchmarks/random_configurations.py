@@ -12,36 +12,26 @@ The exit code is 1 if one failed. `--only NUMBER` repeats a configuration, and `
 
 import argparse
 import collections
-import contextlib
 import importlib
 import json
 import os
 import random
-import resource
 import runpy
 import signal
 import sys
 import tempfile
-import threading
-import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
+from limited_processes import LONGEST, Ended, forked
+from random_datasets import KINDS, Data, draw_data, write_data
 
-from segnet.system.files import GIB
 from segnet.system.machine import machine_line
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
-LONGEST = 900.0  # a run that takes longer is ended, and has failed [s]
-IGNORED = 255
 REFUSALS = range(2, 6)  # exit codes: usage, data, checkpoint, machine
 ERROR = "segnet: error: "
 WELL = ("trained", "refused")
@@ -51,28 +41,6 @@ BACKBONES = (
     *("resnet101_vd", "resnext50_vd_32x4d"),
 )
 PLUGIN = "backbone.plugins=[{name:context,position:after_conv2,stages:[false,true,true,true]}]"
-SIZES = ((1, 1), (24, 24), (33, 17), (64, 96), (97, 255), (120, 200), (240, 320), (480, 640), (700, 90), (600, 800))
-Pixels = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A dataset to write.
-
-    Attributes:
-        kind: key of KINDS.
-        sizes: (height, width) of the images, one after the other [pixels].
-        num_train, num_val: number of images.
-        num_classes: number of classes.
-        ignored: whether masks have ignored pixels.
-    """
-
-    kind: str
-    sizes: tuple[tuple[int, int], ...]
-    num_train: int
-    num_val: int
-    num_classes: int
-    ignored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,43 +52,12 @@ class Drawn:
     options: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The end of a run.
-
-    Attributes:
-        code: exit code; negative for a signal.
-        seconds: duration of the process [s].
-        cpu_seconds: processor time of the process and its own [s].
-        peak: peak memory of the process, or of the largest of its own [MiB].
-        output: all that it printed.
-    """
-
-    code: int
-    seconds: float
-    peak: int
-    output: str
-    cpu_seconds: float = 0.0
-
-    @property
-    def last_line(self) -> str:
-        """The last line that is not empty."""
-        return next((line for line in reversed(self.output.splitlines()) if line.strip()), "")
-
-
 def draw(seed: int, number: int) -> Drawn:
     """Draw a configuration; it depends on the arguments alone."""
     rng = random.Random(f"{seed} {number}")
     data = draw_data(rng)
     options = [*model_options(rng), *data_options(rng, data), *training_options(rng)]
     return Drawn(number, data, tuple(options))
-
-
-def draw_data(rng: random.Random) -> Data:
-    """Draw a dataset: images of one size, or of three."""
-    sizes = tuple(rng.choice(SIZES) for _ in range(rng.choice((1, 1, 3))))
-    numbers = rng.choice(((1, 1), (3, 1), (8, 3), (12, 3)))
-    return Data(rng.choice(list(KINDS)), sizes, *numbers, rng.choice((2, 2, 3, 11, 40)), rng.random() < 0.4)
 
 
 def maybe(rng: random.Random, probability: float, *options: str) -> list[str]:
@@ -212,126 +149,6 @@ def training_options(rng: random.Random) -> list[str]:
         *maybe(rng, 0.1, "early_stopping.patience=1"),
         f"seed={rng.randrange(1000)}",
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of image file: ending, channels, and the file's content for RGBA pixels (H, W, 4) uint8."""
-
-    suffix: str
-    channels: int
-    encode: Callable[[Pixels], bytes]
-
-
-def _pillow(format: str, convert: Callable[[Pixels], Image.Image]) -> Callable[[Pixels], bytes]:
-    def encode(pixels: Pixels) -> bytes:
-        with tempfile.SpooledTemporaryFile() as file:
-            convert(pixels).save(file, format)
-            file.seek(0)
-            return file.read()
-
-    return encode
-
-
-def _wide(pixels: Pixels) -> Pixels:
-    """16-bit values of 8-bit ones."""
-    return pixels.astype(np.uint16) * 257
-
-
-KINDS = {
-    "RGB, PNG": Kind(".png", 3, _pillow("png", lambda pixels: Image.fromarray(pixels[..., :3]))),
-    "RGB, JPEG": Kind(".jpg", 3, _pillow("jpeg", lambda pixels: Image.fromarray(pixels[..., :3]))),
-    "gray, PNG": Kind(".png", 1, _pillow("png", lambda pixels: Image.fromarray(pixels[..., 0]))),
-    "RGBA, PNG": Kind(".png", 4, _pillow("png", Image.fromarray)),
-    "palette, PNG": Kind(".png", 3, _pillow("png", lambda pixels: Image.fromarray(pixels[..., :3]).quantize(64))),
-    "16-bit gray, PNG": Kind(".png", 1, _pillow("png", lambda pixels: Image.fromarray(_wide(pixels[..., 0])))),
-    "16-bit RGB, PNG": Kind(".png", 3, lambda pixels: cv2.imencode(".png", _wide(pixels[..., :3]))[1].tobytes()),
-    "float gray, TIFF": Kind(
-        ".tif", 1, _pillow("tiff", lambda pixels: Image.fromarray(pixels[..., 0].astype(np.float32) / 255))
-    ),
-}
-
-
-def write_data(data: Data, root: Path, seed: int) -> None:
-    """Write images and masks: rectangles of a class each, in its color, with noise."""
-    rng = np.random.default_rng(seed)
-    colors = rng.integers(0, 256, (data.num_classes, 4), np.uint8)
-    kind = KINDS[data.kind]
-    for split, count in (("train", data.num_train), ("val", data.num_val)):
-        for index in range(count):
-            height, width = data.sizes[index % len(data.sizes)]
-            coarse = rng.integers(0, data.num_classes, (1 + height // 40, 1 + width // 40), np.uint8)
-            mask = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_NEAREST)
-            noise = rng.integers(-20, 21, (height, width, 4))
-            pixels = np.clip(colors[mask].astype(int) + noise, 0, 255).astype(np.uint8)
-            if data.ignored:
-                mask[: height // 4] = IGNORED
-            for name, suffix, content in (
-                ("images", kind.suffix, kind.encode(pixels)),
-                ("masks", ".png", _pillow("png", Image.fromarray)(mask)),
-            ):
-                path = root / name / split / f"{index}{suffix}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-
-
-def run(command: Sequence[str], cwd: Path, memory: float | None = None, longest: float = LONGEST) -> Ended:
-    """Run a command in a process of its own; its caches are below `cwd`.
-
-    Args:
-        memory: limit of the memory that each of its processes may allocate [GiB]; None: no limit.
-        longest: duration after which its processes are killed [s].
-    """
-
-    def execute() -> None:
-        os.execve(command[0], list(command), {**os.environ, "XDG_CACHE_HOME": str(cwd / "cache")})
-
-    return forked(execute, cwd, memory, longest)
-
-
-def forked(work: Callable[[], None], cwd: Path, memory: float | None = None, longest: float = LONGEST) -> Ended:
-    """Run a function in a forked process, which ends as a Python program does; arguments as for `run`."""
-    with tempfile.TemporaryFile() as output:
-        start = time.monotonic()
-        process = os.fork()
-        if process == 0:
-            os.setsid()
-            os.chdir(cwd)
-            for stream in (1, 2):
-                os.dup2(output.fileno(), stream)
-            if memory is not None:
-                resource.setrlimit(resource.RLIMIT_DATA, (int(memory * GIB),) * 2)
-            os._exit(_exit_code(work))
-
-        def kill() -> None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process, signal.SIGKILL)
-
-        timer = threading.Timer(longest, kill)
-        timer.start()
-        _, status, usage = os.wait4(process, 0)
-        timer.cancel()
-        seconds = time.monotonic() - start
-        output.seek(0)
-        text = output.read().decode(errors="replace")
-    cpu_seconds = usage.ru_utime + usage.ru_stime
-    return Ended(os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss // 1024, text, cpu_seconds)
-
-
-def _exit_code(work: Callable[[], None]) -> int:
-    """Run a function; return the exit code that a program of it has."""
-    code = 0
-    try:
-        work()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(ValueError):
-            stream.flush()
-    return code
 
 
 def trained(options: Sequence[str], cwd: Path, memory: float | None) -> Ended:

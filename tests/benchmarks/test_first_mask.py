@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from first_mask import table, write_published
-from random_configurations import Ended
+from limited_processes import Ended
 
 from segnet.class_sets import CLASS_SETS
 from segnet.published.convert import published_settings

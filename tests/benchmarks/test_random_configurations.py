@@ -1,15 +1,11 @@
-"""Random configurations: what is drawn composes, what is written can be read, and each end gets its name."""
+"""Random configurations: what is drawn composes, and each end gets its name."""
 
-import signal
-import sys
-
-import numpy as np
 import pytest
-from random_configurations import KINDS, Data, Ended, draw, judged, run, summary, write_data
+from limited_processes import Ended
+from random_configurations import draw, judged, summary
 
 from segnet.cli.composition import composed
 from segnet.config import Config
-from segnet.data import build_splits
 
 
 def test_a_configuration_depends_on_the_seed_and_its_number_alone():
@@ -24,22 +20,6 @@ def test_drawn_options_exist():
         words = [option.replace("{root}", "data") for option in draw(0, number).options]
         config = composed("train", Config, [*words, "dataset.root=data"])
         assert config.dataset["name"] == "folder"
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_of_image_is_written_as_it_is_read(kind, tmp_path):
-    data = Data(kind, ((50, 90), (3, 2)), 2, 1, 11, ignored=True)
-    write_data(data, tmp_path, 0)
-    spec = {"name": "folder", "root": str(tmp_path), "class_names": [f"c{label}" for label in range(11)]}
-    for channels in {3, KINDS[kind].channels}:
-        splits = build_splits({**spec, "channels": channels}, ["train", "val"])
-        assert [len(split) for split in splits.values()] == [2, 1]
-        first, second = (splits["train"].load(index) for index in range(2))
-        assert first.image.shape == (50, 90, channels)
-        assert second.mask.shape == (3, 2)
-        assert (first.mask[:12] == 255).all()
-        assert first.mask[12:].max() <= 10
-        assert np.ptp(first.image) > 100
 
 
 @pytest.mark.parametrize(
@@ -62,18 +42,6 @@ def test_each_kind_of_image_is_written_as_it_is_read(kind, tmp_path):
 )
 def test_each_end_has_its_name(code, seconds, output, outcome):
     assert judged(Ended(code, seconds, 100, output), longest=300.0) == outcome
-
-
-def test_a_process_is_measured_and_limited(tmp_path):
-    ended = run([sys.executable, "-c", "import sys; print('a'); print('b', file=sys.stderr); sys.exit(3)"], tmp_path)
-    assert ended.code == 3
-    assert sorted(ended.output.split()) == ["a", "b"]
-    large = "pixels = bytearray(300 * 2**20); print(len(pixels))"
-    assert run([sys.executable, "-c", large], tmp_path).peak > 300  # Linux counts the memory of the forking process too
-    refused = run([sys.executable, "-c", large], tmp_path, memory=0.2)
-    assert (refused.code, refused.last_line) == (1, "MemoryError")
-    stuck = run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, longest=0.2)
-    assert stuck.code == -signal.SIGKILL
 
 
 def test_the_summary_counts_outcomes():
