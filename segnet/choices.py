@@ -6,7 +6,7 @@ IMAGE_KINDS = (  # kinds of results for an image, written by segnet.prediction.o
     *("mask", "overlay", "colors", "confidence", "probabilities"),
     *("geojson", "coco", "labelme", "yolo", "cvat", "label-studio"),
 )
-FOLDER_KINDS = ("yolo", "cvat", "label-studio")  # of these, the ones with one file for all images of a folder
+FOLDER_KINDS = ("coco", "yolo", "cvat", "label-studio")  # of these, the ones with one file for all images of a folder
 SAVE_KINDS = (*IMAGE_KINDS, "csv")
 EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}  # by export format
 FORMATS = (*EXPORT_SUFFIXES, "safetensors")

@@ -96,7 +96,7 @@ def test_predict_writes_every_kind(several, tmp_path, monkeypatch, capsys):
     assert float(shares["disk"]) == pytest.approx(found.shares["disk"], abs=1e-6)
     counted = {
         annotation["category_id"]: annotation["area"]
-        for annotation in json.loads((output / "a_coco.json").read_text())["annotations"]
+        for annotation in json.loads((output / "coco.json").read_text())["annotations"]
     }
     assert counted == {index + 1: n for index, n in enumerate(found.pixels.values()) if n}
     areas = sum(f["properties"]["area"] for f in json.loads((output / "a.geojson").read_text())["features"])

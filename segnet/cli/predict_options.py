@@ -34,7 +34,7 @@ kinds of --save
   confidence     NAME_confidence.png     the probability of each pixel's class, 0-255
   probabilities  NAME_probabilities.npz  of all classes, float16 (classes, height, width), with the class names
   geojson        NAME.geojson            polygons with holes, in pixels
-  coco           NAME_coco.json          run-length encoding (RLE) in COCO's format
+  coco           coco.json               all images in COCO's format, with run-length encoding (RLE)
   labelme        NAME.json               polygons for labelme
   yolo           yolo/                   polygons in YOLO's format: labels/train/NAME.txt, data.yaml, train.txt
   cvat           cvat.zip                masks for CVAT: "Segmentation mask 1.1"; NAME_cvat.zip for a video

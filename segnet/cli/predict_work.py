@@ -22,7 +22,7 @@ from segnet.prediction.folder_files import FolderSettings, check_folder_files, w
 from segnet.prediction.georeferenced import segment_scene_file
 from segnet.prediction.images import segment_images
 from segnet.prediction.inputs import Collector, result_names, shard
-from segnet.prediction.outputs import Style, fitting_kinds, write_shares
+from segnet.prediction.outputs import WITHOUT_IGNORED, Style, fitting_kinds, write_shares
 from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
 from segnet.prediction.tool_names import with_tool_names
 from segnet.prediction.videos import segment_video
@@ -64,6 +64,8 @@ def predict(options: argparse.Namespace) -> int:
             root, url = Path(os.path.abspath(options.label_studio_root)), options.label_studio_url
             folder = FolderSettings(predictor.classes, root, url)
             tasks = with_tool_names(tasks, settings, folder, records)
+            if warning := refusal_warning(predictor, settings):
+                display.error(warning)
             return _work(Prediction(predictor, records, settings), tasks, options, folder, display)
 
 
@@ -113,6 +115,20 @@ def _output_settings(options: argparse.Namespace, predictor: Predictor, checkpoi
         smooth=options.smooth,
         job=job,
         checkpoint=checkpoint,
+    )
+
+
+def refusal_warning(predictor: Predictor, settings: OutputSettings) -> str:
+    """What readers of the chosen kinds make of pixels without a class; empty if there are none."""
+    chosen = {*settings.kinds, *settings.frame_kinds}
+    kinds = [kind for kind in WITHOUT_IGNORED if kind in chosen]
+    if not kinds or not predictor.may_refuse:
+        return ""
+    refuse = predictor.refinement.refuse
+    option = f"--refuse {refuse:g}" if refuse else "--threshold for every class"
+    return (
+        f"segnet: warning: {option}: {', '.join(kinds)} cannot mark pixels as ignored, and refused ones are read as "
+        "background: review them, or leave the option out"
     )
 
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from segnet.classes import Classes
 from segnet.errors import DataError
+from segnet.inference.annotations.coco import coco_categories
 from segnet.inference.annotations.cvat import BACKGROUND_COLOR, CVATArchive, MaskPair, cvat_labels
 from segnet.inference.annotations.label_studio import label_studio_task, labeling_config
 from segnet.inference.annotations.yolo import yolo_data
@@ -24,6 +25,7 @@ from segnet.system.files import replacing
 
 LABELS = "labels"  # entry of a record: names and colors of the model's classes
 WEB_PREFIXES = ("/", "http://", "https://")
+STDIN = "-"  # source of an image from stdin
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +174,19 @@ def _read_masks(part: Path) -> MaskPair:
         raise DataError(f"{part}: is damaged ({error}): delete it, and predict its image again") from None
 
 
+def _read_part(part: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(part.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{part}: is damaged ({error}): delete it, and predict its image again") from None
+    return content
+
+
 def _write_label_studio(paths: Sequence[Path], entries: Sequence[_Entry], settings: FolderSettings) -> None:
     tasks_path, config_path = paths
     with replacing(tasks_path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for place, entry in enumerate(entries):
-            try:
-                prediction = json.loads(entry.part.read_bytes())
-            except (OSError, ValueError) as error:
-                raise DataError(f"{entry.part}: is damaged ({error}): delete it, and predict its image again") from None
+            prediction = _read_part(entry.part)
             digest = entry.record["job"].get("checkpoint", "")
             version = f"{entry.record.get('checkpoint', '')} {digest}".strip()
             task = label_studio_task(image_address(entry.source, settings), prediction, version)
@@ -210,6 +217,41 @@ def image_address(source: str, settings: FolderSettings) -> str:
     return settings.image_url + (quote(os.fsencode(text)) if settings.image_url.startswith(WEB_PREFIXES) else text)
 
 
+def _write_coco(paths: Sequence[Path], entries: Sequence[_Entry], settings: FolderSettings) -> None:
+    """Write one file of all images; images and annotations are numbered in the order of the entries."""
+    (path,) = paths
+    images: dict[str, dict[str, Any]] = {}
+    number = 0
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write('{"annotations": [')
+        for entry in entries:
+            part = _read_part(entry.part)
+            (image,) = part["images"]
+            name = _path_in_folder(entry)
+            if name in images:
+                raise DataError(
+                    f"{path}: two images would be called '{name}', one of them is {entry.source}: predict them into "
+                    "different --output FOLDERs"
+                )
+            images[name] = {**image, "id": len(images) + 1, "file_name": name}
+            for annotation in part["annotations"]:
+                number += 1
+                numbered = {**annotation, "id": number, "image_id": images[name]["id"]}
+                file.write(("\n" if number == 1 else ",\n") + json.dumps(numbered))
+        rest = {"images": list(images.values()), "categories": coco_categories(settings.classes)}
+        file.write(f"\n], {json.dumps(rest)[1:]}\n")
+
+
+def _path_in_folder(entry: _Entry) -> str:
+    """The path of an image in the folder that was predicted, with slashes; the end of a URL."""
+    if entry.source == STDIN:
+        return entry.name
+    if "://" in entry.source:
+        return PurePath(unquote(urlsplit(entry.source).path)).name or entry.name
+    depth = len(PurePath(entry.name).parts)  # names of results keep the subfolders
+    return PurePath(*PurePath(entry.source).parts[-depth:]).as_posix()
+
+
 def _write_yolo(paths: Sequence[Path], entries: Sequence[_Entry], settings: FolderSettings) -> None:
     data_path, list_path = paths
     lines = []
@@ -226,6 +268,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 _WRITE: dict[str, Callable[[Sequence[Path], Sequence[_Entry], FolderSettings], None]] = {
+    "coco": _write_coco,
     "yolo": _write_yolo,
     "cvat": _write_cvat,
     "label-studio": _write_label_studio,

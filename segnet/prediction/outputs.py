@@ -63,7 +63,7 @@ def _geojson(path: Path, result: Segmentation, style: Style, source: str) -> Non
 
 
 def _coco(path: Path, result: Segmentation, style: Style, source: str) -> None:
-    _write_json(path, result.to_coco(os.path.basename(source), style.only))
+    _write_json(path, result.to_coco(source, style.only))  # segnet.prediction.folder_files names the image
 
 
 def _labelme(path: Path, result: Segmentation, style: Style, source: str) -> None:
@@ -105,6 +105,13 @@ WRITERS: dict[str, Callable[[Path, Segmentation, Style, str], None]] = {
     "cvat": _cvat,
     "label-studio": _label_studio,
 }
+WITHOUT_IGNORED = (
+    "coco",
+    "labelme",
+    "yolo",
+    "cvat",
+    "label-studio",
+)  # their readers take unlabeled pixels as background
 PLANES = "planes"
 WRITERS_OF_SEVERAL = {PLANES: _planes}  # for models with several classes per pixel
 SEVERAL_CLASSES = {"mask": PLANES}  # requested kind -> the kind that they write instead

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from segnet.errors import DataError
@@ -34,7 +34,7 @@ SAVE_SUFFIXES = {
     "probabilities": "_probabilities.npz",
     "confidence": "_confidence.png",
     "geojson": ".geojson",
-    "coco": "_coco.json",
+    "coco": ".coco",
     "labelme": ".json",
     "yolo": ".txt",
     "cvat": ".cvat",
@@ -45,10 +45,12 @@ SAVE_SUFFIXES = {
     "csv": "",  # one file for all inputs: SHARES
 }
 # Kinds in a folder of their own. Those in FOLDER are parts of a file that holds all images.
-SAVE_FOLDERS = {"yolo": "yolo/labels/train", "cvat": FOLDER, "label-studio": FOLDER}
+SAVE_FOLDERS = {"yolo": "yolo/labels/train", "coco": FOLDER, "cvat": FOLDER, "label-studio": FOLDER}
+YOLO_IMAGES = "yolo/images"  # where users copy the images that the label files of a folder belong to
 SHARES = "shares.csv"
 # Kind -> its files for all images of a folder, written by segnet.prediction.folder_files.
 FOLDER_FILES = {
+    "coco": ("coco.json",),
     "yolo": ("yolo/data.yaml", "yolo/train.txt"),
     "cvat": ("cvat.zip", "cvat_labels.json"),
     "label-studio": ("label_studio.json", "label_studio.xml"),
@@ -201,7 +203,10 @@ def _difference(record: Mapping[str, Any], origin: Origin) -> str:
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is the result of a prediction: a parent folder has its record."""
+    """Whether a file is the result of a prediction, or a copy of its input beside YOLO's labels.
+
+    A parent folder has its record.
+    """
     names = [
         path.name.removesuffix(suffix) for suffix in SAVE_SUFFIXES.values() if suffix and path.name.endswith(suffix)
     ]
@@ -213,6 +218,21 @@ def is_result(path: Path) -> bool:
             # Frames of a video have the record of the video.
             if (record / f"{name}.json").is_file() or record.with_name(f"{record.name}.json").is_file():
                 return True
+    return _is_copy_for_yolo(path)
+
+
+def _is_copy_for_yolo(path: Path) -> bool:
+    """Whether an image lies in yolo/images/SPLIT of an output folder and has YOLO labels there."""
+    for images in path.parents:
+        if not images.as_posix().endswith(f"/{YOLO_IMAGES}"):
+            continue
+        top, inner = images.parent.parent, path.relative_to(images)
+        if len(inner.parts) < 2:
+            continue
+        records = Records(top)
+        name = str(PurePath(*inner.parts[1:]).with_suffix(""))
+        if any("yolo" in records.read(one).get("saved", ()) for one in (name, str(PurePath(name).parent))):
+            return True
     return False
 
 

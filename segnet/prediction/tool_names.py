@@ -12,6 +12,7 @@ from segnet.prediction.inputs import Input
 from segnet.prediction.records import Records
 
 LISTED_KINDS = ("yolo", "cvat")  # kinds whose files have a list of names
+NAMELESS_KINDS = ("coco",)  # kinds that take an image without a name
 
 
 def with_tool_names(
@@ -50,8 +51,9 @@ def _name_problem(item: Input, name: str, kinds: Sequence[str]) -> str:
     """The reason why an input cannot be named; empty if it can."""
     moving = item.kind in ("video", "camera")
     listed = ",".join(kind for kind in kinds if kind in LISTED_KINDS)
-    if kinds and item.kind == "stdin":
-        return f"-: --save {','.join(kinds)} needs an image with a name: save it to a file"
+    named = [kind for kind in kinds if kind not in NAMELESS_KINDS]
+    if named and item.kind == "stdin":
+        return f"-: --save {','.join(named)} needs an image with a name: save it to a file"
     if not listed:
         return ""
     if not moving and PurePath(name) != item.name.with_suffix(""):

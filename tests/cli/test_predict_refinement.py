@@ -160,3 +160,17 @@ def test_a_smooth_video_flickers_less_and_is_repeated_exactly(folder, capsys):
         assert Path("killed/clip", path.name).read_bytes() == path.read_bytes()
     assert predict("clip.mp4", *save, output="smooth") == 3
     assert "--smooth" in capsys.readouterr().err
+
+
+def test_formats_without_ignored_pixels_are_named(folder, capsys):
+    def warned(*arguments):
+        assert main(["a.png", "--checkpoint", "best.ckpt", "--overwrite", *arguments]) == 0
+        return [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+
+    assert warned("--refuse", "0.6", "--save", "mask,geojson") == []
+    assert warned("--save", "mask,labelme,cvat") == []
+    (line,) = warned("--refuse", "0.6", "--save", "mask,cvat,labelme")
+    assert "warning: --refuse 0.6: labelme, cvat cannot mark pixels as ignored" in line
+    thresholds = [f"--threshold={name}=0.5" for name in CLASSES.names]
+    (line,) = warned(*thresholds, "--save", "labelme")
+    assert "warning: --threshold for every class: labelme cannot mark" in line

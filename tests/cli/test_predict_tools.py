@@ -12,6 +12,7 @@ from predicting import CLASSES, untrained, write_noise, written
 
 from segnet.classes import Classes
 from segnet.cli.predict import main
+from segnet.data.datasets.coco_instances import COCOInstances
 from segnet.data.datasets.cvat import cvat
 from segnet.data.datasets.labelme import LabelMe
 from segnet.data.datasets.yolo import YOLO
@@ -65,11 +66,27 @@ def test_sharded_and_failing_runs_give_whole_files_that_are_read_back(folder, ca
         assert sorted(found) == sorted(NAMES)
         for name, mask in found.items():
             np.testing.assert_array_equal(mask, truth[name])
+    with pytest.raises(DataError, match="results of earlier predictions skipped: 8;"):  # four masks, four copies
+        main(["predictions", *command[1:]])
     tasks = json.loads(Path("predictions/label_studio.json").read_text())
     assert [task["data"]["image"] for task in tasks] == [
         "/data/local-files/?d=photos/" + name.replace(" ", "%20") + ".png" for name in sorted(NAMES)
     ]
     assert all(0 < task["predictions"][0]["score"] <= 1 for task in tasks)
+
+
+def test_one_coco_file_holds_all_images(folder):
+    pytest.importorskip("pycocotools", reason="pycocotools is an optional package, and not installed")
+    checkpoint = str(untrained(folder / "best.ckpt", CLASSES))
+    for name, size in SIZES.items():
+        write_noise(f"photos/{name}", size)
+    for shard in ("1/2", "2/2"):
+        assert main(["photos", "--checkpoint", checkpoint, "--save", "mask,coco", "--shard", shard]) == 0
+    splits = [COCOInstances(split, ".", "photos", "predictions/coco.json") for split in ("train", "val")]
+    found = read_back(splits, CLASSES, "photos")
+    assert sorted(found) == sorted(NAMES)
+    for name, mask in found.items():
+        np.testing.assert_array_equal(mask, read_mask(f"predictions/{name}_mask.png"))
 
 
 def test_other_classes_are_refused_before_any_work(folder):

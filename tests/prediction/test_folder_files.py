@@ -26,12 +26,12 @@ from segnet.prediction.records import FOLDER_FILES, Origin, Records
 SETTINGS = FolderSettings(CLASSES, Path("/in"), "/data/local-files/?d=")
 
 
-def predict(folder, name, classes=CLASSES, kinds=FOLDER_KINDS, overwrite=False, value=1, parts=True):
+def predict(folder, name, classes=CLASSES, kinds=FOLDER_KINDS, overwrite=False, value=1, parts=True, source=None):
     """Write the results of an image, as `segnet predict` does."""
     records = Records(folder, overwrite)
     mask = np.array([[0, value, 2]], np.uint8)
     result = Segmentation(np.zeros((1, 3, 3), np.uint8), mask, classes)
-    origin = Origin(f"/in/{name}.jpg", [1, 2], {"checkpoint": "12ab"})
+    origin = Origin(source or f"/in/{name}.jpg", [1, 2], {"checkpoint": "12ab"})
     with records.taken(name, kinds, origin, {LABELS: labels_of(classes), "checkpoint": "best.ckpt", "frames": 1}):
         for kind in kinds if parts else ():
             WRITERS[kind](records.target(name, kind), result, Style(), origin.source)
@@ -50,11 +50,11 @@ def archived(folder) -> list[str]:
 
 def test_all_complete_results_of_a_folder_are_in_its_files(tmp_path):
     predict(tmp_path, "sub/a")
-    assert written(tmp_path) == {"yolo/data.yaml": 1, "cvat.zip": 1, "label_studio.json": 1}
+    assert written(tmp_path) == {"coco.json": 1, "yolo/data.yaml": 1, "cvat.zip": 1, "label_studio.json": 1}
     predict(tmp_path, "b")  # a later or concurrent run
     predict(tmp_path, "killed", parts=False)
     predict(tmp_path, "other", kinds=["mask"], parts=False)
-    assert written(tmp_path) == {"yolo/data.yaml": 2, "cvat.zip": 2, "label_studio.json": 2}
+    assert written(tmp_path) == {"coco.json": 2, "yolo/data.yaml": 2, "cvat.zip": 2, "label_studio.json": 2}
     assert archived(tmp_path) == ["b", "sub/a"]
     assert (tmp_path / "yolo/train.txt").read_text() == "./images/train/b.jpg\n./images/train/sub/a.jpg\n"
     assert (tmp_path / "yolo/labels/train/sub/a.txt").read_text().startswith("0 ")
@@ -77,7 +77,25 @@ def test_a_repeated_run_gives_the_same_files(tmp_path):
     assert [path.read_bytes() for path in files] == before
     predict(tmp_path, "a", overwrite=True, value=3)
     written(tmp_path)
-    assert [path.read_bytes() for path in files[2:3]] != before[2:3]
+    changed = [path.name for path, old in zip(files, before, strict=True) if path.read_bytes() != old]
+    assert changed == ["coco.json", "cvat.zip", "label_studio.json"]
+
+
+def test_images_and_annotations_of_coco_have_ids_of_their_own(tmp_path):
+    for name in ("b", "sub/a"):
+        predict(tmp_path, name)
+    predict(tmp_path, "c", kinds=["coco"], source="https://host/x/c%20d.jpg?size=1")
+    predict(tmp_path, "stdin", kinds=["coco"], source="-")
+    written(tmp_path)
+    content = json.loads((tmp_path / "coco.json").read_text())
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    assert files == {1: "b.jpg", 2: "c d.jpg", 3: "stdin", 4: "sub/a.jpg"}
+    assert [one["id"] for one in content["annotations"]] == list(range(1, 13))  # three classes in each image
+    assert [one["image_id"] for one in content["annotations"]] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+    assert [one["name"] for one in content["categories"]] == list(CLASSES.names)
+    predict(tmp_path, "b_2", kinds=["coco"], source="/elsewhere/b.jpg")
+    with pytest.raises(DataError, match=r"coco\.json: two images would be called 'b\.jpg', one of them is /elsewhere"):
+        written(tmp_path)
 
 
 def test_without_results_nothing_is_written(tmp_path):
@@ -90,12 +108,15 @@ def test_frames_of_a_video_are_images(tmp_path):
     records = Records(tmp_path)
     facts = {LABELS: labels_of(CLASSES), "frames": 3, "checkpoint": ""}
     result = Segmentation(np.zeros((1, 3, 3), np.uint8), np.array([[0, 1, 2]], np.uint8), CLASSES)
-    with records.taken("clip", ["yolo", "label-studio"], Origin("/in/clip.mp4", [1, 2], {}), facts):
+    kinds = ["yolo", "label-studio", "coco"]
+    with records.taken("clip", kinds, Origin("/in/clip.mp4", [1, 2], {}), facts):
         for number in (1, 2, 3):
-            for kind in ("yolo", "label-studio"):
+            for kind in kinds:
                 WRITERS[kind](records.target(f"clip/{number:06d}", kind), result, Style(), "")
     settings = FolderSettings(CLASSES, tmp_path, "s3://bucket/")
-    assert written(tmp_path, settings=settings) == {"yolo/data.yaml": 3, "label_studio.json": 3}
+    assert written(tmp_path, settings=settings) == {"coco.json": 3, "yolo/data.yaml": 3, "label_studio.json": 3}
+    images = json.loads((tmp_path / "coco.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [f"clip/{number:06d}.png" for number in (1, 2, 3)]
     assert (tmp_path / "yolo/train.txt").read_text().splitlines()[2] == "./images/train/clip/000003.png"
     tasks = json.loads((tmp_path / "label_studio.json").read_text())
     assert tasks[0]["data"]["image"] == "s3://bucket/clip/000001.png"
@@ -132,7 +153,7 @@ def test_class_names_that_cvat_cannot_read_are_refused_first(tmp_path):
 
 def test_damaged_parts_are_named(tmp_path):
     predict(tmp_path, "a")
-    for kind, suffix in (("cvat", "cvat"), ("label-studio", "label-studio")):
+    for kind, suffix in (("coco", "coco"), ("cvat", "cvat"), ("label-studio", "label-studio")):
         (tmp_path / f".segnet/a.{suffix}").write_bytes(b"{torn")
         with pytest.raises(DataError, match=rf"a\.{suffix}: is damaged .*: delete it, and predict its image again"):
             written(tmp_path, [kind])

@@ -152,6 +152,18 @@ def test_results_are_recognized(tmp_path):
     ]
 
 
+def test_images_copied_beside_yolo_labels_are_results(tmp_path):
+    top = tmp_path / "out"
+    make(top, "sub/a", ["yolo"])
+    make(top, "b", ["mask"])
+    make(top, "clip", ["yolo"], frames=2)
+    copies = ["yolo/images/train/sub/a.png", "yolo/images/val/sub/a.jpg", "yolo/images/train/clip/000001.png"]
+    others = ["yolo/images/train/b.png", "yolo/images/train/a.png", "yolo/images/sub/a.png", "images/train/sub/a.png"]
+    assert [is_result(top / name) for name in copies] == [True] * 3
+    assert [is_result(top / name) for name in others] == [False] * 4
+    assert not is_result(tmp_path / copies[0])
+
+
 def test_temporary_files_of_killed_predictions_are_removed_after_an_hour(tmp_path):
     old = [".a_mask.png.abcd1234.tmp", "sub/.b.json.abcd1234.tmp", ".shares.csv.abcd1234.tmp"]
     kept = [".mine.tmp", "a_mask.png", ".c_mask.png.abcd1234.tmp"]

@@ -67,6 +67,8 @@ def test_names_that_a_list_cannot_hold_are_refused(name, reason):
 def test_stdin_has_no_name():
     assert problems("-", kinds=("label-studio",))["-"].startswith("-: --save label-studio needs an image with a name")
     assert problems("-", kinds=("mask",))["-"] == ""
+    assert problems("-", kinds=("coco",))["-"] == ""
+    assert problems("-", kinds=("coco", "yolo"))["-"].startswith("-: --save yolo needs an image with a name")
 
 
 def test_label_studio_must_serve_the_images(tmp_path):

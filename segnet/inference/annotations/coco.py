@@ -1,4 +1,7 @@
-"""COCO's annotation file (cocodataset.org, "Data format"), with run lengths: exact for every mask."""
+"""COCO's annotation file (cocodataset.org, "Data format"), with run lengths: exact for every mask.
+
+COCO has no ignored pixels: without an annotation, a pixel is background.
+"""
 
 from collections.abc import Collection
 from typing import Any
@@ -42,5 +45,10 @@ def coco(mask: NDArray[np.integer], class_ids: Collection[int], classes: Classes
     return {
         "images": [{"id": 1, "file_name": file_name, "height": mask.shape[-2], "width": mask.shape[-1]}],
         "annotations": annotations,
-        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(classes.names)],
+        "categories": coco_categories(classes),
     }
+
+
+def coco_categories(classes: Classes) -> list[dict[str, Any]]:
+    """The classes as categories; a class id plus 1 is the id of its category."""
+    return [{"id": index + 1, "name": name} for index, name in enumerate(classes.names)]
