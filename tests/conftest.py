@@ -102,3 +102,12 @@ def exports(tmp_path_factory):
     from exports import Exports
 
     return Exports(shared_folder(tmp_path_factory) / "exports")
+
+
+@pytest.fixture(scope="module")  # while it is open, asyncio.run of other tests would fail
+def browser():
+    """A headless Chromium; the test is skipped without one."""
+    from chromium import chromium
+
+    with chromium() as opened:
+        yield opened

@@ -87,7 +87,7 @@ def create_app(
             Route("/collect", service.collect, methods=["POST"]),
             Route("/model", service.model),
             Route("/health", service.health),
-            Mount("/", StaticFiles(directory=STATIC, html=True)),
+            Mount("/", StaticFiles(directory=STATIC, packages=[("segnet.images", "static")], html=True)),
         ],
         middleware=[Middleware(Guard, names=allow_hosts)],
         exception_handlers={HTTPException: _error_answer, Exception: _our_fault},

@@ -1,25 +1,9 @@
 """The page of the application in a headless Chromium; its tests are skipped where there is none."""
 
-import shutil
 import socket
 import threading
 
 import pytest
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--force-color-profile=srgb"]
-QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
-
-@pytest.fixture(scope="module")  # while it is open, asyncio.run of other tests would fail
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright, and a Chromium")
-    if CHROMIUM is None:
-        pytest.skip("needs a Chromium")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -398,7 +398,8 @@ def test_only_the_page_is_served(path):
 
 
 def test_the_page_loads_no_external_resources():
-    names = {path.name for path in STATIC.iterdir()}
+    shared = STATIC.parents[1] / "images" / "static"
+    names = {path.name for folder in (STATIC, shared) for path in folder.iterdir()}
     scripts = {f"{name}.js" for name in ("page", "images", "input", "view", "tools", "paint", "save", "png", "server")}
     assert names == {"index.html", "page.css", *scripts, "icon.svg", "openapi.json"}
     server = Server()

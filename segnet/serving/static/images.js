@@ -1,8 +1,9 @@
 // The list of images: one after another is sent to the server, so that a page never takes more than one place of its queue.
-// Results stay as Blobs, which browsers may move to disk.
+// Results stay as packed Blobs, which take few bytes and which browsers may move to disk.
 
 import { readRefinement } from "./input.js";
-import { fromBase64, pack, predict, unpack } from "./server.js";
+import { pack } from "./png.js";
+import { fromBase64, predict, unpack } from "./server.js";
 import { Editor } from "./paint.js";
 import { element } from "./view.js";
 

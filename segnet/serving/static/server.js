@@ -1,4 +1,4 @@
-// Requests to the server, and the packing of arrays: Blobs keep images that are not shown, in few bytes.
+// Requests to the server, and the unpacking of its answers.
 
 /** An error of the server. */
 export class ServerError extends Error {
@@ -54,11 +54,6 @@ export function fromBase64(text) {
   const binary = atob(text), bytes = new Uint8Array(binary.length);
   for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);
   return bytes;
-}
-
-/** A zlib stream of an array, as a Blob. */
-export function pack(array) {
-  return new Response(new Blob([array]).stream().pipeThrough(new CompressionStream("deflate"))).blob();
 }
 
 /** One value for each pixel: in one, two or four bytes. A canvas would give a PNG's colors instead. */

@@ -1,7 +1,5 @@
 // Masks as PNG files: class ids with the class colors as palette, or 16-bit grayscale for ids above 255.
 
-import { pack } from "./server.js";
-
 /** A PNG of class ids. `colors` are [red, green, blue] by id; ids without a color are white. */
 export async function encodeMask({ width, height, ids }, colors) {
   const wide = colors.length > 256 || ids.some((id) => id > 255);
@@ -24,6 +22,11 @@ export async function encodeMask({ width, height, ids }, colors) {
   if (!wide) parts.push(chunk("PLTE", palette));
   parts.push(chunk("IDAT", data), chunk("IEND", new Uint8Array()));
   return new Blob(parts, { type: "image/png" });
+}
+
+/** A zlib stream of an array, as a Blob. */
+export function pack(array) {
+  return new Response(new Blob([array]).stream().pipeThrough(new CompressionStream("deflate"))).blob();
 }
 
 function chunk(kind, data) {
