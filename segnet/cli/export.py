@@ -112,8 +112,9 @@ def build_parser() -> Parser:
     """Build the parser of `segnet export`."""
     parser = Parser(
         prog="segnet export",
-        description="Exports a checkpoint, and verifies its outputs at four sizes in the target runtime. No file is "
-        "written if they differ. Normalization is part of the export: inputs are images with values 0-255.",
+        description="Exports a checkpoint, and verifies its outputs at four sizes and in batches in the target "
+        "runtime. No file is written if they differ. Normalization is part of the export: inputs are images with "
+        "values 0-255.",
     )
     parser.add_argument(
         "models", nargs="*", metavar="CHECKPOINT", help="a segnet checkpoint, or a name of segnet models"

@@ -13,7 +13,7 @@ def test_export_matches_the_command_line(trained, tmp_path):
     assert exported.path == tmp_path / "b.onnx"
     assert (tmp_path / "a.onnx").stat().st_size == exported.path.stat().st_size
     assert exported.metadata.classes.names == segnet.Predictor(exported.path).classes.names
-    assert len(exported.comparisons) == 4
+    assert len(exported.comparisons) == 7
     with pytest.raises(ConfigError, match=r"^output .*b\.onnx: exists already; overwrite replaces it"):
         segnet.export(trained.checkpoint, output=exported.path)
     segnet.export(trained.checkpoint, "safetensors", tmp_path / "folder")
