@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from predict_cpu import write_checkpoint
 
-from segnet.choices import EXPORT_SUFFIXES
+from segnet.choices import EXPORT_SUFFIXES, WEB
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
 from segnet.errors import SegnetError
@@ -27,13 +27,14 @@ LAYERS: dict[int, dict[str, Any]] = {
     50: {"depths": [3, 4, 6, 3]},
     101: {"depths": [3, 4, 23, 3]},
 }
+FORMATS = [format for format in EXPORT_SUFFIXES if format != WEB]  # it is the ONNX file in a page
 
 
 def main() -> int:
     """Export every model; return 0 if every export agrees."""
     parser = Parser(prog="export_parity.py", description="Exports against the models that they were made from.")
     parser.add_argument("--layers", type=int, nargs="+", choices=LAYERS, default=list(LAYERS))
-    parser.add_argument("--formats", nargs="+", choices=EXPORT_SUFFIXES, default=list(EXPORT_SUFFIXES))
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     options = parser.parse_args()
     print(f"torch {torch.__version__}\n{'':33s} four sizes{'':17s} batches of 1, 2 and 5")
     print(f"{'model':24s}{'format':10s}" + 2 * " largest error  same class")

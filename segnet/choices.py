@@ -8,7 +8,8 @@ IMAGE_KINDS = (  # kinds of results for an image, written by segnet.prediction.o
 )
 FOLDER_KINDS = ("coco", "yolo", "cvat", "label-studio")  # of these, the ones with one file for all images of a folder
 SAVE_KINDS = (*IMAGE_KINDS, "csv")
-EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}  # by export format
+WEB = "web"  # the export format that is a page
+EXPORT_SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2", WEB: ".html"}  # by export format
 FORMATS = (*EXPORT_SUFFIXES, "safetensors")
 OUTPUT_KINDS = ("logits", "classes")  # of an exported model
 DEFAULT_WINDOW = 1024  # side of the windows into which large images are cut [pixels]

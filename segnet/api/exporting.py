@@ -35,6 +35,7 @@ def export(
     calibrate: StrPath | None = None,
     dataset: str | None = None,
     calibration_images: int = 64,
+    runtime: StrPath | None = None,
     overwrite: bool = False,
 ) -> Exported:
     """Export a checkpoint to another runtime, like `segnet export`.
@@ -43,17 +44,18 @@ def export(
 
     Args:
         checkpoint: path of a segnet checkpoint, or the name of a published model.
-        format: "onnx", "openvino", "pt2" or "safetensors".
+        format: "onnx", "openvino", "pt2", "safetensors" or "web".
         output: path to write; None: next to the checkpoint.
         output_kind: "logits", or "classes" for class ids.
         int8: whether to quantize weights and activations to 8 bits (onnx, openvino); needs `calibrate`.
         calibrate: root of a dataset for int8: train gives the value ranges, val the mIoU.
         dataset: layout of `calibrate`; None: folder.
         calibration_images: number of calibration images.
+        runtime: folder of the npm package onnxruntime-web for "web", or "cdn"; None: that of node_modules.
         overwrite: whether to replace an existing file.
 
     Raises:
-        ConfigError: incompatible options, or the output exists.
+        ConfigError: incompatible options, a model that the format cannot hold, or the output exists.
         CheckpointError: the checkpoint cannot be used, or the outputs of the export differ.
         MachineError: a package is not installed, or the file cannot be written.
     """
@@ -63,7 +65,7 @@ def export(
         raise ConfigError(f"export: checkpoint={checkpoint!r}: {ONE_MODEL}")
     words = [f"--format={format}", f"--output-kind={output_kind}", f"--calibration-images={calibration_images}"]
     words += [f"--{name}" for name, wanted in (("int8", int8), ("overwrite", overwrite)) if wanted]
-    for name, value in (("output", output), ("calibrate", calibrate), ("dataset", dataset)):
+    for name, value in (("output", output), ("calibrate", calibrate), ("dataset", dataset), ("runtime", runtime)):
         if value is not None:
             words.append(f"--{name}={os.fspath(value)}")
     comparisons: list[str] = []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segnet.choices import EXPORT_SUFFIXES, FORMATS, OUTPUT_KINDS
+from segnet.choices import EXPORT_SUFFIXES, FORMATS, OUTPUT_KINDS, WEB
 from segnet.cli.arguments import Parser, add_checkpoints
 from segnet.cli.help import choices_of
 from segnet.cli.output import say
@@ -47,7 +47,11 @@ def exported(
     """Export a checkpoint with the options; see `segnet.workflows.export.export`."""
     from segnet.workflows.export import export  # late: imports torch, and --help stays fast
 
-    return export(find_model(checkpoint), options.format, output, options.output_kind, report, _int8(options))
+    calibrate = _int8(options)
+    if options.runtime and options.format != WEB:
+        raise ConfigError(f"--runtime is for --format {WEB}, not {options.format}")
+    found = find_model(checkpoint)
+    return export(found, options.format, output, options.output_kind, report, calibrate, options.runtime)
 
 
 def _int8(options: argparse.Namespace) -> "Callable[[Classes], Calibration] | None":
@@ -94,6 +98,8 @@ def _describe(format: str, metadata: "Metadata") -> str:
     image = f"{metadata.input} images (batch, {metadata.channels}, height, width) of 0-255"
     if format == "safetensors":
         return f"{num_classes} classes; segnet.hub.HubModel.from_pretrained reads it"
+    if format == WEB:
+        return f"{num_classes} classes; open it in a browser: it needs no server"
     if metadata.output == "logits":
         return f"{image} -> logits (batch, {num_classes}, height, width), float32"
     if metadata.classes.is_multilabel:
@@ -134,6 +140,11 @@ def build_parser() -> Parser:
     parser.add_argument("--dataset", choices=choices_of("dataset"), help="layout of that dataset; default: folder")
     parser.add_argument(
         "--calibration-images", type=int, default=64, metavar="N", help="calibration images; default: 64"
+    )
+    parser.add_argument(
+        "--runtime",
+        metavar="FOLDER",
+        help="for web: folder of the npm package onnxruntime-web, or cdn: the page downloads it; default: node_modules",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing export")
     return parser

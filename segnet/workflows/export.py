@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from segnet.choices import EXPORT_SUFFIXES
+from segnet.choices import EXPORT_SUFFIXES, WEB
 from segnet.classes import Classes
 from segnet.exporters import EXPORTERS, exportable, metadata_of
 from segnet.exporters.openvino import convert_onnx, export_openvino
@@ -19,6 +19,7 @@ from segnet.models.metadata import Metadata
 from segnet.models.pretrained import load_pretrained, save_pretrained
 from segnet.training.metrics import percent
 from segnet.workflows.export_proof import require_equal, require_same_in_batches
+from segnet.workflows.export_web import write_proven_page
 from segnet.workflows.quantize import Calibration, quantize
 
 RUNTIME_OF = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
@@ -31,6 +32,7 @@ def export(
     output_kind: str,
     report: Callable[[object], None],
     calibrate: Callable[[Classes], Calibration] | None = None,
+    web_runtime: str | None = None,
 ) -> Metadata:
     """Export a checkpoint, and compare the exported file with it; no file is left if they differ.
 
@@ -42,12 +44,14 @@ def export(
         report: called with each comparison, and with the mIoU before and after quantization.
         calibrate: returns calibration images for the given classes; with it the export (onnx or openvino) is quantized
             to 8 bits.
+        web_runtime: folder of onnxruntime-web, or "cdn", for format web; None: node_modules.
 
     Returns:
         The metadata stored in the file.
 
     Raises:
         CheckpointError: the checkpoint cannot be used, or the export computes different results.
+        ConfigError: the format cannot hold the model.
         MachineError: a package is not installed, or the file cannot be written.
     """
     model, classes = load_checkpoint(checkpoint)
@@ -57,6 +61,10 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         written = Path(folder) / f"{output.stem}{EXPORT_SUFFIXES.get(format, '')}"
         onnx_file = written.with_suffix(".onnx")
+        if format == WEB:
+            write_proven_page(model, metadata, web_runtime, output.stem, written, report)
+            _put_in_place(written, output)
+            return metadata
         if format == "safetensors":
             spec = read_checkpoint(checkpoint)["hyper_parameters"]["model"]
             save_pretrained(spec, model.state_dict(), classes, written, model.temperature)

@@ -67,6 +67,13 @@ def test_onnx_export_runs_from_the_command_line(folder):
         (["a.ckpt", "--int8"], ConfigError, "--int8 needs images: --calibrate FOLDER"),
         (["a.ckpt", "--calibrate", "data"], ConfigError, "are for --int8"),
         (["a.ckpt", "--format", "pt2", "--int8", "--dataset", "shapes"], ConfigError, "--int8 is for --format onnx or"),
+        (["a.ckpt", "--runtime", "cdn"], ConfigError, "--runtime is for --format web, not onnx"),
+        (
+            ["a.ckpt", "--format", "web", "--runtime", "none"],
+            ConfigError,
+            "--runtime none: is not a folder of onnxruntime-web",
+        ),
+        (["a.ckpt", "--format", "web", "--output", "a.htm"], ConfigError, "format web needs the suffix .html"),
     ],
 )
 def test_impossible_exports_are_reported(folder, arguments, error, message):

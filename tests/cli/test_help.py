@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segnet.choices import EXPORT_SUFFIXES, IMAGE_KINDS
+from segnet.choices import EXPORT_SUFFIXES, IMAGE_KINDS, WEB
 from segnet.cli import VERBS
 from segnet.cli.help import CONF_DIR, SCHEMAS, choices_of, field_docs, help_lines
 
@@ -101,5 +101,5 @@ def test_values_that_the_help_shows_are_those_of_the_code():
     from segnet.prediction.outputs import WRITERS
 
     assert choices_of("dataset") == sorted(DATASETS)
-    assert tuple(EXPORT_SUFFIXES) == tuple(EXPORTERS)
+    assert tuple(EXPORT_SUFFIXES) == (*EXPORTERS, WEB)
     assert tuple(WRITERS) == IMAGE_KINDS
