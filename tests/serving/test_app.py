@@ -400,7 +400,10 @@ def test_only_the_page_is_served(path):
 def test_the_page_loads_no_external_resources():
     shared = STATIC.parents[1] / "images" / "static"
     names = {path.name for folder in (STATIC, shared) for path in folder.iterdir()}
-    scripts = {f"{name}.js" for name in ("page", "images", "input", "view", "tools", "paint", "save", "png", "server")}
+    scripts = {
+        f"{name}.js"
+        for name in ("page", "images", "input", "view", "tools", "paint", "save", "png", "server", "overlap")
+    }
     assert names == {"index.html", "page.css", *scripts, "icon.svg", "openapi.json"}
     server = Server()
     kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
