@@ -19,7 +19,7 @@ The script prints medians over the rounds:
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,7 @@ def main() -> int:
     parser.add_argument("--backbone", choices=ENCODERS, default="resnet50_vd")
     parser.add_argument("--output-strides", type=int, nargs="+", default=[16, 8])
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="HxW", help="sizes of the image [pixels]")
+    parser.add_argument("--precisions", nargs="+", choices=("float32", "bf16"), default=["float32", "bf16"])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, help="time for the rounds of a table, instead of --rounds")
     parser.add_argument("--threads", type=int, help="threads of segnet and of the peer")
@@ -95,7 +96,7 @@ def main() -> int:
         for output_stride in options.output_strides:
             checkpoint = Path(folder) / f"{options.backbone}-{output_stride}.ckpt"
             write_checkpoint(checkpoint, backbone, output_stride)
-            runs = open_all(checkpoint)
+            runs = open_all(checkpoint, options.precisions)
             for text in options.sizes:
                 height, width = map(int, text.split("x"))
                 print(f"\n{options.backbone}, output stride {output_stride}, {height} x {width}")
@@ -122,10 +123,12 @@ def write_checkpoint(path: Path, backbone: Mapping[str, Any], output_stride: int
     save_checkpoint({"state_dict": weights, "hyper_parameters": {"model": spec, "classes": classes}}, path)
 
 
-def open_all(checkpoint: Path) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Open the runtimes that are installed, and print how long each takes."""
+def open_all(checkpoint: Path, precisions: Collection[str]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Open the runtimes that are installed in some precisions, and print how long each takes."""
     runs: dict[str, Callable[[Tensor], Tensor]] = {}
     for name, precision in OURS:
+        if precision not in precisions:
+            continue
         if precision == "bf16" and not cpu_has_bf16():
             print(f"{name} bf16: left out, this CPU has no bf16 instructions")
             continue

@@ -1,3 +1,3 @@
-from segnet.cli import main
+from segnet.cli import command
 
-main()
+command()

@@ -1,6 +1,7 @@
 """The `segnet` command: verbs and exit codes."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,38 @@ def test_every_entry_point_reports_a_wrong_option_alike(command):
     assert done.returncode == 2
     assert done.stderr.startswith("segnet: error: backbone=resnet19_vd is unknown. Did you mean 'resnet18_vd'?")
     assert done.stderr.count("\n") == 1
+
+
+COMMAND = """
+import atexit, sys
+from segnet import cli
+
+class Freed:
+    def __del__(self):
+        print("freed")
+
+def main(verb):
+    print(verb)
+    atexit.register(print, "at exit")
+    {end}
+
+kept = Freed()
+cli.main = main
+cli.command("predict")
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "printed"),
+    [
+        ("sys.exit(6)", 6, ["predict", "at exit"]),
+        ("sys.exit(0)", 0, ["predict", "at exit"]),
+        ("raise IndexError('a bug')", 1, ["predict", "at exit", "freed"]),
+        ("sys.exit('a message')", 1, ["predict", "at exit", "freed"]),
+    ],
+)
+def test_a_command_ends_without_freeing_modules(end, code, printed):
+    done = subprocess.run([sys.executable, "-c", COMMAND.format(end=end)], capture_output=True, text=True)
+    assert done.returncode == code
+    assert done.stdout.split("\n")[:-1] == printed
+    assert ("a bug" in done.stderr) == ("bug" in end)

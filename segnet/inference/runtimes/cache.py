@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -61,16 +62,17 @@ def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: boo
     found = [place for place in cache_places(checkpoint) if os.path.isfile(place)]
     if not found and not export:
         return None
-    digest = file_digest(checkpoint)
-    for place in found:
-        try:
-            runtime = open_file(place)
-        except CheckpointError as error:  # damaged: create it again
-            log.warning("%s", error)
-            continue
-        if runtime.metadata.digest == digest:
-            return runtime
-    return open_file(_export(checkpoint, digest)) if export else None
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(file_digest, checkpoint)  # meanwhile, a library is imported and a model compiled
+        for place in found:
+            try:
+                runtime = open_file(place)
+            except CheckpointError as error:  # damaged: create it again
+                log.warning("%s", error)
+                continue
+            if runtime.metadata.digest == digest.result():
+                return runtime
+    return open_file(_export(checkpoint, digest.result())) if export else None
 
 
 def _export(checkpoint: Path, digest: str) -> Path:

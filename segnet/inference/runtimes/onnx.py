@@ -40,8 +40,10 @@ class OnnxRuntime:
         onnxruntime, self.has_digest = import_checked("onnxruntime", "onnx", path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        # Spinning threads would occupy the cores that compute the argmax after a batch.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Between two layers threads spin: on a busy machine, sleeping ones wake too late. After a batch they must stop,
+        # because they would occupy the cores that compute the argmax.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # errors only
         with refusing_damage(path, "is not an ONNX model, or damaged"):
             # Pass bytes: a path that is not UTF-8 would fail. This also prevents reading external data files.
