@@ -212,6 +212,23 @@ def test_the_page_does_not_overflow_horizontally(page, size):
     assert box["width"] / box["height"] == pytest.approx(15, rel=0.05)
 
 
+def test_the_page_stays_at_its_top_while_the_list_follows_the_image(page):
+    page.set_viewport_size({"width": 820, "height": 500})
+    names = [f"{number}.png" for number in range(9)]
+    page.set_input_files(
+        "#file", [{"name": one, "mimeType": "image/png", "buffer": encoded(halves())} for one in names]
+    )
+    playwright.expect(page.locator("#images small")).to_have_text(["segmented"] * 9)
+    assert page.evaluate("document.documentElement.scrollHeight") > 500
+    assert page.evaluate("scrollY") == 0
+    assert page.evaluate("document.querySelector('#images').scrollLeft") == 0
+    for _ in range(8):
+        page.keyboard.press("n")
+    playwright.expect(page.locator("#facts")).to_contain_text("8.png")
+    assert page.evaluate("document.querySelector('#images').scrollLeft") > 0
+    assert page.evaluate("scrollY") == 0
+
+
 @pytest.mark.parametrize("num_classes", [3, 256, 300])
 def test_the_page_reads_class_ids_of_one_and_two_bytes(page, server, num_classes):
     ids = np.arange(num_classes - 4, num_classes).reshape(2, 2)

@@ -59,7 +59,9 @@ export class Images {
   mark(entry) {
     this.marked = entry;
     for (const other of this.entries) other.button.setAttribute("aria-current", String(other === entry));
-    entry?.item.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (!entry) return;
+    const list = this.list.getBoundingClientRect(), item = entry.item.getBoundingClientRect();
+    this.list.scrollLeft += Math.min(0, item.left - list.left) + Math.max(0, item.right - list.right); // not the page
   }
 
   async work() {

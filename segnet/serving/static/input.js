@@ -8,7 +8,8 @@ const REFINEMENT = ["threshold", "refuse", "min_area"]; // ids of fields, and na
 
 /** Show the options of the server in the empty fields of refinement. */
 export function showRefinement(options) {
-  const text = (value) => Object.entries(value).map(([name, one]) => (name ? `${name}=${one}` : one)).join(",");
+  const short = (value) => Number(value.toFixed(3));
+  const text = (value) => Object.entries(value).map(([name, one]) => (name ? `${name}=${short(one)}` : one)).join(",");
   for (const name of REFINEMENT) {
     const value = options[name];
     if (value) at(name).placeholder = typeof value === "object" ? text(value) : value;

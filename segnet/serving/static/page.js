@@ -31,7 +31,8 @@ async function start() {
   const several = model.task === "multilabel";
   document.body.dataset.task = model.task;
   at("model").textContent = `${model.name} · ${model.classes.length} ${several ? "overlapping " : ""}classes`;
-  if (several) at("mask").querySelector("small").textContent = "TIFF, a page per class";
+  if (several) at("mask").querySelector("small").textContent = "TIFF";
+  if (several) at("mask").title = "A page per class";
   if (several) at("refining").querySelector("summary").textContent = "Thresholds";
   at("limits").textContent = `JPEG, PNG, TIFF, WebP, BMP or GIF, up to ${megabytes} MB and ${megapixels} megapixels`;
   images = new Images(at("images"), model.limits, { onChange: changed, onSelect: select, onRemove: removed });
