@@ -130,8 +130,8 @@ class RankConfig(ValidationConfig):
     """Checkpoint (.ckpt), or the name of a published model; a list averages their probabilities."""
     number: int = 20
     """Number of images to label next; the others are ranked behind them."""
-    method: str = "entropy+diversity"
-    """Method: entropy, margin or bald, each also with diversity (entropy+diversity); diversity alone; or random."""
+    method: str = "diversity"
+    """Method: diversity; entropy, margin or bald, each alone or with diversity (bald+diversity); or random."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Labeled images, not ranked again: a choice such as folder, and its options; default: the checkpoint's run."""
     splits: list[str] = field(default_factory=lambda: ["train", "val"])

@@ -54,8 +54,10 @@ def ranked(place, out, *options, pool=None, code=0):
     return json.loads((out / "rank.json").read_text())
 
 
-def test_the_default_chooses_uncertain_images_far_from_labeled_ones(place, tmp_path, capsys):
-    record = ranked(place, tmp_path / "out", *labeled(place), "number=3")
+@pytest.mark.parametrize("method", ["diversity", "entropy+diversity"])
+def test_images_far_from_labeled_ones_are_chosen(place, tmp_path, capsys, method):
+    options = [] if method == "diversity" else [f"method={method}"]  # the default
+    record = ranked(place, tmp_path / "out", *labeled(place), "number=3", *options)
     observer = Observer(str(place / "model.ckpt"), "cpu")
     paths = sorted((place / "pool").rglob("*.png"))
     found = [observer.observe([read_image(path)])[0] for path in paths]
@@ -64,7 +66,9 @@ def test_the_default_chooses_uncertain_images_far_from_labeled_ones(place, tmp_p
     )
     seeds = np.stack([observer.describe([dataset.load(index).image])[0] for index in range(2)])
     scores = [one.scores["entropy"] for one in found]
-    expected = order_by_diversity(np.stack([one.features for one in found]), seeds, 3, scores)
+    expected = order_by_diversity(
+        np.stack([one.features for one in found]), seeds, 3, None if method == "diversity" else scores
+    )
     assert [image["path"] for image in record["images"]] == [str(paths[index]) for index, _ in expected]
     assert [image["value"] for image in record["images"]] == pytest.approx([value for _, value in expected], rel=1e-4)
     assert record["images"][0]["entropy"] == pytest.approx(scores[expected[0][0]], rel=1e-6)
@@ -76,7 +80,7 @@ def test_the_default_chooses_uncertain_images_far_from_labeled_ones(place, tmp_p
     assert (page.count("<figure>"), page.count("data:image/")) == (3, 9)
     assert page.index(record["images"][0]["path"]) < page.index(record["images"][1]["path"])
     output = capsys.readouterr().out
-    assert "3 of 8 images chosen by entropy+diversity" in output
+    assert f"3 of 8 images chosen by {method}" in output
     assert f"files to label next: {tmp_path / 'out' / 'rank.txt'}" in output
 
 
@@ -120,7 +124,7 @@ def test_labeled_repeated_and_unreadable_images_are_left_out(place, tmp_path, ca
     assert list(record["failed"]) == [str(pool / "broken.jpg")]
     captured = capsys.readouterr()
     assert f"segnet: error: {pool / 'broken.jpg'}" in captured.err
-    assert "1 of 1 images chosen by entropy+diversity, 2 labeled already, 1 repeated, 1 failed" in captured.out
+    assert "1 of 1 images chosen by diversity, 2 labeled already, 1 repeated, 1 failed" in captured.out
 
 
 def test_the_images_of_the_run_count_as_labeled(run, tmp_path):
