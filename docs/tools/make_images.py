@@ -1,7 +1,7 @@
 """Make every image of the docs: drawings, predictions on the embedded dataset `shapes`, and screenshots.
 
     pip install playwright                   # and a Chromium on the path
-    python docs/tools/make_images.py WORK    # trains two models into WORK first: about ten minutes on four cores
+    python docs/tools/make_images.py WORK    # trains three models into WORK first: about 15 minutes on four cores
 
 WORK keeps the runs: the next call makes the images again without training. Look at each image afterwards.
 """
@@ -48,6 +48,8 @@ def main() -> None:
     for stride in (16, 8):
         if not (work / f"os{stride}" / "report.html").exists():
             segnet(work, "train", f"output_stride={stride}", f"hydra.run.dir=os{stride}")
+    if not (work / "several" / "report.html").exists():
+        segnet(work, "train", "task=multilabel", "backbone_weights=null", "hydra.run.dir=several")
     for name in ("dilated_resnet", "aspp"):
         (IMAGES / f"{name}.svg").write_text(getattr(drawings, name)(), encoding="utf-8")
     save(results(work), "results.png")
@@ -56,7 +58,10 @@ def main() -> None:
     save(presets(), "augmentation.png")
     with browser() as chromium:
         screenshot(chromium, (work / "os16" / "report.html").as_uri(), "report.png", (1000, 1150))
-        serve_page(chromium, work)
+        serve_page(chromium, work / "os16", DOCS / "shapes.png", "serve.png")
+        overlapping = Shapes("test", size=(128, 192), seed=5, task="multilabel").load(1)
+        Image.fromarray(overlapping.image).save(work / "overlapping.png")
+        serve_page(chromium, work / "several", work / "overlapping.png", "serve_several.png")
     for path in sorted(IMAGES.iterdir()):
         size = path.stat().st_size
         print(f"{path.name}: {size / 1000:.0f} KB{' TOO LARGE' if size > MAX_BYTES else ''}")
@@ -196,12 +201,12 @@ def screenshot(chromium: Any, url: str, name: str, size: tuple[int, int]) -> Non
     page.close()
 
 
-def serve_page(chromium: Any, work: Path) -> None:
-    """The page of `segnet serve` with docs/shapes.png, its background hidden."""
+def serve_page(chromium: Any, run: Path, image: Path, name: str) -> None:
+    """The page of `segnet serve` with an image; a class named background is hidden."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "segnet", "serve", "--checkpoint", "os16/best.ckpt", "--port", str(port)]
-    server = subprocess.Popen([*command, "--device", "cpu"], cwd=work)
+    command = [sys.executable, "-m", "segnet", "serve", "--checkpoint", "best.ckpt", "--port", str(port)]
+    server = subprocess.Popen([*command, "--device", "cpu"], cwd=run)
     try:
         url = f"http://127.0.0.1:{port}"
         for _ in range(120):
@@ -211,11 +216,12 @@ def serve_page(chromium: Any, work: Path) -> None:
         page = chromium.new_page(viewport={"width": 1100, "height": 740})
         page.goto(url)
         page.wait_for_selector("#classes li")
-        page.set_input_files("#file", str(DOCS / "shapes.png"))
-        page.wait_for_function("() => document.querySelector('#facts').textContent.startsWith('shapes.png')")
-        page.get_by_role("checkbox", name="background").uncheck()
+        page.set_input_files("#file", str(image))
+        page.wait_for_selector("body.shown")
+        if (background := page.get_by_role("checkbox", name="background")).count():
+            background.uncheck()
         page.wait_for_timeout(300)
-        save(Image.open(io.BytesIO(page.screenshot())), "serve.png", Image.Quantize.FASTOCTREE)
+        save(Image.open(io.BytesIO(page.screenshot())), name, Image.Quantize.FASTOCTREE)
         page.close()
     finally:
         server.terminate()
