@@ -26,9 +26,7 @@ from segnet.system.files import replacing
 OWN = Path(__file__).parent / "static"
 SHARED_SCRIPTS = Path(__file__).parents[2] / "images" / "static"
 PART = 3 * 2**20  # compressed bytes per script element: a multiple of 3, so that each part is base64 on its own
-MAX_ONNX_BYTES = (
-    2**29
-)  # of the model: a browser also holds its compressed form, and the memory of WebAssembly ends at 4 GiB
+MAX_ONNX_BYTES = 2**28  # of the model: the largest one tried; a browser also holds its compressed form
 LEAST_EXAMPLE = 0.999  # smallest fraction of the example's pixels with the checkpoint's class: a GPU rounds otherwise
 IMPORT = re.compile(r'^import .* from "\./[\w.]+";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const))", re.MULTILINE)
