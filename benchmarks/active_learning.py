@@ -105,7 +105,8 @@ def extract(checkpoint: str | None, root: str, path: Path) -> Data:
         stages = load_checkpoint(checkpoint)[0].eval().encode if checkpoint else efficientnet()
         train, val = build_splits({"name": "camvid", "root": root}, ["train", "val"]).values()
         some = torch.cat([on_grid(stages, train.load(index).image)[0][0] for index in range(0, len(train), 8)])
-        mean, std = some.mean(0), some.std(0).clamp_min(1e-6)
+        mean, std = some.mean(0), some.std(0)
+        std = std.clamp_min(1e-3 * std.mean().item())  # a channel may be almost constant on these images alone
         whitened = (some - mean) / std
         axes = torch.linalg.eigh(whitened.T @ whitened).eigenvectors.flip(1)[:, :CHANNELS]
         scale = (whitened @ axes).std()

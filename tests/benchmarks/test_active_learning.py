@@ -89,7 +89,8 @@ def test_features_of_a_dataset_are_kept(tmp_path):
     again = benchmark.extract(None, "none", tmp_path / "features.npz")
     assert (found.num_train, found.num_classes) == (3, 11)
     assert found.features.shape[:3] == (5, 2, 20)  # three train and two val images of 40 x 32
-    assert 0.5 < found.features.std() < 2  # scaled by a part of the images
+    assert np.isfinite(found.features).all()
+    assert found.features.std() > 0.1
     np.testing.assert_array_equal(found.features, again.features)
 
 
