@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from segnet.inference.runtimes.exported import (
     to_input,
     to_logits,
 )
+from segnet.inference.runtimes.optimization import keep_layer_memory
 from segnet.models.metadata import KEY, Metadata
 from segnet.system.integrity import refusing_damage
 
@@ -55,10 +57,19 @@ class OnnxRuntime:
         self.value_range = self.metadata.value_range
         self.has_probabilities = self.metadata.output == "logits"
         self.temperature = self.metadata.temperature_of_logits
-        self._input = self._session.get_inputs()[0].name
+        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
+        keep_layer_memory()
         if not self.has_digest:
             require_working(self, path)
 
     def __call__(self, images: Tensor) -> Tensor:
-        output = self._session.run(None, {self._input: to_input(images, self.metadata).numpy()})[0]
-        return to_logits(output, self.metadata)
+        array = to_input(images, self.metadata).numpy()
+        if not self.has_probabilities:
+            return to_logits(self._session.run(None, {self._input: array})[0], self.metadata)
+        batch_size, _, height, width = array.shape
+        logits = torch.empty(batch_size, len(self.classes.names), height, width)  # its memory is in use already
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(self._input, array)
+        binding.bind_output(self._output, "cpu", 0, np.float32, logits.shape, logits.data_ptr())
+        self._session.run_with_iobinding(binding)
+        return logits
