@@ -27,7 +27,7 @@ def rotated(orientation: int) -> Image.Exif:
 @pytest.mark.parametrize(
     ("name", "options"),
     [("a.jpg", {"quality": 90}), ("a.jpg", {"subsampling": 0}), ("a.jpg", {"exif": rotated(1)}), ("a.png", {})],
-    ids=str,
+    ids=["quality", "subsampling", "exif", "png"],
 )
 def test_parts_of_images_are_those_of_the_whole(tmp_path, name, options):
     path = saved(tmp_path / name, noise(60, 80, 3), **options)
