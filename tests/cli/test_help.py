@@ -50,7 +50,14 @@ def test_choices_are_the_files_of_conf():
 
 
 HEAVY = {"torch", "numpy", "cv2", "PIL", "pytorch_lightning", "albumentations"}  # they take seconds
-SPY = f"import sys, atexit; atexit.register(lambda: print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr))\n"
+SPY = f"""import atexit, os, sys
+exit = os._exit
+def report(*codes):
+    print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr, flush=True)
+    codes and exit(*codes)
+atexit.register(report)
+os._exit = report  # train.py and predict.py end by it, without functions of atexit from before their start
+"""
 
 
 def loaded(code, *arguments):
