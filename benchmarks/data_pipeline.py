@@ -170,7 +170,7 @@ class Worker:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.terminate()
+        self._process.kill()  # SIGTERM may have a handler, which a fork inherits
         self._process.join()
 
     def time(self, epoch: int, index: int) -> float:
