@@ -14,6 +14,7 @@ clock, and a ratio is the median over the rounds, so that other work on the mach
 import argparse
 import importlib.util
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -22,6 +23,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise its import asks the network for a newer version
 
 import albumentations as A
 import cv2
