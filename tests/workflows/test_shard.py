@@ -15,6 +15,7 @@ from warm_python import WARM_PYTHON
 from segnet import cli
 from segnet.data.shard_index import Index
 from segnet.errors import ConfigError, DataError, MachineError
+from segnet.training.run_lock import in_use
 from segnet.verb_config import ShardConfig
 from segnet.workflows.shard import write_shards
 
@@ -171,6 +172,8 @@ def test_only_leftovers_of_killed_processes_are_removed(packing, tmp_path):
     assert ".lock" not in os.listdir(tmp_path / "out")
     process.kill()
     process.wait()
+    while in_use(folder):  # the server of programs ends one a moment after its client
+        time.sleep(0.05)
     write_shards(config(tmp_path / "other"))  # another output folder
     assert folder.exists()
     (tmp_path / "out").rename(tmp_path / "before")
