@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segnet.choices import FOLDER_KINDS
+from segnet.images.little_range import LittleRange
 from segnet.images.values import Bands
 from segnet.inference.predictor import Predictor
 from segnet.inference.segmentation import Segmentation
@@ -92,10 +93,14 @@ class Prediction:
         predictor: the model.
         records: records of the output folder.
         settings: kinds of results for each input.
+
+    Attributes: as the arguments, and
+        little_range: warns once of images that are almost black to the model.
     """
 
     def __init__(self, predictor: Predictor, records: Records, settings: OutputSettings) -> None:
         self.predictor, self.records, self.settings = predictor, records, settings
+        self.little_range = LittleRange(predictor.value_range)
         self._probabilities = bool(NEED_PROBABILITIES & {*settings.kinds, *settings.frame_kinds})
 
     def weight(self, pixels: float) -> float:

@@ -70,7 +70,8 @@ def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) ->
         is_placed = header.is_georeferenced or has_world_file(path)
         several = header.num_pages > 1
         pages = [f"has {header.num_pages} pages or frames; only the first is segmented"] if several else []
-        warning = "; ".join([*pages, *read_warnings(path, image, value_range)])
+        little = filter(None, [prediction.little_range.warning(path, image)])
+        warning = "; ".join([*pages, *little, *read_warnings(path, image, value_range)])
         return _Loaded(image, pending, origin, warning, is_placed)
 
 

@@ -202,3 +202,12 @@ def test_a_scene_gives_a_mask_with_the_same_georeference(folder, checkpoint, cap
         assert (mask.shape, mask.crs, mask.transform) == ((50, 70), rasterio.CRS.from_epsg(32632), place["transform"])
         assert set(np.unique(mask.read(1))) <= {0, 1, 2}
     assert "b.png: cannot be read as a GeoTIFF" in capsys.readouterr().err
+
+
+def test_12_bit_images_in_16_bit_files_warn_once(checkpoint, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.linspace(0, 4095, 600).reshape(20, 30).astype(np.uint16)).save(tmp_path / name)
+    assert main([str(tmp_path), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"segnet: {tmp_path}")
+    assert "largest value is 4095 of 65535" in line
