@@ -32,6 +32,7 @@ from segnet.cli.grammar import SWITCHES, SWITCHES_WITH_VALUE
 from segnet.cli.help import CONF_DIR
 from segnet.cli.schemas import option_names, schema_node
 from segnet.errors import ConfigError
+from segnet.option_values import check_values
 
 T = TypeVar("T")
 
@@ -102,6 +103,7 @@ def changed_config(
     except OmegaConfBaseException as error:
         raise ConfigError(_located(error) or explanation(error, type(config), verb, overrides)) from None
     assert isinstance(changed, type(config))
+    check_values(changed)
     return changed, output_dir.absolute() if output_dir else _unused_folder(
         _default_folder(verb, type(config), choices)
     )

@@ -81,11 +81,10 @@ def run(name: str, schema: type, task: Callable[[Any, Path], None], arguments: S
     def application(tree: DictConfig) -> None:
         nonlocal started
         started = True
-        config: Any = narrowed(tree, schema)
         sys.argv = command_line  # with it Lightning starts the processes of the other devices
         output_dir = Path(HydraConfig.get().runtime.output_dir)
         try:
-            task(config, output_dir)
+            task(narrowed(tree, schema), output_dir)
         except SegnetError as error:  # Hydra would print further lines
             if os.getpid() != process:  # a launcher such as submitit runs it: Hydra returns the error
                 raise

@@ -24,6 +24,7 @@ SWITCHES_WITH_VALUE |= {"--package", "-p", "--experimental-rerun"}
 MODEL_SUFFIXES = {".ckpt", ".onnx", ".xml", ".pt2", ".safetensors"}
 RUN_CHECKPOINTS = ("best.ckpt", "last.ckpt")  # of a run folder
 PAIRS = {"data.crop_size", "image_size", "dataset.size", "dataset.window"}  # [height, width], or one number for both
+WHOLE_NUMBER = re.compile(r"-?\d+")
 BY_CLASS_OPTIONS = ("threshold", "min_area")  # text such as disk=0.3,ring=0.6, in one or several occurrences
 QUOTE_SIGNS = ("'", '"')
 SPELLINGS = {"unlabelled": "unlabeled"}  # other spellings of options -> segnet's
@@ -196,7 +197,11 @@ def _widened(override: str) -> str:
     name = SPELLINGS.get(name, name)
     if name in ("unlabeled", "images") and value not in ("", "null") and not value.startswith("[") and "," not in value:
         return f"{name}=[{value if value[0] in QUOTE_SIGNS else as_typed(value)}]"
-    return f"{name}=[{value},{value}]" if name.lstrip("+") in PAIRS and value.isdigit() else f"{name}={value}"
+    return (
+        f"{name}=[{value},{value}]"
+        if name.lstrip("+") in PAIRS and WHOLE_NUMBER.fullmatch(value)
+        else f"{name}={value}"
+    )
 
 
 def _by_position(verb: str, names: Sequence[str], argument: str) -> str:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from segnet.cli.help import CONF_DIR, default_of
 from segnet.config import Config
+from segnet.option_values import check_values
 from segnet.verb_config import InspectConfig
 
 T = TypeVar("T")
@@ -44,12 +45,22 @@ def schema_node(schema: type) -> type:
 
 
 def narrowed(tree: DictConfig, schema: type[T]) -> T:
-    """Return the fields of a dataclass out of a composed configuration, as plain Python objects."""
+    """Return the fields of a dataclass out of a composed configuration, as plain Python objects.
+
+    Raises:
+        ConfigError: a value out of its range.
+    """
+    config = _section(tree, schema)
+    check_values(config)
+    return config
+
+
+def _section(tree: DictConfig, schema: type[T]) -> T:
     values = {}
     for option in dataclasses.fields(schema):  # type: ignore[arg-type]  # all schemas are dataclasses
         value = tree[option.name]
         if isinstance(option.type, type) and dataclasses.is_dataclass(option.type):
-            value = narrowed(value, option.type)
+            value = _section(value, option.type)
         elif OmegaConf.is_config(value):
             value = OmegaConf.to_container(value, resolve=True)
         values[option.name] = value

@@ -6,20 +6,18 @@ evaluation and report. The learning rate schedule follows the clock (`segnet.tra
 
 import math
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segnet.config import Config, default_backbone, known
 from segnet.errors import ConfigError
+from segnet.option_values import UNITS, parse_budget
 from segnet.training.callbacks.budget_clock import VALIDATION_TIME
 from segnet.training.plan import BATCH_SIZE, Facts, has_length, planned
 from segnet.training.run_config import stored_config
 from segnet.training.run_folder import AUTO_RESUME
 
-UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
-SHORTEST = 20.0  # shortest budget [s]; a shorter one does not cover the start-up
 GPU_BACKBONE = {"block": "bottleneck", "depths": [3, 4, 6, 3]}  # ResNet50_vd
 LEAST_FOR_GPU_BACKBONE = 300.0  # smallest budget for it; below, a GPU trains ResNet18_vd [s]
 FEWEST_STEPS = 50  # for fewer steps, the batch and then the crop is made smaller
@@ -30,21 +28,6 @@ STEPS_FOR_LARGEST_BATCH = 8_000
 SPEED_FRACTION = 0.85  # fraction of the probe's speed to plan with; data loading and other processes take the rest
 MOST_VALIDATIONS = 20
 LEAST_TRAINING = 0.2  # smallest fraction of the budget for training
-
-
-def parse_budget(text: str) -> float:
-    """Parse a time such as 90s, 30min, 2h or 1h30m; return it in seconds.
-
-    Raises:
-        ConfigError: not a time, or too short to train in.
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", text.strip())
-    if not parts or re.sub(r"\s+", "", "".join(number + unit for number, unit in parts)) != re.sub(r"\s+", "", text):
-        raise ConfigError(f"budget={text} is not a time: write 90s, 30min, 2h or 1h30m")
-    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-    if seconds < SHORTEST:
-        raise ConfigError(f"budget={text} is too short to train in: give at least {SHORTEST:g}s")
-    return seconds
 
 
 def as_budget(seconds: float) -> str:

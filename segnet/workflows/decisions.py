@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from segnet.config import Config, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import ConfigError
+from segnet.option_values import check_values
 from segnet.training.batches import scale_lr
 from segnet.training.budget import LEAST_TRAINING, Speed, as_budget, backbone_for, check_budget, plan_within
 from segnet.training.callbacks import budget_clock as clocks
@@ -26,14 +27,15 @@ CHECKPOINTS = 20  # number per budget, unless checkpoint_minutes is set
 
 
 def start_clock(config: Config, elapsed: float) -> BudgetClock | None:
-    """Return the clock of a configuration with a budget; None without a budget.
+    """Check the values of a configuration; return the clock of its budget, or None without one.
 
     Args:
         elapsed: time that the process has used so far [s].
 
     Raises:
-        ConfigError: not a time, or several processes.
+        ConfigError: a value out of its range, or several processes.
     """
+    check_values(config)
     seconds = check_budget(config)
     if seconds is None:
         return None

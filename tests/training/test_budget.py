@@ -7,32 +7,14 @@ from tiny import configuration
 
 from segnet.config import Config, DataConfig, OptimConfig
 from segnet.errors import ConfigError
-from segnet.training.budget import Speed, as_budget, backbone_for, check_budget, parse_budget, plan_within
+from segnet.option_values import parse_budget
+from segnet.training.budget import Speed, as_budget, backbone_for, check_budget, plan_within
 from segnet.training.plan import PLANNED, Facts, value_of
 from segnet.training.run_config import write_config
 from segnet.training.trainer_options import check_trainer_options
 
 FACTS = Facts(num_train=367, num_val=101, sizes={(360, 480): 367}, pretrained=False)
 SPEED = Speed(pixels_per_second=1e6, largest_batch=16, validation=5.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("30min", 1800), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1.5 h", 5400), ("1h 1min 5s", 3665)],
-)
-def test_times_are_parsed_to_seconds(text, seconds):
-    assert parse_budget(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["30", "", "min", "-5min", "3 minutes", "1h30", "00:30:00", "1e3s", "nan"])
-def test_an_invalid_time_is_refused_in_one_line(text):
-    with pytest.raises(ConfigError, match=r"^budget=.* is not a time: write 90s, 30min, 2h or 1h30m$"):
-        parse_budget(text)
-
-
-def test_a_budget_shorter_than_the_start_up_is_refused():
-    with pytest.raises(ConfigError, match="at least 20s"):
-        parse_budget("5s")
 
 
 @pytest.mark.parametrize("seconds", [90, 1800, 5400, 3665, 86400])
