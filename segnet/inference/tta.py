@@ -28,6 +28,8 @@ Write = Callable[[Window, Tensor], None]  # probabilities (classes, h, w)
 T = TypeVar("T")
 MAX_PIXELS = 2_500_000  # largest image that is predicted without windows by default
 AT_ONCE = 2**22  # scores per chunk of argmax
+LARGEST_SCALE = 16  # a larger image needs memory, and shows no more
+SMALLEST_SIDE = 16  # of a window: smaller ones have no context, and take minutes per image [pixels]
 IN_CACHE = 2**18  # scores per chunk of softmax: several copies fit in a CPU cache
 LANES = 16  # from this number of classes on, torch's softmax is fast along contiguous values
 
@@ -38,8 +40,8 @@ class Inference:
 
     Attributes:
         flip: whether to average with the prediction of the mirrored image.
-        scales: factors on the image size to average over.
-        window: side of the sliding windows on larger images [pixels]; None: no windows.
+        scales: factors on the image size to average over, at most 16.
+        window: side of the sliding windows on larger images, 16 or more [pixels]; None: no windows.
         overlap: smallest overlap of adjacent windows, as a fraction of their side, 0-0.9.
         batch_size: number of windows per batch.
         activation: from logits to probabilities, which may overwrite the logits; None: softmax.
@@ -56,10 +58,13 @@ class Inference:
     activation: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise ConfigError(f"scales={list(self.scales)} must be one or more factors above 0, such as [0.5, 1.0]")
-        if self.window is not None and self.window < 1:
-            raise ConfigError(f"window={self.window} must be 1 or more pixels, or null")
+        if not self.scales or not all(0 < scale <= LARGEST_SCALE for scale in self.scales):
+            raise ConfigError(
+                f"scales={list(self.scales)} must be one or more factors above 0 and at most {LARGEST_SCALE}, such as "
+                "[0.5, 1.0]"
+            )
+        if self.window is not None and self.window < SMALLEST_SIDE:
+            raise ConfigError(f"window={self.window} must be {SMALLEST_SIDE} or more pixels, or null")
         if not 0 <= self.overlap <= 0.9:
             raise ConfigError(f"overlap={self.overlap} must be a fraction of a window, 0 to 0.9")
         if self.batch_size < 1:
