@@ -29,7 +29,7 @@ T = TypeVar("T")
 MAX_PIXELS = 2_500_000  # largest image that is predicted without windows by default
 AT_ONCE = 2**22  # scores per chunk of argmax
 LARGEST_SCALE = 16  # a larger image needs memory, and shows no more
-SMALLEST_SIDE = 16  # of a window: smaller ones have no context, and take minutes per image [pixels]
+LEAST_WINDOW = 16  # of a window: smaller ones have no context, and take minutes per image [pixels]
 IN_CACHE = 2**18  # scores per chunk of softmax: several copies fit in a CPU cache
 LANES = 16  # from this number of classes on, torch's softmax is fast along contiguous values
 
@@ -63,8 +63,8 @@ class Inference:
                 f"scales={list(self.scales)} must be one or more factors above 0 and at most {LARGEST_SCALE}, such as "
                 "[0.5, 1.0]"
             )
-        if self.window is not None and self.window < SMALLEST_SIDE:
-            raise ConfigError(f"window={self.window} must be {SMALLEST_SIDE} or more pixels, or null")
+        if self.window is not None and self.window < LEAST_WINDOW:
+            raise ConfigError(f"window={self.window} must be {LEAST_WINDOW} or more pixels, or null")
         if not 0 <= self.overlap <= 0.9:
             raise ConfigError(f"overlap={self.overlap} must be a fraction of a window, 0 to 0.9")
         if self.batch_size < 1:

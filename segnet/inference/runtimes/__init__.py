@@ -18,6 +18,7 @@ from segnet.choices import PREDICTION_PRECISIONS, RUNTIMES
 from segnet.classes import Classes
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError
+from segnet.extras import import_extra
 from segnet.inference.runtimes.automatic import AutomaticRuntime, choices_folder
 from segnet.inference.runtimes.cache import open_cached
 from segnet.inference.runtimes.onnx import OnnxRuntime
@@ -28,6 +29,7 @@ from segnet.models.temperature import Temperature
 
 log = logging.getLogger(__name__)
 
+EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx"}  # library -> segnet's extra
 # Libraries for each kind of exported file; the first one installed is the default.
 OF_SUFFIX = {".onnx": ("openvino", "onnxruntime"), ".xml": ("openvino",), ".pt2": ("torch",)}
 
@@ -105,6 +107,8 @@ def _open(path: Path, device: str | None, runtime: str | None, precision: str) -
     candidates = [runtime] if runtime else [name for name in ("openvino", "onnxruntime") if _is_usable(name, precision)]
     for name in candidates:
         _require_precision(name, precision)
+        if importlib.util.find_spec(name) is None:  # only a runtime that the user named
+            import_extra(name, EXTRAS[name])  # raises, before an export of some seconds
         opened = open_cached(
             path, partial(_open_exported, name, device=device, precision=precision), export=bool(runtime)
         )

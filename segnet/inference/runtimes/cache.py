@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from segnet.errors import CheckpointError
+from segnet.extras import import_extra
 from segnet.models.checkpoint import load_checkpoint
 from segnet.models.metadata import Metadata
 
@@ -78,10 +79,12 @@ def open_cached(checkpoint: Path, open_file: Callable[[Path], T], *, export: boo
 def _export(checkpoint: Path, digest: str) -> Path:
     from segnet.exporters import EXPORTERS, exportable, metadata_of  # late: takes 0.3 s, and few predictions need it
 
+    for package in ("onnx", "onnxscript"):
+        import_extra(package, "onnx")  # before the model is loaded
     model, classes = load_checkpoint(checkpoint)
     metadata = metadata_of(model, classes, "float32", "logits", digest)
     beside, in_cache = cache_places(checkpoint)
     target = beside if os.access(beside.parent, os.W_OK) else in_cache
-    log.info("%s: exported to %s, for this and later runs", checkpoint, target)
     EXPORTERS["onnx"](exportable(model, metadata), metadata, target)
+    log.info("%s: exported to %s, for this and later runs", checkpoint, target)
     return target

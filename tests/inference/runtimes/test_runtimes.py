@@ -175,3 +175,14 @@ def test_a_checkpoint_without_an_export_runs_in_torch(exports, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert isinstance(open_runtime(exports.checkpoint), TorchRuntime)
     assert sorted(exports.folder.glob("*.cache.onnx")) == []
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnx"])
+def test_a_missing_package_is_reported_before_an_export_is(tmp_path, monkeypatch, caplog, package):
+    if package == "onnx":
+        pytest.importorskip("onnxruntime")
+    (tmp_path / "a.ckpt").write_bytes(b"a model that is not loaded")
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    with caplog.at_level("INFO"), pytest.raises(MachineError, match=rf'{package} .*pip install "segnet\[onnx\]"'):
+        open_runtime(tmp_path / "a.ckpt", "cpu", "onnxruntime")
+    assert not caplog.records
