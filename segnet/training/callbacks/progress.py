@@ -117,7 +117,7 @@ class ProgressLog(Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
-        self._print(trainer, f"val mIoU {percent(float(trainer.callback_metrics.get(MONITOR, math.nan)))}  ")
+        self._print(trainer, f"val mIoU {percent(float(trainer.callback_metrics.get(MONITOR, math.nan)))}")
 
     def _print(self, trainer: pl.Trainer, miou: str) -> None:
         self._printed = time.monotonic()
@@ -130,12 +130,16 @@ class ProgressLog(Callback):
         else:
             place = f"step {done:{len(str(total))}d}/{total}"
         figures = self._throughput.figures(trainer)
-        print(
-            f"{place}  loss {metrics.get('train/loss', math.nan):.4f}  "
-            f"lr {metrics.get('lr', math.nan):.5f}  {miou}"
-            f"{figures['images/s']} images/s  {figures.get('memory', '')}  {figures['left']} left",
-            flush=True,
-        )
+        parts = [  # a resumed run may validate before its first step: values that are not known yet are left out
+            place,
+            f"loss {metrics['train/loss']:.4f}" if "train/loss" in metrics else "",
+            f"lr {metrics['lr']:.5f}" if "lr" in metrics else "",
+            miou,
+            f"{figures['images/s']} images/s" if figures["images/s"] != "?" else "",
+            figures.get("memory", ""),
+            f"{figures['left']} left" if figures["left"] != "?" else "",
+        ]
+        print("  ".join(filter(None, parts)), flush=True)
 
 
 class ThroughputBar(RichProgressBar):

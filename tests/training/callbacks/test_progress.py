@@ -137,3 +137,12 @@ def test_the_time_of_a_long_run_is_estimated_once(clock, caplog):
         clock.now += 2
         throughput.on_train_batch_end(running(step, {}), None, None, {"image": [0] * 8}, 0)
     assert caplog.messages == ["estimated time: 0:02:20 more at 4.0 images/s"]
+
+
+def test_a_line_before_the_first_step_leaves_out_what_is_not_known(capsys):
+    throughput = Throughput()
+    throughput.on_train_start(running(8, {}), None)
+    resumed = running(8, {})
+    resumed.callback_metrics, resumed.state = {progress.MONITOR: torch.tensor(0.5)}, SimpleNamespace(fn="fit")
+    ProgressLog(throughput).on_validation_end(resumed, None)
+    assert re.fullmatch(r"step   8/100  val mIoU 50\.0 %  \d+\.\d GiB\n", capsys.readouterr().out)
