@@ -200,9 +200,9 @@ def test_an_output_path_that_is_a_file_is_refused_first(folder):
         main(["a.png", "--output", "a.png/results", "--checkpoint", "gone.ckpt"])
 
 
-def test_unknown_device_is_a_machine_error(folder, checkpoint):
+def test_unknown_device_is_a_configuration_error(folder, checkpoint):
     write_noise("a.png")
-    with pytest.raises(MachineError, match="device 'toaster' cannot be used"):
+    with pytest.raises(ConfigError, match=r"^device 'toaster' cannot be used: name cpu, cuda, cuda:N or mps$"):
         main(["a.png", "--checkpoint", str(checkpoint), "--device", "toaster"])
 
 

@@ -1,6 +1,7 @@
 """Runtime for checkpoints and safetensors exports: torch."""
 
 import os
+import re
 from typing import Any
 
 import torch
@@ -96,11 +97,20 @@ def choose_device(device: str | None) -> torch.device:
     """The named device; a GPU if available for None.
 
     Raises:
-        MachineError: the device does not exist.
+        ConfigError: not the name of a device. MachineError: the device does not exist.
     """
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
-        raise MachineError(f"device '{device}' cannot be used: {first_line(error)}") from None
+        if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", device or "cuda"):
+            raise ConfigError(f"device '{device}' cannot be used: name cpu, cuda, cuda:N or mps") from None
+        raise MachineError(f"device '{device}' cannot be used: {first_line(error)}{_way_out(device)}") from None
     return chosen
+
+
+def _way_out(device: str | None) -> str:
+    if device == "mps" or not torch.cuda.is_available():
+        build = "" if device == "mps" else ", or a build of torch with CUDA: see segnet doctor"
+        return f"; use device cpu{build}"
+    return f"; use one of the {torch.cuda.device_count()} GPUs, from cuda:0 on"
