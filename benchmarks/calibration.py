@@ -2,6 +2,7 @@
 
     python benchmarks/calibration.py best.ckpt --root CamVid            # 4 folds of neighboring images
     python benchmarks/calibration.py a.ckpt b.ckpt --root CamVid        # and their ensemble
+    python benchmarks/calibration.py best.ckpt --root CamVid --interleaved    # folds of every fourth image
 
 The val split is divided into blocks of neighboring images, because frames of a video resemble each other. For each
 block, the temperature is fitted to the other blocks. All pixels of the block are then scored with temperature 1, with
@@ -69,9 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--root", required=True, help="folder of CamVid")
     parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--interleaved", action="store_true", help="folds of every n-th image, in place of blocks")
     options = parser.parse_args(arguments)
     splits = [predicted(path, options.root) for path in options.checkpoints]
-    folds = blocks(len(splits[0].masks), options.folds)
+    num_images = len(splits[0].masks)
+    folds = interleaved(num_images, options.folds) if options.interleaved else blocks(num_images, options.folds)
     is_halved = True
     for path, split in zip(options.checkpoints, splits, strict=True):
         print(f"\n{path}: {len(split.masks)} images")
@@ -100,6 +103,11 @@ def blocks(num_images: int, folds: int) -> list[list[int]]:
     """Divide images into blocks of neighbors."""
     ends = [num_images * fold // folds for fold in range(folds + 1)]
     return [list(range(start, end)) for start, end in itertools.pairwise(ends)]
+
+
+def interleaved(num_images: int, folds: int) -> list[list[int]]:
+    """Divide images into folds of every n-th image: each resembles the others, as new frames of the drive would."""
+    return [list(range(fold, num_images, folds)) for fold in range(folds)]
 
 
 def held_out(split: Split, folds: list[list[int]]) -> bool:

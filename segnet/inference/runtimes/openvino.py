@@ -24,6 +24,7 @@ from segnet.system.machine import usable_precision
 
 OPENVINO_PRECISIONS = {"float32": "f32", "bf16": "bf16"}
 KEPT_PIXELS = 2**21  # pixels of the batches of all shapes that have their own model: each keeps its memory [pixels]
+KEPT_SHAPES = 4  # number of these models: each also has its own copy of the weights
 
 Shape = tuple[int, ...]
 
@@ -33,7 +34,8 @@ class OpenVINORuntime:
 
     A model that is compiled for one shape is faster than one for all shapes: OpenVINO joins more operators, and
     concatenates without a copy. So the first shape gets its own model, and so does each shape that comes REPEATED times
-    in a row. Images of other shapes, and batches of more than KEPT_PIXELS, run in a model for all shapes.
+    in a row; KEPT_SHAPES of them are kept. Images of other shapes, and batches of more than KEPT_PIXELS, run in a model
+    for all shapes.
 
     Args:
         path: path of the file; an .xml file needs its .bin file in the same folder.
@@ -103,7 +105,9 @@ class OpenVINORuntime:
             before, times = self._lately
             self._lately = (shape, times + 1 if shape == before else 1)
             if _pixels_of(shape) <= KEPT_PIXELS and (not self._of_shape or self._lately[1] >= REPEATED):
-                while self._of_shape and sum(map(_pixels_of, (shape, *self._of_shape))) > KEPT_PIXELS:
+                while (
+                    len(self._of_shape) >= KEPT_SHAPES or sum(map(_pixels_of, (shape, *self._of_shape))) > KEPT_PIXELS
+                ):
                     self._of_shape.popitem(last=False)
                 self._of_shape[shape] = self._compile(shape)
                 return self._of_shape[shape]

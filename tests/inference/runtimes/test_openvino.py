@@ -53,6 +53,13 @@ def test_a_batch_of_many_pixels_gets_no_own_model(exports, compiled, monkeypatch
     assert compiled == [(-1, 3, -1, -1)]
 
 
+def test_few_models_are_kept(exports, compiled, monkeypatch):
+    monkeypatch.setattr(openvino, "KEPT_SHAPES", 2)
+    runtime, expected = OpenVINORuntime(exports.get("onnx")), TorchRuntime(exports.checkpoint, "cpu")
+    check(runtime, expected, (1, 32, 32), *[(1, 32, 40)] * 3, *[(1, 40, 40)] * 3, (1, 32, 40), (1, 32, 32))
+    assert compiled == [(1, 3, 32, 32), (-1, 3, -1, -1), (1, 3, 32, 40), (1, 3, 40, 40)]
+
+
 def test_the_models_of_earlier_shapes_make_room(exports, compiled, monkeypatch):
     monkeypatch.setattr(openvino, "KEPT_PIXELS", 40 * 40)
     runtime, expected = OpenVINORuntime(exports.get("onnx")), TorchRuntime(exports.checkpoint, "cpu")
