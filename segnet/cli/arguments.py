@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
             following = arguments[arguments.index(unknown[0]) + 1 :]
             answer = in_other_words(self._verb, word, value or next(iter(following), ""))
             hint = nearest(word, self._option_string_actions) if word.startswith("-") else ""
-            raise ConfigError(f"{self._verb}: {unknown[0]} is not understood.{answer or hint} See --help")
+            self.error(f"{unknown[0]} is not understood.{answer or hint}")
         return options
 
     def error(self, message: str) -> NoReturn:

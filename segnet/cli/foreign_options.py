@@ -38,10 +38,13 @@ _TRAIN_WORDS = {
     "jitter": "data.color_jitter={value}",
     "accumulate accumulation": "trainer.accumulate_grad_batches={value}",
 }
+OWN_SIZE = "for another size: images are predicted at their own size"
 _CHECKPOINT_WORDS = {
     "weights model pretrained ckpt": "checkpoint={value}",
     "tta augment": 'flip=true "scales=[0.75,1.0,1.25]"',
 }
+_SIZE_WORDS = {"imgsz img_size image_size input_size": f'"scales=[FACTOR]" {OWN_SIZE}'}
+_EVALUATE_WORDS = _CHECKPOINT_WORDS | _SIZE_WORDS
 _BENCHMARK_WORDS = {
     **_CHECKPOINT_WORDS,
     "imgsz img_size crop_size input_size": "image_size={value}",
@@ -53,14 +56,16 @@ _RANK_WORDS = {
     "source input inputs image img folder": "{value}, without a name before it",
     **_CHECKPOINT_WORDS,
     "batch bs": "batch_size={value}",
-    "imgsz img_size image_size tile tile_size": "window={value}",
+    "imgsz img_size image_size": f'"scales=[FACTOR]" {OWN_SIZE}',
+    "tile tile_size": "window={value}",
     **{words: option for words, option in _TRAIN_WORDS.items() if words.startswith(("data ", "project "))},
 }
 FILE_WORDS = {
     "weights model pretrained ckpt": "--checkpoint {value}",
     "tta augment": "--flip --scales 0.75 1.0 1.25",
     "source input inputs image images data": "{value}, without a name before it",
-    "imgsz img_size image_size tile tile_size": "--window {value}",
+    "imgsz img_size image_size": f"--scales FACTOR {OWN_SIZE}",
+    "tile tile_size": "--window {value}",
     "batch bs": "--batch-size {value}",
     "half fp16 amp": "--precision fp16",
     "out out_dir output_dir save_dir project": "--output {value}",
@@ -72,9 +77,9 @@ WORDS = {
     "train": _TRAIN_WORDS,
     "crossval": {"k n_splits n_folds num_folds": "folds={value}", "groups group_by": "group={value}", **_TRAIN_WORDS},
     "inspect": _TRAIN_WORDS,
-    "evaluate": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,  # the first row with a word counts
-    "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_TRAIN_WORDS},
-    "doubt": {"images top": "num_images={value}", **_CHECKPOINT_WORDS, **_TRAIN_WORDS},
+    "evaluate": _EVALUATE_WORDS | _TRAIN_WORDS | _EVALUATE_WORDS,  # the first row with a word counts
+    "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_SIZE_WORDS, **_TRAIN_WORDS},
+    "doubt": {"images top": "num_images={value}", **_EVALUATE_WORDS, **_TRAIN_WORDS},
     "average": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,
     "rank": _RANK_WORDS,
     "benchmark": _BENCHMARK_WORDS | _TRAIN_WORDS | _BENCHMARK_WORDS,

@@ -230,11 +230,15 @@ def is_moving(task: Task) -> bool:
 
 
 def outcome_line(report: Outcome) -> str:
-    """The outcome of an input in one line: its files and class fractions, largest first."""
+    """The outcome of an input in one line: its files, each folder once in a row, and class fractions, largest first."""
     if report.done_before:
         return ": done already; --overwrite repeats it"
-    first, *others = [str(report.files[0]), *(path.name for path in report.files[1:])] if report.files else [""]
-    files = f" -> {', '.join([first, *others])}" if first else ""
+    named: list[str] = []
+    folder = None
+    for path in report.files:
+        named.append(path.name if path.parent == folder else str(path))
+        folder = path.parent
+    files = f" -> {', '.join(named)}" if named else ""
     order = sorted((name for name in report.shares if report.shares[name]), key=lambda name: -report.shares[name])
     shares = ", ".join(f"{name} {100 * report.shares[name]:.1f}%" for name in order)
     refused = f"refused {100 * report.refused:.1f}%" if report.refused else ""

@@ -55,5 +55,6 @@ def test_lists_and_sections_are_answered_too(option, answer):
 def test_a_checkpoint_is_not_taken_for_weights_of_a_backbone():
     for word in ("weights", "model"):
         assert in_other_words("evaluate", word, "best.ckpt") == " Write checkpoint=best.ckpt"
+    assert in_other_words("evaluate", "imgsz", "512").startswith(' Write "scales=[FACTOR]" for another size')
     assert in_other_words("benchmark", "imgsz", "512") == " Write image_size=512"
     assert in_other_words("predict", "weights", "best.ckpt") == " Write --checkpoint best.ckpt"

@@ -210,7 +210,9 @@ def test_a_file_whose_name_looks_like_an_option_is_a_file(parser, tmp_path, monk
     ("arguments", "answer"),
     [
         (["a.png", "--tta"], "Write --flip --scales"),
-        (["--imgsz", "512", "a.png"], "Write --window 512"),
+        (["--imgsz", "512", "a.png"], "Write --scales FACTOR for another size: images are predicted at their own size"),
+        (["--tile", "512", "a.png"], "Write --window 512; see --help"),
+        (["--source", "few"], "Write few, without a name before it; see --help"),
         (["--weights", "best.ckpt"], "Write --checkpoint best.ckpt"),
         (["flip=maybe"], "must be flip=true or flip=false"),
     ],

@@ -236,6 +236,8 @@ def test_no_checkpoint_under_runs_is_refused(folder):
 def test_class_fractions_are_sorted_and_absent_classes_omitted():
     report = Outcome((Path("p/a_mask.png"), Path("p/a_overlay.png")), {"road": 0.25, "tree": 0.0, "sky": 0.75})
     assert outcome_line(report) == " -> p/a_mask.png, a_overlay.png: sky 75.0%, road 25.0%"
+    mixed = Outcome((Path("p/yolo/a.txt"), Path("p/a.json"), Path("p/a.geojson")))
+    assert outcome_line(mixed) == " -> p/yolo/a.txt, p/a.json, a.geojson"
     assert outcome_line(Outcome((), {"sky": 1.0}, frames=9)) == ": 9 frames, sky 100.0%"
 
 
