@@ -23,7 +23,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from segnet.cli.foreign_options import in_other_words
+from segnet.cli.foreign_options import in_other_words, refuse_foreign
 from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
 from segnet.cli.help import CONF_DIR
 from segnet.cli.schemas import accepted, narrowed, schema_node
@@ -36,13 +36,8 @@ T = TypeVar("T")
 
 # Sections without a fixed schema: a key may be new to the yaml, and is checked against the class that takes it.
 NAMES = "dataset.class_names"
-DATASET_OF_RUN = (
-    "evaluate",
-    "compare",
-    "doubt",
-    "average",
-    "rank",
-)  # verbs whose default dataset is that of the checkpoint's run
+# Verbs whose default dataset is that of the checkpoint's run.
+DATASET_OF_RUN = ("evaluate", "compare", "doubt", "average", "rank")
 NAMED_BY_VALUES = ("folder", "geotiff")  # datasets whose masks segnet inspect reads without class names
 OPEN_SECTIONS = (
     *("backbone", "decoder", "norm", "loss", "auxiliary_head", "distillation"),
@@ -232,15 +227,21 @@ def _refuse_unknown(schema: type, name: str, overrides: Sequence[str]) -> None:
     """Refuse options unknown to a verb: Hydra would accept `+option=1` and all options of train."""
     known = accepted(schema)
     sections = {option.name for option in dataclasses.fields(schema) if dataclasses.is_dataclass(option.type)}
+    wrong = []
     for override in overrides:
         option, _, value = override.lstrip("+~").partition("=")
-        if option in sections and not value.startswith("{"):
-            answer = in_other_words(name, option, value) or f" Write {option}.NAME=VALUE, see segnet {name} --help"
-            raise ConfigError(f"{override}: {option} is a section of options.{answer}")
         section = option.partition(".")[0]
         is_open = section in OPEN_SECTIONS and section in known
-        if option not in known and not is_open and not re.match(r"hydra[./]|(experiment|task)$", option):
-            raise ConfigError(unknown_option(option, name, overrides, known))
+        is_section = option in sections and not value.startswith("{")
+        if is_section or not (option in known or is_open or re.match(r"hydra[./]|(experiment|task)$", option)):
+            wrong.append((override, option, value))
+    roots = [override.partition("=")[2] for override in overrides if override.lstrip("+").startswith("dataset.root=")]
+    refuse_foreign(name, {option: value for _, option, value in wrong}, roots)
+    for override, option, value in wrong:
+        if option in sections:
+            answer = in_other_words(name, option, value) or f" Write {option}.NAME=VALUE, see segnet {name} --help"
+            raise ConfigError(f"{override}: {option} is a section of options.{answer}")
+        raise ConfigError(unknown_option(option, name, overrides, known))
 
 
 def unknown_option(option: str, name: str, overrides: Sequence[str], known: Iterable[str]) -> str:

@@ -1,6 +1,11 @@
 """Option names of other tools, and the option of segnet that answers each."""
 
+from collections.abc import Mapping, Sequence
+
 from segnet.cli.foreign_values import translated
+from segnet.errors import ConfigError
+
+NAMES_RUN_FOLDER, NAMES_DATASET_FOLDER = "hydra.run.dir=", "dataset.root="
 
 # Option names of other tools -> segnet's option. {value} stands for the given value.
 _TRAIN_WORDS = {
@@ -36,6 +41,7 @@ _TRAIN_WORDS = {
     "augment augmentation augmentations aug transforms": "data.augment={value}",
     "hflip fliplr": "data.flip={value}",
     "jitter": "data.color_jitter={value}",
+    "config config_file cfg_file": "--config-dir FOLDER experiment={value}, for a file in FOLDER/experiment",
     "accumulate accumulation": "trainer.accumulate_grad_batches={value}",
 }
 OWN_SIZE = "for another size: images are predicted at their own size"
@@ -88,8 +94,43 @@ WORDS = {
 
 def in_other_words(verb: str, word: str, value: str = "") -> str:
     """Return segnet's option for an option of another tool (" Write optim.lr=0.1"); empty for an unknown word."""
+    answer = _our_option(verb, word, value)
+    return f" Write {answer}" if answer else ""
+
+
+def _our_option(verb: str, word: str, value: str) -> str:
     key = word.lstrip("-+~").replace("-", "_").lower()
     for words, ours in WORDS.get(verb, FILE_WORDS).items():
         if key in words.split():
-            return f" Write {ours.format(value=translated(ours, key, value))}"
+            if ours.startswith("backbone_weights=") and value.endswith(".ckpt"):  # a whole model, not a backbone
+                return f"init_from={value}"
+            return ours.format(value=translated(ours, key, value))
     return ""
+
+
+def refuse_foreign(verb: str, words: Mapping[str, str], roots: Sequence[str]) -> None:
+    """Refuse options of other tools: all of a command line in one message.
+
+    Args:
+        words: the unknown options with their values.
+        roots: values of dataset.root on the command line.
+
+    Raises:
+        ConfigError: several of other tools' options, or a second folder of the dataset.
+    """
+    answers = {word: answer for word, value in words.items() if (answer := _our_option(verb, word, value))}
+    repeated = [word for word, answer in answers.items() if roots and NAMES_DATASET_FOLDER in answer]
+    reason = f"the dataset has the folder {roots[0]} already" if repeated else ""
+    if repeated and len(words) == 1:
+        raise ConfigError(f"{repeated[0]}={words[repeated[0]]}: {reason}: leave it out")
+    if len(answers) < 2:
+        return
+    written = [answer for word, answer in answers.items() if word not in repeated]
+    folders = [answer.removeprefix(NAMES_RUN_FOLDER) for answer in written if answer.startswith(NAMES_RUN_FOLDER)]
+    options = [answer for answer in written if not answer.startswith(NAMES_RUN_FOLDER)]
+    options += [NAMES_RUN_FOLDER + "/".join(folders)] if folders else []
+    text = ("; " if any(", " in option for option in options) else " ").join(dict.fromkeys(options))
+    advice = [f"Write {text}"] if text else []
+    advice += [f"Leave out {' and '.join(repeated)}: {reason}"] if repeated else []
+    *first, last = answers
+    raise ConfigError(f"{', '.join(first)} and {last} are not options of segnet {verb}. {'. '.join(advice)}")

@@ -1,6 +1,7 @@
 """Values of other tools' options in segnet's form: `pretrained=false` is `backbone_weights=null`."""
 
 import re
+from pathlib import Path
 
 _NO = {"false", "no", "off", "none", "null", "0"}
 _YES = {"", "true", "yes", "on", "1"}
@@ -28,6 +29,8 @@ def translated(ours: str, key: str, value: str) -> str:
         return "cosine" if plain in _YES or "cos" in plain else "poly"
     if ours.startswith("data.augment="):
         return "street" if plain in _YES else value
+    if "experiment=" in ours:
+        return Path(value).stem or "NAME"
     if "dataset.class_names" in ours:
         return _class_names(value)
     if "trainer.devices" in ours or ours.startswith("trainer.accelerator="):

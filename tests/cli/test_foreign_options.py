@@ -58,3 +58,39 @@ def test_a_checkpoint_is_not_taken_for_weights_of_a_backbone():
     assert in_other_words("evaluate", "imgsz", "512").startswith(' Write "scales=[FACTOR]" for another size')
     assert in_other_words("benchmark", "imgsz", "512") == " Write image_size=512"
     assert in_other_words("predict", "weights", "best.ckpt") == " Write --checkpoint best.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--epochs", "1", "--batch", "4", "--imgsz", "128"],
+            "epochs, batch and imgsz are not options of segnet train. "
+            "Write trainer.max_epochs=1 data.batch_size=4 data.crop_size=128",
+        ),
+        (
+            ["--project", "foo", "--lr", "1", "--name", "bar"],
+            "project, lr and name are not options of segnet train. Write optim.lr=1 hydra.run.dir=foo/bar",
+        ),
+        (["--name", "bar"], "name is not an option of segnet train. Write hydra.run.dir=bar"),
+        (["--weights", "best.ckpt"], "weights is not an option of segnet train. Write init_from=best.ckpt"),
+        (
+            ["--config", "a/x.yaml"],
+            "config is not an option of segnet train. "
+            "Write --config-dir FOLDER experiment=x, for a file in FOLDER/experiment",
+        ),
+        (
+            ["dataset.root=mine", "--data", "mine"],
+            "data=mine: the dataset has the folder mine already: leave it out",
+        ),
+        (
+            ["dataset.root=mine", "--data", "mine", "--epochs", "1"],
+            "data and epochs are not options of segnet train. "
+            "Write trainer.max_epochs=1. Leave out data: the dataset has the folder mine already",
+        ),
+    ],
+)
+def test_all_foreign_options_of_a_command_line_are_answered_in_one_line(arguments, message):
+    with pytest.raises(ConfigError) as caught:
+        composed("train", Config, ["dataset=shapes", *arguments])
+    assert str(caught.value) == message
