@@ -22,6 +22,7 @@ from segnet.prediction.folder_files import FolderSettings, check_folder_files, w
 from segnet.prediction.georeferenced import segment_scene_file
 from segnet.prediction.images import segment_images
 from segnet.prediction.inputs import Collector, result_names, shard
+from segnet.prediction.mixed import mixed_options
 from segnet.prediction.outputs import WITHOUT_IGNORED, Style, fitting_kinds, write_shares
 from segnet.prediction.records import FOLDER, Records, is_result, remove_stale_files
 from segnet.prediction.tool_names import with_tool_names
@@ -64,7 +65,9 @@ def predict(options: argparse.Namespace) -> int:
             root, url = Path(os.path.abspath(options.label_studio_root)), options.label_studio_url
             folder = FolderSettings(predictor.classes, root, url)
             tasks = with_tool_names(tasks, settings, folder, records)
-            if warning := refusal_warning(predictor, settings):
+            together = [*settings.folder_kinds, *(["csv"] if "csv" in settings.kinds else [])]
+            mixed = mixed_options(records, together, settings.job, {task.name for task in tasks})
+            for warning in filter(None, [refusal_warning(predictor, settings), mixed]):
                 display.error(warning)
             return _work(Prediction(predictor, records, settings), tasks, options, folder, display)
 

@@ -116,8 +116,11 @@ class Records:
         for kind in dict.fromkeys([*kinds, *others]):
             path = self.target(name, kind)
             if kind not in mine and os.path.lexists(path) and (kind != "csv" or kind in others):
+                shown = str(path)
+                if SAVE_FOLDERS.get(kind) == FOLDER:  # a part of a file that holds all images
+                    shown = f"{self.folder / FOLDER_FILES[kind][0]}: '{name}'"
                 raise DataError(
-                    f"{path}: exists already{_difference(record, origin)}; --overwrite replaces it, or use another "
+                    f"{shown}: exists already{_difference(record, origin)}; --overwrite replaces it, or use another "
                     "--output FOLDER"
                 )
         return [kind for kind in kinds if kind not in mine or not os.path.lexists(self.target(name, kind))]

@@ -121,3 +121,24 @@ def test_a_video_has_its_own_archive(folder, capsys):
     assert "yolo/labels/train/clip/000003.txt" in written()
     assert main(command) == 0
     assert "done already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "file"), [("cvat", "cvat.zip"), ("csv", "shares.csv")])
+def test_results_of_other_options_in_one_file_are_reported(folder, capsys, kind, file):
+    write_noise("a.png")
+    write_noise("b.png")
+    command = ["--checkpoint", str(untrained(folder / "best.ckpt", CLASSES)), "--save", f"mask,{kind}"]
+    assert main(["a.png", *command]) == 0
+    assert main(["b.png", *command]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert main(["b.png", "--overwrite", "--flip", *command]) == 0
+    warning = f"predictions/{file}: also holds results with other options (--flip), such as 'a': use another --output"
+    assert warning in capsys.readouterr().err
+
+
+def test_a_conflict_names_the_file_of_all_images(folder, capsys):
+    write_noise("a.png")
+    command = ["a.png", "--checkpoint", str(untrained(folder / "best.ckpt", CLASSES)), "--save", "cvat"]
+    assert main(command) == 0
+    assert main([*command, "--flip"]) == 3
+    assert "predictions/cvat.zip: 'a': exists already, made with other options (--flip)" in capsys.readouterr().err
