@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from segnet.components import did_you_mean
-from segnet.errors import ConfigError, MachineError
+from segnet.errors import ConfigError, DataError, MachineError
 from segnet.images.bands import read_bands
-from segnet.images.formats import IMAGE_CONTENT_TYPES, TIFF_STARTS
+from segnet.images.formats import IMAGE_CONTENT_TYPES, TIFF_STARTS, reads_heif
 from segnet.images.header import TooManyPixelsError, read_header
-from segnet.images.values import Bands, ValueRange
+from segnet.images.values import Bands, ValueRange, ValueRangeError
 from segnet.serving.jobs import QueueFullError
 
 MAX_UPLOADS = 32  # concurrent uploads; with the size limit this bounds the disk space
@@ -35,10 +35,11 @@ def require_content_type(request: Request) -> None:
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in CONTENT_TYPES:
+        supported = [name for name in CONTENT_TYPES if reads_heif() or name not in ("image/heic", "image/heif")]
         raise HTTPException(
             415,
             f"Content-Type '{content_type}' is not supported: send the bytes of an image, as one of "
-            f"{', '.join(CONTENT_TYPES)}",
+            f"{', '.join(supported)}",
         )
 
 
@@ -209,4 +210,7 @@ def read_upload(path: Path, channels: int, max_pixels: int, value_range: ValueRa
         size = f"{header.width} x {header.height}"
         message = f"the image has {size} pixels, more than {max_pixels / 1e6:g} megapixels: scale it down"
         raise HTTPException(413, message)
-    return read_bands(path, channels, value_range)
+    try:
+        return read_bands(path, channels, value_range)
+    except ValueRangeError as error:  # a client cannot set the option of the training
+        raise DataError(str(error).replace("set dataset.value_range=[low,high], or ", "")) from None

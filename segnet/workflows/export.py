@@ -12,6 +12,7 @@ from segnet.choices import EXPORT_SUFFIXES, WEB
 from segnet.classes import Classes
 from segnet.exporters import EXPORTERS, exportable, metadata_of
 from segnet.exporters.openvino import convert_onnx, export_openvino
+from segnet.exporters.web.runtime import find_web_runtime
 from segnet.inference.runtimes import open_runtime
 from segnet.inference.runtimes.cache import file_digest
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint
@@ -54,6 +55,8 @@ def export(
         ConfigError: the format cannot hold the model.
         MachineError: a package is not installed, or the file cannot be written.
     """
+    if format == WEB and output_kind == "logits":  # the other one is refused with the model's classes
+        find_web_runtime(web_runtime)  # before the model is loaded
     model, classes = load_checkpoint(checkpoint)
     kind = "uint8" if model.in_channels == 3 else "float32"
     metadata = metadata_of(model, classes, kind, output_kind, file_digest(checkpoint))

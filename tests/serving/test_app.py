@@ -225,6 +225,13 @@ def test_images_above_pillows_limit_get_the_servers_message():
     assert found == "the image has more than 50 megapixels: scale it down"
 
 
+def test_a_float_tiff_out_of_range_gets_advice_for_a_client():
+    content = io.BytesIO()
+    Image.fromarray(np.full((5, 6), 300, np.float32)).save(content, "TIFF")
+    found = error_of(Server().predict(content.getvalue()), 422)
+    assert found.endswith("are outside 0-1: convert it to 8 or 16 bits")
+
+
 def test_a_too_large_float_tiff_is_refused_before_decoding(monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     buffer = io.BytesIO()

@@ -8,6 +8,8 @@ pytest.importorskip("starlette")
 pytest.importorskip("httpx")
 from served import Server, encoded, error_of, halves
 
+from segnet.images.formats import reads_heif
+
 
 @pytest.mark.parametrize(
     "host",
@@ -50,6 +52,7 @@ def test_cross_site_requests_without_preflight_are_refused(content_type):
     server = Server()
     headers = {"Content-Type": content_type} if content_type else {}
     found = error_of(server.predict(encoded(halves()), headers=headers), 415)
+    assert ("image/heic" in found) == reads_heif()
     assert "image/png" in found
     assert server.predictor.num_calls == 0
 

@@ -55,7 +55,7 @@ def test_what_is_missing_or_impossible_is_reported_before_the_model_is_traced(tm
     monkeypatch.setattr(export_web, "EXPORTERS", {})
     path = write_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(MachineError, match="npm install onnxruntime-web@"):
-        export(path, "web", tmp_path / "a.html", "logits", lambda _: None)
+        export(tmp_path / "not-loaded.ckpt", "web", tmp_path / "a.html", "logits", lambda _: None)
     with pytest.raises(ConfigError, match="leave out --output-kind classes"):
         export(path, "web", tmp_path / "a.html", "classes", lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
