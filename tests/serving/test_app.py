@@ -225,6 +225,15 @@ def test_images_above_pillows_limit_get_the_servers_message():
     assert found == "the image has more than 50 megapixels: scale it down"
 
 
+def test_12_bit_images_in_16_bit_files_are_logged_once(caplog):
+    content = io.BytesIO()
+    Image.fromarray(np.linspace(0, 4095, 30).reshape(5, 6).astype(np.uint16)).save(content, "PNG")
+    server = Server()
+    for _ in range(2):
+        assert server.predict(content.getvalue()).status_code == 200
+    assert sum("almost black to a model without a value range" in text for text in caplog.messages) == 1
+
+
 def test_a_float_tiff_out_of_range_gets_advice_for_a_client():
     content = io.BytesIO()
     Image.fromarray(np.full((5, 6), 300, np.float32)).save(content, "TIFF")

@@ -170,3 +170,12 @@ def test_a_pool_without_a_usable_image_is_refused(place, tmp_path):
     with pytest.raises(ConfigError, match="camera 0: rank takes image files"):
         main(["0", *end, "splits=[]"])
     assert not (tmp_path / "out").exists()
+
+
+def test_12_bit_images_in_16_bit_files_warn_once(place, tmp_path, caplog):
+    (tmp_path / "pool").mkdir()
+    for index in range(2):
+        values = np.random.default_rng(index).integers(0, 4096, (24, 32)).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / "pool" / f"{index}.png")
+    ranked(place, tmp_path / "out", "number=1", pool=tmp_path / "pool")
+    assert sum("almost black to a model without a value range" in text for text in caplog.messages) == 1
