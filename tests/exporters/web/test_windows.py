@@ -10,6 +10,7 @@ import torch
 from segnet.exporters.web import OWN
 from segnet.exporters.web.node import find_node
 from segnet.images.windows import Mosaic
+from segnet.inference import tta
 from segnet.inference.tta import Inference, argmax_classes
 
 NODE = find_node()
@@ -81,7 +82,8 @@ def test_the_windows_are_those_of_a_prediction():
             assert pieces == [[*place, piece.shared, piece.complete] for place, piece in zip(places, own, strict=True)]
 
 
-def test_the_masks_are_those_of_a_prediction():
+def test_the_masks_are_those_of_a_prediction(monkeypatch):
+    monkeypatch.setattr(tta, "LEAST_WINDOW", 1)  # the windows here are small, so that images have many
     several = 0
     for (height, width, side, overlap), (ids, last) in zip(SIZES, run(SEGMENT), strict=True):
         places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
