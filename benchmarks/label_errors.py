@@ -9,7 +9,7 @@ Objects and regions have 1 % of the pixels or more. The images are then ranked b
 first 20 are counted, for several draws.
 
 The rival is the image score of cleanlab.segmentation, the softmin of the labels' probabilities with temperature 0.1
-(Lad and Mueller 2023, arXiv 2307.05080). It is computed here by that formula; cleanlab itself is not used. CamVid has
+(Lad and Mueller 2023, arXiv 2307.05080). It is computed here by that formula, as cleanlab 2.9.0 does. CamVid has
 label errors of its own, which count as false alarms for both.
 """
 
