@@ -1,11 +1,13 @@
 """Atomic writes, removal of empty folders, and the names of hidden files."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from segnet.errors import MachineError
 
@@ -69,3 +71,12 @@ def removing_if_empty(folder: Path) -> Iterator[None]:
 def is_hidden(name: str) -> bool:
     """Whether a name is a hidden, trash or system file or folder, or Jupyter's checkpoint folder."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty if the file is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

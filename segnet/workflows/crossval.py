@@ -17,12 +17,12 @@ from segnet.data.folds import draw_folds, source_name
 from segnet.data.scan.report import DatasetReport, SplitReport
 from segnet.data.scan.scan import ScanCache, scan_split
 from segnet.errors import ConfigError, DataError, counted
-from segnet.system.files import replacing
+from segnet.system.files import read_object, replacing
 from segnet.training.distributed import detect_launcher
 from segnet.training.run_folder import AUTO_RESUME, differences
 from segnet.training.run_lock import in_use, locked
 from segnet.verb_config import CrossvalConfig
-from segnet.workflows.finished_folds import FOLD_RECORD, FinishedFold, read_fold, read_object, write_fold
+from segnet.workflows.finished_folds import FOLD_RECORD, FinishedFold, read_fold, write_fold
 from segnet.workflows.out_of_fold import out_of_fold_names, write_out_of_fold
 from segnet.workflows.train import train
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from segnet.system.files import replacing
+from segnet.system.files import read_object, replacing
 from segnet.training.label_metrics import scores_of_planes
 from segnet.training.metrics import Scores, number
 from segnet.workflows.evaluate import Results
@@ -104,12 +104,3 @@ def _restored(folder: Path, record: Mapping[str, Any]) -> FinishedFold:
     miou = {name: float("nan") if score is None else score for name, score in record["image_miou"].items()}
     planes, thresholds = record.get("planes", []), record.get("thresholds", {})
     return FinishedFold(folder, record["checkpoint"], len(miou), record.get("confusion", []), miou, planes, thresholds)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object; empty if the file is missing or damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from segnet.errors import MachineError
-from segnet.system.files import UMASK, removing_if_empty, replacing
+from segnet.system.files import UMASK, read_object, removing_if_empty, replacing
 
 
 @pytest.mark.parametrize("durable", [True, False])
@@ -75,3 +75,14 @@ def test_new_folders_with_files_and_existing_empty_folders_are_kept(tmp_path):
             (folder / "a.txt").touch() if name == "new" else None
     assert (tmp_path / "new" / "run" / "a.txt").exists()
     assert (tmp_path / "old" / "run").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(b'{"a": 1}', {"a": 1}), (b"[1]", {}), (b'{"a": ', {}), (b"\xff\xfe", {}), (None, {})],
+)
+def test_a_missing_or_damaged_object_is_empty(tmp_path, content, found):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_object(path) == found

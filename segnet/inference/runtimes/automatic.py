@@ -22,7 +22,7 @@ from segnet.inference.decisions import decision_of
 from segnet.inference.runtimes.cache import file_digest
 from segnet.inference.runtimes.openvino import OpenVINORuntime
 from segnet.inference.runtimes.pytorch import TorchRuntime
-from segnet.system.files import replacing
+from segnet.system.files import read_object, replacing
 from segnet.system.machine import cpu_has_bf16, machine_line
 
 EQUAL_PIXELS = 0.995  # fraction of pixels that must keep their class
@@ -73,7 +73,7 @@ class AutomaticRuntime:
         if not self._lower:
             log.info("precision=auto: float32, the only precision of this runtime and machine")
             return self._chosen.setdefault(size, "float32")
-        stored = _stored_choices(self._store)
+        stored = read_object(self._store)
         choice = stored.get(str(size))
         again = " (measured earlier)"
         if not isinstance(choice, dict) or choice.get("precision") not in ("float32", *self._lower):
@@ -147,15 +147,6 @@ def _speed(exact: Callable[[Tensor], Tensor], lower: Callable[[Tensor], Tensor],
             run(images).flatten()[-1].item()  # waits for a GPU
             taken.append(time.perf_counter() - start)
     return min(seconds[exact]) / min(seconds[lower])
-
-
-def _stored_choices(path: Path) -> dict[str, Any]:
-    """The stored choices; none if the file is missing or damaged."""
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
 
 
 def _store_choices(path: Path, choices: dict[str, Any]) -> None:
