@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from segnet.option_values import parse_budget
 from segnet.system.machine import machine_line
+from segnet.times import parse_budget
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 WAYS = ("budget", "by hand")

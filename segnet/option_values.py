@@ -2,15 +2,16 @@
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from segnet.choices import AUGMENT_PRESETS, CLASS_WEIGHT_RULES, NAMES_OF_OPTIONS, TEMPERATURES, YAML_SUFFIXES
+from segnet.components import did_you_mean
 from segnet.config import OUTPUT_STRIDES, PRECISIONS, Config
 from segnet.errors import ConfigError
+from segnet.times import parse_budget
+from segnet.trainer_arguments import check_trainer_arguments
 
-UNITS = {"h": 3600.0, "min": 60.0, "m": 60.0, "s": 1.0}
-SHORTEST = 20.0  # shortest budget [s]; a shorter one does not cover the start-up
 LARGEST_SEED = 2**32 - 1  # of NumPy's generator
 
 
@@ -72,18 +73,24 @@ def check_values(config: Any) -> None:
     """Check the values of a configuration of any verb, as far as they need no data.
 
     Raises:
-        ConfigError: a value out of its range, or a list of the wrong length.
+        ConfigError: a value out of its range, an unknown name, or a list of the wrong length.
     """
-    for name, value in _dotted_values(config):
+    values = dict(_dotted_values(config))
+    for name, value in values.items():
         is_list = isinstance(value, list | tuple)
         if not all(_is_comparable(item) for item in (value if is_list else [value])):
             continue  # null, or a value that another check refuses
         is_valid, words = (LIST_CHECKS if is_list else NUMBER_CHECKS).get(name, (None, ""))
         if is_valid is not None and not is_valid(value):
             raise ConfigError(f"{name}={list(value) if is_list else value} {words}")
+    _check_names(values)
+    trainer = getattr(config, "trainer", {})
     if isinstance(config, Config):
         _check_choices(config)
+        check_trainer_arguments(trainer)
         _check_length(config)
+    else:  # max_epochs: dataset=shapes sets it
+        check_trainer_arguments({key: trainer[key] for key in trainer if key != "max_epochs"}, evaluates=True)
 
 
 def _dotted_values(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -100,6 +107,82 @@ def _dotted_values(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _is_comparable(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_names(values: Mapping[str, Any]) -> None:
+    """Check the names of components and kinds.
+
+    Args:
+        values: dotted option -> value.
+    """
+    for option, names in NAMES_OF_OPTIONS.items():
+        if isinstance(value := values.get(option), str) and value not in names:
+            raise ConfigError(f"{option}={value} is unknown.{did_you_mean(value, names)}")
+    if isinstance(terms := values.get("loss.terms"), Mapping):
+        check_loss_terms(terms)
+    if isinstance(rule := values.get("loss.class_weight"), str):
+        check_class_weight_rule("loss", rule)
+    check_augment(values.get("data.augment"))
+    calibration_kind(values.get("calibrate"))
+
+
+def check_loss_terms(terms: Mapping[str, Any]) -> None:
+    """Check the names of the losses in a weighted sum.
+
+    Args:
+        terms: name of a loss -> its options.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    for name in terms:
+        if name not in NAMES_OF_OPTIONS["loss.name"]:
+            raise ConfigError(f"loss.terms.{name} is unknown.{did_you_mean(str(name), NAMES_OF_OPTIONS['loss.name'])}")
+
+
+def check_class_weight_rule(where: str, rule: str) -> None:
+    """Check the name of a rule for class weights.
+
+    Args:
+        where: the section with the option, such as "loss".
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if rule not in CLASS_WEIGHT_RULES:
+        raise ConfigError(
+            f"{where}.class_weight={rule} is unknown: choose a rule, or give a list of one number per class."
+            f"{did_you_mean(rule, CLASS_WEIGHT_RULES)}"
+        )
+
+
+def check_augment(augment: Any) -> None:
+    """Check the name of an augmentation preset; lists, files and null pass.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if isinstance(augment, str) and augment not in AUGMENT_PRESETS and not augment.endswith(YAML_SUFFIXES):
+        raise ConfigError(
+            f"data.augment={augment} is unknown.{did_you_mean(augment, AUGMENT_PRESETS)} Own transforms are a list: "
+            '"data.augment=[{name:GaussNoise,p:0.3}]", or its YAML file'
+        )
+
+
+def calibration_kind(value: object) -> str | None:
+    """The kind of temperature that the option calibrate asks for; None: none.
+
+    Raises:
+        ConfigError: an unknown value.
+    """
+    text = str(value).lower()
+    if value is None or text == "false":
+        return None
+    if text == "true":  # --calibrate without a value
+        return "global"
+    if text not in TEMPERATURES:
+        raise ConfigError(f"calibrate={value} must be {', '.join(TEMPERATURES)} or null")
+    return text
 
 
 def _check_choices(config: Config) -> None:
@@ -122,21 +205,3 @@ def _check_length(config: Config) -> None:
     if -1 in given.values() and not set(given.values()) - {-1, None}:
         options = " ".join(f"trainer.{name}=-1" for name, value in given.items() if value)
         raise ConfigError(f"{options}: the run would never end: set trainer.max_epochs or trainer.max_steps")
-
-
-def parse_budget(text: str) -> float:
-    """Parse a time such as 90s, 30min, 2h or 1h30m; return it in seconds.
-
-    Raises:
-        ConfigError: not a time, or too short to train in.
-    """
-    if re.fullmatch(r"\d+(\.\d+)?", text.strip()) and float(text) > 0:
-        raise ConfigError(f"budget={text} has no unit: write {text.strip()}s or {text.strip()}min")
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s)", text.strip())
-    spelled = "".join(number + unit for number, unit in parts)
-    if text.strip() != "0" and (not parts or re.sub(r"\s+", "", spelled) != re.sub(r"\s+", "", text)):
-        raise ConfigError(f"budget={text} is not a time: write 90s, 30min, 2h or 1h30m")
-    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-    if seconds < SHORTEST:
-        raise ConfigError(f"budget={text} is too short to train in: give at least {SHORTEST:g}s")
-    return seconds

@@ -20,11 +20,11 @@ from segnet.inference.runtimes.pytorch import TORCH_DTYPES
 from segnet.models.backbones.resnet import STAGES
 from segnet.models.decoders import DECODERS
 from segnet.models.norms import NORMS
+from segnet.trainer_arguments import LIGHTNING_PRECISIONS
 from segnet.training.callbacks.nonfinite import NON_FINITE_ACTIONS
 from segnet.training.loggers import LOGGERS
 from segnet.training.optim import OPTIMIZERS, SCHEDULES
 from segnet.training.plan import PLANNED, value_of
-from segnet.training.trainer_options import LIGHTNING_PRECISIONS
 
 PACKAGE = Path(configuration.__file__).parent
 OPTIONS = {**vars(configuration), **vars(verb_config)}

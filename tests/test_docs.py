@@ -23,7 +23,7 @@ from segnet.cli.foreign_options import FILE_WORDS, WORDS, in_other_words
 from segnet.cli.grammar import to_overrides
 from segnet.cli.help import SCHEMAS
 from segnet.config import Config
-from segnet.training.trainer_options import TRAINER_ARGUMENTS
+from segnet.trainer_arguments import TRAINER_ARGUMENTS
 from segnet.weights.zoo import PUBLISHED_MODELS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "segnet"
 FLOORS = [
-    "errors config option_values verb_config choices components classes class_sets extras",
+    "errors config option_values trainer_arguments times verb_config choices components classes class_sets extras",
     "system",
     "images models losses weights",
     "data exporters published",

@@ -5,11 +5,28 @@ import sys
 
 import pytest
 
+from segnet.choices import AUGMENT_PRESETS, CLASS_WEIGHT_RULES, NAMES_OF_OPTIONS, RANK_METHODS
 from segnet.cli.composition import composed
-from segnet.config import Config
+from segnet.config import Config, DataConfig, OptimConfig
+from segnet.data.augment.presets import PRESETS
+from segnet.data.cache.decoded import CACHE_KINDS
 from segnet.errors import ConfigError
-from segnet.option_values import check_values, parse_budget
-from segnet.verb_config import BenchmarkConfig, CompareConfig, CrossvalConfig, InspectConfig, RankConfig
+from segnet.losses.class_weight import RULES
+from segnet.models.norms import NORMS
+from segnet.option_values import calibration_kind, check_values
+from segnet.training.callbacks.nonfinite import NON_FINITE_ACTIONS
+from segnet.training.consistency import TEACHERS
+from segnet.training.loggers import LOGGERS
+from segnet.training.optim import OPTIMIZERS, SCHEDULES
+from segnet.training.specs import TABLES
+from segnet.verb_config import (
+    BenchmarkConfig,
+    CompareConfig,
+    CrossvalConfig,
+    EvaluateConfig,
+    InspectConfig,
+    RankConfig,
+)
 
 PAIR = r"must be \[height, width\]"
 SEED = "must be between 0 and 4294967295"
@@ -40,6 +57,22 @@ SEED = "must be between 0 and 4294967295"
         ("budget=0", "at least 20s"),
         ("budget=abc", "is not a time"),
         ("budget=60", "^budget=60 has no unit: write 60s or 60min$"),
+        ("optim.schedule=pol", r"^optim\.schedule=pol is unknown\. Did you mean 'poly'\? Choose from: cosine, poly\.$"),
+        ("optim.name=sdg", r"^optim\.name=sdg is unknown\. Did you mean 'sgd'\?"),
+        ("loss.name=dise", r"^loss\.name=dise is unknown\. Did you mean 'dice'\?"),
+        ("loss.terms.dise.weight=1", r"^loss\.terms\.dise is unknown\. Did you mean 'dice'\?"),
+        ("loss.class_weight=aut", r"^loss\.class_weight=aut is unknown: .* Did you mean 'auto'\?"),
+        ("backbone.name=resnt", r"^backbone\.name=resnt is unknown\. Did you mean 'resnet'\?"),
+        ("norm.name=bach", r"^norm\.name=bach is unknown\. Did you mean 'batch'\?"),
+        ("non_finite=skp", r"^non_finite=skp is unknown\. Did you mean 'skip'\?"),
+        ("consistency.teacher=emma", r"^consistency\.teacher=emma is unknown\. Did you mean 'ema'\?"),
+        ("data.cache=ram", r"^data\.cache=ram is unknown\. Choose from: disk, memory\.$"),
+        ("data.augment=stret", r"^data\.augment=stret is unknown\. Did you mean 'street'\?"),
+        ("calibrate=vector", "^calibrate=vector must be global, class or null$"),
+        (
+            "trainer.max_stepss=2",
+            r"^trainer\.max_stepss is not an option of segnet's Trainer\. Did you mean 'max_steps'",
+        ),
         ("validation.window=0", r"^validation\.window=0 must be 1 or more pixels"),
     ],
 )
@@ -60,10 +93,15 @@ def test_a_value_out_of_its_range_is_refused_by_the_command_line(argument, messa
         BenchmarkConfig(image_size=[512]),
         BenchmarkConfig(batch_size=0),
         Config(trainer={"max_steps": -1}),
+        RankConfig(method="entropie"),
+        BenchmarkConfig(optim=OptimConfig(schedule="pol")),
+        CompareConfig(trainer={"acelerator": "cpu"}),
+        CrossvalConfig(loss={"name": "sum", "terms": {"dise": {}}}),
+        EvaluateConfig(calibrate="vector"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused_in_every_verb(config):
-    with pytest.raises(ConfigError, match=r"must be|would never end"):
+    with pytest.raises(ConfigError, match=r"must be|would never end|is unknown|is not an option"):
         check_values(config)
 
 
@@ -74,10 +112,31 @@ def test_a_value_out_of_its_range_is_refused_in_every_verb(config):
         Config(seed=2**32 - 1, mean=[0.5], budget="30s", trainer={"max_epochs": -1}),
         Config(trainer={"max_epochs": -1, "max_steps": 5}),
         Config(trainer={"max_epochs": 5, "max_steps": -1}),
+        Config(data=DataConfig(augment="mine.yaml")),
+        EvaluateConfig(trainer={"max_epochs": 6, "accelerator": "cpu"}),
     ],
 )
 def test_valid_values_pass(config):
     check_values(config)
+
+
+def test_names_are_those_of_the_tables_that_build():
+    tables = {
+        **{f"{kind}.name": table for kind, table in TABLES.items()},
+        "norm.name": NORMS,
+        "logger.name": LOGGERS,
+        "optim.name": OPTIMIZERS,
+        "optim.schedule": SCHEDULES,
+        "non_finite": NON_FINITE_ACTIONS,
+        "consistency.teacher": TEACHERS,
+        "data.cache": CACHE_KINDS,
+        "method": RANK_METHODS,
+    }
+    assert {option: set(names) for option, names in NAMES_OF_OPTIONS.items()} == {
+        option: set(table) for option, table in tables.items()
+    }
+    assert set(AUGMENT_PRESETS) == set(PRESETS)
+    assert set(CLASS_WEIGHT_RULES) == set(RULES)
 
 
 def test_checks_load_no_torch():
@@ -86,19 +145,12 @@ def test_checks_load_no_torch():
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("30min", 1800), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1.5 h", 5400), ("1h 1min 5s", 3665)],
+    ("value", "kind"), [(None, None), ("False", None), ("True", "global"), ("global", "global"), ("class", "class")]
 )
-def test_times_are_parsed_to_seconds(text, seconds):
-    assert parse_budget(text) == seconds
+def test_kinds_of_temperatures(value, kind):
+    assert calibration_kind(value) == kind
 
 
-@pytest.mark.parametrize("text", ["", "min", "-5min", "3 minutes", "1h30", "00:30:00", "1e3s", "nan"])
-def test_an_invalid_time_is_refused_in_one_line(text):
-    with pytest.raises(ConfigError, match=r"^budget=.* is not a time: write 90s, 30min, 2h or 1h30m$"):
-        parse_budget(text)
-
-
-def test_a_budget_shorter_than_the_start_up_is_refused():
-    with pytest.raises(ConfigError, match="at least 20s"):
-        parse_budget("5s")
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ConfigError, match="calibrate=vector must be global, class or null"):
+        calibration_kind("vector")

@@ -163,7 +163,7 @@ def options_page() -> str:
 
 
 def trainer_page() -> str:
-    module = importlib.import_module("segnet.training.trainer_options")
+    module = importlib.import_module("segnet.trainer_arguments")
     docs = trainer_docs(module)
     taken = [name for name, reason in module.TRAINER_ARGUMENTS.items() if reason == module.ACCEPTED]
     rows = [

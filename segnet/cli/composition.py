@@ -18,7 +18,6 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,6 +26,7 @@ from segnet.cli.foreign_options import in_other_words, refuse_foreign
 from segnet.cli.grammar import SWITCHES_WITH_VALUE, hint, to_overrides
 from segnet.cli.help import CONF_DIR
 from segnet.cli.schemas import accepted, narrowed, schema_node
+from segnet.cli.sweeps import jobs_of, refuse_in_sweep
 from segnet.components import did_you_mean
 from segnet.errors import ConfigError, MachineError, SegnetError
 from segnet.extras import broken_package
@@ -129,7 +129,7 @@ def _without_switches(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def composed(name: str, schema: type[T], arguments: Sequence[str]) -> T:
-    """Compose conf/`name`.yaml with a command line without running it; the first job of a sweep.
+    """Compose conf/`name`.yaml with a command line without running it; of a sweep the first job.
 
     Raises:
         ConfigError: an option that Hydra refuses, with the nearest valid option or the allowed values.
@@ -144,41 +144,53 @@ def composed_run(name: str, schema: type[T], arguments: Sequence[str]) -> tuple[
         The configuration, and the absolute path of the run folder, which may not exist yet.
 
     Raises:
-        ConfigError: as `composed`.
+        ConfigError: as `composed`; in a sweep, for any of its jobs.
     """
     ConfigStore.instance().store("schema", node=schema_node(schema))
     arguments = [_reach_open_section(argument) for argument in to_overrides(name, schema, arguments)]
     is_sweep = bool({"--multirun", "-m"} & set(arguments))
-    single_job = [_first_of_sweep(override, is_sweep, name) for override in _without_switches(arguments)]
+    jobs = list(jobs_of(list(_without_switches(arguments)), is_sweep, name))
     for flag in ("--config-dir", "-cd"):
         if flag in arguments[:-1]:
             folder = Path(arguments[list(arguments).index(flag) + 1]).absolute()
             if not folder.is_dir():
                 raise ConfigError(f"{flag} {folder}: no such folder")
-            single_job.append(f"hydra.searchpath=[file://{folder}]")
-    _refuse_unknown(schema, name, single_job)
+            jobs = [[*job, f"hydra.searchpath=[file://{folder}]"] for job in jobs]
+    _refuse_unknown(schema, name, jobs[0])
+    found = []
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            tree = compose(name, overrides=single_job, return_hydra_config=True)
-        folder = run_folder_of(tree)
-        OmegaConf.set_struct(tree, False)
-        del tree["hydra"]
-        own = {option.name for option in dataclasses.fields(schema)}  # type: ignore[arg-type]
-        if "dataset" in own and not tree.dataset and name not in DATASET_OF_RUN:
-            choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
-            raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
-        missing = sorted(key for key in OmegaConf.missing_keys(tree) if re.split(r"[.[]", key)[0] in own)
-        if missing and not (name == "inspect" and missing == [NAMES] and tree.dataset.name in NAMED_BY_VALUES):
-            raise ConfigError(_not_set(missing[0], tree))
-        if is_sweep:
-            _refuse_in_sweep(tree, own_jobs="submitit" in " ".join(arguments))
-        return narrowed(tree, schema), folder
+            for job in jobs:  # of a sweep, all: a wrong value is refused before the first one starts
+                tree = compose(name, overrides=job, return_hydra_config=True)
+                folder = run_folder_of(tree)
+                found.append((_config_of(name, schema, tree), folder))
+                if is_sweep:
+                    refuse_in_sweep(tree, own_jobs="submitit" in " ".join(arguments))
+        return found[0]
     except yaml.YAMLError as error:
         raise ConfigError(f"a configuration file cannot be read: {' '.join(str(error).split())}") from None
     except MissingConfigException as error:
         raise ConfigError(_missing_choice(error)) from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(explanation(error, schema, name, single_job)) from None
+        raise ConfigError(explanation(error, schema, name, jobs[len(found)])) from None
+
+
+def _config_of(name: str, schema: type[T], tree: DictConfig) -> T:
+    """The configuration of a composed tree, which loses Hydra's own section.
+
+    Raises:
+        ConfigError: a missing option, or a value out of its range.
+    """
+    OmegaConf.set_struct(tree, False)
+    del tree["hydra"]
+    own = {option.name for option in dataclasses.fields(schema)}  # type: ignore[arg-type]
+    if "dataset" in own and not tree.dataset and name not in DATASET_OF_RUN:
+        choices = ", ".join(sorted(path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")))
+        raise ConfigError(f"dataset is not set: add dataset=..., one of {choices}")
+    missing = sorted(key for key in OmegaConf.missing_keys(tree) if re.split(r"[.[]", key)[0] in own)
+    if missing and not (name == "inspect" and missing == [NAMES] and tree.dataset.name in NAMED_BY_VALUES):
+        raise ConfigError(_not_set(missing[0], tree))
+    return narrowed(tree, schema)
 
 
 def _not_set(key: str, tree: DictConfig) -> str:
@@ -199,28 +211,6 @@ def run_folder_of(tree: DictConfig) -> Path:
         return Path(tree.hydra.run.dir).absolute()
     finally:
         state.cfg = before
-
-
-def _first_of_sweep(override: str, is_sweep: bool, verb: str) -> str:
-    """The first value of `lr=0.1,0.2`, for the first job of --multirun.
-
-    Raises:
-        ConfigError: several values without --multirun, or an override that cannot be read.
-    """
-    try:
-        parsed = OverridesParser.create().parse_override(override)
-    except HydraException as error:
-        raise ConfigError(f"'{override}' cannot be read: {str(error).splitlines()[0]}; quote it as '...'") from None
-    if not parsed.is_sweep_override():
-        return override
-    key, _, value = override.partition("=")
-    if not is_sweep:
-        name = key.lstrip("+~")
-        if answer := in_other_words(verb, name, value):
-            raise ConfigError(f"{name} is not an option of segnet {verb}.{answer}")
-        raise ConfigError(f'{name}={value}: a list has brackets: "{name}=[{value}]"; --multirun tries each value')
-    prefix = override[: len(override) - len(override.lstrip("+~"))]
-    return f"{prefix}{parsed.get_key_element().lstrip('+~')}={next(iter(parsed.sweep_string_iterator()))}"
 
 
 def _refuse_unknown(schema: type, name: str, overrides: Sequence[str]) -> None:
@@ -249,25 +239,6 @@ def unknown_option(option: str, name: str, overrides: Sequence[str], known: Iter
     values = [value for key, _, value in (text.partition("=") for text in overrides) if key.lstrip("+~") == option]
     answer = hint(name, option, values[0] if values else "", known)
     return f"{option} is not an option of segnet {name}.{answer or f' See segnet {name} --help'}"
-
-
-def _refuse_in_sweep(composed: DictConfig, own_jobs: bool) -> None:
-    """Refuse options that a sweep cannot use.
-
-    Args:
-        own_jobs: whether a launcher starts each run as a separate job with its own command line.
-
-    Raises:
-        ConfigError: an option for a single run.
-    """
-    if composed.get("checkpoint") is not None:
-        raise ConfigError(f"checkpoint={composed.checkpoint} resumes one run: leave out --multirun")
-    devices = composed.trainer.get("devices", 1) if "trainer" in composed else 1
-    if devices not in (1, "1", "auto") and not own_jobs:
-        raise ConfigError(
-            f"trainer.devices={devices}: each of its processes would run the whole sweep again: leave out --multirun, "
-            "or use hydra/launcher=submitit_slurm"
-        )
 
 
 def _missing_choice(error: MissingConfigException) -> str:

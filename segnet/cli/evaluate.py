@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from segnet.cli.composition import run
 from segnet.cli.output import say
 from segnet.errors import ConfigError, ExitCode
+from segnet.option_values import calibration_kind
 from segnet.published.zoo import find_model
 from segnet.verb_config import EvaluateConfig
 from segnet.weights.zoo import stands_for_model
@@ -104,8 +105,6 @@ def calibration_of(config: EvaluateConfig) -> str | None:
     Raises:
         ConfigError: an unknown kind, the train split, several checkpoints or a published model.
     """
-    from segnet.training.calibration import calibration_kind
-
     kind = calibration_kind(config.calibrate)
     if kind is None:
         return None

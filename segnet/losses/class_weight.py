@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segnet.components import did_you_mean
-from segnet.errors import ConfigError
+from segnet.option_values import check_class_weight_rule
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +85,7 @@ def with_class_weights(
         }
     rule = spec.get("class_weight")
     if isinstance(rule, str):
-        if rule not in RULES:
-            raise ConfigError(
-                f"{where}.class_weight={rule} is unknown: choose a rule, or give a list of one number per class."
-                f"{did_you_mean(rule, RULES)}"
-            )
+        check_class_weight_rule(where, rule)
         spec["class_weight"] = [float(f"{weight:.{DIGITS}g}") for weight in RULES[rule](counted())]
         weights = ", ".join(f"{name} {weight:g}" for name, weight in zip(names, spec["class_weight"], strict=True))
         log.info("%s.class_weight=%s (%s): %s", where, rule, RULES[rule].__name__, weights)

@@ -12,7 +12,7 @@ from typing import Any
 
 from segnet.config import Config, default_backbone, known
 from segnet.errors import ConfigError
-from segnet.option_values import UNITS, parse_budget
+from segnet.times import parse_budget
 from segnet.training.callbacks.budget_clock import VALIDATION_TIME
 from segnet.training.plan import BATCH_SIZE, Facts, has_length, planned
 from segnet.training.run_config import stored_config
@@ -28,16 +28,6 @@ STEPS_FOR_LARGEST_BATCH = 8_000
 SPEED_FRACTION = 0.85  # fraction of the probe's speed to plan with; data loading and other processes take the rest
 MOST_VALIDATIONS = 20
 LEAST_TRAINING = 0.2  # smallest fraction of the budget for training
-
-
-def as_budget(seconds: float) -> str:
-    """Format seconds as a budget: "1h30min"."""
-    rest = round(seconds)
-    parts = []
-    for unit in ("h", "min", "s"):
-        number, rest = divmod(rest, int(UNITS[unit]))
-        parts += [f"{number}{unit}"] if number else []
-    return "".join(parts) or "0s"
 
 
 def check_budget(config: Config) -> float | None:

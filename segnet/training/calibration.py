@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.errors import ConfigError, SegnetError
+from segnet.errors import SegnetError
 from segnet.inference.refining import Refiner
 from segnet.inference.tta import argmax_classes, calibrated
 from segnet.models.temperature import HIGHEST, LOWEST, Temperature
 from segnet.training.confidence_metrics import ConfidenceCounts, ConfidenceScores, top_confidence
 
-KINDS = ("global", "class")  # of temperatures: one, or one per predicted class
 MOST_PIXELS, MOST_LOGITS = 2**17, 2**23  # of the sample: 32 MiB
 FEWEST_PIXELS = 100  # labeled pixels in the sample, for a temperature; of a class, for its own one 10 times as many
 MOST_STEPS, NEWTON_TOLERANCE = 50, 1e-10  # of Newton's method
@@ -168,22 +167,6 @@ def label_and_count(
     likeliest = argmax_classes(scores) if decides else refiner.label(scores)
     metrics.update(logits, likeliest, truth)
     return refiner.label(calibrated(scores, metrics.temperature)) if decides else likeliest
-
-
-def calibration_kind(value: object) -> str | None:
-    """The kind of temperature that the option calibrate asks for; None: none.
-
-    Raises:
-        ConfigError: an unknown value.
-    """
-    text = str(value).lower()
-    if value is None or text == "false":
-        return None
-    if text == "true":  # --calibrate without a value
-        return "global"
-    if text not in KINDS:
-        raise ConfigError(f"calibrate={value} must be {', '.join(KINDS)} or null")
-    return text
 
 
 def num_trained_images(datamodule: SegmentationDataModule, split: str) -> int:

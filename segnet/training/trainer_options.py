@@ -1,77 +1,17 @@
-"""Options under `trainer.`: the accepted arguments of Lightning's Trainer, and alternatives to the others.
-
-`TRAINER_ARGUMENTS` contains every argument of the installed Lightning. A test compares it with the Trainer's signature
-and trains with each accepted argument.
-"""
+"""Options under `trainer.`: checked against Lightning's signature, and translated to its arguments."""
 
 import inspect
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from segnet.components import check_options, did_you_mean
+from segnet.components import check_options
 from segnet.config import PRECISIONS, Config
 from segnet.errors import ConfigError
 from segnet.system.machine import usable_precision
-from segnet.training.budget import as_budget
-
-ACCEPTED = ""
-# Argument -> ACCEPTED, or the reason and the alternative.
-TRAINER_ARGUMENTS: dict[str, str] = {
-    "accelerator": ACCEPTED,
-    "strategy": ACCEPTED,
-    "devices": ACCEPTED,
-    "num_nodes": ACCEPTED,
-    "precision": ACCEPTED,
-    "logger": "choose one with logger=tensorboard, logger=wandb or logger=mlflow",
-    "callbacks": "it takes Python objects; see ema, early_stopping, profile and checkpoint_every",
-    "fast_dev_run": "it writes no checkpoint: use trainer.max_steps=1 trainer.limit_val_batches=1",
-    "max_epochs": ACCEPTED,
-    "min_epochs": ACCEPTED,
-    "max_steps": ACCEPTED,
-    "min_steps": ACCEPTED,
-    "max_time": "it ends a run at a high learning rate: use budget=2h",
-    "limit_train_batches": ACCEPTED,
-    "limit_val_batches": ACCEPTED,
-    "limit_test_batches": "training does not test: use segnet evaluate",
-    "limit_predict_batches": "training does not predict: use segnet predict",
-    "overfit_batches": ACCEPTED,
-    "val_check_interval": ACCEPTED,
-    "check_val_every_n_epoch": ACCEPTED,
-    "num_sanity_val_steps": ACCEPTED,
-    "log_every_n_steps": ACCEPTED,
-    "enable_checkpointing": "a run always writes them: see checkpoint_every and checkpoint_minutes",
-    "enable_progress_bar": "a terminal gets a progress bar, a file or TERM=dumb gets one line per validation",
-    "enable_model_summary": ACCEPTED,
-    "accumulate_grad_batches": ACCEPTED,
-    "gradient_clip_val": ACCEPTED,
-    "gradient_clip_algorithm": ACCEPTED,
-    "deterministic": ACCEPTED,
-    "benchmark": ACCEPTED,
-    "inference_mode": ACCEPTED,
-    "use_distributed_sampler": "segnet's sampler divides the samples among the processes",
-    "profiler": ACCEPTED,
-    "detect_anomaly": ACCEPTED,
-    "barebones": "it disables checkpoints and metrics: measure speed with segnet benchmark",
-    "plugins": "it takes Python objects",
-    "sync_batchnorm": ACCEPTED,
-    "reload_dataloaders_every_n_epochs": "every epoch draws a new order and new augmentations already",
-    "default_root_dir": "the run folder is hydra.run.dir",
-    "enable_autolog_hparams": "the whole configuration is logged, and written to config.yaml",
-    "model_registry": "copy best.ckpt, or publish it with segnet.hub",
-}
-# An evaluation runs every image of a split once, in one process.
-EVALUATION_ARGUMENTS = (
-    *("accelerator", "devices", "num_nodes", "precision", "deterministic", "benchmark", "inference_mode"),
-    "enable_model_summary",
-)
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
-# segnet's precisions -> Lightning's names; trainer.precision accepts the SYNONYMS too.
-LIGHTNING_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-SYNONYMS = {"32": "32-true", "16": "16-mixed", **{word: word for word in LIGHTNING_PRECISIONS.values()}}
+from segnet.trainer_arguments import LIGHTNING_PRECISIONS, SYNONYMS, accepted_arguments, check_trainer_arguments
 
 
 def check_trainer_options(options: Mapping[str, Any], *, evaluates: bool = False) -> None:
@@ -83,43 +23,10 @@ def check_trainer_options(options: Mapping[str, Any], *, evaluates: bool = False
     Raises:
         ConfigError: the message names the option and an alternative.
     """
-    for name in options:
-        reason = TRAINER_ARGUMENTS.get(name)
-        if name == "max_time" and not evaluates:
-            raise ConfigError(f"trainer.max_time={options[name]} {_as_budget_option(options[name])}")
-        if reason:
-            raise ConfigError(f"trainer.{name} is not available: {reason}")
-        if evaluates and reason is not None and name not in EVALUATION_ARGUMENTS:
-            raise ConfigError(f"trainer.{name} is for training only: an evaluation runs each image of the split once")
-    accepted = EVALUATION_ARGUMENTS if evaluates else [name for name, reason in TRAINER_ARGUMENTS.items() if not reason]
+    check_trainer_arguments(options, evaluates=evaluates)
+    accepted = accepted_arguments(evaluates=evaluates)
     others = set(inspect.signature(pl.Trainer.__init__).parameters) - set(accepted)
     check_options("trainer", "segnet's Trainer", pl.Trainer.__init__, options, exclude=others)
-    _require_choice("strategy", str(options.get("strategy", "auto")), STRATEGIES)
-    _require_choice("precision", str(options.get("precision") or "float32"), (*LIGHTNING_PRECISIONS, *SYNONYMS))
-    interval = options.get("val_check_interval")
-    if interval is not None and (isinstance(interval, bool) or not isinstance(interval, int | float)):
-        raise ConfigError(
-            f"trainer.val_check_interval={interval}: a resumed run cannot repeat time-based validations: use a number "
-            "of batches (500) or a fraction of an epoch (0.5)"
-        )
-    if options.get("limit_train_batches") in (0, 0.0):
-        raise ConfigError("trainer.limit_train_batches=0 leaves nothing to train on: use 1 or more, or a fraction")
-    for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
-        if isinstance(value := options.get(name), int) and value < 1:
-            raise ConfigError(f"trainer.{name}={value} must be 1 or more")
-
-
-def _as_budget_option(max_time: Any) -> str:
-    """Return the end of an error about Lightning's time limit, with the equivalent budget."""
-    parts = [float(part) for part in re.findall(r"\d+", str(max_time))] if isinstance(max_time, str) else []
-    seconds = sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600, 86400), strict=False))
-    budget = as_budget(seconds) if seconds else "2h"
-    return f"would end a run at a high learning rate: use budget={budget}, whose schedule ends in time"
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"trainer.{name}={value} is not available.{did_you_mean(value, choices)}")
 
 
 def resolve_trainer_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from segnet.config import Config, known
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import ConfigError
 from segnet.option_values import check_values
+from segnet.times import as_budget
 from segnet.training.batches import scale_lr
-from segnet.training.budget import LEAST_TRAINING, Speed, as_budget, backbone_for, check_budget, plan_within
+from segnet.training.budget import LEAST_TRAINING, Speed, backbone_for, check_budget, plan_within
 from segnet.training.callbacks import budget_clock as clocks
 from segnet.training.callbacks.budget_clock import BudgetClock
 from segnet.training.plan import WARMUP_FRACTION, Facts, needs_sizes, planned

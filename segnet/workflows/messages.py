@@ -12,12 +12,12 @@ from segnet.data.augment.presets import augment_summary
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import listed
 from segnet.system.machine import machine_line
+from segnet.trainer_arguments import LIGHTNING_PRECISIONS
 from segnet.training.batches import step_summary
 from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.optim import parameter_groups
 from segnet.training.plan import FEW_STEPS, Facts, chosen, num_steps, planned, steps_per_epoch
 from segnet.training.task import SegmentationTask
-from segnet.training.trainer_options import LIGHTNING_PRECISIONS
 from segnet.workflows.decisions import facts_of
 from segnet.workflows.evaluate import Results
 

@@ -22,10 +22,11 @@ from segnet.inference.predictor import Predictor
 from segnet.inference.tta import Inference
 from segnet.losses.class_weight import LabelCounts, with_class_weights
 from segnet.models.checkpoint import fitting, read_checkpoint
+from segnet.option_values import calibration_kind
 from segnet.published.zoo import with_found_model
 from segnet.system.machine import explained
 from segnet.system.signals import ending_at_once
-from segnet.training.calibration import calibration_kind, num_trained_images
+from segnet.training.calibration import num_trained_images
 from segnet.training.callbacks.budget_clock import budget_clock
 from segnet.training.callbacks.configured import configured_callbacks
 from segnet.training.callbacks.restore_errors import RestoreErrors

@@ -7,8 +7,8 @@ from tiny import configuration
 
 from segnet.config import Config, DataConfig, OptimConfig
 from segnet.errors import ConfigError
-from segnet.option_values import parse_budget
-from segnet.training.budget import Speed, as_budget, backbone_for, check_budget, plan_within
+from segnet.times import as_budget, parse_budget
+from segnet.training.budget import Speed, backbone_for, check_budget, plan_within
 from segnet.training.plan import PLANNED, Facts, value_of
 from segnet.training.run_config import write_config
 from segnet.training.trainer_options import check_trainer_options

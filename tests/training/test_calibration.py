@@ -3,13 +3,11 @@
 import pytest
 import torch
 
-from segnet.errors import ConfigError
 from segnet.models.temperature import HIGHEST, LOWEST, UNCALIBRATED, Temperature
 from segnet.training import calibration
 from segnet.training.calibration import (
     ConfidenceMetrics,
     LogitSample,
-    calibration_kind,
     fit_temperature,
     scores_of_pixels,
 )
@@ -99,15 +97,3 @@ def test_too_few_labeled_pixels_give_no_temperature():
     metrics.update(torch.full((1, 3, 40, 40), torch.nan), torch.zeros(1, 40, 40), torch.ones(1, 40, 40))  # diverged
     assert metrics.fitted() is None
     assert metrics.counts.scores().ece == 0
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"), [(None, None), ("False", None), ("True", "global"), ("global", "global"), ("class", "class")]
-)
-def test_kinds_of_temperatures(value, kind):
-    assert calibration_kind(value) == kind
-
-
-def test_an_unknown_kind_is_refused():
-    with pytest.raises(ConfigError, match="calibrate=vector must be global, class or null"):
-        calibration_kind("vector")

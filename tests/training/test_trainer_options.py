@@ -11,16 +11,10 @@ from segnet.config import PRECISIONS, Config, DataConfig
 from segnet.errors import ConfigError, SegnetError
 from segnet.models.checkpoint import read_checkpoint
 from segnet.system import machine
+from segnet.trainer_arguments import EVALUATION_ARGUMENTS, LIGHTNING_PRECISIONS, STRATEGIES, TRAINER_ARGUMENTS
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import evaluation_trainer, training_trainer
-from segnet.training.trainer_options import (
-    EVALUATION_ARGUMENTS,
-    LIGHTNING_PRECISIONS,
-    STRATEGIES,
-    TRAINER_ARGUMENTS,
-    device_type,
-    precision_option,
-)
+from segnet.training.trainer_options import device_type, precision_option
 from segnet.workflows.evaluate import evaluate
 from segnet.workflows.train import train
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segnet.components import did_you_mean
+from segnet.choices import YAML_SUFFIXES
 from segnet.config import DataConfig, known
-from segnet.data.datasets.yaml_records import YAML_SUFFIXES, read_yaml_list
+from segnet.data.datasets.yaml_records import read_yaml_list
 from segnet.errors import ConfigError
+from segnet.option_values import check_augment
 
 Spec = Mapping[str, Any]  # {"name": class of albumentations, **its arguments}
 
@@ -205,11 +206,7 @@ def _items(augment: Any) -> list[Any]:
     if augment is None:
         return []
     if isinstance(augment, str):
-        if augment not in PRESETS:
-            raise ConfigError(
-                f"data.augment={augment} is unknown.{did_you_mean(augment, PRESETS)} Own transforms are a list: "
-                '"data.augment=[{name:GaussNoise,p:0.3}]", or its YAML file'
-            )
+        check_augment(augment)
         return [augment]
     if not isinstance(augment, list | tuple):
         raise ConfigError(f'data.augment={augment}: must be a preset or a list: "data.augment=[{{name:GaussNoise}}]"')

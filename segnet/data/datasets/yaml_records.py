@@ -9,7 +9,6 @@ from segnet.data.datasets.json_records import Record, shown
 from segnet.data.datasets.text_files import decode, read_bytes
 from segnet.errors import DataError
 
-YAML_SUFFIXES = (".yaml", ".yml")
 MAX_YAML_BYTES = 2**24
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from segnet.choices import YAML_SUFFIXES
 from segnet.data.datasets.file_names import Files, normal_form
 from segnet.data.datasets.json_records import as_integer, shown
 from segnet.data.datasets.lists import COMMENT
@@ -16,7 +17,7 @@ from segnet.data.datasets.notes import Notes
 from segnet.data.datasets.pairing import image_files, is_image
 from segnet.data.datasets.splits import SPLIT_OF_NAME, held_out
 from segnet.data.datasets.text_files import read_lines
-from segnet.data.datasets.yaml_records import YAML_SUFFIXES, read_yaml
+from segnet.data.datasets.yaml_records import read_yaml
 from segnet.errors import DataError
 from segnet.system.files import is_hidden
 from segnet.system.path_names import is_elsewhere, parts_of
