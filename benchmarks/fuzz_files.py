@@ -11,310 +11,35 @@ alone: --first N --cases 1 repeats one. The exit code is 1 if anything was found
 """
 
 import argparse
-import io
-import json
 import logging
 import os
 import pickle
-import re
 import signal
 import sys
 import tempfile
 import time
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import fuzz_readers
 import fuzz_verbs
 import numpy as np
 import torch
-from PIL import Image
+from fuzz_verbs import Read, Subject
+from mutations import damaged
 
-from segnet.classes import Classes
 from segnet.errors import SegnetError
 
-SPEC: dict[str, Any] = {
-    "backbone": {"name": "resnet", "block": "basic", "depths": [1, 1, 1, 1], "base_channels": 8, "stem_channels": 8},
-    "decoder": {"name": "deeplabv3plus", "output_stride": 16, "aspp_channels": 8, "low_level_channels": 4},
-    "num_classes": 3,
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-}
-CLASSES = Classes.create(["sky", "road", "tree"])
+SUBJECTS = {**fuzz_readers.SUBJECTS, **fuzz_verbs.SUBJECTS}
 BATCH = 20  # cases of a process: it is forked, so that a crash or a leak ends one batch only
-WORDS = re.compile(rb"[^\s,:;\[\]{}()\"']+")
-PROBE = torch.randint(0, 256, (1, 3, 33, 47), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-Read = Callable[[Path], Any]  # reads a file as the verbs do; gives something that can be compared
-
-
-def mutate(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
-    """One of the ways in which disks, transfers and people damage files."""
-    data = bytearray(content)
-    size = len(data)
-    place = int(rng.integers(0, max(1, size)))
-    kind = str(rng.choice(["bit", "bits", "byte", "head", "zeros", "cut", "grow", "insert", "delete", "swap"]))
-    if kind == "bit":
-        data[place] ^= 1 << int(rng.integers(0, 8))
-    elif kind in ("bits", "head"):
-        reach = size if kind == "bits" else min(size, 512)
-        for position in rng.integers(0, reach, int(rng.integers(1, 20))):
-            data[position] ^= 1 << int(rng.integers(0, 8))
-    elif kind == "byte":
-        data[place] = int(rng.choice([0, 1, 0x7F, 0x80, 0xFF]))
-    elif kind == "zeros":
-        data[place : place + 64] = bytes(min(64, size - place))
-    elif kind == "cut":
-        del data[place:]
-    elif kind == "grow":
-        data += rng.bytes(int(rng.integers(1, 200)))
-    elif kind == "insert":
-        data[place:place] = rng.bytes(int(rng.integers(1, 20)))
-    elif kind == "delete":
-        del data[place : place + int(rng.integers(1, 50))]
-    else:
-        other = int(rng.integers(0, max(1, size)))
-        length = int(rng.integers(1, 64))
-        data[place : place + length], data[other : other + length] = (
-            data[other : other + length],
-            data[place : place + length],
-        )
-    return kind, bytes(data)
-
-
-def rezipped(content: bytes, rng: np.random.Generator) -> tuple[str, bytes]:
-    """A zip archive of which one member is damaged, with the checksum of the damage."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    name = (
-        str(rng.choice(sorted(parts))) if rng.random() < 0.5 else next(n for n in parts if n.endswith((".pkl", "json")))
-    )
-    kind, parts[name] = mutate(parts[name] or b"\0", rng)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for member, data in parts.items():
-            archive.writestr(member, data)
-    return f"member {kind}", buffer.getvalue()
-
-
-ODD: tuple[Any, ...] = (
-    None,
-    -1,
-    0,
-    1.5,
-    2**100,
-    10**9,
-    "x",
-    "",
-    [],
-    [1],
-    {},
-    {"a": 1},
-    True,
-    float("nan"),
-    [None],
-    "a\x1b\n",
-)
-
-
-def edited(value: Any, rng: np.random.Generator) -> Any:
-    """A nested value with one part of another type, one key less or one more."""
-    places: list[tuple[Any, Any]] = []
-
-    def visit(inner: Any) -> None:
-        items = inner.items() if isinstance(inner, dict) else enumerate(inner) if isinstance(inner, list) else ()
-        for key, part in items:
-            places.append((inner, key))
-            visit(part)
-
-    visit(value)
-    holder, key = places[int(rng.integers(0, len(places)))]
-    if isinstance(holder, dict) and rng.random() < 0.2:
-        del holder[key]
-    else:
-        holder[key] = ODD[int(rng.integers(0, len(ODD)))]
-    return value
-
-
-def with_odd_word(content: bytes, rng: np.random.Generator) -> bytes:
-    """A text of which one word is another value."""
-    words = list(WORDS.finditer(content))
-    word = words[int(rng.integers(0, len(words)))]
-    odd = str(ODD[int(rng.integers(0, len(ODD)))]).encode()
-    return content[: word.start()] + odd + content[word.end() :]
-
-
-# What is read, and from what
-
-
-def checkpoints(folder: Path, rng_of: Callable[[int], np.random.Generator]) -> Iterator[tuple[Path, Read, list[Path]]]:
-    """(sound file, reader, files to damage): checkpoints and exports as predict, evaluate and train read them."""
-    from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
-    from segnet.models.pretrained import load_pretrained, save_pretrained
-    from segnet.models.segmentation_model import SegmentationModel
-    from segnet.workflows.export import export
-
-    torch.manual_seed(0)
-    model = SegmentationModel(**SPEC)
-    state = {f"model.{name}": value for name, value in model.state_dict().items()}
-    training = {"optimizer_states": [{"state": {}, "param_groups": []}], "lr_schedulers": [], "loops": {}, "epoch": 3}
-    path = folder / "a.ckpt"
-    save_checkpoint(
-        {"state_dict": state, "hyper_parameters": {"model": SPEC, "classes": CLASSES.to_dict()}, **training}, path
-    )
-
-    def logits(found: Any) -> bytes:
-        with torch.inference_mode():
-            return bytes(found(PROBE).numpy().tobytes())
-
-    yield path, lambda file: logits(load_checkpoint(file)[0]), [path]
-    yield path, lambda file: sorted(read_checkpoint(file)["state_dict"]), [path]
-    save_pretrained(SPEC, model.state_dict(), CLASSES, folder / "hub")
-    hub = folder / "hub" / "model.safetensors"
-    yield hub, lambda file: logits(load_pretrained(file.parent)[0]), [hub, hub.with_name("config.json")]
-    for format, suffix, package in (
-        ("onnx", ".onnx", "onnxruntime"),
-        ("openvino", ".xml", "openvino"),
-        ("pt2", ".pt2", "torch"),
-    ):
-        try:
-            __import__(package)
-            exported = folder / format / f"a{suffix}"
-            export(path, format, exported, "logits", lambda _: None)
-        except (ImportError, SegnetError) as error:
-            print(f"{format} is left out: {error}")
-            continue
-        damaged = [exported, *([exported.with_suffix(".bin")] if format == "openvino" else [])]
-        yield exported, exported_logits, damaged
-
-
-def exported_logits(file: Path) -> bytes:
-    """As predict opens it."""
-    from segnet.inference.runtimes import open_runtime
-
-    return bytes(open_runtime(file, "cpu")(PROBE).numpy().tobytes())
-
-
-def weights(folder: Path, rng_of: Callable[[int], np.random.Generator]) -> Iterator[tuple[Path, Read, list[Path]]]:
-    """Weight files of every format, as backbone_weights= and segnet convert read them."""
-    from safetensors.torch import save_file
-
-    from segnet.models.segmentation_model import SegmentationModel
-    from segnet.weights.load import load_backbone_weights
-
-    torch.manual_seed(0)
-    backbone = SegmentationModel(**SPEC).backbone
-    state = {name: value.contiguous() for name, value in backbone.state_dict().items()}
-
-    def loaded(file: Path) -> bytes:
-        load_backbone_weights(backbone, file)
-        return bytes(torch.cat([value.flatten().float() for value in backbone.state_dict().values()]).numpy().tobytes())
-
-    torch.save({"state_dict": state, "meta": {"epoch": 1}}, folder / "a.pth")
-    torch.save(state, folder / "foreign-old.pth", _use_new_zipfile_serialization=False)
-    save_file(state, folder / "foreign.safetensors")
-    arrays = {name: value.numpy() for name, value in state.items()}
-    (folder / "foreign-2.pdparams").write_bytes(pickle.dumps(arrays, protocol=2))
-    (folder / "foreign-4.pdparams").write_bytes(pickle.dumps(arrays, protocol=4))
-    for name in ("a.pth", "foreign-old.pth", "foreign.safetensors", "foreign-2.pdparams", "foreign-4.pdparams"):
-        yield folder / name, loaded, [folder / name]
-
-
-def images(folder: Path, rng_of: Callable[[int], np.random.Generator]) -> Iterator[tuple[Path, Read, list[Path]]]:
-    """Image and mask files of every format, as all verbs read them."""
-    from segnet.images.bands import read_bands
-    from segnet.images.header import read_header
-    from segnet.images.masks import read_mask
-
-    pixels = rng_of(0).integers(0, 256, (24, 31, 3), dtype=np.uint8)
-    for suffix in ("png", "jpg", "webp", "bmp", "gif", "tif"):
-        path = folder / f"a.{suffix}"
-        Image.fromarray(pixels).save(path)
-        yield path, lambda file: (read_header(file), read_bands(file, 3).shape), [path]
-    Image.fromarray(pixels[:, :, 0] % 4).save(folder / "mask.png")
-    yield folder / "mask.png", lambda file: read_mask(file).shape, [folder / "mask.png"]
-    try:
-        import tifffile
-    except ImportError:
-        return
-    layouts: list[dict[str, Any]] = [
-        {"compression": "zlib"},
-        {"tile": (16, 16), "compression": "zlib"},
-        {"planarconfig": "separate"},
-        {"bigtiff": True},
-    ]
-    for number, options in enumerate(layouts):
-        for dtype in (np.uint8, np.uint16, np.float32):
-            path = folder / f"{number}-{np.dtype(dtype).name}.tif"
-            data: Any = pixels / 255 if dtype == np.float32 else pixels
-            data = data.transpose(2, 0, 1) if "planarconfig" in options else data
-            try:
-                tifffile.imwrite(path, data.astype(dtype), photometric="rgb", **options)
-            except (KeyError, ValueError, ImportError):  # a codec that needs another package
-                continue
-            yield path, lambda file: (read_header(file), read_bands(file, 3).shape), [path]
-
-
-def annotations(folder: Path, rng_of: Callable[[int], np.random.Generator]) -> Iterator[tuple[Path, Read, list[Path]]]:
-    """Annotations, masks, lists and tables of every layout, by bytes and by values of other types."""
-    from segnet.data import build_splits
-
-    def reader(spec: dict[str, Any]) -> Read:
-        def read(_: Path) -> list[int]:
-            hashes = []
-            for dataset in build_splits(spec, ("train", "val")).values():
-                dataset.findings()
-                for index in range(len(dataset)):
-                    dataset.files(index)
-                    hashes.append(zlib.crc32(dataset.load(index).mask.tobytes()))
-            return hashes
-
-        return read
-
-    for spec, targets in fuzz_verbs.datasets(folder):
-        yield targets[0], reader(spec), targets
-
-
-SUBJECTS = {
-    "checkpoints": checkpoints,
-    "weights": weights,
-    "images": images,
-    "annotations": annotations,
-    **fuzz_verbs.SUBJECTS,
-}
-
-
-# Running
-
-
-def damaged(path: Path, rng: np.random.Generator) -> tuple[str, bytes, bool]:
-    """What was done, the new content, and whether a checksum would see it."""
-    content = path.read_bytes()
-    is_zip = content.startswith(b"PK\x03\x04")
-    if is_zip and rng.random() < 0.3:
-        return *rezipped(content, rng), False
-    if path.suffix == ".json" and rng.random() < 0.7:
-        return "edited", json.dumps(edited(json.loads(content), rng)).encode(), False
-    if path.suffix in (".txt", ".csv", ".yaml", ".xml") and rng.random() < 0.5:
-        return "word", with_odd_word(content, rng), False
-    if is_zip and path.suffix in (".ckpt", ".pth") and rng.random() < 0.3:
-        whole = torch.load(io.BytesIO(content), weights_only=True)
-        buffer = io.BytesIO()
-        torch.save(edited(whole, rng), buffer)
-        return "edited", buffer.getvalue(), False
-    kind, changed = mutate(content, rng)
-    return kind, changed, changed != content and (is_zip or not path.name.startswith("foreign"))
 
 
 @contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raises:
-    TimeoutError: out of it.
-    """
+    """Raise _Hang after this time."""
 
     def end(*_: object) -> None:
         raise _Hang
@@ -375,7 +100,7 @@ def expected_result(read: Read, path: Path) -> Any:
 
 def run_cases(
     cases: range,
-    subjects: list[tuple[Path, Read, list[Path]]],
+    subjects: list[Subject],
     expected_of: list[Any],
     options: argparse.Namespace,
     report: IO[str],
@@ -400,9 +125,7 @@ def run_cases(
         report.flush()
 
 
-def run_batch(
-    cases: range, subjects: list[tuple[Path, Read, list[Path]]], expected_of: list[Any], options: argparse.Namespace
-) -> list[str]:
+def run_batch(cases: range, subjects: list[Subject], expected_of: list[Any], options: argparse.Namespace) -> list[str]:
     """The findings of a forked process, one a case; a crash is found by its absence."""
     reading, writing = os.pipe()
     process = os.fork()

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from small_datasets import LAYOUTS, pixels_of, write
+from small_datasets import LAYOUTS, write
+from small_images import pixels_of
 
 from segnet.errors import SegnetError
 
-Read = Callable[[Path], Any]
-Subject = tuple[Path, Read, list[Path]]
+Read = Callable[[Path], Any]  # reads a file as the verbs do; gives something that can be compared
+Subject = tuple[Path, Read, list[Path]]  # sound file, reader, files to damage
 
 MODEL = [
     "backbone_weights=null",

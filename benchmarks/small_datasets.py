@@ -8,7 +8,6 @@ Tests of all readers and `fuzz_files.py` use it.
 import base64
 import csv
 import io
-import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,55 +15,12 @@ from typing import Any
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from PIL import Image
+from small_images import FILES, HEIGHT, WIDTH, corners, object_mask, pairs, pixels_of, save, save_text
 
-HEIGHT, WIDTH = 32, 40
-BOX = (6, 5, 22, 17)  # left, top, right, bottom of the object of class 1
-FILES = {"train": ("a", "b", "c"), "val": ("d", "e")}
 NAMES = ["background", "cat"]
 
 Spec = dict[str, Any]
-Pixels = NDArray[np.uint8]
-
-
-def corners() -> list[tuple[int, int]]:
-    """Return the outline of the object, as (x, y)."""
-    left, top, right, bottom = BOX
-    return [(left, top), (right, top), (right, bottom), (left, bottom)]
-
-
-def pixels_of(name: str) -> Pixels:
-    """Return random pixels, (HEIGHT, WIDTH, 3) uint8; the name is the seed."""
-    return np.random.default_rng(ord(name[0])).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-
-
-def object_mask(inside: int = 1, outside: int = 0) -> Pixels:
-    """Return the mask of the object, (HEIGHT, WIDTH) uint8."""
-    mask = np.full((HEIGHT, WIDTH), outside, np.uint8)
-    left, top, right, bottom = BOX
-    mask[top:bottom, left:right] = inside
-    return mask
-
-
-def save(path: Path, pixels: Pixels) -> None:
-    """Write an image, and create its parent folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def save_text(path: Path, content: Any) -> None:
-    """Write text; anything else is written as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-
-
-def pairs(root: Path, image: str, mask: str, inside: int = 1, outside: int = 0) -> None:
-    """Write images and masks; their paths are templates with {split} and {name}."""
-    for split, names in FILES.items():
-        for name in names:
-            save(root / image.format(split=split, name=name), pixels_of(name))
-            save(root / mask.format(split=split, name=name), object_mask(inside, outside))
 
 
 def ade20k(root: Path) -> Spec:

@@ -7,12 +7,9 @@ import zlib
 from pathlib import Path
 
 import fuzz_files
-import fuzz_verbs
-import numpy as np
 import pytest
-from small_datasets import LAYOUTS
 
-from segnet.errors import DataError, SegnetError
+from segnet.errors import DataError
 
 OPTIONS = argparse.Namespace(first=0, cases=25, seconds=600.0, limit=1)
 
@@ -82,20 +79,3 @@ def test_cases_depend_on_the_seed_alone(monkeypatch, capsys):
     assert len(first) > OPTIONS.cases / 2
     assert damage(3) == first
     assert damage(4) != first
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_each_file_that_is_damaged_is_read(layout, tmp_path, monkeypatch):
-    monkeypatch.setattr(fuzz_verbs, "LAYOUTS", {layout: LAYOUTS[layout]})
-    found = list(fuzz_files.annotations(tmp_path, np.random.default_rng))
-    if not found:
-        pytest.skip(f"{LAYOUTS[layout][1]} is an optional package, and not installed")
-    [(path, read, targets)] = found
-    expected = read(path)
-    for target in targets:
-        content = target.read_bytes()
-        target.write_bytes(b"\0")
-        with pytest.raises(SegnetError):
-            read(path)
-        target.write_bytes(content)
-    assert read(path) == expected
