@@ -1,52 +1,16 @@
 """Data loaders: samples and their order, for any number of workers and processes."""
 
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
 import torch
+from loaders import SHAPES, as_rank, epochs, module, names, same
 from PIL import Image
 
 from segnet.config import DataConfig
 from segnet.data import datamodule
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import ConfigError, DataError
-
-MEAN = (0.2, 0.4, 0.6)
-SHAPES = {"name": "shapes", "num_train": 10, "num_val": 7, "num_test": 3, "size": [32, 40]}
-
-
-def module(spec: dict = SHAPES, seed: int = 0, **options: object) -> SegmentationDataModule:
-    data = DataConfig(**{"batch_size": 3, "crop_size": [24, 28], "num_workers": 0, **options})
-    return SegmentationDataModule(spec, data, MEAN, seed)
-
-
-def as_rank(data: SegmentationDataModule, rank: int, num_processes: int) -> SegmentationDataModule:
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=num_processes)
-    return data
-
-
-def epochs(data: SegmentationDataModule, numbers: range = range(2)) -> list[dict]:
-    """Return all training batches of the given epochs."""
-    loader = data.train_dataloader()
-    batches = []
-    for epoch in numbers:
-        loader.sampler.set_epoch(epoch)
-        batches += list(loader)
-    return batches
-
-
-def same(one: list[dict], other: list[dict]) -> bool:
-    return len(one) == len(other) and all(
-        a["name"] == b["name"] and torch.equal(a["image"], b["image"]) and torch.equal(a["mask"], b["mask"])
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-def names(batches: list[dict]) -> list[str]:
-    return [name for batch in batches for name in batch["name"]]
-
 
 # Training batches
 
@@ -107,59 +71,6 @@ def test_padding_has_the_mean_color_and_ignore_index():
         assert 0.3 < padded.float().mean() < 1
         colors = batch["image"].permute(0, 2, 3, 1)[padded]
         assert (colors == torch.tensor([51, 102, 153])).all()
-
-
-# Rare classes
-
-RARE = {**SHAPES, "num_train": 12, "seed": 3}
-
-
-def test_images_of_rare_classes_are_repeated_with_other_augmentations():
-    data = module(RARE, oversample_rare=1.0, batch_size=1)
-    batches = epochs(data, range(1))
-    counts = {name: names(batches).count(name) for name in names(batches)}
-    assert set(counts) == {f"shapes/train/{index}" for index in range(12)}
-    assert len(batches) > 12
-    again = next(name for name, count in counts.items() if count > 1)
-    first, second = [batch["image"] for batch in batches if batch["name"] == [again]][:2]
-    assert not torch.equal(first, second)
-    holds = [set(np.unique(data.split("train").load(index).mask)) for index in range(12)]
-    rarest = min(range(6), key=lambda label: sum(label in present for present in holds) or 99)
-    often = [counts[f"shapes/train/{index}"] for index in range(12) if rarest in holds[index]]
-    assert np.mean(often) > np.mean(list(counts.values()))
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_repeated_images_do_not_depend_on_workers_or_resuming(num_workers):
-    whole = epochs(module(RARE, oversample_rare=1.0), range(1, 2))
-    assert same(whole, epochs(module(RARE, oversample_rare=1.0, num_workers=num_workers), range(1, 2)))
-    resumed = module(RARE, oversample_rare=1.0, num_workers=num_workers)
-    resumed.resume(epoch=1, batches=2)
-    assert same(list(resumed.train_dataloader()), whole[2:])
-
-
-def test_common_classes_are_not_oversampled():
-    assert same(epochs(module()), epochs(module(oversample_rare=0.01)))
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
-def test_impossible_fractions_are_refused(share):
-    with pytest.raises(ConfigError, match=r"data\.oversample_rare=.* must lie between 0 and 1"):
-        module(oversample_rare=share)
-
-
-# CutMix
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_mixed_batches_do_not_depend_on_workers_or_resuming(num_workers):
-    whole = epochs(module(cutmix=1.0), range(1, 2))
-    assert not same(whole, epochs(module(), range(1, 2)))
-    assert names(whole) == names(epochs(module(), range(1, 2)))
-    assert same(whole, epochs(module(cutmix=1.0, num_workers=num_workers), range(1, 2)))
-    resumed = module(cutmix=1.0, num_workers=num_workers)
-    resumed.resume(epoch=1, batches=2)
-    assert same(list(resumed.train_dataloader()), whole[2:])
 
 
 # Caches

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from loaders import epochs
 from photos import write_photos
 
 from segnet.config import ConsistencyConfig, DataConfig
@@ -28,15 +29,6 @@ def module(photos, rank=0, num_processes=1, unlabeled=2, **options):
     found = SegmentationDataModule(SHAPES, data, (0.2, 0.4, 0.6), 0, unlabeled=stream)
     found.trainer = SimpleNamespace(global_rank=rank, world_size=num_processes)
     return found
-
-
-def epochs(data, numbers=range(2)):
-    loader = data.train_dataloader()
-    batches = []
-    for epoch in numbers:
-        loader.sampler.set_epoch(epoch)
-        batches += list(loader)
-    return batches
 
 
 def same(one, other):

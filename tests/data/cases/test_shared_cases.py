@@ -6,164 +6,20 @@ reads it as the folder's README.md says, and checks what is right there. To add 
 
 import json
 import re
-import resource
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from tiny import components
-from warm_python import WARM_PYTHON
+from shared_cases import CASES, LOAD_COCO, num_images, pixels
 
-from segnet.classes import Classes
 from segnet.cli.predict import main as predict
-from segnet.cli.tables import print_report
 from segnet.cli.train import main as train
-from segnet.config import DataConfig, OptimConfig
-from segnet.data.datasets.coco_instances import COCOInstances
-from segnet.data.scan.report import DatasetReport
 from segnet.errors import DataError
 from segnet.images.bands import read_bands
 from segnet.images.files import read_image
-from segnet.images.header import read_header
-from segnet.images.masks import ColoredMaskError, read_mask
-from segnet.models.checkpoint import read_checkpoint, save_checkpoint
-from segnet.training.task import SegmentationTask
-from segnet.verb_config import InspectConfig
-from segnet.workflows.inspect import inspect
+from segnet.models.checkpoint import read_checkpoint
 
-CASES = Path(__file__).resolve().parents[2].parent / "shared" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not there")
-
-
-@pytest.fixture
-def make(tmp_path):
-    """Return a function that creates a case's input in a new folder: make("coco-windows-file-names") -> Path."""
-
-    def run(case: str, *variant: str) -> Path:
-        root = tmp_path / "-".join([case, *variant])
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir()
-        subprocess.run([*WARM_PYTHON, CASES / case / "make.py", root, *variant], check=True, timeout=600)
-        return root
-
-    return run
-
-
-@pytest.fixture
-def inspected(tmp_path):
-    """Return a function that inspects a dataset like `segnet inspect`: inspected("folder", root, ...) -> report."""
-
-    def run(name: str, root: Path, splits: tuple[str, ...] = ("train", "val"), **options) -> DatasetReport:
-        spec = {"name": name, "root": str(root), **options}
-        config = InspectConfig(dataset=spec, splits=list(splits), num_images=0, data=DataConfig(crop_size=[32, 32]))
-        return inspect(config, tmp_path / "inspection")
-
-    return run
-
-
-@pytest.fixture
-def limited():
-    """Return a function that runs code with 6 GB of memory, at most ten minutes; it gives exit code and stderr."""
-
-    def run(code: str) -> tuple[int, str]:
-        limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))\n"
-        done = subprocess.run([*WARM_PYTHON, "-c", limit + code], capture_output=True, text=True, timeout=600)
-        return done.returncode, done.stderr
-
-    return run
-
-
-@pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    """Return a checkpoint of an untrained model with two classes."""
-    classes = Classes.create(["bg", "a"])
-    model = components()
-    task = SegmentationTask.create(
-        model={**model, "mean": [0.5] * 3, "std": [0.5] * 3},
-        classes=classes,
-        loss={"name": "cross_entropy"},
-        optim=OptimConfig(),
-    )
-    path = tmp_path / "best.ckpt"
-    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
-    return path
-
-
-def pixels(report: DatasetReport, split: str) -> dict[str, int]:
-    """Return class -> number of pixels, for classes with pixels."""
-    found = next(part for part in report.splits if part.split == split)
-    return {name: found.pixels[label] for label, name in enumerate(found.classes.names) if found.pixels[label]}
-
-
-def num_images(report: DatasetReport) -> list[int]:
-    return [len(part.readable) for part in report.splits]
-
-
-LOAD_COCO = """
-import sys
-from segnet.data.datasets.coco_instances import COCOInstances
-from segnet.errors import SegnetError
-try:
-    dataset = COCOInstances("train", {root!r})
-    print(*(int((dataset.load(index).mask == 1).sum()) for index in range(len(dataset))), file=sys.stderr)
-except SegnetError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-"""
-
-# One test per case, in the order of the folders.
-
-
-@pytest.mark.parametrize("num_colors", [20, 2**24])
-def test_attack_colour_mask_seconds(tmp_path, num_colors):
-    """The test checks how it is recognized, because a time limit would depend on the machine."""
-    rng = np.random.default_rng(0)
-    blocks = rng.integers(0, num_colors, (64, 128))
-    colors = np.stack([blocks >> 16, blocks >> 8 & 255, blocks & 255], axis=2).astype(np.uint8)
-    Image.fromarray(colors.repeat(16, 0).repeat(16, 1)).save(tmp_path / "mask.png")
-    with pytest.raises(ColoredMaskError, match="a color image, not class ids") as caught:
-        read_mask(tmp_path / "mask.png")
-    assert caught.value.num_colors == len(np.unique(blocks))
-
-
-@pytest.mark.parametrize("name", ["a.tif", "b.tif"])
-@pytest.mark.parametrize("read", [read_image, read_mask, read_header, lambda path: read_bands(path, 4)])
-def test_attack_tiff_without_pixels(name, read):
-    path = CASES / "attack-tiff-without-pixels" / name
-    with pytest.raises(DataError, match=f"^{path}: cannot be decoded: "):
-        read(path)
-
-
-@pytest.mark.parametrize("kind", ["nan", "inf", "1e9", "rle_size"])
-def test_attack_coco_run_length_size(make, limited, kind):
-    code, text = limited(LOAD_COCO.format(root=str(make("attack-coco-run-length-size", kind))))
-    if kind == "1e9":
-        assert (code, text) == (0, "1200\n")  # cut off at the image
-    else:
-        assert code == 3
-        assert "instances_train2017.json: annotations[0] (id 1)" in text
-        assert text.count("\n") == 1
-
-
-@pytest.mark.parametrize("counts", [[10, 5], [], ""])
-def test_attack_coco_short_runs(tmp_path, counts):
-    (tmp_path / "train2017").mkdir()
-    (tmp_path / "annotations").mkdir()
-    Image.new("RGB", (40, 30)).save(tmp_path / "train2017" / "a.jpg")
-    runs = {"size": [30, 40], "counts": counts}
-    annotation = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "segmentation": runs}
-    record = {
-        "images": [{"id": 1, "file_name": "a.jpg", "height": 30, "width": 40}],
-        "categories": [{"id": 1, "name": "x"}],
-        "annotations": [annotation],
-    }
-    (tmp_path / "annotations" / "instances_train2017.json").write_text(json.dumps(record))
-    with pytest.raises(DataError, match=r"annotations\[0\] \(id 1\): run lengths add up to (15|0) pixels"):
-        COCOInstances("train", str(tmp_path)).load(0)
 
 
 @pytest.mark.parametrize("kind", ["empty", "two", "point", "flat"])
@@ -334,52 +190,10 @@ def test_tiff_planes_of_16_bit(make):
 
 
 def test_every_case_has_a_test():
-    tested = set(re.findall(r"^def test_(\w+)\(", Path(__file__).read_text(encoding="utf-8"), re.MULTILINE))
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    tested = set(re.findall(r"^def test_(\w+)\(", sources, re.MULTILINE))
     folders = {folder.name for folder in CASES.iterdir() if folder.is_dir()}
     assert not {name for name in folders if name.replace("-", "_") not in tested}
-
-
-def test_attack_checkpoint_traces(checkpoint):
-    script = (CASES / "attack-checkpoint-traces" / "make.py").read_text(encoding="utf-8")
-    script = script.replace("from segnet.checkpoint import", "from segnet.models.checkpoint import")
-    done = subprocess.run([*WARM_PYTHON, "-c", script, checkpoint], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("refused") == 10
-
-
-@pytest.mark.parametrize("name", ["[/x]", "road [paved]"])
-def test_attack_class_names_as_markup(make, inspected, name, capsys):
-    print_report(inspected("folder", make("attack-class-names-as-markup"), class_names=[name, "b"]))
-    assert name in capsys.readouterr().out
-
-
-def test_attack_url_that_is_none(make, checkpoint, tmp_path, capsys):
-    root = make("attack-url-that-is-none")
-    options = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "out"), "--device", "cpu"]
-    assert predict(["--list", str(root / "list.txt"), *options]) == 6
-    assert "http://[: is not a valid URL" in capsys.readouterr().err
-    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 4
-
-
-def test_attack_serve_float_tiff(tmp_path):
-    exceptions = pytest.importorskip("starlette.exceptions")
-    from segnet.serving.uploads import read_upload
-
-    path = tmp_path / "big.tif"
-    subprocess.run([sys.executable, CASES / "attack-serve-float-tiff" / "make.py", path], check=True, timeout=600)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(exceptions.HTTPException, match="12000 x 12000 pixels") as error:
-        read_upload(path, 3, 4_000_000)
-    assert error.value.status_code == 413
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # [KiB]
-
-
-def test_attack_run_lock_race():
-    script = (CASES / "attack-run-lock-race" / "make.py").read_text(encoding="utf-8")
-    script = script.replace("from segnet.runs import", "from segnet.training.run_lock import")
-    done = subprocess.run([*WARM_PYTHON, "-c", script], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "the same time: 0 times" in done.stdout
 
 
 def test_trainer_overfit_batches(tmp_path):
