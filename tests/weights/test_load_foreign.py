@@ -4,26 +4,16 @@ import logging
 import os
 from pathlib import Path
 
+import foreign_deeplabs
 import foreign_resnets as foreign
 import pytest
 import torch
-from foreign_weights import (
-    FOREIGN,
-    NARROW,
-    file_of,
-    our,
-    refusal,
-    theirs,
-)
+from foreign_weights import FOREIGN, NARROW, file_of, our, refusal, theirs
 
 from segnet.errors import CheckpointError
 from segnet.models.backbones.resnet import ResNet
 from segnet.models.segmentation_model import SegmentationModel
-from segnet.weights.load import (
-    Weights,
-    load_backbone_weights,
-    load_model_weights,
-)
+from segnet.weights.load import Weights, load_backbone_weights, load_model_weights
 
 DROPPED = {"paddleseg vd": 0, "paddleseg basic vd": 0, "mmseg v1d": 0}  # all others: 2 of the classifier
 
@@ -159,7 +149,7 @@ def test_a_malicious_file_never_runs(tmp_path, suffix, zipped):
 @pytest.mark.parametrize("plus", [True, False])
 def test_paddlesegs_deeplabs_run_unchanged(tmp_path, plus):
     backbone = foreign.PaddleResNet(False, NARROW, "bb", True, base=8)
-    original = foreign.randomize(foreign.DeepLab(backbone, (32, 64, 128, 256), plus, 5, width=12, low=6))
+    original = foreign.randomize(foreign_deeplabs.DeepLab(backbone, (32, 64, 128, 256), plus, 5, width=12, low=6))
     widths = {"low_level_channels": 6, "decoder_channels": 12} if plus else {}
     model = SegmentationModel(
         backbone={"name": "resnet", "depths": NARROW, "output_stride": 32, "base_channels": 8, "stem_channels": 8},

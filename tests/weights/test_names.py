@@ -2,6 +2,7 @@
 
 import re
 
+import foreign_deeplabs
 import foreign_resnets as foreign
 import mmseg_reference as mmseg
 import pytest
@@ -238,7 +239,7 @@ def ours(plus: bool, backbone: dict, **decoder) -> dict:
 def test_paddleseg_deeplabs_translate_completely(plus, layers):
     with torch.device("meta"):
         backbone = foreign.PaddleResNet(False, foreign.DEPTHS[layers], "bb", True)
-        model = foreign.DeepLab(backbone, (256, 512, 1024, 2048), plus)
+        model = foreign_deeplabs.DeepLab(backbone, (256, 512, 1024, 2048), plus)
     state, auxiliary = translate_model(weights_of(model.state_dict()), foreign.DEPTHS[layers])
     assert shapes(state) == ours(plus, {"depths": foreign.DEPTHS[layers]})
     assert auxiliary == []

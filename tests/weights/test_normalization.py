@@ -2,23 +2,15 @@
 
 import json
 
+import foreign_deeplabs
 import foreign_resnets as foreign
 import pytest
 import torch
-from foreign_weights import (
-    FOREIGN,
-    file_of,
-    our,
-    theirs,
-)
+from foreign_weights import FOREIGN, file_of, our, theirs
 from safetensors.torch import save_file
 
 from segnet.errors import ConfigError
-from segnet.weights.load import (
-    Weights,
-    load_backbone_weights,
-    read_weights,
-)
+from segnet.weights.load import Weights, load_backbone_weights, read_weights
 from segnet.weights.normalization import resolve_normalization
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -32,7 +24,7 @@ def test_the_normalization_is_that_of_the_project(tmp_path, name):
 
 
 def test_paddleseg_models_use_a_normalization_of_one_half(tmp_path):
-    model = foreign.DeepLab(
+    model = foreign_deeplabs.DeepLab(
         foreign.PaddleResNet(True, (1, 1, 1, 1), "bb", True, base=8), (8, 16, 32, 64), False, width=4
     )
     weights = read_weights(file_of(model, "paddleseg", tmp_path))
