@@ -5,97 +5,22 @@ import io
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from tiny import components
+from predicting import REPOSITORY
+from serve_process import ask, encoded, needs_extra, noise
 from warm_python import WARM_PYTHON
 
-from segnet.classes import Classes
 from segnet.cli.serve import main
-from segnet.config import OptimConfig
 from segnet.errors import CheckpointError, ConfigError, MachineError
 from segnet.inference.predictor import Predictor
-from segnet.models.checkpoint import save_checkpoint
-from segnet.training.task import SegmentationTask
 from segnet.workflows.export import export
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-needs_extra = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("starlette", "uvicorn"))), reason='needs pip install "segnet[serve]"'
-)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """A real checkpoint of an untrained model."""
-    torch.manual_seed(0)
-    model = {**components(), "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
-    classes = Classes.create(["road", "tree", "sky"])
-    task = SegmentationTask.create(model=model, classes=classes, loss={"name": "cross_entropy"}, optim=OptimConfig())
-    path = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
-    save_checkpoint({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams)}, path)
-    return path
-
-
-@pytest.fixture
-def serve(checkpoint):
-    """A function that starts a server on a free port: (process, URL)."""
-    processes = []
-
-    def start(*options):
-        command = ["-m", "segnet", "serve", "--checkpoint", checkpoint, "--device", "cpu", "--port", "0", *options]
-        process = subprocess.Popen(
-            [*WARM_PYTHON, *map(str, command)],
-            cwd=REPOSITORY,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        process.printed = []
-        for line in process.stdout:
-            process.printed.append(line)
-            if line.startswith("serving at "):
-                return process, line.split()[2]
-        pytest.fail(process.communicate()[1])
-
-    yield start
-    for process in processes:
-        process.terminate()  # SIGTERM, so that it removes its upload folder
-        process.communicate(timeout=600)
-
-
-def ask(url, content=None):
-    """(status, body, headers); OSError if the server has ended."""
-    request = urllib.request.Request(url, content, {"Content-Type": "image/png"} if content else {})
-    try:
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            return answer.status, answer.read(), answer.headers
-    except urllib.error.HTTPError as error:
-        return error.code, error.read(), error.headers
-
-
-def noise(height, width, seed=0):
-    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return image, encoded(image)
-
-
-def encoded(image):
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @needs_extra
@@ -200,82 +125,6 @@ def test_limits_of_the_command_line_are_enforced(serve):
     assert ask(f"{url}/predict", noise(40, 40)[1])[0] == 413  # 1600 pixels
     status, body, _ = ask(f"{url}/predict", noise(100, 100)[1])  # 30 kB
     assert (status, json.loads(body)["error"]) == (413, "the file has more than 0.01 MB: scale it down")
-
-
-@needs_extra
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize(("signum", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
-def test_a_signal_stops_it_after_requests_in_progress_are_answered(serve, signum, name):
-    process, url = serve()
-    _, content = noise(700, 700)
-    with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(ask, f"{url}/predict?output=mask", content)
-        while not json.loads(ask(f"{url}/health")[1])["places_taken"] and not under_way.done():
-            time.sleep(0.005)
-        process.send_signal(signum)
-        assert under_way.result(600)[0] == 200
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == 128 + signum
-    assert errors.splitlines()[-1] == f"segnet: {name} ended the server"
-    assert "Traceback" not in errors
-
-
-@needs_extra
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_signal_during_loading_stops_it_cleanly(checkpoint, tmp_path):
-    script = f"""if True:
-        import os, signal
-        from segnet.cli import main
-        from segnet.inference import predictor
-        predictor.Predictor = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGTERM)
-        raise SystemExit(main(["serve", "--checkpoint", {str(checkpoint)!r}, "--port", "0"]))
-    """
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(
-        [*WARM_PYTHON, "-c", script], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "segnet: SIGTERM ended the server\n")
-    assert not list(tmp_path.glob("segnet-*"))
-
-
-@needs_extra
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_a_second_ctrl_c_quits_at_once(checkpoint, tmp_path):
-    """During a prediction that never ends; the uploaded image is removed."""
-    script = f"""if True:
-        import threading
-        from segnet.inference.predictor import Predictor
-        def never(self, image, **options):
-            print("predicting", flush=True)
-            threading.Event().wait()
-        Predictor.segment = never
-        from segnet.cli import main
-        main(["serve", "--checkpoint", {str(checkpoint)!r}, "--device", "cpu", "--port", "0"])
-    """
-    process = subprocess.Popen(
-        [*WARM_PYTHON, "-c", script],
-        cwd=REPOSITORY,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    url = next(line.split()[2] for line in process.stdout if line.startswith("serving at "))
-    with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(ask, f"{url}/predict", noise(5, 5)[1])
-        assert process.stdout.readline() == "predicting\n"
-        assert len(list(tmp_path.rglob("upload"))) == 1
-        process.send_signal(signal.SIGINT)
-        for line in process.stderr:
-            if "Ctrl-C again to quit at once" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        assert process.wait(600) == 130
-        with pytest.raises((urllib.error.URLError, ConnectionError)):
-            under_way.result(600)
-    assert process.stderr.read() == "segnet: quit\n"
-    assert not list(tmp_path.glob("segnet-*"))
-    process.communicate()
 
 
 @needs_extra
