@@ -1,9 +1,16 @@
 """A tiny configuration for runs that are stopped and resumed, and the comparison of two checkpoints."""
 
+import json
+from dataclasses import replace
+
+import pytest
 import torch
 from tiny import components
 
 from segnet.config import Config, DataConfig, OptimConfig
+from segnet.models.checkpoint import read_checkpoint
+from segnet.training.task import SegmentationTask
+from segnet.workflows.train import train
 
 CPU = {"accelerator": "cpu", "devices": 1}
 
@@ -23,6 +30,53 @@ def configuration(trainer=None, **changes):
         "worst_images": 0,
     }
     return Config(**{**sections, **changes})
+
+
+class Killed(BaseException):
+    """Simulates SIGKILL: no code of segnet catches it."""
+
+
+def outcome(folder):
+    """Return everything that must be equal after resuming; times and paths are left out."""
+    checkpoint = read_checkpoint(folder / "last.ckpt")
+    results = json.loads((folder / "results.json").read_text())
+    return {
+        "weights": checkpoint["state_dict"],
+        "optimizer": checkpoint["optimizer_states"][0]["state"],
+        "rates": checkpoint["lr_schedulers"],
+        "best": read_checkpoint(folder / "best.ckpt")["state_dict"],
+        "metrics": (folder / "metrics.csv").read_text(),
+        "results": {key: value for key, value in results.items() if key not in ("seconds", "checkpoint", "config")},
+    }
+
+
+def cut(monkeypatch, method, number, action):
+    """Patch a method of the task to run `action` before its `number`-th call."""
+    calls, original = [], getattr(SegmentationTask, method)
+
+    def cutting(self, *arguments):
+        calls.append(1)
+        if len(calls) == number:
+            action()
+        return original(self, *arguments)
+
+    monkeypatch.setattr(SegmentationTask, method, cutting)
+
+
+def kill():
+    raise Killed
+
+
+def train_in_two_parts(config, folder, monkeypatch, method, number, action=kill, error=Killed):
+    """Train, interrupt, and resume; return the step of the checkpoint resumed from."""
+    with monkeypatch.context() as patch:
+        cut(patch, method, number, action)
+        with pytest.raises(error):
+            train(config, folder)
+    step = read_checkpoint(folder / "last.ckpt")["global_step"]
+    train(replace(config, checkpoint=str(folder / "last.ckpt")), folder.parent / "unused")
+    assert not (folder.parent / "unused").exists()
+    return step
 
 
 def assert_equal(found, expected, place=""):

@@ -1,4 +1,4 @@
-"""Launcher detection and world size checks; test_two_processes.py trains with two processes."""
+"""Launcher detection and world size checks; tests/processes trains with two processes."""
 
 import subprocess
 import sys

@@ -7,14 +7,13 @@ import pytorch_lightning as pl
 import torch
 from tiny import CPU, SHAPES, configuration
 
-from segnet.config import PRECISIONS, Config, DataConfig
+from segnet.config import Config, DataConfig
 from segnet.errors import ConfigError, SegnetError
 from segnet.models.checkpoint import read_checkpoint
 from segnet.system import machine
-from segnet.trainer_arguments import EVALUATION_ARGUMENTS, LIGHTNING_PRECISIONS, STRATEGIES, TRAINER_ARGUMENTS
+from segnet.trainer_arguments import EVALUATION_ARGUMENTS, STRATEGIES, TRAINER_ARGUMENTS
 from segnet.training.task import SegmentationTask
 from segnet.training.trainer import evaluation_trainer, training_trainer
-from segnet.training.trainer_options import device_type, precision_option
 from segnet.workflows.evaluate import evaluate
 from segnet.workflows.train import train
 
@@ -212,13 +211,6 @@ def test_a_cpu_without_bf16_trains_in_float32_with_one_warning(precision, tmp_pa
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])
 
 
-@pytest.mark.parametrize("options", [{"trainer": {"precision": "16-mixed"}}, {"precision": "fp16"}])
-def test_fp16_on_a_cpu_is_refused(options, tmp_path):
-    config = configuration(**{**options, "trainer": {**CPU, "max_epochs": 1, **options.get("trainer", {})}})
-    with pytest.raises(ConfigError, match="precision=fp16 needs a GPU: use float32 or bf16 on a CPU"):
-        train(config, tmp_path)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -240,60 +232,6 @@ def test_max_steps_overrides_max_epochs_and_intervals_span_epochs(tmp_path):
     options = {**CPU, "max_steps": 10, "max_epochs": 1, "val_check_interval": 3}
     trainer = training_trainer(configuration(trainer=options), tmp_path)
     assert (trainer.max_epochs, trainer.max_steps, trainer.check_val_every_n_epoch) == (-1, 10, None)
-
-
-@pytest.mark.parametrize(
-    ("precision", "options", "expected"),
-    [
-        ("float32", {}, "32-true"),
-        ("bf16", {}, "bf16-mixed"),
-        ("fp16", {"accelerator": "gpu"}, "16-mixed"),
-        ("float32", {"precision": 32}, "32-true"),
-        ("float32", {"precision": "bf16"}, "bf16-mixed"),
-        ("bf16", {"precision": "bf16-mixed"}, "bf16-mixed"),
-    ],
-)
-def test_precision_is_translated_for_lightning(precision, options, expected, monkeypatch):
-    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
-    assert precision_option(Config(precision=precision, trainer=options)) == {"precision": expected}
-
-
-@pytest.mark.parametrize(
-    ("accelerator", "present", "device"),
-    [
-        ("auto", "cuda", "cuda"),
-        ("auto", "mps", "mps"),
-        ("auto", "", "cpu"),
-        ("gpu", "cuda", "cuda"),
-        ("gpu", "mps", "mps"),
-        ("gpu", "", "cuda"),  # Lightning says that there is none
-        ("cpu", "cuda", "cpu"),
-        ("cuda", "cuda", "cuda"),
-    ],
-)
-def test_the_device_type_is_torchs(accelerator, present, device, monkeypatch):
-    for name, module in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
-        monkeypatch.setattr(module, "is_available", lambda name=name: name == present)
-    assert device_type({"accelerator": accelerator}) == device
-    if accelerator == "auto":
-        assert device_type({}) == device
-
-
-def test_every_precision_has_a_lightning_name():
-    assert set(LIGHTNING_PRECISIONS) == set(PRECISIONS)
-
-
-def test_bf16_on_a_cpu_without_bf16_instructions_is_float32(monkeypatch):
-    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
-    assert precision_option(Config(precision="bf16", trainer=CPU)) == {"precision": "32-true"}
-    assert precision_option(Config(precision="bf16", trainer={"accelerator": "gpu"})) == {"precision": "bf16-mixed"}
-
-
-def test_contradicting_and_unknown_precisions_are_refused():
-    with pytest.raises(ConfigError, match=r"precision=bf16 contradicts trainer\.precision=32-true: leave out one"):
-        precision_option(Config(precision="bf16", trainer={"precision": "32-true"}))
-    with pytest.raises(ConfigError, match="precision=half is unknown: choose from float32, bf16, fp16"):
-        precision_option(Config(precision="half"))
 
 
 def test_a_trainer_option_keeps_the_other_defaults(tmp_path):
