@@ -3,7 +3,7 @@
 import pytest
 import torch
 from photos import write_photos
-from test_two_processes import OPTIONS, TWO, outcome, segnet
+from two_processes import OPTIONS, TWO, outcome, segnet
 
 pytestmark = pytest.mark.slow
 
