@@ -254,7 +254,7 @@ def test_the_page_loads_no_external_resources():
         f"{name}.js"
         for name in ("page", "images", "input", "view", "tools", "paint", "save", "png", "server", "overlap")
     }
-    assert names == {"index.html", "page.css", *scripts, "icon.svg", "openapi.json"}
+    assert names == {"index.html", "page.css", "theme.css", *scripts, "icon.svg", "openapi.json"}
     server = Server()
     kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
     for name in names - {"openapi.json"}:

@@ -24,7 +24,7 @@ from segnet.models.metadata import Metadata
 from segnet.system.files import replacing
 
 OWN = Path(__file__).parent / "static"
-SHARED_SCRIPTS = Path(__file__).parents[2] / "images" / "static"
+SHARED = Path(__file__).parents[2] / "images" / "static"
 PART = 3 * 2**20  # compressed bytes per script element: a multiple of 3, so that each part is base64 on its own
 MAX_ONNX_BYTES = 2**28  # of the model: the largest one tried; a browser also holds its compressed form
 LEAST_EXAMPLE = 0.999  # smallest fraction of the example's pixels with the checkpoint's class: a GPU rounds otherwise
@@ -140,10 +140,10 @@ def _frame(metadata: Metadata, runtime: WebRuntime, example: Example, tiling: Ti
         "policy": _policy("blob:" if is_embedded else CDN_HOST),
         "version": __version__,
         "title": html.escape(name),
-        "css": (OWN / "page.css").read_text(encoding="utf-8"),
+        "css": "".join(css.read_text(encoding="utf-8") for css in (SHARED / "theme.css", OWN / "page.css")),
         "record": json.dumps(record).replace("<", r"\u003c"),
         "engine": bundled(OWN / "windows.js", OWN / "engine.js"),
-        "page": bundled(OWN / "parts.js", SHARED_SCRIPTS / "png.js", OWN / "page.js"),
+        "page": bundled(OWN / "parts.js", SHARED / "png.js", OWN / "page.js"),
         "privacy": f"The image stays on this machine: the page sends nothing{source}",
         "footer": f"segnet {__version__}, with ONNX Runtime Web {runtime.version} (Microsoft, MIT License)",
     }

@@ -66,6 +66,8 @@ def test_a_page_holds_the_metadata_and_loads_nothing(tmp_path):
     assert "connect-src blob:" in page
     assert "https://" not in page
     assert "{{" not in page
+    defined = {*re.findall(r"(--[\w-]+):", page), "--ratio"}  # the script sets the ratio
+    assert set(re.findall(r"var\((--[\w-]+)", page)) <= defined
     assert page.index('id="record"') < page.index("<body>") < page.index('data-file="model"')
 
 
