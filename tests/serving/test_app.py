@@ -252,7 +252,7 @@ def test_the_page_loads_no_external_resources():
     names = {path.name for folder in (STATIC, shared) for path in folder.iterdir()}
     scripts = {
         f"{name}.js"
-        for name in ("page", "images", "input", "view", "tools", "paint", "save", "png", "server", "overlap")
+        for name in ("page", "images", "input", "legend", "view", "tools", "paint", "save", "png", "server", "overlap")
     }
     assert names == {"index.html", "page.css", "theme.css", *scripts, "icon.svg", "openapi.json"}
     server = Server()

@@ -3,13 +3,13 @@
 import { answer } from "./server.js";
 import { close, Images, open } from "./images.js";
 import { complain, connectFiles, showRefinement, tell } from "./input.js";
-import { overlapColors, pixelsOf } from "./overlap.js";
+import { countPixels, connectLegend, hidden, listClasses, listShares, reveal } from "./legend.js";
+import { overlapColors } from "./overlap.js";
 import { saveCorrected, saveMask, saveOverlay, savePlanes, savePolygons, showSaving } from "./save.js";
 import { brushSize, connectKeys, connectTools, setZoom, tool } from "./tools.js";
-import { classColors, describePixel, drawIds, element, heatColors, listClasses, packed, showLayers } from "./view.js";
+import { classColors, compare, connectLayers, describePixel, drawIds, element, packed, setConfidence } from "./view.js";
 
 const at = (id) => document.getElementById(id);
-const hidden = new Set(); // ids of classes, kept from one image to the next
 let model; // the answer of GET /model
 let images; // the list
 let wanted = null; // the entry to show as soon as it is segmented
@@ -41,7 +41,8 @@ async function start() {
   showRefinement(model.refinement);
   at("saving").hidden = !model.collects;
   if (model.collects) at("fate").textContent += " Only what you save for training is kept.";
-  listClasses(at("classes"), model.classes, hidden, toggle);
+  connectLegend([...model.classes.map(({ id }) => id), model.ignore_index], () => draw());
+  listClasses(model.classes);
 }
 
 /** Takes what was dropped, pasted or chosen. */
@@ -128,7 +129,7 @@ async function hide() {
   at("drop").hidden = false;
   for (const id of ["view", "another", "tools", "bar"]) at(id).hidden = true;
   for (const id of ["opacity", "mask", "overlaid", "polygons", "save", "again"]) at(id).disabled = true;
-  listClasses(at("classes"), model.classes, hidden, toggle);
+  listClasses(model.classes);
 }
 
 function present({ entry, editor, confidence }) {
@@ -139,15 +140,9 @@ function present({ entry, editor, confidence }) {
   for (const id of ["view", "another", "tools", "bar"]) at(id).hidden = false;
   document.body.classList.add("shown");
   for (const id of ["opacity", "mask", "overlaid", "again"]) at(id).disabled = false;
-  const view = document.querySelector("input[name=view][value=confidence]");
-  view.disabled = at("compared").querySelector("[value=confidence]").disabled = !confidence;
-  view.parentElement.title = confidence ? "" : "Too large: the probabilities of all classes would not fit into memory";
-  if (!confidence && view.checked) document.querySelector("input[name=view][value=overlay]").checked = true;
-  if (!confidence && at("compared").value === "confidence") at("compared").value = "";
-  if (confidence) drawIds(at("heat"), editor, heatColors(confidence));
   images.mark(entry);
   setZoom(1);
-  setLayers();
+  setConfidence(confidence, editor);
   setSize();
   count();
   draw();
@@ -184,20 +179,10 @@ function endStep() {
 
 /** Count the pixels of each class, and show all that depends on it. */
 function count() {
-  const { editor, entry } = page.shown, { ids, painted } = editor, { combinations } = entry;
-  const byId = new Uint32Array(Math.max(65536, combinations?.length ?? 0));
-  let ignoredByHand = 0;
-  for (let index = 0; index < ids.length; index++) {
-    byId[ids[index]]++;
-    if (painted[index] && ids[index] === model.ignore_index) ignoredByHand++;
-  }
-  const all = combinations ? pixelsOf(combinations, byId) : byId;
-  counts = { all, ignored: all[model.ignore_index], ignoredByHand };
+  const { editor, entry } = page.shown;
+  counts = countPixels(editor, model.ignore_index, entry.combinations);
   describe();
-  const entries = model.classes.map((one) => ({ ...one, share: all[one.id] / ids.length }));
-  const share = counts.ignored / ids.length;
-  if (share) entries.push({ id: model.ignore_index, name: "ignored", isIgnored: true, share });
-  listClasses(at("classes"), entries, hidden, toggle);
+  listShares(model, counts, editor.ids.length);
   at("undo").disabled = !editor.done.length;
   at("redo").disabled = !editor.undone.length;
   at("reset").disabled = !editor.numPainted;
@@ -219,38 +204,6 @@ function change(work) {
   if (!page.shown) return;
   repaint(work(page.shown.editor));
   count();
-}
-
-function toggle(ids, visible) {
-  for (const id of ids) {
-    if (visible) hidden.delete(id);
-    else hidden.add(id);
-  }
-  draw();
-}
-
-function toggleAll(visible) {
-  for (const box of at("classes").querySelectorAll("input")) box.checked = visible;
-  toggle([...model.classes.map(({ id }) => id), model.ignore_index], visible);
-}
-
-/** A class that is painted must be visible. */
-function reveal(id) {
-  if (!hidden.has(id)) return;
-  toggle([id], true);
-  const box = at("classes").querySelector(`input[value="${id}"]`);
-  if (box) box.checked = true;
-}
-
-function setLayers() {
-  const other = at("compared").value, percent = `${at("opacity").value}%`;
-  const view = document.querySelector("input[name=view]:checked").value;
-  showLayers(view, other, at("opacity").value / 100, at("split").value);
-  at("percent").textContent = percent;
-  at("opacity").setAttribute("aria-valuetext", percent);
-  at("divider").hidden = at("split").hidden = !other;
-  at("divider").style.left = `${at("split").value}%`;
-  at("scale").hidden = view !== "confidence" && other !== "confidence";
 }
 
 function setSize() {
@@ -275,11 +228,6 @@ function pick(pixel) {
   if (page.shown.entry.combinations) return;
   const { ids, width } = page.shown.editor;
   at("with").value = ids[Math.floor(pixel.y) * width + Math.floor(pixel.x)];
-}
-
-function compare() {
-  at("compared").value = at("compared").value ? "" : "image";
-  setLayers();
 }
 
 function step(by) {
@@ -317,17 +265,11 @@ function store(replace) {
   });
 }
 
-for (const id of ["opacity", "split", "compared"]) at(id).addEventListener("input", setLayers);
 at("size").addEventListener("input", setSize);
 at("only").addEventListener("change", () => draw());
 for (const id of ["ignored", "predicted"]) at(id).addEventListener("change", () => page.shown && count());
-document.addEventListener("change", (event) => {
-  if (event.target.name === "view") setLayers();
-  if (event.target.name === "tool") setTool();
-});
+document.addEventListener("change", ({ target }) => target.name === "tool" && setTool());
 at("again").addEventListener("click", () => page.shown && take([page.shown.entry.file])); // corrections of both stay
-at("all").addEventListener("click", () => toggleAll(true));
-at("none").addEventListener("click", () => toggleAll(false));
 at("undo").addEventListener("click", undo);
 at("redo").addEventListener("click", redo);
 at("reset").addEventListener("click", () => change((editor) => editor.reset()));
@@ -344,6 +286,6 @@ window.addEventListener("beforeunload", (event) => {
 connectFiles(take);
 connectTools(page);
 connectKeys(page);
-setLayers();
+connectLayers();
 setTool();
 start().catch((error) => complain(error.message));

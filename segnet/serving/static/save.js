@@ -1,8 +1,8 @@
 // Downloads of what the page shows, and saving corrected masks on the server.
 
-import { collect, predict } from "./server.js";
+import { percent } from "./legend.js";
 import { encodeMask } from "./png.js";
-import { percent } from "./view.js";
+import { collect, predict } from "./server.js";
 
 const at = (id) => document.getElementById(id);
 const MOST_PIXELS = 16.7e6; // of an overlay: the largest canvas of phones

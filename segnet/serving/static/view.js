@@ -1,4 +1,4 @@
-// The layers of the image (image, classes, confidence) and the legend. Class names are text, never markup.
+// The layers of the image: image, classes, confidence.
 
 const LONGEST = 4096; // side of a canvas [pixels]: phones refuse larger ones
 const HEAT = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis: 0, 25, ..., 100%
@@ -12,7 +12,7 @@ const LAYERS = {
 const at = (id) => document.getElementById(id);
 
 /** Show a view, or two of them left and right of a line. */
-export function showLayers(view, other, opacity, split) {
+function showLayers(view, other, opacity, split) {
   const left = LAYERS[view](opacity), right = LAYERS[other || view](opacity);
   for (const id of ["image", "overlay", "heat"]) {
     const { style } = at(id);
@@ -20,6 +20,41 @@ export function showLayers(view, other, opacity, split) {
     const sides = `rgb(0 0 0/${left[id]}) ${split}%, rgb(0 0 0/${right[id]}) ${split}%`;
     style.maskImage = left[id] === right[id] ? "none" : `linear-gradient(to right, ${sides})`;
   }
+}
+
+/** Show the views that the fields name. */
+function setLayers() {
+  const other = at("compared").value, percent = `${at("opacity").value}%`;
+  const view = document.querySelector("input[name=view]:checked").value;
+  showLayers(view, other, at("opacity").value / 100, at("split").value);
+  at("percent").textContent = percent;
+  at("opacity").setAttribute("aria-valuetext", percent);
+  at("divider").hidden = at("split").hidden = !other;
+  at("divider").style.left = `${at("split").value}%`;
+  at("scale").hidden = view !== "confidence" && other !== "confidence";
+}
+
+/** Show an image's confidence, or disable that view; the shown views may change. */
+export function setConfidence(confidence, editor) {
+  const view = document.querySelector("input[name=view][value=confidence]");
+  view.disabled = at("compared").querySelector("[value=confidence]").disabled = !confidence;
+  view.parentElement.title = confidence ? "" : "Too large: the probabilities of all classes would not fit into memory";
+  if (!confidence && view.checked) document.querySelector("input[name=view][value=overlay]").checked = true;
+  if (!confidence && at("compared").value === "confidence") at("compared").value = "";
+  if (confidence) drawIds(at("heat"), editor, heatColors(confidence));
+  setLayers();
+}
+
+/** Compare with the image, or end the comparison. */
+export function compare() {
+  at("compared").value = at("compared").value ? "" : "image";
+  setLayers();
+}
+
+export function connectLayers() {
+  for (const id of ["opacity", "split", "compared"]) at(id).addEventListener("input", setLayers);
+  document.addEventListener("change", ({ target }) => target.name === "view" && setLayers());
+  setLayers();
 }
 
 /**
@@ -62,7 +97,7 @@ export function classColors(editor, classes, ignored, hidden, paintedOnly) {
 }
 
 /** A function for `drawIds`: the confidence from dark blue (0) to yellow (1). */
-export function heatColors(confidence) {
+function heatColors(confidence) {
   const table = Uint32Array.from({ length: 256 }, (_, value) => {
     const place = (value / 255) * (HEAT.length - 1), low = Math.min(HEAT.length - 2, Math.floor(place));
     return packed(HEAT[low].map((start, band) => Math.round(start + (place - low) * (HEAT[low + 1][band] - start))));
@@ -72,35 +107,6 @@ export function heatColors(confidence) {
 
 export function packed([red, green, blue]) {
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
-}
-
-/** List the classes, the largest share first; without an image in their own order. */
-export function listClasses(list, classes, hidden, onToggle) {
-  const focused = list.contains(document.activeElement) ? document.activeElement.value : null;
-  const rows = classes.map((entry) => {
-    const box = element("input", { type: "checkbox", checked: !hidden.has(entry.id), value: entry.id });
-    box.addEventListener("change", () => onToggle([entry.id], box.checked));
-    const swatch = element("span", { className: entry.isIgnored ? "swatch ignored" : "swatch" });
-    if (!entry.isIgnored) swatch.style.background = `rgb(${entry.color})`;
-    const label = element("label", {}, box, swatch, element("span", { className: "name", textContent: entry.name }));
-    if (entry.share !== undefined) {
-      label.append(element("span", { className: "share", textContent: percent(entry.share) }));
-      const fill = element("i", {});
-      fill.style.width = `${100 * entry.share}%`;
-      label.append(element("span", { className: "bar" }, fill));
-      label.classList.toggle("absent", entry.share === 0);
-    }
-    return { share: entry.share ?? 0, item: element("li", {}, label) };
-  });
-  rows.sort((a, b) => b.share - a.share);
-  list.replaceChildren(...rows.map(({ item }) => item));
-  if (focused !== null) list.querySelector(`input[value="${focused}"]`)?.focus();
-}
-
-/** 0.1234 -> "12.3%"; a class that occurs never shows as 0.0%, and one that does not fill the image not as 100.0%. */
-export function percent(share) {
-  if (share > 0 && share < 0.0005) return "<0.1%";
-  return share < 1 && share >= 0.9995 ? ">99.9%" : `${(100 * share).toFixed(1)}%`;
 }
 
 /** The pixel under a pointer, with fractions; null outside of the image. */
