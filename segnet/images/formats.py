@@ -23,7 +23,6 @@ EXTENSIONS = {
 }
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
-MASK_SUFFIXES = frozenset(suffix for name in MASK_FORMATS for suffix in EXTENSIONS[name])
 LOSSY_SUFFIXES = (
     frozenset(suffix for name in ("JPEG", "WEBP", "GIF", "AVIF", "JPEG2000") for suffix in EXTENSIONS[name])
     | HEIF_SUFFIXES

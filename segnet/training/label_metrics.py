@@ -16,7 +16,6 @@ from segnet.classes import DEFAULT_THRESHOLD, IGNORED_IN_PLANE, THRESHOLD_STEPS,
 from segnet.training.metrics import ConfusionMatrix, Scores
 
 NUM_CELLS = THRESHOLD_STEPS  # a power of two: the bin of a float32 probability is exact
-CHOSEN_ON_VAL = "thresholds were chosen on the val split, so scores on val are optimistic"
 
 
 class ProbabilityHistogram(Metric):

@@ -1,7 +1,7 @@
 // Requests to the server, and the unpacking of its answers.
 
 /** An error of the server. */
-export class ServerError extends Error {
+class ServerError extends Error {
   constructor(message, status = 0, retryAfter = 0) {
     super(message);
     this.status = status; // 0: no answer
