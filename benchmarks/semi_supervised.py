@@ -2,6 +2,7 @@
 
     python benchmarks/semi_supervised.py PATH/TO/CamVid OUTPUT                # CPU: half size, 32 base channels
     python benchmarks/semi_supervised.py PATH/TO/CamVid OUTPUT --width 480 --experiment camvid_semi_supervised   # GPU
+    python benchmarks/semi_supervised.py PATH/TO/CamVid OUTPUT --every 1 --kinds supervised    # the bound: all masks
 
 CamVid is in the layout of the SegNet tutorial. Every 8th (46) and every 4th (92) train image keeps its mask; the others
 are the unlabeled images. Runs are made one after another, all pairs of a seed first. Repeat the command to resume: it
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("camvid", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--every", type=int, nargs="+", default=[8, 4], help="every n-th train image keeps its mask")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of training")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--width", type=int, default=240, help="width of the images [pixels]")
     parser.add_argument("--steps", type=int, help="labeled steps; with --experiment, that of the experiment")
@@ -126,7 +128,7 @@ def main() -> None:
     for every in given.every:
         data = output / f"data-{given.width}-{every}"
         folders[write_subset(given.camvid, data, every, given.width)] = data
-    runs = [Run(masks, kind, seed) for seed in given.seeds for masks in folders for kind in KINDS]
+    runs = [Run(masks, kind, seed) for seed in given.seeds for masks in folders for kind in given.kinds]
     for run in runs:
         if not (run.folder(output) / "results.json").exists():
             options = [*recipe, *given.options, *(given.semi if run.kind == KINDS[1] else [])]
