@@ -7,7 +7,7 @@
 A row is a set of options of `segnet train` on top of the recipe camvid_resnet18_vd, made small: images of 240 x 180, 32
 base channels, crops of 160 x 128, and no class weights. ROWS lists them; `--row "name: option option"` adds one, and
 `--sum a+b` trains the options of two rows together. Rows that need a teacher train it first (ResNet50_vd, 64 base
-channels).
+channels), unless `--teacher` names a checkpoint. A teacher that is worse than plain makes its students worse, too.
 
 Everything is kept in --output: the half-size dataset, a run folder for each row and seed, results.json and table.md. A
 run that was killed resumes; a finished one is not repeated. The table has the mean val mIoU, and the mean difference
@@ -79,9 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipe = ["experiment=camvid_resnet18_vd", f"dataset.root={output / 'camvid'}", *SMALL]
     recipe += [f"trainer.max_epochs={options.epochs}", *options.options]
     results = Results(output)
-    if any("teacher=TEACHER" in row for row in rows.values()):
+    teacher = options.teacher or output / "runs" / TEACHER / "best.ckpt"
+    if not options.teacher and any("teacher=TEACHER" in row for row in rows.values()):
         train(output / "runs" / TEACHER, [*recipe, *TEACHER_OPTIONS, "seed=100"])
-    full = {name: [*recipe, *located(row, output)] for name, row in rows.items()}
+    full = {name: [*recipe, *located(row, teacher)] for name, row in rows.items()}
     for name, row in full.items():
         if "step" not in results.of(name):
             results.add(name, options=rows[name], **measured(row, output))
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help="rows to run; plain is added")
     parser.add_argument("--row", action="append", default=[], metavar="'NAME: OPTION ...'", help="another row")
     parser.add_argument("--sum", action="append", default=[], metavar="NAME+NAME", help="the options of several rows")
+    parser.add_argument("--teacher", metavar="CHECKPOINT", help="teacher of the rows that need one")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--options", nargs="+", default=[], help="options of all rows")
@@ -125,9 +127,9 @@ def chosen_rows(names: Sequence[str], added: Sequence[str], sums: Sequence[str])
     return {name: [option for part in name.split("+") for option in rows[part]] for name in wanted}
 
 
-def located(row: Sequence[str], output: Path) -> list[str]:
+def located(row: Sequence[str], teacher: str | Path) -> list[str]:
     """Return the options of a row with the path of the teacher."""
-    return [option.replace("TEACHER", str(output / "runs" / TEACHER / "best.ckpt")) for option in row]
+    return [option.replace("TEACHER", str(teacher)) for option in row]
 
 
 def halve(source: Path, target: Path) -> None:
