@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 from layouts import HEIGHT, WIDTH, write
 from PIL import Image
+from predicting import untrained
 from served import Server
 from tiny import CPU, WIDE, assert_same_classes, classes_of, configuration
 
+from segnet.cli.evaluate import evaluated
 from segnet.cli.predict import main as predict
 from segnet.config import DataConfig
+from segnet.data import build_dataset
 from segnet.exporters.graph import metadata_of
 from segnet.exporters.onnx import INPUT
 from segnet.inference.predictor import Predictor
 from segnet.models.checkpoint import load_checkpoint
 from segnet.models.metadata import Metadata
-from segnet.verb_config import InspectConfig, ShardConfig
+from segnet.verb_config import DoubtConfig, EvaluateConfig, InspectConfig, ShardConfig
+from segnet.workflows.doubt import doubt
 from segnet.workflows.evaluate import evaluate
 from segnet.workflows.export import export
 from segnet.workflows.inspect import inspect
@@ -167,3 +171,16 @@ def test_calibration(trained, tmp_path):
     for batch in opened[0].batches("uint8"):
         np.testing.assert_array_equal(batch[INPUT][0].transpose(1, 2, 0), STRETCHED)
     np.testing.assert_array_equal(opened[0].val.load(0).image, STRETCHED)
+
+
+def test_an_evaluation_and_a_search_for_label_errors_warn_once_of_dark_images(tmp_path, caplog):
+    spec = write("supervisely", tmp_path, dict.fromkeys(NAMES, STORED))
+    checkpoint = untrained(tmp_path / "a.ckpt", build_dataset(spec, "val").classes)
+    options = {"dataset": spec, "split": "val"}
+    evaluated(
+        EvaluateConfig(checkpoint=str(checkpoint), trainer=CPU, data=DataConfig(num_workers=0), **options), tmp_path
+    )
+    doubt(DoubtConfig(checkpoint=str(checkpoint), device="cpu", **options), tmp_path)
+    dark = [message for message in caplog.messages if "almost black" in message]
+    assert len(dark) == 2
+    assert all(f"its largest value is {TOP} of 65535" in message for message in dark)

@@ -37,7 +37,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             word, _, value = unknown[0].partition("=")
             following = arguments[arguments.index(unknown[0]) + 1 :]
-            answer = in_other_words(self._verb, word, value or next(iter(following), ""))
+            value = value or next(iter(following), "")
+            answer = in_other_words(self._verb, word, value, self._option_string_actions)
             hint = nearest(word, self._option_string_actions) if word.startswith("-") else ""
             self.error(f"{unknown[0]} is not understood.{answer or hint}")
         return options

@@ -29,8 +29,8 @@ from segnet.cli.composition import (
     unknown_option,
 )
 from segnet.cli.grammar import SWITCHES, SWITCHES_WITH_VALUE
-from segnet.cli.help import CONF_DIR
-from segnet.cli.schemas import option_names, schema_node
+from segnet.cli.help import CONF_DIR, option_names
+from segnet.cli.schemas import schema_node
 from segnet.errors import ConfigError
 from segnet.option_values import check_values
 

@@ -72,6 +72,9 @@ class _Evaluations:
     def __init__(self, config: CompareConfig, output_dir: Path, report: Callable[[object], None]) -> None:
         self._config, self._folder, self._report, self._count = config, output_dir, report, 0
         self._dataset = config.dataset
+        from segnet.images.little_range import LittleRange
+
+        self._little_range = LittleRange(None)  # one for all: it warns once
 
     def __call__(self, checkpoint: Path) -> "ImageCounts":
         config = self._config
@@ -91,7 +94,7 @@ class _Evaluations:
             self._dataset = options.dataset
             words = (f"{key}={value}" for key, value in options.dataset.items() if value is not None)
             self._report(f"dataset of {checkpoint}: {' '.join(words)}")
-        results = scored(options)
+        results = scored(options, little_range=self._little_range)
         self._count += 1
         path = self._folder / f"per_image_{self._count}.json"
         results.write_images(path)

@@ -16,6 +16,7 @@ from segnet.verb_config import EvaluateConfig
 from segnet.weights.zoo import stands_for_model
 
 if TYPE_CHECKING:
+    from segnet.images.little_range import LittleRange
     from segnet.workflows.evaluate import Results
 
 log = logging.getLogger(__name__)
@@ -123,12 +124,16 @@ def calibration_of(config: EvaluateConfig) -> str | None:
     return kind
 
 
-def scored(config: EvaluateConfig, calibrate: str | None = None) -> "Results":
+def scored(
+    config: EvaluateConfig, calibrate: str | None = None, little_range: "LittleRange | None" = None
+) -> "Results":
     """Evaluate a checkpoint and write nothing; otherwise as `evaluated`.
 
     Args:
         calibrate: kind of temperature to fit; None: none.
+        little_range: shared by several evaluations, so that it warns once; None: a new one.
     """
+    from segnet.images.little_range import LittleRange
     from segnet.inference.refinement import Refinement
     from segnet.inference.tta import Inference
     from segnet.workflows.evaluate import evaluate
@@ -150,6 +155,7 @@ def scored(config: EvaluateConfig, calibrate: str | None = None) -> "Results":
         boundary=config.boundary,
         refinement=refinement,
         calibrate=calibrate,
+        little_range=little_range or LittleRange(None),
     )
 
 

@@ -1,9 +1,13 @@
 """Option names of other tools, and the option of segnet that answers each."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from segnet.cli.foreign_values import translated
+from segnet.cli.help import ALL_OF_TRAIN, SCHEMAS, option_names
 from segnet.errors import ConfigError
+from segnet.trainer_arguments import accepted_arguments
 
 NAMES_RUN_FOLDER, NAMES_DATASET_FOLDER = "hydra.run.dir=", "dataset.root="
 
@@ -79,22 +83,62 @@ FILE_WORDS = {
     "conf conf_thres confidence": "--refuse {value}",
     "min_size min_region_area": "--min-area {value}",
 }
-WORDS = {
+IMAGE_VERBS = ("predict", "convert", "info")  # verbs whose positional arguments are the files to work on
+_NAMED = re.compile(r"(?<![\w.])([a-z][\w.]*)=")
+_ALL_WORDS = {
     "train": _TRAIN_WORDS,
     "crossval": {"k n_splits n_folds num_folds": "folds={value}", "groups group_by": "group={value}", **_TRAIN_WORDS},
     "inspect": _TRAIN_WORDS,
     "evaluate": _EVALUATE_WORDS | _TRAIN_WORDS | _EVALUATE_WORDS,  # the first row with a word counts
-    "compare": {"checkpoint weights model ckpt": "{value}, without a name before it", **_SIZE_WORDS, **_TRAIN_WORDS},
+    "compare": {
+        "checkpoint weights model ckpt": "{value}, without a name before it",
+        "tta augment": _CHECKPOINT_WORDS["tta augment"],
+        **_SIZE_WORDS,
+        **_TRAIN_WORDS,
+    },
     "doubt": {"images top": "num_images={value}", **_EVALUATE_WORDS, **_TRAIN_WORDS},
     "average": _CHECKPOINT_WORDS | _TRAIN_WORDS | _CHECKPOINT_WORDS,
     "rank": _RANK_WORDS,
+    "shard": {"out out_dir output_dir save_dir": "output={value}", **_TRAIN_WORDS},
     "benchmark": _BENCHMARK_WORDS | _TRAIN_WORDS | _BENCHMARK_WORDS,
 }
 
 
-def in_other_words(verb: str, word: str, value: str = "") -> str:
-    """Return segnet's option for an option of another tool (" Write optim.lr=0.1"); empty for an unknown word."""
+def _has(verb: str, answer: str) -> bool:
+    """Whether a verb has all options that an answer names."""
+    if "in segnet " in answer:  # it names the options of another verb
+        return True
+    schema = SCHEMAS["train" if verb in ALL_OF_TRAIN else verb]
+    known = {*option_names(schema), *(option_names(SCHEMAS[verb]))}
+    closed = {option.name for option in dataclasses.fields(schema) if dataclasses.is_dataclass(option.type)}
+    for name in _NAMED.findall(answer):
+        section, _, rest = name.partition(".")
+        if name.startswith("hydra.") or name in known or (name == "experiment" and verb in ALL_OF_TRAIN):
+            continue
+        if not rest or section not in known - closed:
+            return False
+        if section == "trainer" and rest not in accepted_arguments(evaluates=verb not in ALL_OF_TRAIN):
+            return False
+    return True
+
+
+# Verb -> option names of other tools -> segnet's option, which the verb has.
+WORDS = {
+    verb: {words: answer for words, answer in table.items() if _has(verb, answer)} for verb, table in _ALL_WORDS.items()
+}
+
+
+def in_other_words(verb: str, word: str, value: str = "", known: Collection[str] | None = None) -> str:
+    """Return segnet's option for an option of another tool (" Write optim.lr=0.1"); empty for an unknown word.
+
+    Args:
+        known: the options of a verb that takes files, such as "--scales"; None: an answer may name any.
+    """
     answer = _our_option(verb, word, value)
+    if known is not None:
+        named = re.findall(r"(?<!\S)--[a-z0-9-]+", answer)
+        if not set(named) <= set(known) or (not named and verb not in IMAGE_VERBS):
+            return ""
     return f" Write {answer}" if answer else ""
 
 

@@ -145,6 +145,14 @@ def first_sentences(schema: Any) -> str:
     return " ".join((inspect.getdoc(schema) or "").split())
 
 
+def option_names(schema: Any, prefix: str = "") -> Iterator[str]:
+    """All dotted options of a dataclass; an open section counts as one."""
+    for option in dataclasses.fields(schema):
+        yield prefix + option.name
+        if isinstance(option.type, type) and dataclasses.is_dataclass(option.type):
+            yield from option_names(option.type, f"{prefix}{option.name}.")
+
+
 @cache
 def field_docs(schema: Any) -> dict[str, str]:
     """The strings below the fields of a dataclass and of its bases, by field name."""

@@ -6,13 +6,12 @@ composes each verb with all sections of train. The verb gets the fields of its o
 
 import copy
 import dataclasses
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from segnet.cli.help import CONF_DIR, default_of
+from segnet.cli.help import CONF_DIR, default_of, option_names
 from segnet.config import Config
 from segnet.option_values import check_values
 from segnet.verb_config import InspectConfig
@@ -65,14 +64,6 @@ def _section(tree: DictConfig, schema: type[T]) -> T:
             value = OmegaConf.to_container(value, resolve=True)
         values[option.name] = value
     return schema(**values)
-
-
-def option_names(schema: type, prefix: str = "") -> Iterator[str]:
-    """All dotted options of a dataclass; an open section counts as one."""
-    for option in dataclasses.fields(schema):
-        yield prefix + option.name
-        if isinstance(option.type, type) and dataclasses.is_dataclass(option.type):
-            yield from option_names(option.type, f"{prefix}{option.name}.")
 
 
 def accepted(schema: type) -> set[str]:

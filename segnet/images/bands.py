@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from segnet.errors import DataError
+from segnet.errors import counted
 from segnet.images.header import decoding, read_tiff_layouts
 from segnet.images.stored import Colors, PixelKind, Stored, read_stored
-from segnet.images.values import Bands, ValueRange, clipping_warning, full_scale, scaled
+from segnet.images.values import Bands, MisfitError, ValueRange, clipping_warning, full_scale, scaled
 
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # number of channels -> mode
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2, like Pillow's conversion to grayscale
@@ -114,9 +114,13 @@ def read_warnings(path: Path, image: Bands, value_range: ValueRange | None) -> l
     return [text for text in texts if text]
 
 
-def bands_of(image: Image.Image, channels: int, source: Path | str, value_range: ValueRange | None = None) -> Bands:
-    """Convert a Pillow image to the format of `read_bands`; `source` is its name in errors."""
-    return scale_channels(_of_pillow(ImageOps.exif_transpose(image), channels, source), source, value_range)
+def channels_of(image: Image.Image, channels: int, source: Path | str) -> Channels:
+    """The channels of a Pillow image, upright and not scaled; `source` is its name in errors.
+
+    Raises:
+        DataError: another number of channels.
+    """
+    return _of_pillow(ImageOps.exif_transpose(image), channels, source)
 
 
 def require_channels(kind: PixelKind, channels: int, source: Path | str) -> None:
@@ -129,10 +133,16 @@ def require_channels(kind: PixelKind, channels: int, source: Path | str) -> None
     fits = extra == 0 or (extra == 1 and kind.has_alpha)
     as_color = channels in (1, 3) and (kind.colors != Colors.BANDS or kind.num_samples == 3) and kind.num_samples <= 8
     if not (fits or as_color):
-        raise DataError(
-            f"{source}: has {kind.num_samples} bands, but {channels} are expected: set dataset.channels="
-            f"{kind.num_samples} and backbone.in_channels={kind.num_samples}"
+        bands = counted(kind.num_samples, "band")
+        raise MisfitError(
+            f"{source}: has {bands}, but {channels} are expected: set dataset.channels="
+            f"{kind.num_samples} and backbone.in_channels={kind.num_samples}",
+            f"{source}: has {bands}, but the model takes {_wanted(channels)}",
         )
+
+
+def _wanted(channels: int) -> str:
+    return "grayscale or RGB" if channels == 1 else "RGB" if channels == 3 else f"{channels} channels"
 
 
 def arranged(stored: Stored, channels: int, source: Path | str) -> Channels:
@@ -191,9 +201,10 @@ def _of_pillow(image: Image.Image, channels: int, source: Path | str) -> Channel
         return arranged(Stored(values[:, :, None], kind), channels, source)
     mode = PILLOW_MODES.get(channels, "")
     if not mode or (channels == 4 and not image.has_transparency_data):
-        raise DataError(
-            f"{source}: has {len(image.getbands())} channels, but {channels} are expected "
-            "(dataset.channels, backbone.in_channels)"
+        present = counted(len(image.getbands()), "channel")
+        raise MisfitError(
+            f"{source}: has {present}, but {channels} are expected (dataset.channels, backbone.in_channels)",
+            f"{source}: has {present}, but the model takes {_wanted(channels)}",
         )
     values = np.array(image if image.mode == mode else image.convert(mode))
     return Channels(values.reshape(image.height, image.width, channels), 255.0)

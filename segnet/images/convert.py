@@ -1,6 +1,7 @@
 """Convert paths, arrays, tensors and Pillow images to the input of a model."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from segnet.errors import DataError
-from segnet.images.bands import Channels, bands_of, read_bands, scale_channels
+from segnet.images.bands import Channels, channels_of, read_channels, scale_channels
 from segnet.images.values import Bands, ValueRange, full_scale
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor
@@ -34,11 +35,21 @@ def as_bands(image: ImageLike, channels: int, value_range: ValueRange | None = N
     Raises:
         DataError: not an image, another number of channels, or values out of range.
     """
+    return scale_channels(as_channels(image, channels, value_range), source_of(image), value_range)
+
+
+def source_of(image: ImageLike) -> Path | str:
+    """The name of an image in errors: its path, if it has one."""
+    return Path(image) if isinstance(image, (str, os.PathLike)) else ANY
+
+
+def as_channels(image: ImageLike, channels: int, value_range: ValueRange | None = None) -> Channels:
+    """Convert an image to its channels before scaling; arguments and errors as for `as_bands`."""
     if isinstance(image, (str, os.PathLike)):
-        return read_bands(image, channels, value_range)
+        return read_channels(Path(image), channels)
     if isinstance(image, Image.Image):
         try:
-            return bands_of(image, channels, ANY, value_range)
+            return channels_of(image, channels, ANY)
         except OSError as error:  # Pillow decodes lazily
             raise DataError(f"{ANY}: cannot be decoded, damaged or cut off ({error})") from None
     if isinstance(image, Tensor):
@@ -50,7 +61,7 @@ def as_bands(image: ImageLike, channels: int, value_range: ValueRange | None = N
     return _of_array(image, channels, value_range)
 
 
-def _of_array(values: NDArray[Any], channels: int, value_range: ValueRange | None) -> Bands:
+def _of_array(values: NDArray[Any], channels: int, value_range: ValueRange | None) -> Channels:
     if values.ndim not in (2, 3) or 0 in values.shape:
         raise DataError(
             f"{ANY}: of shape {values.shape}: arrays are (H, W) or (H, W, channels), tensors (channels, H, W)"
@@ -64,8 +75,7 @@ def _of_array(values: NDArray[Any], channels: int, value_range: ValueRange | Non
             "Predictor.segment an array (H, W, channels) of 0-255"
         )
     values = _with_channels(values if values.ndim == 3 else values[:, :, None], channels)
-    full = full_scale(values.dtype.kind, 8 * values.dtype.itemsize)
-    return scale_channels(Channels(values, full), ANY, value_range)
+    return Channels(values, full_scale(values.dtype.kind, 8 * values.dtype.itemsize))
 
 
 def _with_channels(values: NDArray[Any], channels: int) -> NDArray[Any]:

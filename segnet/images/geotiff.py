@@ -20,12 +20,13 @@ from segnet.errors import DataError, MachineError
 from segnet.images.bands import Channels, arranged, require_channels, scale_channels
 from segnet.images.geotiff_masks import fill_mask, mask_profile, written_mask
 from segnet.images.header import read_tiff_layouts
+from segnet.images.little_range import LittleRange
 from segnet.images.masks import LabelValues, require_lossless, whole_labels
 from segnet.images.placement import MAX_OFFSET, georeference, offset
 from segnet.images.stored import PixelKind, Stored, kind_of_tiff
 from segnet.images.tiff.decode import MAX_TILE_PADDING
 from segnet.images.tiff.layout import Layout
-from segnet.images.values import Bands, ValueRange, clipping_warning, scaled
+from segnet.images.values import Bands, ValueRange, clipping_warning, for_trained_model, scaled
 from segnet.images.windows import Window
 from segnet.system.files import replacing
 
@@ -42,12 +43,14 @@ class Scene:
 
     Attributes:
         size: (height, width) [pixels].
+        full: the value of white.
     """
 
     def __init__(self, path: Path, dataset: Any, layout: Layout) -> None:
         self.path, self.dataset = path, dataset
         self.size: tuple[int, int] = (dataset.height, dataset.width)
         self._kind = kind_of_tiff(layout)
+        self.full = self._kind.full
 
     def read(
         self,
@@ -207,6 +210,7 @@ def segment_scene(
     channels: int,
     value_range: ValueRange | None = None,
     least_areas: NDArray[np.int64] | None = None,
+    little_range: LittleRange | None = None,
 ) -> str:
     """Segment a scene tile by tile and write the mask as a GeoTIFF with the same georeference.
 
@@ -221,6 +225,7 @@ def segment_scene(
         value_range: value range of the model, see `Scene.read`.
         least_areas: smallest region by label [pixels], see `segnet.images.regions`; None: all stay. The mask is then
             written to a temporary file first, and its regions are found in strips: tiles have no influence.
+        little_range: warns of a scene that is almost black to the model; None: no such warning.
 
     Returns:
         A warning; empty without one.
@@ -230,7 +235,7 @@ def segment_scene(
         DataError: the scene cannot be read.
     """
     with opened(source) as scene:
-        limits: list[tuple[float, float]] | None = None if value_range is None else []
+        limits: list[tuple[float, float]] = []
         place = georeference(scene.dataset)
         profile = mask_profile(scene.size, classes) | place
         with replacing(target) as temporary:
@@ -239,11 +244,13 @@ def segment_scene(
                 def write(part: Window, ids: NDArray[np.integer]) -> None:
                     put(part, np.where(scene.valid(part, channels), ids, classes.ignore_index))
 
-                segment(scene.size, lambda window: scene.read(window, channels, value_range, limits)[0], write)
+                with for_trained_model():
+                    segment(scene.size, lambda window: scene.read(window, channels, value_range, limits)[0], write)
             if least_areas is not None:
                 fill_mask(temporary, target, profile, classes, least_areas)
+        dark = little_range.of_stored(max(high for _, high in limits), scene.full) if little_range and limits else ""
     unplaced = "" if place.keys() - {"crs"} else "has no georeference; its mask has none either"
-    return "; ".join(filter(None, [unplaced, _clipping_warning(limits or [], value_range)]))
+    return "; ".join(filter(None, [unplaced, dark, _clipping_warning(limits, value_range)]))
 
 
 def _clipping_warning(limits: Sequence[tuple[float, float]], value_range: ValueRange | None) -> str:

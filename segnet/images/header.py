@@ -148,7 +148,7 @@ def require_pixels(path: Path, height: int, width: int) -> None:
 
 
 def _too_large(path: Path, limit: int) -> str:
-    return f"{path}: larger than {limit // 10**6} megapixels: split it into tiles, or raise --max-megapixels"
+    return f"{path}: larger than {limit // 10**6} megapixels: split it into tiles"
 
 
 @contextmanager

@@ -32,18 +32,34 @@ class LittleRange:
             path: the file.
             image: the result of `segnet.images.bands.read_bands`, 0-255.
         """
-        if self._is_done or not 0 < image.max().item() < 255 * ALMOST_BLACK or not _is_deep(path):
-            return ""
-        found = read_channels(path, image.shape[2])
-        if found.values.dtype.kind not in "iuf" or found.full <= 255:
+        if self.may_warn(path, image.max().item()):
+            found = read_channels(path, image.shape[2])
+            return self.of_stored(found.values.max().item(), found.full)
+        return ""
+
+    def may_warn(self, path: Path, brightest: float) -> bool:
+        """Whether the stored values of a file are worth reading.
+
+        Args:
+            brightest: the largest value of the scaled image, 0-255.
+        """
+        return not self._is_done and 0 < brightest < 255 * ALMOST_BLACK and _is_deep(path)
+
+    def of_stored(self, high: float, full: float) -> str:
+        """Return the warning for stored values; empty without one.
+
+        Args:
+            high: the largest value.
+            full: the value of white: 1 for floating point.
+        """
+        if self._is_done or full <= 255 or not 0 < high < full * ALMOST_BLACK:
             return ""
         with self._lock:
             if self._is_done:
                 return ""
             self._is_done = True
-        high = found.values.max().item()
         return (
-            f"its largest value is {high:g} of {found.full:g}, almost black to a model without a value range: unless "
+            f"its largest value is {high:g} of {full:g}, almost black to a model without a value range: unless "
             f'it was trained on such images, train with "dataset.value_range=[0,{high:.0f}]", or convert to 8 bits'
         )
 

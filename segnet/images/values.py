@@ -4,7 +4,8 @@
 this rule for images with a smaller range, such as those of 12-bit cameras, or another one, such as temperatures.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,19 @@ ONE_COLOR = 0.05  # fraction of the value range below which a clipped image is o
 ROWS_AT_ONCE = 2**20  # values scaled per chunk: float copies of a large image would take several times its size
 
 
-class ValueRangeError(DataError):
+class MisfitError(DataError):
+    """An image that needs other options of the training.
+
+    Attributes:
+        for_model: the message for a trained model, whose options cannot be changed.
+    """
+
+    def __init__(self, message: str, for_model: str = "") -> None:
+        super().__init__(message)
+        self.for_model = for_model or message
+
+
+class ValueRangeError(MisfitError):
     """Values out of range.
 
     Attributes:
@@ -29,9 +42,18 @@ class ValueRangeError(DataError):
         full: the value of white.
     """
 
-    def __init__(self, message: str, low: float = 0, high: float = 0, full: float = 0) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, for_model: str = "", low: float = 0, high: float = 0, full: float = 0) -> None:
+        super().__init__(message, for_model)
         self.low, self.high, self.full = low, high, full
+
+
+@contextlib.contextmanager
+def for_trained_model() -> Iterator[None]:
+    """Replace advice about options of a training in errors of images."""
+    try:
+        yield
+    except MisfitError as error:
+        raise DataError(error.for_model) from None
 
 
 def full_scale(kind: str, bits: int) -> float:
@@ -136,16 +158,17 @@ def clipping_warning(
 def _refuse_non_finite(values: NDArray[Any], source: Path | str) -> None:
     if values.dtype.kind == "f" and (bad := int((~np.isfinite(values)).any(axis=-1).sum())):
         raise DataError(
-            f"{source}: contains NaN or infinity ({bad} pixels): dataset=geotiff and --scene ignore pixels without data"
+            f"{source}: contains NaN or infinity ({bad} pixels): dataset=geotiff and segnet predict --scene ignore them"
         )
 
 
 def _refuse_outside(values: NDArray[Any], full: float, source: Path | str) -> None:
     low, high = values.min().item(), values.max().item()
     if low < 0 or high > full:
+        problem = f"{source}: {values.dtype} values {low:g} to {high:g} are outside 0-{full:g}"
         raise ValueRangeError(
-            f"{source}: {values.dtype} values {low:g} to {high:g} are outside 0-{full:g}: set "
-            f"dataset.value_range=[low,high], or convert it to 8 or 16 bits",
+            f"{problem}: set dataset.value_range=[low,high], or convert it to 8 or 16 bits",
+            f"{problem}: convert it to 8 or 16 bits",
             low,
             high,
             full,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from segnet.errors import ConfigError, DataError
-from segnet.images.convert import ImageLike, as_bands
+from segnet.images.convert import ImageLike
+from segnet.images.model_images import ModelImages
 from segnet.images.values import Bands
 from segnet.images.windows import Window
 from segnet.inference.decisions import decision_of
@@ -94,14 +95,14 @@ class Predictor:
     ) -> None:
         self._batch_size = batch_size
         inference = Inference(flip=flip, scales=tuple(scales), window=window, overlap=overlap, batch_size=batch_size)
-        named = [model] if isinstance(model, str | os.PathLike) else model
-        ensemble = Ensemble([find_model(one) for one in named], device, runtime, precision)
+        models = [model] if isinstance(model, str | os.PathLike) else model
+        ensemble = Ensemble(list(map(find_model, models)), device, runtime, precision)
         self._models, self._device = ensemble.models, ensemble.device
         self.classes = ensemble.classes
         self._memory = FittingInference(decision_of(self.classes).fitted(inference), max_pixels, self._device)
         self._without_probabilities = ensemble.without_probabilities
         self.channels, self.value_range = ensemble.channels, ensemble.value_range
-        self.temperature = ensemble.temperature
+        self.temperature, self._images = ensemble.temperature, ModelImages(self.channels, self.value_range)
         self.refinement = refinement or Refinement()
         self._refiner = self._refiner_for(self.refinement)
 
@@ -120,7 +121,7 @@ class Predictor:
             DataError: not an image for this model. MachineError: out of memory.
             ConfigError: an unknown class in the refinement.
         """
-        return self.segment(as_bands(image, self.channels, self.value_range), probabilities, refinement)
+        return self.segment(self._images.convert(image), probabilities, refinement)
 
     def segment(self, image: Bands, probabilities: bool = False, refinement: Refinement | None = None) -> Segmentation:
         """Segment one image given as an array.
@@ -224,8 +225,7 @@ class Predictor:
         return results
 
     def _windows(self, image: Bands, request: _Request, inference: Inference) -> Segmentation:
-        height, width = image.shape[:2]
-        refiner, num_classes = request.refiner, len(self.classes.names)
+        (height, width), refiner, num_classes = image.shape[:2], request.refiner, len(self.classes.names)
         if request.smoothing:
             whole = torch.empty((num_classes, height, width), device=self._device)
         mask = np.empty(self.classes.mask_shape((height, width)), refiner.id_type)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segnet.choices import FOLDER_KINDS
-from segnet.images.little_range import LittleRange
+from segnet.images.model_images import ModelImages
 from segnet.images.values import Bands
 from segnet.inference.predictor import Predictor
 from segnet.inference.segmentation import Segmentation
@@ -95,12 +95,12 @@ class Prediction:
         settings: kinds of results for each input.
 
     Attributes: as the arguments, and
-        little_range: warns once of images that are almost black to the model.
+        images: reads images for the model.
     """
 
     def __init__(self, predictor: Predictor, records: Records, settings: OutputSettings) -> None:
         self.predictor, self.records, self.settings = predictor, records, settings
-        self.little_range = LittleRange(predictor.value_range)
+        self.images = ModelImages(predictor.channels, predictor.value_range)
         self._probabilities = bool(NEED_PROBABILITIES & {*settings.kinds, *settings.frame_kinds})
 
     def weight(self, pixels: float) -> float:

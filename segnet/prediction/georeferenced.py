@@ -34,5 +34,6 @@ def segment_scene_file(prediction: Prediction, task: Task) -> Outcome:
             predictor.channels,
             predictor.value_range,
             predictor.least_areas,
+            prediction.images.little_range,
         )
     return Outcome((target,), warning=warning)

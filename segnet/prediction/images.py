@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segnet.errors import DataError, SegnetError
-from segnet.images.bands import read_bands, read_warnings
 from segnet.images.formats import TIFF_STARTS
-from segnet.images.header import has_world_file, read_header
+from segnet.images.header import TooManyPixelsError, has_world_file, read_header
 from segnet.images.values import Bands
 from segnet.inference.segmentation import Segmentation
 from segnet.prediction import DONE_BEFORE, PIXELS_IN_WORK, Outcome, Prediction, Task
@@ -64,14 +63,15 @@ def _read_input(prediction: Prediction, task: Task, stopped: threading.Event) ->
     if not pending:
         raise Done(DONE_BEFORE)
     with _local(item, settings.private_urls, stopped) as path:
-        value_range = prediction.predictor.value_range
-        image = read_bands(path, prediction.predictor.channels, value_range)
+        try:
+            image = prediction.images.read(path)
+        except TooManyPixelsError as error:
+            raise DataError(f"{error}, or raise --max-megapixels") from None
         header = read_header(path)
         is_placed = header.is_georeferenced or has_world_file(path)
         several = header.num_pages > 1
         pages = [f"has {header.num_pages} pages or frames; only the first is segmented"] if several else []
-        little = filter(None, [prediction.little_range.warning(path, image)])
-        warning = "; ".join([*pages, *little, *read_warnings(path, image, value_range)])
+        warning = "; ".join([*pages, *prediction.images.warnings(path, image)])
         return _Loaded(image, pending, origin, warning, is_placed)
 
 

@@ -28,8 +28,7 @@ from starlette.staticfiles import StaticFiles
 
 from segnet import __version__
 from segnet.errors import ConfigError, DataError, SegnetError
-from segnet.images.bands import read_warnings
-from segnet.images.little_range import LittleRange
+from segnet.images.model_images import ModelImages
 from segnet.images.values import Bands
 from segnet.inference.predictor import Predictor
 from segnet.serving.answers import Wanted, class_entries, content_type, render_answer
@@ -128,7 +127,7 @@ class _Service:
         self._uploads = uploads
         self._collection = collection
         self._reception = Reception()
-        self._little_range = LittleRange(predictor.value_range)
+        self._images = ModelImages(predictor.channels, predictor.value_range)
 
     async def health(self, request: Request) -> Response:
         """Report the state of the queue without waiting."""
@@ -238,9 +237,8 @@ class _Service:
         return render_answer(segmentation, wanted, seconds)
 
     def _read(self, path: Path) -> Bands:
-        image = read_upload(path, self._predictor.channels, self._limits.max_pixels, self._predictor.value_range)
-        little = filter(None, [self._little_range.warning(path, image)])
-        for warning in [*little, *read_warnings(path, image, self._predictor.value_range)]:
+        image = read_upload(path, self._images, self._limits.max_pixels)
+        for warning in self._images.warnings(path, image):
             logger.warning("%s: %s", path.name, warning)
         return image
 

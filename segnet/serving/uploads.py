@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from segnet.components import did_you_mean
-from segnet.errors import ConfigError, DataError, MachineError
-from segnet.images.bands import read_bands
+from segnet.errors import ConfigError, MachineError
 from segnet.images.formats import IMAGE_CONTENT_TYPES, TIFF_STARTS, reads_heif
 from segnet.images.header import TooManyPixelsError, read_header
-from segnet.images.values import Bands, ValueRange, ValueRangeError
+from segnet.images.model_images import ModelImages
+from segnet.images.values import Bands
 from segnet.serving.jobs import QueueFullError
 
 MAX_UPLOADS = 32  # concurrent uploads; with the size limit this bounds the disk space
@@ -193,8 +193,11 @@ class Upload:
         return path.rename(path.with_suffix(".tif")) if start[:4] in TIFF_STARTS else path
 
 
-def read_upload(path: Path, channels: int, max_pixels: int, value_range: ValueRange | None = None) -> Bands:
+def read_upload(path: Path, images: ModelImages, max_pixels: int) -> Bands:
     """Read an uploaded image after checking its header against the pixel limit.
+
+    Args:
+        images: reads images for the model.
 
     Returns:
         (H, W, channels), see `segnet.images.bands.read_bands`.
@@ -204,13 +207,10 @@ def read_upload(path: Path, channels: int, max_pixels: int, value_range: ValueRa
     """
     try:
         header = read_header(path)
-    except TooManyPixelsError:  # its message suggests a command-line option
+    except TooManyPixelsError:  # its message suggests tiles
         raise HTTPException(413, f"the image has more than {max_pixels / 1e6:g} megapixels: scale it down") from None
     if header.num_pixels > max_pixels:
         size = f"{header.width} x {header.height}"
         message = f"the image has {size} pixels, more than {max_pixels / 1e6:g} megapixels: scale it down"
         raise HTTPException(413, message)
-    try:
-        return read_bands(path, channels, value_range)
-    except ValueRangeError as error:  # a client cannot set the option of the training
-        raise DataError(str(error).replace("set dataset.value_range=[low,high], or ", "")) from None
+    return images.read(path)

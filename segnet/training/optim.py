@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from segnet.components import did_you_mean
 from segnet.config import OptimConfig, known
-from segnet.errors import ConfigError
+from segnet.errors import ConfigError, counted
 
 Groups = list[dict[str, Any]]  # torch's parameter groups, each with its learning rate and weight decay
 
@@ -175,7 +175,7 @@ def build_schedule(
     optim = complete_optim(optim)
     warmup, schedule = known(optim.warmup_steps), SCHEDULES[known(optim.schedule)]
     if warmup >= num_steps:
-        raise ConfigError(f"optim.warmup_steps={warmup}, but the run has only {num_steps:,} steps")
+        raise ConfigError(f"optim.warmup_steps={warmup}, but the run has only {counted(int(num_steps), 'step')}")
     lowest = optim.min_lr / optim.lr if optim.lr else 0.0
 
     def factor(step: int) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segnet.components import are_numbers
-from segnet.errors import CheckpointError, listed
+from segnet.errors import CheckpointError, counted, listed
 from segnet.system.integrity import refusing_damage
 from segnet.weights.catalog import NON_COMMERCIAL, license_line, license_of
 from segnet.weights.download import fetch
@@ -186,8 +186,8 @@ def _refuse_misfit(missing: Iterable[str], left_over: Iterable[str], source: str
     missing, left_over = sorted(missing), sorted(left_over)
     if missing or left_over:
         raise CheckpointError(
-            f"{source}: does not fit the model: {len(missing)} weights are missing ({listed(missing)}), "
-            f"{len(left_over)} are unexpected ({listed(left_over)})"
+            f"{source}: does not fit the model: {counted(len(missing), 'weight is', 'weights are')} missing "
+            f"({listed(missing)}), {counted(len(left_over), 'is', 'are')} unexpected ({listed(left_over)})"
         )
 
 

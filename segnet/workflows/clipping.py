@@ -1,6 +1,7 @@
-"""A warning about images that a model's value range clips to one color."""
+"""Warnings about evaluated images that are one color to the model: clipped by its value range, or almost black."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,6 +9,7 @@ from pytorch_lightning.callbacks import Callback
 
 from segnet.data.dataset import SegmentationDataset
 from segnet.errors import counted
+from segnet.images.little_range import LittleRange
 from segnet.images.values import clipping_warning
 from segnet.training.task import SegmentationTask
 
@@ -15,14 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class ClippingWarning(Callback):
-    """Warns at the end about images that the value range clips to one color.
+    """Warns at the end about images that the value range clips to one color, or that are almost black without one.
 
     Args:
         samples: the evaluated samples, in the order of the batches.
+        little_range: finds the first image that is almost black; None: no such warning.
     """
 
-    def __init__(self, samples: SegmentationDataset) -> None:
-        self._samples = samples
+    def __init__(self, samples: SegmentationDataset, little_range: LittleRange | None = None) -> None:
+        self._samples, self._little_range = samples, little_range
         self._warnings: list[str] = []
 
     def on_validation_batch_end(
@@ -30,6 +33,8 @@ class ClippingWarning(Callback):
     ) -> None:
         samples, image = self._samples, batch["image"]
         assert isinstance(pl_module, SegmentationTask)
+        if self._little_range and (text := dark_sample(samples, batch_idx, image.max().item(), self._little_range)):
+            log.warning("%s: %s", batch["name"][0], text)
         is_labeled = bool((batch["mask"] != pl_module.classes.ignore_index).any())  # a window without data is even
         if not samples.has_value_range or samples.value_range is None or not is_labeled:
             return
@@ -42,3 +47,18 @@ class ClippingWarning(Callback):
             more = len(self._warnings) - 1
             also = f" (and {counted(more, 'more image')} like it)" if more else ""
             log.warning("%s%s", self._warnings[0], also)
+
+
+def dark_sample(samples: SegmentationDataset, index: int, brightest: float, little_range: LittleRange) -> str:
+    """Return the warning about a sample that is almost black to a model without a value range; empty without one.
+
+    Args:
+        brightest: the largest value of its scaled image, 0-255.
+        little_range: finds the first image that is almost black.
+    """
+    if not samples.has_value_range or samples.value_range is not None:
+        return ""
+    if not little_range.may_warn(Path(samples.files(index)[0]), brightest):
+        return ""
+    stored, full = samples.stored_values(index)
+    return little_range.of_stored(stored.max().item(), full)

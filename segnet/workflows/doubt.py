@@ -1,6 +1,7 @@
 """Find label errors by held-out predictions: of the folds of a cross-validation, or of a split by a checkpoint."""
 
 import json
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -20,16 +21,20 @@ from segnet.data.scan.scan import progress_shown
 from segnet.errors import ConfigError
 from segnet.images.bands import displayable
 from segnet.images.drawing import IGNORED, colorize, doubt_map
+from segnet.images.little_range import LittleRange
 from segnet.inference.predictor import Predictor
 from segnet.published.zoo import find_model
 from segnet.system.files import replacing
 from segnet.system.signals import ending_at_once
 from segnet.verb_config import DoubtConfig
+from segnet.workflows.clipping import dark_sample
 from segnet.workflows.crossval import read_crossval
 from segnet.workflows.doubt_scores import Doubt, doubts, evidence_of
 from segnet.workflows.evaluate import require_same_classes
 from segnet.workflows.out_of_fold import PROBABILITIES, read_probabilities
 from segnet.workflows.report import encoded_image, render
+
+log = logging.getLogger(__name__)
 
 NUM_BOXES = 3  # regions that are drawn and listed on the page
 JUDGED_SPLITS = ("val", "test")
@@ -44,6 +49,7 @@ class HeldOut:
         validation: how they predict.
         device: as in `Predictor`.
         stored: files with the probabilities; None: they are predicted.
+        little_range: warns once of images that are almost black to the models; None: no such warning.
     """
 
     def __init__(
@@ -53,8 +59,9 @@ class HeldOut:
         validation: ValidationConfig,
         device: str | None,
         stored: Sequence[Path] | None = None,
+        little_range: LittleRange | None = None,
     ) -> None:
-        self.samples = samples
+        self.samples, self._little_range = samples, little_range
         self._checkpoints, self._validation, self._device, self._stored = checkpoints, validation, device, stored
 
     @cached_property
@@ -71,6 +78,9 @@ class HeldOut:
             return self.samples.load(index), read_probabilities(self._stored[index])
         predictor = self._predictor  # first: it sets the value range
         sample = self.samples.load(index)
+        brightest = sample.image.max().item()
+        if self._little_range and (text := dark_sample(self.samples, index, brightest, self._little_range)):
+            log.warning("%s: %s", sample.name, text)
         probabilities = predictor.segment(sample.image, probabilities=True).probabilities
         assert probabilities is not None
         return sample, probabilities
@@ -144,7 +154,8 @@ def _sources(config: DoubtConfig) -> list[HeldOut]:
         raise ConfigError(f"split={config.split}: the checkpoint must not have seen the images: val or test")
     named = config.checkpoint if isinstance(config.checkpoint, list | tuple) else [config.checkpoint]
     checkpoints = [find_model(one) for one in named]
-    return [HeldOut(build_dataset(config.dataset, config.split), checkpoints, config, config.device)]
+    samples = build_dataset(config.dataset, config.split)
+    return [HeldOut(samples, checkpoints, config, config.device, little_range=LittleRange(None))]
 
 
 def _folds(config: DoubtConfig, folder: Path) -> list[HeldOut]:

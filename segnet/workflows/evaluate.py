@@ -12,6 +12,7 @@ from segnet.classes import Classes
 from segnet.config import DataConfig, LoaderConfig
 from segnet.data.datamodule import SegmentationDataModule
 from segnet.errors import ConfigError, DataError
+from segnet.images.little_range import LittleRange
 from segnet.inference.refinement import Refinement
 from segnet.inference.tta import Inference
 from segnet.models.checkpoint import fitting, read_checkpoint, stored_temperature
@@ -183,6 +184,7 @@ def evaluate(
     boundary: float | None = None,
     refinement: Refinement | None = None,
     calibrate: str | None = None,
+    little_range: LittleRange | None = None,
 ) -> Results:
     """Evaluate a checkpoint on a split, one whole image at a time.
 
@@ -197,6 +199,7 @@ def evaluate(
             neither.
         refinement: options from probabilities to masks; None: the most probable class.
         calibrate: kind of temperature to fit, "global" or "class"; None: none. The checkpoint is not changed.
+        little_range: warns once of images that are almost black to the model; None: no such warning.
 
     Raises:
         SegnetError: a checkpoint, the data or an option cannot be used, or the dataset has other classes.
@@ -217,7 +220,7 @@ def evaluate(
     samples = datamodule.split(split)
     require_same_classes(task.classes, samples.classes, checkpoint)
     samples.take_value_range(task.model.value_range, checkpoint)
-    by_image, clipping = CountImages(), ClippingWarning(samples)
+    by_image, clipping = CountImages(), ClippingWarning(samples, little_range)
     runner = evaluation_trainer(trainer, [by_image, clipping])
     require_one_process(runner)
     with explained("one whole image", LOWER_EVALUATION), ending_at_once("during the evaluation"):

@@ -43,9 +43,10 @@ def confidence_metrics(
     if calibrate:
         classes.require_one_class(f"calibrate={calibrate}")
     if calibrate and (seen := num_trained_images(datamodule, split)):
+        seen_images = f"{counted(seen, 'image')} of {split} {'was' if seen == 1 else 'were'} trained on"
         raise ConfigError(
-            f"calibrate={calibrate}: {counted(seen, 'image')} of {split} were trained on, and there the model is too "
-            "confident: use another split, or calibrate=null"
+            f"calibrate={calibrate}: {seen_images}, and there the model is too confident: use another split, or "
+            "calibrate=null"
         )
     if classes.is_multilabel:
         return None

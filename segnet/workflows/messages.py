@@ -10,7 +10,7 @@ from segnet.components import as_options
 from segnet.config import Config, OptimConfig, known
 from segnet.data.augment.presets import augment_summary
 from segnet.data.datamodule import SegmentationDataModule
-from segnet.errors import listed
+from segnet.errors import counted, listed
 from segnet.system.machine import machine_line
 from segnet.trainer_arguments import LIGHTNING_PRECISIONS
 from segnet.training.batches import step_summary
@@ -102,7 +102,7 @@ def _length_line(config: Config, trainer: pl.Trainer, facts: Facts) -> str:
     if clock := budget_clock(trainer):
         steps, about = steps or clock.planned_steps, f"{config.budget}, about "
     epochs = steps / steps_per_epoch(config, facts)
-    return f"{about}{steps:,} steps ({epochs:.{0 if epochs >= 10 else 1}f} epochs)"
+    return f"{about}{counted(steps, 'step')} ({epochs:.{0 if epochs >= 10 else 1}f} epochs)"
 
 
 def few_steps(config: Config, facts: Facts) -> str:
@@ -112,7 +112,8 @@ def few_steps(config: Config, facts: Facts) -> str:
         return ""
     unset = {name: value for name, value in config.trainer.items() if name not in ("max_epochs", "max_steps")}
     more = planned(Config(data=config.data, trainer=unset), facts).trainer["max_steps"]
-    return f"{steps:,} steps are few: without trainer.max_epochs and trainer.max_steps the run would take {more:,}"
+    few = "1 step is" if steps == 1 else f"{steps:,} steps are"
+    return f"{few} few: without trainer.max_epochs and trainer.max_steps the run would take {more:,}"
 
 
 def never_predicted(results: Results) -> str:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from segnet.data import build_splits
 from segnet.data.scan.scan import content_hash, progress_shown
 from segnet.errors import CheckpointError, ConfigError, DataError, SegnetError
-from segnet.images.bands import read_bands, read_warnings
-from segnet.images.little_range import LittleRange
+from segnet.images.model_images import ModelImages
 from segnet.images.values import Bands
 from segnet.inference.uncertainty import Observation, Observer
 from segnet.prediction import PIXELS_IN_WORK
@@ -91,7 +90,7 @@ class Pool:
 
     def __init__(self, observer: Observer, labeled: LabeledImages, report: OnImage, checkpoint: str) -> None:
         self._observer, self._labeled, self._report, self._checkpoint = observer, labeled, report, checkpoint
-        self._little_range = LittleRange(observer.value_range)
+        self._reader = ModelImages(observer.channels, observer.value_range)
         self._hashes: set[str] = set()
         self.images: list[Path] = []
         self.scores: list[Mapping[str, float]] = []
@@ -125,10 +124,8 @@ class Pool:
         if item.problem or item.path is None:
             raise DataError(item.problem)
         require_input_file(item.path)
-        value_range = self._observer.value_range
-        image = read_bands(item.path, self._observer.channels, value_range)
-        little = filter(None, [self._little_range.warning(item.path, image)])
-        for warning in [*little, *read_warnings(item.path, image, value_range)]:
+        image = self._reader.read(item.path)
+        for warning in self._reader.warnings(item.path, image):
             log.warning("segnet: %s: %s", item.text, warning)
         return image
 

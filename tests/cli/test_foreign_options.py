@@ -1,11 +1,16 @@
 """Values of other tools' options in answers."""
 
+import re
+
 import pytest
 
-from segnet.cli.composition import composed
-from segnet.cli.foreign_options import in_other_words
+from segnet.cli.arguments import verb_parser
+from segnet.cli.composition import _refuse_unknown, composed
+from segnet.cli.foreign_options import FILE_WORDS, WORDS, in_other_words
+from segnet.cli.help import ALL_OF_TRAIN, SCHEMAS
 from segnet.config import Config
 from segnet.errors import ConfigError
+from segnet.trainer_arguments import check_trainer_arguments
 
 
 @pytest.mark.parametrize(
@@ -94,3 +99,36 @@ def test_all_foreign_options_of_a_command_line_are_answered_in_one_line(argument
     with pytest.raises(ConfigError) as caught:
         composed("train", Config, ["dataset=shapes", *arguments])
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("verb", WORDS)
+def test_answers_name_options_that_the_verb_has(verb):
+    for words, answer in WORDS[verb].items():
+        if "in segnet " in answer or words == "config config_file cfg_file":  # of another verb; a switch
+            continue
+        options = re.findall(r"(?<![\w.])([a-z][\w.]*)=", answer)
+        _refuse_unknown(SCHEMAS[verb], verb, [f"{option}=1" for option in options])
+        trainer = {option.partition(".")[2]: 1 for option in options if option.startswith("trainer.")}
+        trainer.pop("val_check_interval", None)
+        check_trainer_arguments(trainer, evaluates=verb not in ALL_OF_TRAIN)
+
+
+@pytest.mark.parametrize("verb", ["predict", "serve", "export", "convert", "info", "models", "backbones", "doctor"])
+def test_answers_name_options_that_a_verb_of_files_has(verb):
+    parser = verb_parser(verb)
+    for word in " ".join(FILE_WORDS).split():
+        option = f"--{word.replace('_', '-')}"
+        if any(known.startswith(option) for known in parser._option_string_actions):
+            continue  # argparse takes abbreviations
+        with pytest.raises(ConfigError) as caught:
+            parser.parse_args(["a.ckpt", "--output", "b.ckpt", option, "1"][0 if verb == "convert" else 3 :])
+        named = set(re.findall(r"(?<!\S)--[a-z0-9-]+", str(caught.value))) - {option, "--help"}
+        assert named <= set(parser._option_string_actions)
+        assert verb != "serve" or "without a name" not in str(caught.value)  # it takes no images
+
+
+def test_shard_and_evaluate_do_not_suggest_options_of_other_verbs():
+    assert in_other_words("shard", "imgsz", "512") == ""
+    assert in_other_words("shard", "save_dir", "x") == " Write output=x"
+    assert in_other_words("evaluate", "lr", "0.1") == ""
+    assert in_other_words("evaluate", "gpus", "1") == " Write trainer.accelerator=gpu trainer.devices=1"

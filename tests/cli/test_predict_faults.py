@@ -107,7 +107,7 @@ def test_internal_errors_in_a_thread_keep_their_stack_trace(folder, checkpoint, 
         raise IndexError("a bug")
 
     write_noise("a.png")
-    monkeypatch.setattr("segnet.prediction.images.read_bands", fail)
+    monkeypatch.setattr("segnet.images.model_images.read_bands", fail)
     with pytest.raises(IndexError, match="a bug"):
         main(["a.png", "--checkpoint", str(checkpoint)])
 

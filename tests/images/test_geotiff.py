@@ -8,6 +8,7 @@ import pytest
 from segnet.classes import Classes
 from segnet.errors import DataError, MachineError
 from segnet.images.geotiff import opened, segment_scene
+from segnet.images.little_range import LittleRange
 from segnet.images.windows import Window, grid
 
 CLASSES = Classes.create(["water", "wood", "field"], [[0, 0, 200], [0, 120, 0], [200, 200, 0]])
@@ -131,6 +132,20 @@ class TestWithRasterio:
         )
         assert text == (expected if warns else "")
 
+    @pytest.mark.parametrize(("top", "value_range", "warns"), [(4095, None, 1), (60000, None, 0), (4095, (0, 4095), 0)])
+    def test_a_scene_that_is_almost_black_gives_one_warning(self, tmp_path, top, value_range, warns):
+        values = np.random.default_rng(3).integers(0, top + 1, (1, 40, 30)).astype(np.uint16)
+        values[0, 0, :2] = top, 65535
+        source = write(tmp_path / "scene.tif", values, nodata=65535)
+        segment, _ = by_parts(16, lambda image: np.zeros(image.shape[:2], np.uint8))
+        little = LittleRange(value_range)
+        texts = [
+            segment_scene(segment, source, tmp_path / "mask.tif", CLASSES, 1, value_range, little_range=little)
+            for _ in range(2)
+        ]
+        assert texts[1] == ""
+        assert texts[0].startswith("its largest value is 4095 of 65535") if warns else texts[0] == ""
+
     def test_more_than_256_classes_give_16_bits(self, tmp_path):
         import rasterio
 
@@ -143,6 +158,6 @@ class TestWithRasterio:
 
     def test_a_failed_prediction_leaves_no_file(self, tmp_path):
         source = write(tmp_path / "scene.tif", np.ones((2, 20, 20), np.uint8))
-        with pytest.raises(DataError, match="has 2 bands, but 3"):
+        with pytest.raises(DataError, match="has 2 bands, but the model takes RGB"):
             segment_scene(by_parts(16)[0], source, tmp_path / "mask.tif", CLASSES, 3)
         assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]

@@ -79,7 +79,7 @@ def test_a_too_large_float_tiff_is_refused_before_decoding(monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, np.zeros((3000, 3000, 3), np.float32), compression="zlib", photometric="rgb")
-    monkeypatch.setattr("segnet.serving.uploads.read_bands", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("segnet.images.model_images.read_bands", lambda *_: pytest.fail("it was decoded"))
     answer = Server(max_pixels=4_000_000).predict(buffer.getvalue(), headers={"Content-Type": "image/tiff"})
     assert "3000 x 3000 pixels, more than 4 megapixels" in error_of(answer, 413)
 

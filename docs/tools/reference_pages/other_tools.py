@@ -68,6 +68,7 @@ def other_tools_page() -> str:
         "`segnet doubt`": "doubt",
         "`segnet average`": "average",
         "`segnet rank`": "rank",
+        "`segnet shard`": "shard",
         "`segnet benchmark`": "benchmark",
         "Verbs that take files: `predict`, `serve`, `export`, `convert`, ...": "predict",
     }
@@ -84,6 +85,6 @@ def other_tools_page() -> str:
             for answer in dict.fromkeys(new.values()):
                 first, *others = (key for key in new if new[key] == answer)
                 rows.append((", ".join([f"`{first}={example}`", *(f"`{key}`" for key in others)]), f"`{answer}`"))
-        more = ", besides those of `segnet train`" if verb not in ("train", "predict") else ""
+        more = ", besides those of `segnet train` that it has" if verb not in ("train", "predict") else ""
         parts += [f"## {title}{more}\n", table(rows, ("you write", "write instead"))]
     return "\n".join(parts)

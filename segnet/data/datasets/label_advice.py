@@ -50,7 +50,8 @@ def id_map_advice(labels: Mapping[int, int], classes: Classes) -> str:
             place = 1 if 0 in present else 0
             readings.insert(place, f"if labels count from 1, add {_id_option(shift)}")
         return "; ".join(readings)
-    void = f"if {_listed_values(unknown)} mean unlabeled, add {_id_option(_ignoring(unknown, num_classes))}"
+    means = "means" if len(unknown) == 1 else "mean"
+    void = f"if {_listed_values(unknown)} {means} unlabeled, add {_id_option(_ignoring(unknown, num_classes))}"
     # Other than gray levels such as 0, 127, 255, values below 255 leave it to the usual meaning.
     readings = [_in_order(present, {ignore_index}, num_classes), void]
     readings.insert(1 if are_gray_levels(present) else 2, _in_order(present, set(), num_classes))

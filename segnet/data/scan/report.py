@@ -111,9 +111,10 @@ class SplitReport:
         problems = grouped(unusable, {**self.advice, "values": f"for this split: {option}" if option else ""})
         ignore_index = self.classes.ignore_index
         if self.readable and set(self.pixels) <= {ignore_index} and len(self.ignored) == len(self.readable):
+            number = len(self.readable)
+            masks = "its only mask is" if number == 1 else f"all of its {number:,} masks are"
             problems.append(
-                f"the {self.split} split has no labeled pixel: all of its {len(self.readable):,} masks are "
-                f"ignore_index={ignore_index} throughout"
+                f"the {self.split} split has no labeled pixel: {masks} ignore_index={ignore_index} throughout"
             )
         if self.doubt:
             problems.append(f"the {len(self.readable):,} masks of the {self.split} split {self.doubt}")

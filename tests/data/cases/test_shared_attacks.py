@@ -95,13 +95,14 @@ def test_attack_url_that_is_none(make, checkpoint, tmp_path, capsys):
 
 def test_attack_serve_float_tiff(tmp_path):
     exceptions = pytest.importorskip("starlette.exceptions")
+    from segnet.images.model_images import ModelImages
     from segnet.serving.uploads import read_upload
 
     path = tmp_path / "big.tif"
     subprocess.run([sys.executable, CASES / "attack-serve-float-tiff" / "make.py", path], check=True, timeout=600)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(exceptions.HTTPException, match="12000 x 12000 pixels") as error:
-        read_upload(path, 3, 4_000_000)
+        read_upload(path, ModelImages(3, None), 4_000_000)
     assert error.value.status_code == 413
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # [KiB]
 

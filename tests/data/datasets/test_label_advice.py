@@ -97,3 +97,8 @@ def test_given_colors_suggest_the_palette_and_photos_are_reported():
 def test_an_id_map_of_the_advice_is_a_table():
     for option in options(id_map_advice({0: 1, 3: 1}, THREE)):
         assert id_table(option, THREE)[0] in (0, 255)
+
+
+def test_one_value_and_several_are_worded_as_such():
+    assert "if 9 means unlabeled, add" in id_map_advice({0: 100, 1: 100, 9: 100}, THREE)
+    assert "if 8, 9 mean unlabeled, add" in id_map_advice({0: 100, 1: 100, 8: 100, 9: 100}, THREE)
