@@ -1,37 +1,45 @@
 """Time from process start to written mask for one image: `predict.py img.png` against the shortest smp script.
 
-    python benchmarks/cold_start.py --peer peer-env/bin/python
+    git worktree add ../earlier COMMIT
+    python benchmarks/cold_start.py --peer peer-env/bin/python --before ../earlier
 
 `benchmarks/peer.py` says how to create the peer's environment. Each round starts these processes one after the other:
 
 * the peer's script,
 * predict.py with a checkpoint that has no cached export (torch),
 * predict.py with a cached export (OpenVINO or onnxruntime, whichever is installed),
+* with `--before`, the predict.py of another checkout in the same two ways, with the same Python,
+* a script that imports torch and ends at once,
 * a script that imports Lightning and compiles the model with freezing.
 
-All run DeepLabV3+ on a ResNet-50-d at output stride 16 with 19 classes, and read the same 512 x 512 PNG.
+All run DeepLabV3+ on a ResNet-50-d at output stride 16 with 19 classes, and read the same 512 x 512 PNG. The script
+prints the median time, its ratio to the peer's script, and the shortest CPU time with its ratio. The CPU time depends
+less on what else the machine does.
 """
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from limited_processes import Ended
+from limited_processes import run as ended
 from PIL import Image
 from predict_cpu import write_checkpoint
 from side_by_side import machine
 
 from segnet.cli import end_process
 from segnet.cli.arguments import Parser
-from segnet.errors import SegnetError
-from segnet.inference.runtimes import open_runtime
+from segnet.inference.runtimes.cache import CACHE_SUFFIX
 
-PREDICT = Path(__file__).resolve().parents[1] / "predict.py"
+CHECKOUT = Path(__file__).resolve().parents[1]
+PEER, IMPORT, COMPILE = "smp script", "import torch, ended at once", "Lightning and torch.compile"
 BUILD = """
 import segmentation_models_pytorch as smp
 import torch
@@ -55,6 +63,7 @@ with torch.inference_mode():
     mask = model((image / 255 - mean) / std)[0].argmax(dim=0)
 Image.fromarray(mask.byte().numpy()).save("smp.png")
 """
+ONLY_TORCH = "import os, torch; os._exit(0)"
 COMPILED = """
 import numpy as np
 import pytorch_lightning
@@ -70,73 +79,86 @@ Image.fromarray(mask.byte().numpy()).save("compiled.png")
 """
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
     parser = Parser(prog="cold_start.py", description="From process start to written mask, against an smp script.")
     parser.add_argument("--peer", required=True, metavar="PYTHON", help="Python of the peer's environment")
+    parser.add_argument("--before", type=Path, metavar="FOLDER", help="another checkout of segnet, in the same rounds")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--compiled-rounds", type=int, default=1, help="of the Lightning script; 0: none")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if options.before and not (options.before / "predict.py").is_file():
+        parser.error(f"--before {options.before}: no checkout of segnet, it has no predict.py")
+    checkouts = {"": CHECKOUT} | ({", before": options.before.resolve()} if options.before else {})
+    os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        commands = prepare(folder, options.peer)
+        commands = prepare(folder, str(Path(options.peer).absolute()), checkouts)
         print(machine(torch.device("cpu")))
-        seconds: dict[str, list[float]] = {title: [] for title in commands}
+        found: dict[str, list[Ended]] = {title: [] for title in commands}
         for round_ in range(-1, options.rounds):  # one to warm the disk's cache
             for title, command in commands.items():
-                if title.startswith("Lightning") and not 0 <= round_ < options.compiled_rounds:
+                if title == COMPILE and not 0 <= round_ < options.compiled_rounds:
                     continue
-                taken = run(command, folder)
+                process = run(command, folder)
                 if round_ >= 0:
-                    seconds[title].append(taken)
-    peers = seconds["smp script"]
-    for title, values in seconds.items():
-        if values:
-            ratio = statistics.median(peer / ours for peer, ours in zip(peers, values, strict=False))
-            print(f"{title:34s} {statistics.median(values):6.2f} s   {ratio:5.2f}x")
+                    found[title].append(process)
+    print("\n".join(table(found)))
     return 0
 
 
-def prepare(folder: Path, peer: str) -> dict[str, list[str]]:
-    """Write the image and the models; return the commands by title."""
+def table(found: dict[str, list[Ended]]) -> list[str]:
+    """Lines with times and their ratios to the peer's; a title without a process has none."""
+    lines = []
+    for title, processes in found.items():
+        if processes:
+            pairs = list(zip(found[PEER], processes, strict=False))
+            seconds = statistics.median(process.seconds for process in processes)
+            ratio = statistics.median(peer.seconds / ours.seconds for peer, ours in pairs)
+            least = min(process.cpu_seconds for process in processes)
+            cpu_ratio = min(process.cpu_seconds for process in found[PEER]) / least
+            lines.append(f"{title:42s} {seconds:6.2f} s {ratio:5.2f}x   CPU time {least:6.2f} s {cpu_ratio:5.2f}x")
+    return lines
+
+
+def prepare(folder: Path, peer: str, checkouts: dict[str, Path]) -> dict[str, list[str]]:
+    """Write the image and the models; return the commands by title.
+
+    Args:
+        checkouts: checkouts of segnet by the end of their titles.
+    """
     image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
     Image.fromarray(image).save(folder / "img.png")
     works = subprocess.run([peer, "-c", "import torchvision"], capture_output=True).returncode == 0
     build = BUILD if works else DECLARE + BUILD
     run([peer, "-c", build + SAVE], folder)
     write_checkpoint(folder / "plain.ckpt", {"depths": [3, 4, 6, 3]}, 16)
-    commands = {
-        "smp script": [peer, "-c", build + PREDICT_PEER],
-        "predict.py, torch": predict("plain.ckpt"),
-        "Lightning and torch.compile": [sys.executable, "-c", COMPILED],
-    }
-    for runtime in ("openvino", "onnxruntime"):
-        cached = folder / "cached.ckpt"
-        write_checkpoint(cached, {"depths": [3, 4, 6, 3]}, 16)
-        try:
-            open_runtime(cached, "cpu", runtime)
-        except SegnetError as error:
-            print(f"{runtime}: left out, {error}")
-            continue
-        commands[f"predict.py, cached export ({runtime})"] = predict("cached.ckpt")
-        break  # predict.py chooses the cached export
-    return commands
+    commands = {PEER: [peer, "-c", build + PREDICT_PEER]}
+    commands |= {f"predict.py, torch{end}": predict(checkout, "plain.ckpt") for end, checkout in checkouts.items()}
+    for number, (end, checkout) in enumerate(checkouts.items()):
+        cached = folder / f"cached{number}.ckpt"
+        shutil.copy(folder / "plain.ckpt", cached)
+        for runtime in ("openvino", "onnxruntime"):
+            process = ended([*predict(checkout, cached.name), "--runtime", runtime], folder)  # writes the export
+            if process.code == 0 and cached.with_suffix(CACHE_SUFFIX).is_file():
+                commands[f"predict.py, cached export ({runtime}){end}"] = predict(checkout, cached.name)
+                break  # predict.py chooses the cached export
+            print(f"{runtime}{end}: left out, {process.last_line}")
+    return commands | {IMPORT: [sys.executable, "-c", ONLY_TORCH], COMPILE: [sys.executable, "-c", COMPILED]}
 
 
-def predict(checkpoint: str) -> list[str]:
-    """The predict.py command for a checkpoint."""
-    output = Path(checkpoint).stem
-    return [sys.executable, str(PREDICT), "img.png", "--checkpoint", checkpoint, "--output", output, "--overwrite"]
+def predict(checkout: Path, checkpoint: str) -> list[str]:
+    """The predict.py command of a checkout for a checkpoint."""
+    program, output = str(checkout / "predict.py"), Path(checkpoint).stem
+    return [sys.executable, program, "img.png", "--checkpoint", checkpoint, "--output", output, "--overwrite"]
 
 
-def run(command: list[str], folder: Path) -> float:
-    """Run a process that must succeed; return its seconds."""
-    environment = {**os.environ, "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
-    start = time.perf_counter()
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    if result.returncode:
-        raise SystemExit(f"{command[0]} failed:\n{result.stderr}")
-    return time.perf_counter() - start
+def run(command: list[str], folder: Path) -> Ended:
+    """Run a process that must succeed."""
+    process = ended(command, folder)
+    if process.code:
+        raise SystemExit(f"{command[0]} failed:\n{process.output}")
+    return process
 
 
 if __name__ == "__main__":

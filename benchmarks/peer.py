@@ -7,7 +7,8 @@ It needs its own environment, because it installs torchvision:
     peer-env/bin/pip install -c constraints.txt onnx onnxscript onnxruntime openvino
 
 As a script in that environment it is the peer: for each line "way encoder output_stride height width" on stdin it runs
-the model once on a uint8 image of that size in float32, normalization included, and prints the seconds. Ways:
+the model once on a uint8 image of that size in float32, normalization included, and prints the seconds; with the
+argument cpu-time those of the process's CPU time. Ways:
 
 * eager: torch with `torch.inference_mode`.
 * onnxruntime: the model of `torch.onnx.export` for that size, with onnxruntime's default options.
@@ -29,6 +30,7 @@ from typing import Any
 
 NUM_CLASSES = 19
 WAYS = ("eager", "onnxruntime", "openvino")
+CPU_TIME = "cpu-time"
 
 
 class Peer:
@@ -37,12 +39,18 @@ class Peer:
     Args:
         python: path of Python in the peer's environment.
         threads: threads that it uses; None: the default of each library.
+        cpu_time: measure the process's CPU time, not the time.
     """
 
-    def __init__(self, python: str, threads: int | None = None) -> None:
+    def __init__(self, python: str, threads: int | None = None, *, cpu_time: bool = False) -> None:
         environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
         self._process = subprocess.Popen(
-            [python, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
+            [python, __file__, *([CPU_TIME] if cpu_time else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env=environment,
         )
         self.versions = self._read()
 
@@ -71,12 +79,13 @@ class Peer:
 
 
 class Models:
-    """The peer's model of one encoder and stride, and its exports."""
+    """The peer's model of one encoder and stride, and its exports; `clock` returns seconds."""
 
-    def __init__(self, encoder: str, output_stride: int) -> None:
+    def __init__(self, encoder: str, output_stride: int, clock: Callable[[], float]) -> None:
         import segmentation_models_pytorch as smp
         import torch
 
+        self._clock = clock
         self.network = smp.DeepLabV3Plus(
             encoder, encoder_weights=None, encoder_output_stride=output_stride, classes=NUM_CLASSES
         ).eval()
@@ -95,9 +104,9 @@ class Models:
                     self._runs[way, height, width] = opener[way](torch.zeros(1, 3, height, width))
             run = self._runs[way, height, width]
             image = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
-            start = time.perf_counter()
+            start = self._clock()
             logits = run((image / 255 - self._mean) / self._std)
-            seconds = time.perf_counter() - start
+            seconds = self._clock() - start
         assert tuple(logits.shape) == (1, NUM_CLASSES, height, width)
         return seconds
 
@@ -163,13 +172,14 @@ def main() -> None:
         file=replies,
         flush=True,
     )
+    clock = time.process_time if CPU_TIME in sys.argv[1:] else time.perf_counter
     models: dict[tuple[str, int], Models] = {}
     for line in sys.stdin:
         way, encoder, output_stride, height, width = line.split()
         key = encoder, int(output_stride)
         if key not in models:
             models.clear()
-            models[key] = Models(*key)
+            models[key] = Models(*key, clock)
         size = int(height), int(width)
         answer = models[key].flops(*size) if way == "flops" else models[key].seconds(way, *size)
         print(answer, file=replies, flush=True)

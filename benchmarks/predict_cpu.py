@@ -1,6 +1,7 @@
 """Prediction on a CPU: segnet's runtimes against segmentation_models.pytorch's DeepLabV3+ in the same runtimes.
 
     python benchmarks/predict_cpu.py --peer peer-env/bin/python --output-strides 16 --sizes 512x512 --seconds 100
+    python benchmarks/predict_cpu.py --peer peer-env/bin/python --output-strides 16 --sizes 512x512 --cpu-time
 
 `benchmarks/peer.py` says how to create the peer's environment, and how it exports its model. segnet needs the extras
 onnx and openvino. Both models are DeepLabV3+ on a ResNet-50-d with random weights and 19 classes. They take one uint8
@@ -14,12 +15,15 @@ The script prints medians over the rounds:
 * the time,
 * the speed as a ratio to smp in eager mode, and to smp's own export in the same runtime,
 * the speed in floating point operations per second, as a fraction of that of the large convolution.
+
+With --cpu-time everything has one thread, and the numbers are the shortest CPU times of the processes and their ratios.
+They depend less on what else the machine does.
 """
 
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,7 +78,7 @@ class Way:
     rival: str | None = None
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table for each stride and size."""
     parser = Parser(prog="predict_cpu.py", description="segnet on a CPU against segmentation_models.pytorch.")
     parser.add_argument("--peer", required=True, metavar="PYTHON", help="Python of the peer's environment")
@@ -85,14 +89,19 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--seconds", type=float, help="time for the rounds of a table, instead of --rounds")
     parser.add_argument("--threads", type=int, help="threads of segnet and of the peer")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    parser.add_argument("--cpu-time", action="store_true", help="shortest CPU times of one thread, not median times")
+    options = parser.parse_args(arguments)
+    if options.cpu_time and options.threads not in (None, 1):
+        parser.error(f"--cpu-time measures one thread: leave out --threads {options.threads}")
+    threads = 1 if options.cpu_time else options.threads
+    if threads:
+        torch.set_num_threads(threads)
+    clock = time.process_time if options.cpu_time else time.perf_counter
     encoder, backbone = ENCODERS[options.backbone]
-    with Peer(options.peer, options.threads) as peer, tempfile.TemporaryDirectory() as folder:
+    with Peer(options.peer, threads, cpu_time=options.cpu_time) as peer, tempfile.TemporaryDirectory() as folder:
         print(f"{machine(CPU)}; peer: {peer.versions}")
         for dtype in (torch.float32, torch.bfloat16) if cpu_has_bf16() else (torch.float32,):
-            print(ceilings(CPU, dtype))
+            print(ceilings(CPU, dtype, clock))
         for output_stride in options.output_strides:
             checkpoint = Path(folder) / f"{options.backbone}-{output_stride}.ckpt"
             write_checkpoint(checkpoint, backbone, output_stride)
@@ -103,7 +112,8 @@ def main() -> int:
                 compare_outputs(checkpoint, runs, (height, width))
                 ask = partial(peer.run, encoder=encoder, output_stride=output_stride, height=height, width=width)
                 ways = {f"smp {way}": Way(partial(ask, way), ask("flops")) for way in WAYS}
-                measure(ways | our_ways(checkpoint, runs, (height, width)), options.rounds, options.seconds)
+                ways |= our_ways(checkpoint, runs, (height, width), clock)
+                measure(ways, options.rounds, options.seconds, shortest=options.cpu_time)
     return 0
 
 
@@ -155,31 +165,37 @@ def compare_outputs(checkpoint: Path, runs: Mapping[str, Callable[[Tensor], Tens
         print(f"  {name:22s} argmax agreement {100 * agreement:7.3f}%, largest error {error:.1e} of the largest logit")
 
 
-def our_ways(checkpoint: Path, runs: Mapping[str, Callable[[Tensor], Tensor]], size: tuple[int, int]) -> dict[str, Way]:
-    """The runtimes of segnet, and the large convolution."""
+def our_ways(
+    checkpoint: Path,
+    runs: Mapping[str, Callable[[Tensor], Tensor]],
+    size: tuple[int, int],
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Way]:
+    """The runtimes of segnet, and the large convolution; `clock` returns seconds."""
     flops = 2 * count(read_checkpoint(checkpoint)["hyper_parameters"]["model"], list(size))[1]
     image = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8)
     ways = {}
     for name, run in runs.items():
         rival = f"smp {name.split()[0].replace('torch', 'eager')}"
-        ways[name] = Way(partial(timed, partial(run, image)), flops, rival)
+        ways[name] = Way(partial(timed, partial(run, image), clock), flops, rival)
     large = LargeConvolution(CPU, torch.float32)
-    return ways | {CONVOLUTION: Way(partial(timed, large), large.flops)}
+    return ways | {CONVOLUTION: Way(partial(timed, large, clock), large.flops)}
 
 
-def timed(run: Callable[[], object]) -> float:
+def timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
     """Seconds of one call."""
-    start = time.perf_counter()
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def measure(ways: Mapping[str, Way], rounds: int, limit: float | None = None) -> None:
+def measure(ways: Mapping[str, Way], rounds: int, limit: float | None = None, *, shortest: bool = False) -> None:
     """Time all ways in turn, and print the medians.
 
     Args:
         rounds: rounds after the warm-up.
         limit: time for the rounds, which replaces their number [seconds]; None: as many as `rounds`.
+        shortest: print the shortest times and their ratios, not the medians of times and of each round's ratios.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     round_ = -WARM_UP  # the first run of each exports the peer's model
@@ -194,17 +210,15 @@ def measure(ways: Mapping[str, Way], rounds: int, limit: float | None = None) ->
         if round_ == 0 and limit:
             rounds = max(1, int(limit / (time.perf_counter() - start)))
             print(f"  {rounds} rounds fit into {limit:g} s")
-    rates = {name: [way.flops / value for value in seconds[name]] for name, way in ways.items()}
-
-    def ratio(name: str, other: str) -> float:
-        return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
-
+    if shortest:
+        seconds = {name: [min(values)] for name, values in seconds.items()}
     for name, way in ways.items():
+        flops = way.flops / ways[CONVOLUTION].flops * speed(seconds, name, CONVOLUTION)  # per second
         same = f"{speed(seconds, name, way.rival):5.2f}x {way.rival}" if way.rival else ""
         print(
             f"  {name:22s} {1000 * statistics.median(seconds[name]):7.0f} ms   "
             f"{speed(seconds, name, 'smp eager'):5.2f}x smp eager   {way.flops / 1e9:6.1f} GFLOP, "
-            f"{100 * ratio(name, CONVOLUTION):5.1f}% of the convolution   {same}".rstrip()
+            f"{100 * flops:5.1f}% of the convolution   {same}".rstrip()
         )
 
 

@@ -14,17 +14,22 @@ from segnet.system.machine import machine_line as machine
 __all__ = ["Ceilings", "LargeConvolution", "ceilings", "machine", "ratio", "synchronize", "times"]
 
 
-def times(ways: Mapping[str, Callable[[], object]], repeats: int, device: torch.device) -> dict[str, list[float]]:
-    """Run A B A B ... after one warm-up of each; return the times of each [seconds]."""
+def times(
+    ways: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Run A B A B ... after one warm-up of each; return the times of each by `clock` [seconds]."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
             synchronize(device)
-            start = time.perf_counter()
+            start = clock()
             way()
             synchronize(device)
             if turn:
-                taken[name].append(time.perf_counter() - start)
+                taken[name].append(clock() - start)
     return taken
 
 
@@ -85,8 +90,8 @@ class Ceilings:
         )
 
 
-def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
-    """Measure a large matrix product, convolution and copy.
+def ceilings(device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter) -> Ceilings:
+    """Measure a large matrix product, convolution and copy by a clock.
 
     The convolution is measured too, because on a CPU torch uses another library for products, which is slow on some
     machines.
@@ -101,6 +106,7 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
             {"product": lambda: matrix @ matrix, "convolution": convolution, "copy": lambda: other.copy_(block)},
             10,
             device,
+            clock,
         )
     return Ceilings(
         dtype,

@@ -7,7 +7,7 @@ scale per channel. Both onnxruntime and OpenVINO run the result.
 import inspect
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,13 @@ class Calibration:
         return counts.scores(counts.compute()).miou
 
 
-def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str) -> None:
+def quantize(
+    model: Path,
+    quantized: Path,
+    calibration: Calibration,
+    dtype: str,
+    kept: Callable[[Any], Sequence[str]] = lambda graph: (),
+) -> None:
     """Write the 8-bit model, with the original's metadata.
 
     Args:
@@ -94,6 +100,7 @@ def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str)
         quantized: path of the quantized file.
         calibration: the calibration images.
         dtype: dtype of the model's input.
+        kept: names of the nodes of an ONNX graph that keep float32.
 
     Raises:
         MachineError: onnxruntime or onnx is not installed.
@@ -117,6 +124,7 @@ def quantize(model: Path, quantized: Path, calibration: Calibration, dtype: str)
                 weight_type=quantization.QuantType.QInt8,
                 per_channel=True,
                 op_types_to_quantize=["Conv", "Add", "Concat", "MaxPool", "Relu"],
+                nodes_to_exclude=kept(onnx.load(prepared).graph),
             )
     finally:
         root.setLevel(level)

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from segnet.errors import ConfigError
+
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -38,6 +40,18 @@ def test_ratios_are_computed_per_round(benchmark, capsys, monkeypatch):
     assert convolution.endswith("300.0 GFLOP, 100.0% of the convolution")
 
 
+def test_cpu_times_are_the_shortest_and_so_are_their_ratios(benchmark, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark.time, "sleep", lambda _: None)
+    benchmark.measure(ways(benchmark, 4.0, 1.5, 3.0), rounds=3, shortest=True)
+    ours = " ".join(capsys.readouterr().out.splitlines()[1].split())
+    assert ours == "torch float32 1500 ms 4.00x smp eager 90.0 GFLOP, 60.0% of the convolution 4.00x smp eager"
+
+
+def test_cpu_time_has_one_thread(benchmark):
+    with pytest.raises(ConfigError, match="--cpu-time measures one thread: leave out --threads 2"):
+        benchmark.main(["--peer", "python", "--cpu-time", "--threads", "2"])
+
+
 def test_as_many_rounds_are_measured_as_fit_into_the_time(benchmark, capsys, monkeypatch):
     clock = iter([0.0, 0.0, 15.0, *[0.0] * 9])  # the second warm-up round takes 15 s
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
@@ -66,9 +80,9 @@ def test_outputs_are_compared_with_the_eager_model(benchmark, capsys, tmp_path):
 
 def test_the_peer_answers_line_by_line(benchmark, tmp_path):
     python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho versions\nwhile read line; do echo $line >> $0.log; echo 0.25; done\n")
+    python.write_text("#!/bin/sh\necho versions $2\nwhile read line; do echo $line >> $0.log; echo 0.25; done\n")
     python.chmod(0o755)
-    with benchmark.Peer(str(python)) as peer:
-        assert peer.versions == "versions"
+    with benchmark.Peer(str(python), cpu_time=True) as peer:
+        assert peer.versions == "versions cpu-time"
         assert peer.run("openvino", "tu-resnet50d", 16, 8, 8) == 0.25
     assert (tmp_path / "python.log").read_text() == "openvino tu-resnet50d 16 8 8\n"
