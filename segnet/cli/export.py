@@ -33,9 +33,15 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"export: {' and '.join(named)}: {ONE_MODEL}")
     checkpoint = Path(named[0])
     output = output_path(options, checkpoint)
-    say(f"checkpoint: {checkpoint}")
+    waiting = [f"checkpoint: {checkpoint}"]  # printed with the first result: an error is the only line
+
+    def report(line: object) -> None:
+        while waiting:
+            say(waiting.pop())
+        say(f"  {line}")
+
     with ending_at_once("while exporting: nothing was written"):
-        metadata = exported(options, checkpoint, output, lambda it: say(f"  {it}"))
+        metadata = exported(options, checkpoint, output, report)
     say(_describe(options.format, metadata))
     say(f"exported: {output} ({_megabytes(output):.1f} MB)")
     return ExitCode.OK

@@ -57,8 +57,8 @@ def predict(options: argparse.Namespace) -> int:
             if options.scene:
                 predictor.classes.require_one_class("--scene")
             named = ", ".join(map(str, checkpoints))
-            display.line(f"checkpoint: {named}")
             settings = _output_settings(options, predictor, named, digest.result())
+            display.line(f"checkpoint: {named}")  # last: an error is the only line
             remove_stale_files(output_dir)
             records = Records(output_dir, options.overwrite)
             check_folder_files(records, settings.folder_kinds, predictor.classes, {task.name for task in tasks})

@@ -173,6 +173,11 @@ class SegmentationDataModule(pl.LightningDataModule):
         self.train_samples(self._data).transform.try_listed(self.classes.num_ids)
         require_enough_images(len(train), len(val), known(self._data.batch_size), num_processes)
 
+    def require_sound(self) -> None:
+        """Check all files of train and val if `data.check` is set; raises as `check` does."""
+        if self._data.check:
+            DatasetReport([self.report("train"), self.report("val")]).require_sound()
+
     def check(self, num_processes: int = 1) -> None:
         """Check for what would fail later: unreadable files, wrong labels, fewer images than a batch.
 

@@ -1,6 +1,5 @@
 """Fine-tuning: start a new run from a checkpoint's weights, also with other classes."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from segnet.errors import CheckpointError, listed
 from segnet.models.checkpoint import model_weights
 from segnet.models.segmentation_model import SegmentationModel
 
-log = logging.getLogger(__name__)
-
 NEEDED = ("backbone.", "decoder.")  # other parts of a model, such as an auxiliary head, may be absent on either side
 
 
@@ -24,8 +21,8 @@ def start_from(
     checkpoint: Mapping[str, Any],
     path: Path,
     auxiliary_head: nn.Module | None = None,
-) -> None:
-    """Load all weights of a checkpoint that match the model, and log the others.
+) -> list[str]:
+    """Load all weights of a checkpoint that match the model.
 
     The classifier's rows are matched by class name. Classes may be added, removed or reordered: the common classes
     keep their trained rows. Parts other than backbone and decoder may be absent on either side.
@@ -36,6 +33,9 @@ def start_from(
         checkpoint: the content of `path`, from `segnet.models.checkpoint.read_checkpoint`.
         path: file name for messages.
         auxiliary_head: the new run's auxiliary head, if any.
+
+    Returns:
+        Lines for the log: what was loaded, and what was not.
 
     Raises:
         CheckpointError: backbone or decoder have another architecture.
@@ -59,25 +59,29 @@ def start_from(
         )
     kept = _fitting(ours, theirs, by_class, names, before)
     model.load_state_dict(kept, strict=False)
+    lines = []
     if auxiliary_head is not None:
-        prefix = "auxiliary_head."
-        weights = {
-            name.removeprefix(prefix): value
-            for name, value in checkpoint["state_dict"].items()
-            if name.startswith(prefix)
-        }
-        heads = auxiliary_head.state_dict()
-        rows = {name: 0 for name in heads if name.startswith("classifier.")} if names != before else {}
-        fitting = _fitting(heads, weights, rows, names, before)
-        auxiliary_head.load_state_dict(fitting, strict=False)
-        log.info("%s: %d of %d weights of the auxiliary head loaded", path, len(fitting), len(heads))
+        count = _load_head(auxiliary_head, checkpoint["state_dict"], names, before)
+        lines.append(f"{path}: {count} of {len(auxiliary_head.state_dict())} weights of the auxiliary head loaded")
     dropped, new = sorted(theirs.keys() - kept.keys()), sorted(ours.keys() - kept.keys())
-    log.info("%s: %d weights loaded", path, len(kept))
+    lines.append(f"{path}: {len(kept)} weights loaded")
     if names != before:
         common, added = set(names) & set(before), [name for name in names if name not in before]
-        log.info("%s: %d of %d classes matched by name; new: %s", path, len(common), len(names), listed(added))
+        lines.append(f"{path}: {len(common)} of {len(names)} classes matched by name; new: {listed(added)}")
     if dropped or new:
-        log.info("%s: not loaded: %s; randomly initialized: %s", path, listed(dropped), listed(new))
+        lines.append(f"{path}: not loaded: {listed(dropped)}; randomly initialized: {listed(new)}")
+    return lines
+
+
+def _load_head(head: nn.Module, state: Mapping[str, Tensor], names: list[str], before: list[str]) -> int:
+    """Load the matching weights of an auxiliary head; return their number. Arguments as for `_fitting`."""
+    prefix = "auxiliary_head."
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    own = head.state_dict()
+    rows = {name: 0 for name in own if name.startswith("classifier.")} if names != before else {}
+    fitting = _fitting(own, weights, rows, names, before)
+    head.load_state_dict(fitting, strict=False)
+    return len(fitting)
 
 
 def _fitting(

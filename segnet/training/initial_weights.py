@@ -1,19 +1,24 @@
 """Initial weights of a run: a checkpoint, pretrained backbone weights, or random weights."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segnet.components import nearest
 from segnet.config import Config
 from segnet.errors import CheckpointError, MachineError
 from segnet.models.backbones.timm import default_weights
+from segnet.models.checkpoint import fitting
 from segnet.training.distributed import is_rank_zero
+from segnet.training.finetuning import start_from
 from segnet.weights.catalog import PUBLISHED_WEIGHTS, best_weights, choice_of
-from segnet.weights.load import read_weights
+from segnet.weights.load import load_backbone_weights, read_weights
 from segnet.weights.names import Weights
+
+if TYPE_CHECKING:
+    from segnet.training.task import SegmentationTask
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +79,37 @@ def read_backbone_weights(source: str | None) -> Weights | None:
         raise
 
 
-def log_origin(config: Config, checkpoint: Path | None) -> None:
-    """Log the initial weights of a run in one line, in rank zero.
+def load_initial_weights(
+    task: "SegmentationTask", weights: Weights | None, started: Mapping[str, Any] | None, init_from: str
+) -> list[str]:
+    """Load the initial weights of a new run; return lines for the log.
+
+    Args:
+        weights: those of the backbone; None: none.
+        started: the content of `init_from`, a checkpoint; None: none.
+
+    Raises:
+        CheckpointError: they do not fit the model.
+    """
+    if weights is not None:
+        load_backbone_weights(task.model.backbone, weights)
+    if started is None:
+        return []
+    with fitting(init_from):
+        return start_from(task.model, task.classes, started, Path(init_from), task.auxiliary_head)
+
+
+def log_origin(config: Config, checkpoint: Path | None, loaded: Sequence[str] = ()) -> None:
+    """Log the initial weights of a run, in rank zero.
 
     Args:
         config: a configuration with resolved `backbone_weights`.
         checkpoint: the checkpoint to resume from; None: a new run.
+        loaded: lines about the loaded weights.
     """
     if is_rank_zero():
-        log.info("starts from: %s", _origin(config, checkpoint))
+        for line in (f"starts from: {_origin(config, checkpoint)}", *loaded):
+            log.info("%s", line)
 
 
 def _origin(config: Config, checkpoint: Path | None) -> str:

@@ -78,6 +78,7 @@ def decided(
         plan = planned(config, facts)
         datamodule.use(plan.data)
         datamodule.check_options(facts.num_processes)  # first: the probe would fail without saying why
+        datamodule.require_sound()
         device, left = trainer.strategy.root_device, clock.left
         speed = probe(plan, datamodule, facts, device, left, clocks.now, distillation)
         config = _within_budget(config, facts, clock, speed)

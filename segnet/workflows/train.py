@@ -38,8 +38,13 @@ from segnet.training.distributed import (
     require_world_size,
     terminate_child_processes,
 )
-from segnet.training.finetuning import require_same_model, start_from
-from segnet.training.initial_weights import log_origin, read_backbone_weights, resolve_backbone_weights
+from segnet.training.finetuning import require_same_model
+from segnet.training.initial_weights import (
+    load_initial_weights,
+    log_origin,
+    read_backbone_weights,
+    resolve_backbone_weights,
+)
 from segnet.training.loggers import build_logger
 from segnet.training.plan import chosen
 from segnet.training.run_config import add_steps, with_choices_of_run, write_config
@@ -57,7 +62,6 @@ from segnet.training.task import SegmentationTask
 from segnet.training.task_limits import require_fitting_task
 from segnet.training.teacher import Distillation
 from segnet.training.trainer import best_checkpoint, fit, require_gpus_for_sync_batch_norm, training_trainer
-from segnet.weights.load import load_backbone_weights
 from segnet.weights.names import Weights
 from segnet.weights.normalization import resolve_normalization
 from segnet.workflows.calibrate import store_fitted_temperature
@@ -103,7 +107,6 @@ def train(config: Config, output_dir: Path, elapsed: float = 0.0) -> Results | N
     trainer = training_trainer(config, folder, [*own, *configured_callbacks(config)], loggers)
     require_world_size(trainer)
     checkpoint = broadcast_checkpoint(trainer, checkpoint)
-    log_origin(config, checkpoint)
     config, datamodule, task = prepare(config, data, checkpoint, trainer)
     if chosen(given, config):  # a Trainer cannot change its options later
         trainer = training_trainer(config, folder, [*own, *configured_callbacks(config)], loggers)
@@ -187,12 +190,9 @@ def prepare(
     if resumed and checkpoint:
         with fitting(checkpoint):
             require_same_model(task, resumed, task.hparams["model"], checkpoint)
-    elif started:
-        with fitting(str(config.init_from)):
-            start_from(task.model, datamodule.classes, started, Path(str(config.init_from)), task.auxiliary_head)
-    elif weights is not None:
-        load_backbone_weights(task.model.backbone, weights)
+    loaded = load_initial_weights(task, weights, started, str(config.init_from))
     datamodule.check(trainer.world_size)
+    log_origin(config, checkpoint, loaded)  # last: an error of the dataset is the only line
     return config, datamodule, task
 
 

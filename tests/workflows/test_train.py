@@ -2,12 +2,14 @@
 
 import csv
 import json
+import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from layouts import HEIGHT, WIDTH, write
 from PIL import Image
 from tiny import CPU, WIDE, components, configuration
 
@@ -21,7 +23,7 @@ from segnet.config import (
     ValidationConfig,
 )
 from segnet.data.datasets.shapes import Shapes
-from segnet.errors import CheckpointError, ConfigError
+from segnet.errors import CheckpointError, ConfigError, DataError
 from segnet.models.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from segnet.training.specs import complete_specs
 from segnet.workflows.train import train
@@ -236,3 +238,17 @@ def test_class_weights_from_the_training_masks_are_stored_in_the_checkpoint(tmp_
     assert stored["class_weight"] == pytest.approx(np.median(frequency) / frequency, rel=1e-3)
     configured = yaml.safe_load((tmp_path / "config.yaml").read_text())["loss"]
     assert configured["class_weight"] == "auto"  # for checkpoint=auto
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_an_error_of_the_dataset_is_the_only_line(started, run, tmp_path, caplog):
+    image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    spec = write("supervisely", tmp_path, dict.fromkeys(("a.png", "b.png", "c.png", "d.png"), image))
+    damaged = next(path for path in sorted(tmp_path.rglob("d.png")) if path.stat().st_size > 100)
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    data = DataConfig(batch_size=1, crop_size=[32, 32], num_workers=0)
+    config = configuration(dataset=spec, data=data, init_from=str(run[0] / "best.ckpt") if started else None)
+    with caplog.at_level(logging.INFO, "segnet"), pytest.raises(DataError, match=r"d\.png: .*cut off"):
+        train(config, tmp_path / "run")
+    assert not caplog.messages
+    assert not (tmp_path / "run").exists()
