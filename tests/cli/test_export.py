@@ -76,9 +76,10 @@ def test_onnx_export_runs_from_the_command_line(folder):
         (["a.ckpt", "--format", "web", "--output", "a.htm"], ConfigError, "format web needs the suffix .html"),
     ],
 )
-def test_impossible_exports_are_reported(folder, arguments, error, message):
+def test_impossible_exports_are_reported(folder, arguments, error, message, capsys):
     with pytest.raises(error, match=message):
         main(arguments)
+    assert not capsys.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == ["a.ckpt", "a.png"]
 
 
