@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segnet.choices import RANK_METHODS
 from segnet.components import did_you_mean
-from segnet.errors import ConfigError, DataError, counted
+from segnet.errors import ConfigError, DataError
 from segnet.inference.ensemble import StrPath
 from segnet.inference.uncertainty import Observer
 from segnet.prediction.inputs import Collector, Input
@@ -109,5 +109,5 @@ def _observer(config: RankConfig, checkpoints: Sequence[StrPath]) -> Observer:
 
 def _nothing_to_rank(pool: Pool, count: int) -> str:
     if pool.failed:
-        return f"none of {counted(count, 'image')} can be ranked: {len(pool.failed):,} cannot be read"
-    return f"none of {counted(count, 'image')} is left: all are labeled already; splits=[] ranks them anyway"
+        return f"none of the images ({count:,}) can be ranked: {len(pool.failed):,} cannot be read"
+    return f"none of the images ({count:,}) is left: all are labeled already; splits=[] ranks them anyway"

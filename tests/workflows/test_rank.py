@@ -159,7 +159,7 @@ def test_a_pool_without_a_usable_image_is_refused(place, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "clip.mp4").write_bytes(b"no image")
     end = [str(place / "model.ckpt"), "device=cpu", f"hydra.run.dir={tmp_path / 'out'}"]
-    with pytest.raises(DataError, match="none of 1 images can be ranked: 1 cannot be read"):
+    with pytest.raises(DataError, match=r"none of the images \(1\) can be ranked: 1 cannot be read"):
         main([str(tmp_path / "broken.png"), *end, "splits=[]"])
     with pytest.raises(DataError, match="no image; videos skipped: 1"):
         main([str(tmp_path / "clip.mp4"), *end, "splits=[]"])
