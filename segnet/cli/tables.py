@@ -242,7 +242,7 @@ def print_benchmark(found: Benchmark) -> None:
 
 def normalization_options(values: BandValues) -> str:
     """The options mean and std of a training, ready to paste."""
-    return f'"mean={_bracketed(values.mean, 4)}" "std={_bracketed(values.std, 4)}"'
+    return f'"mean={_bracketed(values.mean, 4)}" "std={_bracketed(values.divisors, 4)}"'
 
 
 def _bracketed(values: Sequence[float], digits: int) -> str:

@@ -11,6 +11,7 @@ from segnet.images.values import ValueRange
 
 LITTLE = 0.25  # fraction of the range below which images are almost uniform to a network
 TAILS = (0.1, 99.9)  # percentiles used as darkest and brightest value, to exclude single hot pixels
+ROUNDING = 1e-3  # largest standard deviation of a constant band, from statistics of 6 digits
 MAX_VALUES = 250_000  # sampled pixels per image
 
 
@@ -44,9 +45,20 @@ class BandValues:
         return BandValues(lows, highs, means, squares)
 
     @property
+    def divisors(self) -> list[float]:
+        """Standard deviations to divide by: 1 for a constant band, such as the alpha channel of opaque images."""
+        rows = zip(self.std, self.low, self.high, strict=True)
+        return [std if std > ROUNDING or (std > 0 and high > low) else 1.0 for std, low, high in rows]
+
+    @property
+    def spread(self) -> float:
+        """The part of the range that all bands together fill, 0-1."""
+        return max(self.high) - min(self.low)
+
+    @property
     def is_little(self) -> bool:
-        """Whether all bands together fill little of the range."""
-        return max(self.high) - min(self.low) < LITTLE
+        """Whether all bands together fill little of the range, but more than one value of it."""
+        return 0 < self.spread < LITTLE
 
 
 def measured(image: NDArray[Any], full: float = 255) -> list[list[float]]:
@@ -75,7 +87,7 @@ def pooled(images: Sequence[Sequence[Sequence[float]]]) -> BandValues | None:
 def fill_little(values: Sequence[Sequence[float]]) -> bool:
     """Return True if an image fills little of its range, from its `measured` values."""
     found = pooled([values])
-    return found is not None and found.is_little
+    return found is not None and found.spread < LITTLE
 
 
 def stored_limits(values: NDArray[Any], full: float) -> list[float]:

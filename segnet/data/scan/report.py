@@ -117,7 +117,7 @@ class SplitReport:
                 f"the {self.split} split has no labeled pixel: {masks} ignore_index={ignore_index} throughout"
             )
         if self.doubt:
-            problems.append(f"the {len(self.readable):,} masks of the {self.split} split {self.doubt}")
+            problems.append(f"the masks of the {self.split} split ({len(self.readable):,}) {self.doubt}")
         return problems
 
     @property
@@ -154,8 +154,11 @@ class SplitReport:
 
     @property
     def little_range(self) -> str:
-        """A warning with the option to set if training images fill little of their range; empty otherwise."""
+        """A warning if training images fill little of their range, with the option to set; empty otherwise."""
         limits = [finding.limits for finding in self.readable if finding.limits]
+        if self.split == "train" and self.values is not None and self.values.spread == 0:
+            value = f"{self.values.low[0]:.3g}"
+            return f"{self.split}: almost all pixels of all images have one value, {value} of 1: check the files"
         if self.values_in_range is None:
             return ""
         low, high = min(limit[0] for limit in limits), max(limit[1] for limit in limits)

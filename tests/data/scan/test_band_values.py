@@ -6,7 +6,7 @@ from PIL import Image
 
 from segnet.config import DataConfig
 from segnet.data.datasets.folder import Folder
-from segnet.data.scan.band_values import measured, pooled, value_range_option
+from segnet.data.scan.band_values import fill_little, measured, pooled, value_range_option
 from segnet.errors import ConfigError
 from segnet.verb_config import InspectConfig
 from segnet.workflows.inspect import inspect
@@ -35,7 +35,27 @@ def test_mean_and_standard_deviation_cover_all_pixels():
 def test_single_hot_pixels_do_not_extend_the_range():
     image = np.full((100, 100, 1), 3, np.uint8)
     image[0, 0] = 255
-    assert pooled([measured(image)]).is_little
+    assert pooled([measured(image)]).spread == 0
+    assert fill_little(measured(image))
+
+
+@pytest.mark.parametrize("alpha", [0, 200, 255])
+def test_a_constant_band_is_divided_by_one(alpha):
+    """A training refuses a standard deviation of 0, and that of rounded statistics would scale noise."""
+    noise = np.random.default_rng(0).integers(100, 103, (30, 40, 1), np.uint8)
+    values = pooled([measured(np.dstack([noise, np.full_like(noise, alpha)]))])
+    assert values.divisors == [values.std[0], 1.0]
+    assert 0.002 < values.std[0] < 0.005
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_images_of_one_value_get_no_range_but_a_warning(tmp_path, value):
+    spec = write(tmp_path, 2, np.uint8)
+    for path in (tmp_path / "images").rglob("*.png"):
+        Image.fromarray(np.full((40, 50), value, np.uint8)).save(path)
+    warnings = inspect(InspectConfig(dataset=spec, num_images=0), tmp_path / "a").warnings
+    expected = f"train: almost all pixels of all images have one value, {value / 255:g} of 1: check the files"
+    assert [text for text in warnings if "fill little" in text or "one value" in text] == [expected]
 
 
 def test_the_suggested_range_covers_all_images():

@@ -48,7 +48,7 @@ def test_errors_include_problems_unlabeled_splits_and_doubts():
     assert TRAIN.errors == ["c.png: is damaged"]
     [error] = split(found("a", {255: 4}), found("b", {255: 4})).errors
     assert error.startswith("the train split has no labeled pixel: all of its 2 masks are ignore_index=255")
-    assert split(found("a", {0: 1}), doubt="are odd").errors == ["the 1 masks of the train split are odd"]
+    assert split(found("a", {0: 1}), doubt="are odd").errors == ["the masks of the train split (1) are odd"]
 
 
 def test_duplicates_are_reported_within_and_across_splits_and_with_other_masks():
