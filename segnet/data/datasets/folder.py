@@ -135,7 +135,7 @@ class Names:
     def pairs(self, images: Path, masks: Path, notes: Notes) -> list[Pair]:
         if isinstance(self._labels, PlaneLabels):
             return self._labels.pair(images, masks, notes, self.image_suffix, self.mask_suffix)
-        return pair_folders(images, masks, notes, self.image_suffix, self.mask_suffix)
+        return pair_folders(images, masks, notes, self.image_suffix, self.mask_suffix, suggests_suffix=True)
 
     def split_folders(self, root: Path, split: str, notes: Notes) -> tuple[Path, Path] | None:
         """Return the folders of a split's images and masks; None if splits have no folders."""

@@ -1,9 +1,10 @@
 """Recognize published layouts, so that errors of the folder reader suggest the matching reader."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from segnet.data.datasets.splits import SPLIT_OF_NAME
 from segnet.images.formats import IMAGE_SUFFIXES
 from segnet.system.files import is_hidden
 
@@ -48,11 +49,28 @@ def layout_hint(root: Path, options: str) -> str:
         return f"; {root} has JSON files beside images: dataset=labelme reads labelme's"
     if any(map(_holds_list, root.glob("*.json"))):
         return f"; {root} has a JSON file of tasks: dataset=label_studio reads Label Studio's"
-    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
+    names = _visible_folders(root)
     if not names:
-        return ""
+        lies_here = any(path.suffix.lower() in IMAGE_SUFFIXES for path in root.iterdir())
+        both = "dataset.images=. dataset.masks=. dataset.mask_suffix=_mask"
+        return f"; {root} holds images itself: if a.png has the mask a_mask.png, set {both}" if lies_here else ""
+    divided = [name for name in names if name.lower() in SPLIT_OF_NAME]
+    if len({SPLIT_OF_NAME[name.lower()] for name in divided}) > 1:
+        if inner := _visible_folders(root / divided[0]):
+            return f"; {root / divided[0]} has the folders {_first_names(inner)}: name them with {options}"
+        sorted_as = "images/train, masks/train, images/val and masks/val"
+        return f"; {root} has the folders {_first_names(names)}: sort the files into {sorted_as}"
+    return f"; {root} has the folders {_first_names(names)}: name them with {options}"
+
+
+def _visible_folders(root: Path) -> list[str]:
+    """The names of the visible folders in a folder, sorted."""
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
+def _first_names(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_FOLDERS:,} more" if len(names) > MOST_FOLDERS else ""
-    return f"; {root} has the folders {', '.join(names[:MOST_FOLDERS])}{more}: name them with {options}"
+    return f"{', '.join(names[:MOST_FOLDERS])}{more}"
 
 
 def _annotated_images(root: Path) -> Iterator[Path]:

@@ -1,7 +1,7 @@
 """Find images and masks in folders, and pair them by name."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -119,10 +119,23 @@ def image_files(folder: Path, notes: Notes, suffix: str = "", without: str = "")
     return found
 
 
-def pair_folders(images: Path, masks: Path, notes: Notes, image_suffix: str = "", mask_suffix: str = "") -> list[Pair]:
+def pair_folders(
+    images: Path,
+    masks: Path,
+    notes: Notes,
+    image_suffix: str = "",
+    mask_suffix: str = "",
+    suggests_suffix: bool = False,
+) -> list[Pair]:
     """Pair images and masks of two folders by relative path, without file type and suffix.
 
     With a suffix, files without it do not count. Both folders may be one: then images do not end in `mask_suffix`.
+
+    Args:
+        images, masks: the folders.
+        notes: counts skipped files.
+        image_suffix, mask_suffix: end of the names before the file ending.
+        suggests_suffix: suggest dataset.image_suffix or mask_suffix if no name fits, for a reader that has them.
 
     Raises:
         DataError: no image, an image without mask, a mask without image, or two files of the same name.
@@ -135,12 +148,30 @@ def pair_folders(images: Path, masks: Path, notes: Notes, image_suffix: str = ""
     # Masks without the suffix are of another kind, as in Cityscapes; images without a mask are refused below.
     mask_files = image_files(masks, Notes() if together else notes)
     mask_of = by_key([path for path in mask_files if path.stem.endswith(mask_suffix)], masks, mask_suffix)
+    if suggests_suffix and (option := _suffix_option(image_of, mask_of, image_suffix, mask_suffix)):
+        raise DataError(f"{images}: none of its images has a mask of the same name in {masks}: set {option}")
     _refuse_lonely("image", image_of, "mask", mask_of, masks, mask_suffix)
     _refuse_lonely("mask", mask_of, "image", image_of, images, image_suffix)
     pairs = [(path, mask_of[key]) for key, path in image_of.items() if key in mask_of]
     if not pairs:
         raise DataError(f"{images}: none of its images has a mask of the same name in {masks}")
     return pairs
+
+
+def _suffix_option(images: Iterable[str], masks: Iterable[str], image_suffix: str, mask_suffix: str) -> str:
+    """Return the option that pairs names of which none is equal, such as a and a_mask; empty if there is none."""
+    image_keys, mask_keys = sorted(images), sorted(masks)
+    if not image_keys or not mask_keys or set(image_keys) & set(mask_keys):
+        return ""
+    for option, shorter, longer, suffix in (
+        ("mask_suffix", image_keys, mask_keys, mask_suffix),
+        ("image_suffix", mask_keys, image_keys, image_suffix),
+    ):
+        if extra := next((key.removeprefix(shorter[0]) for key in longer if key.startswith(shorter[0])), ""):
+            found = {key.removesuffix(extra) for key in longer if key.endswith(extra)}
+            if found == set(shorter):
+                return f"dataset.{option}={extra}{suffix}"
+    return ""
 
 
 def by_key(paths: Sequence[Path], folder: Path, suffix: str = "") -> dict[str, Path]:

@@ -83,6 +83,22 @@ def test_many_folders_are_counted(tmp_path):
     assert "0000, 0001, 0002, 0003, 0004, 0005 and 1,194 more: name them with X" in layout_hint(tmp_path, "X")
 
 
+@pytest.mark.parametrize(
+    ("paths", "hint"),
+    [
+        (["a.png", "a_mask.png"], "holds images itself: if a.png has the mask a_mask.png, set dataset.images=. "),
+        (["train/a.png", "train_labels/a.png", "val/b.png", "val_labels/b.png"], "sort the files into images/train, "),
+        (["train/img/a.png", "train/ann/a.png", "val/img/b.png"], "train has the folders ann, img: name them with "),
+        (["train/a.png", "train_masks/a.png"], "the folders train, train_masks: name them with dataset.images and "),
+    ],
+)
+def test_images_in_other_places_get_a_way_out(tmp_path, paths, hint):
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(b"")
+    assert hint in message(tmp_path)
+
+
 def test_an_empty_root_has_no_hint(tmp_path):
     assert layout_hint(tmp_path, "X") == ""
     assert message(tmp_path) == f"{tmp_path / 'images'}: no such folder (the images of dataset.root)"

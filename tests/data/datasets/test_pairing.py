@@ -56,6 +56,38 @@ def test_images_and_masks_can_share_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("images", "masks", "given", "option"),
+    [
+        (["a.jpg", "b.jpg"], ["a_mask.png", "b_mask.png"], "", "dataset.mask_suffix=_mask"),
+        (["x/a.png", "x/ab.png"], ["x/a-seg.tif", "x/ab-seg.tif"], "", "dataset.mask_suffix=-seg"),
+        (["c1_0000.png"], ["c1.png"], "", "dataset.image_suffix=_0000"),
+        (["a.jpg"], ["a_part_mask.png"], "_mask", "dataset.mask_suffix=_part_mask"),
+    ],
+)
+def test_names_that_differ_by_a_suffix_name_the_option_that_pairs_them(tmp_path, images, masks, given, option):
+    touch(tmp_path / "i", *images)
+    touch(tmp_path / "m", *masks)
+    folders = tmp_path / "i", tmp_path / "m"
+    with pytest.raises(DataError, match=f"{option}$"):
+        pair_folders(*folders, Notes(), mask_suffix=given, suggests_suffix=True)
+    key, value = option.removeprefix("dataset.").split("=")
+    assert len(pair_folders(*folders, Notes(), **{key: value})) == len(images)
+    with pytest.raises(DataError, match="image without mask"):
+        pair_folders(*folders, Notes(), mask_suffix=given)  # a reader without these options
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [(["a.jpg", "b.jpg"], ["a_mask.png", "b_seg.png"]), (["a.jpg"], ["mask_a.png"]), (["a.jpg"], ["b.png"])],
+)
+def test_names_that_no_suffix_pairs_suggest_none(tmp_path, images, masks):
+    touch(tmp_path / "i", *images)
+    touch(tmp_path / "m", *masks)
+    with pytest.raises(DataError, match="image without mask"):
+        pair_folders(tmp_path / "i", tmp_path / "m", Notes(), suggests_suffix=True)
+
+
+@pytest.mark.parametrize(
     ("images", "masks", "message"),
     [
         (
