@@ -23,7 +23,7 @@ from segnet.images.header import read_tiff_layouts
 from segnet.images.little_range import LittleRange
 from segnet.images.masks import LabelValues, require_lossless, whole_labels
 from segnet.images.placement import MAX_OFFSET, georeference, offset
-from segnet.images.stored import PixelKind, Stored, kind_of_tiff
+from segnet.images.stored import PixelKind, Stored, kind_of_tiff, require_real
 from segnet.images.tiff.decode import MAX_TILE_PADDING
 from segnet.images.tiff.layout import Layout
 from segnet.images.values import Bands, ValueRange, clipping_warning, for_trained_model, scaled
@@ -49,7 +49,7 @@ class Scene:
     def __init__(self, path: Path, dataset: Any, layout: Layout) -> None:
         self.path, self.dataset = path, dataset
         self.size: tuple[int, int] = (dataset.height, dataset.width)
-        self._kind = kind_of_tiff(layout)
+        self._layout, self._kind = layout, kind_of_tiff(layout)
         self.full = self._kind.full
 
     def read(
@@ -76,7 +76,12 @@ class Scene:
         return scale_channels(Channels(values, found.full), self.path, value_range), valid
 
     def read_channels(self, window: Window, channels: int) -> tuple[Channels, NDArray[np.bool_]]:
-        """Read a window as stored in the file, and its data mask."""
+        """Read a window as stored in the file, and its data mask.
+
+        Raises:
+            DataError: another number of bands, or complex numbers.
+        """
+        require_real(self._layout, self.path)
         require_channels(self._kind, channels, self.path)
         kind, bands = self._bands(channels)
         values = self.dataset.read(bands, window=window.ranges()).transpose(1, 2, 0)

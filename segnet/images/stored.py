@@ -24,6 +24,7 @@ from segnet.images.header import decoding, open_file, read_tiff_layouts
 from segnet.images.tiff.decode import decode_page, is_decodable
 from segnet.images.tiff.layout import Layout
 from segnet.images.tiff.tags import (
+    COMPLEX_FORMATS,
     LOSSY_COMPRESSIONS,
     PILLOW_COMPRESSIONS,
     RARE_COMPRESSIONS,
@@ -113,6 +114,16 @@ def read_stored(
     return None
 
 
+def require_real(layout: Layout, path: Path) -> None:
+    """Refuse a TIFF page of complex numbers, as radar scenes have before detection.
+
+    Raises:
+        DataError: its samples are complex.
+    """
+    if layout.sample_format in COMPLEX_FORMATS:
+        raise DataError(f"{path}: holds complex numbers: save their magnitude, or real and imaginary part as two bands")
+
+
 def kind_of_tiff(layout: Layout, num_pages: int = 1) -> PixelKind:
     """The pixel format of a TIFF page."""
     num_samples, photometric = layout.num_samples, layout.photometric
@@ -145,6 +156,7 @@ def kind_of_tiff(layout: Layout, num_pages: int = 1) -> PixelKind:
 
 def _read_tiff(path: Path, layouts: list[Layout], require: Callable[[PixelKind], None]) -> Stored:
     layout = layouts[0]
+    require_real(layout, path)
     kind = kind_of_tiff(layout, len(layouts))
     require(kind)
     if len({(page.height, page.width, page.bits, page.sample_format) for page in layouts}) > 1:

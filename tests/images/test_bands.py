@@ -186,6 +186,14 @@ def test_rare_compressions_name_the_required_extra(tmp_path, monkeypatch, capfd,
     assert capfd.readouterr().err == ""  # no output of libtiff
 
 
+def test_complex_numbers_are_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 5), np.complex64))
+    for read in (read_image, lambda path: read_bands(path, 1)):
+        with pytest.raises(DataError, match=r"a\.tif: holds complex numbers: save their magnitude"):
+            read(tmp_path / "a.tif")
+
+
 LOWEST = float(np.finfo(np.float32).min)
 
 

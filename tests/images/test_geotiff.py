@@ -56,6 +56,11 @@ class TestWithRasterio:
         np.testing.assert_allclose(image, expected, rtol=1e-6)
         assert valid.all()
 
+    def test_complex_numbers_are_refused(self, tmp_path):
+        path = write(tmp_path / "a.tif", np.ones((1, 16, 16), np.complex64))
+        with opened(path) as scene, pytest.raises(DataError, match=r"a\.tif: holds complex numbers: save their"):
+            scene.read(Window(0, 16, 0, 16), 3)
+
     def test_three_bands_become_uint8_rgb(self, tmp_path):
         values = (np.random.default_rng(0).random((3, 20, 20)) * 65535).astype(np.uint16)
         path = write(tmp_path / "a.tif", values)

@@ -66,6 +66,8 @@ class SampleFormat(IntEnum):
     VOID = 4  # treated as unsigned
 
 
+COMPLEX_FORMATS = frozenset({5, 6})  # values of SampleFormat: complex integers and complex floating point
+
 # Values of Compression that Pillow's libtiff decodes besides: CCITT's fax codes and JPEG.
 PILLOW_COMPRESSIONS = frozenset({2, 3, 4, 32771, 6, 7})
 # Names of those that neither decodes, for messages; `LOSSY_COMPRESSIONS` has more.

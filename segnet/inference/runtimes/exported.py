@@ -78,7 +78,9 @@ def require_cpu(device: str | None, runtime: str) -> torch.device:
         MachineError: another device is requested.
     """
     if device not in (None, "cpu"):
-        raise MachineError(f"device '{device}' cannot be used: {runtime} runs on the CPU; use runtime=torch")
+        raise MachineError(
+            f"device '{device}' cannot be used: {runtime} runs on the CPU; on a GPU, runtime=torch runs a .ckpt"
+        )
     return torch.device("cpu")
 
 
