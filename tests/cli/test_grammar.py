@@ -183,6 +183,8 @@ def parser():
     parser.add_argument("--flip", action="store_true")
     parser.add_argument("--scales", type=float, nargs="+")
     parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--window", type=int)
+    parser.add_argument("--checkpoint")
     return parser
 
 

@@ -208,7 +208,7 @@ def test_convolution_biases_are_folded_into_the_running_mean(tmp_path, backbone,
 def test_a_bias_of_another_length_is_refused(tmp_path, backbone, resnet18):
     wrong = {**resnet18, "conv1_1._conv.bias": np.zeros(5, np.float32)}
     message = refusal(backbone, write(tmp_path / "w.pdparams", wrong))
-    assert "1 are unexpected (stem.0.conv.bias)" in message
+    assert "1 is unexpected (stem.0.conv.bias)" in message
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path, backbone):

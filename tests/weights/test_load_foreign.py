@@ -121,7 +121,7 @@ def test_attention_blocks_are_unexpected(tmp_path):
     state = {**model.state_dict(), "layer1.0.se.fc1.weight": torch.ones(1, 1, 1, 1)}
     model.state_dict = lambda: state
     message = refusal(our("timm d"), file_of(model, "timm d", tmp_path))
-    assert "1 are unexpected (layer1.0.se.fc1.weight)" in message
+    assert "1 is unexpected (layer1.0.se.fc1.weight)" in message
 
 
 class Evil:

@@ -167,7 +167,7 @@ def test_weights_of_a_backbone_with_the_same_plugins_load_completely():
     load_backbone_weights(model, Weights("whole.ckpt", "segnet", dict(state)))
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     del state["stages.0.0.after_conv1.0.reduce.bias"]
-    with pytest.raises(ValueError, match=r"1 weights are missing \(stages\.0\.0\.after_conv1\.0\.reduce\.bias"):
+    with pytest.raises(ValueError, match=r"1 weight is missing \(stages\.0\.0\.after_conv1\.0\.reduce\.bias"):
         load_backbone_weights(model, Weights("half.ckpt", "segnet", state))
 
 
