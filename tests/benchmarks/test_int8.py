@@ -1,5 +1,9 @@
 """The benchmark of 8 bits, on a tiny checkpoint, with a fake NNCF."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +15,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
 
 import int8
-from int8 import EXACT, main, sensitive
+from int8 import EXACT, sensitive
 
 FAKE_NNCF = """#!/bin/sh
 # arguments: -c, the script, the model, the images, the output, the preset
@@ -22,14 +26,26 @@ cp "${3%.onnx}.bin" "${5%.xml}.bin"
 """
 
 
-def test_each_model_has_a_row(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(int8, "cpu_has_bf16", lambda: False)
+# A process of its own, as a user starts it: two runtimes with several models each stay in a process until its end.
+WITHOUT_BF16 = """
+import sys
+import int8
+int8.cpu_has_bf16 = lambda: False
+int8.end_process(lambda: int8.main(sys.argv[1:]))
+"""
+
+
+def test_each_model_has_a_row(run, tmp_path):
     nncf = tmp_path / "python"
     nncf.write_text(FAKE_NNCF)
     nncf.chmod(0o755)
     arguments = [str(run[0] / "best.ckpt"), "--dataset", "shapes", "--calibration-images", "2", "--every", "50"]
-    assert main([*arguments, "--size", "32", "48", "--repeats", "1", "--nncf", str(nncf)]) == 0
-    lines = capsys.readouterr().out.splitlines()[-7:]
+    arguments += ["--size", "32", "48", "--repeats", "1", "--nncf", str(nncf)]
+    command = [sys.executable, "-c", WITHOUT_BF16, *arguments]
+    path = os.pathsep.join([str(Path(int8.__file__).parent), *sys.path])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()[-7:]
     rows = {line[:36].strip(): line[36:].split() for line in lines}
     assert list(rows) == [
         EXACT,
