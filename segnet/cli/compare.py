@@ -70,10 +70,10 @@ class _Evaluations:
     """
 
     def __init__(self, config: CompareConfig, output_dir: Path, report: Callable[[object], None]) -> None:
-        self._config, self._folder, self._report, self._count = config, output_dir, report, 0
-        self._dataset = config.dataset
         from segnet.images.little_range import LittleRange
 
+        self._config, self._folder, self._report, self._count = config, output_dir, report, 0
+        self._dataset = config.dataset
         self._little_range = LittleRange(None)  # one for all: it warns once
 
     def __call__(self, checkpoint: Path) -> "ImageCounts":
